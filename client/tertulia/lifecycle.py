@@ -1,0 +1,51 @@
+"""How conversations and runs move, as steps inside a transaction."""
+
+from typing import Any
+
+from tertulia.store import conversations, journal, leases, runs
+from tertulia.store.database import Transaction
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.models import Conversation, Run
+from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
+
+
+def move(
+    tx: Transaction,
+    principal: str,
+    conversation_id: str,
+    status: Status,
+    *,
+    run_id: str | None = None,
+    reason: str | None = None,
+) -> Conversation:
+    """Move a conversation to `status` if its state allows that, and journal it; return it as it is then."""
+    before = conversations.get(tx, principal, conversation_id).status
+    if status in TRANSITIONS[before]:
+        conversations.set_status(tx, principal, conversation_id, status)
+        data: dict[str, Any] = {"status": status, "before": before}
+        if reason is not None:
+            data["reason"] = reason
+        journal.append(tx, principal, conversation_id, [Event(EventKind.STATUS_CHANGED, data)], run_id)
+    return conversations.get(tx, principal, conversation_id)
+
+
+def end_run(
+    tx: Transaction,
+    principal: str,
+    run: Run,
+    status: RunStatus,
+    event: Event,
+    *,
+    error: str | None = None,
+    retryable: bool = False,
+) -> Run:
+    """End a run: journal `event`, withdraw what the run still asks, and open a conversation that waited for that.
+
+    Whoever works on the run is fenced off: nothing more can be written under its lease.
+    """
+    journal.append(tx, principal, run.conversation_id, [event], run.id)
+    runs.set_status(tx, run, status, error=error, retryable=retryable)
+    if conversations.get(tx, principal, run.conversation_id).status is Status.INPUT_REQUIRED:
+        move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
+    leases.end(tx, principal, run.conversation_id)
+    return runs.get(tx, principal, run.id)

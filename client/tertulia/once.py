@@ -1,0 +1,97 @@
+"""Calls that are safe to repeat: the same key and arguments have the same effect, once.
+
+A call's receipt is written with the ids that it will use before anything happens. While it is carried out, the call
+holds a lease; the same call elsewhere waits for that. One that died half-way is carried out again with the same ids,
+and so finds what was done already.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+import anyio
+
+from tertulia.keeper import Keeper
+from tertulia.store import leases, receipts
+from tertulia.store.database import Store, Transaction
+from tertulia.store.receipts import Receipt
+from tertulia.vocabulary.errors import TertuliaError, UnavailableError, UncertainError
+from tertulia.vocabulary.identifiers import digest
+from tertulia.vocabulary.text import checked_line
+
+Effect = dict[str, Any]
+"""What a call did: the ids of what it made, and what else is needed to tell of it again."""
+
+PATIENCE_SECONDS = 30
+"""How long a call waits for the same call that is being carried out elsewhere."""
+LONGEST_KEY = 200
+
+
+class Once:
+    """Carries out calls for one process."""
+
+    def __init__(self, store: Store, keeper: Keeper) -> None:
+        self._store = store
+        self._keeper = keeper
+
+    async def do(
+        self,
+        principal: str,
+        key: str | None,
+        operation: str,
+        call: Mapping[str, Any],
+        ids: Effect,
+        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
+    ) -> Effect:
+        """Carry out a call, or return the effect it had already.
+
+        `carry_out` gets the ids to use and whether an earlier attempt may have had an effect.
+
+        Raises:
+            ConflictError: the key was used for another call.
+            UnavailableError: the same call is still being carried out elsewhere.
+        """
+        if key is None:
+            return await carry_out(ids, False)
+        key = checked_line("idempotency_key", key, limit=LONGEST_KEY)
+        enter = partial(
+            receipts.enter, principal=principal, key=key, operation=operation, call_digest=digest(call), effect=ids
+        )
+        resource = f"call {key}"
+        with self._store.watch(resource) as watch:
+            with anyio.move_on_after(PATIENCE_SECONDS):
+                while True:
+                    receipt = await self._store.write(enter)
+                    if receipt.done:
+                        return receipt.effect
+                    async with self._keeper.hold(principal, resource) as lease:
+                        if lease is not None:
+                            return await self._carry_out(principal, receipt, carry_out)
+                    with anyio.move_on_after(leases.RENEWAL):
+                        await watch.changed()
+        raise UnavailableError(
+            "The same call, with the same idempotency key, is still being carried out.",
+            hint="Repeat it in a moment, with the same key.",
+        )
+
+    async def _carry_out(
+        self, principal: str, receipt: Receipt, carry_out: Callable[[Effect, bool], Awaitable[Effect]]
+    ) -> Effect:
+        # Looked at again under the lease: whoever had it before may have come to the end.
+        latest = await self._store.read(partial(receipts.find, principal=principal, key=receipt.key))
+        if latest is not None and latest.done:
+            return latest.effect
+        try:
+            effect = await carry_out(receipt.effect, not receipt.first)
+        except (UncertainError, UnavailableError):
+            raise
+        except TertuliaError:
+            if receipt.first:
+                await self._store.write(partial(receipts.withdraw, principal=principal, key=receipt.key))
+            raise
+
+        def complete(tx: Transaction) -> None:
+            receipts.complete(tx, principal, receipt.key, effect)
+
+        await self._store.write(complete)
+        return effect

@@ -1,0 +1,209 @@
+"""The seam between the client and a platform.
+
+A platform is one module (or one small package) that subclasses `Platform`. It speaks its wire, maps what it reads onto
+the vocabulary, and keeps no table of ours: answers are told to a `Work`, which journals them. Everything a platform
+does not override raises `NotOffered`, so a platform declares in `features` exactly what it overrides.
+
+`principal` says for whom something is done. Most platforms know one account, ours, and only pass it by.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+
+from tertulia.vocabulary.errors import NotOffered
+from tertulia.vocabulary.events import Event, JournalEntry
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.models import (
+    Agent,
+    Conversation,
+    ConversationChanges,
+    ConversationDraft,
+    ConversationQuery,
+    Message,
+    Page,
+    Request,
+    RequestDraft,
+    Run,
+    Settlement,
+)
+from tertulia.vocabulary.states import Status
+
+if TYPE_CHECKING:
+    from tertulia.store.database import Transaction
+
+
+class Work(Protocol):
+    """One answer to be produced, handed to `Platform.answer`; implemented by the runner.
+
+    Everything told to it is in the store when the call returns, or the call raises because this process has lost the
+    run (it was canceled, or another process took it over): let that pass, and stop.
+    """
+
+    @property
+    def principal(self) -> str:
+        """For whom."""
+        ...
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        ...
+
+    @property
+    def conversation(self) -> Conversation:
+        """Its conversation, as it was when this process took the run."""
+        ...
+
+    @property
+    def message(self) -> Message:
+        """The message to answer."""
+        ...
+
+    @property
+    def context(self) -> Mapping[str, Any] | None:
+        """What was sent along for this message only."""
+        ...
+
+    @property
+    def checkpoint(self) -> Mapping[str, Any]:
+        """What the platform saved last with `emit`; empty at the first attempt. Another process may have saved it."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[JournalEntry]:
+        """What the journal has of this run from earlier attempts."""
+        ...
+
+    @property
+    def requests(self) -> Sequence[Request]:
+        """What earlier attempts asked, settled or not."""
+        ...
+
+    async def emit(
+        self,
+        *events: Event,
+        checkpoint: Mapping[str, Any] | None = None,
+        together: "Callable[[Transaction], object] | None" = None,
+    ) -> None:
+        """Journal events, in order. Deltas are joined and written about every 100 ms.
+
+        `checkpoint` and whatever `together` does become true in the same transaction as the events, or not at all.
+        """
+        ...
+
+    async def ask(self, draft: RequestDraft, *events: Event) -> Request:
+        """Ask a person, after `events`. `answer` may return then: it is called again once the request is settled."""
+        ...
+
+    async def settled(self, request_id: str) -> Request:
+        """Wait until a request is settled, for a platform that keeps its connection meanwhile."""
+        ...
+
+    def approved_arguments(self, request: Request) -> Mapping[str, Any]:
+        """Return the arguments that an approval was given for."""
+        ...
+
+    async def finish(self, text: str | None = None, *, message_id: str | None = None, type: str | None = None) -> None:
+        """End the run well. `text` is the whole answer and overrides the deltas; None takes their sum."""
+        ...
+
+    async def fail(self, message: str, *, retryable: bool = False) -> None:
+        """End the run with an error, told in one sentence."""
+        ...
+
+    async def interrupt(self, message: str) -> None:
+        """End the run because the rest of the answer cannot be had any more; what came of it stays."""
+        ...
+
+
+class Platform:
+    """A configured platform: what one instance offers. Subclasses override what they declare in `features`."""
+
+    kind: ClassVar[str]
+    """The platform's name in the configuration."""
+    features: frozenset[Feature] = frozenset()
+    kept_here: bool = False
+    """Whether our store is where this platform's conversations live, rather than a record of what we saw of them."""
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+
+    async def close(self) -> None:
+        """Give back connections; called once, at the end."""
+
+    async def agents(self, principal: str) -> Sequence[Agent]:
+        """Return who can be talked to, without failing when the platform cannot be reached."""
+        raise NotImplementedError
+
+    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+        """Create a conversation.
+
+        Raises:
+            NotFoundError: there is no such agent.
+        """
+        self._refuse(Feature.CREATE)
+
+    async def get(self, principal: str, native_id: str) -> Conversation:
+        """Return a conversation as the platform has it now."""
+        self._refuse(Feature.GET)
+
+    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+        """Return one page of conversations."""
+        self._refuse(Feature.LIST)
+
+    async def messages(
+        self, principal: str, native_id: str, *, cursor: str | None, limit: int, newest_first: bool
+    ) -> Page[Message]:
+        """Return one page of a conversation's messages."""
+        self._refuse(Feature.MESSAGES)
+
+    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+        """Change title, metadata or the archived flag."""
+        self._refuse(Feature.TITLE if changes.title is not None else Feature.METADATA)
+
+    async def update_status(
+        self, principal: str, native_id: str, status: Status, *, reason: str | None
+    ) -> Conversation:
+        """Move a conversation to another state."""
+        self._refuse(Feature.STATUS)
+
+    async def delete(self, principal: str, native_id: str) -> None:
+        """Delete a conversation for good."""
+        self._refuse(Feature.DELETE)
+
+    def admits(self, conversation: Conversation) -> None:
+        """See whether a message can be sent now, from what the store knows.
+
+        Raises:
+            ConflictError: it cannot; says how to go on.
+        """
+
+    def prepare(self, message: Message) -> Message:
+        """Return the message as it will be recorded and sent, before anything happens."""
+        return message
+
+    async def answer(self, work: Work) -> None:
+        """Have the message answered and tell `work` what happens, up to an end or to a question.
+
+        Called in a task of its own, at first and again whenever the run must go on: after a request was settled, or
+        after the process that had it died. A platform that cannot go on calls `work.interrupt`.
+        """
+        self._refuse(Feature.SEND)
+
+    async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
+        """Tell the platform a decision, before it is recorded.
+
+        Raises:
+            ConflictError: something else is pending by now, or it was settled.
+        """
+
+    async def cancel(self, principal: str, run: Run) -> None:
+        """Tell the platform to stop an answer, before it is recorded."""
+
+    def _refuse(self, feature: Feature) -> NoReturn:
+        raise NotOffered(
+            f"The instance {self.instance} ({self.kind}) does not offer {feature}.",
+            hint="list_agents shows what each instance offers.",
+            instance=self.instance,
+            feature=feature,
+        )

@@ -1,0 +1,186 @@
+"""Runs: who produces an answer, how it survives, and how it ends.
+
+A run is a row in the store. The process that holds its conversation's lease has the platform answer in a task that
+belongs to the process, not to the call that asked; callers only read the journal. Whoever waits for a run that nobody
+works on takes the lease and goes on: that is how a run survives the process that began it, and also how it goes on
+after a request was settled.
+"""
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.abc
+
+from tertulia.keeper import Keeper
+from tertulia.platforms.base import Platform
+from tertulia.store import conversations, journal, leases, messages, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.store.leases import Lease, LostLeaseError
+from tertulia.vocabulary.errors import ConflictError, TertuliaError
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.models import Message, Run
+from tertulia.vocabulary.states import RunStatus
+from tertulia.work import StoredWork
+
+logger = logging.getLogger(__name__)
+
+FAULT = "The answer failed because of a fault in Tertulia; its log has the details."
+
+
+class Runner:
+    """Works on runs for as long as it is entered. Leaving it stops the work and leaves the runs to be resumed."""
+
+    def __init__(self, store: Store, keeper: Keeper, platforms: Mapping[str, Platform]) -> None:
+        self._store = store
+        self._keeper = keeper
+        self._platforms = platforms
+        self._working: dict[str, anyio.CancelScope] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._keeper.renew)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def begin(
+        self,
+        principal: str,
+        message: Message,
+        *,
+        run_id: str,
+        call_digest: str,
+        context: Mapping[str, Any] | None,
+        join: bool,
+    ) -> tuple[Run, bool]:
+        """Record a message and the run that answers it, in one transaction; then work on it.
+
+        Returns the run, and whether it is one that an identical call began which is unfinished or whose answer nobody
+        was given (only where `join`). A run of this id that exists already is returned as it is.
+
+        Raises:
+            NotFoundError: there is no such conversation.
+            ConflictError: it takes no message now, or another run is active.
+        """
+        platform = self._platforms[message.conversation_id.partition(":")[0]]
+
+        def begin(tx: Transaction) -> tuple[Run, bool]:
+            conversation = conversations.get(tx, principal, message.conversation_id)
+            if (earlier := runs.find(tx, principal, run_id)) is not None:
+                return earlier, False
+            if join and (same := runs.same_call(tx, principal, call_digest)) is not None:
+                return same, True
+            platform.admits(conversation)
+            if (active := runs.active(tx, principal, conversation.id)) is not None:
+                raise _busy(tx, active)
+            prepared = platform.prepare(message)
+            messages.add(tx, principal, prepared)
+            added = {"message_id": prepared.id, "author": prepared.author, "role": prepared.role}
+            seq = journal.append(tx, principal, conversation.id, [Event(EventKind.MESSAGE_ADDED, added)], run_id)
+            run = runs.insert(
+                tx,
+                principal,
+                run_id=run_id,
+                conversation_id=conversation.id,
+                agent=conversation.agent,
+                message_id=prepared.id,
+                call_digest=call_digest,
+                context=context,
+                first_seq=seq,
+            )
+            return run, False
+
+        with anyio.CancelScope(shield=True):  # a caller that leaves now must not leave a run behind nobody works on
+            run, joined = await self._store.write(begin)
+            self.work_on(principal, run)
+            return run, joined
+
+    def work_on(self, principal: str, run: Run) -> None:
+        """See that somebody works on a run that needs it: this process, unless another does. Returns at once."""
+        if run.status in {RunStatus.QUEUED, RunStatus.RUNNING} and run.id not in self._working:
+            assert self._tasks is not None, "the runner was not entered"
+            self._working[run.id] = scope = anyio.CancelScope()
+            self._tasks.start_soon(self._work, principal, run, scope)
+
+    def stop(self, run: Run) -> None:
+        """Stop this process's work on a run that was ended in the store, without waiting for it to notice."""
+        if run.id in self._working:
+            self._working[run.id].cancel()
+
+    async def _work(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
+        try:
+            with scope:
+                while await self._work_once(principal, run):
+                    pass
+        except* LostLeaseError:
+            logger.info("run %s was ended or taken over elsewhere", run.id)
+        except* TertuliaError:
+            logger.exception("run %s could not be worked on", run.id)
+        finally:
+            del self._working[run.id]
+
+    async def _work_once(self, principal: str, run: Run) -> bool:
+        """Work on a run if nobody else does; return whether it was set going again meanwhile."""
+        async with self._keeper.hold(principal, run.conversation_id) as lease:
+            if lease is None:
+                return False
+            await self._answer(lease, run.id)
+        after = await self._store.read(partial(runs.find, principal=principal, run_id=run.id))
+        return after is not None and after.status is RunStatus.QUEUED
+
+    async def _answer(self, lease: Lease, run_id: str) -> None:
+        work = await self._store.read(partial(StoredWork.load, store=self._store, lease=lease, run_id=run_id))
+        if not work.ready:
+            return
+        platform = self._platforms[work.conversation.id.partition(":")[0]]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work.write_in_time)
+            tasks.start_soon(self._stop_when_lost, lease, tasks.cancel_scope)
+            try:
+                await work.start()
+                await platform.answer(work)
+                await work.flush()
+                if not await work.at_rest():
+                    raise RuntimeError(f"{platform.kind} neither ended the run nor asked anything")
+            except LostLeaseError:
+                raise
+            except TertuliaError as error:
+                await work.fail(str(error), retryable=error.retryable)
+            except Exception:  # whatever a platform lets through must end its run, not the process
+                logger.exception("run %s: %s failed", run_id, platform.kind)
+                await work.fail(FAULT)
+            tasks.cancel_scope.cancel()
+
+    async def _stop_when_lost(self, lease: Lease, scope: anyio.CancelScope) -> None:
+        with self._store.watch(lease.resource) as watch:
+            try:
+                while True:
+                    await watch.changed()
+                    await self._store.read(lambda tx: leases.check(tx, lease))
+            except LostLeaseError:
+                scope.cancel()
+
+
+def _busy(tx: Transaction, run: Run) -> ConflictError:
+    pending = [request.id for request in runs.requests_of(tx, run.id) if request.status == "pending"]
+    return ConflictError(
+        f"The conversation {run.conversation_id} is still answering: its run {run.id} is {run.status}.",
+        hint=(
+            f"Settle the request {pending[0]} with confirm_tool, or stop the run with cancel_run."
+            if pending
+            else "Wait for it with stream_conversation, or stop it with cancel_run."
+        ),
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+    )

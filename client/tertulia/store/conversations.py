@@ -1,0 +1,230 @@
+"""Conversations as the store knows them: the embedded platform's own, and every other platform's that passed through."""
+
+import json
+from typing import Any
+
+from tertulia.store.database import Row, Transaction, encode, storable, to_datetime
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationChanges,
+    ConversationDraft,
+    ConversationQuery,
+    Page,
+    SortKey,
+)
+from tertulia.vocabulary.states import Status
+
+_COLUMNS = (
+    "id, agent, status, title, metadata, context, entity_type, source, source_ref, archived, message_count, "
+    "created_at, updated_at, last_seq"
+)
+MAX_PAGE = 100
+
+
+def insert(
+    tx: Transaction, principal: str, conversation_id: str, draft: ConversationDraft, status: Status
+) -> Conversation:
+    """Enter a new conversation; one that is there already is left as it is and returned."""
+    instance = conversation_id.partition(":")[0]
+    title = None if draft.title is None else storable(draft.title)
+    added = tx.run(
+        "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, context, entity_type,"
+        " source, source_ref, message_count, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
+        principal,
+        conversation_id,
+        instance,
+        draft.agent,
+        status,
+        title,
+        encode(draft.metadata),
+        None if draft.context is None else encode(draft.context),
+        draft.entity_type,
+        draft.source,
+        draft.source_ref,
+        tx.at,
+        tx.at,
+    )
+    if added and title is not None:
+        _index_title(tx, principal, conversation_id, title)
+    tx.touched.add(conversation_id)
+    return get(tx, principal, conversation_id)
+
+
+def get(tx: Transaction, principal: str, conversation_id: str) -> Conversation:
+    """Return a conversation.
+
+    Raises:
+        NotFoundError: this principal has none of that id, or has deleted it.
+    """
+    row = tx.one(
+        f"SELECT {_COLUMNS} FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
+    )
+    if row is not None:
+        return _conversation(row)
+    deleted = tx.one(
+        "SELECT deleted_at FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation_id
+    )
+    if deleted is not None:
+        raise NotFoundError(
+            f"The conversation {conversation_id} was deleted on {to_datetime(deleted[0]):%Y-%m-%d at %H:%M} UTC.",
+            hint="Create a new one with create_conversation.",
+            conversation_id=conversation_id,
+        )
+    raise NotFoundError(
+        f"There is no conversation {conversation_id}.",
+        hint="Find it with list_conversations or search_conversations.",
+        conversation_id=conversation_id,
+    )
+
+
+def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    """Return one page of the conversations that match, with the count of all that do.
+
+    Raises:
+        InvalidInputError: the cursor is not one of this query, or the limit is out of range.
+    """
+    if not 1 <= query.limit <= MAX_PAGE:
+        raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+    where, values = _filters(principal, query)
+    counted = tx.one(f"SELECT count(*) FROM conversations WHERE {where}", *values)
+    column = {SortKey.UPDATED: "updated_at", SortKey.CREATED: "created_at", SortKey.TITLE: "coalesce(title, '')"}[
+        query.sort
+    ]
+    identity = {"filters": [where, *values], "sort": query.sort, "descending": query.descending}
+    before = ">" if not query.descending else "<"
+    if query.cursor is not None:
+        key, number = read_page_cursor(query.cursor, identity)
+        where += f" AND ({column}, number) {before} (?, ?)"
+        values = [*values, key, number]
+    direction = "DESC" if query.descending else "ASC"
+    rows = tx.all(
+        f"SELECT {_COLUMNS}, {column}, number FROM conversations WHERE {where}"
+        f" ORDER BY {column} {direction}, number {direction} LIMIT ?",
+        *values,
+        query.limit + 1,
+    )
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
+    return Page(
+        items=[_conversation(row) for row in rows],
+        next_cursor=page_cursor(identity, list(rows[-1][-2:])) if more else None,
+        total=None if counted is None else counted[0],
+    )
+
+
+def change(tx: Transaction, principal: str, conversation_id: str, changes: ConversationChanges) -> Conversation:
+    """Apply `changes` and return the conversation as it is then.
+
+    Raises:
+        NotFoundError: as `get`.
+    """
+    before = get(tx, principal, conversation_id)
+    if changes.title is not None and changes.title != before.title:
+        title = storable(changes.title)
+        _unindex_title(tx, principal, conversation_id, before.title)
+        _set(tx, principal, conversation_id, "title", title)
+        _index_title(tx, principal, conversation_id, title)
+    if changes.metadata is not None:
+        merged = {key: value for key, value in {**before.metadata, **changes.metadata}.items() if value is not None}
+        _set(tx, principal, conversation_id, "metadata", encode(merged))
+    if changes.archived is not None:
+        _set(tx, principal, conversation_id, "archived", int(changes.archived))
+    return get(tx, principal, conversation_id)
+
+
+def set_status(tx: Transaction, principal: str, conversation_id: str, status: Status) -> None:
+    """Write the status; whether the transition is allowed was decided before."""
+    _set(tx, principal, conversation_id, "status", status)
+
+
+def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
+    """Delete a conversation with everything that belongs to it; what stays is that it was deleted, and when.
+
+    Raises:
+        NotFoundError: as `get`.
+    """
+    before = get(tx, principal, conversation_id)
+    own = (principal, conversation_id)
+    _unindex_title(tx, principal, conversation_id, before.title)
+    tx.run(
+        "INSERT INTO message_index (message_index, rowid, text, scope)"
+        " SELECT 'delete', position, text, scope FROM messages WHERE principal = ? AND conversation_id = ?"
+        " AND text IS NOT NULL",
+        *own,
+    )
+    for table in ("messages", "journal", "requests", "runs"):
+        tx.run(f"DELETE FROM {table} WHERE principal = ? AND conversation_id = ?", *own)
+    tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", *own)
+    tx.run("DELETE FROM conversations WHERE principal = ? AND id = ?", *own)
+    tx.run("INSERT INTO deleted_conversations VALUES (?, ?, ?) ON CONFLICT DO NOTHING", *own, tx.at)
+    tx.touched.add(conversation_id)
+
+
+def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
+    clauses, values = ["principal = ?"], [principal]
+    for column, value in (("instance", query.instance), ("agent", query.agent)):
+        if value is not None:
+            clauses.append(f"{column} = ?")
+            values.append(value)
+    if query.statuses:
+        clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
+        values.extend(sorted(query.statuses))
+    if query.archived is not None:
+        clauses.append("archived = 1" if query.archived else "archived = 0")
+    if query.awaiting:
+        clauses.append("id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending')")
+        values.append(principal)
+    return " AND ".join(clauses), values
+
+
+def _set(tx: Transaction, principal: str, conversation_id: str, column: str, value: Any) -> None:
+    tx.run(
+        f"UPDATE conversations SET {column} = ?, updated_at = ? WHERE principal = ? AND id = ?",
+        value,
+        tx.at,
+        principal,
+        conversation_id,
+    )
+    tx.touched.add(conversation_id)
+
+
+def _index_title(tx: Transaction, principal: str, conversation_id: str, title: str) -> None:
+    tx.run(
+        "INSERT INTO title_index (rowid, title) SELECT number, ? FROM conversations WHERE principal = ? AND id = ?",
+        title,
+        principal,
+        conversation_id,
+    )
+
+
+def _unindex_title(tx: Transaction, principal: str, conversation_id: str, title: str | None) -> None:
+    if title is not None:
+        tx.run(
+            "INSERT INTO title_index (title_index, rowid, title)"
+            " SELECT 'delete', number, ? FROM conversations WHERE principal = ? AND id = ?",
+            title,
+            principal,
+            conversation_id,
+        )
+
+
+def _conversation(row: Row) -> Conversation:
+    return Conversation(
+        id=row[0],
+        agent=row[1],
+        status=Status(row[2]),
+        title=row[3],
+        metadata=json.loads(row[4]),
+        context=None if row[5] is None else json.loads(row[5]),
+        entity_type=row[6],
+        source=row[7],
+        source_ref=row[8],
+        archived=bool(row[9]),
+        message_count=row[10],
+        created_at=to_datetime(row[11]),
+        updated_at=to_datetime(row[12]),
+        last_seq=row[13],
+    )

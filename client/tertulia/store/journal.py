@@ -1,0 +1,128 @@
+"""The journal: what happened in each conversation, in `seq` order, without a gap."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tertulia.store.database import Transaction, encode, to_datetime
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
+from tertulia.vocabulary.identifiers import Cursor
+from tertulia.vocabulary.models import Run
+
+LONGEST_DELTA = 4_000
+"""The most characters of text that one entry holds: a reader pages by entries."""
+
+
+def append(
+    tx: Transaction, principal: str, conversation_id: str, events: Iterable[Event], run_id: str | None = None
+) -> int:
+    """Enter events behind the conversation's last entry and return the newest `seq`.
+
+    An event whose upstream id is in the journal already is left out.
+    """
+    row = tx.one("SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
+    assert row is not None, "a journal belongs to a known conversation"
+    first = seq = int(row[0])
+    for event in events:
+        upstream_id = event.upstream_id
+        for data in _pieces(event):
+            added = tx.run(
+                "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (principal, conversation_id, upstream_id) WHERE upstream_id IS NOT NULL DO NOTHING",
+                principal,
+                conversation_id,
+                seq + 1,
+                event.kind,
+                encode(data),
+                run_id,
+                upstream_id,
+                tx.at,
+            )
+            if not added:
+                break
+            seq, upstream_id = seq + 1, None
+    if seq > first:
+        tx.run("UPDATE conversations SET last_seq = ? WHERE principal = ? AND id = ?", seq, principal, conversation_id)
+        tx.touched.add(conversation_id)
+    return seq
+
+
+def read(
+    tx: Transaction, principal: str, conversation_id: str, after: int, *, limit: int = 500, run_id: str | None = None
+) -> list[JournalEntry]:
+    """Return up to `limit` entries behind `after`, oldest first; of one run only, if `run_id` is given."""
+    only, values = ("", []) if run_id is None else (" AND run_id = ?", [run_id])
+    rows = tx.all(
+        "SELECT seq, kind, data, at, run_id FROM journal"
+        f" WHERE principal = ? AND conversation_id = ? AND seq > ?{only} ORDER BY seq LIMIT ?",
+        principal,
+        conversation_id,
+        after,
+        *values,
+        limit,
+    )
+    return [
+        JournalEntry(seq=seq, kind=EventKind(kind), data=json.loads(data), at=to_datetime(at), run_id=run)
+        for seq, kind, data, at, run in rows
+    ]
+
+
+def read_all(tx: Transaction, principal: str, run: Run) -> list[JournalEntry]:
+    """Return everything the journal has of one run, behind the message that it answers."""
+    return read(tx, principal, run.conversation_id, run.first_seq, limit=-1, run_id=run.id)
+
+
+def cursor(tx: Transaction, principal: str, conversation_id: str, epoch: str, seq: int) -> Cursor:
+    """Return the cursor that stands behind entry `seq` (0: before the first)."""
+    return Cursor(epoch, conversation_id, seq, _stamp(tx, principal, conversation_id, seq) or 0)
+
+
+def check(tx: Transaction, principal: str, cursor: Cursor) -> None:
+    """See that the entry a cursor stands behind is still the one it stood behind when it was handed out.
+
+    Raises:
+        InvalidInputError: the store was replaced by an older copy of itself.
+    """
+    if cursor.seq == 0:
+        return
+    stamp = _stamp(tx, principal, cursor.conversation_id, cursor.seq)
+    if stamp is None or stamp & 0xFFFFFFFF != cursor.stamp:
+        raise InvalidInputError(
+            "This cursor is from a later state of the store, which has since been restored from an older copy.",
+            hint="Leave the cursor out to read from the beginning.",
+            conversation_id=cursor.conversation_id,
+        )
+
+
+def reply_text(entries: Sequence[JournalEntry]) -> str:
+    """Return the answer's text as a run's entries tell it: the sum of the deltas, a final text overrides them."""
+    texts: dict[str, list[str]] = {}
+    for entry in entries:
+        key = str(entry.data.get("message_id", ""))
+        if entry.kind is EventKind.TEXT_MESSAGE_CONTENT:
+            texts.setdefault(key, []).append(str(entry.data.get("delta", "")))
+        elif entry.kind is EventKind.TEXT_MESSAGE_END and entry.data.get("text") is not None:
+            texts[key] = [str(entry.data["text"])]
+        elif entry.kind is EventKind.SNAPSHOT:
+            texts = {key: [str(entry.data.get("text", ""))]}
+    return "\n\n".join(text for text in ("".join(parts) for parts in texts.values()) if text)
+
+
+def _stamp(tx: Transaction, principal: str, conversation_id: str, seq: int) -> int | None:
+    row = tx.one(
+        "SELECT at FROM journal WHERE principal = ? AND conversation_id = ? AND seq = ?",
+        principal,
+        conversation_id,
+        seq,
+    )
+    return None if row is None else int(row[0])
+
+
+def _pieces(event: Event) -> Iterable[Mapping[str, Any]]:
+    delta = event.data.get("delta")
+    if event.kind not in DELTAS or not isinstance(delta, str) or len(delta) <= LONGEST_DELTA:
+        yield event.data
+    else:
+        for start in range(0, len(delta), LONGEST_DELTA):
+            yield {**event.data, "delta": delta[start : start + LONGEST_DELTA]}

@@ -1,0 +1,101 @@
+"""Leases: one process at a time does a thing, and one that lost its lease can write nothing more.
+
+A lease is taken for `TTL` seconds and renewed while its owner lives. Every taking raises its `epoch`; what is written
+under a lease is checked against owner and epoch in the same transaction (fencing).
+"""
+
+from dataclasses import dataclass
+
+from tertulia.store.database import Transaction
+
+TTL = 6.0
+"""Seconds after which a lease that nobody renewed is free."""
+RENEWAL = 2.0
+"""Seconds between two renewals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that was taken. `resource` is a conversation's id, or names an operation in flight."""
+
+    principal: str
+    resource: str
+    owner: str
+    epoch: int
+
+
+class LostLeaseError(Exception):
+    """Raised when another owner has taken the lease, or it was ended from outside."""
+
+
+def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | None:
+    """Take a lease, or return None while another owner holds it."""
+    row = tx.one(
+        "INSERT INTO leases (principal, resource, owner, epoch, expires_at) VALUES (?, ?, ?, 1, ?)"
+        " ON CONFLICT (principal, resource) DO UPDATE SET owner = excluded.owner, epoch = epoch + 1,"
+        " expires_at = excluded.expires_at WHERE leases.owner IS NULL OR leases.expires_at < ?"
+        " RETURNING epoch",
+        principal,
+        resource,
+        owner,
+        _expiry(tx),
+        tx.at,
+    )
+    return None if row is None else Lease(principal, resource, owner, int(row[0]))
+
+
+def held(tx: Transaction, principal: str, resource: str) -> bool:
+    """Whether somebody holds this lease now."""
+    row = tx.one(
+        "SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner IS NOT NULL AND expires_at >= ?",
+        principal,
+        resource,
+        tx.at,
+    )
+    return row is not None
+
+
+def check(tx: Transaction, lease: Lease) -> None:
+    """See that the lease is still its owner's; call it in the transaction that writes under it.
+
+    A lease that ran out but that nobody else took is still good.
+
+    Raises:
+        LostLeaseError: it is not.
+    """
+    row = tx.one(
+        "SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+        lease.principal,
+        lease.resource,
+        lease.owner,
+        lease.epoch,
+    )
+    if row is None:
+        raise LostLeaseError(lease.resource)
+
+
+def renew(tx: Transaction, owner: str) -> None:
+    """Extend every lease this owner holds."""
+    tx.run("UPDATE leases SET expires_at = ? WHERE owner = ?", _expiry(tx), owner)
+
+
+def release(tx: Transaction, lease: Lease) -> None:
+    """Give the lease back, if it is still held."""
+    tx.run(
+        "UPDATE leases SET owner = NULL WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+        lease.principal,
+        lease.resource,
+        lease.owner,
+        lease.epoch,
+    )
+
+
+def end(tx: Transaction, principal: str, resource: str) -> None:
+    """Take the lease from whoever holds it: nothing more can be written under it."""
+    tx.run(
+        "UPDATE leases SET owner = NULL, epoch = epoch + 1 WHERE principal = ? AND resource = ?", principal, resource
+    )
+
+
+def _expiry(tx: Transaction) -> int:
+    return tx.at + round(TTL * 1_000_000)

@@ -1,0 +1,164 @@
+"""Messages, in the order of their positions, each with its entry in the full-text index."""
+
+import hashlib
+import json
+
+from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
+from tertulia.store.schema import POSITION_BITS
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.models import Message, Page, Role
+
+_COLUMNS = "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at"
+MAX_PAGE = 100
+
+
+def position_at(at: int) -> int:
+    """Return the first position of messages written at `at` (microseconds) or later."""
+    return (at // 1000) << POSITION_BITS
+
+
+def scope(principal: str, instance: str | None = None, agent: str | None = None) -> str:
+    """Return the word under which the index finds a principal's messages, or those of one agent or instance of theirs.
+
+    It only narrows down what must be looked at: another scope may have the same word.
+    """
+    named = json.dumps([principal, instance if agent is None else None, agent])
+    return "s" + hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def add(tx: Transaction, principal: str, message: Message) -> bool:
+    """Enter a message behind its conversation's last; one whose id is there already is left alone.
+
+    Returns whether it was new.
+    """
+    own = (principal, message.conversation_id)
+    if tx.one("SELECT 1 FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?", *own, message.id):
+        return False
+    at = tx.at if message.created_at is None else from_datetime(message.created_at)
+    position = _free_position(tx, at)
+    last = tx.one("SELECT max(position) FROM messages WHERE principal = ? AND conversation_id = ?", *own)
+    if last is not None and last[0] is not None and last[0] >= position:
+        # The clock went back, or a millisecond holds both: the order of a conversation is the order of arrival.
+        position = _free_position_after(tx, last[0])
+    text = None if message.text is None else storable(message.text)
+    scopes = _scopes(tx, *own)
+    tx.run(
+        "INSERT INTO messages (position, principal, conversation_id, id, scope, author, role, text, data, type,"
+        " parent_id, metadata, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        position,
+        *own,
+        message.id,
+        scopes,
+        message.author,
+        message.role,
+        text,
+        None if message.data is None else encode(message.data),
+        message.type,
+        message.parent_id,
+        encode(message.metadata),
+        at,
+    )
+    if text is not None:
+        tx.run("INSERT INTO message_index (rowid, text, scope) VALUES (?, ?, ?)", position, text, scopes)
+    tx.run(
+        "UPDATE conversations SET message_count = coalesce(message_count, 0) + 1, updated_at = max(updated_at, ?)"
+        " WHERE principal = ? AND id = ?",
+        at,
+        *own,
+    )
+    tx.touched.add(message.conversation_id)
+    return True
+
+
+def get(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> Message:
+    """Return a message.
+
+    Raises:
+        NotFoundError: the conversation has none of that id.
+    """
+    row = tx.one(
+        f"SELECT {_COLUMNS} FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
+        principal,
+        conversation_id,
+        message_id,
+    )
+    if row is None:
+        raise NotFoundError(
+            f"The conversation {conversation_id} has no message {message_id}.",
+            hint="list_messages shows its messages.",
+            conversation_id=conversation_id,
+            message_id=message_id,
+        )
+    return _message(row)
+
+
+def page(
+    tx: Transaction, principal: str, conversation_id: str, *, cursor: str | None, limit: int, newest_first: bool
+) -> Page[Message]:
+    """Return one page of a conversation's messages.
+
+    Raises:
+        InvalidInputError: the cursor is not one of this list, or the limit is out of range.
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
+    identity = {"messages": conversation_id, "newest_first": newest_first}
+    comparison, direction = ("<", "DESC") if newest_first else (">", "ASC")
+    start, values = "", [principal, conversation_id]
+    if cursor is not None:
+        start = f" AND position {comparison} ?"
+        values.append(read_page_cursor(cursor, identity))
+    rows = tx.all(
+        f"SELECT {_COLUMNS}, position FROM messages WHERE principal = ? AND conversation_id = ?{start}"
+        f" ORDER BY position {direction} LIMIT ?",
+        *values,
+        limit + 1,
+    )
+    counted = tx.one(
+        "SELECT message_count FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
+    )
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Page(
+        items=[_message(row) for row in rows],
+        next_cursor=page_cursor(identity, rows[-1][-1]) if more else None,
+        total=None if counted is None else counted[0],
+    )
+
+
+def _scopes(tx: Transaction, principal: str, conversation_id: str) -> str:
+    row = tx.one("SELECT agent FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
+    agent = None if row is None else row[0]
+    scopes = [scope(principal), scope(principal, instance=conversation_id.partition(":")[0])]
+    return " ".join(scopes if agent is None else [*scopes, scope(principal, agent=agent)])
+
+
+def _free_position(tx: Transaction, at: int) -> int:
+    base = position_at(at)
+    row = tx.one(
+        "SELECT max(position) FROM messages WHERE position BETWEEN ? AND ?", base, base + (1 << POSITION_BITS) - 1
+    )
+    return base if row is None or row[0] is None else _free_position_after(tx, row[0])
+
+
+def _free_position_after(tx: Transaction, position: int) -> int:
+    candidate = position + 1
+    while tx.one("SELECT 1 FROM messages WHERE position = ?", candidate):
+        candidate += 1
+    return candidate
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        id=row[0],
+        conversation_id=row[1],
+        author=row[2],
+        role=Role(row[3]),
+        text=row[4],
+        data=None if row[5] is None else json.loads(row[5]),
+        type=row[6],
+        parent_id=row[7],
+        metadata=json.loads(row[8]),
+        created_at=to_datetime(row[9]),
+    )

@@ -1,0 +1,74 @@
+"""Noticing that the store changed, by whichever process.
+
+A change made through this process's `Store` is told at once. One made by another process is noticed by asking SQLite's
+`PRAGMA data_version` on a connection that never writes, every `INTERVAL` seconds and only while somebody watches. That
+question costs about a microsecond and never blocks, so it is asked on the event loop itself.
+"""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+
+import anyio
+
+INTERVAL = 0.1
+"""Seconds between two looks for changes by other processes."""
+
+
+class Watch:
+    """One reader's interest in a conversation, or in everything (`conversation_id` None)."""
+
+    def __init__(self, conversation_id: str | None) -> None:
+        self.conversation_id = conversation_id
+        self._event = anyio.Event()
+
+    async def changed(self) -> None:
+        """Return when something may have changed since the last call (or since the watch began).
+
+        Wakes for nothing now and then; the reader looks at the store and decides.
+        """
+        await self._event.wait()
+        self._event = anyio.Event()
+
+    def notify(self) -> None:
+        """Wake the reader."""
+        self._event.set()
+
+
+class Notices:
+    """Who watches what. `version` reads the file's data version; it is called only while somebody watches."""
+
+    def __init__(self, version: Callable[[], int]) -> None:
+        self._version = version
+        self._seen: int | None = None
+        self._watches: set[Watch] = set()
+        self._wanted = anyio.Event()
+
+    @contextmanager
+    def watch(self, conversation_id: str | None = None) -> Generator[Watch]:
+        """Watch from here on: whatever is committed after this call wakes the watch."""
+        watch = Watch(conversation_id)
+        self._watches.add(watch)
+        self._wanted.set()
+        try:
+            yield watch
+        finally:
+            self._watches.discard(watch)
+
+    def publish(self, conversation_ids: Iterable[str] | None) -> None:
+        """Wake those who watch one of these conversations (all, if None)."""
+        touched = None if conversation_ids is None else set(conversation_ids)
+        for watch in self._watches:
+            if touched is None or watch.conversation_id is None or watch.conversation_id in touched:
+                watch.notify()
+
+    async def poll(self) -> None:
+        """Look for other processes' changes for as long as this is not cancelled."""
+        while True:
+            if not self._watches:
+                self._wanted = anyio.Event()
+                await self._wanted.wait()
+            version = self._version()
+            if version != self._seen:
+                self._seen = version
+                self.publish(None)
+            await anyio.sleep(INTERVAL)

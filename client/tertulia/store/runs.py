@@ -1,0 +1,292 @@
+"""Runs and what they wait for. The index `runs_active` holds that a conversation has at most one active run."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from tertulia.store.database import Row, Transaction, encode, storable, to_datetime
+from tertulia.vocabulary.errors import NotFoundError
+from tertulia.vocabulary.identifiers import new_id
+from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
+from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
+
+_RUN = (
+    "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
+)
+_REQUEST = (
+    "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
+    " reason, answer, created_at, settled_at"
+)
+_ACTIVE = ", ".join(f"'{status}'" for status in sorted(ACTIVE_RUN))
+UNDELIVERED = timedelta(hours=1)
+"""How long an answer that nobody was given is what a repeated call gets."""
+
+
+def insert(
+    tx: Transaction,
+    principal: str,
+    *,
+    run_id: str,
+    conversation_id: str,
+    agent: str | None,
+    message_id: str,
+    call_digest: str,
+    context: Mapping[str, Any] | None,
+    first_seq: int,
+) -> Run:
+    """Enter a queued run."""
+    tx.run(
+        "INSERT INTO runs (id, principal, conversation_id, agent, status, message_id, call_digest, context, checkpoint,"
+        " first_seq, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?)",
+        run_id,
+        principal,
+        conversation_id,
+        agent,
+        RunStatus.QUEUED,
+        message_id,
+        call_digest,
+        None if context is None else encode(context),
+        first_seq,
+        tx.at,
+    )
+    tx.touched.add(conversation_id)
+    return get(tx, principal, run_id)
+
+
+def get(tx: Transaction, principal: str, run_id: str) -> Run:
+    """Return a run.
+
+    Raises:
+        NotFoundError: this principal has none of that id.
+    """
+    run = find(tx, principal, run_id)
+    if run is None:
+        raise NotFoundError(
+            f"There is no run {run_id}.",
+            hint="get_conversation shows the latest run of a conversation.",
+            run_id=run_id,
+        )
+    return run
+
+
+def find(tx: Transaction, principal: str, run_id: str) -> Run | None:
+    """Return a run, or None where this principal has none of that id."""
+    return _found(tx.one(f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = ?", principal, run_id))
+
+
+def active(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
+    """Return the conversation's active run, if it has one."""
+    return _found(
+        tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ? AND status IN ({_ACTIVE})",
+            principal,
+            conversation_id,
+        )
+    )
+
+
+def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
+    """Return the conversation's newest run, active or not."""
+    return _found(
+        tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ?"
+            " ORDER BY created_at DESC, rowid DESC LIMIT 1",
+            principal,
+            conversation_id,
+        )
+    )
+
+
+def unfinished(tx: Transaction, principal: str) -> list[Run]:
+    """Return every active run of a principal, oldest first."""
+    rows = tx.all(
+        f"SELECT {_RUN} FROM runs WHERE principal = ? AND status IN ({_ACTIVE}) ORDER BY created_at", principal
+    )
+    return [_run(row) for row in rows]
+
+
+def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
+    """Return the run that the identical call began, if it is unfinished or if nobody was given its answer yet."""
+    return _found(
+        tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ? AND created_at > ?"
+            f" AND (delivered = 0 OR status IN ({_ACTIVE})) ORDER BY created_at DESC LIMIT 1",
+            principal,
+            call_digest,
+            tx.at - UNDELIVERED // timedelta(microseconds=1),
+        )
+    )
+
+
+def mark_delivered(tx: Transaction, run_id: str) -> None:
+    """Note that a caller was given what there is of the run: the identical call is another one from now on."""
+    tx.run("UPDATE runs SET delivered = 1 WHERE id = ? AND delivered = 0", run_id)
+
+
+def set_status(tx: Transaction, run: Run, status: RunStatus, *, error: str | None = None, retryable: bool = False) -> None:
+    """Write the run's status; an end has its time, and whatever was still asked is withdrawn."""
+    ended = not status.active
+    tx.run(
+        "UPDATE runs SET status = ?, error = ?, retryable = ?, ended_at = ? WHERE id = ?",
+        status,
+        None if error is None else storable(error),
+        int(retryable),
+        tx.at if ended else None,
+        run.id,
+    )
+    if ended:
+        tx.run(
+            "UPDATE requests SET status = ?, settled_at = ? WHERE run_id = ? AND status = ?",
+            RequestStatus.WITHDRAWN,
+            tx.at,
+            run.id,
+            RequestStatus.PENDING,
+        )
+    tx.touched.add(run.conversation_id)
+
+
+def set_reply(tx: Transaction, run_id: str, message_id: str) -> None:
+    """Note which message is the run's answer."""
+    tx.run("UPDATE runs SET reply_id = ? WHERE id = ?", message_id, run_id)
+
+
+def checkpoint(tx: Transaction, run_id: str) -> dict[str, Any]:
+    """Return what the platform saved last for this run."""
+    row = tx.one("SELECT checkpoint FROM runs WHERE id = ?", run_id)
+    return {} if row is None else json.loads(row[0])
+
+
+def save_checkpoint(tx: Transaction, run_id: str, value: Mapping[str, Any]) -> None:
+    """Keep what the platform needs in order to go on with this run in another process."""
+    tx.run("UPDATE runs SET checkpoint = ? WHERE id = ?", encode(value), run_id)
+
+
+def message_context(tx: Transaction, run_id: str) -> Mapping[str, Any] | None:
+    """Return the context that was sent along with the run's message."""
+    row = tx.one("SELECT context FROM runs WHERE id = ?", run_id)
+    return None if row is None or row[0] is None else json.loads(row[0])
+
+
+def add_request(tx: Transaction, principal: str, run: Run, draft: RequestDraft) -> Request:
+    """Enter something the run waits for."""
+    request_id = new_id("req_")
+    tx.run(
+        "INSERT INTO requests (id, principal, run_id, conversation_id, kind, prompt, tool, arguments, tool_call_id,"
+        " upstream_id, status, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        request_id,
+        principal,
+        run.id,
+        run.conversation_id,
+        draft.kind,
+        storable(draft.prompt),
+        draft.tool,
+        encode(draft.arguments),
+        draft.tool_call_id,
+        draft.upstream_id,
+        RequestStatus.PENDING,
+        tx.at,
+    )
+    tx.touched.add(run.conversation_id)
+    return get_request(tx, principal, request_id)
+
+
+def get_request(tx: Transaction, principal: str, request_id: str) -> Request:
+    """Return a request.
+
+    Raises:
+        NotFoundError: this principal has none of that id.
+    """
+    row = tx.one(f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND id = ?", principal, request_id)
+    if row is None:
+        pending = [request.id for request in pending_requests(tx, principal)][:10]
+        raise NotFoundError(
+            f"There is no request {request_id}.",
+            valid=pending,
+            hint="These are pending now." if pending else "Nothing is pending now.",
+            request_id=request_id,
+        )
+    return _request(row)
+
+
+def requests_of(tx: Transaction, run_id: str) -> list[Request]:
+    """Return everything the run asked, oldest first."""
+    rows = tx.all(f"SELECT {_REQUEST} FROM requests WHERE run_id = ? ORDER BY created_at, rowid", run_id)
+    return [_request(row) for row in rows]
+
+
+def pending_requests(tx: Transaction, principal: str, conversation_id: str | None = None) -> list[Request]:
+    """Return what awaits a decision, oldest first: of one conversation, or of all."""
+    only, values = ("", []) if conversation_id is None else (" AND conversation_id = ?", [conversation_id])
+    rows = tx.all(
+        f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND status = 'pending'{only} ORDER BY created_at, rowid",
+        principal,
+        *values,
+    )
+    return [_request(row) for row in rows]
+
+
+def settle(tx: Transaction, request: Request, status: RequestStatus, settlement: Settlement) -> None:
+    """Write the decision about a pending request."""
+    tx.run(
+        "UPDATE requests SET status = ?, reason = ?, answer = ?, approved_arguments = ?, settled_at = ? WHERE id = ?",
+        status,
+        settlement.reason,
+        settlement.answer,
+        None if settlement.arguments is None else encode(settlement.arguments),
+        tx.at,
+        request.id,
+    )
+    tx.touched.add(request.conversation_id)
+
+
+def approved_arguments(tx: Transaction, request: Request) -> Mapping[str, Any]:
+    """Return the arguments an approval was given for: those that were shown, or the changed ones."""
+    row = tx.one("SELECT approved_arguments FROM requests WHERE id = ?", request.id)
+    return request.arguments if row is None or row[0] is None else json.loads(row[0])
+
+
+def decline(tx: Transaction, request: Request) -> None:
+    """Note that a person turned the form down, which leaves the request pending."""
+    tx.run("UPDATE requests SET declined = 1 WHERE id = ?", request.id)
+    tx.touched.add(request.conversation_id)
+
+
+def _found(row: Row | None) -> Run | None:
+    return None if row is None else _run(row)
+
+
+def _run(row: Row) -> Run:
+    return Run(
+        id=row[0],
+        conversation_id=row[1],
+        agent=row[2],
+        status=RunStatus(row[3]),
+        message_id=row[4],
+        first_seq=row[5],
+        reply_id=row[6],
+        error=row[7],
+        retryable=bool(row[8]),
+        created_at=to_datetime(row[9]),
+        ended_at=None if row[10] is None else to_datetime(row[10]),
+    )
+
+
+def _request(row: Row) -> Request:
+    return Request(
+        id=row[0],
+        run_id=row[1],
+        conversation_id=row[2],
+        kind=RequestKind(row[3]),
+        prompt=row[4],
+        status=RequestStatus(row[5]),
+        tool=row[6],
+        arguments=json.loads(row[7]),
+        tool_call_id=row[8],
+        upstream_id=row[9],
+        declined=bool(row[10]),
+        reason=row[11],
+        answer=row[12],
+        created_at=to_datetime(row[13]),
+        settled_at=None if row[14] is None else to_datetime(row[14]),
+    )

@@ -1,0 +1,159 @@
+"""The store's tables, as steps from one version of the schema to the next.
+
+A file's version is SQLite's `user_version`: the number of steps that were taken. Steps are never edited once they were
+released, only added. Times are microseconds since 1970 in UTC, structured values are JSON text, every row stands under
+its principal.
+
+`messages.position` is the message's time (`POSITION_BITS`), so that the full-text index, which walks its row ids, yields
+the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words under which
+the index finds the messages of one principal, instance or agent (`tertulia.store.messages.scope`). What is long stands
+last in a row, so that the rest is read without it.
+"""
+
+POSITION_BITS = 16
+"""A message's position is its time in milliseconds, shifted by this, plus a counter."""
+
+_FIRST = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE conversations (
+    number INTEGER PRIMARY KEY,
+    principal TEXT NOT NULL,
+    id TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    agent TEXT,
+    status TEXT NOT NULL,
+    title TEXT,
+    metadata TEXT NOT NULL,
+    context TEXT,
+    entity_type TEXT,
+    source TEXT,
+    source_ref TEXT,
+    archived INTEGER NOT NULL DEFAULT 0,
+    message_count INTEGER,
+    last_seq INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    UNIQUE (principal, id)
+) STRICT;
+CREATE INDEX conversations_by_update ON conversations (principal, updated_at, number);
+
+CREATE TABLE messages (
+    position INTEGER PRIMARY KEY,
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    author TEXT NOT NULL,
+    role TEXT NOT NULL,
+    type TEXT,
+    parent_id TEXT,
+    created_at INTEGER NOT NULL,
+    metadata TEXT NOT NULL,
+    data TEXT,
+    text TEXT,
+    UNIQUE (principal, conversation_id, id)
+) STRICT;
+CREATE INDEX messages_in_order ON messages (principal, conversation_id, position);
+
+CREATE VIRTUAL TABLE message_index USING fts5 (
+    text, scope, content='messages', content_rowid='position', tokenize='simplify casefold 1 strip 1 unicodewords'
+);
+CREATE VIRTUAL TABLE title_index USING fts5 (
+    title, content='conversations', content_rowid='number', tokenize='simplify casefold 1 strip 1 unicodewords'
+);
+
+CREATE TABLE journal (
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    data TEXT NOT NULL,
+    run_id TEXT,
+    upstream_id TEXT,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (principal, conversation_id, seq)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX journal_upstream ON journal (principal, conversation_id, upstream_id)
+    WHERE upstream_id IS NOT NULL;
+
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    agent TEXT,
+    status TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    call_digest TEXT NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    context TEXT,
+    checkpoint TEXT NOT NULL,
+    first_seq INTEGER NOT NULL,
+    reply_id TEXT,
+    error TEXT,
+    retryable INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    ended_at INTEGER
+) STRICT;
+CREATE UNIQUE INDEX runs_active ON runs (principal, conversation_id)
+    WHERE status IN ('queued', 'running', 'input_required');
+CREATE INDEX runs_by_conversation ON runs (principal, conversation_id, created_at);
+CREATE INDEX runs_by_call ON runs (principal, call_digest, created_at);
+
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY,
+    principal TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    tool TEXT,
+    arguments TEXT NOT NULL,
+    tool_call_id TEXT,
+    upstream_id TEXT,
+    status TEXT NOT NULL,
+    declined INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    answer TEXT,
+    approved_arguments TEXT,
+    created_at INTEGER NOT NULL,
+    settled_at INTEGER
+) STRICT;
+CREATE INDEX requests_by_run ON requests (run_id, created_at);
+CREATE INDEX requests_pending ON requests (principal, created_at) WHERE status = 'pending';
+
+CREATE TABLE receipts (
+    principal TEXT NOT NULL,
+    key TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    call_digest TEXT NOT NULL,
+    effect TEXT NOT NULL,
+    done INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, key)
+) STRICT;
+
+CREATE TABLE leases (
+    principal TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    owner TEXT,
+    epoch INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, resource)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deleted_conversations (
+    principal TEXT NOT NULL,
+    id TEXT NOT NULL,
+    deleted_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, id)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta VALUES ('epoch', lower(hex(randomblob(8))));
+"""
+
+APPLICATION_ID = 0x5472746C
+"""Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
+
+STEPS: tuple[str, ...] = (_FIRST,)
+"""Step n takes a file from version n to n + 1."""

@@ -1,0 +1,36 @@
+"""The features a platform may offer. What a platform does not declare raises `NotOffered`."""
+
+from enum import StrEnum
+
+
+class Feature(StrEnum):
+    """One thing a platform offers, named after the call that uses it."""
+
+    CREATE = "create"
+    GET = "get"
+    LIST = "list"
+    SEARCH = "search"
+    DELETE = "delete"
+    SEND = "send"
+    STREAM = "stream"
+    RESUME = "resume"
+    """An answer that is being produced is found again after our process died."""
+    MESSAGES = "messages"
+    ADD_MESSAGE = "add_message"
+    UPDATE_MESSAGE = "update_message"
+    RATE_MESSAGE = "rate_message"
+    BRANCHES = "branches"
+    PARTICIPANTS = "participants"
+    TITLE = "title"
+    GENERATE_TITLE = "generate_title"
+    METADATA = "metadata"
+    ARCHIVE = "archive"
+    STATUS = "status"
+    END = "end"
+    RATING = "rating"
+    ANALYTICS = "analytics"
+    CONFIRM = "confirm"
+    EDIT_ARGUMENTS = "edit_arguments"
+    """An approval may change the arguments of the tool."""
+    QUESTIONS = "questions"
+    CANCEL = "cancel"

@@ -1,0 +1,290 @@
+"""The nouns: what a conversation client hands out.
+
+Plain frozen dataclasses: data is parsed where it enters (settings, tool arguments, a platform's wire) and trusted
+from there on. Times are aware and in UTC. A field that not every platform knows is optional; `None` means "not known",
+never "none".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+
+T = TypeVar("T")
+
+LOCAL_PRINCIPAL = "local"
+"""The principal over stdio: whoever runs the process."""
+
+
+class Role(StrEnum):
+    """Whose voice a message is."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Who answers. `address` is `instance:name` and is what callers pass on."""
+
+    address: str
+    description: str
+    features: frozenset[Feature]
+    available: bool = True
+    hint: str | None = None
+    """When it is not available: the one thing to set or do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A thread. `id` is `instance:native-id`, opaque to the caller."""
+
+    id: str
+    agent: str | None
+    status: Status
+    title: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: Mapping[str, Any] | None = None
+    entity_type: str | None = None
+    source: str | None = None
+    source_ref: str | None = None
+    archived: bool = False
+    message_count: int | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    last_seq: int = 0
+    """The newest `seq` of its journal in this store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationDraft:
+    """A conversation that is to be created.
+
+    `native_id` is chosen by us before anything leaves the process. A platform that takes ids, or that honours a key,
+    uses it: creating the same draft again then finds the first. `repeated` says that an earlier attempt may have
+    reached the platform.
+    """
+
+    agent: str
+    native_id: str
+    title: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: Mapping[str, Any] | None = None
+    entity_type: str | None = None
+    source: str | None = None
+    source_ref: str | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationChanges:
+    """What to change in a conversation; `None` leaves a field alone. `metadata` is merged key by key, a `None` value
+    removes its key."""
+
+    title: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    archived: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An entry in a conversation. Its id means something only together with the conversation."""
+
+    id: str
+    conversation_id: str
+    author: str
+    """An agent's address, or the name of the principal or person who wrote it."""
+    role: Role
+    text: str | None = None
+    data: Mapping[str, Any] | None = None
+    type: str | None = None
+    parent_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDraft:
+    """A message that is to be sent. At least one of `text` and `data` is there."""
+
+    text: str | None = None
+    data: Mapping[str, Any] | None = None
+    type: str | None = None
+    role: Role = Role.USER
+    parent_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    context: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One answer being produced."""
+
+    id: str
+    conversation_id: str
+    agent: str | None
+    status: RunStatus
+    message_id: str
+    """The message that is being answered."""
+    first_seq: int
+    """The journal's newest `seq` before the run began: reading after it shows the whole run."""
+    reply_id: str | None = None
+    error: str | None = None
+    retryable: bool = False
+    created_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class RequestKind(StrEnum):
+    """What a run waits for."""
+
+    CONFIRMATION = "confirmation"
+    QUESTION = "question"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestDraft:
+    """What a platform's answer wants to know from a person."""
+
+    kind: RequestKind
+    prompt: str
+    tool: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tool_call_id: str | None = None
+    upstream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run waits for from a person. Its id is ours, and belongs to exactly what was shown."""
+
+    id: str
+    run_id: str
+    conversation_id: str
+    kind: RequestKind
+    prompt: str
+    status: RequestStatus
+    tool: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tool_call_id: str | None = None
+    upstream_id: str | None = None
+    declined: bool = False
+    """A person turned the form down: from then on only an accepted form can approve."""
+    reason: str | None = None
+    answer: str | None = None
+    created_at: datetime | None = None
+    settled_at: datetime | None = None
+
+
+class Decision(StrEnum):
+    """How a request is settled."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """A decision about a request. `arguments` replaces the tool's arguments where the platform lets an approval change
+    them."""
+
+    decision: Decision
+    reason: str | None = None
+    answer: str | None = None
+    arguments: Mapping[str, Any] | None = None
+    by_person: bool = False
+    """Whether a person said so in a form the host showed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What there is of a run at one moment."""
+
+    run: Run
+    reply: str
+    """The answer so far; when the run has completed, the whole."""
+    pending: Sequence[Request]
+    seq: int
+    """The newest `seq` this outcome includes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """A part of a list. `next_cursor` is `None` on the last page; `total` counts all that match, where known."""
+
+    items: Sequence[T]
+    next_cursor: str | None = None
+    total: int | None = None
+
+
+class SortKey(StrEnum):
+    """What a list of conversations is sorted by."""
+
+    UPDATED = "updated_at"
+    CREATED = "created_at"
+    TITLE = "title"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationQuery:
+    """Which conversations to list. `archived=None` lists both kinds; the default leaves archived ones out."""
+
+    instance: str | None = None
+    agent: str | None = None
+    statuses: frozenset[Status] = frozenset()
+    archived: bool | None = False
+    awaiting: bool = False
+    """Only those with a request that awaits a decision."""
+    sort: SortKey = SortKey.UPDATED
+    descending: bool = True
+    limit: int = 20
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchQuery:
+    """What to look for. `text` is in the users' query language (see `tertulia.store.search`)."""
+
+    text: str
+    instance: str | None = None
+    agent: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 10
+    cursor: str | None = None
+    exclude_types: frozenset[str] = frozenset()
+    """Types of message to leave out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchHit:
+    """A message (or a title, then `message_id` is None) that matches."""
+
+    conversation_id: str
+    conversation_title: str | None
+    status: Status
+    message_id: str | None
+    author: str | None
+    role: Role | None
+    snippet: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """Matches, newest first; best first where there are few (`ranked`)."""
+
+    hits: Sequence[SearchHit]
+    next_cursor: str | None = None
+    ranked: bool = False
+    total: int | None = None
+    """The number of matching messages where counting was cheap."""
+    suggestion: str | None = None
+    """When nothing matched: the query as it might have been meant."""

@@ -1,0 +1,92 @@
+"""What text may come in."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tertulia.vocabulary.errors import InvalidInputError
+
+MAX_TEXT = 1_048_576
+"""The longest text of a message, in bytes of UTF-8."""
+MAX_TITLE = 200
+"""The longest title, in characters."""
+MAX_JSON = 262_144
+"""The largest structured argument (metadata, data, context), in bytes of JSON."""
+_ALLOWED_CONTROLS = "\t\n\r"
+_REFUSED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+
+
+def checked_text(name: str, value: str, *, limit: int = MAX_TEXT) -> str:
+    """Return `value` if it can be a message's text, else say what is wrong with it.
+
+    Raises:
+        InvalidInputError: it is blank, longer than `limit` bytes, or has a character that no text has.
+    """
+    if not value.strip():
+        raise InvalidInputError(f"`{name}` is empty.", hint=f"Give `{name}` at least one visible character.")
+    _check_characters(name, value, _ALLOWED_CONTROLS)
+    size = len(value.encode())
+    if size > limit:
+        raise InvalidInputError(
+            f"`{name}` has {size:,} bytes; at most {limit:,} are possible.",
+            hint="Split it into several messages, or send a summary.",
+        )
+    return value
+
+
+def checked_line(name: str, value: str, *, limit: int = MAX_TITLE) -> str:
+    """Return `value`, stripped, if it can stand in one line (a title, a name, a key).
+
+    Raises:
+        InvalidInputError: it is blank, longer than `limit` characters, or has a control character or line break.
+    """
+    _check_characters(name, value, "")
+    stripped = value.strip()
+    if not stripped:
+        raise InvalidInputError(f"`{name}` is empty.", hint=f"Give `{name}` at least one visible character.")
+    if len(stripped) > limit:
+        raise InvalidInputError(
+            f"`{name}` has {len(stripped):,} characters; at most {limit} are possible.", hint=f"Shorten `{name}`."
+        )
+    return stripped
+
+
+def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `value` if it can be stored as JSON.
+
+    Raises:
+        InvalidInputError: it is not JSON, too large, or has text that no store can keep.
+    """
+    try:
+        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"`{name}` has a lone surrogate ({_code_point(error.object[error.start])}), which is not text.",
+            hint="Remove it and call again.",
+        ) from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"`{name}` is not JSON: {error}.", hint="Use objects, lists, text, finite numbers, true, false and null."
+        ) from error
+    if len(encoded) > MAX_JSON:
+        raise InvalidInputError(
+            f"`{name}` has {len(encoded):,} bytes of JSON; at most {MAX_JSON:,} are possible.", hint="Shorten it."
+        )
+    return value
+
+
+def _check_characters(name: str, value: str, allowed: str) -> None:
+    for found in _REFUSED.finditer(value):
+        character = found.group()
+        if character not in allowed:
+            what = "lone surrogate" if "\ud800" <= character <= "\udfff" else "control character"
+            also = " Tab and line breaks are allowed." if allowed else " It must be one line of visible text."
+            raise InvalidInputError(
+                f"`{name}` has a {what} ({_code_point(character)}) at position {found.start()}.",
+                hint=f"Remove it and call again.{also}",
+            )
+
+
+def _code_point(character: str) -> str:
+    return f"U+{ord(character):04X}"

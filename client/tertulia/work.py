@@ -1,0 +1,263 @@
+"""What a platform's answer is told to: the journal, fenced by the lease, with text coalesced."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+
+from tertulia.lifecycle import end_run, move
+from tertulia.store import conversations, journal, leases, messages, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.store.leases import Lease, LostLeaseError
+from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
+from tertulia.vocabulary.identifiers import new_id
+from tertulia.vocabulary.models import Conversation, Message, Request, RequestDraft, RequestKind, Role, Run
+from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+
+logger = logging.getLogger(__name__)
+
+COALESCE_SECONDS = 0.1
+"""Text that arrives within this time becomes one journal entry."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class StoredWork:
+    """Implements `tertulia.platforms.base.Work` over the store."""
+
+    store: Store
+    lease: Lease
+    run: Run
+    conversation: Conversation
+    message: Message
+    context: Mapping[str, Any] | None
+    checkpoint: Mapping[str, Any]
+    entries: Sequence[JournalEntry]
+    requests: Sequence[Request]
+    approvals: Mapping[str, Mapping[str, Any]]
+    """The arguments that each settled request was approved with."""
+
+    _queue: list[Event] = field(default_factory=list[Event], init=False)
+    _unsaved: Mapping[str, Any] | None = field(default=None, init=False)
+    _written: float = field(default=0.0, init=False)
+    _flushing: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _waiting: anyio.Event = field(default_factory=anyio.Event, init=False)
+
+    @classmethod
+    def load(cls, tx: Transaction, *, store: Store, lease: Lease, run_id: str) -> "StoredWork":
+        """Read what there is of a run, in the transaction of whoever holds its conversation's lease."""
+        principal = lease.principal
+        run = runs.get(tx, principal, run_id)
+        requests = runs.requests_of(tx, run_id)
+        return cls(
+            store=store,
+            lease=lease,
+            run=run,
+            conversation=conversations.get(tx, principal, run.conversation_id),
+            message=messages.get(tx, principal, run.conversation_id, run.message_id),
+            context=runs.message_context(tx, run_id),
+            checkpoint=runs.checkpoint(tx, run_id),
+            entries=journal.read_all(tx, principal, run),
+            requests=requests,
+            approvals={request.id: runs.approved_arguments(tx, request) for request in requests},
+        )
+
+    @property
+    def principal(self) -> str:
+        """For whom."""
+        return self.lease.principal
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to do: the run is neither over nor waiting for a person."""
+        return self.run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
+
+    async def start(self) -> None:
+        """Mark the run as running; at its first attempt the conversation opens."""
+        first = not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries)
+
+        def start(tx: Transaction) -> None:
+            if first:
+                move(tx, self.principal, self.conversation.id, Status.OPEN, run_id=self.run.id)
+                self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
+            runs.set_status(tx, self.run, RunStatus.RUNNING)
+
+        await self._commit(start)
+
+    async def emit(
+        self,
+        *events: Event,
+        checkpoint: Mapping[str, Any] | None = None,
+        together: Callable[[Transaction], object] | None = None,
+    ) -> None:
+        """See `tertulia.platforms.base.Work.emit`."""
+        self._queue.extend(events)
+        if checkpoint is not None:
+            self._unsaved = checkpoint
+        urgent = together is not None or any(event.kind not in DELTAS for event in events)
+        if urgent or time.monotonic() - self._written >= COALESCE_SECONDS:
+            await self.flush(together)
+        else:
+            self._waiting.set()
+
+    async def flush(self, together: Callable[[Transaction], object] | None = None) -> None:
+        """Write what is still held back."""
+        async with self._flushing:
+            events, self._queue = self._queue, []
+            checkpoint, self._unsaved = self._unsaved, None
+            if not events and checkpoint is None and together is None:
+                return
+            joined = coalesced(events)
+
+            def flush(tx: Transaction) -> None:
+                self._append(tx, joined)
+                if checkpoint is not None:
+                    runs.save_checkpoint(tx, self.run.id, checkpoint)
+                if together is not None:
+                    together(tx)
+
+            try:
+                await self._commit(flush)
+            except TertuliaError:
+                self._queue[:0], self._unsaved = events, self._unsaved or checkpoint
+                raise
+            self._written = time.monotonic()
+
+    async def write_in_time(self) -> None:
+        """Write held back text when nothing follows it; runs beside the answer."""
+        while True:
+            await self._waiting.wait()
+            self._waiting = anyio.Event()
+            await anyio.sleep(COALESCE_SECONDS)
+            try:
+                await self.flush()
+            except LostLeaseError:
+                return  # the answer itself learns it from its next event
+            except TertuliaError:
+                logger.warning("run %s: held back text was not written yet", self.run.id, exc_info=True)
+
+    async def ask(self, draft: RequestDraft, *events: Event) -> Request:
+        """See `tertulia.platforms.base.Work.ask`."""
+        await self.flush()
+
+        def ask(tx: Transaction) -> Request:
+            request = runs.add_request(tx, self.principal, self.run, draft)
+            shown: dict[str, Any] = {"request_id": request.id, "prompt": draft.prompt}
+            kind = EventKind.QUESTION_ASKED
+            if draft.kind is RequestKind.CONFIRMATION:
+                kind = EventKind.TOOL_CONFIRMATION_REQUIRED
+                shown |= {"tool": draft.tool, "arguments": draft.arguments, "tool_call_id": draft.tool_call_id}
+            self._append(tx, [*events, Event(kind, shown)])
+            runs.set_status(tx, self.run, RunStatus.INPUT_REQUIRED)
+            move(tx, self.principal, self.conversation.id, Status.INPUT_REQUIRED, run_id=self.run.id)
+            return request
+
+        return await self._commit(ask)
+
+    async def settled(self, request_id: str) -> Request:
+        """See `tertulia.platforms.base.Work.settled`."""
+        with self.store.watch(self.conversation.id) as watch:
+            while True:
+                request = await self.store.read(lambda tx: runs.get_request(tx, self.principal, request_id))
+                if request.status is not RequestStatus.PENDING:
+                    return request
+                await watch.changed()
+
+    def approved_arguments(self, request: Request) -> Mapping[str, Any]:
+        """See `tertulia.platforms.base.Work.approved_arguments`."""
+        return self.approvals.get(request.id, request.arguments)
+
+    async def finish(self, text: str | None = None, *, message_id: str | None = None, type: str | None = None) -> None:
+        """See `tertulia.platforms.base.Work.finish`."""
+        await self.flush()
+
+        def finish(tx: Transaction) -> None:
+            whole = text
+            if whole is None:
+                whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
+            if whole:
+                reply = Message(
+                    id=message_id or new_id("m_"),
+                    conversation_id=self.conversation.id,
+                    author=self.run.agent or self.conversation.id.partition(":")[0],
+                    role=Role.ASSISTANT,
+                    text=whole,
+                    type=type,
+                    parent_id=self.message.id,
+                )
+                messages.add(tx, self.principal, reply)
+                runs.set_reply(tx, self.run.id, reply.id)
+                added = {"message_id": reply.id, "author": reply.author, "role": reply.role}
+                self._append(tx, [Event(EventKind.MESSAGE_ADDED, added)])
+            end_run(tx, self.principal, self.run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
+
+        await self._commit(finish)
+
+    async def fail(self, message: str, *, retryable: bool = False) -> None:
+        """See `tertulia.platforms.base.Work.fail`."""
+        event = Event(EventKind.RUN_ERROR, {"message": message, "retryable": retryable})
+        await self._end(RunStatus.FAILED, event, message, retryable=retryable)
+
+    async def interrupt(self, message: str) -> None:
+        """See `tertulia.platforms.base.Work.interrupt`."""
+        event = Event(EventKind.RUN_INTERRUPTED, {"message": message})
+        await self._end(RunStatus.INTERRUPTED, event, message, retryable=True)
+
+    async def at_rest(self) -> bool:
+        """Whether the run needs no more work now: it is over, or waits for a person."""
+        run = await self.store.read(lambda tx: runs.get(tx, self.principal, self.run.id))
+        return run.status is not RunStatus.RUNNING
+
+    async def _end(self, status: RunStatus, event: Event, message: str, *, retryable: bool) -> None:
+        await self.flush()
+        await self._commit(
+            partial(
+                end_run,
+                principal=self.principal,
+                run=self.run,
+                status=status,
+                event=event,
+                error=message,
+                retryable=retryable,
+            )
+        )
+
+    def _append(self, tx: Transaction, events: Sequence[Event]) -> None:
+        journal.append(tx, self.principal, self.conversation.id, events, self.run.id)
+
+    async def _commit(self, work: Callable[[Transaction], T]) -> T:
+        def fenced(tx: Transaction) -> T:
+            leases.check(tx, self.lease)
+            return work(tx)
+
+        return await self.store.write(fenced)
+
+
+def coalesced(events: Sequence[Event]) -> list[Event]:
+    """Return the events with neighbouring deltas of one message joined; the joined one has the last's upstream id."""
+    result: list[Event] = []
+    parts: list[str] = []
+    for event in [*events, None]:
+        last = result[-1] if result else None
+        if (
+            event is not None
+            and last is not None
+            and event.kind in DELTAS
+            and event.kind is last.kind
+            and event.data.get("message_id") == last.data.get("message_id")
+        ):
+            parts.append(str(event.data.get("delta", "")))
+            result[-1] = Event(last.kind, last.data, event.upstream_id)
+            continue
+        if last is not None and len(parts) > 1:
+            result[-1] = Event(last.kind, {**last.data, "delta": "".join(parts)}, last.upstream_id)
+        if event is not None:
+            result.append(event)
+            parts = [str(event.data.get("delta", ""))]
+    return result

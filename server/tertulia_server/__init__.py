@@ -1,0 +1,1 @@
+"""How a host reaches Tertulia: settings, command line, transports, progress, approvals."""

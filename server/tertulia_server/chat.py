@@ -1,0 +1,180 @@
+"""`tertulia chat AGENT`: a person talks to an agent in the terminal.
+
+The conversation lives in a thread of its own, so that Ctrl-C reaches this one: while an answer comes it stops the run,
+at the prompt it clears the line, and Ctrl-D leaves.
+"""
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as StillRunning
+from typing import TextIO, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from tertulia.conversations import Conversations
+from tertulia.vocabulary.errors import ConflictError, TertuliaError
+from tertulia.vocabulary.events import EventKind, JournalEntry
+from tertulia.vocabulary.models import Decision, MessageDraft, Outcome, Request, RequestKind, Run, Settlement
+from tertulia.vocabulary.states import RunStatus
+from tertulia_server.settings import Settings
+from tertulia_tools.quoting import cleaned
+from tertulia_tools.results import compact
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 0.2
+"""How often the waiting thread looks for Ctrl-C, which Windows does not deliver to one that only waits."""
+
+
+def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
+    """Talk until the person leaves; return the exit code.
+
+    Raises:
+        TertuliaError: there is no such agent or conversation.
+    """
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(Conversations.open(settings.client())) as conversations,
+    ):
+        if conversation_id is None:
+            conversation_id = portal.call(lambda: conversations.create(agent)).id
+        else:
+            agent = portal.call(conversations.get, conversation_id).agent or agent
+        print(f"{conversation_id} with {agent}. Ctrl-C stops an answer, Ctrl-D leaves.")
+        Chat(portal, conversations, conversation_id).talk()
+        print(f"To go on: tertulia chat --conversation {conversation_id}")
+    return 0
+
+
+class Chat:
+    """One conversation with a person."""
+
+    def __init__(self, portal: BlockingPortal, conversations: Conversations, conversation_id: str) -> None:
+        self._portal = portal
+        self._conversations = conversations
+        self._id = conversation_id
+        self._printer = Printer(sys.stdout)
+
+    def talk(self) -> None:
+        """Read lines and have them answered, until the input ends."""
+        self._settle_what_waits()
+        while True:
+            try:
+                text = input("> ")
+            except KeyboardInterrupt:
+                print()
+                continue
+            except EOFError:
+                print()
+                return
+            if text.strip():
+                try:
+                    self._send(text)
+                except TertuliaError as error:
+                    print(f"! {error} {error.hint or ''}".rstrip())
+
+    def _settle_what_waits(self) -> None:
+        run = self._portal.call(self._conversations.latest_run, self._id)
+        if run is not None and run.status.active:
+            self._see_through(run)
+
+    def _send(self, text: str) -> None:
+        sent = self._portal.call(self._conversations.send, self._id, MessageDraft(text=text))
+        self._see_through(sent.run)
+
+    def _see_through(self, run: Run) -> None:
+        after = run.first_seq
+        while True:
+            outcome = self._follow(run, after)
+            after = outcome.seq
+            if not outcome.pending:
+                self._printer.end(outcome)
+                return
+            if not all(self._decide(request) for request in outcome.pending):
+                self._printer.line("Left undecided: it is asked again when you go on with this conversation.")
+                return
+
+    def _follow(self, run: Run, after: int) -> Outcome:
+        async def follow() -> Outcome:
+            async for entries in self._conversations.follow(run, after=after):
+                self._printer.show(entries)
+            return await self._conversations.outcome(await self._conversations.run(run.id))
+
+        return self._interruptible(self._portal.start_task_soon(follow), run)
+
+    def _interruptible(self, future: "Future[T]", run: Run) -> T:
+        while True:
+            try:
+                return future.result(timeout=LOOK_SECONDS)
+            except StillRunning:
+                if future.done():
+                    raise
+            except KeyboardInterrupt:
+                try:
+                    self._portal.call(self._conversations.cancel, run.conversation_id)
+                except ConflictError:
+                    pass  # it had come to its end already
+
+    def _decide(self, request: Request) -> bool:
+        """Have a request decided; return False if the person left it open."""
+        self._printer.line(f"? {request.prompt}")
+        if request.kind is RequestKind.QUESTION:
+            said = _asked("  answer: ")
+            settlement = Settlement(decision=Decision.ANSWER, answer=said, by_person=True)
+        else:
+            self._printer.line(f"  {request.tool} {compact(request.arguments)}")
+            said = _asked("  approve? [y/n, or why not] ")
+            settlement = _settlement(said)
+        if said:
+            self._portal.call(self._conversations.settle, request.id, settlement)
+        return bool(said)
+
+
+def _settlement(said: str) -> Settlement:
+    if said.lower() in {"y", "yes"}:
+        return Settlement(decision=Decision.APPROVE, by_person=True)
+    reason = None if said.lower() in {"n", "no"} else said or None
+    return Settlement(decision=Decision.REJECT, reason=reason, by_person=True)
+
+
+class Printer:
+    """Shows entries as they come."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._in_line = False
+
+    def show(self, entries: Sequence[JournalEntry]) -> None:
+        """Show what these entries say to a person."""
+        for entry in entries:
+            if entry.kind is EventKind.TEXT_MESSAGE_CONTENT:
+                text = cleaned(str(entry.data.get("delta", "")))
+                self._out.write(text)
+                self._in_line = bool(text) and not text.endswith("\n")
+            elif entry.kind is EventKind.TOOL_CALL_START:
+                self.line(f"· {entry.data.get('tool')}")
+        self._out.flush()
+
+    def line(self, text: str) -> None:
+        """Show a line of its own."""
+        if self._in_line:
+            self._out.write("\n")
+        self._out.write(f"{cleaned(text)}\n")
+        self._out.flush()
+        self._in_line = False
+
+    def end(self, outcome: Outcome) -> None:
+        """Show how a run ended."""
+        if outcome.run.status is not RunStatus.COMPLETED:
+            self.line(f"! {outcome.run.status}" + (f": {outcome.run.error}" if outcome.run.error else ""))
+        elif self._in_line:
+            self.line("")
+
+
+def _asked(prompt: str) -> str:
+    try:
+        return input(prompt).strip()
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return ""

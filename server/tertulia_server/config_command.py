@@ -1,0 +1,24 @@
+"""`tertulia config`: what is in force, and where it comes from."""
+
+from typing import cast
+
+from tertulia_server.settings import Loaded, Source, without_secrets
+
+
+def show(loaded: Loaded) -> str:
+    """Return the settings as lines for a person, without secrets."""
+    settings = loaded.settings
+    read = "read" if loaded.file_read else "not there; defaults apply"
+    lines = [f"# configuration file: {loaded.file} ({read})"]
+    for name in type(settings).model_fields:
+        if name == "instances":
+            continue
+        value = getattr(settings, name)
+        shown = ", ".join(cast(tuple[str, ...], value)) or "(all)" if isinstance(value, tuple) else value
+        source = loaded.sources[name]
+        lines.append(f"{name} = {shown}" + ("" if source is Source.DEFAULT else f"  # from {source}"))
+    lines.append("[instances.local]  # always there")
+    for name, options in sorted(settings.instances.items()):
+        lines.append(f"[instances.{name}]")
+        lines += [f"{key} = {value}" for key, value in without_secrets(options).items()]
+    return "\n".join(lines)

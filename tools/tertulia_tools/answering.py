@@ -1,0 +1,136 @@
+"""Seeing a run through for a caller: waiting, reporting, asking, and telling what there is when the time is up."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+
+import anyio
+from mcp_types import CallToolResult, InputRequiredResult
+from pydantic import Field
+
+from tertulia.conversations import Conversations, Sent
+from tertulia.vocabulary.models import Outcome, Request, Run
+from tertulia.vocabulary.states import RunStatus
+from tertulia_tools.hosting import Host
+from tertulia_tools.quoting import Quoter
+from tertulia_tools.results import MAX_REPLY, PendingRequest, Result, answer
+
+MAX_WAIT = 300
+WaitSeconds = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=MAX_WAIT,
+        description="How long to wait for the answer, 0 to 300 seconds; 45 unless configured otherwise. The answer is "
+        "produced whether or not anybody waits.",
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Field(description="A name of your own for this call: repeating the call with the same key does nothing twice."),
+]
+ConversationId = Annotated[str, Field(description="As results give it, like local:7k2mq9x4ab.")]
+
+
+class RunResult(Result):
+    """What there is of an answer."""
+
+    conversation_id: str
+    run_id: str | None = None
+    status: str = Field(description="Of the run; of the conversation while it has none.")
+    reply: str | None = Field(default=None, description="The answer so far; all of it when completed.")
+    error: str | None = None
+    pending: list[PendingRequest] = []
+    cursor: str | None = Field(default=None, description="For stream_conversation: what follows this result.")
+    note: str | None = None
+    next: str
+
+    def lines(self) -> Sequence[str]:
+        """Return the result's text, line by line."""
+        run = "" if self.run_id is None else f" · {self.run_id}"
+        lines = [f"{self.status} · {self.conversation_id}{run}"]
+        lines += [text for text in (self.note, self.reply, self.error) if text is not None]
+        lines += [request.line() for request in self.pending]
+        lines.append(f"Next: {self.next}")
+        if self.cursor is not None:
+            lines.append(f"Cursor: {self.cursor}")
+        return lines
+
+
+async def see_through(
+    host: Host, begin: Callable[[], Awaitable[Sent]], wait_seconds: float | None
+) -> CallToolResult | InputRequiredResult:
+    """Begin a run, or find the one that this repeated call began; wait, ask the person if need be, and tell.
+
+    `wait_seconds` covers beginning and waiting, but not the time in which a person looks at a form.
+    """
+    deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
+    joined = False
+    resumed = await host.resumed_run()
+    if resumed is None:
+        sent = await begin()
+        run, joined = sent.run, sent.joined
+    else:
+        run = await host.conversations.run(resumed)
+    outcome, question = await wait_and_ask(host, run, deadline)
+    if question is not None:
+        return question
+    quoter = Quoter()
+    return answer(await run_result(host.conversations, outcome, quoter, joined=joined), quoter)
+
+
+async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[Outcome, InputRequiredResult | None]:
+    """Wait for a run until `deadline`, having the person decide what it asks; return what there is, or the question."""
+    while True:
+        remaining = max(0.0, deadline - anyio.current_time())
+        outcome = await host.conversations.wait(run, timeout=remaining, told=host.told)
+        if not outcome.pending:
+            return outcome, None
+        before = anyio.current_time()
+        asked = await host.ask(outcome)
+        deadline += anyio.current_time() - before
+        if asked.question is not None or not asked.settled:
+            return outcome, asked.question
+
+
+async def run_result(
+    conversations: Conversations, outcome: Outcome, quoter: Quoter, *, joined: bool = False
+) -> RunResult:
+    """Return what there is of a run, as it is shown."""
+    run, reply = outcome.run, outcome.reply
+    notes: list[str] = []
+    if joined:
+        notes.append(
+            "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
+            "send the same text again."
+        )
+    if len(reply) > MAX_REPLY:
+        notes.append(
+            f"The reply has {len(reply):,} characters; the first {MAX_REPLY:,} are here, list_messages has all of it."
+        )
+    return RunResult(
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+        status=run.status,
+        reply=quoter.quote(reply, MAX_REPLY) if reply else None,
+        error=None if run.error is None else quoter.line(run.error, 500),
+        pending=[PendingRequest.of(request, quoter) for request in outcome.pending],
+        cursor=await conversations.cursor(run.conversation_id, outcome.seq),
+        note=" ".join(notes) or None,
+        next=next_step(run, outcome.pending),
+    )
+
+
+def next_step(run: Run, pending: Sequence[Request]) -> str:
+    """Return what to call next, given where a run stands."""
+    match run.status:
+        case RunStatus.QUEUED | RunStatus.RUNNING:
+            return "stream_conversation with this cursor waits for the rest; cancel_run stops it."
+        case RunStatus.INPUT_REQUIRED:
+            return f"ask your user, then confirm_tool with request_id {pending[0].id}." if pending else "look again."
+        case RunStatus.COMPLETED:
+            return "send_message goes on with the conversation; update_status (completed) ends it."
+        case RunStatus.FAILED | RunStatus.INTERRUPTED:
+            again = "send the message again" if run.retryable else "send another message"
+            return f"{again} with send_message; the conversation is unharmed."
+        case RunStatus.CANCELED:
+            return "send_message goes on with the conversation."
