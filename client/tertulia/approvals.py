@@ -50,7 +50,11 @@ def check_settlement(
         NotAllowedError: it takes a person's approval.
         ConflictError: a person declined the form, so that only an accepted form can approve.
     """
-    ids: dict[str, Any] = {"request_id": request.id, "conversation_id": request.conversation_id, "run_id": request.run_id}
+    ids: dict[str, Any] = {
+        "request_id": request.id,
+        "conversation_id": request.conversation_id,
+        "run_id": request.run_id,
+    }
     fitting = _FITTING[request.kind]
     if settlement.decision not in fitting:
         raise InvalidInputError(
@@ -114,7 +118,9 @@ def _settled(request: Request, pending: Sequence[Request]) -> ConflictError:
     return ConflictError(
         f"The request {request.id} was {how}{when}.",
         valid=[other.id for other in pending],
-        hint="These requests are pending in its conversation now." if pending else "Nothing else is pending there.",
+        hint="These requests are pending in its conversation now."
+        if pending
+        else "Nothing else is pending there.",
         request_id=request.id,
         conversation_id=request.conversation_id,
         run_id=request.run_id,

@@ -102,7 +102,9 @@ class Conversations:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: ClientSettings, *, principal: str = LOCAL_PRINCIPAL) -> AsyncGenerator["Conversations"]:
+    async def open(
+        cls, settings: ClientSettings, *, principal: str = LOCAL_PRINCIPAL
+    ) -> AsyncGenerator["Conversations"]:
         """Open the client; touches the store at the first use only. Leaving stops the work and loses nothing.
 
         Raises:
@@ -170,7 +172,13 @@ class Conversations:
         """
         draft = _conversation_draft(agent, title, metadata, context)
         message = _checked_message(message)
-        call = {"agent": agent, "title": title, "metadata": metadata, "context": context, "message": asdict(message)}
+        call = {
+            "agent": agent,
+            "title": title,
+            "metadata": metadata,
+            "context": context,
+            "message": asdict(message),
+        }
         if join and idempotency_key is None:
             same = await self._read(partial(runs.same_call, call_digest=digest(call)))
             if same is not None:
@@ -183,7 +191,9 @@ class Conversations:
 
         ids = {"native_id": draft.native_id, **_message_ids()}
         effect = await self._once(idempotency_key, "start_conversation", call, ids, carry_out)
-        return Sent(conversation=await self.get(effect["conversation_id"]), run=await self.run(effect["run_id"]))
+        return Sent(
+            conversation=await self.get(effect["conversation_id"]), run=await self.run(effect["run_id"])
+        )
 
     async def send(
         self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None
@@ -247,7 +257,9 @@ class Conversations:
             checked_json("metadata", changes.metadata)
         if changes == ConversationChanges():
             raise InvalidInputError(
-                "There is nothing to change.", valid=["title", "metadata", "archived"], hint="Give at least one of these."
+                "There is nothing to change.",
+                valid=["title", "metadata", "archived"],
+                hint="Give at least one of these.",
             )
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
@@ -255,7 +267,9 @@ class Conversations:
             return ids
 
         call = {"conversation_id": conversation_id, "changes": asdict(changes)}
-        await self._once(idempotency_key, "update_conversation", call, {"conversation_id": conversation_id}, carry_out)
+        await self._once(
+            idempotency_key, "update_conversation", call, {"conversation_id": conversation_id}, carry_out
+        )
         return await self.get(conversation_id)
 
     async def update_status(
@@ -284,7 +298,9 @@ class Conversations:
             return ids
 
         call = {"conversation_id": conversation_id, "status": status, "reason": reason}
-        await self._once(idempotency_key, "update_status", call, {"conversation_id": conversation_id}, carry_out)
+        await self._once(
+            idempotency_key, "update_status", call, {"conversation_id": conversation_id}, carry_out
+        )
         return await self.get(conversation_id)
 
     async def delete(self, conversation_id: str, *, idempotency_key: str | None = None) -> None:
@@ -303,7 +319,9 @@ class Conversations:
             return ids
 
         call = {"conversation_id": conversation_id}
-        await self._once(idempotency_key, "delete_conversation", call, {"conversation_id": conversation_id}, carry_out)
+        await self._once(
+            idempotency_key, "delete_conversation", call, {"conversation_id": conversation_id}, carry_out
+        )
 
     async def run(self, run_id: str) -> Run:
         """Return a run as it is now."""
@@ -317,13 +335,22 @@ class Conversations:
         """Return what there is of a run now."""
         return await self._read(partial(following.outcome, run=run))
 
-    async def wait(self, run: Run, *, timeout: float, told: Told | None = None) -> Outcome:
-        """Wait until a run ends or needs a person, for `timeout` seconds at most; return what there is of it then.
+    async def attend(self, run: Run, *, timeout: float, told: Told | None = None) -> None:
+        """Wait until a run ends or needs a person, for `timeout` seconds at most.
 
         `told` is given the journal's entries as they come.
         """
         home = self._home
-        return await following.wait(home.store, home.runner, self.principal, run, timeout=timeout, told=told)
+        await following.attend(home.store, home.runner, self.principal, run, timeout=timeout, told=told)
+
+    async def collect(self, run: Run) -> Outcome:
+        """Return what there is of a run now. It counts as given: the identical call is another one from then on."""
+        return await self._home.store.write(partial(following.collect, principal=self.principal, run=run))
+
+    async def wait(self, run: Run, *, timeout: float, told: Told | None = None) -> Outcome:
+        """Wait as `attend` does, and return what there is then."""
+        await self.attend(run, timeout=timeout, told=told)
+        return await self.collect(run)
 
     def follow(self, run: Run, *, after: int | None = None) -> AsyncGenerator[Sequence[JournalEntry]]:
         """Yield a run's entries (those behind `after`, a `seq`) as they come, until it ends or needs a person."""
@@ -369,7 +396,9 @@ class Conversations:
     async def cursor(self, conversation_id: str, seq: int) -> str:
         """Return the cursor that stands behind entry `seq` of a conversation."""
         epoch = self._home.store.epoch
-        return str(await self._read(partial(journal.cursor, conversation_id=conversation_id, epoch=epoch, seq=seq)))
+        return str(
+            await self._read(partial(journal.cursor, conversation_id=conversation_id, epoch=epoch, seq=seq))
+        )
 
     async def request(self, request_id: str) -> Request:
         """Return a request, settled or not."""
@@ -398,7 +427,9 @@ class Conversations:
             await platform.settle(self.principal, pending, settlement)
 
             def settle(tx: Transaction) -> None:
-                record_settlement(tx, self.principal, find_pending(tx, self.principal, request_id), settlement)
+                record_settlement(
+                    tx, self.principal, find_pending(tx, self.principal, request_id), settlement
+                )
 
             await self._home.store.write(settle)
             return ids
@@ -434,7 +465,11 @@ class Conversations:
                     return {"run_id": run.id}
                 raise ConflictError(
                     f"Nothing is being answered in {conversation_id}"
-                    + (": it had no message yet." if run is None else f": its last run {run.id} is {run.status}."),
+                    + (
+                        ": it had no message yet."
+                        if run is None
+                        else f": its last run {run.id} is {run.status}."
+                    ),
                     hint="stream_conversation shows what happened.",
                     conversation_id=conversation.id,
                 )

@@ -27,15 +27,17 @@ def outcome(tx: Transaction, principal: str, run: Run) -> Outcome:
     return Outcome(
         run=run,
         reply=reply,
-        pending=[request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING],
+        pending=[
+            request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING
+        ],
         seq=conversations.get(tx, principal, run.conversation_id).last_seq,
     )
 
 
-async def wait(
-    store: Store, runner: Runner, principal: str, run: Run, *, timeout: float, told: Told | None = None
-) -> Outcome:
-    """Wait until a run ends or needs a person, or for `timeout` seconds; return what there is of it then."""
+async def attend(
+    store: Store, runner: Runner, principal: str, run: Run, *, timeout: float, told: Told | None
+) -> None:
+    """Return when a run ends or needs a person, or after `timeout` seconds."""
     news = follow(store, runner, principal, run, after=run.first_seq, quiet=told is None)
     async with aclosing(news):
         with anyio.move_on_after(timeout):
@@ -43,12 +45,12 @@ async def wait(
                 if told is not None:
                     await told(entries)
 
-    def look(tx: Transaction) -> Outcome:
-        conversations.get(tx, principal, run.conversation_id)
-        runs.mark_delivered(tx, run.id)
-        return outcome(tx, principal, runs.get(tx, principal, run.id))
 
-    return await store.write(look)
+def collect(tx: Transaction, principal: str, run: Run) -> Outcome:
+    """Return what there is of a run now, for a caller: the identical call is another one from then on."""
+    conversations.get(tx, principal, run.conversation_id)
+    runs.mark_delivered(tx, run.id)
+    return outcome(tx, principal, runs.get(tx, principal, run.id))
 
 
 async def follow(
@@ -60,7 +62,9 @@ async def follow(
     """
     with store.watch(run.conversation_id) as watch:
         while True:
-            run, entries = await store.read(partial(_look, principal=principal, run=run, after=None if quiet else after))
+            run, entries = await store.read(
+                partial(_look, principal=principal, run=run, after=None if quiet else after)
+            )
             if entries:
                 after = entries[-1].seq
                 yield entries
@@ -80,7 +84,9 @@ async def watch(
     """
     with store.watch(conversation_id) as changes:
         while True:
-            entries = await store.read(partial(_read, principal=principal, conversation_id=conversation_id, after=after))
+            entries = await store.read(
+                partial(_read, principal=principal, conversation_id=conversation_id, after=after)
+            )
             if entries:
                 after = entries[-1].seq
                 yield entries
@@ -99,7 +105,9 @@ async def _something(changed: Callable[[], Awaitable[None]]) -> None:
         await changed()
 
 
-def _look(tx: Transaction, *, principal: str, run: Run, after: int | None) -> tuple[Run, Sequence[JournalEntry]]:
+def _look(
+    tx: Transaction, *, principal: str, run: Run, after: int | None
+) -> tuple[Run, Sequence[JournalEntry]]:
     conversations.get(tx, principal, run.conversation_id)
     entries = () if after is None else journal.read(tx, principal, run.conversation_id, after)
     return runs.get(tx, principal, run.id), entries

@@ -55,7 +55,12 @@ class Once:
             return await carry_out(ids, False)
         key = checked_line("idempotency_key", key, limit=LONGEST_KEY)
         enter = partial(
-            receipts.enter, principal=principal, key=key, operation=operation, call_digest=digest(call), effect=ids
+            receipts.enter,
+            principal=principal,
+            key=key,
+            operation=operation,
+            call_digest=digest(call),
+            effect=ids,
         )
         resource = f"call {key}"
         with self._store.watch(resource) as watch:

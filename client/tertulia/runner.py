@@ -87,7 +87,9 @@ class Runner:
             prepared = platform.prepare(message)
             messages.add(tx, principal, prepared)
             added = {"message_id": prepared.id, "author": prepared.author, "role": prepared.role}
-            seq = journal.append(tx, principal, conversation.id, [Event(EventKind.MESSAGE_ADDED, added)], run_id)
+            seq = journal.append(
+                tx, principal, conversation.id, [Event(EventKind.MESSAGE_ADDED, added)], run_id
+            )
             run = runs.insert(
                 tx,
                 principal,
@@ -101,7 +103,9 @@ class Runner:
             )
             return run, False
 
-        with anyio.CancelScope(shield=True):  # a caller that leaves now must not leave a run behind nobody works on
+        with anyio.CancelScope(
+            shield=True
+        ):  # a caller that leaves now must not leave a run behind nobody works on
             run, joined = await self._store.write(begin)
             self.work_on(principal, run)
             return run, joined

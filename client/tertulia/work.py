@@ -152,7 +152,11 @@ class StoredWork:
             kind = EventKind.QUESTION_ASKED
             if draft.kind is RequestKind.CONFIRMATION:
                 kind = EventKind.TOOL_CONFIRMATION_REQUIRED
-                shown |= {"tool": draft.tool, "arguments": draft.arguments, "tool_call_id": draft.tool_call_id}
+                shown |= {
+                    "tool": draft.tool,
+                    "arguments": draft.arguments,
+                    "tool_call_id": draft.tool_call_id,
+                }
             self._append(tx, [*events, Event(kind, shown)])
             runs.set_status(tx, self.run, RunStatus.INPUT_REQUIRED)
             move(tx, self.principal, self.conversation.id, Status.INPUT_REQUIRED, run_id=self.run.id)
@@ -173,7 +177,9 @@ class StoredWork:
         """See `tertulia.platforms.base.Work.approved_arguments`."""
         return self.approvals.get(request.id, request.arguments)
 
-    async def finish(self, text: str | None = None, *, message_id: str | None = None, type: str | None = None) -> None:
+    async def finish(
+        self, text: str | None = None, *, message_id: str | None = None, type: str | None = None
+    ) -> None:
         """See `tertulia.platforms.base.Work.finish`."""
         await self.flush()
 

@@ -21,6 +21,7 @@ from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
 from tertulia_server.secrets import StoredKey
 from tertulia_server.settings import Settings
+from tertulia_server.waits import Waits
 from tertulia_tools.catalogue import selected
 from tertulia_tools.failures import bad_arguments, failure, unknown_tool
 from tertulia_tools.hosting import Asked, Hosting
@@ -35,11 +36,16 @@ STATE_SECONDS = 86_400
 class HostCall:
     """One call by a host: implements `tertulia_tools.hosting.Host`."""
 
-    def __init__(self, context: Context[Any, Any], conversations: Conversations, settings: Settings) -> None:
+    def __init__(
+        self, context: Context[Any, Any], conversations: Conversations, settings: Settings, waits: Waits
+    ) -> None:
         self.conversations = conversations
         self.wait_seconds = settings.wait_seconds
+        self.waiting = waits.waiting
         self._forms = Forms(context, conversations, settings.form_seconds)
-        self._progress = Progress(lambda count, text: context.report_progress(count, message=text))
+        self._progress = Progress(
+            lambda count, text: context.report_progress(count, message=text), seen=self._forms.seen
+        )
 
     async def resumed_run(self) -> str | None:
         """See `tertulia_tools.hosting.Host`."""
@@ -62,14 +68,23 @@ class House(Hosting):
 
     conversations: Conversations
     settings: Settings
+    waits: Waits
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
-        return HostCall(context, self.conversations, self.settings)
+        return HostCall(context, self.conversations, self.settings, self.waits)
 
 
 class Server(MCPServer[House]):
     """The MCP server, with one place where every failure of a call becomes a result."""
+
+    def __init__(self, waits: Waits, **options: Any) -> None:
+        super().__init__(NAME, **options)
+        self._waits = waits
+
+    def end_waiting(self) -> None:
+        """End every call that waits, with what there is: the server stops."""
+        self._waits.close()
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[House, Any] | None = None
@@ -103,14 +118,15 @@ def build(settings: Settings) -> Server:
     """
     definitions = selected(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
     client_settings = settings.client()
+    waits = Waits()
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[House]) -> AsyncGenerator[House]:
         async with Conversations.open(client_settings) as conversations:
-            yield House(conversations, settings)
+            yield House(conversations, settings, waits)
 
     return Server(
-        NAME,
+        waits,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
         instructions=instructions([definition.name for definition in definitions]),
@@ -123,5 +139,3 @@ def build(settings: Settings) -> Server:
         ),
         subscriptions=False,
     )
-
-

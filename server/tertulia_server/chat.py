@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
+from contextlib import suppress
 from typing import TextIO, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -111,10 +112,8 @@ class Chat:
                 if future.done():
                     raise
             except KeyboardInterrupt:
-                try:
+                with suppress(ConflictError):  # it may have come to its end already
                     self._portal.call(self._conversations.cancel, run.conversation_id)
-                except ConflictError:
-                    pass  # it had come to its end already
 
     def _decide(self, request: Request) -> bool:
         """Have a request decided; return False if the person left it open."""

@@ -9,6 +9,9 @@ from tertulia.vocabulary.errors import TertuliaError
 from tertulia_server.settings import Settings, load
 
 USAGE_ERROR = 2
+SPEAKS_MCP = (
+    "tertulia speaks MCP here, for a host to start it. For people: tertulia demo, tertulia chat AGENT."
+)
 
 _EPILOG = """\
 Every option can be set in the environment (--wait-seconds is TERTULIA_WAIT_SECONDS) and in the configuration file
@@ -33,14 +36,16 @@ def _run(command: str, flags: dict[str, Any]) -> int:
     # What a command needs is imported only for it: a host waits for the first tools/list.
     loaded = load(flags)
     if command == "serve":
-        from tertulia_server.stdio import serve
+        if loaded.settings.http:
+            from tertulia_server.http import serve as serve_http
 
-        if sys.stdin.isatty():
-            print(
-                "tertulia speaks MCP here, for a host to start it. For people: tertulia demo, tertulia chat AGENT.",
-                file=sys.stderr,
-            )
-        serve(loaded.settings)
+            serve_http(loaded.settings)
+        else:
+            from tertulia_server.stdio import serve
+
+            if sys.stdin.isatty():
+                print(SPEAKS_MCP, file=sys.stderr)
+            serve(loaded.settings)
     elif command == "config":
         from tertulia_server.config_command import show
 
@@ -68,10 +73,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("serve", parents=[shared], help="serve a host on stdio (what `tertulia` alone does)")
+    commands.add_parser(
+        "serve",
+        parents=[shared],
+        help="serve a host on stdio, or many with --http (what `tertulia` alone does)",
+    )
     commands.add_parser("config", parents=[shared], help="show the settings in force, without secrets")
-    demo = commands.add_parser("demo", parents=[shared], help="watch a host hold a conversation, in a temporary store")
-    demo.add_argument("--text", default=None, help="text to talk about, instead of the one that comes with it")
+    demo = commands.add_parser(
+        "demo", parents=[shared], help="watch a host hold a conversation, in a temporary store"
+    )
+    demo.add_argument(
+        "--text", default=None, help="text to talk about, instead of the one that comes with it"
+    )
     demo.add_argument("--file", default=None, help="a file with the text")
     chat = commands.add_parser("chat", parents=[shared], help="talk to an agent yourself, in the terminal")
     chat.add_argument("agent", nargs="?", default="local:archivist", help="whom (local:archivist)")

@@ -15,7 +15,13 @@ from typing import Any
 import anyio
 from mcp import Client, StdioServerParameters
 from mcp.client.context import ClientRequestContext
-from mcp_types import CallToolResult, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult, TextContent
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+    TextContent,
+)
 
 from tertulia.vocabulary.errors import InvalidInputError
 
@@ -92,7 +98,9 @@ class _Demo:
         word = max(re.findall(r"\w+", self._text), key=len)
         self._say(f"3. A question about it, in another conversation: the passages with “{word}”.")
         found = await self._call("send_message", {"agent": AGENT, "text": f'quote "{word}"'})
-        self._expect(notes in str(found.get("reply")), "the answer quotes the text and names its conversation")
+        self._expect(
+            notes in str(found.get("reply")), "the answer quotes the text and names its conversation"
+        )
 
         self._say("4. A change, for which the archivist needs an approval.")
         title = f"Notes: {word}"

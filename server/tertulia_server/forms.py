@@ -1,8 +1,9 @@
 """Asking the person behind a host, by a form, in both eras of the protocol.
 
-From 2026-07-28 on a call returns the question as its result, and the host repeats the call with the answer. Before, the
-question is a request of ours while the call waits. Only an accepted form decides. Hosts without a person answer `cancel`
-or `decline` by themselves, so neither rejects anything; a `decline` is noted, and from then on only a form can approve.
+From 2026-07-28 on a call returns the question as its result, and the host repeats the call with the answer. Before,
+the question is a request of ours while the call waits. Only an accepted form decides. Hosts without a person answer
+`cancel` or `decline` by themselves, so neither rejects anything; a `decline` is noted, and from then on only a form can
+approve.
 """
 
 import json
@@ -39,6 +40,8 @@ class Forms:
         state: dict[str, Any] = json.loads(context.request_state) if context.request_state else {}
         self._run_id: str | None = state.get("run")
         self._asked: list[str] = state.get("asked", [])
+        self.seen: int = state.get("seen", 0)
+        """The newest `seq` that was there when the call asked."""
 
     @property
     def run_id(self) -> str | None:
@@ -64,8 +67,10 @@ class Forms:
             return Asked()
         self._asked.append(request.id)
         if self._modern:
-            state = json.dumps({"run": outcome.run.id, "asked": self._asked})
-            params = ElicitRequestFormParams(message=message(request, outcome), requested_schema=schema(request))
+            state = json.dumps({"run": outcome.run.id, "asked": self._asked, "seen": outcome.seq})
+            params = ElicitRequestFormParams(
+                message=message(request, outcome), requested_schema=schema(request)
+            )
             question = InputRequiredResult(
                 input_requests={request.id: ElicitRequest(params=params)}, request_state=state
             )

@@ -8,8 +8,8 @@ MAX_INSTRUCTIONS = 2_048
 _SENTENCES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"list_agents", "send_message"}),
-        "list_agents shows who can be talked to; send_message with an agent's address starts a conversation and returns "
-        "the answer.",
+        "list_agents shows who can be talked to; send_message with an agent's address starts a conversation and "
+        "returns the answer.",
     ),
     (
         frozenset({"stream_conversation"}),

@@ -31,9 +31,10 @@ Report = Callable[[float, str], Awaitable[None]]
 
 
 class Progress:
-    """Tells one call's host what happens."""
+    """Tells one call's host what happens behind the entry `seen`, nothing twice."""
 
-    def __init__(self, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, report: Report, *, seen: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seen = seen
         self._report = report
         self._clock = clock
         self._count = 0
@@ -47,6 +48,9 @@ class Progress:
         """Report these entries, as far as they are worth a notification now."""
         message: tuple[str, str] | None = None
         for entry in entries:
+            if entry.seq <= self._seen:
+                continue
+            self._seen = entry.seq
             self._count += 1
             shown = self._shown(entry)
             if shown is None:
@@ -77,7 +81,9 @@ class Progress:
         if kind is EventKind.REASONING:
             return "reasoning", "Thinking…"
         if kind in _TOOLS:
-            what = {EventKind.TOOL_CALL_START: "Running", EventKind.TOOL_CALL_RESULT: "Finished"}.get(kind, "Running")
+            what = {EventKind.TOOL_CALL_START: "Running", EventKind.TOOL_CALL_RESULT: "Finished"}.get(
+                kind, "Running"
+            )
             said = str(data.get("tool") or data.get("message") or data.get("outcome") or "")
             return f"tool {kind}", _line(f"{what} {said}")
         if kind in _ASKING:

@@ -1,7 +1,7 @@
 """Settings: flags over environment over one TOML file, read once, then frozen.
 
-A flag `--wait-seconds` is `TERTULIA_WAIT_SECONDS` in the environment and `wait_seconds` in the file. Lists are separated
-by commas in flags and environment. Instances of platforms are tables in the file, `[instances.NAME]`.
+A flag `--wait-seconds` is `TERTULIA_WAIT_SECONDS` in the environment and `wait_seconds` in the file. Lists are
+separated by commas in flags and environment. Instances of platforms are tables in the file, `[instances.NAME]`.
 """
 
 import os
@@ -45,7 +45,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     store: Path = Field(description="The file that keeps conversations, runs and the index.")
-    wait_seconds: float = Field(45, ge=0, le=300, description="How long a call waits for an answer (0 to 300).")
+    wait_seconds: float = Field(
+        45, ge=0, le=300, description="How long a call waits for an answer (0 to 300)."
+    )
     form_seconds: float = Field(90, ge=1, le=3600, description="How long a form may stay open (1 to 3600).")
     approvals: Approvals = Field(
         Approvals.HOST, description="Whose approval of a tool counts: host, or person (forms only)."
@@ -53,7 +55,16 @@ class Settings(BaseModel):
     toolsets: Names = Field((), description="Offer only these toolsets: talk, browse, manage.")
     tools: Names = Field((), description="Offer only these tools (added to the toolsets').")
     read_only: bool = Field(False, description="Offer only tools that change nothing.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="How much goes to stderr.")
+    http: bool = Field(False, description="Serve over Streamable HTTP instead of stdio.")
+    host: str = Field("127.0.0.1", description="The loopback address to serve HTTP on.")
+    port: int = Field(8765, ge=0, le=65535, description="The port to serve HTTP on; 0 takes a free one.")
+    allowed_hosts: Names = Field(
+        (), description="Host headers accepted besides loopback's, for a proxy in front."
+    )
+    allowed_origins: Names = Field((), description="Origins of web pages that may call, besides loopback's.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", description="How much goes to stderr."
+    )
     instances: dict[str, dict[str, Any]] = Field(
         default_factory=dict[str, dict[str, Any]], repr=False, description="Platforms by instance name."
     )
@@ -100,7 +111,14 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
         (Source.DEFAULT, {"store": default_store()}),
         (Source.FILE, _read_file(file, must_exist=bool(named))),
         (Source.ENVIRONMENT, _from_environment(environment)),
-        (Source.FLAG, {name: value for name, value in flags.items() if name in Settings.model_fields and value is not None}),
+        (
+            Source.FLAG,
+            {
+                name: value
+                for name, value in flags.items()
+                if name in Settings.model_fields and value is not None
+            },
+        ),
     ]
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.model_fields, Source.DEFAULT)
@@ -144,7 +162,8 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise InvalidInputError(
-            f"The configuration file {file} cannot be read: {error.strerror}.", hint="Name another with --config."
+            f"The configuration file {file} cannot be read: {error.strerror}.",
+            hint="Name another with --config.",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"The configuration file {file} is not TOML: {error}.") from error

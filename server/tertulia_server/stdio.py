@@ -9,7 +9,9 @@ from tertulia_server.settings import Settings
 
 def log_to_stderr(level: str) -> None:
     """Send this process's logs to stderr."""
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
+    )
 
 
 def serve(settings: Settings) -> None:

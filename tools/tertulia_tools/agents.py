@@ -22,12 +22,18 @@ class Agents(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the result's text, line by line."""
-        return [*(agent.line() for agent in self.agents), f"Instances: {', '.join(self.instances)}", f"Next: {self.next}"]
+        return [
+            *(agent.line() for agent in self.agents),
+            f"Instances: {', '.join(self.instances)}",
+            f"Next: {self.next}",
+        ]
 
 
 async def list_agents(
     ctx: Context[Any, Any],
-    instance: Annotated[str | None, Field(description="Only the agents of this instance; all, if left out.")] = None,
+    instance: Annotated[
+        str | None, Field(description="Only the agents of this instance; all, if left out.")
+    ] = None,
 ) -> Annotated[CallToolResult, Agents]:
     """List the agents you can talk to, with what each of them does and which features its platform offers.
 

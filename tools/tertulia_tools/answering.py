@@ -26,7 +26,9 @@ WaitSeconds = Annotated[
 ]
 IdempotencyKey = Annotated[
     str | None,
-    Field(description="A name of your own for this call: repeating the call with the same key does nothing twice."),
+    Field(
+        description="A name of your own for this call: repeating the call with the same key does nothing twice."
+    ),
 ]
 ConversationId = Annotated[str, Field(description="As results give it, like local:7k2mq9x4ab.")]
 
@@ -82,7 +84,9 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[Outcome, 
     """Wait for a run until `deadline`, having the person decide what it asks; return what there is, or the question."""
     while True:
         remaining = max(0.0, deadline - anyio.current_time())
-        outcome = await host.conversations.wait(run, timeout=remaining, told=host.told)
+        with host.waiting():
+            await host.conversations.attend(run, timeout=remaining, told=host.told)
+        outcome = await host.conversations.collect(run)
         if not outcome.pending:
             return outcome, None
         before = anyio.current_time()
@@ -126,7 +130,11 @@ def next_step(run: Run, pending: Sequence[Request]) -> str:
         case RunStatus.QUEUED | RunStatus.RUNNING:
             return "stream_conversation with this cursor waits for the rest; cancel_run stops it."
         case RunStatus.INPUT_REQUIRED:
-            return f"ask your user, then confirm_tool with request_id {pending[0].id}." if pending else "look again."
+            return (
+                f"ask your user, then confirm_tool with request_id {pending[0].id}."
+                if pending
+                else "look again."
+            )
         case RunStatus.COMPLETED:
             return "send_message goes on with the conversation; update_status (completed) ends it."
         case RunStatus.FAILED | RunStatus.INTERRUPTED:

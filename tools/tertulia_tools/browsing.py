@@ -30,7 +30,9 @@ from tertulia_tools.results import (
 from tertulia_tools.streaming import Happening, happenings
 
 Cursor = Annotated[str | None, Field(description="From the page before; the first page, if left out.")]
-StatusName = Literal["submitted", "open", "paused", "input_required", "completed", "rejected", "canceled", "failed"]
+StatusName = Literal[
+    "submitted", "open", "paused", "input_required", "completed", "rejected", "canceled", "failed"
+]
 RECENT = 10
 """How many messages `get_conversation` includes."""
 RECENT_EVENTS = 30
@@ -53,7 +55,9 @@ class MessageShown(BaseModel):
 
     def line(self) -> str:
         """Return the message with its heading."""
-        heading = " · ".join(part for part in (self.message_id, f"{self.author} ({self.role})", self.at) if part)
+        heading = " · ".join(
+            part for part in (self.message_id, f"{self.author} ({self.role})", self.at) if part
+        )
         return "\n".join(part for part in (heading, self.text, self.data) if part)
 
 
@@ -123,7 +127,14 @@ class Match(BaseModel):
 
     def line(self) -> str:
         """Return the match in two lines."""
-        parts = (self.conversation_id, self.status, self.title, self.message_id or "title", self.author, self.at)
+        parts = (
+            self.conversation_id,
+            self.status,
+            self.title,
+            self.message_id or "title",
+            self.author,
+            self.at,
+        )
         return " · ".join(part for part in parts if part) + f"\n  {self.snippet}"
 
 
@@ -140,7 +151,9 @@ class Matches(Result):
         """Return the result's text, line by line."""
         lines = [match.line() for match in self.matches]
         if not lines:
-            lines.append("Nothing matches." + (f" Did you mean: {self.suggestion}" if self.suggestion else ""))
+            lines.append(
+                "Nothing matches." + (f" Did you mean: {self.suggestion}" if self.suggestion else "")
+            )
         else:
             lines.append(self.order + (f", {self.total} in all" if self.total is not None else ""))
         return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
@@ -167,10 +180,12 @@ async def get_conversation(
     conversation_id: ConversationId,
     include: Annotated[
         list[Literal["messages", "events", "requests"]],
-        Field(description="Also: messages (the last 10), events (the last ones), requests (what awaits a decision)."),
+        Field(
+            description="Also: messages (the last 10), events (the last ones), requests (what awaits a decision)."
+        ),
     ] = [],  # noqa: B006 - pydantic copies it
 ) -> Annotated[CallToolResult, ConversationResult]:
-    """Show one conversation: its state, title, agent, metadata and newest run; messages, events or requests on demand."""
+    """Show one conversation: its state, title, agent, metadata and newest run; on demand messages, events, requests."""
     conversations = host_of(ctx).conversations
     quoter = Quoter()
     conversation = await conversations.get(conversation_id)
@@ -207,15 +222,21 @@ async def get_conversation(
 
 async def list_conversations(
     ctx: Context[Any, Any],
-    instance: Annotated[str | None, Field(description="Only of this instance, as its platform has them.")] = None,
+    instance: Annotated[
+        str | None, Field(description="Only of this instance, as its platform has them.")
+    ] = None,
     agent: Annotated[str | None, Field(description="Only with this agent (instance:name).")] = None,
     status: Annotated[list[StatusName], Field(description="Only in one of these states.")] = [],  # noqa: B006
     archived: Annotated[
-        Literal["no", "yes", "both"], Field(description="no (default): without archived ones; yes: only those.")
+        Literal["no", "yes", "both"],
+        Field(description="no (default): without archived ones; yes: only those."),
     ] = "no",
-    awaiting_me: Annotated[bool, Field(description="Only those with a request that awaits a decision.")] = False,
+    awaiting_me: Annotated[
+        bool, Field(description="Only those with a request that awaits a decision.")
+    ] = False,
     sort: Annotated[
-        Literal["updated_at", "created_at", "title"], Field(description="updated_at by default, newest first.")
+        Literal["updated_at", "created_at", "title"],
+        Field(description="updated_at by default, newest first."),
     ] = "updated_at",
     descending: Annotated[bool, Field(description="true by default.")] = True,
     limit: Annotated[int, Field(ge=1, le=50, description="1 to 50; 20 by default.")] = 20,
@@ -244,18 +265,23 @@ async def list_conversations(
     for request in await conversations.pending():
         awaiting.setdefault(request.conversation_id, []).append(request.id)
     lines = [ConversationLine.of(found, quoter, awaiting.get(found.id, ())) for found in page.items]
-    return answer(ConversationList(conversations=lines, total=page.total, next_cursor=page.next_cursor), quoter)
+    return answer(
+        ConversationList(conversations=lines, total=page.total, next_cursor=page.next_cursor), quoter
+    )
 
 
 async def search_conversations(
     ctx: Context[Any, Any],
     query: Annotated[
-        str, Field(description='All words must occur. "quoted phrase", prefix*, -without and OR are understood.')
+        str,
+        Field(description='All words must occur. "quoted phrase", prefix*, -without and OR are understood.'),
     ],
     instance: Annotated[str | None, Field(description="Only in this instance.")] = None,
     agent: Annotated[str | None, Field(description="Only in conversations with this agent.")] = None,
     since: Annotated[str | None, Field(description="From this date on: 2026-11-21, or with a time.")] = None,
-    until: Annotated[str | None, Field(description="Up to and including this date, or before this time.")] = None,
+    until: Annotated[
+        str | None, Field(description="Up to and including this date, or before this time.")
+    ] = None,
     limit: Annotated[int, Field(ge=1, le=25, description="1 to 25; 10 by default.")] = 10,
     cursor: Cursor = None,
 ) -> Annotated[CallToolResult, Matches]:
@@ -373,7 +399,12 @@ def _moment(name: str, text: str, *, end_of_day: bool) -> datetime:
 
 BROWSING_TOOLS = tuple(
     Definition(
-        function=function, title=title, toolset=Toolset.BROWSE, read_only=True, idempotent=True, open_world=open_world
+        function=function,
+        title=title,
+        toolset=Toolset.BROWSE,
+        read_only=True,
+        idempotent=True,
+        open_world=open_world,
     )
     for function, title, open_world in (
         (get_conversation, "Show a conversation", True),

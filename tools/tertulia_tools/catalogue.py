@@ -15,7 +15,7 @@ TOOLS: Sequence[Definition] = (*AGENT_TOOLS, *TALKING_TOOLS, *BROWSING_TOOLS, *M
 def selected(
     *, toolsets: Collection[str] = (), names: Collection[str] = (), read_only: bool = False
 ) -> Sequence[Definition]:
-    """Return the tools to offer: all, or those of these toolsets and names; only those that change nothing if `read_only`.
+    """Return the tools to offer: all, or those of these toolsets and names; if `read_only`, those that change nothing.
 
     Raises:
         InvalidInputError: a toolset or tool is unknown, or nothing is left.
@@ -34,5 +34,7 @@ def selected(
         and (tool.read_only or not read_only)
     ]
     if not chosen:
-        raise InvalidInputError("No tool is left to offer.", hint="Choose other toolsets or tools, or leave out read-only.")
+        raise InvalidInputError(
+            "No tool is left to offer.", hint="Choose other toolsets or tools, or leave out read-only."
+        )
     return chosen

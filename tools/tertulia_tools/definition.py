@@ -84,7 +84,9 @@ class Arguments(FuncMetadata):
                     valid=list(fields),
                 )
         return {
-            name: _read(value) if isinstance(value, str) and not _takes_text(fields[name].annotation) else value
+            name: _read(value)
+            if isinstance(value, str) and not _takes_text(fields[name].annotation)
+            else value
             for name, value in data.items()
         }
 

@@ -47,7 +47,9 @@ def bad_arguments(error: ValidationError) -> InvalidInputError:
         if name not in problems:
             problems[name] = "it is required" if detail["type"] == "missing" else _problem(detail["msg"])
     sentence = "; ".join(f"`{name}`: {problem}" for name, problem in problems.items())
-    return InvalidInputError(f"The arguments do not fit. {cleaned(sentence)}.", hint="Correct them and call again.")
+    return InvalidInputError(
+        f"The arguments do not fit. {cleaned(sentence)}.", hint="Correct them and call again."
+    )
 
 
 def _problem(message: str) -> str:

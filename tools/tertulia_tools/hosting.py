@@ -1,6 +1,7 @@
 """What a tool needs of the host that calls it. The server implements it; tests may."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -14,8 +15,11 @@ from tertulia.vocabulary.models import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of asking the caller's person. `question` is to be returned as the result of the call: the host asks and
-    calls again. Otherwise `settled` says whether something was decided, so that the run goes on."""
+    """What came of asking the caller's person.
+
+    `question` is to be returned as the result of the call: the host asks and calls again. Otherwise `settled` says
+    whether something was decided, so that the run goes on.
+    """
 
     settled: bool = False
     question: InputRequiredResult | None = None
@@ -42,6 +46,10 @@ class Host(Protocol):
         Raises:
             ConflictError: what the person decided about was settled otherwise meanwhile.
         """
+        ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Wait inside this: it is left early when the server stops."""
         ...
 
     async def told(self, entries: Sequence[JournalEntry]) -> None:

@@ -65,7 +65,9 @@ async def update_conversation(
 async def update_status(
     ctx: Context[Any, Any],
     conversation_id: ConversationId,
-    status: Annotated[StatusName, Field(description="completed ends it well; canceled, rejected, failed end it.")],
+    status: Annotated[
+        StatusName, Field(description="completed ends it well; canceled, rejected, failed end it.")
+    ],
     reason: Annotated[str | None, Field(description="Why; kept with the change.")] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, Changed]:

@@ -67,7 +67,9 @@ class PendingRequest(BaseModel):
             prompt=quoter.line(request.prompt, 500),
             tool=quoter.line(request.tool) if request.tool else None,
             arguments=quoter.quote(compact(request.arguments), MAX_JSON) if confirmation else None,
-            note="A person declined the form: only an accepted form can approve it." if request.declined else None,
+            note="A person declined the form: only an accepted form can approve it."
+            if request.declined
+            else None,
         )
 
     def line(self) -> str:
@@ -90,7 +92,9 @@ class ConversationLine(BaseModel):
     awaiting: list[str] | None = Field(default=None, description="Ids of its pending requests.")
 
     @classmethod
-    def of(cls, conversation: Conversation, quoter: Quoter, awaiting: Sequence[str] = ()) -> "ConversationLine":
+    def of(
+        cls, conversation: Conversation, quoter: Quoter, awaiting: Sequence[str] = ()
+    ) -> "ConversationLine":
         """Return a conversation as lists show it."""
         return cls(
             conversation_id=conversation.id,

@@ -33,9 +33,11 @@ def _tidy(node: Any, definitions: Schema) -> Any:
     for key, value in schema.items():
         if key == "properties":
             tidy[key] = {name: _tidy(property, definitions) for name, property in value.items()}
-        elif key == "title" or (key == "default" and value is None):
-            continue
-        elif key == "additionalProperties" and value is True:
+        elif (
+            key == "title"
+            or (key == "default" and value is None)
+            or (key == "additionalProperties" and value is True)
+        ):
             continue
         else:
             tidy[key] = _tidy(value, definitions)

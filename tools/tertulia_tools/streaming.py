@@ -65,7 +65,8 @@ async def stream(
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
     news = await conversations.events(conversation_id, cursor=cursor)
     if not news.entries and not _active(news.run):
-        await _anything(conversations, conversation_id, deadline)
+        with host.waiting():
+            await _anything(conversations, conversation_id, deadline)
         news = await conversations.events(conversation_id, cursor=cursor)
     if news.run is not None and _active(news.run) and not news.more:
         _, question = await wait_and_ask(host, news.run, deadline)
@@ -129,7 +130,9 @@ def happenings(
             groups.append([entry])
     told = [
         Happening(
-            seq=group[-1].seq, what=_NAMES.get(group[0].kind, group[0].kind), text=_text(group, quoter) or None
+            seq=group[-1].seq,
+            what=_NAMES.get(group[0].kind, group[0].kind),
+            text=_text(group, quoter) or None,
         )
         for group in groups
     ]
@@ -153,7 +156,9 @@ def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
         said = f" {quoter.line(str(reason), MAX_VALUE)}" if reason else ""
         return f"{entry.data.get('before')} -> {entry.data.get('status')}{said}"
     ours = [str(entry.data[key]) for key in _OURS if entry.data.get(key)]
-    theirs = {key: value for key, value in entry.data.items() if key not in _OURS and value not in (None, {}, "")}
+    theirs = {
+        key: value for key, value in entry.data.items() if key not in _OURS and value not in (None, {}, "")
+    }
     if len(theirs) == 1:
         (only,) = theirs.values()
         shown = only if isinstance(only, str) else compact(only)

@@ -31,13 +31,19 @@ async def create_conversation(
     ctx: Context[Any, Any],
     agent: Agent,
     title: Annotated[str | None, Field(description="Up to 200 characters, one line.")] = None,
-    metadata: Annotated[JsonObject | None, Field(description="Keys and values of your own, kept with it.")] = None,
-    context: Annotated[JsonObject | None, Field(description="What the agent should know, where its platform takes it.")] = None,
-    message: Annotated[str | None, Field(description="The first message. With it, this waits for the answer.")] = None,
+    metadata: Annotated[
+        JsonObject | None, Field(description="Keys and values of your own, kept with it.")
+    ] = None,
+    context: Annotated[
+        JsonObject | None, Field(description="What the agent should know, where its platform takes it.")
+    ] = None,
+    message: Annotated[
+        str | None, Field(description="The first message. With it, this waits for the answer.")
+    ] = None,
     wait_seconds: WaitSeconds = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, RunResult] | InputRequiredResult:
-    """Create a conversation (thread, chat session) with an agent, with a title and metadata, and send its first message.
+    """Create a conversation (thread, chat session) with an agent, with title and metadata, and send its first message.
 
     To just ask something, send_message with an agent is enough.
     """
@@ -47,7 +53,9 @@ async def create_conversation(
             agent, title=title, metadata=metadata, context=context, idempotency_key=idempotency_key
         )
         created = RunResult(
-            conversation_id=conversation.id, status=conversation.status, next="send_message with this conversation_id."
+            conversation_id=conversation.id,
+            status=conversation.status,
+            next="send_message with this conversation_id.",
         )
         return told(created, Quoter())
 
@@ -68,16 +76,20 @@ async def send_message(
     ctx: Context[Any, Any],
     text: Annotated[str, Field(description="The message, up to 1 MiB of text.")],
     conversation_id: Annotated[str | None, Field(description="The conversation to go on with.")] = None,
-    agent: Annotated[str | None, Field(description="Instead of a conversation: start a new one with this agent.")] = None,
-    context: Annotated[JsonObject | None, Field(description="For this message, where the platform takes it.")] = None,
+    agent: Annotated[
+        str | None, Field(description="Instead of a conversation: start a new one with this agent.")
+    ] = None,
+    context: Annotated[
+        JsonObject | None, Field(description="For this message, where the platform takes it.")
+    ] = None,
     wait_seconds: WaitSeconds = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, RunResult] | InputRequiredResult:
     """Send a message to another agent and wait for its answer (ask, reply, chat, delegate).
 
-    Give either conversation_id, or agent to start a new conversation. Returns the answer, or what there is of it when the
-    time is up, or a request that needs approval (see confirm_tool); nothing is lost, and stream_conversation goes on.
-    Repeating the identical call while it is unanswered does not send it twice.
+    Give either conversation_id, or agent to start a new conversation. Returns the answer, or what there is of it when
+    the time is up, or a request that needs approval (see confirm_tool); nothing is lost, and stream_conversation goes
+    on. Repeating the identical call while it is unanswered does not send it twice.
     """
     host = host_of(ctx)
     draft = MessageDraft(text=text, context=context)
@@ -99,7 +111,9 @@ async def send_message(
 async def stream_conversation(
     ctx: Context[Any, Any],
     conversation_id: ConversationId,
-    cursor: Annotated[str | None, Field(description="From an earlier result; from the beginning, if left out.")] = None,
+    cursor: Annotated[
+        str | None, Field(description="From an earlier result; from the beginning, if left out.")
+    ] = None,
     wait_seconds: WaitSeconds = None,
 ) -> Annotated[CallToolResult, StreamResult] | InputRequiredResult:
     """Read what happened in a conversation after a cursor, and wait for more: follow, poll or resume an answer.
@@ -120,7 +134,8 @@ async def confirm_tool(
     reason: Annotated[str | None, Field(description="Why; the other agent is told.")] = None,
     answer: Annotated[str | None, Field(description="The answer to a question.")] = None,
     arguments: Annotated[
-        JsonObject | None, Field(description="Run the tool with these arguments instead, where the platform allows it.")
+        JsonObject | None,
+        Field(description="Run the tool with these arguments instead, where the platform allows it."),
     ] = None,
     wait_seconds: WaitSeconds = None,
     idempotency_key: IdempotencyKey = None,
@@ -132,7 +147,9 @@ async def confirm_tool(
     host = host_of(ctx)
 
     async def begin() -> Sent:
-        settlement = Settlement(decision=Decision(decision), reason=reason, answer=answer, arguments=arguments)
+        settlement = Settlement(
+            decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
+        )
         run = await host.conversations.settle(request_id, settlement, idempotency_key=idempotency_key)
         return Sent(conversation=await host.conversations.get(run.conversation_id), run=run)
 
@@ -150,7 +167,9 @@ async def cancel_run(
 
 
 TALKING_TOOLS = (
-    Definition(function=create_conversation, title="Create a conversation", toolset=Toolset.TALK, open_world=True),
+    Definition(
+        function=create_conversation, title="Create a conversation", toolset=Toolset.TALK, open_world=True
+    ),
     Definition(
         function=send_message,
         title="Send a message",

@@ -1,4 +1,7 @@
-"""The platforms, by the name a configuration knows them under. Each is imported only when an instance of it is there."""
+"""The platforms, by the name a configuration knows them under.
+
+Each is imported only when an instance of it is there.
+"""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module

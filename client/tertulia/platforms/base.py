@@ -103,7 +103,9 @@ class Work(Protocol):
         """Return the arguments that an approval was given for."""
         ...
 
-    async def finish(self, text: str | None = None, *, message_id: str | None = None, type: str | None = None) -> None:
+    async def finish(
+        self, text: str | None = None, *, message_id: str | None = None, type: str | None = None
+    ) -> None:
         """End the run well. `text` is the whole answer and overrides the deltas; None takes their sum."""
         ...
 

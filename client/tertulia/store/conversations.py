@@ -1,4 +1,4 @@
-"""Conversations as the store knows them: the embedded platform's own, and every other platform's that passed through."""
+"""Conversations as the store knows them: the embedded platform's own, and what passed through of every other's."""
 
 import json
 from typing import Any
@@ -65,7 +65,9 @@ def get(tx: Transaction, principal: str, conversation_id: str) -> Conversation:
     if row is not None:
         return _conversation(row)
     deleted = tx.one(
-        "SELECT deleted_at FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation_id
+        "SELECT deleted_at FROM deleted_conversations WHERE principal = ? AND id = ?",
+        principal,
+        conversation_id,
     )
     if deleted is not None:
         raise NotFoundError(
@@ -90,9 +92,11 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
         raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
     where, values = _filters(principal, query)
     counted = tx.one(f"SELECT count(*) FROM conversations WHERE {where}", *values)
-    column = {SortKey.UPDATED: "updated_at", SortKey.CREATED: "created_at", SortKey.TITLE: "coalesce(title, '')"}[
-        query.sort
-    ]
+    column = {
+        SortKey.UPDATED: "updated_at",
+        SortKey.CREATED: "created_at",
+        SortKey.TITLE: "coalesce(title, '')",
+    }[query.sort]
     identity = {"filters": [where, *values], "sort": query.sort, "descending": query.descending}
     before = ">" if not query.descending else "<"
     if query.cursor is not None:
@@ -115,7 +119,21 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     )
 
 
-def change(tx: Transaction, principal: str, conversation_id: str, changes: ConversationChanges) -> Conversation:
+def titled(tx: Transaction, principal: str, title: str, *, limit: int) -> list[Conversation]:
+    """Return the conversations of exactly this title (but for the case of Latin letters), the last used first."""
+    rows = tx.all(
+        f"SELECT {_COLUMNS} FROM conversations WHERE principal = ? AND lower(title) = lower(?)"
+        " ORDER BY updated_at DESC, number DESC LIMIT ?",
+        principal,
+        title,
+        limit,
+    )
+    return [_conversation(row) for row in rows]
+
+
+def change(
+    tx: Transaction, principal: str, conversation_id: str, changes: ConversationChanges
+) -> Conversation:
     """Apply `changes` and return the conversation as it is then.
 
     Raises:
@@ -128,7 +146,9 @@ def change(tx: Transaction, principal: str, conversation_id: str, changes: Conve
         _set(tx, principal, conversation_id, "title", title)
         _index_title(tx, principal, conversation_id, title)
     if changes.metadata is not None:
-        merged = {key: value for key, value in {**before.metadata, **changes.metadata}.items() if value is not None}
+        merged = {
+            key: value for key, value in {**before.metadata, **changes.metadata}.items() if value is not None
+        }
         _set(tx, principal, conversation_id, "metadata", encode(merged))
     if changes.archived is not None:
         _set(tx, principal, conversation_id, "archived", int(changes.archived))
@@ -175,7 +195,9 @@ def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
     if query.archived is not None:
         clauses.append("archived = 1" if query.archived else "archived = 0")
     if query.awaiting:
-        clauses.append("id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending')")
+        clauses.append(
+            "id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending')"
+        )
         values.append(principal)
     return " AND ".join(clauses), values
 

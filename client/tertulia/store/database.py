@@ -216,7 +216,9 @@ class Store:
                     self.path.touch(mode=0o600)
                 writer = await _connect(self.path)
                 try:
-                    self.epoch = await writer.asynchronous.async_run(_prepare, writer.sync, self._steps, self.path)
+                    self.epoch = await writer.asynchronous.async_run(
+                        _prepare, writer.sync, self._steps, self.path
+                    )
                     self._reader = await _connect(self.path)
                 except BaseException:  # whatever it was: the thread behind the connection must end
                     with anyio.CancelScope(shield=True):
@@ -230,7 +232,9 @@ class Store:
         if self._watcher is None:
             import apsw
 
-            self._watcher = cast(_Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY))
+            self._watcher = cast(
+                _Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+            )
         row = self._watcher.execute("PRAGMA data_version").fetchone()
         assert row is not None
         return int(row[0])
@@ -247,7 +251,9 @@ class Store:
                 hint="Call again.",
             ) from error
         except apsw.FullError as error:
-            raise StoreError(f"There is no room left for the store {self.path}.", hint="Free some disk space.") from error
+            raise StoreError(
+                f"There is no room left for the store {self.path}.", hint="Free some disk space."
+            ) from error
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise StoreError(
                 f"The file {self.path} is not a store of ours, or is damaged.",
@@ -293,7 +299,8 @@ def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:
                 )
             if version > len(steps):
                 raise StoreError(
-                    f"The store {path} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
+                    f"The store {path} was written by a newer Tertulia (schema {version}; this one knows "
+                    f"{len(steps)}).",
                     hint="Upgrade Tertulia, or name another file with --store.",
                 )
             for step in steps[version:]:

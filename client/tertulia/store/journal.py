@@ -21,7 +21,9 @@ def append(
 
     An event whose upstream id is in the journal already is left out.
     """
-    row = tx.one("SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
+    row = tx.one(
+        "SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
+    )
     assert row is not None, "a journal belongs to a known conversation"
     first = seq = int(row[0])
     for event in events:
@@ -43,13 +45,24 @@ def append(
                 break
             seq, upstream_id = seq + 1, None
     if seq > first:
-        tx.run("UPDATE conversations SET last_seq = ? WHERE principal = ? AND id = ?", seq, principal, conversation_id)
+        tx.run(
+            "UPDATE conversations SET last_seq = ? WHERE principal = ? AND id = ?",
+            seq,
+            principal,
+            conversation_id,
+        )
         tx.touched.add(conversation_id)
     return seq
 
 
 def read(
-    tx: Transaction, principal: str, conversation_id: str, after: int, *, limit: int = 500, run_id: str | None = None
+    tx: Transaction,
+    principal: str,
+    conversation_id: str,
+    after: int,
+    *,
+    limit: int = 500,
+    run_id: str | None = None,
 ) -> list[JournalEntry]:
     """Return up to `limit` entries behind `after`, oldest first; of one run only, if `run_id` is given."""
     only, values = ("", []) if run_id is None else (" AND run_id = ?", [run_id])

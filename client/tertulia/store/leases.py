@@ -93,7 +93,9 @@ def release(tx: Transaction, lease: Lease) -> None:
 def end(tx: Transaction, principal: str, resource: str) -> None:
     """Take the lease from whoever holds it: nothing more can be written under it."""
     tx.run(
-        "UPDATE leases SET owner = NULL, epoch = epoch + 1 WHERE principal = ? AND resource = ?", principal, resource
+        "UPDATE leases SET owner = NULL, epoch = epoch + 1 WHERE principal = ? AND resource = ?",
+        principal,
+        resource,
     )
 
 

@@ -33,7 +33,9 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
     Returns whether it was new.
     """
     own = (principal, message.conversation_id)
-    if tx.one("SELECT 1 FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?", *own, message.id):
+    if tx.one(
+        "SELECT 1 FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?", *own, message.id
+    ):
         return False
     at = tx.at if message.created_at is None else from_datetime(message.created_at)
     position = _free_position(tx, at)
@@ -94,7 +96,13 @@ def get(tx: Transaction, principal: str, conversation_id: str, message_id: str) 
 
 
 def page(
-    tx: Transaction, principal: str, conversation_id: str, *, cursor: str | None, limit: int, newest_first: bool
+    tx: Transaction,
+    principal: str,
+    conversation_id: str,
+    *,
+    cursor: str | None,
+    limit: int,
+    newest_first: bool,
 ) -> Page[Message]:
     """Return one page of a conversation's messages.
 
@@ -137,7 +145,9 @@ def _scopes(tx: Transaction, principal: str, conversation_id: str) -> str:
 def _free_position(tx: Transaction, at: int) -> int:
     base = position_at(at)
     row = tx.one(
-        "SELECT max(position) FROM messages WHERE position BETWEEN ? AND ?", base, base + (1 << POSITION_BITS) - 1
+        "SELECT max(position) FROM messages WHERE position BETWEEN ? AND ?",
+        base,
+        base + (1 << POSITION_BITS) - 1,
     )
     return base if row is None or row[0] is None else _free_position_after(tx, row[0])
 

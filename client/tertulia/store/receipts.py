@@ -62,12 +62,19 @@ def enter(
 def find(tx: Transaction, principal: str, key: str) -> Receipt | None:
     """Return the receipt under `key`, if there is one."""
     row = tx.one("SELECT effect, done FROM receipts WHERE principal = ? AND key = ?", principal, key)
-    return None if row is None else Receipt(key=key, effect=json.loads(row[0]), done=bool(row[1]), first=False)
+    return (
+        None if row is None else Receipt(key=key, effect=json.loads(row[0]), done=bool(row[1]), first=False)
+    )
 
 
 def complete(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) -> None:
     """Note that the call under this key has done all it does; `effect` may have grown."""
-    tx.run("UPDATE receipts SET done = 1, effect = ? WHERE principal = ? AND key = ?", encode(effect), principal, key)
+    tx.run(
+        "UPDATE receipts SET done = 1, effect = ? WHERE principal = ? AND key = ?",
+        encode(effect),
+        principal,
+        key,
+    )
 
 
 def withdraw(tx: Transaction, principal: str, key: str) -> None:

@@ -11,9 +11,7 @@ from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
 
-_RUN = (
-    "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
-)
+_RUN = "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
 _REQUEST = (
     "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
     " reason, answer, created_at, settled_at"
@@ -101,7 +99,8 @@ def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
 def unfinished(tx: Transaction, principal: str) -> list[Run]:
     """Return every active run of a principal, oldest first."""
     rows = tx.all(
-        f"SELECT {_RUN} FROM runs WHERE principal = ? AND status IN ({_ACTIVE}) ORDER BY created_at", principal
+        f"SELECT {_RUN} FROM runs WHERE principal = ? AND status IN ({_ACTIVE}) ORDER BY created_at",
+        principal,
     )
     return [_run(row) for row in rows]
 
@@ -124,7 +123,9 @@ def mark_delivered(tx: Transaction, run_id: str) -> None:
     tx.run("UPDATE runs SET delivered = 1 WHERE id = ? AND delivered = 0", run_id)
 
 
-def set_status(tx: Transaction, run: Run, status: RunStatus, *, error: str | None = None, retryable: bool = False) -> None:
+def set_status(
+    tx: Transaction, run: Run, status: RunStatus, *, error: str | None = None, retryable: bool = False
+) -> None:
     """Write the run's status; an end has its time, and whatever was still asked is withdrawn."""
     ended = not status.active
     tx.run(

@@ -4,8 +4,8 @@ A file's version is SQLite's `user_version`: the number of steps that were taken
 released, only added. Times are microseconds since 1970 in UTC, structured values are JSON text, every row stands under
 its principal.
 
-`messages.position` is the message's time (`POSITION_BITS`), so that the full-text index, which walks its row ids, yields
-the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words under which
+`messages.position` is the message's time (`POSITION_BITS`), so that the full-text index, which walks its row ids,
+yields the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words under which
 the index finds the messages of one principal, instance or agent (`tertulia.store.messages.scope`). What is long stands
 last in a row, so that the rest is read without it.
 """

@@ -1,1 +1,4 @@
-"""The vocabulary: models, events, states, features, identifiers and errors. Does no I/O, imports nothing else of ours."""
+"""The vocabulary: models, events, states, features, identifiers and errors.
+
+It does no I/O and imports nothing else of ours.
+"""

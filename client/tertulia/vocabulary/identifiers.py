@@ -79,7 +79,7 @@ def valid_instance(name: str) -> bool:
 
 
 def shown(value: str, limit: int = 60) -> str:
-    """Return `value` quoted for a sentence: printable ASCII escapes for whatever is not, and not longer than `limit`."""
+    """Return `value` quoted for a sentence: escapes for what cannot be printed, and not longer than `limit`."""
     text = value if len(value) <= limit else value[:limit] + "…"
     quoted = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return f"'{quoted}'"
@@ -87,8 +87,11 @@ def shown(value: str, limit: int = 60) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """ "After `seq` of this conversation in this store." `stamp` is the time of that entry in microseconds, so that a
-    store which was restored from an older copy and went on differently is noticed."""
+    """The place behind `seq` in the journal of a conversation in one store.
+
+    `stamp` is the time of that entry in microseconds, so that a store which was restored from an older copy and went on
+    differently is noticed.
+    """
 
     epoch: str
     conversation_id: str

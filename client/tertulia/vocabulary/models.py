@@ -84,8 +84,10 @@ class ConversationDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationChanges:
-    """What to change in a conversation; `None` leaves a field alone. `metadata` is merged key by key, a `None` value
-    removes its key."""
+    """What to change in a conversation; `None` leaves a field alone.
+
+    `metadata` is merged key by key; a `None` value removes its key.
+    """
 
     title: str | None = None
     metadata: Mapping[str, Any] | None = None
@@ -192,8 +194,10 @@ class Decision(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """A decision about a request. `arguments` replaces the tool's arguments where the platform lets an approval change
-    them."""
+    """A decision about a request.
+
+    `arguments` replaces the tool's arguments, where the platform lets an approval change them.
+    """
 
     decision: Decision
     reason: str | None = None
@@ -255,6 +259,7 @@ class SearchQuery:
     text: str
     instance: str | None = None
     agent: str | None = None
+    conversation_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     limit: int = 10

@@ -47,7 +47,8 @@ def checked_line(name: str, value: str, *, limit: int = MAX_TITLE) -> str:
         raise InvalidInputError(f"`{name}` is empty.", hint=f"Give `{name}` at least one visible character.")
     if len(stripped) > limit:
         raise InvalidInputError(
-            f"`{name}` has {len(stripped):,} characters; at most {limit} are possible.", hint=f"Shorten `{name}`."
+            f"`{name}` has {len(stripped):,} characters; at most {limit} are possible.",
+            hint=f"Shorten `{name}`.",
         )
     return stripped
 
@@ -67,11 +68,13 @@ def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(
-            f"`{name}` is not JSON: {error}.", hint="Use objects, lists, text, finite numbers, true, false and null."
+            f"`{name}` is not JSON: {error}.",
+            hint="Use objects, lists, text, finite numbers, true, false and null.",
         ) from error
     if len(encoded) > MAX_JSON:
         raise InvalidInputError(
-            f"`{name}` has {len(encoded):,} bytes of JSON; at most {MAX_JSON:,} are possible.", hint="Shorten it."
+            f"`{name}` has {len(encoded):,} bytes of JSON; at most {MAX_JSON:,} are possible.",
+            hint="Shorten it.",
         )
     return value
 

@@ -8,8 +8,9 @@ from functools import partial
 from tertulia.lifecycle import end_run, move
 from tertulia.platforms.base import Platform, Work
 from tertulia.platforms.local.archivist import ARCHIVIST, Archivist
+from tertulia.platforms.local.changes import apply
 from tertulia.settings import InstanceSettings
-from tertulia.store import conversations, journal, messages, runs
+from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import ConflictError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
@@ -84,7 +85,9 @@ class LocalPlatform(Platform):
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
-        return await self._store.read(partial(conversations.get, principal=principal, conversation_id=self._id(native_id)))
+        return await self._store.read(
+            partial(conversations.get, principal=principal, conversation_id=self._id(native_id))
+        )
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
@@ -105,7 +108,9 @@ class LocalPlatform(Platform):
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
-        return await self._store.write(partial(retitle_and_change, principal=principal, own_id=self._id(native_id), changes=changes))
+        return await self._store.write(
+            partial(apply, principal=principal, own_id=self._id(native_id), changes=changes)
+        )
 
     async def update_status(
         self, principal: str, native_id: str, status: Status, *, reason: str | None
@@ -124,7 +129,8 @@ class LocalPlatform(Platform):
             if active is not None:
                 if not status.terminal:
                     raise ConflictError(
-                        f"The conversation {own_id} cannot become {status} while its run {active.id} is {active.status}.",
+                        f"The conversation {own_id} cannot become {status} while its run {active.id} is "
+                        f"{active.status}.",
                         hint=(
                             "Settle what it asks with confirm_tool, or stop it with cancel_run."
                             if active.status is RunStatus.INPUT_REQUIRED
@@ -141,7 +147,9 @@ class LocalPlatform(Platform):
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation with all that belongs to it."""
-        await self._store.write(partial(conversations.delete, principal=principal, conversation_id=self._id(native_id)))
+        await self._store.write(
+            partial(conversations.delete, principal=principal, conversation_id=self._id(native_id))
+        )
 
     def admits(self, conversation: Conversation) -> None:
         """Refuse messages to a conversation that is paused or over."""
@@ -182,21 +190,14 @@ class LocalPlatform(Platform):
         )
 
 
-def retitle_and_change(tx: Transaction, principal: str, own_id: str, changes: ConversationChanges) -> Conversation:
-    """Apply changes, journalling a new title."""
-    before = conversations.get(tx, principal, own_id)
-    after = conversations.change(tx, principal, own_id, changes)
-    if after.title != before.title:
-        journal.append(tx, principal, own_id, [Event(EventKind.TITLE_UPDATED, {"title": after.title})])
-    return conversations.get(tx, principal, own_id)
-
-
 def _allow(conversation: Conversation, status: Status) -> None:
     allowed = sorted(TRANSITIONS[conversation.status])
     if status not in allowed:
         raise ConflictError(
             f"The conversation {conversation.id} is {conversation.status} and cannot become {status}.",
             valid=allowed,
-            hint=None if allowed else f"{conversation.status} is final: start a new one with create_conversation.",
+            hint=None
+            if allowed
+            else f"{conversation.status} is final: start a new one with create_conversation.",
             conversation_id=conversation.id,
         )

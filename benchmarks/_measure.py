@@ -1,0 +1,43 @@
+"""What the benchmarks share: timing, and a table of results."""
+
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+ROUNDS = 25
+PATIENCE = 2.0
+"""Seconds after which a slow measurement ends early."""
+
+
+def median_ms(work: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Return the median time of `work` in milliseconds, after one call that does not count."""
+    work()
+    times: list[float] = []
+    while len(times) < rounds and sum(times) < PATIENCE:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+async def median_ms_async(work: Callable[[], Awaitable[object]], rounds: int = ROUNDS) -> float:
+    """Return the median time of awaiting `work` in milliseconds, after one call that does not count."""
+    await work()
+    times: list[float] = []
+    while len(times) < rounds and sum(times) < PATIENCE:
+        start = time.perf_counter()
+        await work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> None:
+    """Print rows under `head`: the first column to the left, figures to the right."""
+    cells = [list(head), *([_shown(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    for row in cells:
+        print("  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]).rstrip())
+
+
+def _shown(cell: str | float | int) -> str:
+    return f"{cell:,.3f}" if isinstance(cell, float) else f"{cell:,}" if isinstance(cell, int) else cell

@@ -1,0 +1,244 @@
+"""The archivist's tools, over the store. Results are compact JSON: the journal keeps them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tertulia.platforms.local.archivist.lexis import terms
+from tertulia.platforms.local.archivist.passages import passage
+from tertulia.platforms.local.archivist.toolcalls import Tool
+from tertulia.platforms.local.archivist.wording import line
+from tertulia.platforms.local.changes import apply
+from tertulia.store import conversations, messages, runs
+from tertulia.store.database import Transaction
+from tertulia.store.search import search
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.identifiers import shown, split_conversation_id
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationChanges,
+    ConversationQuery,
+    SearchHit,
+    SearchQuery,
+    SearchResult,
+)
+from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.text import checked_line
+
+COMMAND = "archivist.command"
+"""The type of a message that told the archivist to do something."""
+ANSWER = "archivist.answer"
+_OWN = frozenset({COMMAND, ANSWER})
+_HITS = 8
+_PASSAGES = 5
+_CANDIDATES = 5
+_MAX_SNIPPET = 240
+_MAX_TITLE = 100
+
+
+class RefusedError(Exception):
+    """Raised when a change cannot be made (any more); says why, in a sentence or two."""
+
+
+def look_up(tx: Transaction, principal: str, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a tool that changes nothing finds.
+
+    Raises:
+        InvalidInputError: there is no word to look for, or too many.
+        NotFoundError: there is no conversation of this id.
+    """
+    return _LOOK_UPS[tool](tx, principal, arguments)
+
+
+def _search(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    found = search(tx, principal, _query(arguments, _HITS))
+    return _result(found, [_hit(hit) | {"snippet": line(hit.snippet, _MAX_SNIPPET)} for hit in found.hits])
+
+
+def _quote(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    found = search(tx, principal, _query(arguments, _HITS))
+    written = [hit for hit in found.hits if hit.message_id is not None]
+    hits: list[dict[str, Any]] = []
+    for hit in written[:_PASSAGES]:
+        message = messages.get(tx, principal, hit.conversation_id, str(hit.message_id))
+        hits.append(_hit(hit) | {"passage": passage(message.text or "", arguments["query"])})
+    titles = len(found.hits) - len(written)
+    total = None if found.total is None else found.total - titles
+    return _result(found, hits) | {
+        "total": total,
+        "more": len(written) > len(hits) or found.next_cursor is not None,
+    }
+
+
+def _query(arguments: Mapping[str, Any], limit: int) -> SearchQuery:
+    since = arguments.get("since")
+    return SearchQuery(
+        text=arguments["query"],
+        conversation_id=arguments.get("conversation_id"),
+        since=None if since is None else datetime.fromisoformat(since).replace(tzinfo=UTC),
+        limit=limit,
+        exclude_types=_OWN,
+    )
+
+
+def _result(found: SearchResult, hits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    result = {
+        "hits": hits,
+        "more": found.next_cursor is not None,
+        "ranked": found.ranked,
+        "total": found.total,
+    }
+    return result | ({} if found.suggestion is None else {"suggestion": found.suggestion})
+
+
+def _hit(hit: SearchHit) -> dict[str, Any]:
+    fields = {
+        "conversation_id": hit.conversation_id,
+        "title": _title(hit.conversation_title),
+        "at": _minute(hit.at),
+    }
+    if hit.message_id is not None:
+        fields |= {"message_id": hit.message_id, "author": hit.author or hit.role or "unknown"}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _list(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    status, archived = arguments.get("status"), arguments.get("archived", False)
+    query = ConversationQuery(
+        statuses=frozenset() if status is None else frozenset({Status(status)}),
+        archived=None if archived == "all" else archived,
+        limit=arguments["limit"],
+    )
+    page = conversations.page(tx, principal, query)
+    total = len(page.items) if page.total is None else page.total
+    return {"conversations": [_described(each) for each in page.items], "total": total}
+
+
+def _identify(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    if "conversation_id" in arguments:
+        found = [conversations.get(tx, principal, arguments["conversation_id"])]
+    else:
+        title = arguments["title"]
+        found = conversations.titled(tx, principal, title, limit=_CANDIDATES + 1) or _by_words(
+            tx, principal, title
+        )
+    described = [_described(each) for each in found[:_CANDIDATES]]
+    for each in described:
+        if runs.active(tx, principal, each["conversation_id"]) is not None:
+            each["busy"] = True
+    return {"conversations": described, "more": len(found) > _CANDIDATES}
+
+
+def _by_words(tx: Transaction, principal: str, title: str) -> list[Conversation]:
+    """Return conversations whose titles have all words of `title`; or the one of that id, if it is one."""
+    words = terms(title)
+    found: list[str] = []
+    if words:
+        text = " ".join(f'"{word}"' for word in words)
+        hits = search(tx, principal, SearchQuery(text=text, limit=_HITS, exclude_types=_OWN)).hits
+        found = [hit.conversation_id for hit in hits if hit.message_id is None]
+    return [conversations.get(tx, principal, each) for each in found]
+
+
+def _described(conversation: Conversation) -> dict[str, Any]:
+    fields = {
+        "conversation_id": conversation.id,
+        "title": _title(conversation.title),
+        "status": conversation.status,
+        "archived": conversation.archived,
+        "agent": conversation.agent,
+        "messages": conversation.message_count,
+        "updated": None if conversation.updated_at is None else _minute(conversation.updated_at),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+_LOOK_UPS: Mapping[Tool, Callable[[Transaction, str, Mapping[str, Any]], dict[str, Any]]] = {
+    Tool.SEARCH: _search,
+    Tool.QUOTE: _quote,
+    Tool.LIST: _list,
+    Tool.LOOK_UP: _identify,
+}
+
+
+def checked_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return the arguments that an approval was given for, if they are ones that this tool takes.
+
+    Raises:
+        RefusedError: they are not.
+    """
+    names = ["conversation_id", "title"] if tool is Tool.RETITLE else ["conversation_id"]
+    if sorted(arguments) != names:
+        takes = " and ".join(f"`{name}`" for name in names)
+        raise RefusedError(f"The approval changed the arguments, and {tool} takes just {takes}.")
+    checked: dict[str, str] = {}
+    try:
+        for name, value in arguments.items():
+            if not isinstance(value, str):
+                raise RefusedError(f"The approval changed the arguments, and `{name}` is not text.")
+            if name == "title":
+                checked[name] = checked_line("title", value)
+            else:
+                split_conversation_id(value)
+                checked[name] = value
+    except InvalidInputError as error:
+        raise RefusedError(f"The approval changed the arguments: {error.message}") from error
+    return checked
+
+
+def foreseen(
+    tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the result that a change will have, if it can be made now.
+
+    Raises:
+        RefusedError: it cannot.
+    """
+    conversation = _changeable(tx, principal, own_id, tool, arguments["conversation_id"])
+    result = {"conversation_id": conversation.id}
+    title = arguments.get("title", conversation.title)
+    if title is not None:
+        result["title"] = line(title, _MAX_TITLE)
+    if tool is Tool.RETITLE and conversation.title is not None:
+        result["before"] = line(conversation.title, _MAX_TITLE)
+    return result
+
+
+def make(tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Mapping[str, str]) -> None:
+    """Make an approved change.
+
+    Raises:
+        RefusedError: it cannot be made any more; nothing was changed.
+    """
+    known = _changeable(tx, principal, own_id, tool, arguments["conversation_id"]).id
+    match tool:
+        case Tool.ARCHIVE | Tool.UNARCHIVE:
+            apply(tx, principal, known, ConversationChanges(archived=tool is Tool.ARCHIVE))
+        case Tool.RETITLE:
+            apply(tx, principal, known, ConversationChanges(title=arguments["title"]))
+        case Tool.DELETE:
+            conversations.delete(tx, principal, known)
+        case _:
+            raise AssertionError(f"{tool} changes nothing")
+
+
+def _changeable(tx: Transaction, principal: str, own_id: str, tool: Tool, known: str) -> Conversation:
+    if not known.startswith("local:"):
+        raise RefusedError(f"{shown(known)} is not kept here.")
+    try:
+        conversation = conversations.get(tx, principal, known)
+    except NotFoundError as error:
+        raise RefusedError(error.message) from error
+    if tool is Tool.DELETE and known == own_id:
+        raise RefusedError("The conversation that we are having cannot be deleted from within.")
+    if tool is Tool.DELETE and runs.active(tx, principal, known) is not None:
+        raise RefusedError("It is still being answered: stop that with cancel_run, or wait for its end.")
+    return conversation
+
+
+def _title(title: str | None) -> str | None:
+    return None if title is None else line(title, _MAX_TITLE)
+
+
+def _minute(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")

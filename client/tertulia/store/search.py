@@ -1,0 +1,322 @@
+"""Full-text search over the messages and titles that the store holds.
+
+The language of `SearchQuery.text`:
+
+- `acme renewal` finds what has both words, anywhere. Case and accents make no difference, punctuation is not searched.
+- `"net thirty days"` finds the words side by side. So does what is written without a space: `well-known`, `会议纪要`.
+- `invoic*` finds every word that begins so. (Three Latin letters at least: `a*` is the word `a`.)
+- `-draft` and `-"first draft"` leave out what has that.
+- `acme OR initech` finds what has one of them; it binds closer than the space.
+
+Everything else is text. There is no wrong syntax: a quote without its partner, a bracket, an `AND` mean themselves.
+
+Messages come newest first, in the order of their positions, because the index yields them so: of a million messages a
+page costs the same for any word. Ranking does not: bm25 counts every match of every word first. So only up to `_FEW`
+matches are ranked, and only by words that are rare. Titles stand apart: the newest `_LEADING` that match lead the
+first page, the others follow behind the last message.
+
+The index yields other principals' messages too. Where its newest `_PROBED` matches do not settle a page, it is asked
+again for those in the caller's scope (`tertulia.store.messages.scope`), so that nobody waits for another's million.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tertulia.store.database import Row, Transaction, from_datetime, to_datetime
+from tertulia.store.messages import position_at, scope
+from tertulia.store.snippets import snippet
+from tertulia.store.spelling import corrected
+from tertulia.store.terms import Term, every, read
+from tertulia.store.schema import POSITION_BITS
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.models import Role, SearchHit, SearchQuery, SearchResult
+from tertulia.vocabulary.states import Status
+
+MAX_PAGE = 50
+_FEW = 50
+_LEADING = 3
+_PROBED = 100
+_COMMON = 2_000
+"""A word with more matches says little about a message, and to rank by it costs a millisecond per thousand of them."""
+_FIRST, _LAST = -(1 << 63), (1 << 63) - 1
+
+_IN_INDEX = (
+    "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
+)
+_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM message_index WHERE message_index MATCH ? LIMIT ?)"
+_RANKED = (
+    "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ?"
+    " ORDER BY bm25(message_index), rowid DESC"
+)
+_OF_CONVERSATION = " CROSS JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id"
+# CROSS JOIN keeps the order: first what the index yields, then the row behind it.
+_AMONG = f"FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value{_OF_CONVERSATION}"
+_IN_SCOPE = f"FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid{_OF_CONVERSATION}"
+_IN_TITLES = "FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page ends: at the title `title` and the message `after`. Where messages are ranked, those up to the
+    position `top` are, and `after` is how many of them were shown."""
+
+    after: int | None = None
+    top: int | None = None
+    title: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """Conditions on `messages AS m` and `conversations AS c`: fixed SQL, and the values for it."""
+
+    sql: str
+    values: Sequence[Any]
+
+    @staticmethod
+    def of(*conditions: tuple[str, Any]) -> "_Conditions":
+        """Join the conditions that have a value."""
+        given = [(sql, value) for sql, value in conditions if value is not None]
+        return _Conditions(" AND ".join(sql for sql, _ in given), [value for _, value in given])
+
+
+def search(tx: Transaction, principal: str, query: SearchQuery) -> SearchResult:
+    """Return one page of what matches `query`: see the top of this module.
+
+    Raises:
+        InvalidInputError: there is no word to look for, the cursor is not one of this query, or the limit is out of
+            range.
+    """
+    if not 1 <= query.limit <= MAX_PAGE:
+        raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+    return _Search(tx, principal, query).page()
+
+
+class _Search:
+    """A search, ready to be carried out. Messages are known by their positions here, titles by their conversations'
+    numbers."""
+
+    def __init__(self, tx: Transaction, principal: str, query: SearchQuery) -> None:
+        self._tx = tx
+        self._principal = principal
+        self._query = query
+        self._terms = read(query.text)
+        since = None if query.since is None else from_datetime(query.since)
+        until = None if query.until is None else from_datetime(query.until)
+        # A position is never before its message's time, but may be after it (`messages.add`).
+        self._first = _FIRST if since is None else _clamped(position_at(since))
+        self._last = _LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1)
+        if query.conversation_id is not None:
+            self._keep_within(query.conversation_id)
+        owner = (
+            ("c.principal = ?", principal),
+            ("c.instance = ?", query.instance),
+            ("c.agent = ?", query.agent),
+            ("c.id = ?", query.conversation_id),
+        )
+        self._of_messages = _Conditions.of(
+            *owner,
+            ("m.created_at >= ?", since),
+            ("m.created_at < ?", until),
+            *(("m.type IS NOT ?", kind) for kind in sorted(query.exclude_types)),
+        )
+        self._of_titles = _Conditions.of(*owner, ("c.updated_at >= ?", since), ("c.updated_at < ?", until))
+        self._identity = {
+            "search": query.text,
+            "principal": principal,
+            "filters": [
+                query.instance,
+                query.agent,
+                query.conversation_id,
+                since,
+                until,
+                sorted(query.exclude_types),
+            ],
+        }
+
+    def _keep_within(self, conversation_id: str) -> None:
+        """Walk no more of the index than the span of time in which the conversation has messages."""
+        span = self._tx.one(
+            "SELECT min(position), max(position) FROM messages WHERE principal = ? AND conversation_id = ?",
+            self._principal,
+            conversation_id,
+        )
+        if span is not None and span[0] is not None:
+            self._first, self._last = max(self._first, span[0]), min(self._last, span[1])
+
+    def page(self) -> SearchResult:
+        if self._query.cursor is None:
+            return self._first_page()
+        place = self._read(self._query.cursor)
+        if place.top is None:
+            last = self._last if place.after is None else place.after - 1
+            return self._result(place, [], self._messages(last, self._query.limit + 1))
+        messages = self._messages(place.top, _FEW)
+        return self._result(place, [], (self._by_rank(messages) or messages)[place.after or 0 :])
+
+    def finds(self) -> bool:
+        """Whether there is anything at all."""
+        return bool(self._messages(self._last, 1) or self._titles(_LAST, 1))
+
+    def _first_page(self) -> SearchResult:
+        messages, titles = self._messages(self._last, _FEW + 1), self._titles(_LAST, _FEW + 1)
+        if not messages and not titles:
+            return SearchResult(hits=[], total=0, suggestion=self._suggestion())
+        total = len(messages) + len(titles) if max(len(messages), len(titles)) <= _FEW else None
+        top = None
+        if 0 < len(messages) <= _FEW and (ranked := self._by_rank(messages)):
+            top, messages = messages[0], ranked
+        leading = titles[: min(_LEADING, self._query.limit)]
+        return replace(self._result(_Place(top=top), leading, messages), total=total)
+
+    def _result(self, place: _Place, titles: list[int], messages: list[int]) -> SearchResult:
+        """Return a page: `titles`, then of `messages` as many as fit, then the titles that are left."""
+        room = self._query.limit - len(titles)
+        more = len(messages) > room
+        messages = messages[:room]
+        hits = [*self._title_hits(titles), *self._message_hits(messages)]
+        last_title = titles[-1] if titles else place.title
+        if not more and last_title is not None:
+            room -= len(messages)
+            titles = self._titles(last_title - 1, room + 1)
+            more = len(titles) > room
+            hits.extend(self._title_hits(titles[:room]))
+            last_title = titles[:room][-1] if titles[:room] else last_title
+        if place.top is not None:
+            after = (place.after or 0) + len(messages)
+        else:
+            after = messages[-1] if messages else place.after
+        cursor = page_cursor(self._identity, [after, place.top, last_title]) if more else None
+        return SearchResult(hits=hits, next_cursor=cursor, ranked=place.top is not None)
+
+    def _read(self, cursor: str) -> _Place:
+        match read_page_cursor(cursor, self._identity):
+            case [int() | None as after, int() | None as top, int() | None as title]:
+                return _Place(after, top, title)
+            case _:
+                raise InvalidInputError("This is not a cursor of a search.", hint="Leave it out for the first page.")
+
+    def _messages(self, last: int, most: int) -> list[int]:
+        """Return the newest messages that match, up to the position `last`."""
+        expression = _in_text(self._terms.expression)
+        newest = _firsts(self._tx.all(_IN_INDEX, expression, self._first, last, _PROBED))
+        rest = f"{self._of_messages.sql} ORDER BY m.position DESC LIMIT ?"
+        values = [*self._of_messages.values, most]
+        found = _firsts(self._tx.all(f"SELECT m.position {_AMONG} WHERE {rest}", json.dumps(newest), *values))
+        if len(newest) < _PROBED or len(found) == most:
+            return found
+        expression = f"({expression}) AND {{scope}} : {scope(self._principal, self._query.instance, self._query.agent)}"
+        matching = f"message_index MATCH ? AND f.rowid BETWEEN ? AND ? AND {rest}"
+        return _firsts(
+            self._tx.all(f"SELECT m.position {_IN_SCOPE} WHERE {matching}", expression, self._first, last, *values)
+        )
+
+    def _titles(self, last: int, most: int) -> list[int]:
+        """Return the newest conversations whose titles match, up to the number `last`."""
+        return _firsts(
+            self._tx.all(
+                f"SELECT c.number {_IN_TITLES} WHERE title_index MATCH ? AND f.rowid <= ? AND {self._of_titles.sql}"
+                " ORDER BY f.rowid DESC LIMIT ?",
+                self._terms.expression,
+                last,
+                *self._of_titles.values,
+                most,
+            )
+        )
+
+    def _by_rank(self, messages: list[int]) -> list[int]:
+        """Return the messages, the best first; nothing if no word sets them apart cheaply."""
+        if len(messages) < 2:
+            return messages
+        wanted = self._terms.wanted
+        telling = [group for group in wanted if len(wanted) == 1 or not any(term.prefix for term in group)]
+        telling = [group for group in telling if self._tells(group)]
+        if not telling:
+            return []
+        ranked = self._tx.all(_RANKED, _in_text(every(telling)), min(messages), max(messages))
+        chosen = set(messages)
+        return [position for position in _firsts(ranked) if position in chosen]
+
+    def _tells(self, group: Sequence[Term]) -> bool:
+        return all(
+            self._tx.all(_COUNTED, _in_text(term.expression), _COMMON)[0][0] < _COMMON for term in group
+        )
+
+    def _message_hits(self, messages: Sequence[int]) -> list[SearchHit]:
+        rows = self._tx.all(
+            "SELECT c.id, c.title, c.status, m.id, m.author, m.role, m.created_at, m.text"
+            f" {_AMONG} ORDER BY f.key",
+            json.dumps(messages),
+        )
+        return [
+            SearchHit(
+                conversation_id=row[0],
+                conversation_title=row[1],
+                status=Status(row[2]),
+                message_id=row[3],
+                author=row[4],
+                role=Role(row[5]),
+                at=to_datetime(row[6]),
+                snippet=snippet(row[7], self._terms.wanted),
+            )
+            for row in rows
+        ]
+
+    def _title_hits(self, titles: Sequence[int]) -> list[SearchHit]:
+        if not titles:
+            return []
+        rows = self._tx.all(
+            "SELECT c.id, c.title, c.status, c.updated_at"
+            " FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = f.value ORDER BY f.key",
+            json.dumps(titles),
+        )
+        return [
+            SearchHit(
+                conversation_id=row[0],
+                conversation_title=row[1],
+                status=Status(row[2]),
+                message_id=None,
+                author=None,
+                role=None,
+                at=to_datetime(row[3]),
+                snippet=snippet(row[1], self._terms.wanted),
+            )
+            for row in rows
+        ]
+
+    def _suggestion(self) -> str | None:
+        text = corrected(self._terms, self._own_texts)
+        if text is None or not _Search(self._tx, self._principal, replace(self._query, text=text)).finds():
+            return None
+        return text
+
+    def _own_texts(self, expression: str, most: int) -> list[str]:
+        """Return the newest of the caller's texts, and titles, that match an expression."""
+        scoped = f"({_in_text(expression)}) AND {{scope}} : {scope(self._principal)}"
+        rows = self._tx.all(
+            f"SELECT m.text {_IN_SCOPE} WHERE message_index MATCH ? AND m.principal = ?"
+            " ORDER BY f.rowid DESC LIMIT ?",
+            scoped,
+            self._principal,
+            most,
+        ) or self._tx.all(
+            f"SELECT c.title {_IN_TITLES} WHERE title_index MATCH ? AND c.principal = ? ORDER BY f.rowid DESC LIMIT ?",
+            expression,
+            self._principal,
+            most,
+        )
+        return _firsts(rows)
+
+
+def _in_text(expression: str) -> str:
+    return f"{{text}} : ({expression})"
+
+
+def _firsts(rows: Sequence[Row]) -> list[Any]:
+    return [row[0] for row in rows]
+
+
+def _clamped(position: int) -> int:
+    return max(_FIRST, min(position, _LAST))

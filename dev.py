@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Set this checkout up and work in it; all it takes is Python 3.11 or newer and a package index.
+
+    python3 dev.py demo [ARGS]   watch a host hold a conversation (`tertulia demo`)
+    python3 dev.py run [ARGS]    run `tertulia` from this checkout
+    python3 dev.py test [ARGS]   run the tests; ARGS go to pytest
+    python3 dev.py lint          run every check that does not run the code
+    python3 dev.py lock [ARGS]   pin the dependencies; ARGS go to uv (--upgrade: to the newest releases)
+
+What is installed goes into .venv and .venv-mcp1 beside this file, as the locks in requirements/ pin it, and again only
+when a lock, pyproject.toml or the Python changes.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# Ahead of everything that an older Python would stumble over; it must be able to parse the rest.
+if sys.version_info < (3, 11):  # noqa: UP036 - pyproject.toml binds who installs us, not who runs this file
+    sys.exit(f"dev.py: Python 3.11 or newer is needed; {sys.executable} is {sys.version.split()[0]}.")
+
+ROOT = Path(__file__).resolve().parent
+
+CHECKS = [
+    "ruff check",
+    "ruff format --check",
+    "pyright",
+    "lint-imports --no-logo",
+    # Generated files: a command that fails when what is committed is not what it would write now.
+]
+
+LOCKS = {
+    "test.txt": "pyproject.toml --group test",
+    # On top of the first, in the same environment: what both hold must be the same release.
+    "lint.txt": "--group lint --constraints requirements/test.txt",
+    "mcp1.txt": "requirements/mcp1.in",
+}
+
+
+class Environment:
+    """A virtual environment that holds what a lock pins."""
+
+    def __init__(self, folder: str, lock: str) -> None:
+        self._path = ROOT / folder
+        self._bin = self._path / ("Scripts" if os.name == "nt" else "bin")
+        # Made anew when its lock changes, so that nothing stays of what the lock no longer names.
+        if self._is_due(lock):
+            say(f"setting up {folder}: this takes a moment, once")
+            if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+                sys.exit(
+                    f"dev.py: {sys.executable} cannot make virtual environments: its modules venv and ensurepip are a "
+                    "package of their own here (python3-venv on Debian and Ubuntu)."
+                )
+            quietly(sys.executable, "-m", "venv", "--clear", str(self._path))
+        self.add(lock)
+
+    def add(self, lock: str) -> None:
+        """Install what another lock pins, too."""
+        if self._is_due(lock):
+            self._pip("--require-hashes", "--requirement", f"requirements/{lock}")
+            self._done(lock)
+
+    def add_project(self) -> None:
+        """Install this checkout itself, editable; it fails when the locks lack a dependency of its."""
+        if self._is_due("pyproject.toml"):
+            self._pip(
+                *("--no-index", "--no-build-isolation", "--editable", "."),
+                hint=" (Is there a dependency that the lock lacks? `python3 dev.py lock` adds it.)",
+            )
+            self._done("pyproject.toml")
+
+    def call(self, program: str, *arguments: str, cwd: Path | None = None) -> int:
+        """Run a program of this environment; return its exit code."""
+        sys.stdout.flush()
+        with subprocess.Popen([self._program(program), *arguments], cwd=cwd) as child:
+            while True:
+                try:
+                    code = child.wait()
+                except KeyboardInterrupt:
+                    continue  # Ctrl-C reached the child as well, which ends in its own way
+                return code if code >= 0 else 128 - code
+
+    def _pip(self, *arguments: str, hint: str = "") -> None:
+        pip = [self._program("python"), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        quietly(*pip, "install", *arguments, hint=hint)
+
+    def _program(self, name: str) -> str:
+        return shutil.which(name, path=str(self._bin)) or str(self._bin / name)
+
+    def _is_due(self, file: str) -> bool:
+        stamp = self._stamp(file)
+        return not stamp.is_file() or stamp.read_text() != self._digest(file)
+
+    def _done(self, file: str) -> None:
+        self._stamp(file).write_text(self._digest(file))
+
+    def _stamp(self, file: str) -> Path:
+        return self._path / f"{file}.installed"
+
+    def _digest(self, file: str) -> str:
+        # An environment names its own folder and its Python in what it holds: it survives a change of neither.
+        made_of = f"{self._path}\n{sys.base_prefix}\n{sys.version}\n".encode()
+        source = ROOT / file if file == "pyproject.toml" else ROOT / "requirements" / file
+        return hashlib.sha256(made_of + source.read_bytes()).hexdigest()
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one command; return the exit code of what it ran."""
+    command, *rest = arguments or [""]
+    if command in {"demo", "run"}:
+        return working().call("tertulia", *(["demo"] if command == "demo" else []), *rest)
+    if command == "test":
+        Environment(".venv-mcp1", "mcp1.txt")
+        return working().call("pytest", *rest, cwd=ROOT)
+    if command == "lint" and not rest:
+        return lint()
+    if command == "lock":
+        return lock(rest)
+    asked = command in {"help", "--help", "-h"}
+    print(__doc__, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+def working() -> Environment:
+    """Return the environment in which this checkout runs."""
+    environment = Environment(".venv", "test.txt")
+    environment.add_project()
+    return environment
+
+
+def lint() -> int:
+    """Run all the checks, whatever the first ones say."""
+    environment = working()
+    environment.add("lint.txt")
+    failed: list[str] = []
+    for check in CHECKS:
+        say(check)
+        if environment.call(*check.split(), cwd=ROOT):
+            failed.append(check)
+    say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
+    return 1 if failed else 0
+
+
+def lock(arguments: list[str]) -> int:
+    """Write the locks: each release with the hashes of all its files, for every platform and supported Python."""
+    environment = Environment(".venv", "test.txt")
+    environment.add("lint.txt")
+    for name, source in LOCKS.items():
+        say(f"requirements/{name}")
+        code = environment.call(
+            *("uv", "pip", "compile", *source.split(), "--output-file", f"requirements/{name}"),
+            *("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--quiet"),
+            *("--custom-compile-command", "python3 dev.py lock", *arguments),
+            cwd=ROOT,
+        )
+        if code:
+            return code
+    return 0
+
+
+def quietly(*command: str, hint: str = "") -> None:
+    """Run a command whose output nobody needs, unless it fails; then end with it."""
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        print(done.stdout.decode(errors="replace"), file=sys.stderr)
+        sys.exit(f"dev.py: failed: {' '.join(command)}{hint}")
+
+
+def say(what: str) -> None:
+    """Tell how far we are; on stderr, because stdout belongs to what is run."""
+    print(f"dev.py: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
