@@ -26,7 +26,8 @@ from _measure import median_ms, median_ms_async, print_table
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.search import search
-from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQuery, SearchResult
+from tertulia.store.terms import read
+from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQuery
 from tertulia.vocabulary.states import Status
 
 PRINCIPALS = ("local", "colleague", "guest")
@@ -41,6 +42,7 @@ BATCH = 20_000
 START = datetime(2024, 1, 1, tzinfo=UTC)
 STEP = timedelta(seconds=30)
 FLOOR = "SELECT rowid FROM message_index WHERE message_index MATCH ? ORDER BY rowid DESC LIMIT 10"
+COUNT = "SELECT count(*) FROM message_index WHERE message_index MATCH ?"
 
 
 class Corpus:
@@ -114,3 +116,79 @@ async def build(store: Store, corpus: Corpus, count: int) -> None:
         seconds = time.perf_counter() - begun
         print(f"\r{numbers.stop:,} messages in {seconds:,.0f} s", end="", flush=True)
     print()
+
+
+def cases(corpus: Corpus, count: int) -> list[tuple[str, str, SearchQuery]]:
+    """Return what is measured: its name, whose search it is, and the query."""
+    words = corpus.words
+    top, common, rare = words[0], words[60], words[20_000]
+    end = START + count * STEP
+    month = timedelta(days=30)
+    return [
+        ("a word of half the messages", "local", SearchQuery(text=top)),
+        ("a common word", "local", SearchQuery(text=common)),
+        ("a rare word, ranked", "local", SearchQuery(text=rare)),
+        ("a word that nothing has", "local", SearchQuery(text="qqqqqqqqqq")),
+        ("two common words", "local", SearchQuery(text=f"{common} {words[90]}")),
+        ("common and rare, ranked", "local", SearchQuery(text=f"{top} {rare}")),
+        ("one word or another", "local", SearchQuery(text=f"{common} OR {rare}")),
+        ("without a common word", "local", SearchQuery(text=f"{common} -{top}")),
+        ("a common phrase", "local", SearchQuery(text=f'"{top} {words[1]}"')),
+        ("a rare phrase", "local", SearchQuery(text=f'"{words[60]} {words[400]}"')),
+        ("a prefix of four letters", "local", SearchQuery(text=words[5_000][:4] + "*")),
+        ("a prefix of three letters", "local", SearchQuery(text=words[5_000][:3] + "*")),
+        ("the last month", "local", SearchQuery(text=common, since=end - month)),
+        ("a month in the middle", "local", SearchQuery(text=common, since=end - 6 * month, until=end - 5 * month)),
+        ("the first month", "local", SearchQuery(text=common, until=START + month)),
+        ("one agent of three", "local", SearchQuery(text=common, agent=AGENTS[2])),
+        ("one instance, ten times fewer", "colleague", SearchQuery(text=common, instance="r2r")),
+        ("a guest with one message in a hundred", "guest", SearchQuery(text=common)),
+        ("a stranger without messages", "stranger", SearchQuery(text=top)),
+        ("without a type", "local", SearchQuery(text=common, exclude_types=frozenset({"tool"}))),
+        ("misspelt, with a suggestion", "local", SearchQuery(text=f"{common} {rare}x")),
+    ]
+
+
+async def measure(store: Store, raw: apsw.Connection, name: str, principal: str, query: SearchQuery) -> list[str | float | int]:
+    """Return a row of the table: what was found, and how long it took beside the floor."""
+    expression = read(query.text).expression
+    floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
+    result = await store.read(partial(search, principal=principal, query=query))
+    took = await median_ms_async(lambda: store.read(partial(search, principal=principal, query=query)))
+    matches = raw.execute(COUNT, (expression,)).get
+    return [name, matches, len(result.hits), floor, took, took / floor]
+
+
+async def nth_page(store: Store, query: SearchQuery, number: int) -> SearchQuery:
+    """Return the query for a later page."""
+    for _ in range(number - 1):
+        result = await store.read(partial(search, principal="local", query=query))
+        query = replace(query, cursor=result.next_cursor)
+    return query
+
+
+async def main(count: int, path: Path) -> None:
+    """Build the store if there is none, measure, and print the table."""
+    corpus = Corpus()
+    async with Store(path) as store:
+        if not path.exists():
+            await build(store, corpus, count)
+        measured = cases(corpus, count)
+        for name, principal, query in measured[:2]:
+            measured.append((f"{name}, tenth page", principal, await nth_page(store, query, 10)))
+        raw = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        raw.register_fts5_tokenizer("unicodewords", apsw.fts5.UnicodeWordsTokenizer)
+        raw.register_fts5_tokenizer("simplify", apsw.fts5.SimplifyTokenizer)
+        rows = [await measure(store, raw, *case) for case in measured]
+        raw.close()
+    print(f"{count:,} messages, {path.stat().st_size / 1e6:,.0f} MB; medians in milliseconds")
+    print_table(("search", "matches", "hits", "floor", "search()", "ratio"), rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure full-text search.")
+    parser.add_argument("--messages", type=int, default=1_000_000, help="how many (default: 1,000,000)")
+    parser.add_argument("--store", type=Path, help="keep the store in this file, or use the one that is there")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        anyio.run(main, given.messages, given.store or Path(folder) / "search.db")

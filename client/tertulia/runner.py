@@ -103,12 +103,12 @@ class Runner:
             )
             return run, False
 
-        with anyio.CancelScope(
-            shield=True
-        ):  # a caller that leaves now must not leave a run behind nobody works on
-            run, joined = await self._store.write(begin)
-            self.work_on(principal, run)
-            return run, joined
+        begun: tuple[Run, bool] | None = None
+        with anyio.CancelScope(shield=True):  # a caller that leaves now must not leave a run nobody works on
+            begun = await self._store.write(begin)
+            self.work_on(principal, begun[0])
+        assert begun is not None, "a shielded scope is not left early"
+        return begun
 
     def work_on(self, principal: str, run: Run) -> None:
         """See that somebody works on a run that needs it: this process, unless another does. Returns at once."""

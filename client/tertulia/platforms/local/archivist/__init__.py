@@ -1,7 +1,8 @@
 """`local:archivist`, the agent that is always there: it answers from the user's own history, without a model.
 
-`grammar` reads what it is told, `plans` decides what to do about it and what to say, `tools` reads and changes the
-store, `agent` carries a plan out and tells the run's journal, so that any process can go on where another stopped.
+`grammar` reads what it is told. `plans` decides what to do about it and what to say, purely, from the results of the
+tools it calls. `tools` reads and changes the store. `agent` carries a plan out and tells the run's journal of it, so
+that any process can go on where another stopped.
 """
 
 from tertulia.platforms.local.archivist.agent import ARCHIVIST, Archivist

@@ -14,9 +14,9 @@ CONVERSATION is an id (`local:7k2mq9x4ab`), `this`, or a title in quotation mark
 Several are separated by commas, by `and` or by lines; a message can also hold one change in each line. `search` is
 another word for find, `rename` for retitle, `note:` for remember.
 
-Whatever is none of this is free text. A question, or something short, looks for its significant words; where it has none,
-as in "hello", it is answered like `help`. What is long (see `LONG_WORDS`) is kept as a note, and so is what begins with one
-of our verbs, but is long and does not go on like the command.
+Whatever is none of this is free text. A question, or something short, looks for its significant words; where it has
+none, as in "hello", it is answered like `help`. What is long (see `LONG_WORDS`) is kept as a note, and so is what
+begins with one of our verbs, but is long and does not go on like the command.
 
 `parse` is pure and total: every text means exactly one command.
 """

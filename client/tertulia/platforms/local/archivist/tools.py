@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tertulia.platforms.local.archivist.changing import KEPT_HERE
 from tertulia.platforms.local.archivist.lexis import terms
 from tertulia.platforms.local.archivist.passages import passage
 from tertulia.platforms.local.archivist.toolcalls import Tool
@@ -130,7 +131,7 @@ def _identify(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> 
 
 
 def _by_words(tx: Transaction, principal: str, title: str) -> list[Conversation]:
-    """Return conversations whose titles have all words of `title`; or the one of that id, if it is one."""
+    """Return the conversations whose titles have all words of `title`."""
     words = terms(title)
     found: list[str] = []
     if words:
@@ -223,7 +224,7 @@ def make(tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Ma
 
 
 def _changeable(tx: Transaction, principal: str, own_id: str, tool: Tool, known: str) -> Conversation:
-    if not known.startswith("local:"):
+    if not known.startswith(KEPT_HERE):
         raise RefusedError(f"{shown(known)} is not kept here.")
     try:
         conversation = conversations.get(tx, principal, known)

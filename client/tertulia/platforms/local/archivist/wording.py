@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tertulia.platforms.local.archivist.commands import Mistake
 from tertulia.platforms.local.archivist.grammar import EXAMPLE, USAGE
 
 MAX_ANSWER = 6_000
@@ -49,7 +50,12 @@ def help_text() -> str:
     )
 
 
-def fitted(head: str, lines: Sequence[str], foot: str) -> str:
+def corrected(mistake: Mistake) -> str:
+    """Return what is to be said about a mistake."""
+    return f"{mistake.problem} For example: `{mistake.example}`. `help` says more."
+
+
+def fitted(head: str, lines: Sequence[str], foot: str = "") -> str:
     """Return the answer from its parts, with as many of the lines as there is room for."""
     room = MAX_ANSWER - len(head) - len(foot) - 100
     shown: list[str] = []
