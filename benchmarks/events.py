@@ -1,0 +1,99 @@
+"""Events to the journal and to progress, beside a bare loop over the same events.
+
+`.venv/bin/python benchmarks/events.py [--events N]`. A scripted platform tells its work one small piece of text after
+another, as fast as it can; the run is followed and turned into progress notifications meanwhile. Held: near the speed
+of the bare loop, since neither the journal nor the host gets an entry per event.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+from _measure import print_table
+
+from tertulia.conversations import Conversations
+from tertulia.platforms.base import Work
+from tertulia.platforms.local.platform import LocalPlatform
+from tertulia.settings import ClientSettings
+from tertulia.vocabulary.events import Event, EventKind, JournalEntry
+from tertulia.vocabulary.models import MessageDraft
+from tertulia_server.progress import Progress
+
+
+def events(count: int) -> Sequence[Event]:
+    """Return that many pieces of an answer."""
+    return [
+        Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": "m", "delta": f"word{n} "}) for n in range(count)
+    ]
+
+
+async def bare(pieces: Sequence[Event]) -> float:
+    """Return the seconds that a loop takes which only looks at each event, yielding now and then as a stream does."""
+    start = time.perf_counter()
+    length = 0
+    for number, piece in enumerate(pieces):
+        length += len(piece.data["delta"])
+        if number % 100 == 0:
+            await anyio.lowlevel.checkpoint()
+    return time.perf_counter() - start
+
+
+async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, int]:
+    """Return the seconds that a run of them takes, and how many entries and notifications came of it."""
+
+    async def answer(self: LocalPlatform, work: Work) -> None:
+        for number, piece in enumerate(pieces):
+            await work.emit(piece)
+            if number % 100 == 0:
+                await anyio.lowlevel.checkpoint()
+        await work.finish()
+
+    reported: list[float] = []
+    told = 0
+
+    async def report(count: float, message: str) -> None:
+        reported.append(count)
+
+    progress = Progress(report)
+
+    async def tell(entries: Sequence[JournalEntry]) -> None:
+        nonlocal told
+        told += len(entries)
+        await progress.told(entries)
+
+    LocalPlatform.answer = answer  # the registry finds the class by its name
+    async with Conversations.open(ClientSettings(store=folder / "store.db")) as conversations:
+        created = await conversations.create("local:archivist")
+        start = time.perf_counter()
+        sent = await conversations.send(created.id, MessageDraft(text="go"))
+        await conversations.wait(sent.run, timeout=300, told=tell)
+        return time.perf_counter() - start, told, len(reported)
+
+
+async def measure(count: int) -> None:
+    """Measure both and print them."""
+    pieces = events(count)
+    floor = await bare(pieces)
+    with tempfile.TemporaryDirectory() as folder:
+        taken, entries, notifications = await journaled(pieces, Path(folder))
+    print_table(
+        ["events", "seconds", "events/s", "entries", "notifications"],
+        [
+            ["bare loop", floor, int(count / floor), "", ""],
+            ["journal and progress", taken, int(count / taken), entries, notifications],
+        ],
+    )
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    anyio.run(measure, parser.parse_args().events)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""A host of our server: the real MCP client, over each transport and in both eras of the protocol.
+
+`connect` is what tests ask for; whoever adds a transport adds a row to `TRANSPORTS`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.context import ClientRequestContext
+from mcp.client.stdio import stdio_client
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+    ErrorData,
+    TextContent,
+)
+
+from tertulia_server.app import build
+from tertulia_server.settings import load
+from tests.doubles.stage import INSTANCE, KIND, register
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 30
+"""How long a test waits for what must come."""
+CONFIG = f'[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
+ERAS = ("2026-07-28", "legacy")
+
+Answer = Callable[[ElicitRequestFormParams], Awaitable[ElicitResult | ErrorData]]
+"""What a person does with a form."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back from a call, in both forms."""
+
+    raw: CallToolResult
+
+    @property
+    def text(self) -> str:
+        """The text form."""
+        assert all(isinstance(block, TextContent) for block in self.raw.content), "every block is text"
+        return "\n".join(block.text for block in self.raw.content if isinstance(block, TextContent))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The structured form."""
+        structured = self.raw.structured_content
+        assert isinstance(structured, dict), "a structured form is there"
+        return cast(dict[str, Any], structured)
+
+    @property
+    def json(self) -> str:
+        """The structured form as a host hands it to a model."""
+        return json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the call failed."""
+        return bool(self.raw.is_error)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field of the structured form."""
+        return self.data[name]
+
+
+@dataclass
+class Host:
+    """A connected host. `forms` collects what its person was shown, `progress` what was reported."""
+
+    client: Client
+    store: Path
+    log: Path
+    forms: list[ElicitRequestFormParams] = field(default_factory=list[ElicitRequestFormParams])
+    progress: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+
+    async def try_call(self, tool: str, /, **arguments: Any) -> Reply:
+        """Call a tool, whatever comes of it."""
+
+        async def reported(progress: float, total: float | None, message: str | None) -> None:
+            self.progress.append((progress, message or ""))
+
+        with anyio.fail_after(SECONDS):
+            return Reply(await self.client.call_tool(tool, arguments, progress_callback=reported))
+
+    async def call(self, tool: str, /, **arguments: Any) -> Reply:
+        """Call a tool that succeeds."""
+        reply = await self.try_call(tool, **arguments)
+        assert not reply.failed, reply.text
+        return reply
+
+    async def fail(self, tool: str, /, **arguments: Any) -> Reply:
+        """Call a tool that fails."""
+        reply = await self.try_call(tool, **arguments)
+        assert reply.failed, reply.text
+        return reply
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a host needs to know to connect."""
+
+    store: Path
+    config: Path
+    log: Path
+    flags: Mapping[str, Any]
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        """The same as a command line."""
+        flags = {"store": self.store, "config": self.config, **self.flags}
+        given: list[str] = []
+        for name, value in flags.items():
+            flag = f"--{name.replace('_', '-')}"
+            given += [flag] if value is True else [flag, str(value)]
+        return given
+
+
+Transport = Callable[[Setup], AbstractAsyncContextManager[Any]]
+
+
+@asynccontextmanager
+async def memory(setup: Setup) -> AsyncGenerator[Any]:
+    """Serve in this process."""
+    register()
+    flags = {"store": str(setup.store), "config": str(setup.config), **setup.flags}
+    yield build(load(flags, {}).settings)
+
+
+@asynccontextmanager
+async def stdio(setup: Setup) -> AsyncGenerator[Any]:
+    """Serve in a process of its own, as hosts start it."""
+    with setup.log.open("a") as log:
+        yield stdio_client(server_parameters(setup), errlog=log)
+
+
+def server_parameters(setup: Setup) -> StdioServerParameters:
+    """Return how the server is started."""
+    return StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "tests.doubles.serve", *setup.arguments],
+        env=environment(),
+        cwd=ROOT,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which a Python finds this checkout and none of the developer's settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TERTULIA_")}
+    roots = [str(ROOT), *(str(ROOT / root) for root in ("client", "tools", "server"))]
+    return {**kept, "PYTHONPATH": os.pathsep.join(roots), "PYTHONWARNINGS": "default"}
+
+
+TRANSPORTS: Mapping[str, Transport] = {"memory": memory, "stdio": stdio}
+WAYS = [
+    pytest.param((era, transport), id=f"{era}-{name}")
+    for (name, transport), era in product(TRANSPORTS.items(), ERAS)
+]
+
+
+class Connect(Protocol):
+    """Connects a host. Flags are the server's; `person` answers forms, and without one the host shows none."""
+
+    era: str
+    store: Path
+
+    def __call__(
+        self, *, person: Answer | None = None, store: Path | None = None, **flags: Any
+    ) -> AbstractAsyncContextManager[Host]:
+        """Return the connected host; leaving it disconnects."""
+        ...
+
+
+class Connector:
+    """Implements `Connect` for one era and transport."""
+
+    def __init__(self, era: str, transport: Transport, folder: Path) -> None:
+        self.era = era
+        self.store = folder / "tertulia.db"
+        self._transport = transport
+        self._config = folder / "config.toml"
+        self._config.write_text(CONFIG)
+        self._log = folder / "server.log"
+
+    @asynccontextmanager
+    async def __call__(
+        self, *, person: Answer | None = None, store: Path | None = None, **flags: Any
+    ) -> AsyncGenerator[Host]:
+        """See `Connect`."""
+        setup = Setup(store or self.store, self._config, self._log, flags)
+        forms: list[ElicitRequestFormParams] = []
+
+        async def shown(
+            context: ClientRequestContext, params: ElicitRequestFormParams | ElicitRequestURLParams
+        ) -> ElicitResult | ErrorData:
+            assert isinstance(params, ElicitRequestFormParams), "only forms are shown"
+            assert person is not None
+            forms.append(params)
+            return await person(params)
+
+        async with (
+            self._transport(setup) as server,
+            Client(
+                server, mode=self.era, elicitation_callback=None if person is None else shown
+            ) as client,
+        ):
+            yield Host(client, setup.store, setup.log, forms)
+
+
+@pytest.fixture(params=WAYS)
+def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
+    """Return how to connect a host: every behaviour holds in both eras and over every transport."""
+    era, transport = request.param
+    return Connector(era, transport, tmp_path)
+
+
+@pytest.fixture(params=ERAS)
+def connect_in_memory(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
+    """Return how to connect a host in this process, for what no transport has a part in."""
+    return Connector(request.param, memory, tmp_path)
+
+
+def decide(decision: str, **fields: Any) -> Answer:
+    """Return a person who accepts every form with this decision."""
+
+    async def accept(form: ElicitRequestFormParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={"decision": decision, **fields})
+
+    return accept

@@ -1,0 +1,71 @@
+"""The server over Streamable HTTP, in a process of its own."""
+
+import re
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.text import TextReceiveStream
+
+from tests.doubles.hosts import ROOT, SECONDS, Setup, environment
+
+_URL = re.compile(r"http://\S+")
+
+
+@dataclass(frozen=True)
+class HttpServer:
+    """A server that listens at `url`."""
+
+    url: str
+    process: Process
+
+    @property
+    def origin(self) -> str:
+        """The URL without its path."""
+        return self.url.removesuffix("/mcp")
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """Return what starts the server; the platform `stage` exists in it."""
+    return [sys.executable, "-m", "tests.doubles.serve", "serve", "--http", "--port", "0", *arguments]
+
+
+@asynccontextmanager
+async def http_server(setup: Setup) -> AsyncGenerator[HttpServer]:
+    """Serve; what the server logs goes to the setup's log. Leaving ends it."""
+    async with await anyio.open_process(
+        command(setup.arguments), stdin=None, stdout=None, env=environment(), cwd=ROOT
+    ) as process:
+        assert process.stderr is not None
+        lines = TextReceiveStream(process.stderr)
+        said = ""
+        with anyio.fail_after(SECONDS):
+            while (found := _URL.search(said)) is None or not said.endswith("\n"):
+                said += await lines.receive()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_log, lines, setup, said)
+            try:
+                yield HttpServer(found.group(), process)
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                with anyio.CancelScope(shield=True), anyio.fail_after(SECONDS):
+                    await process.wait()
+
+
+@asynccontextmanager
+async def http(setup: Setup) -> AsyncGenerator[str]:
+    """A transport for `tests.doubles.hosts`: yields the URL to connect to."""
+    async with http_server(setup) as server:
+        yield server.url
+
+
+async def _log(lines: TextReceiveStream, setup: Setup, said: str) -> None:
+    async with await anyio.open_file(setup.log, "a") as log:
+        await log.write(said)
+        async for text in lines:
+            await log.write(text)
+            await log.flush()

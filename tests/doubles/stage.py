@@ -1,0 +1,163 @@
+"""A platform whose agent does what its message tells it, step by step: `stage:actor`.
+
+It keeps its conversations as the embedded platform does, so that everything but the answering is the real thing. A
+message made by `script` is played; any other text is echoed. The steps:
+
+    {"say": TEXT, "times": N}                    stream a piece of the answer (N times)
+    {"think": TEXT}                              stream a piece of reasoning
+    {"tool": NAME, "arguments": …, "result": …}  show the call of a tool
+    {"ask": NAME, "arguments": …, "prompt": …}   ask for the confirmation of a tool, then say how it was decided
+    {"question": PROMPT}                         ask a question, then say the answer
+    {"hold": NAME}                               wait until a script in another conversation releases NAME
+    {"release": NAME}                            release it
+    {"event": KIND, "data": …}                   tell any other event
+    {"fail": SENTENCE}, {"interrupt": SENTENCE}  end the run badly
+    {"crash": TEXT}                              raise what no platform should raise
+    {"print": TEXT}                              write to stdout, and log, as no server should
+
+What was done is in the run's checkpoint: another process goes on with the next step.
+"""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import anyio
+
+from tertulia.platforms import PLATFORMS
+from tertulia.platforms.base import Work
+from tertulia.platforms.local.platform import LocalPlatform
+from tertulia.settings import InstanceSettings
+from tertulia.store.database import Store
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.models import Agent, Message, RequestDraft, RequestKind
+from tertulia.vocabulary.states import RequestStatus
+
+KIND = "stage"
+INSTANCE = "stage"
+ACTOR = "stage:actor"
+Step = Mapping[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Make the platform known, as if it stood in the registry."""
+    cast(dict[str, str], PLATFORMS)[KIND] = "tests.doubles.stage:Stage"
+
+
+def script(*steps: Step) -> str:
+    """Return the message that has these steps played."""
+    return json.dumps({"play": steps})
+
+
+class Stage(LocalPlatform):
+    """Conversations in the store, answered by the actor."""
+
+    kind = KIND
+    features = LocalPlatform.features | {Feature.QUESTIONS}
+
+    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+        super().__init__(instance, settings, store)
+        self._released = defaultdict[str, anyio.Event](anyio.Event)
+        self._description = str(settings.options.get("description", "Plays the script it is sent."))
+
+    async def agents(self, principal: str) -> Sequence[Agent]:
+        """Return the actor."""
+        return [
+            Agent(address=f"{self.instance}:actor", description=self._description, features=self.features)
+        ]
+
+    def prepare(self, message: Message) -> Message:
+        """Return the message as it is."""
+        return message
+
+    async def answer(self, work: Work) -> None:
+        """Play the message."""
+        text = work.message.text or ""
+        try:
+            steps: list[dict[str, Any]] = json.loads(text)["play"]
+        except (ValueError, TypeError, KeyError):
+            steps = [{"say": f"You said: {text}"}]
+        done = int(work.checkpoint.get("done", 0))
+        for number, step in enumerate(steps[done:], start=done):
+            if not await self._play(work, number, step):
+                return
+            await work.emit(checkpoint={"done": number + 1})
+        await work.finish()
+
+    async def _play(self, work: Work, number: int, step: Step) -> bool:
+        """Play one step; return whether the answer goes on."""
+        about = {"tool_call_id": f"{work.run.id}_{number}"}
+        match step:
+            case {"say": piece}:
+                await self._say(work, *[str(piece)] * int(step.get("times", 1)))
+            case {"think": piece}:
+                await work.emit(Event(EventKind.REASONING, {"delta": piece}))
+            case {"tool": tool}:
+                await work.emit(
+                    Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}),
+                    Event(EventKind.TOOL_CALL_ARGS, {**about, "arguments": step.get("arguments", {})}),
+                    Event(EventKind.TOOL_CALL_END, about),
+                    Event(
+                        EventKind.TOOL_CALL_RESULT, {**about, "result": step.get("result"), "outcome": "ok"}
+                    ),
+                )
+            case {"ask": tool}:
+                arguments, prompt = step.get("arguments", {}), str(step.get("prompt", f"May I {tool}?"))
+                draft = RequestDraft(
+                    kind=RequestKind.CONFIRMATION, prompt=prompt, tool=str(tool), arguments=arguments, **about
+                )
+                return await self._ask(work, draft, Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}))
+            case {"question": prompt}:
+                return await self._ask(
+                    work, RequestDraft(kind=RequestKind.QUESTION, prompt=str(prompt), **about)
+                )
+            case {"hold": name}:
+                await self._released[str(name)].wait()
+            case {"release": name}:
+                self._released[str(name)].set()
+            case {"event": kind}:
+                await work.emit(Event(EventKind(kind), step.get("data", {})))
+            case {"fail": sentence}:
+                await work.fail(str(sentence), retryable=bool(step.get("retryable")))
+                return False
+            case {"interrupt": sentence}:
+                await work.interrupt(str(sentence))
+                return False
+            case {"crash": text}:
+                raise RuntimeError(text)
+            case {"print": text}:
+                print(text)
+                logger.error("%s", text)
+            case _:
+                raise AssertionError(f"no such step: {step}")
+        return True
+
+    async def _say(self, work: Work, *pieces: str) -> None:
+        message_id = f"m_{work.run.id.removeprefix('run_')}"
+        for piece in pieces:
+            await work.emit(
+                Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece})
+            )
+
+    async def _ask(self, work: Work, draft: RequestDraft, *events: Event) -> bool:
+        """Ask, or say how it was decided; return whether it was."""
+        request = next((each for each in work.requests if each.tool_call_id == draft.tool_call_id), None)
+        if request is None:
+            await work.ask(draft, *events)
+            return False
+        if request.status is RequestStatus.PENDING:
+            return False
+        told = [f"[{request.tool or 'question'}: {request.status}"]
+        if request.reason:
+            told.append(f"because {request.reason}")
+        if request.answer:
+            told.append(request.answer)
+        if request.status is RequestStatus.APPROVED:
+            told.append(json.dumps(work.approved_arguments(request)))
+        await self._say(work, " ".join(told) + "]")
+        return True

@@ -1,0 +1,145 @@
+"""Serving over Streamable HTTP: who may reach it, what it refuses, and how it ends."""
+
+import socket
+import time
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+from mcp import Client
+
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia_server.cli import main
+from tertulia_server.http import MAX_BODY, check_host
+from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup
+from tests.doubles.http_server import HttpServer, http_server
+from tests.doubles.stage import ACTOR, script
+
+pytestmark = pytest.mark.anyio
+
+JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    """Return how the server is set up."""
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG)
+    return Setup(tmp_path / "tertulia.db", config, tmp_path / "server.log", {})
+
+
+def _host(client: Client, setup: Setup) -> Host:
+    return Host(client, setup.store, setup.log)
+
+
+async def _post(server: HttpServer, **options: object) -> httpx.Response:
+    async with httpx.AsyncClient(timeout=SECONDS) as client:
+        return await client.post(server.url, **{"headers": JSON, "content": b"{}", **options})  # type: ignore[arg-type]
+
+
+async def test_it_says_that_it_is_up(setup: Setup) -> None:
+    """A health check needs no protocol."""
+    async with http_server(setup) as server, httpx.AsyncClient() as client:
+        answer = await client.get(f"{server.origin}/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"host": "evil.example"}, 421), ({"origin": "https://evil.example"}, 403)],
+    ids=["another host", "another origin"],
+)
+async def test_a_page_of_another_site_cannot_call_it(
+    setup: Setup, headers: dict[str, str], status: int
+) -> None:
+    """Host and Origin are checked, so that a browser cannot be made to speak to it."""
+    async with http_server(setup) as server:
+        answer = await _post(server, headers={**JSON, **headers})
+    assert answer.status_code == status
+
+
+async def test_a_host_and_an_origin_can_be_allowed(setup: Setup) -> None:
+    """A proxy in front, and a page that is trusted, are named in the settings."""
+    allowing = Setup(
+        setup.store,
+        setup.config,
+        setup.log,
+        {"allowed_hosts": "tertulia.example", "allowed_origins": "https://app.example"},
+    )
+    async with http_server(allowing) as server:
+        answer = await _post(
+            server, headers={**JSON, "host": "tertulia.example", "origin": "https://app.example"}
+        )
+    assert answer.status_code not in {403, 421}
+
+
+async def test_a_request_that_is_too_large_is_told_the_limit(setup: Setup) -> None:
+    """The answer says how large a request may be."""
+    async with http_server(setup) as server:
+        answer = await _post(server, content=b" " * (MAX_BODY + 1))
+    assert answer.status_code == 413
+    assert f"{MAX_BODY:,}" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "tertulia.example"])
+def test_nothing_but_loopback_is_served_on(host: str) -> None:
+    """Without authorization a bind that others can reach refuses to start, and says what is missing."""
+    with pytest.raises(InvalidInputError, match="authorization is missing"):
+        check_host(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_served_on(host: str) -> None:
+    """This machine's own addresses need no authorization."""
+    check_host(host)
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The command ends with a sentence and the next step, not with a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code = main(["serve", "--http", "--port", port, "--store", str(tmp_path / "store.db")])
+    assert code == 2
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{port} cannot be served on" in said
+    assert "--port" in said
+
+
+async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_second(setup: Setup) -> None:
+    """A call that waits is told what there is, with its handle; the run can be gone on with afterwards."""
+    async with http_server(setup) as server, Client(server.url) as client:
+        host = _host(client, setup)
+        started = await host.call(
+            "send_message", agent=ACTOR, text=script({"say": "so far "}, {"hold": "x"}), wait_seconds=0
+        )
+        conversation_id = str(started["conversation_id"])
+        waits = anyio.Event()
+        stopped_at = 0.0
+
+        async def reported(progress: float, total: float | None, message: str | None) -> None:
+            waits.set()
+
+        async def stop() -> None:
+            nonlocal stopped_at
+            await waits.wait()
+            stopped_at = time.monotonic()
+            server.process.terminate()
+
+        waiting = {"conversation_id": conversation_id, "wait_seconds": 60}
+        with anyio.fail_after(SECONDS):
+            async with client.listen(resources_list_changed=True), anyio.create_task_group() as tasks:
+                tasks.start_soon(stop)
+                told = Reply(
+                    await client.call_tool("stream_conversation", waiting, progress_callback=reported)
+                )
+        with anyio.fail_after(SECONDS):
+            await server.process.wait()
+        assert time.monotonic() - stopped_at < 1
+    assert told["status"] == "running"
+    assert told["cursor"]
+    async with http_server(setup) as server, Client(server.url) as client:
+        again = await _host(client, setup).call("get_conversation", conversation_id=conversation_id)
+        assert again["run_status"] == "running"
