@@ -3,8 +3,8 @@
     python benchmarks/search.py [--messages N] [--store FILE]
 
 Builds a store of N messages (a million by default; about three minutes) whose words are as frequent as in natural text
-(Zipf's law), unless FILE has one from an earlier run. The floor is the newest ten row ids that the index yields, read on
-a raw connection: no filters, no text, no snippets.
+(Zipf's law), unless FILE has one from an earlier run. The floor is the newest ten row ids that the index yields, read
+on a raw connection: no filters, no text, no snippets.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import apsw
@@ -50,7 +51,9 @@ class Corpus:
 
     def __init__(self) -> None:
         self._random = random.Random(20261121)
-        syllables = [a + b for a in "b c d f g h l m n p r s st t tr v w".split() for b in "a ai e en i o or u".split()]
+        syllables = [
+            a + b for a in "b c d f g h l m n p r s st t tr v w".split() for b in "a ai e en i o or u".split()
+        ]
         found: dict[str, None] = {}
         while len(found) < VOCABULARY:
             length = 1 if len(found) < 80 else 2 if len(found) < 3_000 else 3 if len(found) < 60_000 else 4
@@ -118,7 +121,7 @@ async def build(store: Store, corpus: Corpus, count: int) -> None:
     print()
 
 
-def cases(corpus: Corpus, count: int) -> list[tuple[str, str, SearchQuery]]:
+def cases(corpus: Corpus, count: int, conversation_id: str) -> list[tuple[str, str, SearchQuery]]:
     """Return what is measured: its name, whose search it is, and the query."""
     words = corpus.words
     top, common, rare = words[0], words[60], words[20_000]
@@ -138,18 +141,25 @@ def cases(corpus: Corpus, count: int) -> list[tuple[str, str, SearchQuery]]:
         ("a prefix of four letters", "local", SearchQuery(text=words[5_000][:4] + "*")),
         ("a prefix of three letters", "local", SearchQuery(text=words[5_000][:3] + "*")),
         ("the last month", "local", SearchQuery(text=common, since=end - month)),
-        ("a month in the middle", "local", SearchQuery(text=common, since=end - 6 * month, until=end - 5 * month)),
+        (
+            "a month in the middle",
+            "local",
+            SearchQuery(text=common, since=end - 6 * month, until=end - 5 * month),
+        ),
         ("the first month", "local", SearchQuery(text=common, until=START + month)),
         ("one agent of three", "local", SearchQuery(text=common, agent=AGENTS[2])),
         ("one instance, ten times fewer", "colleague", SearchQuery(text=common, instance="r2r")),
         ("a guest with one message in a hundred", "guest", SearchQuery(text=common)),
         ("a stranger without messages", "stranger", SearchQuery(text=top)),
+        ("one conversation", "local", SearchQuery(text=top, conversation_id=conversation_id)),
         ("without a type", "local", SearchQuery(text=common, exclude_types=frozenset({"tool"}))),
         ("misspelt, with a suggestion", "local", SearchQuery(text=f"{common} {rare}x")),
     ]
 
 
-async def measure(store: Store, raw: apsw.Connection, name: str, principal: str, query: SearchQuery) -> list[str | float | int]:
+async def measure(
+    store: Store, raw: Any, name: str, principal: str, query: SearchQuery
+) -> list[str | float | int]:
     """Return a row of the table: what was found, and how long it took beside the floor."""
     expression = read(query.text).expression
     floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
@@ -167,20 +177,27 @@ async def nth_page(store: Store, query: SearchQuery, number: int) -> SearchQuery
     return query
 
 
-async def main(count: int, path: Path) -> None:
-    """Build the store if there is none, measure, and print the table."""
+async def measured(path: Path, count: int, *, filled: bool) -> list[list[str | float | int]]:
+    """Return the table, of the store at `path`; fill it first unless it is."""
     corpus = Corpus()
     async with Store(path) as store:
-        if not path.exists():
+        if not filled:
             await build(store, corpus, count)
-        measured = cases(corpus, count)
-        for name, principal, query in measured[:2]:
-            measured.append((f"{name}, tenth page", principal, await nth_page(store, query, 10)))
-        raw = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        raw = cast("Any", apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY))
         raw.register_fts5_tokenizer("unicodewords", apsw.fts5.UnicodeWordsTokenizer)
         raw.register_fts5_tokenizer("simplify", apsw.fts5.SimplifyTokenizer)
-        rows = [await measure(store, raw, *case) for case in measured]
+        one = raw.execute("SELECT id FROM conversations WHERE principal = 'local' LIMIT 1").get
+        searches = cases(corpus, count, one)
+        for name, principal, query in searches[:2]:
+            searches.append((f"{name}, tenth page", principal, await nth_page(store, query, 10)))
+        rows = [await measure(store, raw, *case) for case in searches]
         raw.close()
+    return rows
+
+
+def main(count: int, path: Path) -> None:
+    """Measure, and print the table."""
+    rows = anyio.run(partial(measured, path, count, filled=path.exists()))
     print(f"{count:,} messages, {path.stat().st_size / 1e6:,.0f} MB; medians in milliseconds")
     print_table(("search", "matches", "hits", "floor", "search()", "ratio"), rows)
 
@@ -188,7 +205,9 @@ async def main(count: int, path: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure full-text search.")
     parser.add_argument("--messages", type=int, default=1_000_000, help="how many (default: 1,000,000)")
-    parser.add_argument("--store", type=Path, help="keep the store in this file, or use the one that is there")
+    parser.add_argument(
+        "--store", type=Path, help="keep the store in this file, or use the one that is there"
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        anyio.run(main, given.messages, given.store or Path(folder) / "search.db")
+        main(given.messages, given.store or Path(folder) / "search.db")

@@ -1,9 +1,11 @@
 """Conversations as the store knows them: the embedded platform's own, and what passed through of every other's."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from tertulia.store.database import Row, Transaction, encode, storable, to_datetime
+from tertulia.store import runs
+from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
@@ -27,30 +29,57 @@ def insert(
     tx: Transaction, principal: str, conversation_id: str, draft: ConversationDraft, status: Status
 ) -> Conversation:
     """Enter a new conversation; one that is there already is left as it is and returned."""
-    instance = conversation_id.partition(":")[0]
-    title = None if draft.title is None else storable(draft.title)
-    added = tx.run(
-        "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, context, entity_type,"
-        " source, source_ref, message_count, created_at, updated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT DO NOTHING",
-        principal,
-        conversation_id,
-        instance,
-        draft.agent,
-        status,
-        title,
-        encode(draft.metadata),
-        None if draft.context is None else encode(draft.context),
-        draft.entity_type,
-        draft.source,
-        draft.source_ref,
-        tx.at,
-        tx.at,
+    new = Conversation(
+        id=conversation_id,
+        agent=draft.agent,
+        status=status,
+        title=draft.title,
+        metadata=draft.metadata,
+        context=draft.context,
+        entity_type=draft.entity_type,
+        source=draft.source,
+        source_ref=draft.source_ref,
+        message_count=0,
     )
-    if added and title is not None:
-        _index_title(tx, principal, conversation_id, title)
-    tx.touched.add(conversation_id)
+    _enter(tx, principal, new)
     return get(tx, principal, conversation_id)
+
+
+def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversation:
+    """Enter a conversation as its platform has it, or bring up to date what is known of it; return both together.
+
+    What the platform does not know stays as it is known here. While an answer is being produced, that tells the status,
+    unless the platform has ended the conversation. Contents that are not kept are returned, but not entered.
+    """
+    kept = theirs
+    if not tx.keeps_content(theirs.id):
+        kept = replace(theirs, title=None, metadata={}, context=None)
+    _enter(tx, principal, kept)
+    known = get(tx, principal, theirs.id)
+    answering = runs.active(tx, principal, theirs.id) is not None and not theirs.status.terminal
+    both = replace(
+        known,
+        agent=kept.agent or known.agent,
+        status=known.status if answering else kept.status,
+        title=kept.title if kept.title is not None else known.title,
+        metadata=kept.metadata or known.metadata,
+        context=kept.context or known.context,
+        entity_type=kept.entity_type or known.entity_type,
+        source=kept.source or known.source,
+        source_ref=kept.source_ref or known.source_ref,
+        archived=kept.archived,
+        message_count=known.message_count if kept.message_count is None else kept.message_count,
+        created_at=kept.created_at or known.created_at,
+        updated_at=kept.updated_at or known.updated_at,
+    )
+    if both != known:
+        _bring_up_to_date(tx, principal, known, both)
+    return replace(
+        both,
+        title=both.title if theirs.title is None else theirs.title,
+        metadata=theirs.metadata or both.metadata,
+        context=theirs.context or both.context,
+    )
 
 
 def get(tx: Transaction, principal: str, conversation_id: str) -> Conversation:
@@ -183,12 +212,66 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     tx.touched.add(conversation_id)
 
 
+def _enter(tx: Transaction, principal: str, new: Conversation) -> None:
+    title = None if new.title is None else storable(new.title)
+    added = tx.run(
+        "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, context, entity_type,"
+        " source, source_ref, archived, message_count, created_at, updated_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        principal,
+        new.id,
+        new.id.partition(":")[0],
+        new.agent,
+        new.status,
+        title,
+        encode(new.metadata),
+        None if new.context is None else encode(new.context),
+        new.entity_type,
+        new.source,
+        new.source_ref,
+        int(new.archived),
+        new.message_count,
+        tx.at if new.created_at is None else from_datetime(new.created_at),
+        tx.at if new.updated_at is None else from_datetime(new.updated_at),
+    )
+    if added and title is not None:
+        _index_title(tx, principal, new.id, title)
+    if added:
+        tx.touched.add(new.id)
+
+
+def _bring_up_to_date(tx: Transaction, principal: str, known: Conversation, now: Conversation) -> None:
+    change(tx, principal, now.id, ConversationChanges(title=now.title))
+    tx.run(
+        "UPDATE conversations SET agent = ?, status = ?, metadata = ?, context = ?, entity_type = ?, source = ?,"
+        " source_ref = ?, archived = ?, message_count = ?, created_at = ?, updated_at = ?"
+        " WHERE principal = ? AND id = ?",
+        now.agent,
+        now.status,
+        encode(now.metadata),
+        None if now.context is None else encode(now.context),
+        now.entity_type,
+        now.source,
+        now.source_ref,
+        int(now.archived),
+        now.message_count,
+        tx.at if now.created_at is None else from_datetime(now.created_at),
+        tx.at if now.updated_at is None else from_datetime(now.updated_at),
+        principal,
+        now.id,
+    )
+    tx.touched.add(now.id)
+
+
 def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
     clauses, values = ["principal = ?"], [principal]
     for column, value in (("instance", query.instance), ("agent", query.agent)):
         if value is not None:
             clauses.append(f"{column} = ?")
             values.append(value)
+    if query.ids:
+        clauses.append(f"id IN ({', '.join('?' * len(query.ids))})")
+        values.extend(sorted(query.ids))
     if query.statuses:
         clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
         values.extend(sorted(query.statuses))

@@ -98,10 +98,15 @@ def storable(text: str) -> str:
 class Transaction:
     """An open transaction. `at` is its one moment; `touched` collects the conversations to wake readers of."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, discreet: frozenset[str] = frozenset()) -> None:
         self._connection = connection
+        self._discreet = discreet
         self.at = now()
         self.touched: set[str] = set()
+
+    def keeps_content(self, conversation_id: str) -> bool:
+        """Whether what is said in a conversation may be written, rather than just that something was said."""
+        return conversation_id.partition(":")[0] not in self._discreet
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
@@ -120,13 +125,18 @@ class Transaction:
 class Store:
     """The file at `path`, as one process sees it. Enter it once; it opens at the first use.
 
+    `discreet` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`).
+
     Raises (from every method):
         StoreError: the file is damaged, of a newer version, or cannot be opened or written.
         UnavailableError: other processes kept it locked for `BUSY_SECONDS`.
     """
 
-    def __init__(self, path: Path, *, steps: Sequence[str] = STEPS) -> None:
+    def __init__(
+        self, path: Path, *, steps: Sequence[str] = STEPS, discreet: frozenset[str] = frozenset()
+    ) -> None:
         self.path = path
+        self._discreet = discreet
         self.epoch = ""
         """Names this store, from its creation on. Empty until the first use."""
         self._steps = steps
@@ -193,15 +203,8 @@ class Store:
         connection = worker.sync
 
         def in_thread() -> T:
-            connection.execute(begin)
-            try:
-                result = work(Transaction(connection))
-                connection.execute("COMMIT")
-            except BaseException:  # a cancelled caller's too: the transaction must not stay open
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            return result
+            with _transaction(connection, begin):
+                return work(Transaction(connection, self._discreet))
 
         with self._translated():
             return await worker.asynchronous.async_run(in_thread)
@@ -229,13 +232,16 @@ class Store:
     def _data_version(self) -> int:
         if self._writer is None:
             return -1
-        if self._watcher is None:
-            import apsw
+        import apsw
 
-            self._watcher = cast(
-                _Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-            )
-        row = self._watcher.execute("PRAGMA data_version").fetchone()
+        try:
+            if self._watcher is None:
+                self._watcher = cast(
+                    _Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+                )
+            row = self._watcher.execute("PRAGMA data_version").fetchone()
+        except apsw.Error:  # locked for a moment, or worse: those who watch learn it from the store itself
+            return -1
         assert row is not None
         return int(row[0])
 
@@ -268,8 +274,12 @@ class Store:
 
 async def _connect(path: Path) -> _Worker:
     import apsw
+    import apsw.aio
 
-    connection: Any = await apsw.Connection.as_async(str(path))
+    # Left to itself, APSW's choice depends on who started the event loop, and one of them turns the deadline of a caller
+    # into an error of its own: https://rogerbinns.github.io/apsw/async.html
+    with apsw.aio.contextvar_set(apsw.async_controller, apsw.aio.AsyncIO):
+        connection: Any = await apsw.Connection.as_async(str(path))
     worker = _Worker(connection, connection)
     await worker.asynchronous.async_run(_configure, worker.sync)
     return worker
@@ -279,42 +289,71 @@ def _configure(connection: _Connection) -> None:
     import apsw.fts5
 
     connection.set_busy_timeout(BUSY_SECONDS * 1000)
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.register_fts5_tokenizer("unicodewords", apsw.fts5.UnicodeWordsTokenizer)
     connection.register_fts5_tokenizer("simplify", apsw.fts5.SimplifyTokenizer)
 
 
 def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:
-    """Bring the file to the present version and return its epoch."""
-    if _pragma(connection, "user_version") != len(steps):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+    """Bring the file to the present version and return its epoch; a file that is not ours is not touched."""
+    with _transaction(connection, "BEGIN"):
+        version = _version(connection, steps, path)
+    _log_ahead(connection)
+    if version != len(steps):
+        with _transaction(connection, "BEGIN IMMEDIATE"):
             # Looked at again: another process may have done it while we waited for the lock.
-            version = _pragma(connection, "user_version")
-            ours = _pragma(connection, "application_id") == APPLICATION_ID
-            if not ours and (version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
-                raise StoreError(
-                    f"The file {path} is another program's database.", hint="Name another file with --store."
-                )
-            if version > len(steps):
-                raise StoreError(
-                    f"The store {path} was written by a newer Tertulia (schema {version}; this one knows "
-                    f"{len(steps)}).",
-                    hint="Upgrade Tertulia, or name another file with --store.",
-                )
+            version = _version(connection, steps, path)
             for step in steps[version:]:
                 connection.execute(step)
             connection.execute(f"PRAGMA user_version = {len(steps)}")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute("COMMIT")
-        except BaseException:  # nothing of a failed upgrade may stay
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
     row = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
     assert row is not None
     return str(row[0])
+
+
+def _version(connection: _Connection, steps: Sequence[str], path: Path) -> int:
+    """Return the version of the file's schema, 0 where there is none yet."""
+    version = _pragma(connection, "user_version")
+    ours = _pragma(connection, "application_id") == APPLICATION_ID
+    if not ours and (version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
+        raise StoreError(
+            f"The file {path} is another program's database.", hint="Name another file with --store."
+        )
+    if version > len(steps):
+        raise StoreError(
+            f"The store {path} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
+            hint="Upgrade Tertulia, or name another file with --store.",
+        )
+    return version
+
+
+def _log_ahead(connection: _Connection) -> None:
+    """Switch the file to write-ahead logging. Where several do so at once, SQLite refuses all but one without waiting."""
+    import apsw
+
+    patience = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except apsw.BusyError:
+            if time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+@contextmanager
+def _transaction(connection: _Connection, begin: str) -> Generator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:  # a cancelled caller's too: the transaction must not stay open
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _pragma(connection: _Connection, name: str) -> int:

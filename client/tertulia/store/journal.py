@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tertulia.store.database import Transaction, encode, to_datetime
@@ -10,6 +11,21 @@ from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import Cursor
 from tertulia.vocabulary.models import Run
 
+_TELLING_NOTHING = frozenset(
+    {
+        "message_id",
+        "tool_call_id",
+        "request_id",
+        "author",
+        "role",
+        "agent",
+        "status",
+        "before",
+        "decision",
+        "retryable",
+    }
+)
+"""What an entry says of an event in a conversation whose contents are not kept."""
 LONGEST_DELTA = 4_000
 """The most characters of text that one entry holds: a reader pages by entries."""
 
@@ -19,14 +35,17 @@ def append(
 ) -> int:
     """Enter events behind the conversation's last entry and return the newest `seq`.
 
-    An event whose upstream id is in the journal already is left out.
+    An event whose upstream id is in the journal already is left out. Where contents are not kept, an entry only says
+    what kind of thing happened and to what (`withheld` is true then).
     """
     row = tx.one(
         "SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
     )
     assert row is not None, "a journal belongs to a known conversation"
     first = seq = int(row[0])
-    for event in events:
+    keeps_content = tx.keeps_content(conversation_id)
+    for happened in events:
+        event = happened if keeps_content else _outline(happened)
         upstream_id = event.upstream_id
         for data in _pieces(event):
             added = tx.run(
@@ -130,6 +149,11 @@ def _stamp(tx: Transaction, principal: str, conversation_id: str, seq: int) -> i
         seq,
     )
     return None if row is None else int(row[0])
+
+
+def _outline(event: Event) -> Event:
+    told = {name: value for name, value in event.data.items() if name in _TELLING_NOTHING}
+    return event if len(told) == len(event.data) else replace(event, data={**told, "withheld": True})
 
 
 def _pieces(event: Event) -> Iterable[Mapping[str, Any]]:

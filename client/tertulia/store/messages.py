@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.store.schema import POSITION_BITS
@@ -11,6 +13,8 @@ from tertulia.vocabulary.models import Message, Page, Role
 
 _COLUMNS = "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at"
 MAX_PAGE = 100
+OWN_ID = "m_"
+"""What the ids begin with that messages have here, until their platform's own id is known."""
 
 
 def position_at(at: int) -> int:
@@ -18,31 +22,78 @@ def position_at(at: int) -> int:
     return (at // 1000) << POSITION_BITS
 
 
-def scope(principal: str, instance: str | None = None, agent: str | None = None) -> str:
-    """Return the word under which the index finds a principal's messages, or those of one agent or instance of theirs.
+def scope(
+    principal: str,
+    *,
+    conversation_id: str | None = None,
+    agent: str | None = None,
+    instance: str | None = None,
+) -> str:
+    """Return the word under which the index finds messages: a principal's, or the narrowest of what is given.
 
     It only narrows down what must be looked at: another scope may have the same word.
     """
-    named = json.dumps([principal, instance if agent is None else None, agent])
-    return "s" + hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    narrowed = (("conversation", conversation_id), ("agent", agent), ("instance", instance))
+    named = json.dumps([principal, *next((pair for pair in narrowed if pair[1] is not None), ())])
+    return "s" + hashlib.sha256(named.encode()).hexdigest()[:8]
 
 
 def add(tx: Transaction, principal: str, message: Message) -> bool:
     """Enter a message behind its conversation's last; one whose id is there already is left alone.
 
-    Returns whether it was new.
+    Where contents are not kept, it is entered without them. Returns whether it was new.
     """
     own = (principal, message.conversation_id)
-    if tx.one(
-        "SELECT 1 FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?", *own, message.id
-    ):
+    if _text(tx, *own, message.id) is not None:
         return False
-    at = tx.at if message.created_at is None else from_datetime(message.created_at)
-    position = _free_position(tx, at)
+    position = _free_position(tx, _at(tx, message))
     last = tx.one("SELECT max(position) FROM messages WHERE principal = ? AND conversation_id = ?", *own)
     if last is not None and last[0] is not None and last[0] >= position:
         # The clock went back, or a millisecond holds both: the order of a conversation is the order of arrival.
         position = _free_position_after(tx, last[0])
+    if not tx.keeps_content(message.conversation_id):
+        message = replace(message, text=None, data=None, metadata={})
+    _enter(tx, principal, message, position)
+    return True
+
+
+def remember(
+    tx: Transaction, principal: str, conversation_id: str, found: Sequence[Message], *, settled: bool
+) -> None:
+    """Enter what a platform says was said in a conversation of its own, oldest first, at the time it was said.
+
+    What was entered here when it was sent or answered gets the platform's id, once the conversation is `settled` (no
+    answer is being produced). Contents that are not kept are not entered.
+    """
+    if not tx.keeps_content(conversation_id):
+        return
+    own = (principal, conversation_id)
+    unnamed = tx.all(
+        "SELECT id, role, text FROM messages WHERE principal = ? AND conversation_id = ? AND substr(id, 1, ?) = ?"
+        " ORDER BY position",
+        *own,
+        len(OWN_ID),
+        OWN_ID,
+    )
+    for message in found:
+        text = None if message.text is None else storable(message.text)
+        known = _text(tx, *own, message.id)
+        if known is not None:
+            if known[0] != text:
+                _reword(tx, *own, message.id, known[0], text)
+            continue
+        ours = next((row for row in unnamed if row[1:] == (message.role, text)), None)
+        if ours is None:
+            _enter(tx, principal, message, _free_position(tx, _at(tx, message)))
+        else:
+            unnamed.remove(ours)
+            if settled:
+                _rename(tx, *own, ours[0], message.id)
+
+
+def _enter(tx: Transaction, principal: str, message: Message, position: int) -> None:
+    own = (principal, message.conversation_id)
+    at = _at(tx, message)
     text = None if message.text is None else storable(message.text)
     scopes = _scopes(tx, *own)
     tx.run(
@@ -64,13 +115,12 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
     if text is not None:
         tx.run("INSERT INTO message_index (rowid, text, scope) VALUES (?, ?, ?)", position, text, scopes)
     tx.run(
-        "UPDATE conversations SET message_count = coalesce(message_count, 0) + 1, updated_at = max(updated_at, ?)"
+        "UPDATE conversations SET message_count = message_count + 1, updated_at = max(updated_at, ?)"
         " WHERE principal = ? AND id = ?",
         at,
         *own,
     )
     tx.touched.add(message.conversation_id)
-    return True
 
 
 def get(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> Message:
@@ -138,8 +188,59 @@ def page(
 def _scopes(tx: Transaction, principal: str, conversation_id: str) -> str:
     row = tx.one("SELECT agent FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
     agent = None if row is None else row[0]
-    scopes = [scope(principal), scope(principal, instance=conversation_id.partition(":")[0])]
+    scopes = [
+        scope(principal),
+        scope(principal, instance=conversation_id.partition(":")[0]),
+        scope(principal, conversation_id=conversation_id),
+    ]
     return " ".join(scopes if agent is None else [*scopes, scope(principal, agent=agent)])
+
+
+def _at(tx: Transaction, message: Message) -> int:
+    return tx.at if message.created_at is None else from_datetime(message.created_at)
+
+
+def _text(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> Row | None:
+    return tx.one(
+        "SELECT text FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
+        principal,
+        conversation_id,
+        message_id,
+    )
+
+
+def _reword(
+    tx: Transaction, principal: str, conversation_id: str, message_id: str, old: str | None, new: str | None
+) -> None:
+    found = "FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?"
+    own = (principal, conversation_id, message_id)
+    if old is not None:
+        tx.run(
+            "INSERT INTO message_index (message_index, rowid, text, scope)"
+            f" SELECT 'delete', position, text, scope {found}",
+            *own,
+        )
+    tx.run("UPDATE messages SET text = ? WHERE principal = ? AND conversation_id = ? AND id = ?", new, *own)
+    if new is not None:
+        tx.run(f"INSERT INTO message_index (rowid, text, scope) SELECT position, text, scope {found}", *own)
+    tx.touched.add(conversation_id)
+
+
+def _rename(tx: Transaction, principal: str, conversation_id: str, old: str, new: str) -> None:
+    for table, column in (
+        ("messages", "id"),
+        ("messages", "parent_id"),
+        ("runs", "message_id"),
+        ("runs", "reply_id"),
+    ):
+        tx.run(
+            f"UPDATE {table} SET {column} = ? WHERE principal = ? AND conversation_id = ? AND {column} = ?",
+            new,
+            principal,
+            conversation_id,
+            old,
+        )
+    tx.touched.add(conversation_id)
 
 
 def _free_position(tx: Transaction, at: int) -> int:

@@ -44,7 +44,7 @@ def insert(
         RunStatus.QUEUED,
         message_id,
         call_digest,
-        None if context is None else encode(context),
+        encode(context) if context is not None and tx.keeps_content(conversation_id) else None,
         first_seq,
         tx.at,
     )
@@ -126,7 +126,10 @@ def mark_delivered(tx: Transaction, run_id: str) -> None:
 def set_status(
     tx: Transaction, run: Run, status: RunStatus, *, error: str | None = None, retryable: bool = False
 ) -> None:
-    """Write the run's status; an end has its time, and whatever was still asked is withdrawn."""
+    """Write the run's status; an end has its time, and whatever was still asked is withdrawn.
+
+    Where contents are not kept, what the run asked is known for as long as it may be answered, and no longer.
+    """
     ended = not status.active
     tx.run(
         "UPDATE runs SET status = ?, error = ?, retryable = ?, ended_at = ? WHERE id = ?",
@@ -144,6 +147,12 @@ def set_status(
             run.id,
             RequestStatus.PENDING,
         )
+        if not tx.keeps_content(run.conversation_id):
+            tx.run(
+                "UPDATE requests SET prompt = '', arguments = '{}', reason = NULL, answer = NULL,"
+                " approved_arguments = NULL WHERE run_id = ?",
+                run.id,
+            )
     tx.touched.add(run.conversation_id)
 
 
@@ -235,6 +244,17 @@ def settle(tx: Transaction, request: Request, status: RequestStatus, settlement:
         settlement.reason,
         settlement.answer,
         None if settlement.arguments is None else encode(settlement.arguments),
+        tx.at,
+        request.id,
+    )
+    tx.touched.add(request.conversation_id)
+
+
+def withdraw(tx: Transaction, request: Request) -> None:
+    """Note that nobody here decides about a request any more."""
+    tx.run(
+        "UPDATE requests SET status = ?, settled_at = ? WHERE id = ?",
+        RequestStatus.WITHDRAWN,
         tx.at,
         request.id,
     )

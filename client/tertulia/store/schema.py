@@ -5,9 +5,9 @@ released, only added. Times are microseconds since 1970 in UTC, structured value
 its principal.
 
 `messages.position` is the message's time (`POSITION_BITS`), so that the full-text index, which walks its row ids,
-yields the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words under which
-the index finds the messages of one principal, instance or agent (`tertulia.store.messages.scope`). What is long stands
-last in a row, so that the rest is read without it.
+yields the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words
+under which it finds the messages of one principal, instance, agent or conversation (`tertulia.store.messages.scope`).
+What is long stands last in a row, so that the rest is read without it.
 """
 
 POSITION_BITS = 16

@@ -20,16 +20,16 @@ again for those in the caller's scope (`tertulia.store.messages.scope`), so that
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tertulia.store.database import Row, Transaction, from_datetime, to_datetime
 from tertulia.store.messages import position_at, scope
+from tertulia.store.schema import POSITION_BITS
 from tertulia.store.snippets import snippet
 from tertulia.store.spelling import corrected
 from tertulia.store.terms import Term, every, read
-from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Role, SearchHit, SearchQuery, SearchResult
@@ -44,7 +44,8 @@ _COMMON = 2_000
 _FIRST, _LAST = -(1 << 63), (1 << 63) - 1
 
 _IN_INDEX = (
-    "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
+    "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ?"
+    " ORDER BY rowid DESC LIMIT ?"
 )
 _COUNTED = "SELECT count(*) FROM (SELECT 1 FROM message_index WHERE message_index MATCH ? LIMIT ?)"
 _RANKED = (
@@ -60,8 +61,10 @@ _IN_TITLES = "FROM title_index AS f CROSS JOIN conversations AS c ON c.number = 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a page ends: at the title `title` and the message `after`. Where messages are ranked, those up to the
-    position `top` are, and `after` is how many of them were shown."""
+    """Where a page ends: at the title `title` and the message `after`.
+
+    Where messages are ranked, those up to the position `top` are, and `after` is how many of them were shown.
+    """
 
     after: int | None = None
     top: int | None = None
@@ -95,8 +98,10 @@ def search(tx: Transaction, principal: str, query: SearchQuery) -> SearchResult:
 
 
 class _Search:
-    """A search, ready to be carried out. Messages are known by their positions here, titles by their conversations'
-    numbers."""
+    """A search, ready to be carried out.
+
+    Messages are known by their positions here, titles by the numbers of their conversations.
+    """
 
     def __init__(self, tx: Transaction, principal: str, query: SearchQuery) -> None:
         self._tx = tx
@@ -108,13 +113,14 @@ class _Search:
         # A position is never before its message's time, but may be after it (`messages.add`).
         self._first = _FIRST if since is None else _clamped(position_at(since))
         self._last = _LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1)
-        if query.conversation_id is not None:
-            self._keep_within(query.conversation_id)
         owner = (
             ("c.principal = ?", principal),
             ("c.instance = ?", query.instance),
             ("c.agent = ?", query.agent),
             ("c.id = ?", query.conversation_id),
+        )
+        self._scope = scope(
+            principal, conversation_id=query.conversation_id, agent=query.agent, instance=query.instance
         )
         self._of_messages = _Conditions.of(
             *owner,
@@ -135,16 +141,6 @@ class _Search:
                 sorted(query.exclude_types),
             ],
         }
-
-    def _keep_within(self, conversation_id: str) -> None:
-        """Walk no more of the index than the span of time in which the conversation has messages."""
-        span = self._tx.one(
-            "SELECT min(position), max(position) FROM messages WHERE principal = ? AND conversation_id = ?",
-            self._principal,
-            conversation_id,
-        )
-        if span is not None and span[0] is not None:
-            self._first, self._last = max(self._first, span[0]), min(self._last, span[1])
 
     def page(self) -> SearchResult:
         if self._query.cursor is None:
@@ -196,22 +192,24 @@ class _Search:
             case [int() | None as after, int() | None as top, int() | None as title]:
                 return _Place(after, top, title)
             case _:
-                raise InvalidInputError("This is not a cursor of a search.", hint="Leave it out for the first page.")
+                raise InvalidInputError(
+                    "This is not a cursor of a search.", hint="Leave it out for the first page."
+                )
 
     def _messages(self, last: int, most: int) -> list[int]:
         """Return the newest messages that match, up to the position `last`."""
         expression = _in_text(self._terms.expression)
-        newest = _firsts(self._tx.all(_IN_INDEX, expression, self._first, last, _PROBED))
-        rest = f"{self._of_messages.sql} ORDER BY m.position DESC LIMIT ?"
-        values = [*self._of_messages.values, most]
-        found = _firsts(self._tx.all(f"SELECT m.position {_AMONG} WHERE {rest}", json.dumps(newest), *values))
+        span = (self._first, last)
+        newest = _firsts(self._tx.all(_IN_INDEX, expression, *span, _PROBED))
+        own = (*self._of_messages.values, most)
+        among = f"SELECT f.value {_AMONG} WHERE {self._of_messages.sql} ORDER BY f.key LIMIT ?"
+        found = _firsts(self._tx.all(among, json.dumps(newest), *own))
         if len(newest) < _PROBED or len(found) == most:
             return found
-        expression = f"({expression}) AND {{scope}} : {scope(self._principal, self._query.instance, self._query.agent)}"
-        matching = f"message_index MATCH ? AND f.rowid BETWEEN ? AND ? AND {rest}"
-        return _firsts(
-            self._tx.all(f"SELECT m.position {_IN_SCOPE} WHERE {matching}", expression, self._first, last, *values)
-        )
+        scoped = _in_scope(expression, self._scope)
+        matching = f"message_index MATCH ? AND f.rowid BETWEEN ? AND ? AND {self._of_messages.sql}"
+        in_scope = f"SELECT f.rowid {_IN_SCOPE} WHERE {matching} ORDER BY f.rowid DESC LIMIT ?"
+        return _firsts(self._tx.all(in_scope, scoped, *span, *own))
 
     def _titles(self, last: int, most: int) -> list[int]:
         """Return the newest conversations whose titles match, up to the number `last`."""
@@ -294,12 +292,14 @@ class _Search:
 
     def _own_texts(self, expression: str, most: int) -> list[str]:
         """Return the newest of the caller's texts, and titles, that match an expression."""
-        scoped = f"({_in_text(expression)}) AND {{scope}} : {scope(self._principal)}"
+        scoped = _in_scope(_in_text(expression), scope(self._principal))
+        left_out = sorted(self._query.exclude_types)
         rows = self._tx.all(
             f"SELECT m.text {_IN_SCOPE} WHERE message_index MATCH ? AND m.principal = ?"
-            " ORDER BY f.rowid DESC LIMIT ?",
+            f"{' AND m.type IS NOT ?' * len(left_out)} ORDER BY f.rowid DESC LIMIT ?",
             scoped,
             self._principal,
+            *left_out,
             most,
         ) or self._tx.all(
             f"SELECT c.title {_IN_TITLES} WHERE title_index MATCH ? AND c.principal = ? ORDER BY f.rowid DESC LIMIT ?",
@@ -312,6 +312,10 @@ class _Search:
 
 def _in_text(expression: str) -> str:
     return f"{{text}} : ({expression})"
+
+
+def _in_scope(expression: str, word: str) -> str:
+    return f"({expression}) AND {{scope}} : {word}"
 
 
 def _firsts(rows: Sequence[Row]) -> list[Any]:

@@ -17,7 +17,9 @@ _BEFORE = 60
 """How much of it stands before the first match, if there is so much."""
 _REACH = 1_000
 """How much of the text is looked at on either side, to have enough when runs of spaces have become one."""
-_SPLIT = 20_000
+_BEGINNING = 20_000
+"""Long enough for most texts, and for most places that are worth showing."""
+_SPLIT = 5_000
 _LONGEST_WORD = 64
 _TRIES = 50
 _TO_A_SPACE = 24
@@ -32,7 +34,8 @@ def snippet(text: str, groups: Sequence[Sequence[Term]]) -> str:
     if len(text) <= WIDTH:
         return _SPACE.sub(" ", text).strip()
     terms = [term for group in groups for term in group]
-    return _cut(text, _densest(_as_typed(text[:_SPLIT], terms) or _folded(text, terms) or _as_typed(text, terms)))
+    places = _as_typed(text[:_BEGINNING], terms) or _as_typed(text, terms) or _folded(text[:_SPLIT], terms)
+    return _cut(text, _densest(places))
 
 
 def _as_typed(text: str, terms: Sequence[Term]) -> list[int]:
@@ -68,7 +71,7 @@ def _bounded(text: str, start: int, end: int, prefix: bool) -> bool:
 
 def _folded(text: str, terms: Sequence[Term]) -> list[int]:
     """Return where the first of the terms stands, however it is spelt."""
-    split = list(words(text[:_SPLIT]))
+    split = list(words(text))
     for i, word in enumerate(split):
         if any(_begins(split[i : i + len(term.words)], term) for term in terms):
             return [word.start]
@@ -93,7 +96,9 @@ def _cut(text: str, place: int) -> str:
     before = _SPACE.sub(" ", text[max(0, place - _REACH) : place]).lstrip()
     behind = _SPACE.sub(" ", text[place : place + _REACH]).rstrip()
     room = max(_BEFORE, WIDTH - len(behind))
-    head = before if len(before) <= room else before[_break(before, len(before) - room) :].lstrip()
+    head = (
+        before if len(before) <= room else before[_break(before, len(before) - room + _TO_A_SPACE) :].lstrip()
+    )
     room = WIDTH - len(head)
     tail = behind if len(behind) <= room else behind[: _break(behind, room)].rstrip()
     begins = len(head) == len(before) and place <= _REACH
@@ -102,8 +107,7 @@ def _cut(text: str, place: int) -> str:
 
 
 def _break(text: str, at: int) -> int:
-    """Return a place not far before `at` where `text` can be cut: a space, else between two characters as people see
-    them."""
+    """Return a place not far before `at` where `text` can be cut: a space, or between what people see as characters."""
     space = text.rfind(" ", max(0, at - _TO_A_SPACE), at + 1)
     if space > 0:
         return space

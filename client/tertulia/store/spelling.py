@@ -1,8 +1,8 @@
 """Correcting a search that finds nothing, from the words of the caller's own texts.
 
 A word that stands in none of them is replaced by one that differs in a single letter: one too many, one missing, one
-wrong, two exchanged. All of these are looked up in the index at once, which is ten milliseconds at a million messages,
-whereas its vocabulary is too long to be read, and has the words of other principals.
+wrong, two exchanged. All of these are looked up in the index at once, which takes some 20 ms at a million messages; its
+vocabulary would be too long to read, and has the words of other principals.
 """
 
 from collections import Counter
@@ -55,7 +55,9 @@ def _nearest(word: str, texts: Texts) -> str | None:
     written: dict[str, str] = {}
     for text in texts(expression, _SAMPLE):
         here = {
-            each.folded: text[each.start : each.end] for each in words(text[:_LOOKED_AT]) if each.folded in near
+            each.folded: text[each.start : each.end]
+            for each in words(text[:_LOOKED_AT])
+            if each.folded in near
         }
         found.update(here.keys())
         written = {**here, **written}
@@ -77,4 +79,8 @@ def variants(word: str) -> set[str]:
 def _alphabet(word: str) -> list[str]:
     blocks = {ord(letter) // _BLOCK for letter in word}
     near = (chr(block * _BLOCK + i) for block in sorted(blocks) for i in range(_BLOCK))
-    return [letter for letter in near if letter.isalpha() and [found.folded for found in words(letter)] == [letter]]
+    return [
+        letter
+        for letter in near
+        if letter.isalpha() and [found.folded for found in words(letter)] == [letter]
+    ]

@@ -5,7 +5,7 @@ in `tertulia.store.schema`), so that a query, a snippet and a suggestion never d
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Word(NamedTuple):
@@ -21,7 +21,8 @@ def words(text: str) -> Iterator[Word]:
     # At the first use and not before: `tools/list` is answered without it.
     from apsw import unicode
 
-    for start, end, word in unicode.word_iter_with_offsets(text, 0, emoji=True, regional_indicator=True):
+    split = unicode.word_iter_with_offsets(text, 0, emoji=True, regional_indicator=True)
+    for start, end, word in cast("Iterator[tuple[int, int, str]]", split):
         folded = unicode.casefold(unicode.strip(word))
         if folded:
             yield Word(start, end, folded)

@@ -52,6 +52,10 @@ class ConflictError(TertuliaError):
     code = "conflict"
 
 
+class MovedOnError(ConflictError):
+    """Raised when a platform does not wait any more for what a person has decided about."""
+
+
 class NotOffered(TertuliaError):
     """Raised when the platform has no such feature; names what does, and what to do instead."""
 

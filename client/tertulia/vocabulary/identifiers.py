@@ -153,18 +153,22 @@ def read_page_cursor(text: str, query: Mapping[str, Any]) -> Any:
     Raises:
         InvalidInputError: it is malformed or belongs to another query.
     """
+    unreadable = InvalidInputError(
+        f"{shown(text)} is not a cursor.",
+        hint="Pass a cursor exactly as an earlier result gave it, or none for the first page.",
+    )
     body = _decode(text)
     if body is None or len(body) < 5:
-        raise InvalidInputError(
-            f"{shown(text)} is not a cursor.",
-            hint="Pass a cursor exactly as an earlier result gave it, or none for the first page.",
-        )
+        raise unreadable
     if body[:4] != _digest(_canonical(query), 4):
         raise InvalidInputError(
             "This cursor belongs to a list with other filters.",
             hint="Repeat the call with the filters of the page the cursor came from, or leave the cursor out.",
         )
-    return json.loads(body[4:-2])
+    try:
+        return json.loads(body[4:-2])
+    except (ValueError, RecursionError):
+        raise unreadable from None
 
 
 def digest(call: Mapping[str, Any]) -> str:

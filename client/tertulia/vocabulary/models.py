@@ -143,6 +143,27 @@ class Run:
     ended_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageChanges:
+    """What to change in a message; `None` leaves a field alone. `metadata` is merged key by key, a `None` value removes
+    its key where the platform can remove one.
+    """
+
+    text: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """A line of messages through a conversation that branches. Its id means something only together with the conversation."""
+
+    id: str
+    conversation_id: str
+    parted_from: str | None = None
+    """The id of the message that was written anew where the branch begins; None for the first."""
+    created_at: datetime | None = None
+
+
 class RequestKind(StrEnum):
     """What a run waits for."""
 
@@ -241,6 +262,8 @@ class ConversationQuery:
     """Which conversations to list. `archived=None` lists both kinds; the default leaves archived ones out."""
 
     instance: str | None = None
+    ids: frozenset[str] = frozenset()
+    """Only these, by the ids that callers know; all, if empty."""
     agent: str | None = None
     statuses: frozenset[Status] = frozenset()
     archived: bool | None = False
@@ -261,7 +284,9 @@ class SearchQuery:
     agent: str | None = None
     conversation_id: str | None = None
     since: datetime | None = None
+    """From this moment on."""
     until: datetime | None = None
+    """Before this moment."""
     limit: int = 10
     cursor: str | None = None
     exclude_types: frozenset[str] = frozenset()
@@ -290,6 +315,6 @@ class SearchResult:
     next_cursor: str | None = None
     ranked: bool = False
     total: int | None = None
-    """The number of matching messages where counting was cheap."""
+    """How many match in all, on the first page, where there are few."""
     suggestion: str | None = None
     """When nothing matched: the query as it might have been meant."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,10 @@ MAX_TITLE = 200
 """The longest title, in characters."""
 MAX_JSON = 262_144
 """The largest structured argument (metadata, data, context), in bytes of JSON."""
-_ALLOWED_CONTROLS = "\t\n\r"
-_REFUSED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+_ALLOWED_CONTROLS = "\t\n\r\u2028\u2029"
+_REFUSED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""The categories of characters that show nothing by themselves."""
 
 
 def checked_text(name: str, value: str, *, limit: int = MAX_TEXT) -> str:
@@ -23,7 +26,7 @@ def checked_text(name: str, value: str, *, limit: int = MAX_TEXT) -> str:
     Raises:
         InvalidInputError: it is blank, longer than `limit` bytes, or has a character that no text has.
     """
-    if not value.strip():
+    if not _visible(value):
         raise InvalidInputError(f"`{name}` is empty.", hint=f"Give `{name}` at least one visible character.")
     _check_characters(name, value, _ALLOWED_CONTROLS)
     size = len(value.encode())
@@ -43,7 +46,7 @@ def checked_line(name: str, value: str, *, limit: int = MAX_TITLE) -> str:
     """
     _check_characters(name, value, "")
     stripped = value.strip()
-    if not stripped:
+    if not _visible(stripped):
         raise InvalidInputError(f"`{name}` is empty.", hint=f"Give `{name}` at least one visible character.")
     if len(stripped) > limit:
         raise InvalidInputError(
@@ -60,7 +63,7 @@ def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
         InvalidInputError: it is not JSON, too large, or has text that no store can keep.
     """
     try:
-        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
     except UnicodeEncodeError as error:
         raise InvalidInputError(
             f"`{name}` has a lone surrogate ({_code_point(error.object[error.start])}), which is not text.",
@@ -77,6 +80,10 @@ def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
             hint="Shorten it.",
         )
     return value
+
+
+def _visible(value: str) -> bool:
+    return any(unicodedata.category(character) not in _UNSEEN for character in value)
 
 
 def _check_characters(name: str, value: str, allowed: str) -> None:

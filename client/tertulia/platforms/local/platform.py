@@ -95,9 +95,18 @@ class LocalPlatform(Platform):
         return await self._store.read(lambda tx: conversations.page(tx, principal, own))
 
     async def messages(
-        self, principal: str, native_id: str, *, cursor: str | None, limit: int, newest_first: bool
+        self,
+        principal: str,
+        native_id: str,
+        *,
+        cursor: str | None,
+        limit: int,
+        newest_first: bool,
+        branch: str | None = None,
     ) -> Page[Message]:
         """Return one page of a conversation's messages."""
+        if branch is not None:
+            self._refuse(Feature.BRANCHES)
         own_id = self._id(native_id)
 
         def read(tx: Transaction) -> Page[Message]:

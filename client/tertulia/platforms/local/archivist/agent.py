@@ -21,13 +21,15 @@ from tertulia.platforms.local.archivist.plans import plan
 from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult
 from tertulia.platforms.local.archivist.wording import pieces
 from tertulia.store.database import Store, encode
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.models import Message, RequestDraft, RequestKind
 from tertulia.vocabulary.states import RequestStatus
 
 ARCHIVIST = "archivist"
 """The agent's name."""
+_TOLD = (InvalidInputError, NotFoundError, ConflictError)
+"""Errors that are an answer; any other ends the run."""
 
 
 class Archivist:
@@ -84,7 +86,7 @@ class Archivist:
         find = partial(tools.look_up, principal=work.principal, tool=call.tool, arguments=call.arguments)
         try:
             result = ToolResult(ToolOutcome.OK, await self._store.read(find))
-        except (InvalidInputError, NotFoundError) as error:
+        except _TOLD as error:
             result = ToolResult(ToolOutcome.ERROR, {"message": error.message})
         result, event = _ended(call_id, result)
         await work.emit(event)
@@ -121,8 +123,8 @@ class Archivist:
             edited = {} if arguments == call.arguments else {"edited": True}
             result, event = _ended(call_id, ToolResult(ToolOutcome.OK, value | edited))
             await work.emit(*end, event, together=partial(tools.make, **scope, arguments=arguments))
-        except tools.RefusedError as error:
-            result, event = _ended(call_id, ToolResult(ToolOutcome.ERROR, {"message": str(error)}))
+        except _TOLD as error:
+            result, event = _ended(call_id, ToolResult(ToolOutcome.ERROR, {"message": error.message}))
             await work.emit(*end, event)
         return result
 

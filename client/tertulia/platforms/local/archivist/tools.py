@@ -13,7 +13,7 @@ from tertulia.platforms.local.changes import apply
 from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.search import search
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.identifiers import shown, split_conversation_id
 from tertulia.vocabulary.models import (
     Conversation,
@@ -35,10 +35,6 @@ _PASSAGES = 5
 _CANDIDATES = 5
 _MAX_SNIPPET = 240
 _MAX_TITLE = 100
-
-
-class RefusedError(Exception):
-    """Raised when a change cannot be made (any more); says why, in a sentence or two."""
 
 
 def look_up(tx: Transaction, principal: str, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,25 +162,22 @@ def checked_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, str
     """Return the arguments that an approval was given for, if they are ones that this tool takes.
 
     Raises:
-        RefusedError: they are not.
+        InvalidInputError: they are not.
     """
     names = ["conversation_id", "title"] if tool is Tool.RETITLE else ["conversation_id"]
-    if sorted(arguments) != names:
+    texts = {name: value for name, value in arguments.items() if isinstance(value, str)}
+    if sorted(arguments) != names or sorted(texts) != names:
         takes = " and ".join(f"`{name}`" for name in names)
-        raise RefusedError(f"The approval changed the arguments, and {tool} takes just {takes}.")
-    checked: dict[str, str] = {}
+        raise InvalidInputError(
+            f"The approval changed the arguments; {tool} takes {takes} and nothing else, as text."
+        )
     try:
-        for name, value in arguments.items():
-            if not isinstance(value, str):
-                raise RefusedError(f"The approval changed the arguments, and `{name}` is not text.")
-            if name == "title":
-                checked[name] = checked_line("title", value)
-            else:
-                split_conversation_id(value)
-                checked[name] = value
+        split_conversation_id(texts["conversation_id"])
+        if "title" in texts:
+            texts["title"] = checked_line("title", texts["title"])
     except InvalidInputError as error:
-        raise RefusedError(f"The approval changed the arguments: {error.message}") from error
-    return checked
+        raise InvalidInputError(f"The approval changed the arguments: {error.message}") from error
+    return texts
 
 
 def foreseen(
@@ -193,7 +186,8 @@ def foreseen(
     """Return the result that a change will have, if it can be made now.
 
     Raises:
-        RefusedError: it cannot.
+        NotFoundError: there is no such conversation (any more).
+        ConflictError: it cannot.
     """
     conversation = _changeable(tx, principal, own_id, tool, arguments["conversation_id"])
     result = {"conversation_id": conversation.id}
@@ -209,7 +203,7 @@ def make(tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Ma
     """Make an approved change.
 
     Raises:
-        RefusedError: it cannot be made any more; nothing was changed.
+        NotFoundError, ConflictError: it cannot be made any more; nothing was changed.
     """
     known = _changeable(tx, principal, own_id, tool, arguments["conversation_id"]).id
     match tool:
@@ -225,15 +219,12 @@ def make(tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Ma
 
 def _changeable(tx: Transaction, principal: str, own_id: str, tool: Tool, known: str) -> Conversation:
     if not known.startswith(KEPT_HERE):
-        raise RefusedError(f"{shown(known)} is not kept here.")
-    try:
-        conversation = conversations.get(tx, principal, known)
-    except NotFoundError as error:
-        raise RefusedError(error.message) from error
+        raise ConflictError(f"{shown(known)} is not kept here.")
+    conversation = conversations.get(tx, principal, known)
     if tool is Tool.DELETE and known == own_id:
-        raise RefusedError("The conversation that we are having cannot be deleted from within.")
+        raise ConflictError("The conversation that we are having cannot be deleted from within.")
     if tool is Tool.DELETE and runs.active(tx, principal, known) is not None:
-        raise RefusedError("It is still being answered: stop that with cancel_run, or wait for its end.")
+        raise ConflictError("It is still being answered: stop that with cancel_run, or wait for its end.")
     return conversation
 
 

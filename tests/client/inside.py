@@ -1,0 +1,37 @@
+"""Looking into a store's file, and changing what only time or an accident changes."""
+
+from pathlib import Path
+from typing import Any
+
+from tertulia.store.database import Store, Transaction
+
+
+async def rows(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Return what a query finds in the file."""
+    async with Store(path) as store:
+        return await store.read(lambda tx: tx.all(sql, *values))
+
+
+async def change(path: Path, sql: str, *values: Any) -> int:
+    """Change the file behind everybody's back; return how many rows that were."""
+    async with Store(path) as store:
+        return await store.write(lambda tx: tx.run(sql, *values))
+
+
+async def leases_run_out(path: Path) -> None:
+    """Let the time pass after which a lease that nobody renewed is free."""
+    assert await change(path, "UPDATE leases SET expires_at = 0 WHERE owner IS NOT NULL")
+
+
+def everything(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table, those behind the full-text index too."""
+    tables = tx.all(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
+    )
+    return {name: tx.all(f"SELECT * FROM {name}") for (name,) in tables}
+
+
+async def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table of the file."""
+    async with Store(path) as store:
+        return await store.read(everything)

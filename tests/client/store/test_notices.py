@@ -1,0 +1,177 @@
+"""Noticing changes: at once those of this process, before long those of others, and only while somebody watches."""
+
+import math
+import os
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tertulia.store import notices
+from tertulia.store.database import Store, Transaction
+from tertulia.store.notices import Notices, Watch
+from tests.client.elsewhere import elsewhere, say, told
+from tests.client.making import add_conversation, add_message
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 10
+
+
+def messages(tx: Transaction) -> list[str]:
+    """Return what was said."""
+    return [text for (text,) in tx.all("SELECT text FROM messages ORDER BY position")]
+
+
+async def says_something(path: str) -> None:
+    """Add a message when told."""
+    async with Store(Path(path)) as store:
+        await store.read(messages)
+        say("ready")
+        await told()
+        await store.write(partial(add_message, text="from elsewhere"))
+        say("done")
+
+
+async def test_what_another_process_commits_wakes_a_watcher(store: Store) -> None:
+    """It is noticed by looking at the file."""
+    await store.write(add_conversation)
+    async with elsewhere(says_something, store.path) as other:
+        assert await other.says() == "ready"
+        with store.watch("local:c1") as watch, anyio.fail_after(SECONDS):
+            assert await store.read(messages) == []
+            await other.tell()
+            while await store.read(messages) != ["from elsewhere"]:
+                await watch.changed()
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look at the file a second time, so that only this process's own changes are heard of."""
+    monkeypatch.setattr(notices, "INTERVAL", math.inf)
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_what_this_process_commits_wakes_those_who_watch_it_and_no_others(store: Store) -> None:
+    """Somebody who watches everything is woken by anything."""
+    await store.write(lambda tx: [add_conversation(tx, name) for name in ("c1", "c2")])
+    woken: list[str] = []
+
+    async def wait(name: str, watch: Watch) -> None:
+        await watch.changed()
+        woken.append(name)
+
+    with anyio.fail_after(SECONDS), store.watch("local:c1") as c1, store.watch("local:c2") as c2, store.watch() as all_:
+        for watch in (c1, c2, all_):
+            await watch.changed()  # the first look at the file
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, "c1", c1)
+            tasks.start_soon(wait, "c2", c2)
+            tasks.start_soon(wait, "all", all_)
+            await anyio.wait_all_tasks_blocked()
+            await store.write(partial(add_message, text="hello"))
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+    assert sorted(woken) == ["all", "c1"]
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_what_happens_between_looking_and_waiting_is_not_missed(store: Store) -> None:
+    """A change that is there before `changed` was called wakes it all the same."""
+    await store.write(add_conversation)
+    with anyio.fail_after(SECONDS), store.watch("local:c1") as watch:
+        await watch.changed()  # the first look at the file
+        await store.write(partial(add_message, text="one"))
+        await store.write(partial(add_message, text="two"))
+        await watch.changed()
+
+    assert await store.read(messages) == ["one", "two"]
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_a_transaction_that_fails_tells_no_lie_and_keeps_no_watcher_from_the_next(store: Store) -> None:
+    """It may wake for nothing."""
+    await store.write(add_conversation)
+
+    def fail(tx: Transaction) -> None:
+        add_message(tx, "lost")
+        raise ValueError
+
+    with anyio.fail_after(SECONDS), store.watch("local:c1") as watch:
+        with pytest.raises(ValueError, match="^$"):
+            await store.write(fail)
+        await watch.changed()
+        assert await store.read(messages) == []
+        await store.write(partial(add_message, text="kept"))
+        await watch.changed()
+        assert await store.read(messages) == ["kept"]
+
+
+class Looks:
+    """Counts how often the file was looked at, and what comes of it."""
+
+    def __init__(self, *versions: int | Exception) -> None:
+        self._versions = list(versions)
+        self.count = 0
+
+    def __call__(self) -> int:
+        """Look once."""
+        self.count += 1
+        version = self._versions.pop(0) if len(self._versions) > 1 else self._versions[0]
+        if isinstance(version, Exception):
+            raise version
+        return version
+
+
+async def test_nobody_looks_at_the_file_while_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle server does nothing at all."""
+    monkeypatch.setattr(notices, "INTERVAL", 0)
+    look = Looks(1)
+    watched = Notices(look)
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watched.poll)
+            await anyio.wait_all_tasks_blocked()
+            assert look.count == 0
+
+            with watched.watch("local:c1") as watch:
+                await watch.changed()
+            await anyio.wait_all_tasks_blocked()
+
+            looks = look.count
+            await anyio.wait_all_tasks_blocked()
+            assert look.count == looks > 0
+            tasks.cancel_scope.cancel()
+
+
+async def test_only_a_new_version_wakes_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody then: which conversation it was, the version does not tell."""
+    monkeypatch.setattr(notices, "INTERVAL", 0)
+    look = Looks(7, 7, 7, 8, 8)
+    watched = Notices(look)
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watched.poll)
+            with watched.watch("local:c1") as one, watched.watch("local:c2") as two:
+                await one.changed()
+                await two.changed()
+                await one.changed()
+                await two.changed()
+                assert look.count >= 4
+            tasks.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not move a file that is open")
+async def test_a_file_that_cannot_be_looked_at_for_now_is_looked_at_again(path: Path) -> None:
+    """Whoever watches is woken, and learns from the store itself what is the matter; nobody else is harmed."""
+    aside = path.with_name("aside.db")
+    async with Store(path) as store:
+        await store.write(add_conversation)
+        path.rename(aside)
+        with anyio.fail_after(SECONDS), store.watch("local:c1") as watch:
+            await watch.changed()
+            aside.rename(path)
+            await store.write(partial(add_message, text="still there"))
+            await watch.changed()

@@ -1,0 +1,261 @@
+"""Opening the store's file: as late as possible, and only if it is ours."""
+
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+import apsw
+import pytest
+
+from tertulia import StoreError
+from tertulia.store.database import Store, Transaction
+from tertulia.store.schema import APPLICATION_ID, STEPS
+from tests.client.elsewhere import elsewhere, say, told
+from tests.client.making import add_conversation
+
+pytestmark = pytest.mark.anyio
+
+windows = pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+
+
+def look(tx: Transaction) -> int:
+    """Count the conversations."""
+    (row,) = tx.all("SELECT count(*) FROM conversations")
+    return row[0]
+
+
+async def looked_at(path: Path) -> int:
+    """Use the store once."""
+    async with Store(path) as store:
+        return await store.read(look)
+
+
+async def test_there_is_no_file_before_the_first_use(path: Path) -> None:
+    """A host lists our tools without touching the store."""
+    async with Store(path) as store:
+        with store.watch("local:c1"):
+            await anyio.wait_all_tasks_blocked()
+        assert not path.parent.exists()
+        assert store.epoch == ""
+
+        await store.read(look)
+
+        assert path.exists()
+        assert store.epoch
+
+
+async def test_a_store_that_was_never_used_leaves_nothing_behind(path: Path) -> None:
+    """Neither a file nor its folder."""
+    async with Store(path):
+        pass
+
+    assert not path.parent.exists()
+
+
+@windows
+async def test_only_its_owner_can_read_the_file_and_enter_its_folder(path: Path) -> None:
+    """Whatever the umask; what SQLite writes beside the file has the same permissions."""
+    umask = os.umask(0)
+    try:
+        async with Store(path) as store:
+            await store.write(add_conversation)
+
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+            assert {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()} == {
+                "store.db": 0o600,
+                "store.db-wal": 0o600,
+                "store.db-shm": 0o600,
+            }
+    finally:
+        os.umask(umask)
+
+
+async def test_a_store_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:
+    """The epoch tells one store's cursors from another's."""
+    epochs: list[str] = []
+    for name in ("a.db", "a.db", "b.db"):
+        async with Store(tmp_path / name) as store:
+            await store.read(look)
+            epochs.append(store.epoch)
+
+    assert epochs[0] == epochs[1]
+    assert epochs[2] != epochs[0]
+
+
+async def test_many_first_uses_at_once_open_one_store(store: Store) -> None:
+    """They wait for each other."""
+    found: list[int] = []
+
+    async def use() -> None:
+        found.append(await store.read(look))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(use)
+
+    assert found == [0] * 10
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_first_user_who_leaves_meanwhile_does_not_spoil_the_store(path: Path, ticks: int) -> None:
+    """Whenever it is: the next one opens it, and no thread is left at the end."""
+    with anyio.fail_after(10):
+        async with Store(path) as store:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(store.read, look)
+                for _ in range(ticks):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+
+            assert await store.read(look) == 0
+
+
+async def test_an_older_file_is_brought_up_to_date_with_what_it_holds(path: Path) -> None:
+    """Step by step, each once."""
+    async with Store(path) as store:
+        await store.write(add_conversation)
+        epoch = store.epoch
+    steps = (
+        *STEPS,
+        "CREATE TABLE labels (name TEXT NOT NULL) STRICT; INSERT INTO labels VALUES ('a')",
+        "ALTER TABLE labels ADD COLUMN colour TEXT",
+    )
+
+    for _ in range(2):
+        async with Store(path, steps=steps) as store:
+            assert await store.read(look) == 1
+            assert await store.read(lambda tx: tx.all("SELECT name, colour FROM labels")) == [("a", None)]
+            assert store.epoch == epoch
+
+
+async def test_nothing_of_an_upgrade_that_fails_stays(path: Path) -> None:
+    """The file is as it was, and the earlier version goes on with it."""
+    await looked_at(path)
+    steps = (*STEPS, "CREATE TABLE labels (name TEXT)", "INSERT INTO nowhere VALUES (1)")
+
+    async with Store(path, steps=steps) as store:
+        with pytest.raises(apsw.SQLError, match="nowhere"):
+            await store.read(look)
+
+    async with Store(path) as store:
+        assert await store.read(lambda tx: tx.one("PRAGMA user_version")) == (len(STEPS),)
+        assert await store.read(lambda tx: tx.all("SELECT 1 FROM sqlite_schema WHERE name = 'labels'")) == []
+
+
+async def test_a_newer_file_is_refused_and_left_as_it_is(path: Path) -> None:
+    """It says which versions there are, and what to do."""
+    async with Store(path, steps=(*STEPS, "CREATE TABLE labels (name TEXT)")) as store:
+        await store.read(look)
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match=rf"newer Tertulia \(schema {len(STEPS) + 1}; this one knows") as raised:
+        await looked_at(path)
+
+    assert "Upgrade Tertulia" in (raised.value.hint or "")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, len(STEPS), len(STEPS) + 1])
+async def test_another_programs_database_is_refused_and_left_as_it_is(path: Path, version: int) -> None:
+    """Whatever version it counts."""
+    path.parent.mkdir()
+    foreign = apsw.Connection(str(path))
+    foreign.execute(f"CREATE TABLE songs (name TEXT); PRAGMA user_version = {version}")
+    foreign.close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match="another program's database") as raised:
+        await looked_at(path)
+
+    assert "--store" in (raised.value.hint or "")
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["store.db"]
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _overwritten(path: Path) -> None:
+    path.write_text("Dear diary,\n" * 1000)
+
+
+def _scratched(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+
+
+@pytest.mark.parametrize("accident", [_cut, _overwritten, _scratched])
+async def test_a_damaged_file_is_told_as_such(path: Path, accident: Callable[[Path], None]) -> None:
+    """In one sentence with the file's name, whatever happened to it."""
+    async with Store(path) as store:
+        await store.write(add_conversation)
+    accident(path)
+
+    with pytest.raises(StoreError, match=r"store\.db is not a store of ours, or is damaged") as raised:
+        await looked_at(path)
+
+    assert raised.value.hint
+
+
+async def test_a_folder_in_the_files_place_is_told_as_such(path: Path) -> None:
+    """Nothing is opened there."""
+    path.mkdir(parents=True)
+
+    with pytest.raises(StoreError, match="cannot be opened"):
+        await looked_at(path)
+
+
+async def test_a_file_in_the_folders_place_is_told_as_such(path: Path) -> None:
+    """Nothing is made beneath it."""
+    path.parent.write_text("not a folder")
+
+    with pytest.raises(StoreError, match="cannot be opened"):
+        await looked_at(path)
+
+
+async def test_a_store_that_could_not_be_opened_is_tried_again(path: Path) -> None:
+    """What was in its way may be gone by then."""
+    path.mkdir(parents=True)
+    async with Store(path) as store:
+        with pytest.raises(StoreError):
+            await store.read(look)
+        path.rmdir()
+
+        assert await store.read(look) == 0
+
+
+async def opens(path: str) -> None:
+    """Open the store when told, and tell its epoch."""
+    say("ready")
+    await told()
+    async with Store(Path(path)) as store:
+        await store.write(partial(add_conversation, native_id=f"c{os.getpid()}"))
+        say(store.epoch)
+
+
+async def test_processes_that_open_a_new_store_at_once_share_it(path: Path) -> None:
+    """A host starts several at a time; one makes the tables, the others find them."""
+    async with elsewhere(opens, path) as one, elsewhere(opens, path) as two, elsewhere(opens, path) as three:
+        others = [one, two, three]
+        for other in others:
+            assert await other.says() == "ready"
+        for other in others:
+            await other.tell()
+        epochs = {await other.says() for other in others}
+        assert [await other.ends() for other in others] == [0, 0, 0]
+
+    assert len(epochs) == 1
+    assert await looked_at(path) == 3
+
+
+async def test_the_file_says_whose_it_is(path: Path) -> None:
+    """`file store.db` and others can tell."""
+    await looked_at(path)
+
+    async with Store(path) as store:
+        assert await store.read(lambda tx: tx.one("PRAGMA application_id")) == (APPLICATION_ID,)
