@@ -5,6 +5,7 @@
     python3 dev.py run [ARGS]    run `tertulia` from this checkout
     python3 dev.py test [ARGS]   run the tests; ARGS go to pytest
     python3 dev.py lint          run every check that does not run the code
+    python3 dev.py manifests     write what installs us in hosts, and pack the bundle for Claude Desktop into dist/
     python3 dev.py lock [ARGS]   pin the dependencies; ARGS go to uv (--upgrade: to the newest releases)
 
 What is installed goes into .venv and .venv-mcp1 beside this file, as the locks in requirements/ pin it, and again only
@@ -31,6 +32,8 @@ CHECKS = [
     "pyright",
     "lint-imports --no-logo",
     # Generated files: a command that fails when what is committed is not what it would write now.
+    "python manifests/generate.py --check",
+    "python manifests/bundle.py",
 ]
 
 LOCKS = {
@@ -118,6 +121,8 @@ def main(arguments: list[str]) -> int:
         return working().call("pytest", *rest, cwd=ROOT)
     if command == "lint" and not rest:
         return lint()
+    if command == "manifests" and not rest:
+        return manifests()
     if command == "lock":
         return lock(rest)
     asked = command in {"help", "--help", "-h"}
@@ -143,6 +148,15 @@ def lint() -> int:
             failed.append(check)
     say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
+
+
+def manifests() -> int:
+    """Write the generated files; pack the bundle, which takes the Node that the checks bring."""
+    environment = working()
+    environment.add("lint.txt")
+    return environment.call("python", "manifests/generate.py", cwd=ROOT) or environment.call(
+        "python", "manifests/bundle.py", cwd=ROOT
+    )
 
 
 def lock(arguments: list[str]) -> int:

@@ -9,14 +9,23 @@ from typing import Any, TypeVar
 
 import anyio
 
-from tertulia.lifecycle import end_run, move
+from tertulia.lifecycle import end_run, move, withdraw
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import new_id
-from tertulia.vocabulary.models import Conversation, Message, Request, RequestDraft, RequestKind, Role, Run
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationChanges,
+    Message,
+    Request,
+    RequestDraft,
+    RequestKind,
+    Role,
+    Run,
+)
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
 
 logger = logging.getLogger(__name__)
@@ -97,35 +106,43 @@ class StoredWork:
         together: Callable[[Transaction], object] | None = None,
     ) -> None:
         """See `tertulia.platforms.base.Work.emit`."""
-        self._queue.extend(events)
-        if checkpoint is not None:
-            self._unsaved = checkpoint
-        urgent = together is not None or any(event.kind not in DELTAS for event in events)
+        urgent = not events or together is not None or any(event.kind not in DELTAS for event in events)
         if urgent or time.monotonic() - self._written >= COALESCE_SECONDS:
-            await self.flush(together)
+            await self.flush(*events, checkpoint=checkpoint, together=together)
         else:
+            self._queue.extend(events)
+            if checkpoint is not None:
+                self._unsaved = checkpoint
             self._waiting.set()
 
-    async def flush(self, together: Callable[[Transaction], object] | None = None) -> None:
-        """Write what is still held back."""
+    async def flush(
+        self,
+        *events: Event,
+        checkpoint: Mapping[str, Any] | None = None,
+        together: Callable[[Transaction], object] | None = None,
+    ) -> None:
+        """Write what is still held back, and `events` with what belongs to them behind it."""
         async with self._flushing:
-            events, self._queue = self._queue, []
-            checkpoint, self._unsaved = self._unsaved, None
-            if not events and checkpoint is None and together is None:
+            held, self._queue = self._queue, []
+            unsaved, self._unsaved = self._unsaved, None
+            joined = coalesced([*held, *events])
+            latest = unsaved if checkpoint is None else checkpoint
+            if not joined and latest is None and together is None:
                 return
-            joined = coalesced(events)
 
             def flush(tx: Transaction) -> None:
                 self._append(tx, joined)
-                if checkpoint is not None:
-                    runs.save_checkpoint(tx, self.run.id, checkpoint)
+                if latest is not None:
+                    runs.save_checkpoint(tx, self.run.id, latest)
                 if together is not None:
                     together(tx)
 
             try:
                 await self._commit(flush)
             except TertuliaError:
-                self._queue[:0], self._unsaved = events, self._unsaved or checkpoint
+                # What belongs together with something that failed must not be written without it.
+                self._queue[:0] = held if together is not None else [*held, *events]
+                self._unsaved = self._unsaved or (unsaved if together is not None else latest)
                 raise
             self._written = time.monotonic()
 
@@ -173,6 +190,13 @@ class StoredWork:
                     return request
                 await watch.changed()
 
+    async def withdraw(self, request_id: str) -> None:
+        """See `tertulia.platforms.base.Work.withdraw`."""
+        await self.flush()
+        await self._commit(
+            partial(withdraw, principal=self.principal, request_id=request_id, run=RunStatus.RUNNING)
+        )
+
     def approved_arguments(self, request: Request) -> Mapping[str, Any]:
         """See `tertulia.platforms.base.Work.approved_arguments`."""
         return self.approvals.get(request.id, request.arguments)
@@ -215,6 +239,12 @@ class StoredWork:
         event = Event(EventKind.RUN_INTERRUPTED, {"message": message})
         await self._end(RunStatus.INTERRUPTED, event, message, retryable=True)
 
+    async def cancel(self, reason: str) -> None:
+        """See `tertulia.platforms.base.Work.cancel`."""
+        await self._end(
+            RunStatus.CANCELED, Event(EventKind.RUN_CANCELED, {"reason": reason}), reason, retryable=False
+        )
+
     async def at_rest(self) -> bool:
         """Whether the run needs no more work now: it is over, or waits for a person."""
         run = await self.store.read(lambda tx: runs.get(tx, self.principal, self.run.id))
@@ -235,6 +265,10 @@ class StoredWork:
         )
 
     def _append(self, tx: Transaction, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.kind is EventKind.TITLE_UPDATED and tx.keeps_content(self.conversation.id):
+                retitled = ConversationChanges(title=event.data["title"])
+                conversations.change(tx, self.principal, self.conversation.id, retitled)
         journal.append(tx, self.principal, self.conversation.id, events, self.run.id)
 
     async def _commit(self, work: Callable[[Transaction], T]) -> T:

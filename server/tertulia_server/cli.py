@@ -50,6 +50,12 @@ def _run(command: str, flags: dict[str, Any]) -> int:
         from tertulia_server.config_command import show
 
         print(show(loaded))
+    elif command == "manifest":
+        from tertulia_server.host_config import show as show_manifest
+
+        content, todo = show_manifest(flags["of"], loaded)
+        print(todo, file=sys.stderr, flush=True)
+        print(content, end="")
     elif command == "demo":
         from tertulia_server.demo import demo
 
@@ -79,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
         help="serve a host on stdio, or many with --http (what `tertulia` alone does)",
     )
     commands.add_parser("config", parents=[shared], help="show the settings in force, without secrets")
+    manifest = commands.add_parser(
+        "manifest",
+        parents=[shared],
+        help="print what a host's configuration needs to start this command (--http: to reach it)",
+    )
+    manifest.add_argument(
+        "of", metavar="HOST", help="claude-desktop, claude-code, cursor, vscode, codex, gemini-cli"
+    )
     demo = commands.add_parser(
         "demo", parents=[shared], help="watch a host hold a conversation, in a temporary store"
     )

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 from tertulia.lifecycle import end_run, move
 from tertulia.platforms.base import Platform, Work
-from tertulia.platforms.local.archivist import ARCHIVIST, Archivist
 from tertulia.platforms.local.changes import apply
 from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, messages, runs
@@ -26,6 +26,9 @@ from tertulia.vocabulary.models import (
     Page,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
+
+if TYPE_CHECKING:
+    from tertulia.platforms.local.archivist import Archivist
 
 _FEATURES = frozenset(
     {
@@ -59,13 +62,19 @@ class LocalPlatform(Platform):
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         super().__init__(instance)
         self._store = store
-        self._archivist = Archivist(store)
+
+    @cached_property
+    def _archivist(self) -> "Archivist":
+        # Imported when somebody asks for it: a host waits for the first tools/list.
+        from tertulia.platforms.local.archivist import Archivist
+
+        return Archivist(self._store)
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the archivist."""
         return [
             Agent(
-                address=f"{self.instance}:{ARCHIVIST}",
+                address=f"{self.instance}:{self._archivist.name}",
                 description=self._archivist.description,
                 features=self.features,
             )

@@ -136,8 +136,12 @@ async def test_nothing_found_comes_with_the_word_that_was_meant(here: Talk) -> N
     await here.conversation("Renewals", PROMISE)
 
     answer = await here.say("find renewel")
+    asked = await here.say("What is the renewel?")
 
     assert answer.text == "Nothing in your history has “renewel”. Did you mean “renewal”?"
+    assert asked.text.startswith(
+        "Nothing in your history has “renewel”. Did you mean “renewal”? All I can do"
+    )
 
 
 async def test_a_search_can_be_kept_to_a_conversation_and_a_time(here: Talk) -> None:
@@ -201,10 +205,13 @@ async def test_quote_shows_the_passage_as_it_was_written(here: Talk) -> None:
 async def test_quote_leaves_titles_out(here: Talk) -> None:
     """A title is nothing that anybody said."""
     await here.conversation("Acme", PROMISE)
+    await here.conversation("Terms")
 
     answer = await here.say("quote Acme")
+    nothing = await here.say("quote Terms")
 
     assert answer.text.startswith("“Acme”: 1 match.\n")
+    assert nothing.text == "No message in your history has “Terms”."
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,6 @@ tools it calls. `tools` reads and changes the store. `agent` carries a plan out 
 that any process can go on where another stopped.
 """
 
-from tertulia.platforms.local.archivist.agent import ARCHIVIST, Archivist
+from tertulia.platforms.local.archivist.agent import Archivist
 
-__all__ = ["ARCHIVIST", "Archivist"]
+__all__ = ["Archivist"]

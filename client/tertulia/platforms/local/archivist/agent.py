@@ -26,8 +26,6 @@ from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.models import Message, RequestDraft, RequestKind
 from tertulia.vocabulary.states import RequestStatus
 
-ARCHIVIST = "archivist"
-"""The agent's name."""
 _TOLD = (InvalidInputError, NotFoundError, ConflictError)
 """Errors that are an answer; any other ends the run."""
 
@@ -35,6 +33,7 @@ _TOLD = (InvalidInputError, NotFoundError, ConflictError)
 class Archivist:
     """Answers from the store, without a model."""
 
+    name = "archivist"
     description = (
         "Answers from your own history (every conversation that passed through here), without a model. "
         'Say: find WORDS, quote WORDS, list, archive ID, unarchive ID, retitle ID to "TITLE", delete ID, '

@@ -33,14 +33,17 @@ def search(sought: Sought, own_id: str, tool: Tool) -> Plan:
     result = yield ToolCall(tool, {"query": every, **narrowed})
     if result.outcome is not ToolOutcome.OK:
         return str(result.value["message"])
+    meant = result.value.get("suggestion")
     if not result.value["hits"] and some is not None:
         looser = yield ToolCall(tool, {"query": some, **narrowed})
-        if looser.outcome is ToolOutcome.OK and looser.value["hits"]:
+        if looser.outcome is ToolOutcome.OK:
             result = looser
+            meant = meant or _plain(result.value.get("suggestion"))
             head = f"Nothing{where} has all of {_spoken(sought)}; this has some of it. "
     if result.value["hits"]:
         return _matches(result.value, head)
-    return _nothing(sought, where, result.value.get("suggestion"))
+    what = "No message" if tool is Tool.QUOTE else "Nothing"
+    return _nothing(f"{what}{where or ' in your history'} has {_spoken(sought)}.", sought, meant)
 
 
 def _queries(sought: Sought) -> tuple[str, str | None]:
@@ -49,8 +52,9 @@ def _queries(sought: Sought) -> tuple[str, str | None]:
         every, telling = " ".join(map(_inflected, sought.terms)), sought.terms
     else:
         every, telling = sought.text, () if _OPERATORS.search(sought.text) else significant(sought.terms)
+    # A question's only word is looked for again without its inflections: that is how a misspelt one is noticed.
     some = " OR ".join(map(_exactly, telling[:MAX_TERMS]))
-    return every, some if telling and len(sought.terms) > 1 else None
+    return every, some if telling and some not in {every, _exactly(every)} else None
 
 
 def _exactly(term: str) -> str:
@@ -67,10 +71,14 @@ def _spoken(sought: Sought) -> str:
     return said(words if sought.text is None else sought.text, 120)
 
 
-def _nothing(sought: Sought, where: str, suggestion: str | None) -> str:
-    answer = f"Nothing{where or ' in your history'} has {_spoken(sought)}."
-    if suggestion:
-        answer += f" Did you mean {said(suggestion, 120)}?"
+def _plain(query: str | None) -> str | None:
+    """Return the words of a query that looked for one of several."""
+    return None if query is None else query.replace('"', "").replace(" OR ", " ")
+
+
+def _nothing(answer: str, sought: Sought, meant: str | None) -> str:
+    if meant:
+        answer += f" Did you mean {said(meant, 120)}?"
     if sought.text is None:
         answer += " All I can do is look into your history; `help` says how."
     return answer

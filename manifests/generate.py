@@ -1,0 +1,275 @@
+"""Write everything that installs Tertulia in a host, and the README's tables, from what Tertulia is.
+
+The one description is the software itself: pyproject.toml, the server's tools and settings, and what it knows of hosts
+(`tertulia_server.host_config`). `python3 dev.py manifests` writes the files; `--check`, which CI runs, writes nothing
+and fails where what is committed is not what would be written now.
+"""
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp_types import Tool
+
+from tertulia_server.app import NAME, build
+from tertulia_server.host_config import HOSTS, served_at
+from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from tertulia_tools.catalogue import TOOLS
+from tertulia_tools.schemas import tidied
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+SETTINGS: Mapping[str, dict[str, Any]] = tidied(Settings.model_json_schema())["properties"]
+DEFAULTS = Settings.model_validate({"store": "tertulia.db"})
+PUBLISHED = ("uvx", NAME)
+REGISTRY_NAME = f"io.github.tertulia/{NAME}"
+"""Published by who owns that account; the registry looks for `mcp-name: ` and this in the README."""
+REGISTRY_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
+
+CONFIG_FILE = "The configuration file."
+ASKED = {
+    "toolsets": "Toolsets",
+    "read_only": "Read only",
+    "approvals": "Approvals",
+    "wait_seconds": "Seconds to wait",
+}
+"""What an installer asks for, under which title; the configuration file, for which it asks too, can hold the rest."""
+
+
+def outputs() -> Mapping[str, str]:
+    """Return what each generated file holds, by its path in the project."""
+    tools = anyio.run(build(DEFAULTS).list_tools)
+    files = {
+        "README.md": filled("README.md", tools=tools_table(tools), settings=settings_table()),
+        "manifests/README.md": filled("manifests/README.md", hosts=hosts_table()),
+        "manifests/server.json": as_json(registry_entry()),
+        "manifests/claude-desktop/manifest.json": as_json(desktop_bundle(tools)),
+        "manifests/gemini-cli/gemini-extension.json": as_json(gemini_extension()),
+    }
+    for name, host in HOSTS.items():
+        files[f"manifests/{name}/{host.file}"] = host.content(PUBLISHED)
+        if host.url:
+            files[f"manifests/{name}/http/{host.file}"] = host.content(served_at(DEFAULTS))
+    return files
+
+
+def desktop_bundle(tools: Sequence[Tool]) -> dict[str, Any]:
+    """Return the manifest of the bundle for Claude Desktop, which `manifests/bundle.py` packs."""
+    variables = {CONFIG_VARIABLE: "${user_config.config}"}
+    # Each has a default, or the host would pass on the placeholder; to the server, an empty one is not set.
+    form: dict[str, dict[str, Any]] = {
+        "config": {
+            "type": "file",
+            "title": "Configuration file",
+            "description": f"{CONFIG_FILE} Platforms and their credentials belong there.",
+            "default": "",
+        }
+    }
+    for name, title in ASKED.items():
+        setting = SETTINGS[name]
+        variables[variable(name)] = f"${{user_config.{name}}}"
+        form[name] = {
+            "type": setting["type"] if setting["type"] in {"boolean", "number"} else "string",
+            "title": title,
+            "description": setting["description"],
+            "default": "" if setting["default"] == [] else setting["default"],
+        }
+        for ours, theirs in (("minimum", "min"), ("maximum", "max")):
+            if ours in setting:
+                form[name][theirs] = setting[ours]
+    return {
+        "manifest_version": "0.4",
+        "name": NAME,
+        "display_name": NAME.capitalize(),
+        "version": PROJECT["version"],
+        "description": PROJECT["description"],
+        "author": PROJECT["authors"][0],
+        "license": PROJECT["license"],
+        "keywords": PROJECT["keywords"],
+        "server": {
+            "type": "uv",
+            "entry_point": "main.py",
+            "mcp_config": {
+                "command": "uv",
+                "args": ["run", "--directory", "${__dirname}", "main.py"],
+                "env": variables,
+            },
+        },
+        "compatibility": {
+            "platforms": ["darwin", "win32", "linux"],
+            "runtimes": {"python": PROJECT["requires-python"]},
+        },
+        "tools": [{"name": tool.name, "description": point(tool)} for tool in tools],
+        "user_config": form,
+    }
+
+
+def gemini_extension() -> dict[str, Any]:
+    """Return the manifest of the extension for the Gemini CLI."""
+    return {
+        "name": NAME,
+        "version": PROJECT["version"],
+        "description": PROJECT["description"],
+        "mcpServers": {NAME: HOSTS["gemini-cli"].entry(PUBLISHED)},
+    }
+
+
+def registry_entry() -> dict[str, Any]:
+    """Return the entry for the MCP Registry: the package from PyPI, over stdio and over HTTP on the user's machine.
+
+    It is no `remote`: those are served by somebody else, over HTTPS.
+    """
+    package = {
+        "registryType": "pypi",
+        "identifier": NAME,
+        "version": PROJECT["version"],
+        "runtimeHint": "uvx",
+    }
+    asked = [
+        {"name": CONFIG_VARIABLE, "description": CONFIG_FILE, "format": "filepath"},
+        *(registry_input(name) for name in ASKED),
+    ]
+    over_http = {"name": variable("http"), "description": SETTINGS["http"]["description"], "value": "true"}
+    url = served_at(DEFAULTS).replace(str(DEFAULTS.port), f"{{{variable('port')}}}")
+    return {
+        "$schema": REGISTRY_SCHEMA,
+        "name": REGISTRY_NAME,
+        "title": NAME.capitalize(),
+        "description": PROJECT["description"],
+        "version": PROJECT["version"],
+        "packages": [
+            package | {"transport": {"type": "stdio"}, "environmentVariables": asked},
+            package
+            | {
+                "transport": {"type": "streamable-http", "url": url},
+                "environmentVariables": [over_http, registry_input("port"), *asked],
+            },
+        ],
+    }
+
+
+def registry_input(name: str) -> dict[str, Any]:
+    """Return a setting as the registry describes inputs, where every value is a string."""
+    setting = SETTINGS[name]
+    kind = {"boolean": "boolean", "number": "number", "integer": "number"}.get(setting["type"], "string")
+    described = {"name": variable(name), "description": setting["description"], "format": kind}
+    if setting["default"] != []:
+        described["default"] = spelled(setting["default"])
+    if "enum" in setting:
+        described["choices"] = setting["enum"]
+    return described
+
+
+def tools_table(tools: Sequence[Tool]) -> str:
+    """Return the README's table of tools."""
+    toolsets = {tool.name: str(tool.toolset) for tool in TOOLS}
+    return table(
+        ["Tool", "What it does", "Changes anything?", "Toolset"],
+        [[f"`{tool.name}`", point(tool), changes(tool), toolsets[tool.name]] for tool in tools],
+    )
+
+
+def settings_table() -> str:
+    """Return the README's table of settings; the instances of platforms are in the file only."""
+    rows = [
+        ["`--config`", f"`{CONFIG_VARIABLE}`", f"`{CONFIG_NAME}` in your configuration folder", CONFIG_FILE]
+    ]
+    for name, setting in SETTINGS.items():
+        if name == "store":
+            default = f"`{DEFAULTS.store}` in your data folder"
+        elif name == "instances":
+            continue
+        else:
+            default = "" if setting["default"] == [] else f"`{spelled(setting['default'])}`"
+        rows.append([f"`--{name.replace('_', '-')}`", f"`{variable(name)}`", default, setting["description"]])
+    return table(["Flag", "Environment", "Default", "Meaning"], rows)
+
+
+def hosts_table() -> str:
+    """Return the table of what each host takes to know the published server."""
+    rows: list[list[str]] = []
+    for name, host in HOSTS.items():
+        files = [f"[{host.file}]({name}/{host.file})"]
+        if host.url:
+            files.append(f"[over HTTP]({name}/http/{host.file})")
+        shortcut = host.shortcut_to(PUBLISHED) or ""
+        if shortcut.startswith("https:"):
+            shortcut = f"[install link]({shortcut})"
+        elif shortcut:
+            shortcut = f"`{shortcut}`"
+        rows.append([host.title, ", ".join(files), host.place, shortcut])
+    return table(["Host", "File", "Where it belongs", "Without the file"], rows)
+
+
+def point(tool: Tool) -> str:
+    """Return the first sentence of a tool's description."""
+    return re.split(r"(?<=\.)\s", tool.description or "", maxsplit=1)[0]
+
+
+def changes(tool: Tool) -> str:
+    """Say whether a tool changes anything."""
+    hints = tool.annotations
+    if hints and hints.read_only_hint:
+        return "no"
+    return "yes, maybe for good" if hints and hints.destructive_hint else "yes"
+
+
+def variable(setting: str) -> str:
+    """Return the environment's name for a setting."""
+    return ENVIRONMENT_PREFIX + setting.upper()
+
+
+def spelled(value: object) -> str:
+    """Return a setting's value as the environment spells it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def as_json(value: object) -> str:
+    """Return the text of a JSON file."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def filled(file: str, **tables: str) -> str:
+    """Return a file's text with tables between its markers, which it must have: this ends with a sentence otherwise."""
+    text = (ROOT / file).read_text("utf-8")
+    for name, content in tables.items():
+        begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            sys.exit(
+                f"{file} lacks the lines {begin} and {end}, between which the table of {name} is written."
+            )
+        text = f"{before}{begin}\n{content}\n{end}{after}"
+    return text
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the files that are not yet what they should be; with `--check`, end with their names."""
+    stale = {
+        name: content
+        for name, content in outputs().items()
+        if not (ROOT / name).is_file() or (ROOT / name).read_bytes() != content.encode()
+    }
+    if stale and "--check" in arguments:
+        sys.exit(
+            f"Not what would be written now: {', '.join(stale)}. `python3 dev.py manifests` writes them."
+        )
+    for name, content in stale.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_bytes(content.encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

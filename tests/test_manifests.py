@@ -1,0 +1,310 @@
+"""What hosts are told of Tertulia: what `tertulia manifest` prints, and the files in manifests/."""
+
+import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import anyio
+import jsonschema
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from manifests import generate
+from tertulia_server.cli import USAGE_ERROR, main
+from tertulia_server.host_config import HOSTS
+from tertulia_server.settings import ENVIRONMENT_PREFIX, load
+from tertulia_tools.catalogue import TOOLS
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 30
+HERE = [sys.executable, "-m", "tertulia_server"]
+"""How the command is started where no program of its name runs, as in these tests."""
+BY_HAND = {"README.md", "generate.py", "bundle.py", "claude-desktop/main.py"}
+
+# From the registry's schema, 2025-12-11, and from what its validator adds to that.
+SPECIFIC_VERSION = {"type": "string", "maxLength": 255, "not": {"pattern": r"^latest$|[\^~<>=|* ]|\.x"}}
+REGISTRY_INPUT = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {
+        "name": {"type": "string"},
+        "description": {"type": "string"},
+        "format": {"enum": ["string", "number", "boolean", "filepath"]},
+        "default": {"type": "string"},
+        "value": {"type": "string"},
+        "choices": {"type": "array", "items": {"type": "string"}},
+    },
+    "additionalProperties": False,
+}
+REGISTRY_PACKAGE = {
+    "type": "object",
+    "required": ["registryType", "identifier", "version", "transport"],
+    "properties": {
+        "registryType": {"const": "pypi"},
+        "identifier": {"pattern": "^[^ ]+$"},
+        "version": SPECIFIC_VERSION,
+        "runtimeHint": {"const": "uvx"},
+        "transport": {
+            "oneOf": [
+                {"properties": {"type": {"const": "stdio"}}, "additionalProperties": False},
+                {
+                    "properties": {"type": {"const": "streamable-http"}, "url": {"pattern": "^https?://"}},
+                    "required": ["url"],
+                    "additionalProperties": False,
+                },
+            ],
+            "required": ["type"],
+        },
+        "environmentVariables": {"type": "array", "items": REGISTRY_INPUT},
+    },
+    "additionalProperties": False,
+}
+REGISTRY_ENTRY = {
+    "type": "object",
+    "required": ["$schema", "name", "description", "version", "packages"],
+    "properties": {
+        "$schema": {"const": "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"},
+        "name": {"type": "string", "maxLength": 200, "pattern": "^[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+$"},
+        "title": {"type": "string", "minLength": 1, "maxLength": 100},
+        "description": {"type": "string", "minLength": 1, "maxLength": 100},
+        "version": SPECIFIC_VERSION,
+        "packages": {"type": "array", "minItems": 1, "items": REGISTRY_PACKAGE},
+    },
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def generated() -> Mapping[str, str]:
+    """Return what each generated file holds."""
+    return generate.outputs()
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what whoever runs the tests has set for Tertulia."""
+    for name in os.environ:
+        if name.startswith(ENVIRONMENT_PREFIX):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return a store of this test's own."""
+    return tmp_path / "tertulia.db"
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return what `tertulia manifest` prints for a file."""
+    assert main(["manifest", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def server(host: str, content: str) -> dict[str, Any]:
+    """Return what a host's file says of us."""
+    config = HOSTS[host]
+    read = tomllib.loads(content) if config.file.endswith(".toml") else json.loads(content)
+    ((key, servers),) = read.items()
+    assert (key, list(servers)) == (config.servers, ["tertulia"])
+    return servers["tertulia"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_every_host_is_told_of_this_command_by_its_absolute_path(
+    host: str, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A host starts us in a folder and with a path of its own."""
+    monkeypatch.chdir(store.parent)
+    monkeypatch.setattr(sys, "argv", ["bin/tertulia"])
+
+    told = server(host, printed(capsys, host))
+
+    assert (told["command"], told["args"]) == (str(store.parent / "bin" / "tertulia"), [])
+
+
+@pytest.mark.anyio
+async def test_what_is_printed_starts_a_server_with_the_settings_that_were_given(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flags and environment are in the command: the host passes on neither."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.toml").write_text('toolsets = ["browse"]')
+    monkeypatch.setenv("TERTULIA_READ_ONLY", "true")
+    told = server(
+        "claude-code", printed(capsys, "claude-code", "--config", "own.toml", "--store", store.name)
+    )
+
+    started = StdioServerParameters(command=told["command"], args=told["args"], cwd="/")
+    with anyio.fail_after(SECONDS):
+        async with Client(stdio_client(started)) as client:
+            tools = (await client.list_tools()).tools
+
+    assert told["args"][2:] == [
+        *("--config", str(tmp_path / "own.toml"), "--store", str(store), "--read-only")
+    ]
+    assert {tool.name for tool in tools} == {
+        tool.name for tool in TOOLS if tool.toolset == "browse" and tool.read_only
+    }
+
+
+@pytest.mark.parametrize("host", [name for name, host in HOSTS.items() if host.url])
+def test_every_host_that_takes_a_url_is_told_where_we_are_served(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The address is that of the settings, in brackets where a URL wants them."""
+    told = server(host, printed(capsys, host, "--http", "--host", "::1", "--port", "9000"))
+
+    assert told[HOSTS[host].url] == "http://[::1]:9000/mcp"
+    assert "command" not in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["claude-desktop", "--http"], "Claude Desktop takes no URL in its configuration"),
+        (["emacs"], "There is no host `emacs` that we know. Valid: claude-desktop, claude-code,"),
+    ],
+    ids=["no URL", "no host"],
+)
+def test_what_cannot_be_printed_is_explained(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is printed that would not work."""
+    assert main(["manifest", *arguments]) == USAGE_ERROR
+
+    output = capsys.readouterr()
+    assert (output.out, sentence in output.err) == ("", True)
+
+
+def test_the_help_names_every_host(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line knows them without importing what configures them."""
+    with pytest.raises(SystemExit):
+        main(["manifest", "--help"])
+
+    said = "".join(capsys.readouterr().out.split())  # the help breaks lines at hyphens, too
+    assert [host for host in HOSTS if host not in said] == []
+
+
+def test_where_it_belongs_is_said_apart_from_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output can be written into a file as it is."""
+    assert main(["manifest", "codex", "--http", "--store", str(store)]) == 0
+
+    assert capsys.readouterr().err.splitlines() == [
+        "For config.toml in ~/.codex, beside what it holds.",
+        "Or: codex mcp add tertulia --url http://127.0.0.1:8765/mcp",
+        f"Keep running: {shlex.join([*HERE, '--store', str(store), '--http'])}",
+    ]
+
+
+@pytest.mark.parametrize("reach", [("uvx", "tertulia"), "http://127.0.0.1:8765/mcp"], ids=["stdio", "http"])
+def test_an_install_link_says_what_the_file_says(reach: tuple[str, ...] | str) -> None:
+    """VS Code reads JSON from the link, Cursor JSON in base64."""
+    (vscode,), (cursor,) = (
+        parse_qs(urlsplit(HOSTS[host].shortcut_to(reach) or "").query)["config"]
+        for host in ("vscode", "cursor")
+    )
+
+    assert json.loads(vscode) == HOSTS["vscode"].entry(reach)
+    assert json.loads(base64.b64decode(cursor)) == HOSTS["cursor"].entry(reach)
+
+
+def test_every_file_in_manifests_is_generated_or_known(generated: Mapping[str, str]) -> None:
+    """What a host no longer wants does not stay behind."""
+    folder = ROOT / "manifests"
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    assert {file for file in files if "__pycache__" not in file} == BY_HAND | {
+        name.removeprefix("manifests/") for name in generated if name.startswith("manifests/")
+    }
+
+
+def test_the_bundle_names_every_tool(generated: Mapping[str, str]) -> None:
+    """Claude Desktop shows them before it installs."""
+    manifest = json.loads(generated["manifests/claude-desktop/manifest.json"])
+
+    assert [tool["name"] for tool in manifest["tools"]] == [tool.name for tool in TOOLS]
+
+
+def test_a_bundle_that_is_left_as_it_is_runs_with_the_defaults(
+    generated: Mapping[str, str], tmp_path: Path
+) -> None:
+    """Every placeholder is asked for and has a default, and the server reads what the host makes of it."""
+    manifest = json.loads(generated["manifests/claude-desktop/manifest.json"])
+    defaults = {
+        f"${{user_config.{name}}}": json.dumps(asked["default"]).strip('"')
+        for name, asked in manifest["user_config"].items()
+    }
+    variables: dict[str, str] = manifest["server"]["mcp_config"]["env"]
+
+    (tmp_path / "empty.toml").touch()
+    flags = {"config": str(tmp_path / "empty.toml")}
+    as_started = load(flags, {name: defaults[placeholder] for name, placeholder in variables.items()})
+
+    assert as_started.settings == load(flags, {}).settings
+
+
+def test_the_registry_would_take_the_entry(generated: Mapping[str, str]) -> None:
+    """It keeps within the limits of the registry's schema."""
+    jsonschema.validate(json.loads(generated["manifests/server.json"]), REGISTRY_ENTRY)
+
+
+def test_the_registry_finds_what_a_url_names(generated: Mapping[str, str]) -> None:
+    """A variable in a package's URL is one of the package's inputs."""
+    for package in json.loads(generated["manifests/server.json"])["packages"]:
+        named = set(re.findall(r"{(.+?)}", package["transport"].get("url", "")))
+        assert named <= {given["name"] for given in package["environmentVariables"]}
+
+
+def test_the_readme_says_that_the_registry_name_is_ours() -> None:
+    """The registry believes it of who publishes the package with this README."""
+    assert f"mcp-name: {generate.REGISTRY_NAME} " in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_generated_files_that_are_not_what_they_should_be_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are written once, and then the check says which of them somebody has changed."""
+    (tmp_path / "manifests").mkdir()
+    for file in ("README.md", "manifests/README.md"):
+        shutil.copy(ROOT / file, tmp_path / file)
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    generate.main([])
+    generate.main(["--check"])
+    codex = tmp_path / "manifests" / "codex" / "config.toml"
+    codex.write_text(codex.read_text().replace("uvx", "pipx"))
+
+    with pytest.raises(SystemExit, match=r"^Not what would be written now: manifests/codex/config\.toml\."):
+        generate.main(["--check"])
+
+
+def test_a_readme_without_markers_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever rewrites it is told what the tables need."""
+    (tmp_path / "README.md").write_text("# Tertulia\n<!-- tools:begin -->\n")
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+
+    with pytest.raises(SystemExit) as ended:
+        generate.filled("README.md", tools="| a table |")
+
+    assert ended.value.code == (
+        "README.md lacks the lines <!-- tools:begin --> and <!-- tools:end -->, "
+        "between which the table of tools is written."
+    )
+
+
+def test_the_readme_tells_which_tools_change_something(generated: Mapping[str, str]) -> None:
+    """What is generated reads as a table of the tools, each with its first sentence."""
+    rows = [line for line in generated["README.md"].splitlines() if line.startswith("| `")]
+    tools = {cells[1].strip(" `"): cells for cells in (row.split("|") for row in rows) if len(cells) == 6}
+
+    assert list(tools)[: len(TOOLS)] == [tool.name for tool in TOOLS]
+    assert [tools[tool.name][3].strip() == "no" for tool in TOOLS] == [tool.read_only for tool in TOOLS]
