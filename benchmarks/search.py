@@ -21,13 +21,13 @@ from typing import Any, cast
 
 import anyio
 import apsw
-import apsw.fts5
 from _measure import median_ms, median_ms_async, print_table
 
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.search import search
 from tertulia.store.terms import read
+from tertulia.store.words import tokenizer
 from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQuery
 from tertulia.vocabulary.states import Status
 
@@ -184,8 +184,7 @@ async def measured(path: Path, count: int, *, filled: bool) -> list[list[str | f
         if not filled:
             await build(store, corpus, count)
         raw = cast("Any", apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY))
-        raw.register_fts5_tokenizer("unicodewords", apsw.fts5.UnicodeWordsTokenizer)
-        raw.register_fts5_tokenizer("simplify", apsw.fts5.SimplifyTokenizer)
+        raw.register_fts5_tokenizer("words", tokenizer)
         one = raw.execute("SELECT id FROM conversations WHERE principal = 'local' LIMIT 1").get
         searches = cases(corpus, count, one)
         for name, principal, query in searches[:2]:

@@ -48,7 +48,7 @@ def check_settlement(
         InvalidInputError: it does not fit what was asked.
         NotOffered: the platform takes no changed arguments.
         NotAllowedError: it takes a person's approval.
-        ConflictError: a person declined the form, so that only an accepted form can approve.
+        ConflictError: the form was declined, so that only an accepted form can approve.
     """
     ids: dict[str, Any] = {
         "request_id": request.id,
@@ -85,7 +85,7 @@ def check_settlement(
             )
         if request.declined:
             raise ConflictError(
-                f"A person declined the form for the request {request.id}: only an accepted form can approve it now.",
+                f"The form for the request {request.id} was declined: only an accepted form can approve it now.",
                 hint="Call stream_conversation to have the form shown again, or reject the request.",
                 **ids,
             )
@@ -113,7 +113,9 @@ def settled_alike(request: Request, settlement: Settlement) -> bool:
 
 
 def _settled(request: Request, pending: Sequence[Request]) -> ConflictError:
-    how = "withdrawn when its run ended" if request.status is RequestStatus.WITHDRAWN else str(request.status)
+    how = str(request.status)
+    if request.status is RequestStatus.WITHDRAWN:
+        how += " when its run ended, or went on without it"
     when = "" if request.settled_at is None else f" on {request.settled_at:%Y-%m-%d at %H:%M:%S} UTC"
     return ConflictError(
         f"The request {request.id} was {how}{when}.",

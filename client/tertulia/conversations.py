@@ -8,26 +8,34 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 `NotOffered` for a feature that the platform lacks, `StoreError` and `UnavailableError` for a store that cannot be used.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from tertulia import following
+from tertulia import following, listing
 from tertulia.approvals import check_settlement, find_pending, record_settlement, settled_alike
 from tertulia.following import Told
 from tertulia.keeper import Keeper
-from tertulia.lifecycle import end_run
+from tertulia.lifecycle import end_run, withdraw
 from tertulia.once import Effect, Once
 from tertulia.platforms import build
 from tertulia.platforms.base import Platform
 from tertulia.runner import Runner
 from tertulia.settings import ClientSettings
-from tertulia.store import conversations, journal, runs
+from tertulia.store import conversations, journal, lookup, messages, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.lookup import Marks
 from tertulia.store.search import search
-from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import (
+    ConflictError,
+    InvalidInputError,
+    MovedOnError,
+    NotConfiguredError,
+    NotFoundError,
+)
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import (
     Cursor,
@@ -40,15 +48,18 @@ from tertulia.vocabulary.identifiers import (
 from tertulia.vocabulary.models import (
     LOCAL_PRINCIPAL,
     Agent,
+    Branch,
     Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
     Message,
+    MessageChanges,
     MessageDraft,
     Outcome,
     Page,
     Request,
+    Role,
     Run,
     SearchQuery,
     SearchResult,
@@ -111,7 +122,10 @@ class Conversations:
             InvalidInputError: an instance is configured in a way that cannot work.
         """
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(Store(settings.store))
+            discreet = frozenset(
+                name for name, instance in settings.instances.items() if not instance.keeps_content
+            )
+            store = await stack.enter_async_context(Store(settings.store, discreet=discreet))
             platforms = build(settings.instances, store)
             for platform in platforms.values():
                 stack.push_async_callback(platform.close)
@@ -130,7 +144,7 @@ class Conversations:
 
     async def agents(self, instance: str | None = None) -> Sequence[Agent]:
         """Return who can be talked to: at one instance, or everywhere."""
-        asked = self._home.platforms.values() if instance is None else [self._platform(instance)]
+        asked = self._home.platforms.values() if instance is None else [self._configured(instance)]
         return [agent for platform in asked for agent in await platform.agents(self.principal)]
 
     async def create(
@@ -152,7 +166,7 @@ class Conversations:
 
         ids = {"native_id": draft.native_id}
         effect = await self._once(idempotency_key, "create_conversation", call, ids, carry_out)
-        return await self.get(effect["conversation_id"])
+        return await self.known(effect["conversation_id"])
 
     async def start(
         self,
@@ -182,9 +196,12 @@ class Conversations:
         if join and idempotency_key is None:
             same = await self._read(partial(runs.same_call, call_digest=digest(call)))
             if same is not None:
-                return Sent(conversation=await self.get(same.conversation_id), run=same, joined=True)
+                return Sent(conversation=await self.known(same.conversation_id), run=same, joined=True)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            begun = await self._read(partial(runs.find, run_id=ids["run_id"])) if repeated else None
+            if begun is not None:  # a platform that takes no ids would create another conversation
+                return {**ids, "conversation_id": begun.conversation_id}
             created = await self._create(replace(draft, native_id=ids["native_id"], repeated=repeated))
             await self._begin(created.id, message, ids, call, join=False)
             return {**ids, "conversation_id": created.id}
@@ -192,7 +209,7 @@ class Conversations:
         ids = {"native_id": draft.native_id, **_message_ids()}
         effect = await self._once(idempotency_key, "start_conversation", call, ids, carry_out)
         return Sent(
-            conversation=await self.get(effect["conversation_id"]), run=await self.run(effect["run_id"])
+            conversation=await self.known(effect["conversation_id"]), run=await self.run(effect["run_id"])
         )
 
     async def send(
@@ -215,36 +232,125 @@ class Conversations:
             return {**ids, "run_id": run.id, "joined": joined}
 
         effect = await self._once(idempotency_key, "send_message", call, _message_ids(), carry_out)
-        conversation = await self.get(conversation_id)
+        conversation = await self.known(conversation_id)
         return Sent(conversation=conversation, run=await self.run(effect["run_id"]), joined=effect["joined"])
 
     async def get(self, conversation_id: str) -> Conversation:
-        """Return a conversation."""
+        """Return a conversation as its platform has it now."""
         platform, native_id = self._at(conversation_id)
-        return await platform.get(self.principal, native_id)
+        return await self._remember(platform, await platform.get(self.principal, native_id))
+
+    async def known(self, conversation_id: str) -> Conversation:
+        """Return a conversation as the store knows it; its platform is asked only if it is new here."""
+        platform, _ = self._at(conversation_id)
+        if not platform.kept_here:
+            with suppress(NotFoundError):
+                return await self._read(partial(conversations.get, conversation_id=conversation_id))
+        return await self.get(conversation_id)
 
     async def list(self, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations: of an instance as it has them, or of all that the store knows of."""
         if query.agent is not None:
             split_agent_address(query.agent)
-        if query.instance is not None:
-            return await self._platform(query.instance).list(self.principal, query)
-        return await self._read(partial(conversations.page, query=query))
+        for conversation_id in query.ids:
+            split_conversation_id(conversation_id)
+        if query.instance is None:
+            return await self._read(partial(conversations.page, query=query))
+        platform = self._platform(query.instance)
+        page = await platform.list(self.principal, query)
+        if platform.kept_here:
+            return page
+        known = await self._home.store.write(
+            lambda tx: [conversations.remember(tx, self.principal, found) for found in page.items]
+        )
+        if platform.lists_all:
+            return listing.page(known, query)
+        return replace(page, items=[found for found in known if listing.fits(found, query)])
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Search messages and titles in full text: everything that passed through the store."""
         if query.instance is not None:
-            self._platform(query.instance)
+            self._configured(query.instance)
+        if query.agent is not None:
+            split_agent_address(query.agent)
+        if query.conversation_id is not None:
+            split_conversation_id(query.conversation_id)
         return await self._read(partial(search, query=query))
 
     async def messages(
-        self, conversation_id: str, *, cursor: str | None = None, limit: int = 50, newest_first: bool = False
+        self,
+        conversation_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        newest_first: bool = False,
+        branch: str | None = None,
     ) -> Page[Message]:
-        """Return one page of a conversation's messages."""
+        """Return one page of a conversation's messages: of one of its branches, or of the newest."""
         platform, native_id = self._at(conversation_id)
-        return await platform.messages(
-            self.principal, native_id, cursor=cursor, limit=limit, newest_first=newest_first
+        page = await platform.messages(
+            self.principal, native_id, cursor=cursor, limit=limit, newest_first=newest_first, branch=branch
         )
+        if not platform.kept_here:
+            await self.known(conversation_id)
+
+            def remember(tx: Transaction) -> None:
+                settled = runs.active(tx, self.principal, conversation_id) is None
+                oldest_first = page.items[::-1] if newest_first else page.items
+                messages.remember(tx, self.principal, conversation_id, oldest_first, settled=settled)
+
+            await self._home.store.write(remember)
+        return page
+
+    async def branches(self, conversation_id: str) -> Sequence[Branch]:
+        """Return the branches of a conversation, oldest first."""
+        platform, native_id = self._at(conversation_id)
+        return await platform.branches(self.principal, native_id)
+
+    async def add_message(
+        self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None
+    ) -> Message:
+        """Add a message that nobody is to answer; return it as its platform has it."""
+        platform, native_id = self._at(conversation_id)
+        message = _checked_message(message)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            added = await platform.add_message(self.principal, native_id, message, repeated=repeated)
+            await self._take_in(platform, added, EventKind.MESSAGE_ADDED)
+            return {"message_id": added.id}
+
+        call = {"conversation_id": conversation_id, "message": asdict(message)}
+        effect = await self._once(idempotency_key, "add_message", call, {}, carry_out)
+        return await self._message(conversation_id, effect["message_id"])
+
+    async def update_message(
+        self,
+        conversation_id: str,
+        message_id: str,
+        changes: MessageChanges,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Message:
+        """Change a message's text or metadata (merged key by key).
+
+        Returns it as its platform has it then: under a new id, if that begins a branch.
+        """
+        platform, native_id = self._at(conversation_id)
+        if changes.text is not None:
+            checked_text("text", changes.text)
+        if changes.metadata is not None:
+            checked_json("metadata", changes.metadata)
+        if changes == MessageChanges():
+            raise InvalidInputError("There is nothing to change.", valid=["text", "metadata"])
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            changed = await platform.update_message(self.principal, native_id, message_id, changes)
+            await self._take_in(platform, changed, EventKind.MESSAGE_UPDATED)
+            return {"message_id": changed.id}
+
+        call = {"conversation_id": conversation_id, "message_id": message_id, "changes": asdict(changes)}
+        effect = await self._once(idempotency_key, "update_message", call, {}, carry_out)
+        return await self._message(conversation_id, effect["message_id"])
 
     async def update(
         self, conversation_id: str, changes: ConversationChanges, *, idempotency_key: str | None = None
@@ -263,14 +369,14 @@ class Conversations:
             )
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            await platform.update(self.principal, native_id, changes)
+            await self._remember(platform, await platform.update(self.principal, native_id, changes))
             return ids
 
         call = {"conversation_id": conversation_id, "changes": asdict(changes)}
         await self._once(
             idempotency_key, "update_conversation", call, {"conversation_id": conversation_id}, carry_out
         )
-        return await self.get(conversation_id)
+        return await self.known(conversation_id)
 
     async def update_status(
         self,
@@ -292,7 +398,8 @@ class Conversations:
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if not (repeated and (await self.get(conversation_id)).status is status):
                 active = await self._read(partial(runs.active, conversation_id=conversation_id))
-                await platform.update_status(self.principal, native_id, status, reason=reason)
+                moved = await platform.update_status(self.principal, native_id, status, reason=reason)
+                await self._remember(platform, moved)
                 if active is not None and status.terminal:
                     self._home.runner.stop(active)
             return ids
@@ -301,7 +408,7 @@ class Conversations:
         await self._once(
             idempotency_key, "update_status", call, {"conversation_id": conversation_id}, carry_out
         )
-        return await self.get(conversation_id)
+        return await self.known(conversation_id)
 
     async def delete(self, conversation_id: str, *, idempotency_key: str | None = None) -> None:
         """Delete a conversation for good, with its messages, its journal and what it waits for."""
@@ -314,6 +421,8 @@ class Conversations:
             except NotFoundError:
                 if not repeated:
                     raise
+            if not platform.kept_here:
+                await self._forget(conversation_id)
             if active is not None:
                 self._home.runner.stop(active)
             return ids
@@ -329,11 +438,12 @@ class Conversations:
 
     async def latest_run(self, conversation_id: str) -> Run | None:
         """Return a conversation's newest run, if it ever had one."""
+        split_conversation_id(conversation_id)
         return await self._read(partial(runs.latest, conversation_id=conversation_id))
 
     async def outcome(self, run: Run) -> Outcome:
         """Return what there is of a run now."""
-        return await self._read(partial(following.outcome, run=run))
+        return await self._with_reply(await self._read(partial(following.outcome, run=run)))
 
     async def attend(self, run: Run, *, timeout: float, told: Told | None = None) -> None:
         """Wait until a run ends or needs a person, for `timeout` seconds at most.
@@ -345,7 +455,9 @@ class Conversations:
 
     async def collect(self, run: Run) -> Outcome:
         """Return what there is of a run now. It counts as given: the identical call is another one from then on."""
-        return await self._home.store.write(partial(following.collect, principal=self.principal, run=run))
+        return await self._with_reply(
+            await self._home.store.write(partial(following.collect, principal=self.principal, run=run))
+        )
 
     async def wait(self, run: Run, *, timeout: float, told: Told | None = None) -> Outcome:
         """Wait as `attend` does, and return what there is then."""
@@ -362,6 +474,26 @@ class Conversations:
         home = self._home
         return following.watch(home.store, home.runner, self.principal, conversation_id, after=after)
 
+    async def marks(self, conversation_ids: Collection[str]) -> Marks:
+        """Mark the present state of conversations, as this store knows it, for `changes`."""
+        return await self._read(partial(lookup.marks, conversation_ids=conversation_ids))
+
+    def changes(self, since: Marks) -> AsyncGenerator[Collection[str]]:
+        """Yield which conversations have changed since they were marked, whoever changes them, without an end."""
+        return following.changes(self._home.store, self.principal, since)
+
+    async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
+        """Return ids of conversations that a few typed letters may mean: the beginning of an id, or words of a title.
+
+        Nothing typed suggests the conversations that were used last.
+        """
+        typed = quote(text.strip(), safe="", errors="replace")
+        instances = self.instances if instance is None else [instance]
+        prefixes = [text.strip(), *(f"{name}:{typed}" for name in instances)]
+        return await self._read(
+            partial(lookup.suggested, text=text, prefixes=prefixes, instance=instance, limit=limit)
+        )
+
     async def events(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = MAX_ENTRIES
     ) -> Happenings:
@@ -370,9 +502,11 @@ class Conversations:
         Raises:
             InvalidInputError: the cursor belongs to another conversation or store, or to one that was restored.
         """
-        split_conversation_id(conversation_id)
+        platform, _ = self._at(conversation_id)
         if not 1 <= limit <= MAX_ENTRIES:
             raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_ENTRIES}.")
+        if not platform.kept_here:
+            await self.known(conversation_id)
 
         def read(tx: Transaction) -> Happenings:
             conversation = conversations.get(tx, self.principal, conversation_id)
@@ -395,10 +529,13 @@ class Conversations:
 
     async def cursor(self, conversation_id: str, seq: int) -> str:
         """Return the cursor that stands behind entry `seq` of a conversation."""
-        epoch = self._home.store.epoch
-        return str(
-            await self._read(partial(journal.cursor, conversation_id=conversation_id, epoch=epoch, seq=seq))
-        )
+        split_conversation_id(conversation_id)
+
+        def read(tx: Transaction) -> str:
+            conversations.get(tx, self.principal, conversation_id)
+            return str(journal.cursor(tx, self.principal, conversation_id, self._home.store.epoch, seq))
+
+        return await self._home.store.read(read)
 
     async def request(self, request_id: str) -> Request:
         """Return a request, settled or not."""
@@ -406,6 +543,8 @@ class Conversations:
 
     async def pending(self, conversation_id: str | None = None) -> Sequence[Request]:
         """Return what awaits a decision, oldest first: in one conversation, or in all."""
+        if conversation_id is not None:
+            split_conversation_id(conversation_id)
         return await self._read(partial(runs.pending_requests, conversation_id=conversation_id))
 
     async def settle(
@@ -414,9 +553,11 @@ class Conversations:
         """Decide about a pending request; its run goes on.
 
         Raises:
-            ConflictError: it is not pending any more; or a person declined it and this is not an accepted form.
+            ConflictError: it is not pending any more; or its form was declined and this is not an accepted form.
             NotAllowedError: only a person's approval counts here.
         """
+        if settlement.arguments is not None:
+            checked_json("arguments", settlement.arguments)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if repeated and settled_alike(await self.request(request_id), settlement):
@@ -424,7 +565,14 @@ class Conversations:
             pending = await self._read(partial(find_pending, request_id=request_id))
             platform, _ = self._at(pending.conversation_id)
             check_settlement(pending, settlement, self._home.settings.approvals, platform.features)
-            await platform.settle(self.principal, pending, settlement)
+            try:
+                await platform.settle(self.principal, pending, settlement)
+            except MovedOnError:
+                goes_on = partial(
+                    withdraw, principal=self.principal, request_id=request_id, run=RunStatus.QUEUED
+                )
+                self._home.runner.work_on(self.principal, await self._home.store.write(goes_on))
+                raise
 
             def settle(tx: Transaction) -> None:
                 record_settlement(
@@ -458,7 +606,7 @@ class Conversations:
         platform, _ = self._at(conversation_id)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            conversation = await self.get(conversation_id)
+            conversation = await self.known(conversation_id)
             run = await self.latest_run(conversation_id)
             if run is None or not run.status.active:
                 if run is not None and run.status is RunStatus.CANCELED:
@@ -490,6 +638,15 @@ class Conversations:
         return await self.run(effect["run_id"])
 
     def _platform(self, instance: str) -> Platform:
+        """Return an instance that can be used."""
+        platform = self._configured(instance)
+        if platform.missing is not None:
+            raise NotConfiguredError(
+                f"The instance {instance} is not configured yet.", hint=platform.missing, instance=instance
+            )
+        return platform
+
+    def _configured(self, instance: str) -> Platform:
         if instance not in self._home.platforms:
             raise NotFoundError(
                 f"There is no instance {shown(instance)}.",
@@ -505,12 +662,71 @@ class Conversations:
 
     async def _create(self, draft: ConversationDraft) -> Conversation:
         instance, _ = split_agent_address(draft.agent)
-        return await self._platform(instance).create(self.principal, draft)
+        platform = self._platform(instance)
+        return await self._remember(platform, await platform.create(self.principal, draft))
+
+    async def _remember(self, platform: Platform, found: Conversation) -> Conversation:
+        """Return what a platform has said of a conversation, after it was entered in the store."""
+        if platform.kept_here:
+            return found
+        return await self._home.store.write(
+            partial(conversations.remember, principal=self.principal, theirs=found)
+        )
+
+    async def _take_in(self, platform: Platform, message: Message, kind: EventKind) -> None:
+        """Enter a message that a platform has taken in, and journal it."""
+        if platform.kept_here:
+            return
+        await self.known(message.conversation_id)
+
+        def take_in(tx: Transaction) -> None:
+            settled = runs.active(tx, self.principal, message.conversation_id) is None
+            messages.remember(tx, self.principal, message.conversation_id, [message], settled=settled)
+            told = {"message_id": message.id, "author": message.author, "role": message.role}
+            journal.append(tx, self.principal, message.conversation_id, [Event(kind, told)])
+
+        await self._home.store.write(take_in)
+
+    async def _message(self, conversation_id: str, message_id: str) -> Message:
+        """Return a message as its platform has it: one of the newest, most likely."""
+        cursor: str | None = None
+        while True:
+            page = await self.messages(conversation_id, cursor=cursor, limit=100, newest_first=True)
+            for message in page.items:
+                if message.id == message_id:
+                    return message
+            cursor = page.next_cursor
+            if cursor is None:
+                raise NotFoundError(
+                    f"The message {message_id} is not in {conversation_id} any more.",
+                    conversation_id=conversation_id,
+                    message_id=message_id,
+                )
+
+    async def _forget(self, conversation_id: str) -> None:
+        def forget(tx: Transaction) -> None:
+            with suppress(NotFoundError):
+                conversations.delete(tx, self.principal, conversation_id)
+
+        await self._home.store.write(forget)
+
+    async def _with_reply(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with the answer that its platform has, if our store does not keep it."""
+        instance, native_id = split_conversation_id(outcome.run.conversation_id)
+        settings = self._home.settings.instances.get(instance)
+        if outcome.run.status is not RunStatus.COMPLETED or settings is None or settings.keeps_content:
+            return outcome
+        platform = self._platform(instance)
+        page = await platform.messages(self.principal, native_id, cursor=None, limit=10, newest_first=True)
+        said = (message.text for message in page.items if message.role is Role.ASSISTANT and message.text)
+        return replace(outcome, reply=next(said, ""))
 
     async def _begin(
         self, conversation_id: str, draft: MessageDraft, ids: Effect, call: Mapping[str, Any], *, join: bool
     ) -> tuple[Run, bool]:
-        self._at(conversation_id)
+        platform, _ = self._at(conversation_id)
+        if not platform.kept_here:
+            await self.known(conversation_id)
         message = Message(
             id=ids["message_id"],
             conversation_id=conversation_id,
@@ -567,6 +783,9 @@ def _checked_message(message: MessageDraft) -> MessageDraft:
         raise InvalidInputError("A message needs `text` or `data`.", valid=["text", "data"])
     if message.text is not None:
         checked_text("text", message.text)
+    for name, line in (("type", message.type), ("parent_id", message.parent_id)):
+        if line is not None:
+            checked_line(name, line)
     for name, value in (("data", message.data), ("metadata", message.metadata), ("context", message.context)):
         if value is not None:
             checked_json(name, value)

@@ -1,13 +1,13 @@
 """Reading what happens, from the store, whoever makes it happen."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from functools import partial
 
 import anyio
 
 from tertulia.runner import Runner
-from tertulia.store import conversations, journal, leases, messages, runs
+from tertulia.store import conversations, journal, leases, lookup, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import Outcome, Run
@@ -18,7 +18,9 @@ Told = Callable[[Sequence[JournalEntry]], Awaitable[None]]
 
 
 def outcome(tx: Transaction, principal: str, run: Run) -> Outcome:
-    """Return what there is of a run."""
+    """Return what there is of a run now, whenever the caller has read it."""
+    conversation = conversations.get(tx, principal, run.conversation_id)
+    run = runs.get(tx, principal, run.id)
     reply = None
     if run.reply_id is not None:
         reply = messages.get(tx, principal, run.conversation_id, run.reply_id).text
@@ -30,7 +32,7 @@ def outcome(tx: Transaction, principal: str, run: Run) -> Outcome:
         pending=[
             request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING
         ],
-        seq=conversations.get(tx, principal, run.conversation_id).last_seq,
+        seq=conversation.last_seq,
     )
 
 
@@ -48,9 +50,9 @@ async def attend(
 
 def collect(tx: Transaction, principal: str, run: Run) -> Outcome:
     """Return what there is of a run now, for a caller: the identical call is another one from then on."""
-    conversations.get(tx, principal, run.conversation_id)
+    found = outcome(tx, principal, run)
     runs.mark_delivered(tx, run.id)
-    return outcome(tx, principal, runs.get(tx, principal, run.id))
+    return found
 
 
 async def follow(
@@ -97,6 +99,23 @@ async def watch(
             if active is not None:
                 runner.work_on(principal, active)
             await _something(changes.changed)
+
+
+async def changes(store: Store, principal: str, since: lookup.Marks) -> AsyncGenerator[Collection[str]]:
+    """Yield which conversations have changed since they were marked, whoever changes them, for as long as one listens.
+
+    Whatever happens while the listener is busy is told at once afterwards.
+    """
+    with store.watch() as news:
+        while True:
+            marks = await store.read(
+                partial(lookup.marks, principal=principal, conversation_ids=since.keys())
+            )
+            if changed := {own_id for own_id, mark in marks.items() if mark != since[own_id]}:
+                since = marks
+                yield changed
+            else:
+                await news.changed()
 
 
 async def _something(changed: Callable[[], Awaitable[None]]) -> None:

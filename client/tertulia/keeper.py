@@ -29,9 +29,10 @@ class Keeper:
         """Hold a lease; None while somebody else has it. Giving it back wakes who watches `resource`."""
         self._held += 1
         try:
-            lease = await self._store.write(
-                partial(leases.take, principal=principal, resource=resource, owner=self.owner)
-            )
+            with anyio.CancelScope(shield=True):  # a caller that leaves now would keep what nobody gives back
+                lease = await self._store.write(
+                    partial(leases.take, principal=principal, resource=resource, owner=self.owner)
+                )
             try:
                 yield lease
             finally:

@@ -6,7 +6,7 @@ from tertulia.store import conversations, journal, leases, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.models import Conversation, Run
-from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
+from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
 
 def move(
@@ -27,6 +27,23 @@ def move(
             data["reason"] = reason
         journal.append(tx, principal, conversation_id, [Event(EventKind.STATUS_CHANGED, data)], run_id)
     return conversations.get(tx, principal, conversation_id)
+
+
+def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus) -> Run:
+    """Let a run go on that waited for a request, as `run`; return it. A request that is pending was settled elsewhere."""
+    request = runs.get_request(tx, principal, request_id)
+    waiting = runs.get(tx, principal, request.run_id)
+    if waiting.status is RunStatus.QUEUED:
+        runs.set_status(tx, waiting, run)
+    if request.status is RequestStatus.PENDING:
+        runs.withdraw(tx, request)
+        resolved = Event(
+            EventKind.TOOL_CONFIRMATION_RESOLVED, {"request_id": request_id, "decision": "elsewhere"}
+        )
+        journal.append(tx, principal, request.conversation_id, [resolved], request.run_id)
+        runs.set_status(tx, waiting, run)
+        move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
+    return runs.get(tx, principal, request.run_id)
 
 
 def end_run(

@@ -63,35 +63,42 @@ class Once:
             effect=ids,
         )
         resource = f"call {key}"
+        patience = anyio.current_time() + PATIENCE_SECONDS
         with self._store.watch(resource) as watch:
-            with anyio.move_on_after(PATIENCE_SECONDS):
-                while True:
-                    receipt = await self._store.write(enter)
-                    if receipt.done:
-                        return receipt.effect
-                    async with self._keeper.hold(principal, resource) as lease:
-                        if lease is not None:
-                            return await self._carry_out(principal, receipt, carry_out)
-                    with anyio.move_on_after(leases.RENEWAL):
-                        await watch.changed()
+            while True:
+                receipt = await self._store.write(enter)
+                if receipt.done:
+                    return receipt.effect
+                async with self._keeper.hold(principal, resource) as lease:
+                    if lease is not None:
+                        return await self._carry_out(principal, receipt, enter, carry_out)
+                if anyio.current_time() >= patience:
+                    break
+                with anyio.move_on_after(leases.RENEWAL):
+                    await watch.changed()
         raise UnavailableError(
             "The same call, with the same idempotency key, is still being carried out.",
             hint="Repeat it in a moment, with the same key.",
         )
 
     async def _carry_out(
-        self, principal: str, receipt: Receipt, carry_out: Callable[[Effect, bool], Awaitable[Effect]]
+        self,
+        principal: str,
+        receipt: Receipt,
+        enter: Callable[[Transaction], Receipt],
+        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
     ) -> Effect:
-        # Looked at again under the lease: whoever had it before may have come to the end.
-        latest = await self._store.read(partial(receipts.find, principal=principal, key=receipt.key))
-        if latest is not None and latest.done:
+        # Looked at again under the lease: whoever had it before may have come to the end, or have been refused.
+        latest = await self._store.write(enter)
+        if latest.done:
             return latest.effect
+        first = receipt.first or latest.first
         try:
-            effect = await carry_out(receipt.effect, not receipt.first)
+            effect = await carry_out(latest.effect, not first)
         except (UncertainError, UnavailableError):
             raise
         except TertuliaError:
-            if receipt.first:
+            if first:
                 await self._store.write(partial(receipts.withdraw, principal=principal, key=receipt.key))
             raise
 

@@ -39,6 +39,8 @@ class Runner:
         self._keeper = keeper
         self._platforms = platforms
         self._working: dict[str, anyio.CancelScope] = {}
+        self._unkept: dict[str, tuple[Message, Mapping[str, Any] | None]] = {}
+        """What is to be answered where the store keeps no contents: it is lost with this process."""
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -73,7 +75,9 @@ class Runner:
             NotFoundError: there is no such conversation.
             ConflictError: it takes no message now, or another run is active.
         """
-        platform = self._platforms[message.conversation_id.partition(":")[0]]
+        platform = self._platforms[_instance(message.conversation_id)]
+        if context is not None:
+            platform.check_context(context)
 
         def begin(tx: Transaction) -> tuple[Run, bool]:
             conversation = conversations.get(tx, principal, message.conversation_id)
@@ -85,6 +89,8 @@ class Runner:
             if (active := runs.active(tx, principal, conversation.id)) is not None:
                 raise _busy(tx, active)
             prepared = platform.prepare(message)
+            if not tx.keeps_content(conversation.id):
+                self._unkept[run_id] = prepared, context
             messages.add(tx, principal, prepared)
             added = {"message_id": prepared.id, "author": prepared.author, "role": prepared.role}
             seq = journal.append(
@@ -111,14 +117,19 @@ class Runner:
         return begun
 
     def work_on(self, principal: str, run: Run) -> None:
-        """See that somebody works on a run that needs it: this process, unless another does. Returns at once."""
-        if run.status in {RunStatus.QUEUED, RunStatus.RUNNING} and run.id not in self._working:
+        """See that somebody works on a run that needs it: this process, unless another does. Returns at once.
+
+        A run of an instance that is not configured here is left to a process where it is.
+        """
+        needed = run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
+        if needed and run.id not in self._working and _instance(run.conversation_id) in self._platforms:
             assert self._tasks is not None, "the runner was not entered"
             self._working[run.id] = scope = anyio.CancelScope()
             self._tasks.start_soon(self._work, principal, run, scope)
 
     def stop(self, run: Run) -> None:
         """Stop this process's work on a run that was ended in the store, without waiting for it to notice."""
+        self._unkept.pop(run.id, None)
         if run.id in self._working:
             self._working[run.id].cancel()
 
@@ -129,7 +140,7 @@ class Runner:
                     pass
         except* LostLeaseError:
             logger.info("run %s was ended or taken over elsewhere", run.id)
-        except* TertuliaError:
+        except* Exception:  # a run must not take the process with it, whatever is the matter
             logger.exception("run %s could not be worked on", run.id)
         finally:
             del self._working[run.id]
@@ -141,30 +152,38 @@ class Runner:
                 return False
             await self._answer(lease, run.id)
         after = await self._store.read(partial(runs.find, principal=principal, run_id=run.id))
+        if after is None or not after.status.active:
+            self._unkept.pop(run.id, None)
         return after is not None and after.status is RunStatus.QUEUED
 
     async def _answer(self, lease: Lease, run_id: str) -> None:
         work = await self._store.read(partial(StoredWork.load, store=self._store, lease=lease, run_id=run_id))
         if not work.ready:
             return
-        platform = self._platforms[work.conversation.id.partition(":")[0]]
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work.write_in_time)
-            tasks.start_soon(self._stop_when_lost, lease, tasks.cancel_scope)
-            try:
+        work.message, work.context = self._unkept.get(run_id, (work.message, work.context))
+        platform = self._platforms[_instance(work.run.conversation_id)]
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(work.write_in_time)
+                tasks.start_soon(self._stop_when_lost, lease, tasks.cancel_scope)
                 await work.start()
                 await platform.answer(work)
                 await work.flush()
                 if not await work.at_rest():
                     raise RuntimeError(f"{platform.kind} neither ended the run nor asked anything")
-            except LostLeaseError:
-                raise
-            except TertuliaError as error:
-                await work.fail(str(error), retryable=error.retryable)
-            except Exception:  # whatever a platform lets through must end its run, not the process
+                tasks.cancel_scope.cancel()
+        except Exception as raised:  # whatever a platform lets through must end its run, not the process
+            errors = _errors(raised)
+            for error in errors:
+                if isinstance(error, LostLeaseError):
+                    raise error from None
+            error = errors[0]
+            if isinstance(error, TertuliaError):
+                sentences = filter(None, (error.message, error.hint))
+                await work.fail(" ".join(sentences), retryable=error.retryable)
+            else:
                 logger.exception("run %s: %s failed", run_id, platform.kind)
                 await work.fail(FAULT)
-            tasks.cancel_scope.cancel()
 
     async def _stop_when_lost(self, lease: Lease, scope: anyio.CancelScope) -> None:
         with self._store.watch(lease.resource) as watch:
@@ -174,6 +193,17 @@ class Runner:
                     await self._store.read(lambda tx: leases.check(tx, lease))
             except LostLeaseError:
                 scope.cancel()
+
+
+def _instance(conversation_id: str) -> str:
+    return conversation_id.partition(":")[0]
+
+
+def _errors(raised: Exception) -> list[Exception]:
+    """Return what was raised, without the groups that tasks put it into."""
+    if isinstance(raised, ExceptionGroup):
+        return [error for inner in raised.exceptions for error in _errors(inner)]
+    return [raised]
 
 
 def _busy(tx: Transaction, run: Run) -> ConflictError:

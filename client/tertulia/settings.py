@@ -1,5 +1,6 @@
 """What the client needs to know, built once at the edge and passed in."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,12 +17,23 @@ class Approvals(StrEnum):
     """Only a person's, given in a form."""
 
 
+STORE_CONTENT = "store_content"
+"""The option that every platform has: whether the store keeps what is said there. It does, unless this is false."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSettings:
     """A configured platform. `options` are the platform's own; secrets in them never appear in a `repr`."""
 
     platform: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
+    """Where options that are left out are looked for, under names that the platform documents."""
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether the store keeps what is said there. Without it, the store knows that something was said, not what."""
+        return self.options.get(STORE_CONTENT) is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

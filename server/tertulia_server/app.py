@@ -1,34 +1,78 @@
-"""The MCP server: tools wired to the client, failures told so that a model can act on them."""
+"""The MCP server: tools, resources and prompts wired to the client, failures told so that a model can act on them."""
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
+import anyio
+import anyio.abc
+from mcp.server.caching import CacheableMethod, CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
-from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
-from mcp_types import CallToolResult, InputRequiredResult
-from pydantic import ValidationError
+from mcp.server.mcpserver.exceptions import (
+    ResourceError,
+    ResourceNotFoundError,
+    ToolError,
+    UnexpectedResourceError,
+    UnexpectedToolError,
+)
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    GetPromptResult,
+    InputRequiredResult,
+    ListResourcesResult,
+    PaginatedRequestParams,
+    RequestParams,
+    Result,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    TextContent,
+    UnsubscribeRequestParams,
+)
+from pydantic import AnyUrl, ValidationError
 
 from tertulia.conversations import Conversations
-from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
+from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import Outcome
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
 from tertulia_server.secrets import StoredKey
 from tertulia_server.settings import Settings
+from tertulia_server.subscriptions import Subscriptions
 from tertulia_server.waits import Waits
+from tertulia_tools import prompts, resources
 from tertulia_tools.catalogue import selected
+from tertulia_tools.completion import complete
 from tertulia_tools.failures import bad_arguments, failure, unknown_tool
-from tertulia_tools.hosting import Asked, Hosting
+from tertulia_tools.hosting import Asked, Hosting, host_of
 
 logger = logging.getLogger(__name__)
 
+ParamsT = TypeVar("ParamsT", bound=RequestParams)
+
 NAME = "tertulia"
+_FIXED = CacheHint(ttl_ms=3_600_000, scope="public")
+"""For what depends on the version and the settings alone."""
+CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
+    "server/discover": _FIXED,
+    "tools/list": _FIXED,
+    "prompts/list": _FIXED,
+    "resources/templates/list": _FIXED,
+    "resources/list": CacheHint(ttl_ms=5_000),
+    "resources/read": CacheHint(),
+}
 STATE_SECONDS = 86_400
 """How long the host may take to bring back the answer to a form."""
 
@@ -69,6 +113,8 @@ class House(Hosting):
     conversations: Conversations
     settings: Settings
     waits: Waits
+    tasks: anyio.abc.TaskGroup
+    """For what goes on between the requests of a session."""
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
@@ -76,14 +122,20 @@ class House(Hosting):
 
 
 class Server(MCPServer[House]):
-    """The MCP server, with one place where every failure of a call becomes a result."""
+    """The MCP server, with one place where every failure becomes something that says what to do."""
 
     def __init__(self, waits: Waits, **options: Any) -> None:
-        super().__init__(NAME, **options)
+        super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
         self._waits = waits
+        subscriptions = Subscriptions(waits, conversations_of)
+        self._serve("resources/list", PaginatedRequestParams, _list_resources)
+        self._serve("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
+        self._serve("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
+        self._serve("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
+        self._serve("completion/complete", CompleteRequestParams, _complete)
 
     def end_waiting(self) -> None:
-        """End every call that waits, with what there is: the server stops."""
+        """End every call that waits, with what there is, and every stream that a host listens to: the server stops."""
         self._waits.close()
 
     async def call_tool(
@@ -94,6 +146,61 @@ class Server(MCPServer[House]):
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
             return failure(await self._told(error, name))
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[House, Any] | None = None
+    ) -> Iterable[ReadResourceContents] | InputRequiredResult:
+        """Read a resource; whatever is wrong with the URI, or cannot be read, is told in a sentence."""
+        try:
+            return await super().read_resource(resources.canonical(str(uri)), context)
+        except ResourceError as error:
+            cause = error.__cause__
+            if not isinstance(error, UnexpectedResourceError):
+                known = [template.uri for template in resources.TEMPLATES]
+                cause = NotFoundError(f"There is no resource {shown(str(uri))}.", valid=known)
+            elif isinstance(cause, ValidationError):
+                cause = bad_arguments(cause)
+            elif not isinstance(cause, TertuliaError):
+                raise  # a fault of ours: the SDK logs it and says no more
+            kind = ResourceNotFoundError if _callers(cause) else ResourceError
+            raise kind(_sentence(cause)) from error
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[House, Any] | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """Return a prompt; what cannot be done with the arguments is told in a sentence."""
+        known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
+        if name not in known:
+            raise refusal(NotFoundError(f"There is no prompt {shown(name)}.", valid=list(known)))
+        needed = [argument.name for argument in known[name] if argument.required]
+        if missing := [argument for argument in needed if argument not in (arguments or {})]:
+            raise refusal(InvalidInputError(f"The prompt {name} needs `{'` and `'.join(missing)}`."))
+        try:
+            return await super().get_prompt(name, arguments, context)
+        except ValueError as error:
+            wrapped = error.__cause__  # twice, by the SDK
+            cause = None if wrapped is None else wrapped.__cause__
+            if isinstance(cause, ValidationError):
+                cause = bad_arguments(cause)
+            if isinstance(cause, TertuliaError):
+                raise refusal(cause) from error
+            raise
+
+    def _serve(
+        self,
+        method: str,
+        params_type: type[ParamsT],
+        handler: Callable[[ServerRequestContext[House, Any], ParamsT], Awaitable[Result]],
+    ) -> None:
+        """Serve a method for which the SDK has no handler, or one that is not told who asks."""
+
+        async def serve(ctx: ServerRequestContext[House, Any], params: ParamsT) -> Result:
+            try:
+                return await handler(ctx, params)
+            except TertuliaError as error:
+                raise refusal(error) from error
+
+        self._lowlevel_server.add_request_handler(method, params_type, serve)
 
     async def _told(self, error: ToolError, name: str) -> TertuliaError:
         cause = error.__cause__
@@ -110,6 +217,37 @@ class Server(MCPServer[House]):
         return unknown_tool(name, [tool.name for tool in await self.list_tools()])
 
 
+def conversations_of(ctx: ServerRequestContext[House, Any]) -> Conversations:
+    """Return the client as the principal who makes a request."""
+    return host_of(Context(request_context=ctx)).conversations
+
+
+def refusal(error: TertuliaError) -> MCPError:
+    """Return an error as the answer to a request that has no results with `isError`."""
+    return MCPError(INVALID_PARAMS if _callers(error) else INTERNAL_ERROR, _sentence(error))
+
+
+async def _list_resources(
+    ctx: ServerRequestContext[House, Any], _: PaginatedRequestParams
+) -> ListResourcesResult:
+    return ListResourcesResult(resources=await resources.listed(conversations_of(ctx)))
+
+
+async def _complete(ctx: ServerRequestContext[House, Any], params: CompleteRequestParams) -> CompleteResult:
+    return CompleteResult(completion=await complete(conversations_of(ctx), params))
+
+
+def _callers(error: TertuliaError) -> bool:
+    """Whether it is for the caller to ask otherwise."""
+    return isinstance(error, NotFoundError | InvalidInputError)
+
+
+def _sentence(error: TertuliaError) -> str:
+    (text,) = failure(error).content
+    assert isinstance(text, TextContent)
+    return text.text.removeprefix("Error: ")
+
+
 def build(settings: Settings) -> Server:
     """Return the server. Nothing is opened before it runs, and the store not before it is used.
 
@@ -122,14 +260,16 @@ def build(settings: Settings) -> Server:
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[House]) -> AsyncGenerator[House]:
-        async with Conversations.open(client_settings) as conversations:
-            yield House(conversations, settings, waits)
+        async with Conversations.open(client_settings) as conversations, anyio.create_task_group() as tasks:
+            yield House(conversations, settings, waits, tasks)
+            tasks.cancel_scope.cancel()
 
-    return Server(
+    names = [definition.name for definition in definitions]
+    server = Server(
         waits,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
-        instructions=instructions([definition.name for definition in definitions]),
+        instructions=instructions(names),
         version=version("tertulia"),
         tools=[definition.build() for definition in definitions],
         lifespan=lifespan,
@@ -137,5 +277,7 @@ def build(settings: Settings) -> Server:
         request_state_security=RequestStateSecurity(
             codec=StoredKey(settings.store.with_name("request-state.key")), ttl=STATE_SECONDS
         ),
-        subscriptions=False,
     )
+    resources.offer(server)
+    prompts.offer(server, names)
+    return server

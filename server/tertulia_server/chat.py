@@ -19,7 +19,7 @@ from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.models import Decision, MessageDraft, Outcome, Request, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import RunStatus
 from tertulia_server.settings import Settings
-from tertulia_tools.quoting import cleaned
+from tertulia_tools.quoting import cleaned, in_a_line
 from tertulia_tools.results import compact
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ class Chat:
             said = _asked("  answer: ")
             settlement = Settlement(decision=Decision.ANSWER, answer=said, by_person=True)
         else:
-            self._printer.line(f"  {request.tool} {compact(request.arguments)}")
+            self._printer.line(f"  {in_a_line(request.tool or '')} {compact(request.arguments)}")
             said = _asked("  approve? [y/n, or why not] ")
             settlement = _settlement(said)
         if said:
@@ -152,7 +152,7 @@ class Printer:
                 self._out.write(text)
                 self._in_line = bool(text) and not text.endswith("\n")
             elif entry.kind is EventKind.TOOL_CALL_START:
-                self.line(f"· {entry.data.get('tool')}")
+                self.line(f"· {in_a_line(str(entry.data.get('tool')))}")
         self._out.flush()
 
     def line(self, text: str) -> None:
@@ -168,7 +168,8 @@ class Printer:
         if outcome.run.status is not RunStatus.COMPLETED:
             self.line(f"! {outcome.run.status}" + (f": {outcome.run.error}" if outcome.run.error else ""))
         elif self._in_line:
-            self.line("")
+            self._out.write("\n")
+            self._in_line = False
 
 
 def _asked(prompt: str) -> str:

@@ -4,6 +4,8 @@ from typing import cast
 
 from tertulia_server.settings import Loaded, Source, without_secrets
 
+_EMPTY = {"toolsets": "(all)", "tools": "(all)"}
+
 
 def show(loaded: Loaded) -> str:
     """Return the settings as lines for a person, without secrets."""
@@ -14,7 +16,11 @@ def show(loaded: Loaded) -> str:
         if name == "instances":
             continue
         value = getattr(settings, name)
-        shown = ", ".join(cast(tuple[str, ...], value)) or "(all)" if isinstance(value, tuple) else value
+        shown = (
+            ", ".join(cast(tuple[str, ...], value)) or _EMPTY.get(name, "(none)")
+            if isinstance(value, tuple)
+            else value
+        )
         source = loaded.sources[name]
         lines.append(f"{name} = {shown}" + ("" if source is Source.DEFAULT else f"  # from {source}"))
     lines.append("[instances.local]  # always there")

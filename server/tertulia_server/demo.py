@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from mcp import Client, StdioServerParameters
@@ -74,14 +74,18 @@ class _Demo:
         server = StdioServerParameters(
             command=sys.executable, args=["-m", "tertulia_server", "--store", str(self._store)]
         )
-        with anyio.fail_after(10 * STEP_SECONDS):
-            async with Client(server, elicitation_callback=self._approve) as client:
-                self._client = client
-                try:
-                    await self._steps()
-                except StepFailedError as failure:
-                    return failure
-        return None
+        failure: StepFailedError | None = None
+        try:
+            with anyio.fail_after(10 * STEP_SECONDS):
+                async with Client(server, elicitation_callback=self._approve) as client:
+                    self._client = client
+                    try:
+                        await self._steps()
+                    except StepFailedError as error:
+                        failure = error
+        except Exception as error:  # noqa: BLE001 - whatever breaks the connection has failed the demonstration
+            return failure or StepFailedError(f"the server was not there to talk to ({_innermost(error)}).")
+        return failure
 
     async def _steps(self) -> None:
         tools = (await self._client.list_tools()).tools
@@ -154,6 +158,12 @@ class _Demo:
     def _expect(self, fact: object, what: str) -> None:
         if not fact:
             raise StepFailedError(f"expected that {what}.")
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast(BaseExceptionGroup[BaseException], error).exceptions[0]
+    return str(error) or type(error).__name__
 
 
 def _text_of(result: CallToolResult) -> str:

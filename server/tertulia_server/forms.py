@@ -21,7 +21,7 @@ from tertulia.approvals import settled_alike
 from tertulia.conversations import Conversations
 from tertulia.vocabulary.models import Decision, Outcome, Request, RequestKind, Settlement
 from tertulia_tools.hosting import Asked
-from tertulia_tools.quoting import cleaned
+from tertulia_tools.quoting import cleaned, in_a_line
 from tertulia_tools.results import compact
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def message(request: Request, outcome: Outcome) -> str:
     arguments = compact(request.arguments)
     if len(arguments) > LONGEST_ARGUMENTS:
         arguments = f"{arguments[:LONGEST_ARGUMENTS]}… (+{len(arguments) - LONGEST_ARGUMENTS:,} characters)"
-    return cleaned(f"{agent} wants to run {request.tool} with {arguments}\n{request.prompt}")
+    return cleaned(f"{agent} wants to run {in_a_line(request.tool or '')} with {arguments}\n{request.prompt}")
 
 
 def schema(request: Request) -> dict[str, Any]:

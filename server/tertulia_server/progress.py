@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from tertulia.vocabulary.events import EventKind, JournalEntry
-from tertulia_tools.quoting import cleaned
+from tertulia_tools.quoting import in_a_line
 
 INTERVAL = 0.1
 """Seconds between two notifications, on average."""
@@ -46,7 +46,7 @@ class Progress:
 
     async def told(self, entries: Sequence[JournalEntry]) -> None:
         """Report these entries, as far as they are worth a notification now."""
-        message: tuple[str, str] | None = None
+        message: tuple[int, str, str] | None = None
         for entry in entries:
             if entry.seq <= self._seen:
                 continue
@@ -55,22 +55,22 @@ class Progress:
             shown = self._shown(entry)
             if shown is None:
                 continue
-            if message is not None and shown[0] != message[0]:
-                await self._send(message)
-            message = shown
+            kind, text = shown
+            if message is not None and kind != message[1]:
+                await self._send(*message)
+            message = self._count, kind, text
         if message is not None:
-            await self._send(message)
+            await self._send(*message)
 
-    async def _send(self, message: tuple[str, str]) -> None:
-        kind, text = message
+    async def _send(self, count: int, kind: str, text: str) -> None:
         now = self._clock()
         passed = now - self._last
         allowance = min(float(BURST), self._allowance + passed / INTERVAL)
-        if self._count <= self._reported or allowance < 1 or (kind == self._kind and passed < INTERVAL):
+        if count <= self._reported or allowance < 1 or (kind == self._kind and passed < INTERVAL):
             return
         self._allowance, self._last = allowance - 1, now
-        self._kind, self._reported = kind, self._count
-        await self._report(float(self._count), text)
+        self._kind, self._reported = kind, count
+        await self._report(float(count), text)
 
     def _shown(self, entry: JournalEntry) -> tuple[str, str] | None:
         """Return the kind of thing an entry is, and what to say of it; None for what is not worth a word."""
@@ -96,10 +96,10 @@ class Progress:
 
 
 def _line(text: str) -> str:
-    line = " ".join(cleaned(text).split())
+    line = in_a_line(text)
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
 def _tail_of(text: str) -> str:
-    line = " ".join(cleaned(text).split())
+    line = in_a_line(text)
     return line if len(line) <= LONGEST else "…" + line[-(LONGEST - 1) :]

@@ -5,6 +5,7 @@ separated by commas in flags and environment. Instances of platforms are tables 
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,22 @@ from tertulia.vocabulary.errors import InvalidInputError
 ENVIRONMENT_PREFIX = "TERTULIA_"
 CONFIG_VARIABLE = "TERTULIA_CONFIG"
 CONFIG_NAME = "config.toml"
-_SECRETS = ("key", "secret", "token", "password", "authorization")
+_SECRETS = (
+    *(
+        "key",
+        "secret",
+        "token",
+        "password",
+        "passwd",
+        "passphrase",
+        "authorization",
+        "credential",
+        "cookie",
+        "bearer",
+    ),
+    *("private", "signature"),
+)
+_USER_INFO = re.compile("(?<=://)[^/@\\s]+@")
 
 
 def _listed(value: object) -> object:
@@ -148,11 +164,21 @@ def default_store() -> Path:
 
 
 def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with whatever may be a secret replaced by whether it is set."""
+    """Return options with whatever may be a secret replaced by whether it is set, however deep it stands."""
     return {
-        key: ("(set)" if value else "(empty)") if any(word in key.lower() for word in _SECRETS) else value
+        key: ("(set)" if value else "(empty)")
+        if any(word in key.lower() for word in _SECRETS)
+        else _without_secrets(value)
         for key, value in options.items()
     }
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return without_secrets(cast(dict[str, Any], value))
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in cast(list[Any], value)]
+    return _USER_INFO.sub("(set)@", value) if isinstance(value, str) else value
 
 
 def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:

@@ -65,7 +65,13 @@ class Elsewhere:
 async def elsewhere(job: Job, *arguments: object) -> AsyncGenerator[Elsewhere]:
     """Have a job done by a process of its own, which is gone at the end."""
     assert isinstance(job.__module__, str)
-    command = [sys.executable, "-m", __name__, f"{job.__module__}:{getattr(job, '__name__')}", *map(str, arguments)]  # noqa: B009
+    command = [
+        sys.executable,
+        "-m",
+        __name__,
+        f"{job.__module__}:{getattr(job, '__name__')}",
+        *map(str, arguments),
+    ]  # noqa: B009
     path = os.pathsep.join(str(ROOT / part) for part in ("client", "tools", "server", "."))
     async with await anyio.open_process(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stderr=None

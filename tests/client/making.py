@@ -36,7 +36,12 @@ def add_message(
 
 
 def add_run(
-    tx: Transaction, run_id: str = "run_1", *, principal: str = ME, conversation_id: str = "local:c1", call: str = "d"
+    tx: Transaction,
+    run_id: str = "run_1",
+    *,
+    principal: str = ME,
+    conversation_id: str = "local:c1",
+    call: str = "d",
 ) -> Run:
     """Enter a queued run."""
     return runs.insert(

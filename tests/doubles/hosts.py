@@ -35,7 +35,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
 """How long a test waits for what must come."""
 CONFIG = f'[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
-ERAS = ("2026-07-28", "legacy")
+ERAS = {"2026-07-28": "auto", "legacy": "legacy"}
+"""The eras of the protocol, and how the SDK's client is told to speak them."""
 
 Answer = Callable[[ElicitRequestFormParams], Awaitable[ElicitResult | ErrorData]]
 """What a person does with a form."""
@@ -212,7 +213,7 @@ class Connector:
         async with (
             self._transport(setup) as server,
             Client(
-                server, mode=self.era, elicitation_callback=None if person is None else shown
+                server, mode=ERAS[self.era], elicitation_callback=None if person is None else shown
             ) as client,
         ):
             yield Host(client, setup.store, setup.log, forms)
@@ -238,3 +239,9 @@ def decide(decision: str, **fields: Any) -> Answer:
         return ElicitResult(action="accept", content={"decision": decision, **fields})
 
     return accept
+
+
+def only(era: str) -> pytest.MarkDecorator:
+    """Return the mark of a test of `connect` that is about one era of the protocol, over every transport."""
+    ways = [way for way in WAYS if str(way.id).startswith(era)]
+    return pytest.mark.parametrize("connect", ways, indirect=True)

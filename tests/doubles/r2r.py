@@ -1,13 +1,14 @@
 """An R2R server that keeps nothing but its wire: v3 as 3.6.6 speaks it, or, asked for, as the 3.3 line did.
 
-Written from what an unmodified 3.6.6 server answered, oddities included: rename of an unknown conversation and an id that
-is no UUID in `?ids=` are 500, `add_message` never shows metadata, only reading and deleting look at the owner, a page
-behind the end counts no entries, and what a failed run leaves behind is the question, stored twice.
+Written from what an unmodified 3.6.6 server answered, oddities included: rename of an unknown conversation and
+an id that is no UUID in `?ids=` are 500, `add_message` never shows metadata, only reading and deleting look at the
+owner, a page behind the end counts no entries, and what a failed run leaves behind is the question, stored twice.
 
 The agent does what the first word of its message says (`AGENTS`), and echoes any other.
 """
 
 import json
+import re
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +17,31 @@ from typing import Any, cast
 
 import anyio
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 ADMIN = str(uuid.uuid5(uuid.NAMESPACE_DNS, "admin"))
 """Who everybody is on a server that asks for no credentials: a superuser."""
+KEY = "public.raw"
+"""A key, as it is written into a request: its public part and its secret."""
 FACT, OTHER_FACT = "51494ec6-c867-556e-97f1-40491ea7ba6a", "be064a3f-8e49-5d38-9c1e-5df9066b45bc"
-"""Chunks of documents that answers cite by the first seven characters."""
+FACTS: Sequence[Mapping[str, Any]] = [
+    {
+        "id": fact,
+        "document_id": ADMIN,
+        "owner_id": ADMIN,
+        "collection_ids": [],
+        "score": 0.5,
+        "text": "A fact.",
+        "metadata": {"title": "facts"},
+    }
+    for fact in (FACT, OTHER_FACT)
+]
+"""Chunks of documents; answers cite them by the first seven characters of their ids."""
+NAME = "Stub Conversation Name"
+"""What the model calls a conversation without a name."""
 LARGEST_WRITE = 1024
 
 
@@ -39,9 +57,12 @@ class Refusal(Exception):
 class Invalid(Exception):
     """A 422: `{"detail": [...]}`."""
 
-    def __init__(self, kind: str, loc: Sequence[str], text: str, value: object = None) -> None:
+    def __init__(
+        self, kind: str, loc: Sequence[str], text: str, value: object = None, **context: object
+    ) -> None:
         super().__init__(text)
-        self.detail = [{"type": kind, "loc": list(loc), "msg": text, "input": value}]
+        problem = {"type": kind, "loc": list(loc), "msg": text, "input": value}
+        self.detail = [{**problem, "ctx": context} if context else problem]
 
 
 @dataclass
@@ -83,8 +104,9 @@ class StoredConversation:
 class Memory:
     """What an R2R server keeps, apart from how it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: Callable[[int, str], Exception] = Refusal) -> None:
         self.conversations: dict[str, StoredConversation] = {}
+        self._refusal = refusal
 
     def create(self, user_id: str | None, name: str | None) -> StoredConversation:
         """Create a conversation; an empty name is none."""
@@ -108,7 +130,7 @@ class Memory:
         """Return a conversation; one of somebody else's is not there."""
         found = self.conversations.get(conversation_id)
         if found is None or user_id not in {None, found.user_id}:
-            raise Refusal(404, f"Conversation {conversation_id} not found.")
+            raise self._refusal(404, f"Conversation {conversation_id} not found.")
         return found
 
     def add(
@@ -121,7 +143,9 @@ class Memory:
         """Store a message behind the last."""
         conversation = self.get(conversation_id)
         if parent_id is not None and all(one.id != parent_id for one in conversation.messages):
-            raise Refusal(404, f"Parent message {parent_id} not found in conversation {conversation_id}.")
+            raise self._refusal(
+                404, f"Parent message {parent_id} not found in conversation {conversation_id}."
+            )
         added = StoredMessage(str(uuid.uuid4()), whole(inner), dict(metadata or {}), parent_id)
         conversation.messages.append(added)
         return added
@@ -136,7 +160,7 @@ class Memory:
                     edited = content is not None or message.metadata.get("edited", False)
                     message.metadata = {**message.metadata, **(metadata or {}), "edited": edited}
                     return message
-        raise Refusal(404, f"Message {message_id} not found.")
+        raise self._refusal(404, f"Message {message_id} not found.")
 
 
 class Branching(Memory):
@@ -201,7 +225,7 @@ class Branching(Memory):
             "name": None,
         }
         conversation.branches.append(made)
-        return made["branch_id"]
+        return str(made["branch_id"])
 
 
 @dataclass(frozen=True)
@@ -263,30 +287,26 @@ def think(text: str, turn: int) -> Played:
 
 
 def tool(text: str, turn: int) -> Played:
-    """Look something up, say so before, and cite what was found. Tool results are not shown, nor stored."""
+    """Say what comes, look something up, and cite what was found. What a tool found is neither shown nor stored."""
     answer = f"It is 42 [{FACT[:7]}], said [{OTHER_FACT[:7]}]; so [{FACT[:7]}]."
-    events = [said("Let me look. ")]
     call = {"tool_call_id": "call_0", "name": "search_file_knowledge"}
-    events.append(("tool_call", {**call, "arguments": json.dumps({"query": text})}))
+    events = [said("Let me look. "), ("tool_call", {**call, "arguments": json.dumps({"query": text})})]
     cited: dict[str, dict[str, Any]] = {}
     inline: list[dict[str, Any]] = []
-    position = 0
-    for piece in answer.split(" "):
-        piece = piece if answer.endswith(piece) else piece + " "
+    place = 0
+    for piece in re.findall(r"\S+ ?", answer):
         events.append(said(piece))
-        for source in (FACT, OTHER_FACT):
-            if f"[{source[:7]}]" in piece:
-                start = position + piece.index("[")
-                span = {"start": start, "end": start + 9}
-                payload = {"id": source, "score": 0.5, "text": "A fact.", "metadata": {"title": "facts"}}
-                new = source not in cited
-                citation = {"id": source[:7], "object": "citation", "is_new": new, "span": span}
-                inline.append({**citation, "payload": payload if new else None})
-                events.append(("citation", inline[-1]))
-                cited.setdefault(
-                    source, {"id": source[:7], "object": "citation", "spans": [], "payload": payload}
-                )["spans"].append(span)
-        position += len(piece)
+        for short in re.findall(r"\[(\w{7})\]", piece):
+            start = place + piece.index("[")
+            span = {"start": start, "end": start + 9}
+            source = next(one for one in FACTS if one["id"].startswith(short))
+            new = short not in cited
+            inline.append({"id": short, "object": "citation", "is_new": new, "span": span})
+            inline[-1]["payload"] = source if new else None
+            events.append(("citation", inline[-1]))
+            whole = {"id": short, "object": "citation", "spans": list[Any](), "payload": source}
+            cited.setdefault(short, whole)["spans"].append(span)
+        place += len(piece)
     events.append(final(answer, list(cited.values())))
     return Played(events, answer, inline)
 
@@ -336,6 +356,11 @@ AGENTS: Mapping[str, Callable[[str, int], Played]] = {
 }
 
 
+def played(text: str, turn: int) -> Played:
+    """Return what the agent does that a message names."""
+    return AGENTS.get(text.partition(" ")[0], echo)(text, turn)
+
+
 class R2RDouble:
     """The server. `requests` collects what it was asked, `released` lets an agent that holds go on."""
 
@@ -364,13 +389,17 @@ class R2RDouble:
         routes = [
             Route("/v3/users/login", self._login, methods=["POST"]),
             Route("/v3/users/me", self._asked(self._me), methods=["GET"]),
-            Route("/v3/conversations", self._asked(self._create), methods=["POST"]),
-            Route("/v3/conversations", self._asked(self._list), methods=["GET"]),
-            Route("/v3/conversations/{id}", self._asked(self._read), methods=["GET"]),
-            Route("/v3/conversations/{id}", self._asked(self._rename), methods=["POST"]),
-            Route("/v3/conversations/{id}", self._asked(self._delete), methods=["DELETE"]),
-            Route("/v3/conversations/{id}/messages", self._asked(self._add), methods=["POST"]),
-            Route("/v3/conversations/{id}/messages/{message_id}", self._asked(self._edit), methods=["POST"]),
+            Route("/v3/conversations", self._asked(self._create_conversation), methods=["POST"]),
+            Route("/v3/conversations", self._asked(self._list_conversations), methods=["GET"]),
+            Route("/v3/conversations/{id}", self._asked(self._get_conversation), methods=["GET"]),
+            Route("/v3/conversations/{id}", self._asked(self._update_conversation), methods=["POST"]),
+            Route("/v3/conversations/{id}", self._asked(self._delete_conversation), methods=["DELETE"]),
+            Route("/v3/conversations/{id}/messages", self._asked(self._add_message), methods=["POST"]),
+            Route(
+                "/v3/conversations/{id}/messages/{message_id}",
+                self._asked(self._update_message),
+                methods=["POST"],
+            ),
             Route("/v3/retrieval/agent", self._asked(self._agent), methods=["POST"]),
         ]
         if line == "3.3":
@@ -395,8 +424,8 @@ class R2RDouble:
                 return JSONResponse(body, error.status)
             except Invalid as error:
                 return JSONResponse({"detail": error.detail}, 422)
-            except Exception as error:  # as R2R's routers wrap whatever gets through
-                name = getattr(handle, "__name__", "").strip("_")
+            except Exception as error:  # noqa: BLE001 - as R2R's routers wrap whatever gets through
+                name = getattr(handle, "__name__", "").removeprefix("_")
                 detail = {
                     "message": f"An error '{error}' occurred during {name}",
                     "error": str(error),
@@ -412,7 +441,11 @@ class R2RDouble:
         if not bearer and not key:
             if not self.require_authentication:
                 return None
-            raise Refusal(401, "No credentials provided. Create an account at https://app.sciphi.ai …")
+            raise Refusal(
+                401,
+                "No credentials provided. Create an account at https://app.sciphi.ai and set your API key using `r2r"
+                " configure key` OR change your base URL to a custom deployment.",
+            )
         if bearer and key:
             raise Refusal(400, "Cannot have both Bearer token and API key")
         token = (bearer or "").removeprefix("Bearer ")
@@ -437,13 +470,13 @@ class R2RDouble:
             {"id": str(uuid.uuid5(uuid.NAMESPACE_DNS, user or "admin")), "email": user or "admin@x.org"}
         )
 
-    async def _create(self, request: Request, user: str | None) -> Response:
+    async def _create_conversation(self, request: Request, user: str | None) -> Response:
         body = await _body(request)
         name = _string(body, "name", required=False)
         keeps_name = not isinstance(self.memory, Branching)
         return _ok(self.memory.create(user or ADMIN, name if keeps_name else None).on_wire())
 
-    async def _list(self, request: Request, user: str | None) -> Response:
+    async def _list_conversations(self, request: Request, user: str | None) -> Response:
         offset, limit = (
             _number(request, name, low, high, default)
             for name, low, high, default in (("offset", 0, None, 0), ("limit", 1, 1000, 100))
@@ -452,27 +485,27 @@ class R2RDouble:
         page, total = self.memory.listed(user, ids, offset, limit)
         return JSONResponse({"results": page, "total_entries": total})
 
-    async def _read(self, request: Request, user: str | None) -> Response:
+    async def _get_conversation(self, request: Request, user: str | None) -> Response:
         conversation = self.memory.get(request.path_params["id"], user)
         messages = conversation.messages
         if isinstance(self.memory, Branching):
             messages = self.memory.read(conversation.id, request.query_params.get("branch_id"))
         return _ok([one.on_wire() for one in messages])
 
-    async def _rename(self, request: Request, user: str | None) -> Response:
+    async def _update_conversation(self, request: Request, user: str | None) -> Response:
         name = _string(await _body(request), "name")
         conversation = self.memory.conversations.get(request.path_params["id"])
         if conversation is None:
             gone = f"Conversation {request.path_params['id']} not found."
-            raise RuntimeError(f"500: Failed to update conversation: {gone}")
+            raise HTTPException(500, f"Failed to update conversation: {gone}")
         conversation.name = name
         return _ok(conversation.on_wire())
 
-    async def _delete(self, request: Request, user: str | None) -> Response:
+    async def _delete_conversation(self, request: Request, user: str | None) -> Response:
         del self.memory.conversations[self.memory.get(request.path_params["id"], user).id]
         return _ok({"success": True})
 
-    async def _add(self, request: Request, user: str | None) -> Response:
+    async def _add_message(self, request: Request, user: str | None) -> Response:
         body = await _body(request)
         content, role = _string(body, "content"), _string(body, "role")
         metadata = _strings(body, "metadata")
@@ -485,7 +518,7 @@ class R2RDouble:
         added = self.memory.add(request.path_params["id"], inner, parent, metadata)
         return _ok({**added.on_wire(), "metadata": {}})
 
-    async def _edit(self, request: Request, user: str | None) -> Response:
+    async def _update_message(self, request: Request, user: str | None) -> Response:
         body = await _body(request)
         message_id = request.path_params["message_id"]
         if isinstance(self.memory, Branching):
@@ -515,19 +548,19 @@ class R2RDouble:
         before = self.memory.get(conversation_id).messages
         question = self.memory.add(conversation_id, inner, before[-1].id if before else None)
         turn = sum(one.inner["role"] == "user" for one in before)
-        played = AGENTS.get(text.split(" ")[0], echo)(text, turn)
+        answered = played(text, turn)
         if isinstance(self.memory, Branching):
-            older = (f"<completion>{played.answer}</completion>" for _ in "1")
+            older = (f"<completion>{answered.answer}</completion>" for _ in "1")
             return StreamingResponse(older, media_type="application/json")
         return StreamingResponse(
-            in_pieces(self._run(conversation_id, question, played)), media_type="text/event-stream"
+            in_pieces(self._run(conversation_id, question, answered)), media_type="text/event-stream"
         )
 
     async def _run(
-        self, conversation_id: str, question: StoredMessage, played: Played
+        self, conversation_id: str, question: StoredMessage, answered: Played
     ) -> AsyncGenerator[str]:
         try:
-            for event, data in played.events:
+            for event, data in answered.events:
                 if event == "hold":
                     await self.released.wait()
                 else:
@@ -540,12 +573,12 @@ class R2RDouble:
         conversation = self.memory.conversations.get(conversation_id)
         if conversation is not None:
             inner = question.inner
-            if played.answer is not None:
-                cited = {"citations": list(played.citations)}
-                inner = {"role": "assistant", "content": played.answer, "metadata": cited}
+            if answered.answer is not None:
+                cited = {"citations": list(answered.citations)}
+                inner = {"role": "assistant", "content": answered.answer, "metadata": cited}
             tokens = {"input_tokens": 285, "output_tokens": 22}
             self.memory.add(conversation_id, inner, question.id, tokens)
-            conversation.name = conversation.name or "Stub Conversation Name"
+            conversation.name = conversation.name or NAME
 
 
 DONE = "event: done\ndata: [DONE]\n\n"
@@ -609,7 +642,7 @@ def _string(body: Mapping[str, Any], name: str, *where: str, required: bool = Tr
 
 
 def _strings(body: Mapping[str, Any], name: str) -> Mapping[str, str] | None:
-    given = body.get(name)
+    given = cast(dict[str, Any] | None, body.get(name))
     for key, value in (given or {}).items():
         if not isinstance(value, str):
             raise Invalid("string_type", ["body", name, key], "Input should be a valid string", value)
@@ -617,14 +650,21 @@ def _strings(body: Mapping[str, Any], name: str) -> Mapping[str, str] | None:
 
 
 def _number(request: Request, name: str, low: int, high: int | None, default: int) -> int:
-    value = int(request.query_params.get(name, default))
-    if value < low or (high is not None and value > high):
-        raise Invalid("greater_than_equal", ["query", name], f"Input should be from {low}", str(value))
-    return value
+    value = request.query_params.get(name, str(default))
+    loc = ["query", name]
+    if int(value) < low:
+        text = f"Input should be greater than or equal to {low}"
+        raise Invalid("greater_than_equal", loc, text, value, ge=low)
+    if high is not None and int(value) > high:
+        raise Invalid("less_than_equal", loc, f"Input should be less than or equal to {high}", value, le=high)
+    return int(value)
 
 
 def _uuid(value: str, name: str) -> None:
     try:
         uuid.UUID(value)
     except ValueError as error:
-        raise Invalid("uuid_parsing", ["path", name], "Input should be a valid UUID", value) from error
+        at, found = next(((i, one) for i, one in enumerate(value) if one not in "0123456789abcdef-"), (0, ""))
+        wrong = f"invalid character: found `{found}` at {at}"
+        text = f"Input should be a valid UUID, {wrong}"
+        raise Invalid("uuid_parsing", ["path", name], text, value, error=wrong) from error

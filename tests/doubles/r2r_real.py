@@ -1,10 +1,11 @@
-"""`python -m tests.doubles.r2r_real`: the routers, services and agents of R2R 3.6.6 itself, over a memory and a model of ours.
+"""`python -m tests.doubles.r2r_real`: an R2R server whose database and model are ours, and the rest R2R 3.6.6 itself.
 
 Runs in the vendor's environment (requirements/r2r.in) and writes the port that it serves on to stdout. What R2R needs
 only to reach databases, models and parsers is not installed there: those modules are empty.
 """
 
-import json
+# pyright: basic, reportMissingImports=false
+
 import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -17,14 +18,14 @@ from uuid import UUID
 
 import uvicorn
 
-from tests.doubles.r2r import ADMIN, Memory, Refusal
+from tests.doubles.r2r import ADMIN, FACTS, KEY, NAME, Memory, played
 
 ABSENT = frozenset(
     "PIL aiohttp anthropic apscheduler asyncpg azure bcrypt boto3 botocore bs4 cryptography docutils docx epub google"
     " hatchet_sdk jwt litellm mailersend mistralai msg_parser nacl networkx numpy olefile ollama openpyxl orgparse"
-    " pdf2image pillow_heif pptx psutil pypdf sendgrid sentry_sdk striprtf supabase unstructured_client xlrd yaml".split()
+    " pdf2image pillow_heif pptx psutil pypdf sendgrid sentry_sdk striprtf supabase unstructured_client xlrd yaml"
+    "".split()
 )
-KEY = "public.raw"
 
 
 class Empty(ModuleType):
@@ -57,7 +58,8 @@ class Absent(MetaPathFinder, Loader):
 
 sys.meta_path.append(Absent())
 
-from core.base import Message, R2RException  # noqa: E402
+from core.agent import rag  # noqa: E402
+from core.base import AggregateSearchResult, ChunkSearchResult, Message, R2RException  # noqa: E402
 from core.base.agent.agent import RAGAgentConfig  # noqa: E402
 from core.base.api.models import ConversationResponse, MessageResponse, User  # noqa: E402
 from core.base.providers.auth import AuthConfig, AuthProvider  # noqa: E402
@@ -72,7 +74,7 @@ class Handler:
     """R2R's table of conversations, in memory. What it is asked and returns is the Postgres handler's."""
 
     def __init__(self) -> None:
-        self.memory = Memory()
+        self.memory = Memory(lambda status, message: R2RException(status_code=status, message=message))
 
     async def create_conversation(self, user_id: UUID | None = None, name: str | None = None) -> Any:
         made = self.memory.create(user_id and str(user_id), name)
@@ -114,7 +116,7 @@ class Handler:
     async def update_conversation(self, conversation_id: UUID, name: str) -> Any:
         try:
             found = self.memory.get(str(conversation_id))
-        except Refusal as error:
+        except R2RException as error:
             raise HTTPException(500, f"Failed to update conversation: {error}") from error
         found.name = name
         return ConversationResponse(**found.on_wire())
@@ -127,43 +129,43 @@ class Handler:
 
 
 class Model:
-    """A model that does what the first word of the last message says."""
+    """A model that says and calls what the double's agents do."""
 
     async def aget_completion(self, messages: Any, generation_config: Any) -> Any:
-        return SimpleNamespace(
-            choices=[SimpleNamespace(message=SimpleNamespace(content="Stub Conversation Name"))]
-        )
+        named = SimpleNamespace(message=SimpleNamespace(content=NAME))
+        return SimpleNamespace(choices=[named])
 
     async def aget_completion_stream(self, messages: Any, generation_config: Any) -> AsyncGenerator[Any]:
-        last = messages[-1]
-        text = str(last.get("content") or "")
-        match text.split(" ")[0] if last["role"] == "user" else "found":
-            case "think":
-                yield _delta(thinking="Let me see.")
-                pieces = ["You ", "thought."]
-            case "tool":
-                yield _delta(content="Let me look. ")
-                call = SimpleNamespace(name="search_file_knowledge", arguments=json.dumps({"query": text}))
-                yield _delta(tool_calls=[SimpleNamespace(index=0, id="call_0", function=call)])
-                yield _delta(finish="tool_calls")
-                return
-            case "boom":
-                raise RuntimeError("key sk-123 in /srv/llm.py")
-            case "empty":
-                pieces = []
-            case "long":
-                pieces = [f"word{number} " for number in range(400)]
-            case "found":
-                pieces = ["It is ", "42."]
-            case _:
-                pieces = ["You said: ", text]
-        for piece in pieces:
-            yield _delta(content=piece)
+        asked = [str(one.get("content")) for one in messages if one["role"] == "user"]
+        events = list(played(asked[-1], len(asked)).events)
+        if messages[-1]["role"] != "user":  # the tool was called: go on behind the call
+            events = events[1 + next(i for i, (name, _) in enumerate(events) if name == "tool_call") :]
+        for name, data in events:
+            match name:
+                case "message":
+                    yield _delta(content=data["delta"]["content"][0]["payload"]["value"])
+                case "thinking":
+                    yield _delta(thinking=data["delta"]["content"][0]["payload"]["value"])
+                case "tool_call":
+                    call = SimpleNamespace(name=data["name"], arguments=data["arguments"])
+                    yield _delta(
+                        tool_calls=[SimpleNamespace(index=0, id=data["tool_call_id"], function=call)]
+                    )
+                    yield _delta(finish="tool_calls")
+                    return
+                case "error":
+                    raise RuntimeError(data["error"]["message"].removeprefix("Agent error: "))
+                case _:
+                    pass  # citations and the final answer are R2R's to make
         yield _delta(finish="stop")
 
 
 def _delta(
-    *, content: str | None = None, thinking: str | None = None, tool_calls: Any = None, finish: str | None = None
+    *,
+    content: str | None = None,
+    thinking: str | None = None,
+    tool_calls: Any = None,
+    finish: str | None = None,
 ) -> Any:
     delta = SimpleNamespace(content=content, tool_calls=tool_calls)
     if thinking is not None:
@@ -171,13 +173,11 @@ def _delta(
     return SimpleNamespace(choices=[SimpleNamespace(delta=delta, finish_reason=finish)])
 
 
-class Auth(AuthProvider):  # pyright: ignore
+class Auth(AuthProvider):
     """R2R's own look at credentials, over one user and one key."""
 
-    __abstractmethods__ = frozenset()
-
-    def __init__(self, require_authentication: bool) -> None:
-        self.config = AuthConfig(provider="r2r", require_authentication=require_authentication)
+    def __init__(self) -> None:
+        self.config = AuthConfig(provider="r2r", require_authentication=True)
         self.admin_email = "admin@example.com"
         self.database_provider = self.crypto_provider = self
 
@@ -192,7 +192,9 @@ class Auth(AuthProvider):  # pyright: ignore
         return await self.get_user_by_email("")
 
     async def get_api_key_record(self, key_id: str) -> Any:
-        return {"hashed_key": "raw", "user_id": ADMIN} if key_id == "public" else None
+        return (
+            {"hashed_key": KEY.partition(".")[2], "user_id": ADMIN} if KEY.startswith(f"{key_id}.") else None
+        )
 
     def verify_api_key(self, raw_api_key: str, hashed_key: str) -> bool:
         return raw_api_key == hashed_key
@@ -201,11 +203,18 @@ class Auth(AuthProvider):  # pyright: ignore
         raise R2RException(status_code=401, message="Invalid token")
 
 
-def app(require_authentication: bool) -> FastAPI:
-    """Return R2R's application, as far as conversations and the agent go."""
-    for service in (retrieval_service,):
-        # Counting tokens would fetch a vocabulary from the network.
-        service.num_tokens_from_messages = lambda messages: 7
+Auth.__abstractmethods__ = frozenset()
+
+
+async def found(*args: Any, **kwargs: Any) -> Any:
+    """Find the facts that answers cite."""
+    return AggregateSearchResult(chunk_search_results=[ChunkSearchResult(**fact) for fact in FACTS])
+
+
+def app() -> FastAPI:
+    """Return R2R's application, as far as conversations and the agent go. It asks for credentials."""
+    # Counting tokens would fetch a vocabulary from the network.
+    retrieval_service.num_tokens_from_messages = rag.num_tokens = lambda text: 7
     prompts = MagicMock()
     handler = Handler()
 
@@ -215,10 +224,11 @@ def app(require_authentication: bool) -> FastAPI:
     prompts.get_cached_prompt = nothing
     database = SimpleNamespace(conversations_handler=handler, prompts_handler=prompts)
     llms = SimpleNamespace(quality_llm="m", planning_llm="m", fast_llm="m")
-    config = SimpleNamespace(app=llms, agent=RAGAgentConfig(rag_tools=[]))
-    providers = SimpleNamespace(auth=Auth(require_authentication), database=database, llm=Model())
+    config = SimpleNamespace(app=llms, agent=RAGAgentConfig(rag_tools=["search_file_knowledge"]))
+    providers = SimpleNamespace(auth=Auth(), database=database, llm=Model())
     retrieval = retrieval_service.RetrievalService(config, providers)
     retrieval._build_documents_context = nothing
+    retrieval.search = found
     services = SimpleNamespace(
         management=management_service.ManagementService(config, providers), retrieval=retrieval
     )
@@ -226,18 +236,16 @@ def app(require_authentication: bool) -> FastAPI:
     for router in (ConversationsRouter, RetrievalRouter):
         served.include_router(router(providers, services, config).get_router(), prefix="/v3")
 
-    # As core/main/app.py of R2R does; a `Refusal` is what our memory raises in its place.
-    @served.exception_handler(R2RException)
-    @served.exception_handler(Refusal)
+    @served.exception_handler(R2RException)  # as core/main/app.py of R2R has it
     async def refused(request: Request, error: Any) -> JSONResponse:
-        status = getattr(error, "status_code", None) or error.status
-        return JSONResponse({"message": error.message, "error_type": "R2RException"}, status)
+        return JSONResponse({"message": error.message, "error_type": type(error).__name__}, error.status_code)
 
     return served
 
 
 if __name__ == "__main__":
     listening = socket.create_server(("127.0.0.1", 0))
-    print(listening.getsockname()[1], flush=True)
-    settings = uvicorn.Config(app("--require-authentication" in sys.argv), log_level="critical")
+    sys.stdout.write(f"{listening.getsockname()[1]}\n")
+    sys.stdout.flush()
+    settings = uvicorn.Config(app(), log_level="critical")
     uvicorn.Server(settings).run(sockets=[listening])

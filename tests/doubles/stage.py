@@ -91,7 +91,8 @@ class Stage(LocalPlatform):
 
     async def _play(self, work: Work, number: int, step: Step) -> bool:
         """Play one step; return whether the answer goes on."""
-        about = {"tool_call_id": f"{work.run.id}_{number}"}
+        call_id = f"{work.run.id}_{number}"
+        about = {"tool_call_id": call_id}
         match step:
             case {"say": piece}:
                 await self._say(work, *[str(piece)] * int(step.get("times", 1)))
@@ -109,13 +110,16 @@ class Stage(LocalPlatform):
             case {"ask": tool}:
                 arguments, prompt = step.get("arguments", {}), str(step.get("prompt", f"May I {tool}?"))
                 draft = RequestDraft(
-                    kind=RequestKind.CONFIRMATION, prompt=prompt, tool=str(tool), arguments=arguments, **about
+                    kind=RequestKind.CONFIRMATION,
+                    prompt=prompt,
+                    tool=str(tool),
+                    arguments=arguments,
+                    tool_call_id=call_id,
                 )
                 return await self._ask(work, draft, Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}))
             case {"question": prompt}:
-                return await self._ask(
-                    work, RequestDraft(kind=RequestKind.QUESTION, prompt=str(prompt), **about)
-                )
+                draft = RequestDraft(kind=RequestKind.QUESTION, prompt=str(prompt), tool_call_id=call_id)
+                return await self._ask(work, draft)
             case {"hold": name}:
                 await self._released[str(name)].wait()
             case {"release": name}:
@@ -131,7 +135,7 @@ class Stage(LocalPlatform):
             case {"crash": text}:
                 raise RuntimeError(text)
             case {"print": text}:
-                print(text)
+                print(text)  # noqa: T201 - that is what it is for
                 logger.error("%s", text)
             case _:
                 raise AssertionError(f"no such step: {step}")
@@ -140,9 +144,7 @@ class Stage(LocalPlatform):
     async def _say(self, work: Work, *pieces: str) -> None:
         message_id = f"m_{work.run.id.removeprefix('run_')}"
         for piece in pieces:
-            await work.emit(
-                Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece})
-            )
+            await work.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece}))
 
     async def _ask(self, work: Work, draft: RequestDraft, *events: Event) -> bool:
         """Ask, or say how it was decided; return whether it was."""

@@ -11,8 +11,8 @@ from tertulia.conversations import Conversations, Sent
 from tertulia.vocabulary.models import Outcome, Request, Run
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.hosting import Host
-from tertulia_tools.quoting import Quoter
-from tertulia_tools.results import MAX_REPLY, PendingRequest, Result, answer
+from tertulia_tools.quoting import Quoter, size
+from tertulia_tools.results import MAX_PROMPT, MAX_REPLY, PendingRequest, Result, answer, requests_shown
 
 MAX_WAIT = 300
 WaitSeconds = Annotated[
@@ -92,8 +92,10 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[Outcome, 
         before = anyio.current_time()
         asked = await host.ask(outcome)
         deadline += anyio.current_time() - before
-        if asked.question is not None or not asked.settled:
+        if asked.question is not None:
             return outcome, asked.question
+        if not asked.settled:  # looked at again: that a form was declined is part of what there is
+            return await host.conversations.collect(run), None
 
 
 async def run_result(
@@ -107,19 +109,19 @@ async def run_result(
             "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
             "send the same text again."
         )
-    if len(reply) > MAX_REPLY:
-        notes.append(
-            f"The reply has {len(reply):,} characters; the first {MAX_REPLY:,} are here, list_messages has all of it."
-        )
+    if size(reply) > MAX_REPLY:
+        whole = "list_messages" if run.reply_id is not None else "stream_conversation without a cursor"
+        notes.append(f"The reply is cut here, of {len(reply):,} characters so far; {whole} reads all of it.")
+    pending, more = requests_shown(outcome.pending, quoter)
     return RunResult(
         conversation_id=run.conversation_id,
         run_id=run.id,
         status=run.status,
         reply=quoter.quote(reply, MAX_REPLY) if reply else None,
-        error=None if run.error is None else quoter.line(run.error, 500),
-        pending=[PendingRequest.of(request, quoter) for request in outcome.pending],
+        error=None if run.error is None else quoter.line(run.error, MAX_PROMPT),
+        pending=pending,
         cursor=await conversations.cursor(run.conversation_id, outcome.seq),
-        note=" ".join(notes) or None,
+        note=" ".join([*notes, *more]) or None,
         next=next_step(run, outcome.pending),
     )
 
@@ -130,11 +132,11 @@ def next_step(run: Run, pending: Sequence[Request]) -> str:
         case RunStatus.QUEUED | RunStatus.RUNNING:
             return "stream_conversation with this cursor waits for the rest; cancel_run stops it."
         case RunStatus.INPUT_REQUIRED:
-            return (
-                f"ask your user, then confirm_tool with request_id {pending[0].id}."
-                if pending
-                else "look again."
-            )
+            if not pending:
+                return "stream_conversation with this cursor shows how it goes on."
+            if pending[0].declined:
+                return "stream_conversation has the form shown again; confirm_tool can reject the request."
+            return f"ask your user, then confirm_tool with request_id {pending[0].id}."
         case RunStatus.COMPLETED:
             return "send_message goes on with the conversation; update_status (completed) ends it."
         case RunStatus.FAILED | RunStatus.INTERRUPTED:

@@ -12,34 +12,52 @@ from pydantic import BaseModel, Field
 from tertulia.conversations import Conversations, Happenings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, shown
-from tertulia.vocabulary.models import ConversationQuery, Message, SearchHit, SearchQuery, SortKey
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationQuery,
+    Message,
+    SearchHit,
+    SearchQuery,
+    SortKey,
+)
 from tertulia.vocabulary.states import Status
 from tertulia_tools.answering import ConversationId
 from tertulia_tools.definition import Definition, Toolset
 from tertulia_tools.hosting import host_of
-from tertulia_tools.quoting import Quoter, cleaned
+from tertulia_tools.quoting import Quoter, cleaned, fitting, size
 from tertulia_tools.results import (
+    MAX_ITEMS,
     MAX_JSON,
+    MAX_REQUESTS,
     ConversationLine,
     PendingRequest,
     Result,
     answer,
     compact,
+    fit,
+    messages_counted,
+    requests_shown,
     time_shown,
 )
-from tertulia_tools.streaming import Happening, happenings
+from tertulia_tools.streaming import Happening, newest
 
 Cursor = Annotated[str | None, Field(description="From the page before; the first page, if left out.")]
 StatusName = Literal[
     "submitted", "open", "paused", "input_required", "completed", "rejected", "canceled", "failed"
 ]
+MOST_AWAITING = 5
+"""How many ids of pending requests a list shows for each conversation."""
 RECENT = 10
-"""How many messages `get_conversation` includes."""
+"""How many messages `get_conversation` includes at most."""
 RECENT_EVENTS = 30
 """How many events it includes."""
 MAX_SNIPPET = 300
-MAX_PAGE_TEXT = 7_500
-"""The most characters of messages in one page."""
+MAX_DETAILS = 7_500
+"""The share of all that `get_conversation` includes."""
+ABOUT_A_MESSAGE = 250
+"""How much of its share a message takes beside its text, at most."""
+LEAST_OF_A_MESSAGE = 200
+"""How much of each message there must be room for."""
 
 
 class MessageShown(BaseModel):
@@ -56,7 +74,7 @@ class MessageShown(BaseModel):
     def line(self) -> str:
         """Return the message with its heading."""
         heading = " · ".join(
-            part for part in (self.message_id, f"{self.author} ({self.role})", self.at) if part
+            part for part in (self.message_id, self.type, f"{self.author} ({self.role})", self.at) if part
         )
         return "\n".join(part for part in (heading, self.text, self.data) if part)
 
@@ -83,9 +101,17 @@ class ConversationResult(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the result's text, line by line."""
-        parts = [self.conversation_id, self.status, self.title or "(no title)", f"with {self.agent}"]
-        lines = [" · ".join(parts) + (" · archived" if self.archived else "")]
-        lines.append(f"{self.message_count} messages, created {self.created_at}, updated {self.updated_at}")
+        parts = [
+            self.conversation_id,
+            self.status,
+            self.title or "(no title)",
+            "archived" if self.archived else None,
+            f"with {self.agent}" if self.agent else None,
+            None if self.message_count is None else messages_counted(self.message_count),
+            f"created {self.created_at}" if self.created_at else None,
+            f"updated {self.updated_at}" if self.updated_at else None,
+        ]
+        lines = [" · ".join(part for part in parts if part)]
         if self.metadata is not None:
             lines.append(f"Metadata: {self.metadata}")
         if self.run_id is not None:
@@ -142,7 +168,7 @@ class Matches(Result):
     """A page of matches."""
 
     matches: list[Match]
-    order: str
+    order: str | None = None
     total: int | None = None
     suggestion: str | None = None
     next_cursor: str | None = None
@@ -155,7 +181,7 @@ class Matches(Result):
                 "Nothing matches." + (f" Did you mean: {self.suggestion}" if self.suggestion else "")
             )
         else:
-            lines.append(self.order + (f", {self.total} in all" if self.total is not None else ""))
+            lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
         return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
 
 
@@ -170,7 +196,10 @@ class MessageList(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the result's text, line by line."""
-        lines = [message.line() for message in self.messages] or ["No messages."]
+        lines = [
+            self.conversation_id + ("" if self.total is None else f" · {messages_counted(self.total)} in all")
+        ]
+        lines += [message.line() for message in self.messages]
         lines += [self.note] if self.note else []
         return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
 
@@ -181,7 +210,7 @@ async def get_conversation(
     include: Annotated[
         list[Literal["messages", "events", "requests"]],
         Field(
-            description="Also: messages (the last 10), events (the last ones), requests (what awaits a decision)."
+            description="Also: messages (the last, 10 at most), events (the last), requests (what awaits a decision)."
         ),
     ] = [],  # noqa: B006 - pydantic copies it
 ) -> Annotated[CallToolResult, ConversationResult]:
@@ -196,7 +225,6 @@ async def get_conversation(
         title=None if conversation.title is None else quoter.line(conversation.title),
         agent=conversation.agent,
         archived=True if conversation.archived else None,
-        metadata=quoter.quote(compact(conversation.metadata), MAX_JSON) if conversation.metadata else None,
         message_count=conversation.message_count,
         created_at=time_shown(conversation.created_at),
         updated_at=time_shown(conversation.updated_at),
@@ -204,19 +232,26 @@ async def get_conversation(
         run_status=None if run is None else run.status,
         cursor=await conversations.cursor(conversation_id, conversation.last_seq),
     )
-    budget = MAX_PAGE_TEXT // max(1, len(include))
+    share = MAX_DETAILS // (len(set(include)) + bool(conversation.metadata) or 1)
+    notes: list[str] = []
+    if conversation.metadata:
+        result.metadata = quoter.quote(compact(conversation.metadata), share)
     if "requests" in include:
         pending = await conversations.pending(conversation_id)
-        result.pending = [PendingRequest.of(request, quoter) for request in pending]
+        result.pending, notes = requests_shown(pending, quoter, max(share, MAX_REQUESTS))
     if "messages" in include:
-        page = await conversations.messages(conversation_id, limit=RECENT, newest_first=True)
-        limit = budget // max(1, len(page.items))
+        most = min(RECENT, share // (ABOUT_A_MESSAGE + LEAST_OF_A_MESSAGE))
+        page = await conversations.messages(conversation_id, limit=most, newest_first=True)
+        limit = share // max(1, len(page.items)) - ABOUT_A_MESSAGE
         result.messages = [_message(message, quoter, limit) for message in reversed(page.items)]
-        if page.next_cursor:
-            result.note = "Older messages: list_messages."
+        if page.next_cursor or any(size(message.text or "") > limit for message in page.items):
+            notes.append("list_messages has all messages, and the whole of each.")
     if "events" in include:
         recent = await _recent_events(conversations, conversation_id, conversation.last_seq)
-        result.events = happenings(recent.entries, quoter, budget)[0]
+        result.events, complete = newest(recent.entries, quoter, share)
+        if not complete or conversation.last_seq > RECENT_EVENTS:
+            notes.append("stream_conversation without a cursor reads all events.")
+    result.note = " ".join(notes) or None
     return answer(result, quoter)
 
 
@@ -232,13 +267,15 @@ async def list_conversations(
         Field(description="no (default): without archived ones; yes: only those."),
     ] = "no",
     awaiting_me: Annotated[
-        bool, Field(description="Only those with a request that awaits a decision.")
+        bool, Field(description="true: only those that await a decision; false by default.")
     ] = False,
     sort: Annotated[
         Literal["updated_at", "created_at", "title"],
-        Field(description="updated_at by default, newest first."),
+        Field(description="updated_at by default."),
     ] = "updated_at",
-    descending: Annotated[bool, Field(description="true by default.")] = True,
+    descending: Annotated[
+        bool, Field(description="true by default: newest, or last in the alphabet, first.")
+    ] = True,
     limit: Annotated[int, Field(ge=1, le=50, description="1 to 50; 20 by default.")] = 20,
     cursor: Cursor = None,
 ) -> Annotated[CallToolResult, ConversationList]:
@@ -248,23 +285,29 @@ async def list_conversations(
     """
     conversations = host_of(ctx).conversations
     quoter = Quoter()
-    page = await conversations.list(
-        ConversationQuery(
-            instance=instance,
-            agent=agent,
-            statuses=frozenset(Status(name) for name in status),
-            archived={"no": False, "yes": True, "both": None}[archived],
-            awaiting=awaiting_me,
-            sort=SortKey(sort),
-            descending=descending,
-            limit=limit,
-            cursor=cursor,
-        )
+    query = ConversationQuery(
+        instance=instance,
+        agent=agent,
+        statuses=frozenset(Status(name) for name in status),
+        archived={"no": False, "yes": True, "both": None}[archived],
+        awaiting=awaiting_me,
+        sort=SortKey(sort),
+        descending=descending,
+        limit=limit,
+        cursor=cursor,
     )
+    page = await conversations.list(query)
     awaiting: dict[str, list[str]] = {}
     for request in await conversations.pending():
         awaiting.setdefault(request.conversation_id, []).append(request.id)
-    lines = [ConversationLine.of(found, quoter, awaiting.get(found.id, ())) for found in page.items]
+
+    def shown_of(found: Conversation) -> ConversationLine:
+        return ConversationLine.of(found, quoter, awaiting.get(found.id, ())[:MOST_AWAITING])
+
+    lines = fit(map(shown_of, page.items))
+    if len(lines) < len(page.items):  # the cursor behind the last of those that are shown
+        page = await conversations.list(replace(query, limit=len(lines)))
+        lines = list(map(shown_of, page.items))
     return answer(
         ConversationList(conversations=lines, total=page.total, next_cursor=page.next_cursor), quoter
     )
@@ -291,20 +334,23 @@ async def search_conversations(
     """
     conversations = host_of(ctx).conversations
     quoter = Quoter()
-    found = await conversations.search(
-        SearchQuery(
-            text=query,
-            instance=instance,
-            agent=agent,
-            since=None if since is None else _moment("since", since, end_of_day=False),
-            until=None if until is None else _moment("until", until, end_of_day=True),
-            limit=limit,
-            cursor=cursor,
-        )
+    search = SearchQuery(
+        text=query,
+        instance=instance,
+        agent=agent,
+        since=None if since is None else _moment("since", since, end_of_day=False),
+        until=None if until is None else _moment("until", until, end_of_day=True),
+        limit=limit,
+        cursor=cursor,
     )
+    found = await conversations.search(search)
+    matches = fit(_match(hit, quoter) for hit in found.hits)
+    if len(matches) < len(found.hits):  # the cursor behind the last of those that are shown
+        found = await conversations.search(replace(search, limit=len(matches)))
+        matches = [_match(hit, quoter) for hit in found.hits]
     result = Matches(
-        matches=[_match(hit, quoter) for hit in found.hits],
-        order="best first" if found.ranked else "newest first",
+        matches=matches,
+        order=None if not found.hits else "best first" if found.ranked else "newest first",
         total=found.total,
         suggestion=None if found.suggestion is None else cleaned(found.suggestion),
         next_cursor=found.next_cursor,
@@ -323,36 +369,28 @@ async def list_messages(
     identity = {"list_messages": conversation_id}
     start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
     page = await conversations.messages(conversation_id, cursor=start, limit=1 if offset else limit)
-    if (fitting := _fitting(page.items)) < len(page.items):
-        page = await conversations.messages(conversation_id, cursor=start, limit=max(1, fitting))
     quoter = Quoter()
+    messages = [] if offset else fit(_message(message, quoter) for message in page.items)
+    if len(messages) < len(page.items):  # the cursor behind the last of those that are shown
+        page = await conversations.messages(conversation_id, cursor=start, limit=max(1, len(messages)))
     following: list[Any] | None = None if page.next_cursor is None else [page.next_cursor, 0]
     note = None
-    shown_messages = page.items
-    if fitting == 0 and page.items:
-        text, end = page.items[0].text or "", offset + MAX_PAGE_TEXT
-        shown_messages = [replace(page.items[0], text=text[offset:end])]
-        note = f"Characters {offset + 1:,} to {min(end, len(text)):,} of the {len(text):,} of this message."
+    if not messages and page.items:
+        long = page.items[0]
+        text = long.text or ""
+        end = offset + fitting(text[offset : offset + MAX_ITEMS], MAX_ITEMS - MAX_JSON - ABOUT_A_MESSAGE)
+        messages = [_message(replace(long, text=text[offset:end]), quoter)]
+        note = f"Characters {offset + 1:,} to {end:,} of the {len(text):,} of this message."
         if end < len(text):
             following = [start, end]
     result = MessageList(
         conversation_id=conversation_id,
-        messages=[_message(message, quoter) for message in shown_messages],
+        messages=messages,
         total=page.total,
         next_cursor=None if following is None else page_cursor(identity, following),
         note=note,
     )
     return answer(result, quoter)
-
-
-def _fitting(messages: Sequence[Message]) -> int:
-    """Return how many messages fit into a page whole."""
-    length = 0
-    for count, message in enumerate(messages):
-        length += len(message.text or "")
-        if length > MAX_PAGE_TEXT:
-            return count
-    return len(messages)
 
 
 def _message(message: Message, quoter: Quoter, limit: int | None = None) -> MessageShown:

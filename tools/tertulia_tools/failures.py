@@ -29,7 +29,9 @@ def failure(error: TertuliaError) -> CallToolResult:
         structured["next"] = cleaned(error.hint)
     if error.retryable:
         structured["retryable"] = True
-    structured |= {name: value for name, value in error.ids.items() if isinstance(value, str)}
+    # An id that was passed in may be anything; one that is not as it looks would be of no use to a caller.
+    ids = {name: value for name, value in error.ids.items() if isinstance(value, str)}
+    structured |= {name: value for name, value in ids.items() if value == cleaned(value)}
     text = TextContent(type="text", text="Error: " + " ".join(parts))
     return CallToolResult(content=[text], structured_content=structured, is_error=True)
 

@@ -12,11 +12,18 @@ from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
 from tertulia.vocabulary.models import Request, Run
 from tertulia_tools.answering import next_step, wait_and_ask
 from tertulia_tools.hosting import Host
-from tertulia_tools.quoting import Quoter
-from tertulia_tools.results import PendingRequest, Result, answer, compact
+from tertulia_tools.quoting import Quoter, size
+from tertulia_tools.results import (
+    MAX_ITEMS,
+    MAX_REPLY,
+    PendingRequest,
+    Result,
+    answer,
+    compact,
+    requests_shown,
+    shown_size,
+)
 
-MAX_SHOWN = 7_000
-"""The most characters of events in one result."""
 MAX_VALUE = 500
 """The most characters of an event that is not text."""
 
@@ -66,7 +73,7 @@ async def stream(
     news = await conversations.events(conversation_id, cursor=cursor)
     if not news.entries and not _active(news.run):
         with host.waiting():
-            await _anything(conversations, conversation_id, deadline)
+            await _anything(conversations, conversation_id, cursor, deadline)
         news = await conversations.events(conversation_id, cursor=cursor)
     if news.run is not None and _active(news.run) and not news.more:
         _, question = await wait_and_ask(host, news.run, deadline)
@@ -77,8 +84,12 @@ async def stream(
     return answer(await _result(conversations, conversation_id, news, quoter), quoter)
 
 
-async def _anything(conversations: Conversations, conversation_id: str, deadline: float) -> None:
+async def _anything(
+    conversations: Conversations, conversation_id: str, cursor: str | None, deadline: float
+) -> None:
     conversation = await conversations.get(conversation_id)
+    if (await conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
+        return  # it came between the first look and the second: nothing would wake us
     news = conversations.watch(conversation_id, after=conversation.last_seq)
     async with aclosing(news):
         with anyio.move_on_at(deadline):
@@ -93,50 +104,64 @@ async def _result(
     if used < len(news.entries):
         cursor, more = await conversations.cursor(conversation_id, news.entries[used - 1].seq), True
     run = news.run
-    pending: Sequence[Request] = () if run is None or more else await conversations.pending(conversation_id)
+    requests: Sequence[Request] = () if run is None or more else await conversations.pending(conversation_id)
+    pending, notes = requests_shown(requests, quoter)
+    if sum(map(shown_size, [*events, *pending])) > MAX_ITEMS:  # one piece of text can be that long
+        pending, notes, more = [], [], True
     if more:
+        notes.append("This is not all of it: read on with the cursor.")
         following = "stream_conversation with this cursor: there is more already."
     elif run is None:
         following = "send_message starts an answer."
     else:
-        following = next_step(run, pending)
+        following = next_step(run, requests)
     status = (await conversations.get(conversation_id)).status if run is None else run.status
     return StreamResult(
         conversation_id=conversation_id,
         run_id=None if run is None else run.id,
         status=status,
         events=events,
-        pending=[PendingRequest.of(request, quoter) for request in pending],
+        pending=pending,
         cursor=cursor,
-        note="This is not all of it: read on with the cursor." if more else None,
+        note=" ".join(notes) or None,
         next=following,
     )
 
 
 def happenings(
-    entries: Sequence[JournalEntry], quoter: Quoter, limit: int = MAX_SHOWN
+    entries: Sequence[JournalEntry], quoter: Quoter, limit: int = MAX_REPLY
 ) -> tuple[list[Happening], int]:
-    """Return as many entries as fit into `limit` characters, as they are shown, and how many those are."""
+    """Return as many entries as fit into `limit`, but at least one, as they are shown, and how many those are."""
     groups: list[list[JournalEntry]] = []
     used = length = 0
     for entry in entries:
-        size = len(str(entry.data.get("delta", ""))) or min(len(compact(entry.data)), MAX_VALUE)
-        if used and length + size > limit:
+        joins = bool(groups) and entry.kind in DELTAS and entry.kind is groups[-1][0].kind
+        if entry.kind not in _SILENT:
+            length += size(str(entry.data.get("delta"))) if joins else shown_size(_happening([entry], quoter))
+        if used and length > limit:
             break
-        used, length = used + 1, length + size
-        if groups and entry.kind in DELTAS and entry.kind is groups[-1][0].kind:
+        used += 1
+        if joins:
             groups[-1].append(entry)
         elif entry.kind not in _SILENT:
             groups.append([entry])
-    told = [
-        Happening(
-            seq=group[-1].seq,
-            what=_NAMES.get(group[0].kind, group[0].kind),
-            text=_text(group, quoter) or None,
-        )
-        for group in groups
-    ]
-    return told, used
+    return [_happening(group, quoter) for group in groups], used
+
+
+def newest(entries: Sequence[JournalEntry], quoter: Quoter, limit: int) -> tuple[list[Happening], bool]:
+    """Return the last of these entries, as many as fit into `limit`, as they are shown, and whether all did."""
+    start = 0
+    while True:
+        told, used = happenings(entries[start:], quoter, limit)
+        left_out = len(entries) - start - used
+        if not left_out:
+            return told, start == 0
+        start += (left_out + 1) // 2
+
+
+def _happening(group: Sequence[JournalEntry], quoter: Quoter) -> Happening:
+    kind = group[0].kind
+    return Happening(seq=group[-1].seq, what=_NAMES.get(kind, kind), text=_text(group, quoter) or None)
 
 
 _SILENT = frozenset({EventKind.TEXT_MESSAGE_START, EventKind.TEXT_MESSAGE_END, EventKind.TOOL_CALL_END})

@@ -1,5 +1,6 @@
 """The tools that hold a conversation: create, send, stream, confirm, cancel."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
@@ -7,7 +8,8 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from tertulia.conversations import Sent
-from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import Decision, MessageDraft, Settlement
 from tertulia_tools.answering import (
     ConversationId,
@@ -25,6 +27,7 @@ from tertulia_tools.streaming import StreamResult, stream
 
 Agent = Annotated[str, Field(description="Who answers: an address from list_agents, like local:archivist.")]
 JsonObject = dict[str, Any]
+_REQUEST_ID = re.compile("req_[0-9a-z]{1,40}")
 
 
 async def create_conversation(
@@ -145,6 +148,11 @@ async def confirm_tool(
     Ask your user before approving: the tool runs with their rights. Settles exactly the request that was shown.
     """
     host = host_of(ctx)
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise NotFoundError(
+            f"There is no request {shown(request_id)}: its id looks like `req_7k2mq9x4ab1c3d5e`.",
+            hint="list_conversations (awaiting_me) shows what awaits a decision.",
+        )
 
     async def begin() -> Sent:
         settlement = Settlement(

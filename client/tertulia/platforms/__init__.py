@@ -8,13 +8,15 @@ from importlib import import_module
 from typing import cast
 
 from tertulia.platforms.base import Platform
-from tertulia.settings import InstanceSettings
+from tertulia.settings import STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown, valid_instance
 
 PLATFORMS: Mapping[str, str] = {
     "local": "tertulia.platforms.local.platform:LocalPlatform",
+    "revengai": "tertulia.platforms.revengai.platform:RevEngAIPlatform",
+    "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
 }
 """Where each platform's class is. A class is called with the instance's name, its settings and the store."""
 
@@ -28,7 +30,10 @@ def build(instances: Mapping[str, InstanceSettings], store: Store) -> dict[str, 
         InvalidInputError: an instance has an impossible name or an unknown platform.
     """
     wanted = {LOCAL: InstanceSettings(platform=LOCAL), **instances}
-    return {name: _build(name, settings, store) for name, settings in wanted.items()}
+    built = {name: _build(name, settings, store) for name, settings in wanted.items()}
+    for platform in built.values():
+        platform.peers = built
+    return built
 
 
 def _build(name: str, settings: InstanceSettings, store: Store) -> Platform:
@@ -47,6 +52,15 @@ def _build(name: str, settings: InstanceSettings, store: Store) -> Platform:
         raise InvalidInputError(
             f"The instance {name} cannot be of the platform {settings.platform}: there is one embedded platform, "
             f"and its instance is `{LOCAL}`.",
+            instance=name,
+        )
+    if not isinstance(settings.options.get(STORE_CONTENT, True), bool):
+        raise InvalidInputError(
+            f"`{STORE_CONTENT}` of the instance {name} is neither true nor false.", instance=name
+        )
+    if name == LOCAL and not settings.keeps_content:
+        raise InvalidInputError(
+            f"`{STORE_CONTENT}` of the instance {name} cannot be false: its conversations are in the store or nowhere.",
             instance=name,
         )
     module, _, attribute = PLATFORMS[settings.platform].partition(":")

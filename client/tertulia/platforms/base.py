@@ -15,11 +15,14 @@ from tertulia.vocabulary.events import Event, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
     Agent,
+    Branch,
     Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
     Message,
+    MessageChanges,
+    MessageDraft,
     Page,
     Request,
     RequestDraft,
@@ -99,6 +102,13 @@ class Work(Protocol):
         """Wait until a request is settled, for a platform that keeps its connection meanwhile."""
         ...
 
+    async def withdraw(self, request_id: str) -> None:
+        """Say that a request was settled on the platform itself; a run that waited for it goes on.
+
+        Nothing happens to a request that is not pending.
+        """
+        ...
+
     def approved_arguments(self, request: Request) -> Mapping[str, Any]:
         """Return the arguments that an approval was given for."""
         ...
@@ -117,6 +127,10 @@ class Work(Protocol):
         """End the run because the rest of the answer cannot be had any more; what came of it stays."""
         ...
 
+    async def cancel(self, reason: str) -> None:
+        """End the run because somebody canceled it on the platform itself."""
+        ...
+
 
 class Platform:
     """A configured platform: what one instance offers. Subclasses override what they declare in `features`."""
@@ -126,9 +140,15 @@ class Platform:
     features: frozenset[Feature] = frozenset()
     kept_here: bool = False
     """Whether our store is where this platform's conversations live, rather than a record of what we saw of them."""
+    lists_all: bool = False
+    """Whether `list` heeds nothing of its query and returns all there are: filters, order and pages are then ours."""
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, *, missing: str | None = None) -> None:
         self.instance = instance
+        self.missing = missing
+        """The one thing to set before the instance can be used; None when it can."""
+        self.peers: Mapping[str, Platform] = {}
+        """All the configured instances, by name."""
 
     async def close(self) -> None:
         """Give back connections; called once, at the end."""
@@ -150,18 +170,50 @@ class Platform:
         self._refuse(Feature.GET)
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
-        """Return one page of conversations."""
+        """Return one page of conversations; or all of them, where `lists_all`."""
         self._refuse(Feature.LIST)
 
     async def messages(
-        self, principal: str, native_id: str, *, cursor: str | None, limit: int, newest_first: bool
+        self,
+        principal: str,
+        native_id: str,
+        *,
+        cursor: str | None,
+        limit: int,
+        newest_first: bool,
+        branch: str | None = None,
     ) -> Page[Message]:
-        """Return one page of a conversation's messages."""
+        """Return one page of a conversation's messages: of one of its branches, or of the newest."""
         self._refuse(Feature.MESSAGES)
+
+    async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
+        """Return the lines of messages that a conversation has, oldest first."""
+        self._refuse(Feature.BRANCHES)
+
+    async def add_message(
+        self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
+    ) -> Message:
+        """Add a message that starts no answer. `repeated`: an earlier attempt may have reached the platform.
+
+        Raises:
+            InvalidInputError: the platform cannot keep it as it is.
+        """
+        self._refuse(Feature.ADD_MESSAGE)
+
+    async def update_message(
+        self, principal: str, native_id: str, message_id: str, changes: MessageChanges
+    ) -> Message:
+        """Change a message's text or metadata; return it, under a new id where that begins a branch.
+
+        Raises:
+            InvalidInputError: the platform cannot keep it as it is.
+        """
+        self._refuse(Feature.UPDATE_MESSAGE)
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
-        self._refuse(Feature.TITLE if changes.title is not None else Feature.METADATA)
+        other = Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE
+        self._refuse(Feature.TITLE if changes.title is not None else other)
 
     async def update_status(
         self, principal: str, native_id: str, status: Status, *, reason: str | None
@@ -184,6 +236,13 @@ class Platform:
         """Return the message as it will be recorded and sent, before anything happens."""
         return message
 
+    def check_context(self, context: Mapping[str, Any]) -> None:
+        """See whether this can be sent along with a message, before anything happens.
+
+        Raises:
+            InvalidInputError: the platform knows something else; names that.
+        """
+
     async def answer(self, work: Work) -> None:
         """Have the message answered and tell `work` what happens, up to an end or to a question.
 
@@ -196,16 +255,23 @@ class Platform:
         """Tell the platform a decision, before it is recorded.
 
         Raises:
-            ConflictError: something else is pending by now, or it was settled.
+            MovedOnError: it is not pending any more: something else may be, or the answer goes on without it.
         """
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Tell the platform to stop an answer, before it is recorded."""
 
     def _refuse(self, feature: Feature) -> NoReturn:
+        offering = sorted(
+            name for name, peer in self.peers.items() if feature in peer.features and peer.missing is None
+        )
         raise NotOffered(
             f"The instance {self.instance} ({self.kind}) does not offer {feature}.",
-            hint="list_agents shows what each instance offers.",
+            hint=(
+                f"It is offered by: {', '.join(offering)}. list_agents shows what each instance offers."
+                if offering
+                else "No configured instance offers it."
+            ),
             instance=self.instance,
             feature=feature,
         )

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from tertulia.store import runs
+from tertulia.store import messages, runs
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
@@ -109,6 +109,12 @@ def get(tx: Transaction, principal: str, conversation_id: str) -> Conversation:
         hint="Find it with list_conversations or search_conversations.",
         conversation_id=conversation_id,
     )
+
+
+def known(tx: Transaction, principal: str, conversation_id: str) -> bool:
+    """Whether this principal has a conversation of that id."""
+    row = tx.one("SELECT 1 FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
+    return row is not None
 
 
 def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conversation]:
@@ -260,6 +266,8 @@ def _bring_up_to_date(tx: Transaction, principal: str, known: Conversation, now:
         principal,
         now.id,
     )
+    if now.agent != known.agent:
+        messages.rescope(tx, principal, now.id)
     tx.touched.add(now.id)
 
 

@@ -24,6 +24,7 @@ import anyio.abc
 
 from tertulia.store.notices import Notices, Watch
 from tertulia.store.schema import APPLICATION_ID, STEPS
+from tertulia.store.words import tokenizer
 from tertulia.vocabulary.errors import StoreError, UnavailableError
 
 if TYPE_CHECKING:
@@ -286,12 +287,10 @@ async def _connect(path: Path) -> _Worker:
 
 
 def _configure(connection: _Connection) -> None:
-    import apsw.fts5
-
     connection.set_busy_timeout(BUSY_SECONDS * 1000)
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.register_fts5_tokenizer("unicodewords", apsw.fts5.UnicodeWordsTokenizer)
-    connection.register_fts5_tokenizer("simplify", apsw.fts5.SimplifyTokenizer)
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten in the file
+    connection.register_fts5_tokenizer("words", tokenizer)
 
 
 def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:

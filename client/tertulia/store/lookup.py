@@ -51,7 +51,7 @@ def suggested(
             *values,
         )
     found: list[str] = []
-    for prefix in prefixes:
+    for prefix in map(storable, prefixes):
         found += ids(
             "SELECT c.id FROM conversations AS c WHERE {own} AND c.id >= ? AND c.id < ? ORDER BY c.id LIMIT ?",
             *values,

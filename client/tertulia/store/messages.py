@@ -83,12 +83,18 @@ def remember(
                 _reword(tx, *own, message.id, known[0], text)
             continue
         ours = next((row for row in unnamed if row[1:] == (message.role, text)), None)
+        if ours is None and any(_is_part(text, row[2]) for row in unnamed if row[1] == message.role):
+            continue  # of an answer that is known here as a whole
         if ours is None:
             _enter(tx, principal, message, _free_position(tx, _at(tx, message)))
         else:
             unnamed.remove(ours)
             if settled:
                 _rename(tx, *own, ours[0], message.id)
+
+
+def _is_part(text: str | None, whole: str | None) -> bool:
+    return None not in {text, whole} and f"\n\n{text}\n\n" in f"\n\n{whole}\n\n"
 
 
 def _enter(tx: Transaction, principal: str, message: Message, position: int) -> None:
@@ -183,6 +189,21 @@ def page(
         next_cursor=page_cursor(identity, rows[-1][-1]) if more else None,
         total=None if counted is None else counted[0],
     )
+
+
+def rescope(tx: Transaction, principal: str, conversation_id: str) -> None:
+    """Have the index find a conversation's messages under the agent that the conversation has now."""
+    found = "FROM messages WHERE principal = ? AND conversation_id = ? AND text IS NOT NULL"
+    own = (principal, conversation_id)
+    tx.run(
+        "INSERT INTO message_index (message_index, rowid, text, scope)"
+        f" SELECT 'delete', position, text, scope {found}",
+        *own,
+    )
+    tx.run(
+        "UPDATE messages SET scope = ? WHERE principal = ? AND conversation_id = ?", _scopes(tx, *own), *own
+    )
+    tx.run(f"INSERT INTO message_index (rowid, text, scope) SELECT position, text, scope {found}", *own)
 
 
 def _scopes(tx: Transaction, principal: str, conversation_id: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tertulia.store.database import Row, Transaction, encode, storable, to_datetime
 from tertulia.vocabulary.errors import NotFoundError
-from tertulia.vocabulary.identifiers import new_id
+from tertulia.vocabulary.identifiers import named, new_id
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
 
@@ -61,7 +61,7 @@ def get(tx: Transaction, principal: str, run_id: str) -> Run:
     run = find(tx, principal, run_id)
     if run is None:
         raise NotFoundError(
-            f"There is no run {run_id}.",
+            f"There is no run {named(run_id)}.",
             hint="get_conversation shows the latest run of a conversation.",
             run_id=run_id,
         )
@@ -70,7 +70,7 @@ def get(tx: Transaction, principal: str, run_id: str) -> Run:
 
 def find(tx: Transaction, principal: str, run_id: str) -> Run | None:
     """Return a run, or None where this principal has none of that id."""
-    return _found(tx.one(f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = ?", principal, run_id))
+    return _found(tx.one(f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = ?", principal, storable(run_id)))
 
 
 def active(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
@@ -89,7 +89,7 @@ def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     return _found(
         tx.one(
             f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ?"
-            " ORDER BY created_at DESC, rowid DESC LIMIT 1",
+            " ORDER BY first_seq DESC, rowid DESC LIMIT 1",
             principal,
             conversation_id,
         )
@@ -109,8 +109,8 @@ def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
     """Return the run that the identical call began, if it is unfinished or if nobody was given its answer yet."""
     return _found(
         tx.one(
-            f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ? AND created_at > ?"
-            f" AND (delivered = 0 OR status IN ({_ACTIVE})) ORDER BY created_at DESC LIMIT 1",
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ?"
+            f" AND (status IN ({_ACTIVE}) OR (delivered = 0 AND created_at > ?)) ORDER BY created_at DESC LIMIT 1",
             principal,
             call_digest,
             tx.at - UNDELIVERED // timedelta(microseconds=1),
@@ -207,11 +207,13 @@ def get_request(tx: Transaction, principal: str, request_id: str) -> Request:
     Raises:
         NotFoundError: this principal has none of that id.
     """
-    row = tx.one(f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND id = ?", principal, request_id)
+    row = tx.one(
+        f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND id = ?", principal, storable(request_id)
+    )
     if row is None:
         pending = [request.id for request in pending_requests(tx, principal)][:10]
         raise NotFoundError(
-            f"There is no request {request_id}.",
+            f"There is no request {named(request_id)}.",
             valid=pending,
             hint="These are pending now." if pending else "Nothing is pending now.",
             request_id=request_id,
@@ -268,8 +270,8 @@ def approved_arguments(tx: Transaction, request: Request) -> Mapping[str, Any]:
 
 
 def decline(tx: Transaction, request: Request) -> None:
-    """Note that a person turned the form down, which leaves the request pending."""
-    tx.run("UPDATE requests SET declined = 1 WHERE id = ?", request.id)
+    """Note that a person turned the form of a pending request down, which leaves it pending."""
+    tx.run("UPDATE requests SET declined = 1 WHERE id = ? AND status = 'pending'", request.id)
     tx.touched.add(request.conversation_id)
 
 

@@ -57,10 +57,10 @@ CREATE TABLE messages (
 CREATE INDEX messages_in_order ON messages (principal, conversation_id, position);
 
 CREATE VIRTUAL TABLE message_index USING fts5 (
-    text, scope, content='messages', content_rowid='position', tokenize='simplify casefold 1 strip 1 unicodewords'
+    text, scope, content='messages', content_rowid='position', tokenize='words'
 );
 CREATE VIRTUAL TABLE title_index USING fts5 (
-    title, content='conversations', content_rowid='number', tokenize='simplify casefold 1 strip 1 unicodewords'
+    title, content='conversations', content_rowid='number', tokenize='words'
 );
 
 CREATE TABLE journal (
@@ -97,7 +97,7 @@ CREATE TABLE runs (
 ) STRICT;
 CREATE UNIQUE INDEX runs_active ON runs (principal, conversation_id)
     WHERE status IN ('queued', 'running', 'input_required');
-CREATE INDEX runs_by_conversation ON runs (principal, conversation_id, created_at);
+CREATE INDEX runs_by_conversation ON runs (principal, conversation_id, first_seq);
 CREATE INDEX runs_by_call ON runs (principal, call_digest, created_at);
 
 CREATE TABLE requests (

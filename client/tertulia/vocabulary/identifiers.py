@@ -85,6 +85,11 @@ def shown(value: str, limit: int = 60) -> str:
     return f"'{quoted}'"
 
 
+def named(value: str) -> str:
+    """Return an id for a sentence: as it is, or as `shown` where it can be none."""
+    return value if 0 < len(value) <= 60 and value.isprintable() else shown(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """The place behind `seq` in the journal of a conversation in one store.

@@ -14,6 +14,8 @@ MAX_TITLE = 200
 """The longest title, in characters."""
 MAX_JSON = 262_144
 """The largest structured argument (metadata, data, context), in bytes of JSON."""
+MAX_DEPTH = 100
+"""How deep a structured argument may be nested."""
 _ALLOWED_CONTROLS = "\t\n\r\u2028\u2029"
 _REFUSED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff]")
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
@@ -60,7 +62,7 @@ def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return `value` if it can be stored as JSON.
 
     Raises:
-        InvalidInputError: it is not JSON, too large, or has text that no store can keep.
+        InvalidInputError: it is not JSON, too large or too deep, or has text that no store can keep.
     """
     try:
         encoded = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
@@ -79,7 +81,19 @@ def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
             f"`{name}` has {len(encoded):,} bytes of JSON; at most {MAX_JSON:,} are possible.",
             hint="Shorten it.",
         )
+    if _deeper(value, MAX_DEPTH):
+        raise InvalidInputError(
+            f"`{name}` is nested more than {MAX_DEPTH} levels deep.", hint="Make it flatter."
+        )
     return value
+
+
+def _deeper(value: Mapping[str, Any], depth: int) -> bool:
+    level: list[Any] = [value]
+    for _ in range(depth):
+        lists = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list | tuple)]
+        level = [inner for each in lists for inner in each]
+    return any(isinstance(each, dict | list | tuple) for each in level)
 
 
 def _visible(value: str) -> bool:

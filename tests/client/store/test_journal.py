@@ -53,7 +53,10 @@ async def test_entries_are_numbered_from_one_in_each_conversation(store: Store) 
     assert await store.write(two) == (2, 1, 3)
     assert await store.read(told_since) == [(1, "a"), (2, "b"), (3, "c")]
     assert await store.read(partial(told_since, after=2)) == [(3, "c")]
-    assert await store.read(lambda tx: tx.all("SELECT last_seq FROM conversations ORDER BY id")) == [(3,), (1,)]
+    assert await store.read(lambda tx: tx.all("SELECT last_seq FROM conversations ORDER BY id")) == [
+        (3,),
+        (1,),
+    ]
 
 
 async def enters_many(path: str, name: str) -> None:
@@ -82,7 +85,9 @@ async def test_there_is_no_gap_and_no_duplicate_when_processes_write_at_once(sto
 
     assert [seq for seq, _ in entries] == [*range(1, 3 * MANY + 1)]
     for name in "abc":
-        assert [each for _, each in entries if each[0] == name] == [f"{name}{number}" for number in range(MANY)]
+        assert [each for _, each in entries if each[0] == name] == [
+            f"{name}{number}" for number in range(MANY)
+        ]
 
 
 async def test_nothing_of_a_transaction_that_fails_leaves_a_gap(store: Store) -> None:

@@ -23,7 +23,9 @@ NOON = round(datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp() * 1_000_000)
 HOUR = 3_600_000_000
 
 
-def texts(tx: Transaction, limit: int = 100, newest_first: bool = False, conversation_id: str = C1) -> list[str]:
+def texts(
+    tx: Transaction, limit: int = 100, newest_first: bool = False, conversation_id: str = C1
+) -> list[str]:
     """Return what was said, page by page."""
     page = partial(messages.page, tx, ME, conversation_id, limit=limit, newest_first=newest_first)
     found = page(cursor=None)
@@ -164,9 +166,7 @@ async def test_the_newest_message_dates_its_conversation(store: Store) -> None:
 async def test_a_page_of_messages_has_from_one_to_a_hundred(store: Store, limit: int) -> None:
     """The error says so."""
     with pytest.raises(InvalidInputError, match="must be from 1 to 100"):
-        await store.read(
-            lambda tx: messages.page(tx, ME, C1, cursor=None, limit=limit, newest_first=False)
-        )
+        await store.read(lambda tx: messages.page(tx, ME, C1, cursor=None, limit=limit, newest_first=False))
 
 
 async def test_the_cursor_of_a_history_belongs_to_its_conversation_and_direction(store: Store) -> None:

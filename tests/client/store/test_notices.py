@@ -62,7 +62,12 @@ async def test_what_this_process_commits_wakes_those_who_watch_it_and_no_others(
         await watch.changed()
         woken.append(name)
 
-    with anyio.fail_after(SECONDS), store.watch("local:c1") as c1, store.watch("local:c2") as c2, store.watch() as all_:
+    with (
+        anyio.fail_after(SECONDS),
+        store.watch("local:c1") as c1,
+        store.watch("local:c2") as c2,
+        store.watch() as all_,
+    ):
         for watch in (c1, c2, all_):
             await watch.changed()  # the first look at the file
         async with anyio.create_task_group() as tasks:

@@ -36,8 +36,8 @@ async def looked_at(path: Path) -> int:
 async def test_there_is_no_file_before_the_first_use(path: Path) -> None:
     """A host lists our tools without touching the store."""
     async with Store(path) as store:
-        with store.watch("local:c1"):
-            await anyio.wait_all_tasks_blocked()
+        with store.watch("local:c1") as watch, anyio.fail_after(10):
+            await watch.changed()  # somebody looked whether the file has changed
         assert not path.parent.exists()
         assert store.epoch == ""
 
@@ -152,7 +152,9 @@ async def test_a_newer_file_is_refused_and_left_as_it_is(path: Path) -> None:
         await store.read(look)
     before = path.read_bytes()
 
-    with pytest.raises(StoreError, match=rf"newer Tertulia \(schema {len(STEPS) + 1}; this one knows") as raised:
+    with pytest.raises(
+        StoreError, match=rf"newer Tertulia \(schema {len(STEPS) + 1}; this one knows"
+    ) as raised:
         await looked_at(path)
 
     assert "Upgrade Tertulia" in (raised.value.hint or "")

@@ -69,7 +69,9 @@ async def test_another_call_under_the_key_is_a_conflict_that_names_the_first(
     """What it was, when, and its ids."""
     await store.write(enter)
 
-    with pytest.raises(ConflictError, match=rf"was used on \d{{4}}-\d\d-\d\d at [\d:]+ UTC for {told}") as raised:
+    with pytest.raises(
+        ConflictError, match=rf"was used on \d{{4}}-\d\d-\d\d at [\d:]+ UTC for {told}"
+    ) as raised:
         await store.write(partial(enter, **other))
 
     assert raised.value.ids == {"first_operation": "send_message", "run_id": "run_1"}

@@ -18,6 +18,7 @@ from tertulia.store.search import search
 from tertulia.store.words import words
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.models import (
+    Conversation,
     ConversationChanges,
     ConversationDraft,
     Message,
@@ -286,6 +287,14 @@ async def test_a_query_of_more_than_a_thousand_characters_is_refused(library: Li
         ("in 🇵🇹 and 🇪🇸", "🇪🇸"),
         ("version 3.14 costs 1,000", "3.14 1,000"),
         ("don't", "don’t"),
+        ("see client/settings.py", "settings"),
+        ("see client/settings.py", "py"),
+        ("see client/settings.py", "settings.py"),
+        ("anna@example.com wrote", "example"),
+        ("the field user_name", "user_name"),
+        ("the field user_name", "name"),
+        ("std::sort", "sort"),
+        ("in the U.S.A. and e.g. here", "usa eg"),
     ],
 )
 async def test_the_words_of_any_language_are_found(library: Library, text: str, query: str) -> None:
@@ -443,6 +452,16 @@ async def test_a_few_of_ones_own_are_found_behind_many_others(
     await others.put(*("needle" for _ in range(300)))
 
     assert sorted(await library.ids("needle", **filters)) == ["m0", "m1"]
+
+
+async def test_messages_are_found_by_an_agent_that_becomes_known_after_them(library: Library) -> None:
+    """A platform may tell later who answers there."""
+    await library.put("needle", conversation="r2r:one", agent=None)
+    known = Conversation(id="r2r:one", agent="r2r:rag", status=Status.OPEN)
+    await library.store.write(partial(conversations.remember, principal="local", theirs=known))
+    await library.put(*("needle" for _ in range(300)))
+
+    assert await library.ids("needle", agent="r2r:rag") == ["m0"]
 
 
 async def test_filters_that_contradict_each_other_find_nothing(library: Library) -> None:

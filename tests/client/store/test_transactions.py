@@ -116,7 +116,9 @@ async def test_writers_of_one_process_take_turns(store: Store) -> None:
 
     def increment(tx: Transaction) -> None:
         row = tx.one("SELECT value FROM meta WHERE name = 'count'")
-        tx.run("INSERT OR REPLACE INTO meta VALUES ('count', ?)", str(1 + (0 if row is None else int(row[0]))))
+        tx.run(
+            "INSERT OR REPLACE INTO meta VALUES ('count', ?)", str(1 + (0 if row is None else int(row[0])))
+        )
 
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:

@@ -13,7 +13,11 @@ from tertulia.vocabulary.identifiers import Cursor, page_cursor, read_page_curso
 HERE = {"epoch": "5f2c", "conversation_id": "local:abc"}
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"])),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
@@ -29,7 +33,12 @@ def test_a_cursor_comes_back_as_it_was_handed_out(
     epoch: str, conversation_id: str, seq: int, stamp: int
 ) -> None:
     """All of the position, and the lower 32 bits of the time of the entry that it stands behind."""
-    cursor = Cursor(epoch.encode("utf-8", "replace").decode(), conversation_id.encode("utf-8", "replace").decode(), seq, stamp)
+    cursor = Cursor(
+        epoch.encode("utf-8", "replace").decode(),
+        conversation_id.encode("utf-8", "replace").decode(),
+        seq,
+        stamp,
+    )
 
     read = Cursor.parse(str(cursor), epoch=cursor.epoch, conversation_id=cursor.conversation_id)
 

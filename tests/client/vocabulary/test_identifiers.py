@@ -77,7 +77,19 @@ def test_a_second_spelling_of_an_id_is_refused(spelling: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", ":", "local", "local:", ":abc", "1st:abc", "-:abc", "a b:c", "\ud800:a", "local:\ud800", "x" * 33 + ":a"],
+    [
+        "",
+        ":",
+        "local",
+        "local:",
+        ":abc",
+        "1st:abc",
+        "-:abc",
+        "a b:c",
+        "\ud800:a",
+        "local:\ud800",
+        "x" * 33 + ":a",
+    ],
 )
 def test_what_is_no_conversation_id_is_refused_with_an_example_of_one(value: str) -> None:
     """The error shows what an id looks like and where to find one."""
@@ -114,7 +126,9 @@ def test_an_agent_has_a_printable_name_behind_its_instance(address: str) -> None
     assert f"{instance}:{name}" == address
 
 
-@pytest.mark.parametrize("address", ["", "archivist", "local:", ":x", "Local:x", "local:a\nb", "local:\ud800", "l:" + "x" * 600])
+@pytest.mark.parametrize(
+    "address", ["", "archivist", "local:", ":x", "Local:x", "local:a\nb", "local:\ud800", "l:" + "x" * 600]
+)
 def test_what_is_no_agents_address_is_refused_with_an_example_of_one(address: str) -> None:
     """The error leads to the list of agents."""
     with pytest.raises(InvalidInputError, match="local:archivist") as raised:

@@ -16,7 +16,9 @@ from tertulia.vocabulary.text import MAX_JSON, MAX_TEXT, MAX_TITLE, checked_json
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 
 
-@pytest.mark.parametrize("value", ["", " ", "\n\t\r ", "\u3000\u2003", "\u200b", "\u2060\ufeff", "\u202e\u202c"])
+@pytest.mark.parametrize(
+    "value", ["", " ", "\n\t\r ", "\u3000\u2003", "\u200b", "\u2060\ufeff", "\u202e\u202c"]
+)
 def test_a_text_without_anything_to_see_is_empty(value: str) -> None:
     """Spaces of every kind, and characters that show nothing, are nothing to answer."""
     with pytest.raises(InvalidInputError, match="`text` is empty"):
@@ -35,7 +37,9 @@ def test_a_text_is_taken_as_it_is(value: str) -> None:
 def test_a_control_character_is_refused_where_it_stands(character: str) -> None:
     """Tab and line breaks are the only ones that a text has; a line has none."""
     if character not in "\t\n\r":
-        with pytest.raises(InvalidInputError, match=rf"control character \(U\+{ord(character):04X}\) at position 2"):
+        with pytest.raises(
+            InvalidInputError, match=rf"control character \(U\+{ord(character):04X}\) at position 2"
+        ):
             checked_text("text", f"ab{character}c")
     with pytest.raises(InvalidInputError, match=rf"U\+{ord(character):04X}"):
         checked_line("title", f"ab{character}c")
@@ -104,7 +108,17 @@ def _nested(levels: int) -> dict[str, Any]:
         _nested(100_000),
     ],
     ids=[
-        *("nan", "infinity", "minus-infinity", "set", "object", "bytes", "complex", "mixed-keys", "tuple-key"),
+        *(
+            "nan",
+            "infinity",
+            "minus-infinity",
+            "set",
+            "object",
+            "bytes",
+            "complex",
+            "mixed-keys",
+            "tuple-key",
+        ),
         *("no-dict", "circular", "bottomless"),
     ],
 )
@@ -128,7 +142,10 @@ def test_json_is_measured_in_bytes_and_refused_with_both_numbers() -> None:
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"])),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
             | st.text(st.characters(exclude_categories=["Cs"])),
             lambda inner: st.lists(inner, max_size=3),
             max_leaves=6,

@@ -1,0 +1,89 @@
+"""Reading the options of a configured instance: each by its name, from the configuration or the environment."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import httpx
+
+from tertulia.settings import STORE_CONTENT, InstanceSettings
+from tertulia.vocabulary.errors import InvalidInputError
+
+
+class Options:
+    """The options of one instance. Every method notes the name it was asked for; `finish` refuses the others.
+
+    An option that is left out is looked for in the environment, under the platform's `variable`; with `NAME_env` the
+    configuration names another variable, so that several instances can have credentials of their own.
+
+    Raises (from every method):
+        InvalidInputError: a value cannot be what the option is; the value itself is not shown.
+    """
+
+    def __init__(self, instance: str, settings: InstanceSettings) -> None:
+        self._instance = instance
+        self._settings = settings
+        self._known = {STORE_CONTENT}
+
+    def text(self, name: str, *, variable: str | None = None) -> str | None:
+        """Return a text, or None where there is none (or an empty one)."""
+        value: Any = self._settings.options.get(name)
+        self._known.add(name)
+        if variable is not None:
+            chosen = self._variable(name, variable)
+            value = self._settings.environment.get(chosen) if value is None else value
+        if value is not None and not isinstance(value, str):
+            raise self._refuse(name, "a text")
+        return (value or "").strip() or None
+
+    def secret(self, name: str, *, variable: str) -> str | None:
+        """Return a text that can stand in a header, or None."""
+        value = self.text(name, variable=variable)
+        if value is not None and not (value.isascii() and value.isprintable()):
+            raise self._refuse(name, "printable ASCII")
+        return value
+
+    def how_to_set(self, name: str, *, variable: str) -> str:
+        """Return what to do about an option that is missing."""
+        chosen = self._variable(name, variable)
+        return f"Set {chosen} in the environment, or `{name}` in [instances.{self._instance}]."
+
+    def url(self, name: str, *, variable: str, default: str) -> str:
+        """Return the address of a server, without a `/` at its end."""
+        value = self.text(name, variable=variable) or default
+        try:
+            url = httpx.URL(value)
+        except (httpx.InvalidURL, ValueError):
+            url = httpx.URL()
+        if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
+            raise self._refuse(name, "an address like https://example.org, with nothing but a path behind it")
+        return value.rstrip("/")
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """Return a table, empty where there is none."""
+        value: Any = self._settings.options.get(name, {})
+        self._known.add(name)
+        if not isinstance(value, Mapping):
+            raise self._refuse(name, "a table")
+        return cast(Mapping[str, Any], value)
+
+    def finish(self) -> None:
+        """See that there is no option that nobody asked for."""
+        for name in self._settings.options:
+            if name not in self._known:
+                raise InvalidInputError(
+                    f"The instance {self._instance} has an option `{name}`, which its platform does not know.",
+                    valid=sorted(self._known),
+                    instance=self._instance,
+                )
+
+    def _variable(self, name: str, variable: str) -> str:
+        self._known.add(f"{name}_env")
+        chosen: Any = self._settings.options.get(f"{name}_env", variable)
+        if not isinstance(chosen, str):
+            raise self._refuse(f"{name}_env", "the name of an environment variable")
+        return chosen
+
+    def _refuse(self, name: str, expected: str) -> InvalidInputError:
+        return InvalidInputError(
+            f"`{name}` of the instance {self._instance} must be {expected}.", instance=self._instance
+        )

@@ -1,0 +1,1 @@
+"""R2R (SciPhi-AI/R2R), self-hosted, over its v3 wire as of 3.6.6."""

@@ -1,0 +1,299 @@
+"""`revengai`: conversations with the assistant of RevEng.AI."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, cast
+
+import anyio
+
+from tertulia.http.client import Http
+from tertulia.options import Options
+from tertulia.platforms.base import Platform, Work
+from tertulia.platforms.revengai import history
+from tertulia.platforms.revengai.answering import LOOKS, Answer, checked_context
+from tertulia.platforms.revengai.server import BASE_URL, ERRORS, PLATFORM, Server
+from tertulia.settings import InstanceSettings
+from tertulia.store import conversations, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.vocabulary.errors import (
+    ConflictError,
+    InvalidInputError,
+    MovedOnError,
+    NotFoundError,
+    UncertainError,
+)
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.identifiers import (
+    conversation_id,
+    page_cursor,
+    read_page_cursor,
+    split_conversation_id,
+)
+from tertulia.vocabulary.models import (
+    Agent,
+    Conversation,
+    ConversationDraft,
+    ConversationQuery,
+    Decision,
+    Message,
+    Page,
+    Request,
+    Role,
+    Run,
+    Settlement,
+)
+from tertulia.vocabulary.states import Status
+
+KEY_VARIABLE = "REVENGAI_API_KEY"
+URL_VARIABLE = "REVENGAI_API_BASE"
+ASSISTANT = "assistant"
+"""The agent's name: RevEng.AI has one, without a name of its own."""
+MAX_PAGE = 100
+SENDING_SECONDS = 5.0
+"""How long a cancellation waits for a message that is on its way."""
+CLOCKS_APART = timedelta(minutes=2)
+"""By how much RevEng.AI's clock and ours may differ."""
+
+
+class RevEngAIPlatform(Platform):
+    """Conversations at RevEng.AI. They cannot be renamed or deleted there, and have no states and no metadata."""
+
+    kind = "revengai"
+    features = frozenset(
+        {
+            Feature.CREATE,
+            Feature.GET,
+            Feature.LIST,
+            Feature.SEND,
+            Feature.STREAM,
+            Feature.RESUME,
+            Feature.MESSAGES,
+            Feature.CONFIRM,
+            Feature.CANCEL,
+        }
+    )
+    lists_all = True
+
+    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+        options = Options(instance, settings)
+        key = options.secret("api_key", variable=KEY_VARIABLE)
+        base_url = options.url("base_url", variable=URL_VARIABLE, default=BASE_URL)
+        options.finish()
+        missing = options.how_to_set("api_key", variable=KEY_VARIABLE) if key is None else None
+        super().__init__(instance, missing=missing)
+        # The key stands alone, without `Bearer`: `configuration.py` of the SDK.
+        headers = {"authorization": key or ""}
+        self._http = Http(instance, ERRORS, base_url=base_url, headers=headers, missing=self.missing)
+        self._server = Server(self._http, instance)
+        self._store = store
+        self._agent = f"{instance}:{ASSISTANT}"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close()
+
+    async def agents(self, principal: str) -> Sequence[Agent]:
+        """Return the assistant."""
+        return [
+            Agent(
+                address=self._agent,
+                description=(
+                    "RevEng.AI's assistant for binary analysis. `context` scopes a conversation or a message to an "
+                    "analysis and a function (analysis_id, function_id)."
+                ),
+                features=self.features,
+                available=self.missing is None,
+                hint=self.missing,
+            )
+        ]
+
+    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+        """Create a conversation. One that may have been created before is looked for first.
+
+        Raises:
+            NotFoundError: there is no such agent.
+            UncertainError: whether it was created is not known.
+        """
+        if draft.agent != self._agent:
+            raise NotFoundError(f"There is no agent {draft.agent}.", valid=[self._agent], agent=draft.agent)
+        if draft.metadata:
+            self._refuse(Feature.METADATA)
+        context = checked_context(draft.context)
+        if draft.repeated:
+            found = await self._lookalikes(principal, draft)
+            if found:
+                return self._only(found, certain=draft.title is not None)
+        begun = datetime.now(UTC)
+        try:
+            return self._conversation(await self._server.create(draft.title, context))
+        except UncertainError:
+            await anyio.sleep(LOOKS[0])
+            found = await self._lookalikes(principal, draft)
+            return self._only(
+                [one for one in found if one.created_at and one.created_at > begun - CLOCKS_APART]
+            )
+
+    async def get(self, principal: str, native_id: str) -> Conversation:
+        """Return a conversation."""
+        record = await self._server.get(native_id)
+        return self._conversation(record, message_count=len(self._messages(record)))
+
+    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+        """Return all conversations: the wire has neither filters nor pages."""
+        return Page(items=[self._conversation(record) for record in await self._server.list()])
+
+    async def messages(
+        self,
+        principal: str,
+        native_id: str,
+        *,
+        cursor: str | None,
+        limit: int,
+        newest_first: bool,
+        branch: str | None = None,
+    ) -> Page[Message]:
+        """Return one page of a conversation's messages, made from its events (see `history`)."""
+        if branch is not None:
+            self._refuse(Feature.BRANCHES)
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
+        identity: dict[str, Any] = {"messages": native_id, "newest_first": newest_first}
+        passed = None if cursor is None else int(read_page_cursor(cursor, identity))
+        found = self._messages(await self._server.get(native_id))
+        total = len(found)
+        if newest_first:
+            found = found[::-1]
+        if passed is not None:
+            found = [one for one in found if (int(one.id) < passed if newest_first else int(one.id) > passed)]
+        page = found[:limit]
+        return Page(
+            items=page,
+            next_cursor=page_cursor(identity, int(page[-1].id)) if len(found) > limit else None,
+            total=total,
+        )
+
+    def prepare(self, message: Message) -> Message:
+        """Refuse what RevEng.AI has no place for: a message is a user's text."""
+        for name, given in (
+            ("data", message.data),
+            ("type", message.type),
+            ("parent_id", message.parent_id),
+            ("metadata", message.metadata),
+        ):
+            if given:
+                raise InvalidInputError(
+                    f"{PLATFORM} takes no `{name}` with a message.", hint="Send text only."
+                )
+        if message.role is not Role.USER or message.text is None:
+            raise InvalidInputError(f"{PLATFORM} takes text of the role `user` only.", valid=[Role.USER])
+        return message
+
+    def check_context(self, context: Mapping[str, Any]) -> None:
+        """Refuse a context that names anything but an analysis and a function, by their numbers."""
+        checked_context(context)
+
+    async def answer(self, work: Work) -> None:
+        """Have RevEng.AI answer; or find its run again, and tell the rest."""
+        await Answer(self._server, work).produce()
+
+    async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
+        """Approve or reject what is pending, if that is still what was shown: the wire's call has no id for it.
+
+        Raises:
+            MovedOnError: it is not; nothing was decided.
+            UncertainError: whether the decision arrived is not known, and it is still pending.
+        """
+        _, native_id = split_conversation_id(request.conversation_id)
+        await self._see_pending(native_id, request)
+        try:
+            await self._server.confirm(native_id, approved=settlement.decision is Decision.APPROVE)
+        except UncertainError as error:
+            try:
+                await self._see_pending(native_id, request)
+            except MovedOnError:
+                return  # it was pending a moment ago: the decision has arrived
+            raise UncertainError(
+                f"{PLATFORM} gave no answer to the decision about {request.id}, and still waits for it.",
+                hint="Decide again in a moment.",
+                **error.ids,
+            ) from error
+
+    async def cancel(self, principal: str, run: Run) -> None:
+        """Stop the run, if its message was sent.
+
+        Raises:
+            ConflictError: RevEng.AI is not answering any more.
+        """
+        _, native_id = split_conversation_id(run.conversation_id)
+        sent = await self._sent(run)
+        try:
+            await self._server.cancel(native_id)
+        except ConflictError:
+            if sent:
+                raise
+
+    async def _see_pending(self, native_id: str, request: Request) -> None:
+        number = int(request.upstream_id or 0)
+        pending = await self._server.pending(native_id, shown=number)
+        if pending is None or pending.number != number:
+            now = "waits for nobody's decision" if pending is None else "asks for another decision"
+            raise MovedOnError(
+                f"{PLATFORM} {now} in {request.conversation_id} by now: {request.id} was settled elsewhere.",
+                hint="stream_conversation shows how the answer goes on, and what it asks.",
+                conversation_id=request.conversation_id,
+                request_id=request.id,
+                run_id=request.run_id,
+            )
+
+    async def _sent(self, run: Run) -> bool:
+        """Whether RevEng.AI has the run's message; one that is on its way is waited for, for a moment."""
+        checkpoint: Mapping[str, Any] = {}
+        with anyio.move_on_after(SENDING_SECONDS), self._store.watch(run.conversation_id) as watch:
+            while True:
+                checkpoint = await self._store.read(lambda tx: runs.checkpoint(tx, run.id))
+                if not checkpoint or checkpoint.get("sent"):
+                    break
+                await watch.changed()
+        return bool(checkpoint.get("sent"))
+
+    async def _lookalikes(self, principal: str, draft: ConversationDraft) -> Sequence[Conversation]:
+        """Return the conversations that may be the one of this draft: alike, and unknown here."""
+        found = [self._conversation(record) for record in await self._server.list()]
+        alike = [
+            one
+            for one in found
+            if draft.title in {None, one.title}
+            and (draft.context or {}).items() <= (one.context or {}).items()
+        ]
+        return await self._store.read(partial(_unknown, principal=principal, found=alike))
+
+    def _only(self, found: Sequence[Conversation], *, certain: bool = True) -> Conversation:
+        if certain and len(found) == 1:
+            return found[0]
+        raise UncertainError(
+            f"{PLATFORM} gave no answer to the call; whether the conversation was created is not known.",
+            hint=f"list_conversations with the instance {self.instance} shows whether it is there.",
+            instance=self.instance,
+        )
+
+    def _conversation(self, record: Mapping[str, Any], *, message_count: int | None = None) -> Conversation:
+        title, context = record.get("title"), record.get("context")
+        return Conversation(
+            id=conversation_id(self.instance, record["conversation_uuid"]),
+            agent=self._agent,
+            status=Status.OPEN,
+            title=title if isinstance(title, str) and title else None,
+            context=cast(Mapping[str, Any], context) if isinstance(context, Mapping) else None,
+            message_count=message_count,
+            created_at=history.moment(record.get("created_at")),
+            updated_at=history.moment(record.get("updated_at")),
+        )
+
+    def _messages(self, record: Mapping[str, Any]) -> Sequence[Message]:
+        own_id = conversation_id(self.instance, record["conversation_uuid"])
+        return history.messages(record, conversation_id=own_id, agent=self._agent)
+
+
+def _unknown(tx: Transaction, *, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
+    return [one for one in found if not conversations.known(tx, principal, one.id)]

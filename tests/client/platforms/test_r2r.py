@@ -1,0 +1,894 @@
+"""Conversations on R2R, through the façade, against a double of its server on a network that fails."""
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tertulia import (
+    ClientSettings,
+    ConversationChanges,
+    ConversationQuery,
+    Conversations,
+    EventKind,
+    Feature,
+    InstanceSettings,
+    InvalidInputError,
+    JournalEntry,
+    Message,
+    MessageChanges,
+    MessageDraft,
+    NotConfiguredError,
+    NotFoundError,
+    NotOffered,
+    Outcome,
+    Page,
+    Role,
+    RunStatus,
+    SearchQuery,
+    SortKey,
+    Status,
+    UnavailableError,
+    UncertainError,
+)
+from tertulia.platforms.r2r import answering, server
+from tests.client.inside import change
+from tests.doubles.network import App, Faults, Receive, Scope, Send, answer, cut, drop, lose, served
+from tests.doubles.r2r import FACT, KEY, NAME, R2RDouble, lines, said
+
+SECONDS = 30
+"""How long a test waits for what must come."""
+RAG = "r2r:rag"
+NOWHERE = "r2r:00000000-0000-0000-0000-000000000001"
+AGENT = "/retrieval/agent"
+
+pytestmark = pytest.mark.anyio
+
+
+class Place:
+    """A double on its network, and clients of it that share a store."""
+
+    def __init__(self, path: Path, double: R2RDouble) -> None:
+        self.double = double
+        self.network = Faults(double.app)
+        self.url = ""
+        self.path = path
+
+    @asynccontextmanager
+    async def open(
+        self, environment: dict[str, str] | None = None, **options: Any
+    ) -> AsyncGenerator[Conversations]:
+        """Open a client whose instance `r2r` is here."""
+        r2r = InstanceSettings(
+            platform="r2r", options={"base_url": self.url, **options}, environment=environment or {}
+        )
+        settings = ClientSettings(store=self.path, instances={"r2r": r2r})
+        async with Conversations.open(settings) as conversations:
+            yield conversations
+
+    def sent(self, method: str) -> list[str]:
+        """Return the paths of the requests that came with a method."""
+        return [path for sent, path in self.double.requests if sent == method]
+
+
+@asynccontextmanager
+async def at(path: Path, double: R2RDouble | None = None) -> AsyncGenerator[Place]:
+    """Serve a double; everything in the test has `SECONDS` to happen."""
+    place = Place(path, double or R2RDouble())
+    with anyio.fail_after(SECONDS):
+        async with served(place.network) as place.url:
+            yield place
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the double has taken, it has stored."""
+    monkeypatch.setattr(answering, "ARRIVAL_SECONDS", 0)
+
+
+@pytest.fixture
+async def place(path: Path) -> AsyncGenerator[Place]:
+    """Return a server that asks for no credentials."""
+    async with at(path) as place:
+        yield place
+
+
+@pytest.fixture
+async def talk(place: Place) -> AsyncGenerator[Conversations]:
+    """Return a client of it."""
+    async with place.open() as conversations:
+        yield conversations
+
+
+async def ask(talk: Conversations, text: str, agent: str = RAG, **draft: Any) -> Outcome:
+    """Ask in a new conversation; return what came of it."""
+    sent = await talk.start(agent, MessageDraft(text=text, **draft))
+    return await talk.wait(sent.run, timeout=SECONDS)
+
+
+async def journal(talk: Conversations, outcome: Outcome) -> Sequence[JournalEntry]:
+    """Return what happened in a run."""
+    return (await talk.events(outcome.run.conversation_id)).entries
+
+
+async def history(talk: Conversations, conversation_id: str) -> list[tuple[Role, str | None]]:
+    """Return who said what."""
+    return [(one.role, one.text) for one in (await talk.messages(conversation_id)).items]
+
+
+def native(conversation_id: str) -> str:
+    """Return R2R's own id."""
+    return conversation_id.removeprefix("r2r:")
+
+
+# Configuration
+
+
+async def test_an_address_is_all_that_an_instance_needs(talk: Conversations) -> None:
+    agents = await talk.agents("r2r")
+    assert [agent.address for agent in agents] == ["r2r:rag", "r2r:research"]
+    assert all(agent.available and agent.hint is None for agent in agents)
+    assert agents[0].features == {
+        Feature.CREATE,
+        Feature.GET,
+        Feature.LIST,
+        Feature.DELETE,
+        Feature.SEND,
+        Feature.STREAM,
+        Feature.MESSAGES,
+        Feature.ADD_MESSAGE,
+        Feature.UPDATE_MESSAGE,
+        Feature.TITLE,
+        Feature.CANCEL,
+    }
+
+
+async def test_what_is_not_offered_is_refused_with_a_word_on_who_offers_it(talk: Conversations) -> None:
+    made = await talk.create(RAG)
+    with pytest.raises(NotOffered, match="does not offer status") as refused:
+        await talk.update_status(made.id, Status.PAUSED)
+    assert refused.value.hint is not None
+    assert "local" in refused.value.hint
+    with pytest.raises(NotOffered, match="metadata"):
+        await talk.create(RAG, metadata={"team": "sales"})
+    with pytest.raises(NotOffered, match="metadata"):
+        await talk.update(made.id, ConversationChanges(metadata={"team": "sales"}))
+    with pytest.raises(NotOffered, match="archive"):
+        await talk.update(made.id, ConversationChanges(archived=True))
+    with pytest.raises(NotOffered, match="branches"):
+        await talk.branches(made.id)
+    with pytest.raises(NotOffered, match="branches"):
+        await talk.messages(made.id, branch="b")
+
+
+async def test_a_key_goes_into_its_own_header(path: Path) -> None:
+    double = R2RDouble(require_authentication=True, api_keys={KEY: "ada"})
+    async with at(path, double) as place, place.open({"R2R_API_KEY": KEY}) as talk:
+        assert (await ask(talk, "hello")).run.status is RunStatus.COMPLETED
+
+
+async def test_a_login_is_made_once_and_again_when_its_token_has_ended(path: Path) -> None:
+    double = R2RDouble(require_authentication=True, users={"ada@example.org": "geheim ä"})
+    login = {"R2R_EMAIL": "ada@example.org", "R2R_PASSWORD": "geheim ä"}
+    async with at(path, double) as place, place.open(login) as talk:
+        outcome = await ask(talk, "hello")
+        assert outcome.run.status is RunStatus.COMPLETED
+        assert place.sent("POST").count("/v3/users/login") == 1
+        double.tokens.clear()
+        added = await talk.add_message(outcome.run.conversation_id, MessageDraft(text="One more."))
+        assert added.text == "One more."
+        assert place.sent("POST").count("/v3/users/login") == 2
+
+
+async def test_a_wrong_password_is_told_without_telling_it(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    double = R2RDouble(require_authentication=True, users={"ada@example.org": "right"})
+    async with at(path, double) as place, place.open(email="ada@example.org", password="s3cr3t") as talk:
+        with pytest.raises(NotConfiguredError, match="does not let the instance r2r log in") as refused:
+            await talk.create(RAG)
+        agents = await talk.agents("r2r")
+        assert not agents[0].available
+        assert agents[0].hint == "Check `email` and `password` in the configuration."
+    assert "s3cr3t" not in f"{refused.value!r} {refused.value.ids} {caplog.text}"
+
+
+async def test_a_server_that_asks_for_credentials_says_what_to_set(path: Path) -> None:
+    async with at(path, R2RDouble(require_authentication=True)) as place, place.open() as talk:
+        with pytest.raises(NotConfiguredError, match="asks for credentials") as refused:
+            await talk.create(RAG)
+        assert refused.value.hint is not None
+        assert "R2R_API_KEY" in refused.value.hint
+        assert (await talk.agents("r2r"))[0].hint == refused.value.hint
+
+
+async def test_a_key_and_a_login_are_not_possible_together(place: Place) -> None:
+    with pytest.raises(InvalidInputError, match="an API key and a login"):
+        async with place.open(api_key=KEY, email="ada@example.org", password="x"):
+            pass
+    with pytest.raises(InvalidInputError, match="an API key and a login"):
+        async with place.open({"R2R_API_KEY": KEY, "R2R_EMAIL": "ada@example.org"}):
+            pass
+
+
+async def test_what_the_configuration_names_goes_before_what_the_environment_has(path: Path) -> None:
+    double = R2RDouble(require_authentication=True, users={"ada@example.org": "pw"})
+    everybody = {"R2R_API_KEY": "public.others", "R2R_API_BASE": "http://127.0.0.1:9"}
+    async with (
+        at(path, double) as place,
+        place.open(everybody, email="ada@example.org", password="pw") as talk,
+    ):
+        await talk.create(RAG)
+
+
+async def test_a_login_without_its_password_is_not_configured(place: Place) -> None:
+    async with place.open(email="ada@example.org") as talk:
+        agents = await talk.agents("r2r")
+        assert not agents[0].available
+        assert agents[0].hint == "Set `password` (or R2R_PASSWORD), or remove `email`."
+        with pytest.raises(NotConfiguredError):
+            await talk.create(RAG)
+    assert place.double.requests == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"base_url": "localhost:7272"},
+        {"base_url": "http://ada:s3cr3t@localhost"},
+        {"api_key": "s3cr3t\ns3cr3t"},
+        {"apikey": "s3cr3t"},
+        {"agent": {"mood": "s3cr3t"}},
+        {"agent": {"rag_generation_config": "s3cr3t"}},
+    ],
+)
+async def test_an_impossible_option_is_refused_without_its_value(
+    place: Place, options: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        async with place.open(**options):
+            pass
+    assert "s3cr3t" not in str(refused.value)
+
+
+async def test_a_server_that_is_not_there_is_told_as_such(path: Path) -> None:
+    async with at(path) as place:
+        pass
+    with anyio.fail_after(SECONDS):
+        async with place.open() as talk:
+            assert not (await talk.agents("r2r"))[0].available
+            with pytest.raises(UnavailableError, match="cannot be reached") as refused:
+                await talk.create(RAG)
+            assert refused.value.retryable
+
+
+async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Conversations) -> None:
+    place.network.plan(
+        "POST", "/conversations", answer(200, {"ok": True}), answer(404, {"detail": "Not Found"})
+    )
+    with pytest.raises(UnavailableError, match="is no R2R server"):
+        await talk.create(RAG)
+    with pytest.raises(NotOffered, match="does not know this call"):
+        await talk.create(RAG)
+
+
+async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> None:
+    async with at(path) as one, at(path) as other:
+        instances = {
+            name: InstanceSettings(platform="r2r", options={"base_url": place.url}, environment={})
+            for name, place in (("one", one), ("other", other))
+        }
+        async with Conversations.open(ClientSettings(store=path, instances=instances)) as talk:
+            made = [await talk.create(f"{name}:rag", title=name) for name in instances]
+            assert [one.title for one in made] == ["one", "other"]
+            assert len(one.double.memory.conversations) == len(other.double.memory.conversations) == 1
+
+
+# Conversations
+
+
+async def test_a_conversation_is_created_read_renamed_and_deleted(place: Place, talk: Conversations) -> None:
+    made = await talk.create(RAG, title="Renewals")
+    assert (made.title, made.agent, made.status) == ("Renewals", RAG, Status.OPEN)
+    assert made.created_at is not None
+    assert await talk.get(made.id) == made
+    renamed = await talk.update(made.id, ConversationChanges(title="Vertragsverlängerungen"))
+    assert renamed.title == place.double.memory.get(native(made.id)).name == "Vertragsverlängerungen"
+    await talk.delete(made.id)
+    assert place.double.memory.conversations == {}
+    with pytest.raises(NotFoundError):
+        await talk.get(made.id)
+
+
+@pytest.mark.parametrize("unknown", [NOWHERE, "r2r:nope", "r2r:..%2Fusers%2Fme", f"r2r:{FACT.upper()}"])
+async def test_an_unknown_conversation_is_not_found_whatever_is_done_to_it(
+    talk: Conversations, unknown: str
+) -> None:
+    message = MessageDraft(text="x")
+    for attempt in (
+        talk.get(unknown),
+        talk.messages(unknown),
+        talk.send(unknown, message),
+        talk.add_message(unknown, message),
+        talk.update_message(unknown, FACT, MessageChanges(text="x")),
+        talk.update(unknown, ConversationChanges(title="x")),
+        talk.delete(unknown),
+    ):
+        with pytest.raises(NotFoundError):
+            await attempt
+
+
+async def test_what_belongs_to_another_account_is_not_there(path: Path) -> None:
+    """R2R itself would rename it, add to it and change its messages."""
+    double = R2RDouble(require_authentication=True, api_keys={KEY: "ada"})
+    theirs = double.memory.create("bob", "Private")
+    question = double.memory.add(theirs.id, {"role": "user", "content": "mine"})
+    mine = double.memory.create("ada", "Mine")
+    async with at(path, double) as place, place.open(api_key=KEY) as talk:
+        for attempt in (
+            talk.get(f"r2r:{theirs.id}"),
+            talk.update(f"r2r:{theirs.id}", ConversationChanges(title="x")),
+            talk.add_message(f"r2r:{theirs.id}", MessageDraft(text="x")),
+            talk.update_message(f"r2r:{theirs.id}", question.id, MessageChanges(text="x")),
+            talk.update_message(f"r2r:{mine.id}", question.id, MessageChanges(text="x")),
+        ):
+            with pytest.raises(NotFoundError):
+                await attempt
+        listed = await talk.list(ConversationQuery(instance="r2r"))
+        assert [one.title for one in listed.items] == ["Mine"]
+    assert (theirs.name, double.messages(theirs.id)) == ("Private", [("user", "mine")])
+
+
+async def test_a_list_goes_page_by_page_newest_first(talk: Conversations) -> None:
+    made = [(await talk.create(RAG, title=f"{number}")).id for number in range(5)]
+    query = ConversationQuery(instance="r2r", limit=2)
+    seen: list[str] = []
+    while True:
+        page = await talk.list(query)
+        seen += [one.id for one in page.items]
+        assert page.total == 5
+        if page.next_cursor is None:
+            break
+        query = ConversationQuery(instance="r2r", limit=2, cursor=page.next_cursor)
+    assert seen == made[::-1]
+
+
+async def test_a_list_can_be_asked_for_some_ids(talk: Conversations) -> None:
+    made = [(await talk.create(RAG)).id for _ in range(3)]
+    await talk.create("local:archivist")
+    some = frozenset({made[0], made[2], NOWHERE})
+    for instance in ("r2r", None):
+        page = await talk.list(ConversationQuery(instance=instance, ids=some))
+        assert {one.id for one in page.items} == {made[0], made[2]}
+    others = frozenset({"local:7k2mq9x4ab", "r2r:nope"})
+    assert not (await talk.list(ConversationQuery(instance="r2r", ids=others))).items
+
+
+async def test_another_order_of_the_list_is_not_offered(talk: Conversations) -> None:
+    for query in (
+        ConversationQuery(instance="r2r", sort=SortKey.TITLE),
+        ConversationQuery(instance="r2r", descending=False),
+    ):
+        with pytest.raises(NotOffered, match="newest first"):
+            await talk.list(query)
+
+
+async def test_an_unknown_agent_is_told_with_those_there_are(talk: Conversations) -> None:
+    with pytest.raises(NotFoundError) as refused:
+        await talk.create("r2r:archivist")
+    assert refused.value.valid == ("r2r:rag", "r2r:research")
+
+
+async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Conversations) -> None:
+    place.network.plan("POST", "/conversations", lose)
+    with pytest.raises(UncertainError):
+        await talk.create(RAG)
+    assert place.sent("POST") == ["/v3/conversations"]
+
+
+async def test_a_repeated_start_whose_message_was_taken_starts_no_other_conversation(
+    place: Place, talk: Conversations
+) -> None:
+    """Its process died before it could note what it had done."""
+    message = MessageDraft(text="hello")
+    sent = await talk.start(RAG, message, idempotency_key="k1")
+    await talk.wait(sent.run, timeout=SECONDS)
+    await change(place.path, "UPDATE receipts SET done = 0")
+    again = await talk.start(RAG, message, idempotency_key="k1")
+    assert (again.conversation.id, again.run.id) == (sent.conversation.id, sent.run.id)
+    assert len(place.double.memory.conversations) == 1
+
+
+async def test_too_many_calls_are_told_with_how_long_to_wait(place: Place, talk: Conversations) -> None:
+    limited = {"detail": "Per-route per-minute rate limit exceeded"}
+    place.network.plan("POST", "/conversations", answer(429, limited), answer(429, limited, retry_after="7"))
+    with pytest.raises(UnavailableError, match="Per-route per-minute rate limit exceeded") as refused:
+        await talk.create(RAG)
+    assert refused.value.retryable
+    with pytest.raises(UnavailableError) as refused:
+        await talk.create(RAG)
+    assert refused.value.hint == "Wait 7 seconds, then call again."
+    await talk.create(RAG)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "key sk-123", "error_type": "R2RException"},
+        {"detail": {"message": "key sk-123", "error": "key sk-123", "error_type": "ValueError"}},
+        {"detail": "key sk-123"},
+        ["key sk-123"],
+        None,
+    ],
+)
+async def test_what_a_failing_server_says_is_kept_from_everybody(
+    place: Place, talk: Conversations, caplog: pytest.LogCaptureFixture, body: object
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    made = await talk.create(RAG)
+    place.network.plan("GET", native(made.id), answer(500, body))
+    with pytest.raises(UnavailableError, match="failed over this call") as refused:
+        await talk.messages(made.id)
+    assert "sk-123" not in f"{refused.value!r} {refused.value.ids} {caplog.text}"
+
+
+# Messages
+
+
+async def test_a_message_is_added_with_metadata_and_parent(place: Place, talk: Conversations) -> None:
+    made = await talk.create(RAG)
+    first = await talk.add_message(made.id, MessageDraft(text="Hello", metadata={"k": "v"}))
+    second = await talk.add_message(
+        made.id, MessageDraft(text="Be kind.", role=Role.SYSTEM, parent_id=first.id)
+    )
+    assert (first.role, first.text, first.metadata) == (Role.USER, "Hello", {"k": "v"})
+    assert place.double.memory.get(native(made.id)).messages[1].parent_id == first.id
+    assert (await talk.messages(made.id)).items == [first, second]
+    assert [entry.kind for entry in (await talk.events(made.id)).entries] == [EventKind.MESSAGE_ADDED] * 2
+
+
+async def test_metadata_other_than_text_is_refused_before_it_is_sent(
+    place: Place, talk: Conversations
+) -> None:
+    made = await talk.create(RAG)
+    added = await talk.add_message(made.id, MessageDraft(text="Hello"))
+    before = len(place.sent("POST"))
+    with pytest.raises(InvalidInputError, match="only texts"):
+        await talk.add_message(made.id, MessageDraft(text="x", metadata={"n": 1}))
+    with pytest.raises(InvalidInputError, match="only texts"):
+        await talk.update_message(made.id, added.id, MessageChanges(metadata={"n": None}))
+    assert len(place.sent("POST")) == before
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        MessageDraft(data={"a": 1}),
+        MessageDraft(text="x", data={"a": 1}),
+        MessageDraft(text="x", type="note"),
+        MessageDraft(text="x", role=Role.TOOL),
+    ],
+)
+async def test_what_r2r_cannot_keep_is_refused(talk: Conversations, draft: MessageDraft) -> None:
+    made = await talk.create(RAG)
+    with pytest.raises(InvalidInputError):
+        await talk.add_message(made.id, draft)
+
+
+async def test_an_unknown_parent_is_told_in_r2rs_words(talk: Conversations) -> None:
+    made = await talk.create(RAG)
+    with pytest.raises(NotFoundError, match=f"Parent message {FACT} not found"):
+        await talk.add_message(made.id, MessageDraft(text="x", parent_id=FACT))
+    with pytest.raises((InvalidInputError, NotFoundError)):
+        await talk.add_message(made.id, MessageDraft(text="x", parent_id="nope"))
+
+
+async def test_a_message_whose_addition_got_no_answer_is_not_added_again(
+    place: Place, talk: Conversations
+) -> None:
+    made = await talk.create(RAG)
+    place.network.plan("POST", "/messages", lose)
+    with pytest.raises(UncertainError):
+        await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    added = await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    assert await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1") == added
+    assert place.double.messages(native(made.id)) == [("user", "Once.")]
+
+
+async def test_a_message_whose_addition_was_lost_is_added_when_it_is_repeated(
+    place: Place, talk: Conversations
+) -> None:
+    made = await talk.create(RAG)
+    place.network.plan("POST", "/messages", drop)
+    with pytest.raises(UncertainError):
+        await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    assert place.double.messages(native(made.id)) == [("user", "Once.")]
+
+
+async def test_a_message_is_changed_in_its_place(talk: Conversations) -> None:
+    made = await talk.create(RAG)
+    first = await talk.add_message(made.id, MessageDraft(text="Helo", metadata={"k": "v"}))
+    await talk.add_message(made.id, MessageDraft(text="Hi.", role=Role.ASSISTANT))
+    rated = await talk.update_message(made.id, first.id, MessageChanges(metadata={"rating": "up"}))
+    assert rated.metadata == {"k": "v", "rating": "up", "edited": False}
+    changed = await talk.update_message(made.id, first.id, MessageChanges(text="Hello"))
+    assert (changed.id, changed.text, changed.metadata["edited"]) == (first.id, "Hello", True)
+    assert await history(talk, made.id) == [(Role.USER, "Hello"), (Role.ASSISTANT, "Hi.")]
+    assert (await talk.search(SearchQuery(text="hello"))).hits
+    assert not (await talk.search(SearchQuery(text="helo"))).hits
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_messages_go_page_by_page(talk: Conversations, newest_first: bool) -> None:
+    made = await talk.create(RAG)
+    for number in range(5):
+        await talk.add_message(made.id, MessageDraft(text=f"{number}"))
+    pages: list[Page[Message]] = []
+    cursor = None
+    while cursor is not None or not pages:
+        pages.append(await talk.messages(made.id, limit=2, cursor=cursor, newest_first=newest_first))
+        cursor = pages[-1].next_cursor
+        if newest_first:  # what comes meanwhile moves nothing
+            await talk.add_message(made.id, MessageDraft(text="new"))
+    texts = [[one.text for one in page.items] for page in pages]
+    assert texts == ([["4", "3"], ["2", "1"], ["0"]] if newest_first else [["0", "1"], ["2", "3"], ["4"]])
+
+
+# Answers
+
+TEXT = ["text_message_start", "text_message_content", "text_message_end"]
+CALL = ["tool_call_start", "tool_call_args", "tool_call_end"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "reply"),
+    [
+        ("hello", TEXT, "You said: hello (turn 1)."),
+        ("think first", ["reasoning", *TEXT], "You said: think first (turn 1)."),
+        ("result please", [*CALL, "tool_call_result", *TEXT], "Found."),
+        ("strange", ["raw", *TEXT], "Hm."),
+        ("long", TEXT, " ".join(f"word{number}" for number in range(400))),
+    ],
+)
+async def test_what_an_agent_streams_is_told_as_it_comes(
+    talk: Conversations, text: str, kinds: Sequence[str], reply: str
+) -> None:
+    outcome = await ask(talk, text)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, reply)
+    told = list(dict.fromkeys(entry.kind for entry in await journal(talk, outcome)))
+    assert told == ["message_added", "run_started", *kinds, "title_updated", "run_finished"]
+    assert (await history(talk, outcome.run.conversation_id))[-1] == (Role.ASSISTANT, reply)
+
+
+async def test_a_tool_and_what_was_cited_are_told(talk: Conversations) -> None:
+    outcome = await ask(talk, "tool please")
+    entries = await journal(talk, outcome)
+    assert outcome.reply == f"It is 42 [{FACT[:7]}], said [be064a3]; so [{FACT[:7]}]."
+    arguments = [entry.data["arguments"] for entry in entries if entry.kind is EventKind.TOOL_CALL_ARGS]
+    assert arguments == [{"query": "tool please"}]
+    cited = [entry.data["payload"] for entry in entries if entry.kind is EventKind.RAW]
+    assert [(one["id"], one["span"]["start"], one["is_new"]) for one in cited] == [
+        (FACT[:7], 9, True),
+        ("be064a3", 25, True),
+        (FACT[:7], 39, False),
+    ]
+    ends = [entry.data for entry in entries if entry.kind is EventKind.TEXT_MESSAGE_END]
+    assert ["text" in end for end in ends] == [False, True]
+    assert ends[1]["citations"][0]["payload"]["text"] == "A fact."
+    reply = (await talk.messages(outcome.run.conversation_id)).items[-1]
+    assert reply.id == outcome.run.reply_id
+    assert reply.data is not None
+    assert reply.data["citations"][0]["payload"]["id"] == FACT
+
+
+async def test_the_title_that_r2r_makes_up_is_told(talk: Conversations) -> None:
+    outcome = await ask(talk, "hello")
+    assert (await talk.known(outcome.run.conversation_id)).title == NAME
+    named = await talk.create(RAG, title="Mine")
+    sent = await talk.send(named.id, MessageDraft(text="hello"))
+    await talk.wait(sent.run, timeout=SECONDS)
+    assert (await talk.get(named.id)).title == "Mine"
+
+
+async def test_settings_of_instance_conversation_and_message_reach_the_agent_in_turn(place: Place) -> None:
+    agent = {"search_mode": "advanced", "rag_generation_config": {"model": "m"}, "rag_tools": ["web_search"]}
+    async with place.open(agent=agent) as talk:
+        made = await talk.create("r2r:research", context={"search_mode": "basic", "task_prompt": "Be brief."})
+        context = {
+            "search_settings": {"limit": 3},
+            "research_generation_config": {"temperature": 0, "stream": False},
+        }
+        sent = await talk.send(made.id, MessageDraft(text="hello", context=context))
+        await talk.wait(sent.run, timeout=SECONDS)
+    assert place.double.bodies == [
+        {
+            "message": {"role": "user", "content": "hello"},
+            "conversation_id": native(made.id),
+            "mode": "research",
+            "search_mode": "basic",
+            "search_settings": {"limit": 3},
+            "rag_generation_config": {"model": "m", "stream": True},
+            "research_generation_config": {"temperature": 0, "stream": True},
+            "rag_tools": ["web_search"],
+            "task_prompt": "Be brief.",
+            "use_system_context": False,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        MessageDraft(text="x", context={"analysis_id": 5}),
+        MessageDraft(text="x", metadata={"k": "v"}),
+        MessageDraft(text="x", parent_id=FACT),
+        MessageDraft(text="x", role=Role.SYSTEM),
+        MessageDraft(data={"a": 1}),
+    ],
+)
+async def test_what_agents_cannot_be_sent_is_refused_and_not_recorded(
+    place: Place, talk: Conversations, draft: MessageDraft
+) -> None:
+    made = await talk.create(RAG)
+    with pytest.raises(InvalidInputError):
+        await talk.send(made.id, draft)
+    assert await talk.latest_run(made.id) is None
+    assert place.double.bodies == []
+
+
+async def test_a_failed_agent_is_told_without_its_servers_words_and_its_question_seen_once(
+    place: Place, talk: Conversations, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    outcome = await ask(talk, "boom")
+    assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, True)
+    entries = await journal(talk, outcome)
+    assert "sk-123" not in f"{outcome} {entries} {caplog.text}"
+    conversation_id = outcome.run.conversation_id
+    assert place.double.messages(native(conversation_id)) == [("user", "boom")] * 2
+    assert await history(talk, conversation_id) == [(Role.USER, "boom")]
+    again = await talk.wait(
+        (await talk.send(conversation_id, MessageDraft(text="boom"))).run, timeout=SECONDS
+    )
+    assert again.run.status is RunStatus.FAILED
+    assert await history(talk, conversation_id) == [(Role.USER, "boom")] * 2
+
+
+async def test_an_agent_that_fails_half_way_keeps_what_it_said(talk: Conversations) -> None:
+    outcome = await ask(talk, "cut please")
+    assert outcome.run.status is RunStatus.FAILED
+    assert outcome.reply == "You said: You said: I could not complete this."
+
+
+async def test_an_empty_answer_is_a_failure(talk: Conversations) -> None:
+    outcome = await ask(talk, "empty")
+    assert (outcome.run.status, outcome.reply) == (RunStatus.FAILED, "")
+    assert outcome.run.error == "R2R's agent ended without an answer."
+
+
+async def test_a_stream_cut_in_mid_frame_interrupts_and_keeps_the_question(
+    place: Place, talk: Conversations
+) -> None:
+    place.network.plan("POST", AGENT, cut('"value": "said'))
+    outcome = await ask(talk, "hello")
+    assert (outcome.run.status, outcome.run.retryable) == (RunStatus.INTERRUPTED, True)
+    assert outcome.reply == "You "
+    conversation_id = outcome.run.conversation_id
+    assert await history(talk, conversation_id) == [(Role.USER, "hello")]
+    again = await talk.wait(
+        (await talk.send(conversation_id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    )
+    assert (again.run.status, again.reply) == (RunStatus.COMPLETED, "You said: hello (turn 2).")
+
+
+async def test_a_stream_that_just_ends_interrupts(place: Place, talk: Conversations) -> None:
+    async def short(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": "".join(lines(*said("One "))).encode()})
+
+    place.network.plan("POST", AGENT, short)
+    outcome = await ask(talk, "hello")
+    assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
+
+
+async def test_a_stream_cut_behind_the_final_answer_is_whole(place: Place, talk: Conversations) -> None:
+    place.network.plan("POST", AGENT, cut("event: done"))
+    outcome = await ask(talk, "hello")
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+
+
+async def test_a_silent_stream_is_given_up(
+    place: Place, talk: Conversations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    outcome = await ask(talk, "hold")
+    assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
+    await place.double.left.wait()
+
+
+async def test_an_answer_that_was_lost_on_its_way_is_found_in_the_conversation(
+    place: Place, talk: Conversations
+) -> None:
+    place.network.plan("POST", AGENT, lose)
+    outcome = await ask(talk, "hello")
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+    assert len(place.double.bodies) == 1
+
+
+async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place, talk: Conversations) -> None:
+    place.network.plan("POST", AGENT, drop)
+    outcome = await ask(talk, "hello")
+    assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, True)
+    assert outcome.run.error == "R2R did not take the message."
+    assert place.double.messages(native(outcome.run.conversation_id)) == []
+
+
+async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, talk: Conversations) -> None:
+    """It is in the conversation by the second look only."""
+    made = await talk.create(RAG)
+    path = f"/v3/conversations/{native(made.id)}"
+    place.network.plan("GET", path, *[answer(200, {"results": []})] * 2)
+    place.network.plan("POST", AGENT, lose)
+    outcome = await talk.wait((await talk.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+
+
+async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Conversations) -> None:
+    made = await talk.create(RAG)
+    place.network.plan("GET", native(made.id), answer(200, {"results": []}), answer(500))
+    place.network.plan("POST", AGENT, drop)
+    outcome = await talk.wait((await talk.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS)
+    assert outcome.run.status is RunStatus.FAILED
+    assert not outcome.run.retryable
+    assert outcome.run.error is not None
+    assert "not known" in outcome.run.error
+
+
+async def test_a_server_that_fails_before_it_streams_is_told_as_such(
+    place: Place, talk: Conversations
+) -> None:
+    place.network.plan("POST", AGENT, answer(500, {"message": "key sk-123", "error_type": "R2RException"}))
+    outcome = await ask(talk, "hello")
+    assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, "R2R did not take the message.")
+
+
+async def test_a_question_that_r2r_refuses_is_told_in_its_words(place: Place) -> None:
+    async with place.open() as talk:
+        place.network.plan(
+            "POST",
+            AGENT,
+            answer(422, {"detail": [{"loc": ["body", "search_mode"], "msg": "Input should be 'basic'"}]}),
+        )
+        outcome = await ask(talk, "hello", context={"search_mode": "deep"})
+    assert outcome.run.status is RunStatus.FAILED
+    assert outcome.run.error is not None
+    assert "body.search_mode: Input should be 'basic'" in outcome.run.error
+
+
+async def test_cancelling_closes_the_stream(place: Place, talk: Conversations) -> None:
+    sent = await talk.start(RAG, MessageDraft(text="hold"))
+    async for entries in talk.follow(sent.run):
+        if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
+            break
+    run = await talk.cancel(sent.conversation.id)
+    assert run.status is RunStatus.CANCELED
+    await place.double.left.wait()
+    assert await history(talk, sent.conversation.id) == [(Role.USER, "hold")]
+
+
+async def test_an_answer_dies_with_its_process_and_its_question_is_not_asked_again(place: Place) -> None:
+    async with place.open() as talk:
+        sent = await talk.start(RAG, MessageDraft(text="hold"))
+        async for entries in talk.follow(sent.run):
+            if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
+                break
+    await place.double.left.wait()
+    async with place.open() as talk:
+        outcome = await talk.wait(sent.run, timeout=SECONDS)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
+    assert len(place.double.bodies) == 1
+
+
+async def test_an_answer_that_was_whole_when_its_process_died_is_taken_over(place: Place) -> None:
+    async with place.open() as talk:
+        sent = await talk.start(RAG, MessageDraft(text="hold"))
+        async for entries in talk.follow(sent.run):
+            if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
+                break
+    await place.double.left.wait()
+    stored = {"role": "assistant", "content": "One two."}
+    place.double.memory.add(native(sent.conversation.id), stored, metadata={"output_tokens": 22})
+    async with place.open() as talk:
+        outcome = await talk.wait(sent.run, timeout=SECONDS)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "One two.")
+
+
+async def test_a_question_that_died_with_its_process_before_it_was_taken_is_asked_again(place: Place) -> None:
+    asked = anyio.Event()
+
+    async def never(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            asked.set()
+
+    place.network.plan("POST", AGENT, never)
+    async with place.open() as talk:
+        sent = await talk.start(RAG, MessageDraft(text="hello"))
+        await asked.wait()
+    async with place.open() as talk:
+        outcome = await talk.wait(sent.run, timeout=SECONDS)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+    assert len(place.double.bodies) == 1
+
+
+async def test_what_is_said_can_be_kept_out_of_the_store(place: Place) -> None:
+    async with place.open(store_content=False) as talk:
+        outcome = await ask(talk, "tool please")
+        assert outcome.reply.startswith("It is 42")
+        assert not (await talk.search(SearchQuery(text="42"))).hits
+        assert "A fact." not in str(await journal(talk, outcome))
+
+
+async def test_a_question_that_was_kept_nowhere_is_not_asked_by_another_process(place: Place) -> None:
+    async with place.open(store_content=False) as talk:
+        sent = await talk.start(RAG, MessageDraft(text="hold"))
+        while not place.double.bodies:
+            await talk.wait(sent.run, timeout=0.01)
+    async with place.open(store_content=False) as talk:
+        outcome = await talk.wait(sent.run, timeout=SECONDS)
+    assert outcome.run.status is RunStatus.INTERRUPTED
+    assert len(place.double.bodies) == 1
+
+
+# Servers of the 3.3 line
+
+
+@pytest.fixture
+async def older(path: Path) -> AsyncGenerator[Place]:
+    """Return a server that has branches."""
+    async with at(path, R2RDouble(line="3.3")) as place:
+        yield place
+
+
+async def test_branches_are_found_where_a_server_has_them(older: Place) -> None:
+    async with older.open() as talk:
+        assert Feature.BRANCHES in (await talk.agents("r2r"))[0].features
+        made = await talk.create(RAG)
+        await talk.add_message(made.id, MessageDraft(text="Hello"))
+        wrong = await talk.add_message(made.id, MessageDraft(text="Helo?"))
+        changed = await talk.update_message(made.id, wrong.id, MessageChanges(text="Hello?"))
+        assert changed.id != wrong.id
+        first, second = await talk.branches(made.id)
+        assert (first.parted_from, second.parted_from) == (None, wrong.id)
+        by_branch = {
+            branch: [one.text for one in (await talk.messages(made.id, branch=branch)).items]
+            for branch in (first.id, second.id, None)
+        }
+        assert by_branch == {first.id: ["Hello", "Helo?"], second.id: ["Hello?"], None: ["Hello?"]}
+
+
+async def test_an_older_server_changes_no_metadata_and_has_no_agent_that_we_understand(older: Place) -> None:
+    async with older.open() as talk:
+        made = await talk.create(RAG)
+        added = await talk.add_message(made.id, MessageDraft(text="Hello"))
+        with pytest.raises(NotOffered):
+            await talk.update_message(made.id, added.id, MessageChanges(metadata={"k": "v"}))
+        outcome = await ask(talk, "hello")
+        assert outcome.run.status is RunStatus.FAILED
+        assert outcome.run.error is not None
+        assert "something else than a stream of events" in outcome.run.error
+
+
+async def test_nothing_shows_a_secret(place: Place) -> None:
+    settings = InstanceSettings(platform="r2r", options={"api_key": "s3cr3t", "password": "s3cr3t"})
+    assert "s3cr3t" not in repr(settings)
+    async with place.open(api_key="s3cr3t.s3cr3t") as talk:
+        with pytest.raises(NotConfiguredError) as refused:
+            await talk.create(RAG)
+    assert "s3cr3t" not in f"{refused.value!r} {refused.value.hint} {refused.value.ids}"

@@ -1,0 +1,358 @@
+"""Answers from RevEng.AI while networks fail and processes die."""
+
+from collections.abc import AsyncGenerator, Iterator
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
+from tertulia.http import streams
+from tertulia.http.streams import MAX_FRAME
+from tertulia.platforms.revengai import answering, server
+from tests.client.platforms.revengai import (
+    SECONDS,
+    Place,
+    answered,
+    journal,
+    native,
+    placed,
+    start,
+    told,
+)
+from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
+from tests.doubles.revengai import refusal, said
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncGenerator[Place]:
+    """Return RevEng.AI as it is documented."""
+    async with placed(tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look into the history, and for a server that is away, without waiting first."""
+
+    def pauses(*, longest: float) -> Iterator[float]:
+        return repeat(min(0.0, longest))
+
+    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
+    monkeypatch.setattr(streams, "pauses", pauses)
+
+
+async def reply_to(place: Place, text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return what a run tells that nothing disturbs."""
+    async with place.client() as conversations:
+        outcome = await answered(conversations, text)
+        return told(await journal(conversations, outcome.run.conversation_id))
+
+
+@pytest.mark.parametrize(
+    "text", ["TEXT_MESSAGE_CONTENT", '"delta": "Fir', "id: 9\n", '"type": "RUN_FINISHED"', "\n\n"]
+)
+async def test_a_stream_that_is_cut_is_followed_on_without_gap_or_repetition(place: Place, text: str) -> None:
+    """Wherever that happens: in a name, in data, between two events, in the last."""
+    undisturbed = await reply_to(place, "all")
+    place.faults.plan("GET", "/events", cut(text), cut(text))
+
+    assert await reply_to(place, "all") == undisturbed
+
+
+async def test_a_stream_that_stalls_is_opened_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its idle limit."""
+    undisturbed = await reply_to(place, "all")
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    place.faults.plan("GET", "/events", stall('"delta": "Fir'))
+
+    assert await reply_to(place, "all") == undisturbed
+
+
+async def test_a_server_that_ends_its_streams_is_asked_again(place: Place) -> None:
+    """Whether RevEng.AI does that is not known."""
+    place.double.ends_streams = True
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold")
+        while "TEXT_MESSAGE_END" not in str(place.double.conversations[native(sent)].streamed):
+            await anyio.lowlevel.checkpoint()
+        place.double.release(native(sent))
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+
+    assert outcome.reply == "Let me see.\n\nThere it is."
+
+
+async def test_events_that_come_again_are_told_once(place: Place) -> None:
+    """A server may repeat what it is not sure to have sent."""
+    undisturbed = await reply_to(place, "all")
+    place.double.repeats = 5
+    place.faults.plan("GET", "/events", cut("id: 8\n"), cut("id: 12\n"))
+
+    assert await reply_to(place, "all") == undisturbed
+
+
+async def test_a_stream_that_cannot_be_opened_is_tried_again(place: Place) -> None:
+    """The answer goes on there meanwhile."""
+    busy = answer(429, refusal("TOO_MANY_REQUESTS"), retry_after="0")
+    place.faults.plan("GET", "/events", answer(503), busy, answer(502), drop)
+    async with place.client() as conversations:
+        assert (await answered(conversations, "hi")).reply == "You said: hi"
+
+
+async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of it stays, and it says where the rest may be."""
+    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.0)
+    place.faults.plan("GET", "/events", cut('"delta": "First'), *[answer(503)] * 9)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "all")
+
+    assert outcome.run.status is RunStatus.INTERRUPTED
+    assert outcome.run.error is not None
+    assert "list_messages shows what RevEng.AI has of it" in outcome.run.error
+
+
+async def test_a_run_that_says_nothing_any_more_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the end."""
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(answering, "SILENCE_SECONDS", 0.0)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "hold")
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "Let me see.")
+
+
+async def test_a_message_whose_answer_was_lost_was_sent_once(place: Place) -> None:
+    """The history has it, so that its run is followed."""
+    place.faults.plan("POST", "/messages", lose)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "hi")
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hi")
+    assert place.posts("messages") == 1
+
+
+async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> None:
+    """The history does not have it: whether it is on its way nobody knows."""
+    place.faults.plan("POST", "/messages", drop)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "hi")
+
+    assert outcome.run.status is RunStatus.FAILED
+    assert outcome.run.error is not None
+    assert outcome.run.error.startswith(
+        "RevEng.AI gave no answer to the message, and its history does not have it"
+    )
+    assert (place.posts("messages"), outcome.run.retryable) == (0, False)
+
+
+async def test_a_gateway_that_fails_over_a_message_leaves_that_to_the_history(place: Place) -> None:
+    """It may have passed it on."""
+
+    async def failing_behind(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, unheard)
+        await answer(502)(app, scope, receive, send)
+
+    place.faults.plan("POST", "/messages", failing_behind)
+    async with place.client() as conversations:
+        assert (await answered(conversations, "hi")).reply == "You said: hi"
+
+    assert place.posts("messages") == 1
+
+
+async def unheard(message: Any) -> None:
+    """Drop what an app answers."""
+
+
+async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> None:
+    """From the very event behind the last that was journalled; a late reader gets all of it."""
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold")
+        async for entries in conversations.follow(sent.run):
+            if any(entry.kind is EventKind.TEXT_MESSAGE_END for entry in entries):
+                break
+    await place.double.listened_to(0)
+    place.double.release(native(sent))
+    async with place.client() as conversations:
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        late = told(await journal(conversations, sent.conversation.id))
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Let me see.\n\nThere it is.")
+    place.double.scripts["hold"] = [*said("Let me see."), *said("There it is.", "msg_2")]
+    assert late == await reply_to(place, "hold")
+    assert place.posts("messages") == 2
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_out(
+    place: Place, arrives: bool
+) -> None:
+    """A message that arrived is followed; one that did not is uncertain, and never sent again."""
+    sending = anyio.Event()
+
+    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        if arrives:
+            await app(scope, receive, unheard)
+        sending.set()
+        await anyio.sleep_forever()
+
+    place.faults.plan("POST", "/messages", hanging)
+    async with place.client() as conversations:
+        sent = await start(conversations, "hi")
+        await sending.wait()
+    async with place.client() as conversations:
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+
+    assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
+    assert place.posts("messages") == (1 if arrives else 0)
+
+
+async def test_two_processes_tell_one_journal(place: Place) -> None:
+    """One follows, both read."""
+    async with place.client() as first, place.client() as second:
+        sent = await start(first, "hold")
+        outcomes: list[Any] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def wait(conversations: Any) -> None:
+                outcomes.append(await conversations.wait(sent.run, timeout=SECONDS))
+
+            tasks.start_soon(wait, first)
+            tasks.start_soon(wait, second)
+            await place.double.listened_to(1)
+            place.double.release(native(sent))
+
+        assert [outcome.reply for outcome in outcomes] == ["Let me see.\n\nThere it is."] * 2
+        one = await journal(first, sent.conversation.id)
+        assert one == await journal(second, sent.conversation.id)
+    assert sum(call.endswith("/events") for call in place.double.calls) == 1
+
+
+async def test_leaving_closes_the_connection_at_once(place: Place) -> None:
+    """Nothing is left behind at RevEng.AI."""
+    async with place.client() as conversations:
+        await start(conversations, "hold")
+        await place.double.listened_to(1)
+    await place.double.listened_to(0)
+
+
+async def test_a_run_is_canceled_there_and_here(place: Place) -> None:
+    """And its connection is closed."""
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold")
+        await place.double.listened_to(1)
+        run = await conversations.cancel(sent.conversation.id)
+        await place.double.listened_to(0)
+        entries = await journal(conversations, sent.conversation.id)
+        again = await conversations.send(sent.conversation.id, MessageDraft(text="next"))
+        outcome = await conversations.wait(again.run, timeout=SECONDS)
+
+    assert run.status is RunStatus.CANCELED
+    assert entries[-1].kind is EventKind.RUN_CANCELED
+    assert (place.posts("cancel"), outcome.reply) == (1, "You said: next")
+
+
+async def test_a_message_on_its_way_is_sent_before_its_run_is_canceled(place: Place) -> None:
+    """Otherwise it would be answered there, unheard."""
+    sending, go_on = anyio.Event(), anyio.Event()
+
+    async def slow(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        sending.set()
+        await go_on.wait()
+        await app(scope, receive, send)
+
+    place.faults.plan("POST", "/messages", slow)
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold")
+        await sending.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(conversations.cancel, sent.conversation.id)
+            await anyio.lowlevel.checkpoint()
+            go_on.set()
+
+    assert [call.rpartition("/")[2] for call in place.double.calls if call.startswith("POST")][1:] == [
+        "messages",
+        "cancel",
+    ]
+
+
+async def test_what_is_over_cannot_be_canceled_any_more(place: Place) -> None:
+    """RevEng.AI says so (NO_ACTIVE_RUN); the end is about to be told."""
+    place.faults.plan("POST", "/cancel", answer(404, refusal("NO_ACTIVE_RUN")))
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold")
+        await place.double.listened_to(1)
+        with pytest.raises(ConflictError, match=r"not answering in .* any more") as caught:
+            await conversations.cancel(sent.conversation.id)
+        assert (await conversations.run(sent.run.id)).status.active
+
+    assert caught.value.hint == "stream_conversation shows how the answer ended."
+
+
+async def test_an_answer_that_was_canceled_at_revengai_is_canceled_here(place: Place) -> None:
+    """By somebody who uses its own pages."""
+    place.double.scripts["gone"] = [*said("Well,"), ("RUN_CANCELLED", {"reason": "user"})]
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "gone")
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.CANCELED, "Well,")
+
+
+async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(place: Place) -> None:
+    """As after a cancellation whose event comes when the next message is on its way."""
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "hi")
+        conversation = place.double.conversations[native(outcome)]
+
+        async def late(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+            place.double.tell(conversation, "RUN_CANCELLED", {}, run_id="run-earlier")
+            await app(scope, receive, send)
+
+        place.faults.plan("POST", "/messages", late)
+        sent = await conversations.send(outcome.run.conversation_id, MessageDraft(text="next"))
+        assert (await conversations.wait(sent.run, timeout=SECONDS)).reply == "You said: next"
+
+
+async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> None:
+    """Runs have ids; an end that names another is not ours."""
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold")
+        conversation = place.double.conversations[native(sent)]
+        await place.double.listened_to(1)
+        place.double.tell(conversation, "RUN_STARTED", {}, run_id="run-within")
+        place.double.tell(conversation, "RUN_FINISHED", {}, run_id="run-within")
+        place.double.release(native(sent))
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+
+    assert outcome.reply == "Let me see.\n\nThere it is."
+
+
+async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may fail before it has begun."""
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    async with place.client() as conversations:
+        place.double.begins_runs = False
+        place.double.scripts["stillborn"] = [("RUN_ERROR", {"message": "No model"})]
+        outcome = await answered(conversations, "stillborn")
+
+    assert outcome.run.error == "RevEng.AI ended the answer with an error: 'No model'."
+
+
+async def test_an_event_too_large_ends_the_answer(place: Place) -> None:
+    """It would come again with every stream."""
+    place.double.scripts["huge"] = said("x" * MAX_FRAME)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "huge")
+
+    assert outcome.run.status is RunStatus.INTERRUPTED
+    assert outcome.run.error is not None
+    assert outcome.run.error.startswith("RevEng.AI sent an event of more than 8,388,608 bytes.")

@@ -1,0 +1,324 @@
+"""Bad input: each is one clear sentence, with the way out, and nothing of it is stored."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tertulia import (
+    ConversationChanges,
+    ConversationQuery,
+    Conversations,
+    Decision,
+    InvalidInputError,
+    MessageDraft,
+    NotFoundError,
+    SearchQuery,
+    Settlement,
+    Status,
+    TertuliaError,
+)
+from tests.client.inside import contents
+from tests.doubles.scripted import AGENT, says, scripted
+
+pytestmark = pytest.mark.anyio
+
+MEGABYTES = "x" * 3_000_000
+SURROGATE = "half of \ud83d"
+NAN = {"value": float("nan")}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Return an object in an object in an object."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+Attempt = Callable[[Conversations, str], Awaitable[Any]]
+
+
+def texts(name: str, use: Callable[[Conversations, str, str], Awaitable[Any]]) -> dict[str, Attempt]:
+    """Return the attempts to use what is no text."""
+    bad = {
+        "empty": "",
+        "blank": " \n\t",
+        "invisible": "\u200b\u2060",
+        "3 MB": MEGABYTES,
+        "surrogate": SURROGATE,
+        "zero byte": "a\x00b",
+        "escape": "\x1b[31mred",
+        "C1 control": "a\x9bb",
+    }
+    return {
+        f"{name}: {what}": lambda conversations, conversation_id, text=text: use(
+            conversations, conversation_id, text
+        )
+        for what, text in bad.items()
+    }
+
+
+def objects(name: str, use: Callable[[Conversations, str, Any], Awaitable[Any]]) -> dict[str, Attempt]:
+    """Return the attempts to use what is no JSON, or too much of it."""
+    bad: dict[str, Any] = {
+        "NaN": NAN,
+        "infinity": {"a": [float("-inf")]},
+        "surrogate": {"a": SURROGATE},
+        "surrogate in a key": {SURROGATE: 1},
+        "no JSON": {"a": {1, 2}},
+        "mixed keys": {1: "a", "b": 2},
+        "3 MB": {"a": MEGABYTES},
+        "bottomless": nested(100_000),
+    }
+    return {
+        f"{name}: {what}": lambda conversations, conversation_id, value=value: use(
+            conversations, conversation_id, value
+        )
+        for what, value in bad.items()
+    }
+
+
+ATTEMPTS: dict[str, Attempt] = {
+    **texts("text", lambda c, at, text: c.send(at, says(text))),
+    **texts("text of the first message", lambda c, _, text: c.start(AGENT, says(text), idempotency_key="k1")),
+    **texts("title", lambda c, _, text: c.create(AGENT, title=text, idempotency_key="k1")),
+    **texts("new title", lambda c, at, text: c.update(at, ConversationChanges(title=text))),
+    **texts("reason", lambda c, at, text: c.update_status(at, Status.CANCELED, reason=text)),
+    **texts("key", lambda c, _, text: c.create(AGENT, idempotency_key=text)),
+    **texts("type", lambda c, at, text: c.send(at, MessageDraft(text="Hello", type=text))),
+    **texts("parent", lambda c, at, text: c.send(at, MessageDraft(text="Hello", parent_id=text))),
+    **objects("metadata", lambda c, _, value: c.create(AGENT, metadata=value, idempotency_key="k1")),
+    **objects("context", lambda c, _, value: c.create(AGENT, context=value)),
+    **objects("new metadata", lambda c, at, value: c.update(at, ConversationChanges(metadata=value))),
+    **objects("data", lambda c, at, value: c.send(at, MessageDraft(data=value), idempotency_key="k1")),
+    **objects(
+        "metadata of a message", lambda c, at, value: c.send(at, MessageDraft(text="Hello", metadata=value))
+    ),
+    **objects(
+        "context of a message", lambda c, at, value: c.send(at, MessageDraft(text="Hello", context=value))
+    ),
+    "a message of nothing": lambda c, at: c.send(at, MessageDraft()),
+    "no change": lambda c, at: c.update(at, ConversationChanges()),
+    "a title of two lines": lambda c, _: c.create(AGENT, title="One\nTwo"),
+    "a long title": lambda c, _: c.create(AGENT, title="x" * 201),
+    "no address": lambda c, _: c.create("archivist"),
+    "an address with a line break": lambda c, _: c.create("local:archi\nvist"),
+    "no id": lambda c, _: c.get("nonsense"),
+    "an id in another spelling": lambda c, at: c.get(at.replace(":", ":%61", 1)),
+    "a path for an id": lambda c, _: c.get("local:../../etc/passwd"),
+    "3 MB for an id": lambda c, _: c.get("local:" + MEGABYTES),
+    "half a character for an id": lambda c, _: c.get(f"local:{SURROGATE}"),
+    "no cursor of a journal": lambda c, at: c.events(at, cursor="nonsense"),
+    "3 MB for a cursor": lambda c, at: c.events(at, cursor=MEGABYTES),
+    "half a character for a cursor": lambda c, at: c.events(at, cursor=SURROGATE),
+    "no cursor of a history": lambda c, at: c.messages(at, cursor="nonsense"),
+    "no cursor of a list": lambda c, _: c.list(ConversationQuery(cursor="nonsense")),
+    "no cursor of a search": lambda c, _: c.search(SearchQuery(text="hello", cursor="nonsense")),
+    "too large a page of a history": lambda c, at: c.messages(at, limit=101),
+    "too small a page of a list": lambda c, _: c.list(ConversationQuery(limit=0)),
+    "too large a page of a search": lambda c, _: c.search(SearchQuery(text="hello", limit=1000)),
+    "a list of no agent": lambda c, _: c.list(ConversationQuery(agent="nonsense")),
+    "a search for nothing": lambda c, _: c.search(SearchQuery(text="  ")),
+    "a search for no word": lambda c, _: c.search(SearchQuery(text="?!")),
+}
+
+
+@pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in ATTEMPTS.items()])
+async def test_bad_input_is_told_in_a_sentence_and_leaves_nothing_behind(
+    path: Path, attempt: Attempt
+) -> None:
+    """Short, printable, and without any of the three megabytes."""
+    async with scripted(path) as conversations:
+        conversation = await conversations.create(AGENT)
+        before = await contents(path)
+
+        with pytest.raises(InvalidInputError) as raised:
+            await attempt(conversations, conversation.id)
+
+        assert await contents(path) == before
+        sentence = str(raised.value)
+        assert sentence.isprintable()
+        assert sentence.endswith((".", "?"))
+        assert len(sentence) < 250
+        assert raised.value.hint or raised.value.valid or "it must be" in sentence
+
+
+UNKNOWN: dict[str, Attempt] = {
+    "conversation": lambda c, _: c.get("local:nosuchone"),
+    "conversation to send to": lambda c, _: c.send("scripted:nosuchone", says("Hello")),
+    "conversation to watch": lambda c, _: anext(c.watch("scripted:nosuchone", after=0)),
+    "instance": lambda c, _: c.agents("nowhere"),
+    "instance of a conversation": lambda c, _: c.get("nowhere:abc"),
+    "instance of an agent": lambda c, _: c.create("nowhere:agent"),
+    "instance of a list": lambda c, _: c.list(ConversationQuery(instance="nowhere")),
+    "instance of a search": lambda c, _: c.search(SearchQuery(text="hello", instance="nowhere")),
+    "instance of 3 MB": lambda c, _: c.list(ConversationQuery(instance=MEGABYTES)),
+    "instance of half a character": lambda c, _: c.list(ConversationQuery(instance=SURROGATE)),
+    "agent": lambda c, _: c.create("scripted:nobody"),
+    "run": lambda c, _: c.run("run_nonsense"),
+    "run of 3 MB": lambda c, _: c.run(MEGABYTES),
+    "run of half a character": lambda c, _: c.run(SURROGATE),
+    "request": lambda c, _: c.request("req_nonsense"),
+    "request of 3 MB": lambda c, _: c.settle(MEGABYTES, Settlement(decision=Decision.APPROVE)),
+    "request of half a character": lambda c, _: c.settle(SURROGATE, Settlement(decision=Decision.APPROVE)),
+    "request with a line break": lambda c, _: c.decline("req\n\x1b[31m"),
+}
+
+
+@pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in UNKNOWN.items()])
+async def test_what_does_not_exist_is_told_in_a_sentence(path: Path, attempt: Attempt) -> None:
+    """With what there is, or how to find out."""
+    async with scripted(path) as conversations:
+        conversation = await conversations.create(AGENT)
+        before = await contents(path)
+
+        with pytest.raises(NotFoundError) as raised:
+            await attempt(conversations, conversation.id)
+
+        assert await contents(path) == before
+        sentence = str(raised.value)
+        assert sentence.isprintable()
+        assert len(sentence) < 250
+        assert raised.value.hint or raised.value.valid
+
+
+async def test_an_unknown_instance_is_told_with_those_that_there_are(path: Path) -> None:
+    """Sorted, for a reader."""
+    async with scripted(path) as conversations:
+        with pytest.raises(NotFoundError, match="no instance 'nowhere'") as raised:
+            await conversations.get("nowhere:abc")
+
+        assert raised.value.valid == ("local", "scripted")
+        assert list(conversations.instances) == ["local", "scripted"]
+
+
+async def test_an_unknown_agent_is_told_with_those_that_there_are_and_the_nearest(path: Path) -> None:
+    """A letter may be missing."""
+    async with scripted(path) as conversations:
+        with pytest.raises(
+            NotFoundError, match=r"no agent scripted:agnt\. Did you mean scripted:agent\?"
+        ) as raised:
+            await conversations.create("scripted:agnt")
+
+        assert raised.value.valid == ("scripted:agent",)
+
+
+async def test_deep_data_are_kept_as_they_are_or_refused(path: Path) -> None:
+    """There is no depth at which anything but that happens."""
+    async with scripted(path) as conversations:
+        conversation = await conversations.create(AGENT)
+        for levels in (1, 50, 90, 200, 300, 330, 400, 480, 500, 600, 900, 990, 1100, 5000):
+            try:
+                sent = await conversations.send(
+                    conversation.id, MessageDraft(data=nested(levels)), idempotency_key=f"k{levels}"
+                )
+            except InvalidInputError:
+                continue
+            await conversations.wait(sent.run, timeout=10)
+            page = await conversations.messages(conversation.id, newest_first=True)
+            kept = next(message for message in page.items if message.id == sent.run.message_id)
+            assert kept.data == nested(levels)
+
+
+anything = st.text() | st.sampled_from(["local:archivist", AGENT, "local:abc", "\ud800", "\x00", "x" * 3000])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | anything,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+json_objects = st.none() | st.dictionaries(st.text(), json_values, max_size=3)
+
+
+drafts = st.builds(
+    MessageDraft,
+    text=st.none() | anything,
+    data=json_objects,
+    type=st.none() | anything,
+    parent_id=st.none() | anything,
+    metadata=json_objects.map(lambda value: value or {}),
+    context=json_objects,
+)
+settlements = st.builds(
+    Settlement,
+    decision=st.sampled_from(Decision),
+    reason=st.none() | anything,
+    answer=st.none() | anything,
+    arguments=json_objects,
+)
+moments = st.none() | st.datetimes(timezones=st.just(UTC))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    text=anything,
+    other=anything,
+    key=st.none() | anything,
+    draft=drafts,
+    settlement=settlements,
+    since=moments,
+)
+async def test_whatever_is_passed_is_taken_or_refused_in_our_own_words(
+    text: str,
+    other: str,
+    key: str | None,
+    draft: MessageDraft,
+    settlement: Settlement,
+    since: datetime | None,
+) -> None:
+    """There is no other way out of any method."""
+    more: dict[str, Any] = {"metadata": draft.data, "context": draft.context, "idempotency_key": key}
+    with TemporaryDirectory() as folder:
+        async with scripted(Path(folder) / "store.db") as c:
+            mine = (await c.create(AGENT)).id
+            attempts: list[Callable[[], Awaitable[Any]]] = [
+                lambda: c.create(text, **more),
+                lambda: c.create(AGENT, title=text, **more),
+                lambda: c.start(text, draft, **more),
+                lambda: c.start(AGENT, draft, join=True),
+                lambda: c.send(mine, draft, idempotency_key=key),
+                lambda: c.send(text, draft),
+                lambda: c.get(text),
+                lambda: c.list(ConversationQuery(instance=text)),
+                lambda: c.list(ConversationQuery(agent=text, ids=frozenset({other}))),
+                lambda: c.list(ConversationQuery(cursor=text)),
+                lambda: c.search(SearchQuery(text=text, since=since)),
+                lambda: c.search(SearchQuery(text="hello", instance=text, agent=other)),
+                lambda: c.search(SearchQuery(text="hello", conversation_id=text, cursor=other)),
+                lambda: c.messages(mine, cursor=text),
+                lambda: c.update(
+                    mine, ConversationChanges(title=text, metadata=draft.data), idempotency_key=key
+                ),
+                lambda: c.update_status(mine, Status.OPEN, reason=text, idempotency_key=key),
+                lambda: c.events(mine, cursor=text),
+                lambda: c.cursor(text, 1),
+                lambda: c.run(text),
+                lambda: c.latest_run(text),
+                lambda: c.pending(text),
+                lambda: c.settle(text, settlement, idempotency_key=key),
+                lambda: c.decline(text),
+                lambda: c.cancel(text),
+                lambda: c.suggest(text),
+                lambda: c.delete(text),
+            ]
+            for attempt in attempts:
+                try:
+                    await attempt()
+                except TertuliaError as error:
+                    assert str(error).isprintable()
+                    assert len(str(error)) < 1000
+
+
+async def test_a_moment_may_be_any(path: Path) -> None:
+    """Also the first and the last that there are."""
+    async with scripted(path) as conversations:
+        await conversations.start(AGENT, says("Hello"))
+        for moment in (datetime.min, datetime.max):
+            at = moment.replace(tzinfo=UTC)
+            await conversations.search(SearchQuery(text="hello", since=at))
+            await conversations.search(SearchQuery(text="hello", until=at))

@@ -1,0 +1,163 @@
+"""Instances: which there are, what they offer, and that nothing else is pretended."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from tertulia import (
+    ClientSettings,
+    ConversationChanges,
+    ConversationQuery,
+    Conversations,
+    InstanceSettings,
+    InvalidInputError,
+    NotOffered,
+    Status,
+)
+from tertulia.platforms import PLATFORMS
+from tertulia.platforms.base import Platform
+from tertulia.store.database import Store
+from tertulia.vocabulary.features import Feature
+from tests.doubles.scripted import AGENT, SECONDS, scripted
+
+pytestmark = pytest.mark.anyio
+
+
+class Bare(Platform):
+    """A platform that offers nothing."""
+
+    kind = "bare"
+
+    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+        super().__init__(instance)
+        self._closed: list[str] = settings.options["closed"]
+        assert store
+
+    async def close(self) -> None:
+        """Note it."""
+        self._closed.append(self.instance)
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make the platform known; return which instances of it were closed."""
+    monkeypatch.setitem(cast(dict[str, str], PLATFORMS), "bare", f"{__name__}:Bare")
+    return []
+
+
+def settings(path: Path, **instances: InstanceSettings) -> ClientSettings:
+    """Return settings with these instances."""
+    return ClientSettings(store=path, instances=instances)
+
+
+async def test_the_embedded_platform_is_always_there(path: Path) -> None:
+    """Without any configuration; and neither opening the client nor asking for agents touches the store."""
+    with anyio.fail_after(SECONDS):
+        async with Conversations.open(ClientSettings(store=path)) as conversations:
+            assert list(conversations.instances) == ["local"]
+            (agent,) = await conversations.agents()
+            assert agent.address == "local:archivist"
+            assert await conversations.agents("local") == [agent]
+
+    assert not path.parent.exists()
+
+
+async def test_agents_are_listed_of_every_instance_or_of_one(path: Path) -> None:
+    """With their addresses."""
+    async with scripted(path) as conversations:
+        assert [agent.address for agent in await conversations.agents()] == ["local:archivist", AGENT]
+        assert [agent.address for agent in await conversations.agents("scripted")] == [AGENT]
+
+
+@pytest.mark.parametrize(
+    ("instances", "told"),
+    [
+        ({"Bad Name": InstanceSettings(platform="local")}, "'Bad Name' cannot be the name of an instance"),
+        ({"": InstanceSettings(platform="local")}, "cannot be the name"),
+        ({"a\n": InstanceSettings(platform="local")}, "cannot be the name"),
+        ({"x": InstanceSettings(platform="telepathy")}, "of an unknown platform, 'telepathy'"),
+        ({"other": InstanceSettings(platform="local")}, "there is one embedded platform"),
+        (
+            {"local": InstanceSettings(platform="bare", options={"closed": []})},
+            "there is one embedded platform",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("bare")
+async def test_an_instance_that_cannot_be_is_refused_at_once(
+    path: Path, instances: Mapping[str, InstanceSettings], told: str
+) -> None:
+    """Before anything is opened."""
+    with pytest.raises(InvalidInputError, match=told):
+        async with Conversations.open(ClientSettings(store=path, instances=instances)):
+            pytest.fail("it was opened")
+
+
+async def test_settings_never_show_what_they_hold(path: Path) -> None:
+    """Secrets among the options must not get into a log."""
+    shown = repr(settings(path, r2r=InstanceSettings(platform="r2r", options={"api_key": "hush"})))
+
+    assert "hush" not in shown
+
+
+Attempt = Callable[[Conversations], Awaitable[Any]]
+
+
+@pytest.mark.parametrize(
+    ("feature", "attempt"),
+    [
+        (Feature.CREATE, lambda c: c.create("bare:agent")),
+        (Feature.GET, lambda c: c.get("bare:1")),
+        (Feature.LIST, lambda c: c.list(ConversationQuery(instance="bare"))),
+        (Feature.MESSAGES, lambda c: c.messages("bare:1")),
+        (Feature.TITLE, lambda c: c.update("bare:1", ConversationChanges(title="T"))),
+        (Feature.METADATA, lambda c: c.update("bare:1", ConversationChanges(metadata={"a": 1}))),
+        (Feature.ARCHIVE, lambda c: c.update("bare:1", ConversationChanges(archived=True))),
+        (Feature.STATUS, lambda c: c.update_status("bare:1", Status.COMPLETED)),
+        (Feature.DELETE, lambda c: c.delete("bare:1")),
+    ],
+)
+async def test_what_an_instance_does_not_offer_is_refused_by_name(
+    path: Path, bare: list[str], feature: Feature, attempt: Attempt
+) -> None:
+    """With the instances that do; nothing is faked."""
+    with anyio.fail_after(SECONDS):
+        async with Conversations.open(
+            settings(path, bare=InstanceSettings(platform="bare", options={"closed": bare}))
+        ) as conversations:
+            with pytest.raises(
+                NotOffered, match=rf"instance bare \(bare\) does not offer {feature}"
+            ) as raised:
+                await attempt(conversations)
+
+    assert "local" in (raised.value.hint or "")
+    assert raised.value.ids == {"instance": "bare", "feature": feature}
+
+
+async def test_a_platform_is_closed_once_when_the_client_is(path: Path, bare: list[str]) -> None:
+    """Also when the one who used it failed."""
+    two = {name: InstanceSettings(platform="bare", options={"closed": bare}) for name in ("one", "two")}
+
+    with pytest.raises(KeyError), anyio.fail_after(SECONDS):
+        async with Conversations.open(settings(path, **two)):
+            assert bare == []
+            raise KeyError
+
+    assert sorted(bare) == ["one", "two"]
+
+
+async def test_a_list_without_an_instance_has_what_passed_through_of_all(path: Path) -> None:
+    """With one, only what is there."""
+    async with scripted(path) as conversations:
+        here = await conversations.create("local:archivist", title="Here")
+        there = await conversations.create(AGENT, title="There")
+
+        def ids(page: Any) -> set[str]:
+            return {each.id for each in page.items}
+
+        assert ids(await conversations.list(ConversationQuery())) == {here.id, there.id}
+        assert ids(await conversations.list(ConversationQuery(instance="local"))) == {here.id}
+        assert ids(await conversations.list(ConversationQuery(agent=AGENT))) == {there.id}

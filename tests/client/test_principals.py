@@ -1,0 +1,212 @@
+"""The security boundary: what one principal has, no other can see, change or learn of."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tertulia import (
+    ConversationChanges,
+    ConversationQuery,
+    Conversations,
+    Decision,
+    MessageChanges,
+    NotFoundError,
+    NotOffered,
+    Run,
+    SearchQuery,
+    Settlement,
+    Status,
+)
+from tests.client.inside import contents, rows
+from tests.doubles.scripted import AGENT, asks_first, says, scripted
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Hers:
+    """What alice has: a conversation with a message, a run and a request that is pending."""
+
+    conversation_id: str
+    run: Run
+    request_id: str
+    cursor: str
+
+
+async def alices(conversations: Conversations) -> Hers:
+    """Let alice talk."""
+    alice = conversations.acting_as("alice")
+    sent = await alice.start(
+        AGENT, says("Where is the zanzibar file?"), title="Zanzibar", idempotency_key="k1"
+    )
+    outcome = await alice.wait(sent.run, timeout=10)
+    cursor = (await alice.events(sent.conversation.id)).cursor
+    return Hers(sent.conversation.id, outcome.run, outcome.pending[0].id, cursor)
+
+
+async def first(stream: AsyncGenerator[Any]) -> Any:
+    """Return the first thing of a stream."""
+    async for each in stream:
+        return each
+    return None
+
+
+APPROVE = Settlement(decision=Decision.APPROVE, by_person=True)
+CHANGES = ConversationChanges(title="Mine")
+Attempt = Callable[[Conversations, Hers], Awaitable[Any]]
+
+REFUSED: dict[str, Attempt] = {
+    "get": lambda bob, hers: bob.get(hers.conversation_id),
+    "known": lambda bob, hers: bob.known(hers.conversation_id),
+    "send": lambda bob, hers: bob.send(hers.conversation_id, says("Hello")),
+    "messages": lambda bob, hers: bob.messages(hers.conversation_id),
+    "update": lambda bob, hers: bob.update(hers.conversation_id, CHANGES),
+    "update_status": lambda bob, hers: bob.update_status(hers.conversation_id, Status.COMPLETED),
+    "delete": lambda bob, hers: bob.delete(hers.conversation_id),
+    "run": lambda bob, hers: bob.run(hers.run.id),
+    "outcome": lambda bob, hers: bob.outcome(hers.run),
+    "attend": lambda bob, hers: bob.attend(hers.run, timeout=1),
+    "collect": lambda bob, hers: bob.collect(hers.run),
+    "wait": lambda bob, hers: bob.wait(hers.run, timeout=1),
+    "follow": lambda bob, hers: first(bob.follow(hers.run)),
+    "watch": lambda bob, hers: first(bob.watch(hers.conversation_id, after=0)),
+    "events": lambda bob, hers: bob.events(hers.conversation_id, cursor=hers.cursor),
+    "cursor": lambda bob, hers: bob.cursor(hers.conversation_id, 1),
+    "request": lambda bob, hers: bob.request(hers.request_id),
+    "settle": lambda bob, hers: bob.settle(hers.request_id, APPROVE),
+    "decline": lambda bob, hers: bob.decline(hers.request_id),
+    "cancel": lambda bob, hers: bob.cancel(hers.conversation_id),
+}
+
+NOTHING: dict[str, Attempt] = {
+    "list": lambda bob, hers: _items(bob.list(ConversationQuery(archived=None))),
+    "list one instance": lambda bob, hers: _items(bob.list(ConversationQuery(instance="scripted"))),
+    "list what waits": lambda bob, hers: _items(bob.list(ConversationQuery(awaiting=True))),
+    "list by id": lambda bob, hers: _items(
+        bob.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
+    ),
+    "search": lambda bob, hers: _hits(bob, SearchQuery(text="zanzibar")),
+    "search one conversation": lambda bob, hers: _hits(
+        bob, SearchQuery(text="zanzibar", conversation_id=hers.conversation_id)
+    ),
+    "search for a suggestion": lambda bob, hers: _suggestion(bob, SearchQuery(text="zanzibat")),
+    "latest_run": lambda bob, hers: bob.latest_run(hers.conversation_id),
+    "pending": lambda bob, hers: bob.pending(),
+    "pending in one": lambda bob, hers: bob.pending(hers.conversation_id),
+    "suggest": lambda bob, hers: bob.suggest("zanz"),
+    "suggest an id": lambda bob, hers: bob.suggest(hers.conversation_id),
+}
+
+NOT_OFFERED: dict[str, Attempt] = {
+    "add_message": lambda bob, hers: bob.add_message(hers.conversation_id, says("x")),
+    "update_message": lambda bob, hers: bob.update_message(
+        hers.conversation_id, hers.run.message_id, MessageChanges(text="x")
+    ),
+    "branches": lambda bob, hers: bob.branches(hers.conversation_id),
+}
+"""What the embedded platform, on which these tests stand, does not offer yet."""
+NOBODYS = {"open", "acting_as", "instances", "principal", "agents", "create", "start", "offers"}
+"""What is about nobody's conversation."""
+MARKED = {"marks", "changes"}
+
+
+async def _items(page: Awaitable[Any]) -> Any:
+    return [each.id for each in (await page).items]
+
+
+async def _hits(bob: Conversations, query: SearchQuery) -> Any:
+    result = await bob.search(query)
+    return [*result.hits, *([result.total] if result.total else [])]
+
+
+async def _suggestion(bob: Conversations, query: SearchQuery) -> Any:
+    return (await bob.search(query)).suggestion
+
+
+def test_every_method_is_tried_below() -> None:
+    """A new one is not forgotten."""
+    public = {name for name in dir(Conversations) if not name.startswith("_")}
+
+    assert (
+        public - set(REFUSED) - {name.split()[0] for name in NOTHING} - set(NOT_OFFERED) - NOBODYS - MARKED
+        == set()
+    )
+
+
+@pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in REFUSED.items()])
+async def test_another_principal_is_told_that_there_is_no_such_thing(path: Path, attempt: Attempt) -> None:
+    """The same as if there were none; nothing is changed by trying."""
+    async with scripted(path, asks_first) as conversations:
+        hers = await alices(conversations)
+        before = await contents(path)
+
+        with pytest.raises(NotFoundError) as raised:
+            await attempt(conversations.acting_as("bob"), hers)
+
+        assert "deleted" not in str(raised.value)
+        assert raised.value.valid == ()
+        assert {name: found for name, found in (await contents(path)).items() if name != "leases"} == {
+            name: found for name, found in before.items() if name != "leases"
+        }
+
+
+@pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in NOTHING.items()])
+async def test_another_principal_finds_nothing(path: Path, attempt: Attempt) -> None:
+    """Alice does."""
+    async with scripted(path, asks_first) as conversations:
+        hers = await alices(conversations)
+
+        assert await attempt(conversations.acting_as("alice"), hers)
+        assert not await attempt(conversations.acting_as("bob"), hers)
+
+
+@pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in NOT_OFFERED.items()])
+async def test_what_the_platform_does_not_offer_it_offers_nobody(path: Path, attempt: Attempt) -> None:
+    """Neither of them learns anything by that."""
+    async with scripted(path, asks_first) as conversations:
+        hers = await alices(conversations)
+
+        with pytest.raises((NotOffered, NotFoundError)):
+            await attempt(conversations.acting_as("bob"), hers)
+
+
+async def test_what_another_principal_does_changes_nothing_that_one_has_marked(path: Path) -> None:
+    """Not even that something happened can be seen."""
+    async with scripted(path, asks_first) as conversations:
+        bob = conversations.acting_as("bob")
+        hers = await alices(conversations)
+        before = await bob.marks([hers.conversation_id])
+
+        await conversations.acting_as("alice").update(hers.conversation_id, CHANGES)
+
+        assert await bob.marks([hers.conversation_id]) == before
+
+
+async def test_everybody_has_rows_of_their_own(path: Path) -> None:
+    """There is no table, but for what is about the file itself, without a principal."""
+    async with scripted(path, asks_first) as conversations:
+        await alices(conversations)
+
+    tables = await rows(
+        path,
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name != 'meta'"
+        " AND name NOT LIKE 'message_index%' AND name NOT LIKE 'title_index%'",
+    )
+    for (table,) in tables:
+        assert await rows(path, f"SELECT DISTINCT principal FROM {table}") in ([], [("alice",)]), table
+
+
+async def test_whoever_runs_the_process_is_a_principal_like_any_other(path: Path) -> None:
+    """Over stdio there is no other; over HTTP each has a name, and messages carry it."""
+    async with scripted(path) as conversations:
+        sent = await conversations.acting_as("alice").start(AGENT, says("Hello"))
+        mine = await conversations.start(AGENT, says("Hello"))
+
+        (hers,) = (await conversations.acting_as("alice").messages(sent.conversation.id, limit=1)).items
+        (my,) = (await conversations.messages(mine.conversation.id, limit=1)).items
+        assert (hers.author, my.author) == ("alice", "user")
+        with pytest.raises(NotFoundError):
+            await conversations.get(sent.conversation.id)

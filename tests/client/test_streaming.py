@@ -1,0 +1,385 @@
+"""Streaming: an answer in pieces becomes a journal that can be read by anybody, from anywhere in it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tertulia import Conversations, Event, EventKind, InvalidInputError, JournalEntry, Outcome, RunStatus
+from tertulia import work as working
+from tertulia.platforms.base import Work
+from tertulia.work import coalesced
+from tests.client.elsewhere import elsewhere, say, told
+from tests.doubles.scripted import AGENT, Held, Script, echo, piece, says, scripted
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """A clock that the test sets; it stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Return the clock by which text is held back; nothing is written because real time passes."""
+    clock = Clock()
+    monkeypatch.setattr(working, "time", clock)
+    monkeypatch.setattr(working, "COALESCE_SECONDS", 60)
+    return clock
+
+
+async def answered(conversations: Conversations) -> Outcome:
+    """Send a message, and return what comes of it."""
+    return await conversations.wait((await conversations.start(AGENT, says("Hello"))).run, timeout=10)
+
+
+async def journal(conversations: Conversations, outcome: Outcome) -> Sequence[JournalEntry]:
+    """Return what happened in an answer."""
+    entries = (await conversations.events(outcome.run.conversation_id)).entries
+    return [entry for entry in entries if entry.seq > outcome.run.first_seq]
+
+
+def deltas(entries: Sequence[JournalEntry]) -> list[str]:
+    """Return the pieces of text that there are."""
+    return [entry.data["delta"] for entry in entries if entry.kind is EventKind.TEXT_MESSAGE_CONTENT]
+
+
+async def test_pieces_that_come_in_quick_succession_become_one_entry(path: Path, clock: Clock) -> None:
+    """The first is written at once, so that a reader sees something; what follows within the time is joined."""
+
+    async def answer(work: Work) -> None:
+        for text in ("One ", "two ", "three "):
+            await work.emit(piece(text))
+            clock.now += 1
+        clock.now += 60
+        await work.emit(piece("four "))
+        clock.now += 1
+        await work.emit(piece("five"))
+        await work.finish()
+
+    async with scripted(path, answer) as conversations:
+        outcome = await answered(conversations)
+
+        assert deltas(await journal(conversations, outcome)) == ["One ", "two three four ", "five"]
+        assert outcome.reply == "One two three four five"
+
+
+async def test_text_that_is_held_back_is_written_before_anything_else(path: Path, clock: Clock) -> None:
+    """The order is that of the stream."""
+    assert clock
+
+    async def answer(work: Work) -> None:
+        await work.emit(piece("a"))
+        await work.emit(piece("b"), piece("c"))
+        await work.emit(Event(EventKind.TOOL_CALL_START, {"tool_call_id": "1", "tool": "grep"}))
+        await work.emit(piece("d"))
+        await work.finish()
+
+    async with scripted(path, answer) as conversations:
+        entries = await journal(conversations, await answered(conversations))
+
+    told_ = [entry.data.get("delta") or entry.data.get("tool") for entry in entries]
+    assert [each for each in told_ if each] == ["a", "bc", "grep", "d"]
+
+
+async def test_text_is_written_in_time_though_nothing_follows_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader does not wait for the next piece."""
+    clock = Clock()
+    monkeypatch.setattr(working, "time", clock)
+    monkeypatch.setattr(working, "COALESCE_SECONDS", 0.001)
+
+    async def answer(work: Work) -> None:
+        await work.emit(piece("At once, "))
+        await work.emit(piece("and in time."))
+        await anyio.sleep_forever()
+
+    async with scripted(path, answer) as conversations:
+        sent = await conversations.start(AGENT, says("Hello"))
+        text = ""
+        async for entries in conversations.follow(sent.run):
+            text += "".join(deltas(entries))
+            if text == "At once, and in time.":
+                break
+
+
+async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, clock: Clock) -> None:
+    """Neither without the other: that is what going on elsewhere rests on."""
+    assert clock
+    held = Held()
+
+    async def answer(work: Work) -> None:
+        await work.emit(piece("written, "), checkpoint={"at": 1})
+        await work.emit(piece("held back"), checkpoint={"at": 2})
+        await held(work)
+
+    async def go_on(work: Work) -> None:
+        await work.finish(f"{work.checkpoint} after {''.join(deltas(work.entries))}")
+
+    async with scripted(path, answer) as conversations:
+        sent = await conversations.start(AGENT, says("Hello"))
+        await held.reached.wait()
+    async with scripted(path, go_on) as conversations:
+        outcome = await conversations.wait(sent.run, timeout=10)
+
+    assert outcome.reply == "{'at': 1} after written, "
+
+
+async def test_a_final_text_overrides_the_pieces(path: Path) -> None:
+    """In the answer, and in the history."""
+
+    async def answer(work: Work) -> None:
+        await work.emit(piece("Helo"))
+        await work.finish("Hello.", message_id="m_7", type="greeting")
+
+    async with scripted(path, answer) as conversations:
+        outcome = await answered(conversations)
+
+        assert outcome.reply == "Hello."
+        message = (await conversations.messages(outcome.run.conversation_id)).items[-1]
+        assert (message.id, message.text, message.type) == ("m_7", "Hello.", "greeting")
+
+
+async def test_an_answer_without_a_text_of_its_own_is_the_sum_of_its_pieces(path: Path) -> None:
+    """With a snapshot, what came before it is gone."""
+
+    async def answer(work: Work) -> None:
+        await work.emit(piece("Wrong"))
+        await work.emit(Event(EventKind.SNAPSHOT, {"message_id": "reply", "text": "Right"}))
+        await work.emit(piece(" so far"))
+        await work.finish()
+
+    async with scripted(path, answer) as conversations:
+        assert (await answered(conversations)).reply == "Right so far"
+
+
+async def test_an_answer_of_no_words_is_no_message(path: Path) -> None:
+    """The run is over all the same."""
+
+    async def answer(work: Work) -> None:
+        await work.finish()
+
+    async with scripted(path, answer) as conversations:
+        outcome = await answered(conversations)
+
+        assert (outcome.run.status, outcome.run.reply_id, outcome.reply) == (RunStatus.COMPLETED, None, "")
+        assert len((await conversations.messages(outcome.run.conversation_id)).items) == 1
+
+
+async def test_what_nobody_knows_is_kept_as_it_came(path: Path) -> None:
+    """A platform may tell of more than we have names for."""
+    payload = {"type": "HOLOGRAM", "nested": [{"a": 1.5}, None], "text": "é"}
+
+    async def answer(work: Work) -> None:
+        await work.emit(Event(EventKind.RAW, {"name": "HOLOGRAM", "payload": payload}))
+        await work.finish("Done.")
+
+    async with scripted(path, answer) as conversations:
+        entries = await journal(conversations, await answered(conversations))
+
+    assert [entry.data for entry in entries if entry.kind is EventKind.RAW] == [
+        {"name": "HOLOGRAM", "payload": payload}
+    ]
+
+
+async def test_reasoning_is_no_part_of_the_answer(path: Path) -> None:
+    """It is in the journal, joined like text and apart from it."""
+
+    async def answer(work: Work) -> None:
+        await work.emit(
+            Event(EventKind.REASONING, {"delta": "Let me "}),
+            Event(EventKind.REASONING, {"delta": "think."}),
+            piece("Yes."),
+        )
+        await work.finish()
+
+    async with scripted(path, answer) as conversations:
+        outcome = await answered(conversations)
+        entries = await journal(conversations, outcome)
+
+    assert outcome.reply == "Yes."
+    assert [entry.data["delta"] for entry in entries if entry.kind is EventKind.REASONING] == [
+        "Let me think."
+    ]
+
+
+events = st.lists(
+    st.one_of(
+        st.builds(piece, st.text(max_size=3), st.sampled_from(["m1", "m2"])),
+        st.builds(lambda text: Event(EventKind.REASONING, {"delta": text}), st.text(max_size=3)),
+        st.just(Event(EventKind.STEP_STARTED, {"name": "s"})),
+    )
+)
+
+
+@given(events)
+def test_joining_loses_nothing_and_changes_no_order(happened: list[Event]) -> None:
+    """Only neighbours of one kind and one message are joined, and of those all are."""
+
+    def key(event: Event) -> tuple[object, ...]:
+        return event.kind, event.data.get("message_id")
+
+    def told_by(these: Sequence[Event]) -> list[tuple[object, ...]]:
+        characters: list[tuple[object, ...]] = []
+        for event in these:
+            characters += [(*key(event), each) for each in event.data.get("delta", ["-"])]
+        return characters
+
+    joined = coalesced(happened)
+
+    assert told_by(joined) == told_by(happened)
+    for one, two in zip(joined, joined[1:], strict=False):
+        assert key(one) != key(two) or one.kind is EventKind.STEP_STARTED
+
+
+async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not_at_all(path: Path) -> None:
+    """A tool that changes something, and the entry that says so."""
+    renamed = "UPDATE conversations SET title = 'renamed'"
+
+    async def answer(work: Work) -> None:
+        done = Event(EventKind.TOOL_CALL_RESULT, {"tool_call_id": "1", "outcome": "ok"})
+        with pytest.raises(ZeroDivisionError):
+            await work.emit(done, together=lambda tx: (tx.run(renamed), 1 // 0))
+        await work.emit(done, together=lambda tx: tx.run(renamed))
+        await work.finish("Done.")
+
+    async with scripted(path, answer) as conversations:
+        outcome = await answered(conversations)
+
+        assert outcome.run.status is RunStatus.COMPLETED
+        kinds = [entry.kind for entry in await journal(conversations, outcome)]
+        assert kinds.count(EventKind.TOOL_CALL_RESULT) == 1
+        assert (await conversations.get(outcome.run.conversation_id)).title == "renamed"
+
+
+# Reading
+
+
+async def test_a_run_is_followed_from_its_beginning_to_its_end(path: Path) -> None:
+    """Or from anywhere in it; a run that is over is read all the same."""
+    async with scripted(path) as conversations:
+        run = (await answered(conversations)).run
+        whole = [entry.seq async for entries in conversations.follow(run) for entry in entries]
+        rest = [entry.seq async for entries in conversations.follow(run, after=whole[1]) for entry in entries]
+
+    assert whole == [*range(run.first_seq + 1, whole[-1] + 1)]
+    assert rest == whole[2:]
+
+
+async def test_a_reader_sees_an_answer_while_it_is_produced(path: Path) -> None:
+    """Whoever produces it: here, another client on the same file."""
+    answer = Held("Half, ", after=lambda work: work.finish("Half, and whole."))
+    async with scripted(path, answer) as here, scripted(path, echo) as there:
+        sent = await here.start(AGENT, says("Hello"))
+        seen: list[str] = []
+        async for entries in there.follow(sent.run):
+            seen += deltas(entries)
+            if seen:
+                answer.go_on.set()
+
+        assert seen == ["Half, "]
+        assert (await there.outcome(sent.run)).reply == "Half, and whole."
+
+
+async def sends_twice(path: str) -> None:
+    """Begin a conversation, tell its id, and when told, send another message there."""
+    async with scripted(Path(path)) as conversations:
+        sent = await conversations.start(AGENT, says("One"))
+        await conversations.wait(sent.run, timeout=10)
+        say(sent.conversation.id)
+        await told()
+        again = await conversations.send(sent.conversation.id, says("Two"))
+        await conversations.wait(again.run, timeout=10)
+        say(again.run.id)
+
+
+async def test_a_watcher_sees_what_another_process_does_from_its_cursor_on(path: Path) -> None:
+    """Without a gap, across runs."""
+    async with elsewhere(sends_twice, path) as other:
+        conversation_id = await other.says()
+        async with scripted(path) as conversations:
+            before = await conversations.events(conversation_id)
+            last = before.entries[-1].seq
+            await other.tell()
+            seen: list[JournalEntry] = []
+            async for entries in conversations.watch(conversation_id, after=last):
+                seen += entries
+                if seen[-1].kind is EventKind.RUN_FINISHED:
+                    break
+            run_id = await other.says()
+
+            after = await conversations.events(conversation_id, cursor=before.cursor)
+        assert await other.ends() == 0
+
+    assert [entry.seq for entry in seen] == [*range(last + 1, last + 1 + len(seen))]
+    assert {entry.run_id for entry in seen} == {run_id}
+    assert list(after.entries) == seen
+
+
+async def test_events_are_read_page_by_page(path: Path) -> None:
+    """Each page has the cursor for the next, and says whether there is more."""
+    async with scripted(path) as conversations:
+        conversation_id = (await answered(conversations)).run.conversation_id
+        whole = await conversations.events(conversation_id)
+
+        read: list[JournalEntry] = []
+        cursor: str | None = None
+        more = True
+        while more:
+            page = await conversations.events(conversation_id, cursor=cursor, limit=2)
+            read += page.entries
+            cursor, more = page.cursor, page.more
+        nothing = await conversations.events(conversation_id, cursor=cursor)
+
+    assert read == list(whole.entries)
+    assert not whole.more
+    assert (list(nothing.entries), nothing.cursor, nothing.more) == ([], cursor, False)
+    assert nothing.run is not None
+
+
+async def test_a_cursor_outlives_the_process_that_gave_it(path: Path) -> None:
+    """And is the same, whichever process gives it, were it the first thing that it does."""
+    async with scripted(path) as conversations:
+        run = (await answered(conversations)).run
+        cursor = (await conversations.events(run.conversation_id, limit=2)).cursor
+
+    async with scripted(path) as conversations:
+        assert await conversations.cursor(run.conversation_id, 2) == cursor
+        assert (await conversations.events(run.conversation_id, cursor=cursor)).entries[0].seq == 3
+
+
+async def test_a_cursor_is_good_for_its_conversation_of_its_store_only(path: Path) -> None:
+    """The error says which of them is wrong."""
+    async with scripted(path) as conversations:
+        one, two = (await answered(conversations)).run, (await answered(conversations)).run
+        cursor = (await conversations.events(one.conversation_id)).cursor
+
+        with pytest.raises(InvalidInputError, match="another conversation"):
+            await conversations.events(two.conversation_id, cursor=cursor)
+        with pytest.raises(InvalidInputError, match="is not a cursor"):
+            await conversations.events(one.conversation_id, cursor="nonsense")
+
+    async with scripted(path.with_name("other.db")) as conversations:
+        three = (await answered(conversations)).run
+        with pytest.raises(InvalidInputError, match="another store"):
+            await conversations.events(three.conversation_id, cursor=cursor)
+
+
+@pytest.mark.parametrize("limit", [0, 501])
+async def test_a_page_of_events_has_from_one_to_five_hundred(path: Path, limit: int) -> None:
+    """The error says so."""
+    async with scripted(path, Script()) as conversations:
+        conversation = await conversations.create(AGENT)
+        with pytest.raises(InvalidInputError, match="must be from 1 to 500"):
+            await conversations.events(conversation.id, limit=limit)

@@ -1,0 +1,116 @@
+"""A network on which a double is reached: real connections, and faults where a test wants them."""
+
+import json
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import uvicorn
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Fault = Callable[[App, Scope, Receive, Send], Awaitable[None]]
+"""Serves one request in place of the app, which it may call."""
+
+
+class Cut(Exception):
+    """Makes the server close the connection."""
+
+
+class Faults:
+    """An app in front of another. Each planned fault meets one request: the first to the method and end of path."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._planned: list[tuple[str, str, Fault]] = []
+
+    def plan(self, method: str, path: str, *faults: Fault) -> None:
+        """Plan faults, one for each of the next such requests."""
+        self._planned += [(method, path, fault) for fault in faults]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        for number, (method, path, fault) in enumerate(self._planned):
+            if scope["type"] == "http" and scope["method"] == method and scope["path"].endswith(path):
+                del self._planned[number]
+                return await fault(self._app, scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def answer(status: int, body: object = None, **headers: str) -> Fault:
+    """Return a fault that answers with a status, without asking the app. `_` in the name of a header is `-`."""
+
+    async def fault(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        named.append((b"content-type", b"application/json"))
+        await send({"type": "http.response.start", "status": status, "headers": named})
+        await send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+    return fault
+
+
+async def drop(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Lose a request, and its connection: the app never sees it."""
+    cast(
+        Any, send
+    ).__self__.transport.abort()  # uvicorn's: nothing of ASGI closes a connection without an answer
+
+
+async def lose(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Lose a response: the app has done what it was asked."""
+
+    async def unheard(message: MutableMapping[str, Any]) -> None:
+        pass
+
+    await app(scope, receive, unheard)
+    await drop(app, scope, receive, send)
+
+
+def cut(behind: str) -> Fault:
+    """Return a fault that closes the connection in a response, just behind a text in it."""
+
+    async def close() -> None:
+        raise Cut
+
+    return _interrupted(behind, close)
+
+
+def stall(behind: str) -> Fault:
+    """Return a fault that falls silent in a response, just behind a text in it, and keeps the connection open."""
+    return _interrupted(behind, anyio.sleep_forever)
+
+
+def _interrupted(behind: str, then: Callable[[], Awaitable[object]]) -> Fault:
+    async def fault(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        sent = b""
+
+        async def watched(message: MutableMapping[str, Any]) -> None:
+            nonlocal sent
+            before, sent = len(sent), sent + message.get("body", b"")
+            if behind.encode() in sent:
+                end = sent.index(behind.encode()) + len(behind.encode())
+                await send({**message, "body": sent[before:end], "more_body": True})
+                await then()
+            await send(message)
+
+        await app(scope, receive, watched)
+
+    return fault
+
+
+@asynccontextmanager
+async def served(app: App) -> AsyncGenerator[str]:
+    """Serve an app on a port of its own; yield its address. Leaving ends it, and every connection."""
+    config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(server.serve, [listening])
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                server.should_exit = server.force_exit = True

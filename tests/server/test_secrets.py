@@ -1,0 +1,51 @@
+"""The key that seals what a host carries survives the process, and is nobody else's."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from mcp.server.mcpserver import InvalidRequestState
+
+from tertulia_server.secrets import KEY_BYTES, StoredKey
+
+
+def test_another_process_opens_what_was_sealed(tmp_path: Path) -> None:
+    """Both read the key from the file that the first one made."""
+    path = tmp_path / "new folder" / "key"
+
+    assert StoredKey(path).unseal(StoredKey(path).seal(b"state")) == b"state"
+
+
+def test_nothing_is_written_before_the_key_is_needed(tmp_path: Path) -> None:
+    """Listing tools touches no file."""
+    StoredKey(tmp_path / "key")
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps permissions elsewhere")
+def test_the_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    """So is the folder, if we made it; and no half-written file stays."""
+    path = tmp_path / "folder" / "key"
+    StoredKey(path).seal(b"state")
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_size == KEY_BYTES
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "v1.AAAA"])
+def test_what_was_not_sealed_is_refused(tmp_path: Path, token: str) -> None:
+    """Whoever made it up."""
+    with pytest.raises(InvalidRequestState):
+        StoredKey(tmp_path / "key").unseal(token)
+
+
+def test_what_was_sealed_under_another_key_is_refused(tmp_path: Path) -> None:
+    """A state of another store decides nothing here."""
+    sealed = StoredKey(tmp_path / "key").seal(b"state")
+
+    with pytest.raises(InvalidRequestState):
+        StoredKey(tmp_path / "other").unseal(sealed)

@@ -1,0 +1,208 @@
+"""Serving one host over standard input and output: a process that keeps to the protocol and may end at any moment."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.doubles.hosts import SECONDS
+from tests.doubles.stage import ACTOR, script
+from tests.doubles.wire import Wire, wire
+
+pytestmark = pytest.mark.anyio
+
+both_eras = pytest.mark.parametrize("modern", [True, False], ids=["2026-07-28", "legacy"])
+
+
+async def send(server: Wire, *steps: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    """Send a script to a new conversation and return the structured result."""
+    result = await server.call("send_message", agent=ACTOR, text=script(*steps), **arguments)
+    assert not result.get("isError"), result
+    return dict(result["structuredContent"])
+
+
+@both_eras
+async def test_stdout_carries_nothing_but_the_protocol(tmp_path: Path, modern: bool) -> None:
+    """Not even what code prints by mistake, or logs; that goes to stderr."""
+    async with wire(tmp_path, modern=modern) as server:
+        sent = await send(server, {"print": "printed by mistake"}, {"say": "Hello."}, {"crash": "on purpose"})
+        assert await server.hang_up() == 0
+
+    assert sent["status"] == "failed"
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.lines)
+    assert not any("printed by mistake" in line and "play" not in line for line in server.lines)
+    log = server.log.read_text()
+    assert "printed by mistake" in log
+    assert "on purpose" in log
+
+
+@both_eras
+async def test_the_process_ends_with_0_when_the_host_closes_its_input(tmp_path: Path, modern: bool) -> None:
+    """At once, although a call waits and an answer is being produced."""
+    async with wire(tmp_path, modern=modern) as server:
+        await send(server, {"hold": "curtain"}, wait_seconds=0)
+        arguments = {
+            "agent": ACTOR,
+            "text": script({"say": "Waits."}, {"hold": "curtain"}),
+            "wait_seconds": 300,
+        }
+        await server.send("tools/call", {"name": "send_message", "arguments": arguments})
+        while '"Waits.' not in json.dumps(await server.read()):
+            pass
+        with anyio.fail_after(5):
+            assert await server.hang_up() == 0
+
+
+async def test_a_process_that_was_never_asked_anything_ends_with_0_and_leaves_no_file(tmp_path: Path) -> None:
+    """A host may start one only to see whether it is there."""
+    async with wire(tmp_path) as server:
+        assert await server.hang_up() == 0
+
+    assert set(os.listdir(tmp_path)) == {"config.toml", "server.log"}  # noqa: PTH208 - a path's own would block alike
+
+
+async def test_the_tools_are_listed_without_touching_the_store(tmp_path: Path) -> None:
+    """Start-up does no work that may fail or wait."""
+    async with wire(tmp_path) as server:
+        listed = await server.answer(await server.send("tools/list", {}))
+
+        assert listed["result"]["tools"]
+        assert not (tmp_path / "tertulia.db").exists()
+        await server.hang_up()
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="Windows has no SIGTERM to send: it ends a process at once"
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+async def test_a_run_that_lost_its_process_goes_on_in_the_next_one(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """Hosts end us by a signal; nobody tidies up, and nothing is lost or said twice."""
+    async with wire(tmp_path) as server:
+        begun = await send(
+            server, {"say": "Before. "}, {"hold": "curtain"}, {"say": "After."}, wait_seconds=0.5
+        )
+        server.signal(number)
+        await server.ended()
+    async with wire(tmp_path) as server:
+        await send(server, {"release": "curtain"})
+        seen = await server.call(
+            "stream_conversation", conversation_id=begun["conversation_id"], wait_seconds=25
+        )
+        listed = await server.call("list_messages", conversation_id=begun["conversation_id"])
+        await server.hang_up()
+
+    structured = seen["structuredContent"]
+    assert structured["run_id"] == begun["run_id"]
+    assert structured["status"] == "completed"
+    assert [event["what"] for event in structured["events"]].count("run_started") == 1
+    asked, reply = listed["structuredContent"]["messages"]
+    assert asked["author"] == "user"
+    assert reply["text"][8:-9] == "Before. After."
+
+
+@both_eras
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "not json",
+        "[]",
+        '{"jsonrpc":"2.0","id":99,"method":"nope","params":{}}',
+        "{" * 50_000,
+        '"\\ud800"',
+    ],
+)
+async def test_lines_that_are_no_requests_do_not_end_the_conversation(
+    tmp_path: Path, modern: bool, line: str
+) -> None:
+    """What cannot be read is refused, if anything, and the next request is answered."""
+    async with wire(tmp_path, modern=modern) as server:
+        await server.call("list_agents")  # the first request decides in which era the SDK reads the others
+        await server.write(line)
+        result = await server.call("list_agents")
+        assert await server.hang_up() == 0
+
+    assert not result.get("isError")
+    assert "Traceback" not in "".join(server.lines)
+
+
+@both_eras
+async def test_half_characters_in_arguments_are_refused_and_do_not_end_the_conversation(
+    tmp_path: Path, modern: bool
+) -> None:
+    """JSON can spell them where no SDK's client would."""
+    async with wire(tmp_path, modern=modern) as server:
+        for arguments in (
+            {"text": "\ud800", "agent": ACTOR},
+            {"\udfff": 1},
+            {"text": "x", "agent": "\udfff:x"},
+        ):
+            await server.send("tools/call", {"name": "send_message", "arguments": arguments})
+        result = await server.call("list_conversations")
+        assert await server.hang_up() == 0
+
+    assert result["structuredContent"]["total"] == 0
+    assert "Traceback" not in "".join(server.lines)
+
+
+@both_eras
+@pytest.mark.parametrize(
+    "capabilities", [{}, {"elicitation": {"url": {}}}], ids=["no elicitation", "elicitation by url only"]
+)
+async def test_a_host_that_shows_no_forms_is_not_asked_by_form(
+    tmp_path: Path, modern: bool, capabilities: dict[str, Any]
+) -> None:
+    """A page to visit is no form: the request stays pending, for confirm_tool."""
+    async with wire(tmp_path, modern=modern, capabilities=capabilities) as server:
+        sent = await send(server, {"ask": "delete"})
+        await server.hang_up()
+
+    assert sent["status"] == "input_required"
+    assert sent["pending"][0]["request_id"] in sent["next"]
+
+
+@both_eras
+@pytest.mark.parametrize("elicitation", [{}, {"form": {}}, {"form": {}, "url": {}}], ids=json.dumps)
+async def test_a_host_that_shows_forms_is_asked_however_it_says_so(
+    tmp_path: Path, modern: bool, elicitation: dict[str, Any]
+) -> None:
+    """Empty means form, as it did before there was anything else."""
+    async with wire(tmp_path, modern=modern, capabilities={"elicitation": elicitation}) as server:
+        arguments = {"agent": ACTOR, "text": script({"ask": "delete"})}
+        call = await server.send("tools/call", {"name": "send_message", "arguments": arguments})
+        if modern:
+            result = (await server.answer(call))["result"]
+            (asked,) = result["inputRequests"].values()
+            assert result["resultType"] == "input_required"
+        else:
+            asked = {}
+            while asked.get("method") != "elicitation/create":
+                asked = await server.read()
+            await server.write(
+                json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "cancel"}})
+            )
+            assert (await server.answer(call))["result"]["structuredContent"]["status"] == "input_required"
+        await server.hang_up()
+
+    assert set(asked["params"]["requestedSchema"]) == {"type", "properties", "required"}
+
+
+async def test_the_log_says_as_much_as_was_asked_for(tmp_path: Path) -> None:
+    """Nothing at all, in a session in which nothing went wrong."""
+    async with wire(tmp_path) as server:
+        await send(server, {"say": "Hello."})
+        await server.hang_up()
+
+    assert not server.log.read_text()
+
+
+async def test_waits_are_bounded_by_this_file() -> None:
+    """A server that hangs fails a test within its minute."""
+    assert SECONDS < 60

@@ -1,0 +1,148 @@
+"""What a model reads when a call succeeds: one response of each tool, stored in both forms, reviewed as text."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+import pytest
+
+from tests.doubles.hosts import Connect, Host, Reply
+from tests.doubles.stage import ACTOR, script
+from tests.tools import snapshot
+from tests.tools.test_definitions import NAMES
+
+pytestmark = pytest.mark.anyio
+
+TALE = script({"say": "Acme renews in May."})
+CHANGE = script(
+    {"think": "It has to go."},
+    {"tool": "look_up", "arguments": {"name": "Acme"}, "result": {"found": 1}},
+    {"ask": "delete_file", "arguments": {"path": "/tmp/acme"}, "prompt": "May I delete it?"},
+    {"say": "Done."},
+)
+
+
+async def conversation(host: Host) -> str:
+    """Return the id of a conversation with a title, metadata and an answer."""
+    made = await host.call(
+        "create_conversation", agent=ACTOR, title="Renewals", metadata={"team": "sales"}, message=TALE
+    )
+    return str(made["conversation_id"])
+
+
+async def pending(host: Host) -> Reply:
+    """Return the result of a message whose answer needs an approval."""
+    return await host.call("send_message", agent=ACTOR, text=CHANGE)
+
+
+async def list_agents(host: Host) -> Reply:
+    return await host.call("list_agents", instance="stage")
+
+
+async def create_conversation(host: Host) -> Reply:
+    return await host.call("create_conversation", agent=ACTOR, title="Renewals", metadata={"team": "sales"})
+
+
+async def send_message(host: Host) -> Reply:
+    return await host.call("send_message", agent=ACTOR, text=TALE)
+
+
+async def stream_conversation(host: Host) -> Reply:
+    asked = await pending(host)
+    return await host.call("stream_conversation", conversation_id=asked["conversation_id"])
+
+
+async def confirm_tool(host: Host) -> Reply:
+    (request,) = (await pending(host))["pending"]
+    return await host.call(
+        "confirm_tool", request_id=request["request_id"], decision="reject", reason="not now"
+    )
+
+
+async def cancel_run(host: Host) -> Reply:
+    asked = await pending(host)
+    return await host.call("cancel_run", conversation_id=asked["conversation_id"])
+
+
+async def get_conversation(host: Host) -> Reply:
+    asked = await pending(host)
+    include = ["messages", "events", "requests"]
+    return await host.call("get_conversation", conversation_id=asked["conversation_id"], include=include)
+
+
+async def list_conversations(host: Host) -> Reply:
+    await conversation(host)
+    await pending(host)
+    return await host.call("list_conversations", limit=1)
+
+
+async def search_conversations(host: Host) -> Reply:
+    await conversation(host)
+    return await host.call("search_conversations", query="acme renews")
+
+
+async def list_messages(host: Host) -> Reply:
+    return await host.call("list_messages", conversation_id=await conversation(host), limit=1)
+
+
+async def update_conversation(host: Host) -> Reply:
+    own_id = await conversation(host)
+    changes: Mapping[str, Any] = {"title": "Acme", "metadata": {"team": None, "year": 2027}, "archived": True}
+    return await host.call("update_conversation", conversation_id=own_id, **changes)
+
+
+async def update_status(host: Host) -> Reply:
+    return await host.call("update_status", conversation_id=await conversation(host), status="paused")
+
+
+async def delete_conversation(host: Host) -> Reply:
+    return await host.call("delete_conversation", conversation_id=await conversation(host))
+
+
+RESPONSES: Mapping[str, Callable[[Host], Awaitable[Reply]]] = {
+    each.__name__: each
+    for each in (
+        *(list_agents, create_conversation, send_message, stream_conversation, confirm_tool, cancel_run),
+        *(get_conversation, list_conversations, search_conversations, list_messages),
+        *(update_conversation, update_status, delete_conversation),
+    )
+}
+
+
+def leaves(node: object) -> list[str]:
+    """Return what a structured form says, piece by piece; a flag says nothing but its name."""
+    if isinstance(node, dict):
+        named = cast(dict[str, object], node).items()
+        return [said for name, value in named for said in ([name] if value is True else leaves(value))]
+    if isinstance(node, list):
+        return [said for item in cast(list[object], node) for said in leaves(item)]
+    return [] if node is False else [str(node)]
+
+
+def assert_same_information(reply: Reply) -> None:
+    """See that the text says everything that the structured form says."""
+    missing = [said for said in leaves(reply.data) if said not in reply.text]
+    assert not missing, f"{missing} is not in:\n{reply.text}"
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_response_is_as_stored(connect_in_memory: Connect, name: str) -> None:
+    """How a result reads is reviewed, and changes on purpose only; it is the same in both eras."""
+    async with connect_in_memory() as host:
+        reply = await RESPONSES[name](host)
+
+    structured = json.dumps(reply.data, ensure_ascii=False, indent=2)
+    snapshot.check(f"responses/{name}.txt", snapshot.stable(f"{reply.text}\n\n---\n\n{structured}\n"))
+
+
+def test_every_tool_has_a_stored_response_and_no_other_is_stored() -> None:
+    """Neither is a tool forgotten, nor does a response stay of one that is gone."""
+    assert sorted(RESPONSES) == sorted(NAMES)
+    assert sorted(path.stem for path in (snapshot.FOLDER / "responses").iterdir()) == sorted(NAMES)
+
+
+async def test_every_tool_says_the_same_in_both_forms(connect: Connect) -> None:
+    """Some hosts hand a model only the text, some only the structure."""
+    async with connect() as host:
+        for respond in RESPONSES.values():
+            assert_same_information(await respond(host))
