@@ -37,10 +37,11 @@ CHECKS = [
 ]
 
 LOCKS = {
-    "test.txt": "pyproject.toml --group test",
+    "test.txt": "pyproject.toml --group test --group vendors",
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
+    "r2r.txt": "requirements/r2r.in",
 }
 
 
@@ -118,6 +119,7 @@ def main(arguments: list[str]) -> int:
         return working().call("tertulia", *(["demo"] if command == "demo" else []), *rest)
     if command == "test":
         Environment(".venv-mcp1", "mcp1.txt")
+        Environment(".venv-r2r", "r2r.txt")
         return working().call("pytest", *rest, cwd=ROOT)
     if command == "lint" and not rest:
         return lint()

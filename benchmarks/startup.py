@@ -20,7 +20,8 @@ def main() -> None:
     runs: int = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
         server = ours(Path(folder) / "store.db")
-        first_list_ms(BARE), first_list_ms(server)
+        first_list_ms(BARE)
+        first_list_ms(server)
         pairs = [(first_list_ms(BARE), first_list_ms(server)) for _ in range(runs)]
     bare, own = statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
     print_table(

@@ -28,6 +28,7 @@ class Keeper:
     async def hold(self, principal: str, resource: str) -> AsyncGenerator[Lease | None]:
         """Hold a lease; None while somebody else has it. Giving it back wakes who watches `resource`."""
         self._held += 1
+        lease: Lease | None = None
         try:
             with anyio.CancelScope(shield=True):  # a caller that leaves now would keep what nobody gives back
                 lease = await self._store.write(

@@ -30,7 +30,7 @@ def move(
 
 
 def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus) -> Run:
-    """Let a run go on that waited for a request, as `run`; return it. A request that is pending was settled elsewhere."""
+    """Let a run go on, as `run`, that waited for a request; return it. If that is pending, it was settled elsewhere."""
     request = runs.get_request(tx, principal, request_id)
     waiting = runs.get(tx, principal, request.run_id)
     if waiting.status is RunStatus.QUEUED:

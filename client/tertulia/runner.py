@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import anyio
 import anyio.abc
@@ -202,7 +202,8 @@ def _instance(conversation_id: str) -> str:
 def _errors(raised: Exception) -> list[Exception]:
     """Return what was raised, without the groups that tasks put it into."""
     if isinstance(raised, ExceptionGroup):
-        return [error for inner in raised.exceptions for error in _errors(inner)]
+        group = cast("ExceptionGroup[Exception]", raised)
+        return [error for inner in group.exceptions for error in _errors(inner)]
     return [raised]
 
 

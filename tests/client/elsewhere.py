@@ -5,10 +5,11 @@ A job is an async function beside the test that needs it. It tells with `say`, a
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from pathlib import Path
+from types import FunctionType
 
 import anyio
 import anyio.abc
@@ -19,12 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
 """How long a test waits for another process."""
 
-Job = Callable[..., Awaitable[None]]
-
 
 def say(line: object) -> None:
     """Tell the test (called in the job)."""
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 async def told() -> str:
@@ -62,16 +62,9 @@ class Elsewhere:
 
 
 @asynccontextmanager
-async def elsewhere(job: Job, *arguments: object) -> AsyncGenerator[Elsewhere]:
+async def elsewhere(job: FunctionType, *arguments: object) -> AsyncGenerator[Elsewhere]:
     """Have a job done by a process of its own, which is gone at the end."""
-    assert isinstance(job.__module__, str)
-    command = [
-        sys.executable,
-        "-m",
-        __name__,
-        f"{job.__module__}:{getattr(job, '__name__')}",
-        *map(str, arguments),
-    ]  # noqa: B009
+    command = [sys.executable, "-m", __name__, f"{job.__module__}:{job.__name__}", *map(str, arguments)]
     path = os.pathsep.join(str(ROOT / part) for part in ("client", "tools", "server", "."))
     async with await anyio.open_process(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stderr=None

@@ -35,3 +35,13 @@ async def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Return every row of every table of the file."""
     async with Store(path) as store:
         return await store.read(everything)
+
+
+def raw(path: Path) -> bytes:
+    """Return the file as it is."""
+    return path.read_bytes()
+
+
+def names(path: Path) -> set[str]:
+    """Return what is in the folder of the file, if there is one."""
+    return {each.name for each in path.parent.iterdir()} if path.parent.exists() else set()

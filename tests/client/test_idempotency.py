@@ -21,8 +21,8 @@ from tertulia import (
     Status,
     UnavailableError,
     UncertainError,
+    once,
 )
-from tertulia import once
 from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease

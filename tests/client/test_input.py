@@ -235,6 +235,15 @@ json_values = st.recursive(
 json_objects = st.none() | st.dictionaries(st.text(), json_values, max_size=3)
 
 
+async def refusal(attempt: Awaitable[Any]) -> str:
+    """Return what is said against an attempt, if it is not taken."""
+    try:
+        await attempt
+    except TertuliaError as error:
+        return str(error)
+    return ""
+
+
 drafts = st.builds(
     MessageDraft,
     text=st.none() | anything,
@@ -307,18 +316,15 @@ async def test_whatever_is_passed_is_taken_or_refused_in_our_own_words(
                 lambda: c.delete(text),
             ]
             for attempt in attempts:
-                try:
-                    await attempt()
-                except TertuliaError as error:
-                    assert str(error).isprintable()
-                    assert len(str(error)) < 1000
+                sentence = await refusal(attempt())
+                assert not sentence or sentence.isprintable()
+                assert len(sentence) < 1000
 
 
 async def test_a_moment_may_be_any(path: Path) -> None:
     """Also the first and the last that there are."""
     async with scripted(path) as conversations:
         await conversations.start(AGENT, says("Hello"))
-        for moment in (datetime.min, datetime.max):
-            at = moment.replace(tzinfo=UTC)
+        for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)):
             await conversations.search(SearchQuery(text="hello", since=at))
             await conversations.search(SearchQuery(text="hello", until=at))

@@ -1,6 +1,7 @@
 """Runs: how an answer ends, how it is stopped, and how it survives the process that began it."""
 
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +49,7 @@ async def ended(conversations: Conversations, answer: str = "Hello") -> Run:
 
 
 async def resumable(work: Work, held: Held | None = None) -> None:
-    """Say the words, one after the other; go on behind those that were said before. Wait after half of them, if told."""
+    """Say the words, one after the other, behind those that were said before. Wait after half of them, if told."""
     for number in range(int(work.checkpoint.get("said", 0)), len(WORDS)):
         if held is not None and number == len(WORDS) // 2:
             held.reached.set()
@@ -296,10 +297,8 @@ async def test_of_an_end_and_a_stop_at_once_one_wins(path: Path) -> None:
             held.go_on.set()
 
             async def stop() -> None:
-                try:
+                with suppress(ConflictError):
                     await conversations.cancel(sent.conversation.id)
-                except ConflictError:
-                    pass
 
             tasks.start_soon(stop)
         outcome = await conversations.wait(sent.run, timeout=10)

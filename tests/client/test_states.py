@@ -273,10 +273,13 @@ async def test_who_waits_for_a_conversation_that_is_deleted_is_told(path: Path) 
         await held.reached.wait()
         waiting = [anyio.Event(), anyio.Event()]
 
+        async def watch(conversations: Conversations, event: anyio.Event) -> None:
+            async for _ in conversations.watch(sent.conversation.id, after=0):
+                event.set()
+
         async def wait(conversations: Conversations, event: anyio.Event) -> None:
             with pytest.raises(NotFoundError, match="was deleted on"):
-                async for _ in conversations.watch(sent.conversation.id, after=0):
-                    event.set()
+                await watch(conversations, event)
             told.append("told")
 
         async with anyio.create_task_group() as tasks:

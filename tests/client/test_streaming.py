@@ -1,6 +1,7 @@
 """Streaming: an answer in pieces becomes a journal that can be read by anybody, from anywhere in it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -198,8 +199,8 @@ async def test_reasoning_is_no_part_of_the_answer(path: Path) -> None:
 
     async def answer(work: Work) -> None:
         await work.emit(
-            Event(EventKind.REASONING, {"delta": "Let me "}),
-            Event(EventKind.REASONING, {"delta": "think."}),
+            thought("Let me "),
+            thought("think."),
             piece("Yes."),
         )
         await work.finish()
@@ -214,10 +215,15 @@ async def test_reasoning_is_no_part_of_the_answer(path: Path) -> None:
     ]
 
 
+def thought(text: str) -> Event:
+    """Return a piece of reasoning."""
+    return Event(EventKind.REASONING, {"delta": text})
+
+
 events = st.lists(
     st.one_of(
         st.builds(piece, st.text(max_size=3), st.sampled_from(["m1", "m2"])),
-        st.builds(lambda text: Event(EventKind.REASONING, {"delta": text}), st.text(max_size=3)),
+        st.builds(thought, st.text(max_size=3)),
         st.just(Event(EventKind.STEP_STARTED, {"name": "s"})),
     )
 )
@@ -239,7 +245,7 @@ def test_joining_loses_nothing_and_changes_no_order(happened: list[Event]) -> No
     joined = coalesced(happened)
 
     assert told_by(joined) == told_by(happened)
-    for one, two in zip(joined, joined[1:], strict=False):
+    for one, two in pairwise(joined):
         assert key(one) != key(two) or one.kind is EventKind.STEP_STARTED
 
 

@@ -5,10 +5,10 @@ It keeps its conversations as the embedded platform does, so that everything but
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import anyio
 
@@ -38,7 +38,7 @@ AGENT = "scripted:agent"
 SECONDS = 20
 """How long a test waits for what must come."""
 
-Answer = Callable[[Work], Awaitable[None]]
+Answer = Callable[[Work], Coroutine[Any, Any, None]]
 
 
 class Script:

@@ -135,7 +135,7 @@ class Stage(LocalPlatform):
             case {"crash": text}:
                 raise RuntimeError(text)
             case {"print": text}:
-                print(text)  # noqa: T201 - that is what it is for
+                print(text)
                 logger.error("%s", text)
             case _:
                 raise AssertionError(f"no such step: {step}")

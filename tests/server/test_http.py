@@ -118,6 +118,7 @@ async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_s
         conversation_id = str(started["conversation_id"])
         waits = anyio.Event()
         stopped_at = 0.0
+        told: Reply | None = None
 
         async def reported(progress: float, total: float | None, message: str | None) -> None:
             waits.set()
@@ -138,6 +139,7 @@ async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_s
         with anyio.fail_after(SECONDS):
             await server.process.wait()
         assert time.monotonic() - stopped_at < 1
+    assert told is not None
     assert told["status"] == "running"
     assert told["cursor"]
     async with http_server(setup) as server, Client(server.url) as client:

@@ -107,6 +107,23 @@ async def test_a_run_that_lost_its_process_goes_on_in_the_next_one(
     assert reply["text"][8:-9] == "Before. After."
 
 
+async def test_a_store_that_cannot_be_used_is_told_by_each_call_and_the_process_still_ends(
+    tmp_path: Path,
+) -> None:
+    """The list of tools needs no store; a call says what is wrong with it, and nothing of it keeps the process."""
+    (tmp_path / "tertulia.db").write_text("not a database" * 1_000)
+    async with wire(tmp_path) as server:
+        listed = await server.answer(await server.send("tools/list", {}))
+        failed = [await server.call(tool) for tool in ("list_conversations", "list_conversations")]
+        assert await server.hang_up() == 0
+
+    assert listed["result"]["tools"]
+    for result in failed:
+        assert result["isError"]
+        assert "is not a store of ours, or is damaged" in result["structuredContent"]["message"]
+        assert "--store" in result["structuredContent"]["next"]
+
+
 @both_eras
 @pytest.mark.parametrize(
     "line",

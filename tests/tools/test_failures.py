@@ -429,19 +429,6 @@ async def test_a_run_that_fails_is_no_failed_call(connect_in_memory: Connect) ->
     assert "secret detail" not in crashed.text + crashed.json
 
 
-async def test_a_store_that_cannot_be_used_is_told_and_the_server_goes_on(connect_in_memory: Connect) -> None:
-    """The list of tools needs no store; each call says what is wrong with it."""
-    connect_in_memory.store.write_text("not a database" * 1_000)
-    async with connect_in_memory() as host:
-        assert (await host.client.list_tools()).tools
-        first = await host.fail("list_conversations")
-        second = await host.fail("send_message", agent=ACTOR, text="Hello.")
-
-    for reply in (first, second):
-        assert_clear(reply, says="is not a store of ours, or is damaged")
-        assert "--store" in reply["next"]
-
-
 async def test_failures_side_by_side_do_not_disturb_each_other(connect: Connect) -> None:
     """Gemini calls everything side by side."""
     replies = list[Reply]()

@@ -277,9 +277,9 @@ async def _connect(path: Path) -> _Worker:
     import apsw
     import apsw.aio
 
-    # Left to itself, APSW's choice depends on who started the event loop, and one of them turns the deadline of a caller
-    # into an error of its own: https://rogerbinns.github.io/apsw/async.html
-    with apsw.aio.contextvar_set(apsw.async_controller, apsw.aio.AsyncIO):
+    # Left to itself, APSW's choice depends on who started the event loop, and one of them turns the deadline of a
+    # caller into an error of its own: https://rogerbinns.github.io/apsw/async.html
+    with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, apsw.aio.AsyncIO):
         connection: Any = await apsw.Connection.as_async(str(path))
     worker = _Worker(connection, connection)
     await worker.asynchronous.async_run(_configure, worker.sync)
@@ -328,7 +328,7 @@ def _version(connection: _Connection, steps: Sequence[str], path: Path) -> int:
 
 
 def _log_ahead(connection: _Connection) -> None:
-    """Switch the file to write-ahead logging. Where several do so at once, SQLite refuses all but one without waiting."""
+    """Switch the file to write-ahead logging; where several do so at once, SQLite refuses all but one at once."""
     import apsw
 
     patience = time.monotonic() + BUSY_SECONDS

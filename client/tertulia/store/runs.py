@@ -70,7 +70,9 @@ def get(tx: Transaction, principal: str, run_id: str) -> Run:
 
 def find(tx: Transaction, principal: str, run_id: str) -> Run | None:
     """Return a run, or None where this principal has none of that id."""
-    return _found(tx.one(f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = ?", principal, storable(run_id)))
+    return _found(
+        tx.one(f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = ?", principal, storable(run_id))
+    )
 
 
 def active(tx: Transaction, principal: str, conversation_id: str) -> Run | None:

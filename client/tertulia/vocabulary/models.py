@@ -145,8 +145,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageChanges:
-    """What to change in a message; `None` leaves a field alone. `metadata` is merged key by key, a `None` value removes
-    its key where the platform can remove one.
+    """What to change in a message; `None` leaves a field alone.
+
+    `metadata` is merged key by key; a `None` value removes its key, where the platform can remove one.
     """
 
     text: str | None = None
@@ -155,7 +156,7 @@ class MessageChanges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """A line of messages through a conversation that branches. Its id means something only together with the conversation."""
+    """A line of messages through a conversation; its id means something only together with that."""
 
     id: str
     conversation_id: str

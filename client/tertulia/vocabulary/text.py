@@ -3,8 +3,8 @@
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from tertulia.vocabulary.errors import InvalidInputError
 
@@ -91,7 +91,11 @@ def checked_json(name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
 def _deeper(value: Mapping[str, Any], depth: int) -> bool:
     level: list[Any] = [value]
     for _ in range(depth):
-        lists = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list | tuple)]
+        lists = [
+            cast("dict[str, Any]", each).values() if isinstance(each, dict) else cast("Sequence[Any]", each)
+            for each in level
+            if isinstance(each, dict | list | tuple)
+        ]
         level = [inner for each in lists for inner in each]
     return any(isinstance(each, dict | list | tuple) for each in level)
 

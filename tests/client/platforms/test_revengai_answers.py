@@ -9,10 +9,11 @@ import anyio
 import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
-from tertulia.http import streams
+from tertulia.http import client, streams
 from tertulia.http.streams import MAX_FRAME
 from tertulia.platforms.revengai import answering, server
 from tests.client.platforms.revengai import (
+    ASSISTANT,
     SECONDS,
     Place,
     answered,
@@ -43,7 +44,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         return repeat(min(0.0, longest))
 
     monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    monkeypatch.setattr(streams, "pauses", pauses)
+    for module in (answering, client, streams):
+        monkeypatch.setattr(module, "pauses", pauses)
 
 
 async def reply_to(place: Place, text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -148,9 +150,27 @@ async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> Non
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
     assert outcome.run.error.startswith(
-        "RevEng.AI gave no answer to the message, and its history does not have it"
+        "RevEng.AI gave no answer to the message, and its history does not show it"
     )
     assert (place.posts("messages"), outcome.run.retryable) == (0, False)
+
+
+async def test_a_message_is_looked_for_until_the_history_can_be_read(place: Place) -> None:
+    """A network that fails over a message may be away for a while."""
+    place.faults.plan("POST", "/messages", lose)
+    async with place.client() as conversations:
+        conversation = await conversations.create(ASSISTANT)
+        native_id = conversation.id.partition(":")[2]
+        place.faults.plan("GET", native_id, passed, *[drop] * 6)
+        sent = await conversations.send(conversation.id, MessageDraft(text="hi"))
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hi")
+
+
+async def passed(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a request as ever."""
+    await app(scope, receive, send)
 
 
 async def test_a_gateway_that_fails_over_a_message_leaves_that_to_the_history(place: Place) -> None:
@@ -305,8 +325,11 @@ async def test_an_answer_that_was_canceled_at_revengai_is_canceled_here(place: P
     assert (outcome.run.status, outcome.reply) == (RunStatus.CANCELED, "Well,")
 
 
-async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(place: Place) -> None:
-    """As after a cancellation whose event comes when the next message is on its way."""
+async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a cancellation whose event comes with the next message on its way; not even if ours is silent then."""
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
         conversation = place.double.conversations[native(outcome)]
@@ -316,8 +339,12 @@ async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(place: Place
             await app(scope, receive, send)
 
         place.faults.plan("POST", "/messages", late)
-        sent = await conversations.send(outcome.run.conversation_id, MessageDraft(text="next"))
-        assert (await conversations.wait(sent.run, timeout=SECONDS)).reply == "You said: next"
+        place.double.calls.clear()
+        sent = await conversations.send(outcome.run.conversation_id, MessageDraft(text="hold"))
+        while sum(call.endswith("/events") for call in place.double.calls) < 3:
+            await anyio.lowlevel.checkpoint()
+        place.double.release(native(outcome))
+        assert (await conversations.wait(sent.run, timeout=SECONDS)).reply == "Let me see.\n\nThere it is."
 
 
 async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> None:

@@ -28,7 +28,7 @@ from tertulia.store import conversations, journal, leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.search import search
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft
-from tests.client.inside import everything
+from tests.client.inside import everything, names, raw
 from tests.client.making import ME, add_conversation, add_message, add_run
 
 pytestmark = pytest.mark.anyio
@@ -239,10 +239,10 @@ async def test_deleting_leaves_no_sentence_in_the_file(path: Path) -> None:
         await store.write(_a_full_life)
         await store.write(lambda tx: conversations.delete(tx, ME, "local:c1"))
 
-    content = path.read_bytes()
+    content = raw(path)
     assert b"Zanzibar" not in content
     assert b'"zanzibar"' not in content
-    assert [each.name for each in path.parent.iterdir()] == ["store.db"]
+    assert names(path) == {"store.db"}
 
 
 async def test_deleting_leaves_other_conversations_as_they_are(store: Store) -> None:

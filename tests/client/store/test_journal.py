@@ -33,6 +33,11 @@ def enter(tx: Transaction, *events: Event, conversation_id: str = C1, principal:
     return journal.append(tx, principal, conversation_id, events)
 
 
+def enter_one(tx: Transaction, name: str) -> int:
+    """Enter one event."""
+    return enter(tx, happened(name))
+
+
 def told_since(tx: Transaction, after: int = 0) -> list[tuple[int, str]]:
     """Return the numbers and names behind an entry."""
     return [(entry.seq, entry.data["name"]) for entry in journal.read(tx, ME, C1, after)]
@@ -66,7 +71,7 @@ async def enters_many(path: str, name: str) -> None:
         say("ready")
         await told()
         for number in range(MANY):
-            await store.write(lambda tx, event=happened(f"{name}{number}"): enter(tx, event))
+            await store.write(partial(enter_one, name=f"{name}{number}"))
 
 
 async def test_there_is_no_gap_and_no_duplicate_when_processes_write_at_once(store: Store) -> None:
@@ -78,7 +83,7 @@ async def test_there_is_no_gap_and_no_duplicate_when_processes_write_at_once(sto
         for other in (one, two):
             await other.tell()
         for number in range(MANY):
-            await store.write(lambda tx, event=happened(f"c{number}"): enter(tx, event))
+            await store.write(partial(enter_one, name=f"c{number}"))
         assert [await one.ends(), await two.ends()] == [0, 0]
 
     entries = await store.read(told_since)
@@ -98,7 +103,7 @@ async def test_nothing_of_a_transaction_that_fails_leaves_a_gap(store: Store) ->
         enter(tx, happened("lost"))
         raise ValueError
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         await store.write(fail)
 
     assert await store.write(lambda tx: enter(tx, happened("kept"))) == 1
@@ -216,7 +221,7 @@ async def test_a_cursor_notices_that_the_file_was_restored(path: Path, since: li
 
     async with Store(path) as store:
         for name in since:
-            await store.write(lambda tx, event=happened(name): enter(tx, event))
+            await store.write(partial(enter_one, name=name))
 
         def check(tx: Transaction, cursor: Cursor) -> None:
             journal.check(tx, ME, Cursor.parse(str(cursor), epoch=store.epoch, conversation_id=C1))

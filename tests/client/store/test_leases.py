@@ -150,7 +150,7 @@ async def test_a_keeper_gives_back_what_it_holds_whatever_happens(store: Store) 
     keeper = Keeper(store)
 
     with anyio.fail_after(SECONDS):
-        with pytest.raises(ValueError, match="^$"):
+        with pytest.raises(ValueError, match=r"^$"):
             async with keeper.hold(ME, C1):
                 raise ValueError
         with anyio.move_on_after(0):

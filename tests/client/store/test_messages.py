@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import anyio
 import pytest
@@ -133,7 +134,7 @@ async def test_an_id_means_something_only_together_with_its_conversation(store: 
 
 async def test_a_message_comes_back_as_it_was_entered(store: Store) -> None:
     """With all it has."""
-    more = {
+    more: dict[str, Any] = {
         "data": {"a": [1, 2.5, None, "é"]},
         "type": "note",
         "parent_id": "m_0",

@@ -105,7 +105,7 @@ async def test_a_transaction_that_fails_tells_no_lie_and_keeps_no_watcher_from_t
         raise ValueError
 
     with anyio.fail_after(SECONDS), store.watch("local:c1") as watch:
-        with pytest.raises(ValueError, match="^$"):
+        with pytest.raises(ValueError, match=r"^$"):
             await store.write(fail)
         await watch.changed()
         assert await store.read(messages) == []

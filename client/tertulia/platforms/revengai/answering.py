@@ -16,6 +16,7 @@ from typing import Any
 
 import anyio
 
+from tertulia.http.retries import pauses
 from tertulia.platforms.base import Work
 from tertulia.platforms.revengai import history
 from tertulia.platforms.revengai.events import (
@@ -27,8 +28,8 @@ from tertulia.platforms.revengai.events import (
     Happened,
     Telling,
 )
-from tertulia.platforms.revengai.server import PLATFORM, OutOfReachError, Server
-from tertulia.vocabulary.errors import InvalidInputError, UncertainError
+from tertulia.platforms.revengai.server import PATIENCE_SECONDS, PLATFORM, OutOfReachError, Server
+from tertulia.vocabulary.errors import InvalidInputError, UnavailableError, UncertainError
 from tertulia.vocabulary.identifiers import shown, split_conversation_id
 from tertulia.vocabulary.models import Request
 
@@ -36,6 +37,8 @@ CONTEXT = ("analysis_id", "function_id")
 """What the context of a conversation or message may name (`models/conversation_context.py` of the SDK)."""
 LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
 """Seconds before each look into the history for a message that may have arrived."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two looks while RevEng.AI cannot be reached."""
 SILENCE_SECONDS = 3600.0
 """How long a run may say nothing, keep-alives aside, until it is given up."""
 PENDING_SECONDS = 600.0
@@ -78,15 +81,15 @@ class Answer:
         """Send the message; whether RevEng.AI has it then. If not, the run was ended."""
         work, text = self._work, self._work.message.text
         context = checked_context(work.context)
+        if "after" in self._checkpoint:  # an earlier attempt died over it
+            if text is None or not await self._arrived(text):
+                raise self._uncertain()
+            return True
         if text is None:
             await work.interrupt(
                 "The message is not kept here, and the process that had it ended before it was sent."
             )
             return False
-        if "after" in self._checkpoint:  # an earlier attempt died over it
-            if not await self._arrived(text):
-                raise self._uncertain()
-            return True
         self._checkpoint["after"] = history.newest(await self._server.get(self._native_id))
         await work.emit(checkpoint=dict(self._checkpoint))
         try:
@@ -97,16 +100,27 @@ class Answer:
         return True
 
     async def _arrived(self, text: str) -> bool:
+        """Whether the history has the message, which is looked for as soon as it can be read, and a few times then."""
         for pause in LOOKS:
             await anyio.sleep(pause)
-            record = await self._server.get(self._native_id)
+            record = await self._history()
             if history.has_text(record, text, after=self._checkpoint["after"]):
                 return True
         return False
 
+    async def _history(self) -> Mapping[str, Any]:
+        waits = pauses(longest=LONGEST_PAUSE)
+        with anyio.move_on_after(PATIENCE_SECONDS):
+            while True:
+                try:
+                    return await self._server.get(self._native_id)
+                except UnavailableError:
+                    await anyio.sleep(next(waits))
+        raise self._uncertain()
+
     def _uncertain(self) -> UncertainError:
         return UncertainError(
-            f"{PLATFORM} gave no answer to the message, and its history does not have it (yet).",
+            f"{PLATFORM} gave no answer to the message, and its history does not show it (yet).",
             hint="Look with list_messages in a moment; send it again if it is still missing then.",
             conversation_id=self._work.conversation.id,
         )
