@@ -4,7 +4,8 @@
 re-exported here.
 """
 
-from tertulia.conversations import Conversations, Happenings, Sent
+from tertulia.conversations import Conversations, Sent
+from tertulia.reading import Happenings
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
 from tertulia.vocabulary.errors import (
     ConflictError,

@@ -8,69 +8,50 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 `NotOffered` for a feature that the platform lacks, `StoreError` and `UnavailableError` for a store that cannot be used.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-from tertulia import following, listing
 from tertulia.approvals import check_settlement, find_pending, record_settlement, settled_alike
-from tertulia.following import Told
+from tertulia.drafts import checked_message, conversation_draft, message_ids
+from tertulia.home import Home
 from tertulia.keeper import Keeper
 from tertulia.lifecycle import end_run, withdraw
 from tertulia.once import Effect, Once
 from tertulia.platforms import build
 from tertulia.platforms.base import Platform
+from tertulia.reading import Reading
 from tertulia.runner import Runner
 from tertulia.settings import ClientSettings
-from tertulia.store import conversations, journal, lookup, messages, runs
+from tertulia.store import conversations, journal, messages, runs
 from tertulia.store.database import Store, Transaction
-from tertulia.store.lookup import Marks
-from tertulia.store.search import search
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
     MovedOnError,
-    NotConfiguredError,
     NotFoundError,
 )
-from tertulia.vocabulary.events import Event, EventKind, JournalEntry
+from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import (
-    Cursor,
     digest,
-    new_id,
-    shown,
     split_agent_address,
     split_conversation_id,
 )
 from tertulia.vocabulary.models import (
     LOCAL_PRINCIPAL,
-    Agent,
-    Branch,
     Conversation,
     ConversationChanges,
     ConversationDraft,
-    ConversationQuery,
     Message,
     MessageChanges,
     MessageDraft,
-    Outcome,
-    Page,
-    Request,
-    Role,
     Run,
-    SearchQuery,
-    SearchResult,
     Settlement,
 )
 from tertulia.vocabulary.states import RunStatus, Status
 from tertulia.vocabulary.text import checked_json, checked_line, checked_text
-
-T = TypeVar("T")
-
-MAX_ENTRIES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,34 +63,8 @@ class Sent:
     joined: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happenings:
-    """What happened in a conversation behind a cursor. `more`: there is more in the store already."""
-
-    entries: Sequence[JournalEntry]
-    cursor: str
-    more: bool
-    run: Run | None
-    """The conversation's newest run."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Home:
-    """What all principals of a process share."""
-
-    settings: ClientSettings
-    store: Store
-    platforms: Mapping[str, Platform]
-    runner: Runner
-    once: Once
-
-
-class Conversations:
+class Conversations(Reading):
     """Conversations of one principal. Open one per process; `acting_as` gives another principal's view of it."""
-
-    def __init__(self, home: _Home, principal: str) -> None:
-        self._home = home
-        self.principal = principal
 
     @classmethod
     @asynccontextmanager
@@ -131,21 +86,11 @@ class Conversations:
                 stack.push_async_callback(platform.close)
             keeper = Keeper(store)
             runner = await stack.enter_async_context(Runner(store, keeper, platforms))
-            yield cls(_Home(settings, store, platforms, runner, Once(store, keeper)), principal)
+            yield cls(Home(settings, store, platforms, runner, Once(store, keeper)), principal)
 
     def acting_as(self, principal: str) -> "Conversations":
         """Return the view of another principal, who shares nothing with this one but the process."""
         return Conversations(self._home, principal)
-
-    @property
-    def instances(self) -> Sequence[str]:
-        """The configured instances, in order."""
-        return sorted(self._home.platforms)
-
-    async def agents(self, instance: str | None = None) -> Sequence[Agent]:
-        """Return who can be talked to: at one instance, or everywhere."""
-        asked = self._home.platforms.values() if instance is None else [self._configured(instance)]
-        return [agent for platform in asked for agent in await platform.agents(self.principal)]
 
     async def create(
         self,
@@ -157,7 +102,7 @@ class Conversations:
         idempotency_key: str | None = None,
     ) -> Conversation:
         """Create a conversation with an agent, addressed as `instance:name`."""
-        draft = _conversation_draft(agent, title, metadata, context)
+        draft = conversation_draft(agent, title, metadata, context)
         call = {"agent": agent, "title": title, "metadata": metadata, "context": context}
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
@@ -184,8 +129,8 @@ class Conversations:
         `join`: without a key, protect against the identical call being made while the first is unfinished or before
         anybody was given its answer; the result then says `joined`.
         """
-        draft = _conversation_draft(agent, title, metadata, context)
-        message = _checked_message(message)
+        draft = conversation_draft(agent, title, metadata, context)
+        message = checked_message(message)
         call = {
             "agent": agent,
             "title": title,
@@ -206,7 +151,7 @@ class Conversations:
             await self._begin(created.id, message, ids, call, join=False)
             return {**ids, "conversation_id": created.id}
 
-        ids = {"native_id": draft.native_id, **_message_ids()}
+        ids = {"native_id": draft.native_id, **message_ids()}
         effect = await self._once(idempotency_key, "start_conversation", call, ids, carry_out)
         return Sent(
             conversation=await self.known(effect["conversation_id"]), run=await self.run(effect["run_id"])
@@ -224,95 +169,23 @@ class Conversations:
             ConflictError: another run is active, or the conversation takes no message in its state.
         """
         split_conversation_id(conversation_id)
-        message = _checked_message(message)
+        message = checked_message(message)
         call = {"conversation_id": conversation_id, "message": asdict(message)}
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             run, joined = await self._begin(conversation_id, message, ids, call, join=idempotency_key is None)
             return {**ids, "run_id": run.id, "joined": joined}
 
-        effect = await self._once(idempotency_key, "send_message", call, _message_ids(), carry_out)
+        effect = await self._once(idempotency_key, "send_message", call, message_ids(), carry_out)
         conversation = await self.known(conversation_id)
         return Sent(conversation=conversation, run=await self.run(effect["run_id"]), joined=effect["joined"])
-
-    async def get(self, conversation_id: str) -> Conversation:
-        """Return a conversation as its platform has it now."""
-        platform, native_id = self._at(conversation_id)
-        return await self._remember(platform, await platform.get(self.principal, native_id))
-
-    async def known(self, conversation_id: str) -> Conversation:
-        """Return a conversation as the store knows it; its platform is asked only if it is new here."""
-        platform, _ = self._at(conversation_id)
-        if not platform.kept_here:
-            with suppress(NotFoundError):
-                return await self._read(partial(conversations.get, conversation_id=conversation_id))
-        return await self.get(conversation_id)
-
-    async def list(self, query: ConversationQuery) -> Page[Conversation]:
-        """Return one page of conversations: of an instance as it has them, or of all that the store knows of."""
-        if query.agent is not None:
-            split_agent_address(query.agent)
-        for conversation_id in query.ids:
-            split_conversation_id(conversation_id)
-        if query.instance is None:
-            return await self._read(partial(conversations.page, query=query))
-        platform = self._platform(query.instance)
-        page = await platform.list(self.principal, query)
-        if platform.kept_here:
-            return page
-        known = await self._home.store.write(
-            lambda tx: [conversations.remember(tx, self.principal, found) for found in page.items]
-        )
-        if platform.lists_all:
-            return listing.page(known, query)
-        return replace(page, items=[found for found in known if listing.fits(found, query)])
-
-    async def search(self, query: SearchQuery) -> SearchResult:
-        """Search messages and titles in full text: everything that passed through the store."""
-        if query.instance is not None:
-            self._configured(query.instance)
-        if query.agent is not None:
-            split_agent_address(query.agent)
-        if query.conversation_id is not None:
-            split_conversation_id(query.conversation_id)
-        return await self._read(partial(search, query=query))
-
-    async def messages(
-        self,
-        conversation_id: str,
-        *,
-        cursor: str | None = None,
-        limit: int = 50,
-        newest_first: bool = False,
-        branch: str | None = None,
-    ) -> Page[Message]:
-        """Return one page of a conversation's messages: of one of its branches, or of the newest."""
-        platform, native_id = self._at(conversation_id)
-        page = await platform.messages(
-            self.principal, native_id, cursor=cursor, limit=limit, newest_first=newest_first, branch=branch
-        )
-        if not platform.kept_here:
-            await self.known(conversation_id)
-
-            def remember(tx: Transaction) -> None:
-                settled = runs.active(tx, self.principal, conversation_id) is None
-                oldest_first = page.items[::-1] if newest_first else page.items
-                messages.remember(tx, self.principal, conversation_id, oldest_first, settled=settled)
-
-            await self._home.store.write(remember)
-        return page
-
-    async def branches(self, conversation_id: str) -> Sequence[Branch]:
-        """Return the branches of a conversation, oldest first."""
-        platform, native_id = self._at(conversation_id)
-        return await platform.branches(self.principal, native_id)
 
     async def add_message(
         self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None
     ) -> Message:
         """Add a message that nobody is to answer; return it as its platform has it."""
         platform, native_id = self._at(conversation_id)
-        message = _checked_message(message)
+        message = checked_message(message)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             added = await platform.add_message(self.principal, native_id, message, repeated=repeated)
@@ -432,121 +305,6 @@ class Conversations:
             idempotency_key, "delete_conversation", call, {"conversation_id": conversation_id}, carry_out
         )
 
-    async def run(self, run_id: str) -> Run:
-        """Return a run as it is now."""
-        return await self._read(partial(runs.get, run_id=run_id))
-
-    async def latest_run(self, conversation_id: str) -> Run | None:
-        """Return a conversation's newest run, if it ever had one."""
-        split_conversation_id(conversation_id)
-        return await self._read(partial(runs.latest, conversation_id=conversation_id))
-
-    async def outcome(self, run: Run) -> Outcome:
-        """Return what there is of a run now."""
-        return await self._with_reply(await self._read(partial(following.outcome, run=run)))
-
-    async def attend(self, run: Run, *, timeout: float, told: Told | None = None) -> None:
-        """Wait until a run ends or needs a person, for `timeout` seconds at most.
-
-        `told` is given the journal's entries as they come.
-        """
-        home = self._home
-        await following.attend(home.store, home.runner, self.principal, run, timeout=timeout, told=told)
-
-    async def collect(self, run: Run) -> Outcome:
-        """Return what there is of a run now. It counts as given: the identical call is another one from then on."""
-        return await self._with_reply(
-            await self._home.store.write(partial(following.collect, principal=self.principal, run=run))
-        )
-
-    async def wait(self, run: Run, *, timeout: float, told: Told | None = None) -> Outcome:
-        """Wait as `attend` does, and return what there is then."""
-        await self.attend(run, timeout=timeout, told=told)
-        return await self.collect(run)
-
-    def follow(self, run: Run, *, after: int | None = None) -> AsyncGenerator[Sequence[JournalEntry]]:
-        """Yield a run's entries (those behind `after`, a `seq`) as they come, until it ends or needs a person."""
-        start = run.first_seq if after is None else after
-        return following.follow(self._home.store, self._home.runner, self.principal, run, after=start)
-
-    def watch(self, conversation_id: str, *, after: int) -> AsyncGenerator[Sequence[JournalEntry]]:
-        """Yield a conversation's entries behind `after` as they come, whoever makes them, without an end."""
-        home = self._home
-        return following.watch(home.store, home.runner, self.principal, conversation_id, after=after)
-
-    async def marks(self, conversation_ids: Collection[str]) -> Marks:
-        """Mark the present state of conversations, as this store knows it, for `changes`."""
-        return await self._read(partial(lookup.marks, conversation_ids=conversation_ids))
-
-    def changes(self, since: Marks) -> AsyncGenerator[Collection[str]]:
-        """Yield which conversations have changed since they were marked, whoever changes them, without an end."""
-        return following.changes(self._home.store, self.principal, since)
-
-    async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
-        """Return ids of conversations that a few typed letters may mean: the beginning of an id, or words of a title.
-
-        Nothing typed suggests the conversations that were used last.
-        """
-        typed = quote(text.strip(), safe="", errors="replace")
-        instances = self.instances if instance is None else [instance]
-        prefixes = [text.strip(), *(f"{name}:{typed}" for name in instances)]
-        return await self._read(
-            partial(lookup.suggested, text=text, prefixes=prefixes, instance=instance, limit=limit)
-        )
-
-    async def events(
-        self, conversation_id: str, *, cursor: str | None = None, limit: int = MAX_ENTRIES
-    ) -> Happenings:
-        """Return what happened behind a cursor, oldest first: from the beginning, if there is none.
-
-        Raises:
-            InvalidInputError: the cursor belongs to another conversation or store, or to one that was restored.
-        """
-        platform, _ = self._at(conversation_id)
-        if not 1 <= limit <= MAX_ENTRIES:
-            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_ENTRIES}.")
-        if not platform.kept_here:
-            await self.known(conversation_id)
-
-        def read(tx: Transaction) -> Happenings:
-            conversation = conversations.get(tx, self.principal, conversation_id)
-            after = 0
-            if cursor is not None:
-                epoch = self._home.store.epoch
-                position = Cursor.parse(cursor, epoch=epoch, conversation_id=conversation_id)
-                journal.check(tx, self.principal, position)
-                after = position.seq
-            entries = journal.read(tx, self.principal, conversation_id, after, limit=limit)
-            seq = entries[-1].seq if entries else after
-            return Happenings(
-                entries=entries,
-                cursor=str(journal.cursor(tx, self.principal, conversation_id, self._home.store.epoch, seq)),
-                more=seq < conversation.last_seq,
-                run=runs.latest(tx, self.principal, conversation_id),
-            )
-
-        return await self._home.store.read(read)
-
-    async def cursor(self, conversation_id: str, seq: int) -> str:
-        """Return the cursor that stands behind entry `seq` of a conversation."""
-        split_conversation_id(conversation_id)
-
-        def read(tx: Transaction) -> str:
-            conversations.get(tx, self.principal, conversation_id)
-            return str(journal.cursor(tx, self.principal, conversation_id, self._home.store.epoch, seq))
-
-        return await self._home.store.read(read)
-
-    async def request(self, request_id: str) -> Request:
-        """Return a request, settled or not."""
-        return await self._read(partial(runs.get_request, request_id=request_id))
-
-    async def pending(self, conversation_id: str | None = None) -> Sequence[Request]:
-        """Return what awaits a decision, oldest first: in one conversation, or in all."""
-        if conversation_id is not None:
-            split_conversation_id(conversation_id)
-        return await self._read(partial(runs.pending_requests, conversation_id=conversation_id))
-
     async def settle(
         self, request_id: str, settlement: Settlement, *, idempotency_key: str | None = None
     ) -> Run:
@@ -637,41 +395,10 @@ class Conversations:
         effect = await self._once(idempotency_key, "cancel_run", call, {}, carry_out)
         return await self.run(effect["run_id"])
 
-    def _platform(self, instance: str) -> Platform:
-        """Return an instance that can be used."""
-        platform = self._configured(instance)
-        if platform.missing is not None:
-            raise NotConfiguredError(
-                f"The instance {instance} is not configured yet.", hint=platform.missing, instance=instance
-            )
-        return platform
-
-    def _configured(self, instance: str) -> Platform:
-        if instance not in self._home.platforms:
-            raise NotFoundError(
-                f"There is no instance {shown(instance)}.",
-                valid=self.instances,
-                hint="Instances are configured in Tertulia's configuration file.",
-                instance=instance,
-            )
-        return self._home.platforms[instance]
-
-    def _at(self, conversation_id: str) -> tuple[Platform, str]:
-        instance, native_id = split_conversation_id(conversation_id)
-        return self._platform(instance), native_id
-
     async def _create(self, draft: ConversationDraft) -> Conversation:
         instance, _ = split_agent_address(draft.agent)
         platform = self._platform(instance)
         return await self._remember(platform, await platform.create(self.principal, draft))
-
-    async def _remember(self, platform: Platform, found: Conversation) -> Conversation:
-        """Return what a platform has said of a conversation, after it was entered in the store."""
-        if platform.kept_here:
-            return found
-        return await self._home.store.write(
-            partial(conversations.remember, principal=self.principal, theirs=found)
-        )
 
     async def _take_in(self, platform: Platform, message: Message, kind: EventKind) -> None:
         """Enter a message that a platform has taken in, and journal it."""
@@ -687,39 +414,12 @@ class Conversations:
 
         await self._home.store.write(take_in)
 
-    async def _message(self, conversation_id: str, message_id: str) -> Message:
-        """Return a message as its platform has it: one of the newest, most likely."""
-        cursor: str | None = None
-        while True:
-            page = await self.messages(conversation_id, cursor=cursor, limit=100, newest_first=True)
-            for message in page.items:
-                if message.id == message_id:
-                    return message
-            cursor = page.next_cursor
-            if cursor is None:
-                raise NotFoundError(
-                    f"The message {message_id} is not in {conversation_id} any more.",
-                    conversation_id=conversation_id,
-                    message_id=message_id,
-                )
-
     async def _forget(self, conversation_id: str) -> None:
         def forget(tx: Transaction) -> None:
             with suppress(NotFoundError):
                 conversations.delete(tx, self.principal, conversation_id)
 
         await self._home.store.write(forget)
-
-    async def _with_reply(self, outcome: Outcome) -> Outcome:
-        """Return the outcome with the answer that its platform has, if our store does not keep it."""
-        instance, native_id = split_conversation_id(outcome.run.conversation_id)
-        settings = self._home.settings.instances.get(instance)
-        if outcome.run.status is not RunStatus.COMPLETED or settings is None or settings.keeps_content:
-            return outcome
-        platform = self._platform(instance)
-        page = await platform.messages(self.principal, native_id, cursor=None, limit=10, newest_first=True)
-        said = (message.text for message in page.items if message.role is Role.ASSISTANT and message.text)
-        return replace(outcome, reply=next(said, ""))
 
     async def _begin(
         self, conversation_id: str, draft: MessageDraft, ids: Effect, call: Mapping[str, Any], *, join: bool
@@ -746,47 +446,3 @@ class Conversations:
             context=draft.context,
             join=join,
         )
-
-    async def _once(
-        self,
-        key: str | None,
-        operation: str,
-        call: Mapping[str, Any],
-        ids: Effect,
-        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
-    ) -> Effect:
-        return await self._home.once.do(self.principal, key, operation, call, ids, carry_out)
-
-    async def _read(self, work: Callable[[Transaction, str], T]) -> T:
-        return await self._home.store.read(lambda tx: work(tx, self.principal))
-
-
-def _conversation_draft(
-    agent: str, title: str | None, metadata: Mapping[str, Any] | None, context: Mapping[str, Any] | None
-) -> ConversationDraft:
-    split_agent_address(agent)
-    return ConversationDraft(
-        agent=agent,
-        native_id=new_id(length=10),
-        title=None if title is None else checked_line("title", title),
-        metadata={} if metadata is None else checked_json("metadata", metadata),
-        context=None if context is None else checked_json("context", context),
-    )
-
-
-def _message_ids() -> dict[str, str]:
-    return {"run_id": new_id("run_"), "message_id": new_id("m_", 10)}
-
-
-def _checked_message(message: MessageDraft) -> MessageDraft:
-    if message.text is None and message.data is None:
-        raise InvalidInputError("A message needs `text` or `data`.", valid=["text", "data"])
-    if message.text is not None:
-        checked_text("text", message.text)
-    for name, line in (("type", message.type), ("parent_id", message.parent_id)):
-        if line is not None:
-            checked_line(name, line)
-    for name, value in (("data", message.data), ("metadata", message.metadata), ("context", message.context)):
-        if value is not None:
-            checked_json(name, value)
-    return message

@@ -45,13 +45,18 @@ def serve(settings: Settings) -> None:
             file=sys.stderr,
             flush=True,
         )
-        config = uvicorn.Config(
-            application(server, settings),
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-        )
-        anyio.run(_HttpServer(config, server).serve, [listener])
+        anyio.run(web_server(server, settings).serve, [listener])
+
+
+def web_server(server: Server, settings: Settings) -> uvicorn.Server:
+    """Return what serves `server` on sockets; ended, it first ends what would keep connections open."""
+    config = uvicorn.Config(
+        application(server, settings),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return _WebServer(config, server)
 
 
 def check_host(host: str) -> None:
@@ -96,8 +101,8 @@ def application(server: Server, settings: Settings) -> ASGIApp:
     return _ExplainTooLarge(app)
 
 
-class _HttpServer(uvicorn.Server):
-    """Ends what would keep connections open before it waits for them to close."""
+class _WebServer(uvicorn.Server):
+    """Ends calls that wait and streams that listen before it waits for connections to close."""
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)

@@ -1,11 +1,22 @@
 """Sending: accepted once, whoever leaves, and answered whether or not anybody waits."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
 import pytest
 
-from tertulia import ConflictError, Conversations, Message, MessageDraft, Role, RunStatus, Sent, Status
+from tertulia import (
+    ConflictError,
+    Conversations,
+    JournalEntry,
+    Message,
+    MessageDraft,
+    Role,
+    RunStatus,
+    Sent,
+    Status,
+)
 from tertulia.platforms.base import Work
 from tests.client.inside import rows
 from tests.doubles.scripted import AGENT, Held, Script, asks_first, echo, piece, says, scripted
@@ -153,9 +164,8 @@ async def test_waiting_tells_what_happens_as_it_happens(path: Path) -> None:
     async with scripted(path, answer) as conversations:
         sent = await conversations.start(AGENT, says("Hello"))
 
-        async def listen(entries: object) -> None:
-            assert isinstance(entries, list)
-            told.extend(entry.seq for entry in entries)  # type: ignore[reportUnknownMemberType]
+        async def listen(entries: Sequence[JournalEntry]) -> None:
+            told.extend(entry.seq for entry in entries)
             answer.go_on.set()
 
         outcome = await conversations.wait(sent.run, timeout=10, told=listen)

@@ -5,6 +5,7 @@
 
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -28,6 +29,7 @@ from mcp_types import (
 )
 
 from tertulia_server.app import build
+from tertulia_server.http import PATH, web_server
 from tertulia_server.settings import load
 from tests.doubles.stage import INSTANCE, KIND, register
 
@@ -163,7 +165,23 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(roots), "PYTHONWARNINGS": "default"}
 
 
-TRANSPORTS: Mapping[str, Transport] = {"memory": memory, "stdio": stdio}
+@asynccontextmanager
+async def http(setup: Setup) -> AsyncGenerator[Any]:
+    """Serve on a socket, by what serves HTTP; a process of its own has `tests.doubles.http_server`."""
+    register()
+    flags = {"store": str(setup.store), "config": str(setup.config), **setup.flags}
+    settings = load(flags, {}).settings
+    web = web_server(build(settings), settings)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(web.serve, [listener])
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
+            finally:
+                web.should_exit = True
+
+
+TRANSPORTS: Mapping[str, Transport] = {"memory": memory, "stdio": stdio, "http": http}
 WAYS = [
     pytest.param((era, transport), id=f"{era}-{name}")
     for (name, transport), era in product(TRANSPORTS.items(), ERAS)

@@ -1,6 +1,7 @@
 """Results stay within 10,000 characters in both forms, and what was left out can be read in full."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -208,6 +209,23 @@ async def test_a_hundred_messages_fit_and_their_pages_lose_none(connect_in_memor
             cursor = {"cursor": page["next_cursor"]}
 
     assert found == [f"number {number}" for number in range(60)]
+
+
+async def test_many_agents_fit_and_the_rest_is_found_by_instance(
+    connect_in_memory: Connect, tmp_path: Path
+) -> None:
+    """Which instances there are is always said."""
+    config = tmp_path / "many.toml"
+    config.write_text("".join(f'[instances.stage{number}]\nplatform = "stage"\n' for number in range(60)))
+    async with connect_in_memory(config=config) as host:
+        reply = await host.call("list_agents")
+        one = await host.call("list_agents", instance="stage59")
+
+    assert_fits(reply)
+    assert_same_information(reply)
+    assert f"{61 - len(reply['agents'])} more are not shown: pass one of the instances." in reply["note"]
+    assert len(reply["instances"]) == 61
+    assert [line["agent"] for line in one["agents"]] == ["stage59:actor"]
 
 
 async def test_the_events_that_get_conversation_includes_are_the_newest(connect_in_memory: Connect) -> None:

@@ -10,7 +10,10 @@ from pydantic import Field
 from tertulia_tools.definition import Definition, Toolset
 from tertulia_tools.hosting import host_of
 from tertulia_tools.quoting import Quoter
-from tertulia_tools.results import AgentLine, Result, answer
+from tertulia_tools.results import AgentLine, Result, answer, fit
+
+MAX_AGENTS = 7_500
+"""The share of the agents; the rest is for the names of the instances."""
 
 
 class Agents(Result):
@@ -18,12 +21,14 @@ class Agents(Result):
 
     agents: list[AgentLine]
     instances: list[str]
+    note: str | None = None
     next: str = "send_message with agent and text starts a conversation and returns the answer."
 
     def lines(self) -> Sequence[str]:
         """Return the result's text, line by line."""
         return [
             *(agent.line() for agent in self.agents),
+            *([self.note] if self.note else []),
             f"Instances: {', '.join(self.instances)}",
             f"Next: {self.next}",
         ]
@@ -42,8 +47,11 @@ async def list_agents(
     conversations = host_of(ctx).conversations
     quoter = Quoter()
     found = await conversations.agents(instance)
-    lines = [AgentLine.of(agent, quoter) for agent in found]
-    return answer(Agents(agents=lines, instances=list(conversations.instances)), quoter)
+    lines = fit((AgentLine.of(agent, quoter) for agent in found), MAX_AGENTS)
+    note = None
+    if left_out := len(found) - len(lines):
+        note = f"{left_out} more {'is' if left_out == 1 else 'are'} not shown: pass one of the instances."
+    return answer(Agents(agents=lines, instances=list(conversations.instances), note=note), quoter)
 
 
 AGENT_TOOLS = (

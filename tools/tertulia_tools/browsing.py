@@ -9,7 +9,8 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
-from tertulia.conversations import Conversations, Happenings
+from tertulia.conversations import Conversations
+from tertulia.reading import Happenings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, shown
 from tertulia.vocabulary.models import (

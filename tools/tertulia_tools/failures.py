@@ -55,4 +55,6 @@ def bad_arguments(error: ValidationError) -> InvalidInputError:
 
 
 def _problem(message: str) -> str:
-    return message[:1].lower() + message[1:].rstrip(".")
+    # Pydantic says these in Python's words.
+    said = message.replace("a valid dictionary", "an object").replace("a valid list", "a list")
+    return said[:1].lower() + said[1:].rstrip(".")

@@ -7,7 +7,8 @@ import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import BaseModel, Field
 
-from tertulia.conversations import Conversations, Happenings
+from tertulia.conversations import Conversations
+from tertulia.reading import Happenings
 from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
 from tertulia.vocabulary.models import Request, Run
 from tertulia_tools.answering import next_step, wait_and_ask
@@ -87,7 +88,7 @@ async def stream(
 async def _anything(
     conversations: Conversations, conversation_id: str, cursor: str | None, deadline: float
 ) -> None:
-    conversation = await conversations.get(conversation_id)
+    conversation = await conversations.known(conversation_id)
     if (await conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
         return  # it came between the first look and the second: nothing would wake us
     news = conversations.watch(conversation_id, after=conversation.last_seq)
@@ -115,7 +116,7 @@ async def _result(
         following = "send_message starts an answer."
     else:
         following = next_step(run, requests)
-    status = (await conversations.get(conversation_id)).status if run is None else run.status
+    status = (await conversations.known(conversation_id)).status if run is None else run.status
     return StreamResult(
         conversation_id=conversation_id,
         run_id=None if run is None else run.id,

@@ -159,7 +159,7 @@ async def confirm_tool(
             decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
         )
         run = await host.conversations.settle(request_id, settlement, idempotency_key=idempotency_key)
-        return Sent(conversation=await host.conversations.get(run.conversation_id), run=run)
+        return Sent(conversation=await host.conversations.known(run.conversation_id), run=run)
 
     return await see_through(host, begin, wait_seconds)
 

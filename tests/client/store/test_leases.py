@@ -197,7 +197,11 @@ async def test_a_keeper_renews_only_while_it_holds_something(
     """An idle server writes nothing."""
     monkeypatch.setattr(leases, "RENEWAL", 0)
     renewed: list[str] = []
-    monkeypatch.setattr(leases, "renew", lambda _tx, owner: renewed.append(owner))  # type: ignore[misc]
+
+    def note(_tx: Transaction, owner: str) -> None:
+        renewed.append(owner)
+
+    monkeypatch.setattr(leases, "renew", note)
     keeper = Keeper(store)
 
     with anyio.fail_after(SECONDS):

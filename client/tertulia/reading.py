@@ -1,0 +1,296 @@
+"""Reading: conversations, messages, runs, journals and requests, as one principal sees them."""
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from urllib.parse import quote
+
+import anyio
+
+from tertulia import following, listing
+from tertulia.following import Told
+from tertulia.home import Resident
+from tertulia.platforms.base import Platform
+from tertulia.store import conversations, journal, lookup, messages, runs
+from tertulia.store.database import Transaction
+from tertulia.store.lookup import Marks
+from tertulia.store.search import search
+from tertulia.vocabulary.errors import (
+    InvalidInputError,
+    NotFoundError,
+)
+from tertulia.vocabulary.events import JournalEntry
+from tertulia.vocabulary.identifiers import (
+    Cursor,
+    split_agent_address,
+    split_conversation_id,
+)
+from tertulia.vocabulary.models import (
+    Agent,
+    Branch,
+    Conversation,
+    ConversationQuery,
+    Message,
+    Outcome,
+    Page,
+    Request,
+    Role,
+    Run,
+    SearchQuery,
+    SearchResult,
+)
+from tertulia.vocabulary.states import RunStatus
+
+MAX_ENTRIES = 500
+"""The most entries that are read at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happenings:
+    """What happened in a conversation behind a cursor. `more`: there is more in the store already."""
+
+    entries: Sequence[JournalEntry]
+    cursor: str
+    more: bool
+    run: Run | None
+    """The conversation's newest run."""
+
+
+class Reading(Resident):
+    """The part of `tertulia.Conversations` that changes nothing but what counts as delivered."""
+
+    async def agents(self, instance: str | None = None) -> Sequence[Agent]:
+        """Return who can be talked to: at one instance, or everywhere."""
+        asked = [*self._home.platforms.values()] if instance is None else [self._configured(instance)]
+        found: dict[str, Sequence[Agent]] = {}
+
+        async def ask(platform: Platform) -> None:
+            found[platform.instance] = await platform.agents(self.principal)
+
+        async with anyio.create_task_group() as tasks:
+            for platform in asked:
+                tasks.start_soon(ask, platform)
+        return [agent for platform in asked for agent in found[platform.instance]]
+
+    async def get(self, conversation_id: str) -> Conversation:
+        """Return a conversation as its platform has it now."""
+        platform, native_id = self._at(conversation_id)
+        return await self._remember(platform, await platform.get(self.principal, native_id))
+
+    async def known(self, conversation_id: str) -> Conversation:
+        """Return a conversation as the store knows it; its platform is asked only if it is new here."""
+        platform, _ = self._at(conversation_id)
+        if not platform.kept_here:
+            with suppress(NotFoundError):
+                return await self._read(partial(conversations.get, conversation_id=conversation_id))
+        return await self.get(conversation_id)
+
+    async def list(self, query: ConversationQuery) -> Page[Conversation]:
+        """Return one page of conversations: of an instance as it has them, or of all that the store knows of."""
+        if query.agent is not None:
+            split_agent_address(query.agent)
+        for conversation_id in query.ids:
+            split_conversation_id(conversation_id)
+        if query.instance is None:
+            return await self._read(partial(conversations.page, query=query))
+        platform = self._platform(query.instance)
+        page = await platform.list(self.principal, query)
+        if platform.kept_here:
+            return page
+        known = await self._home.store.write(
+            lambda tx: [conversations.remember(tx, self.principal, found) for found in page.items]
+        )
+        if platform.lists_all:
+            return listing.page(known, query)
+        return replace(page, items=[found for found in known if listing.fits(found, query)])
+
+    async def search(self, query: SearchQuery) -> SearchResult:
+        """Search messages and titles in full text: everything that passed through the store."""
+        if query.instance is not None:
+            self._configured(query.instance)
+        if query.agent is not None:
+            split_agent_address(query.agent)
+        if query.conversation_id is not None:
+            split_conversation_id(query.conversation_id)
+        return await self._read(partial(search, query=query))
+
+    async def messages(
+        self,
+        conversation_id: str,
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+        newest_first: bool = False,
+        branch: str | None = None,
+    ) -> Page[Message]:
+        """Return one page of a conversation's messages: of one of its branches, or of the newest."""
+        platform, native_id = self._at(conversation_id)
+        page = await platform.messages(
+            self.principal, native_id, cursor=cursor, limit=limit, newest_first=newest_first, branch=branch
+        )
+        if not platform.kept_here:
+            await self.known(conversation_id)
+
+            def remember(tx: Transaction) -> None:
+                settled = runs.active(tx, self.principal, conversation_id) is None
+                oldest_first = page.items[::-1] if newest_first else page.items
+                messages.remember(tx, self.principal, conversation_id, oldest_first, settled=settled)
+
+            await self._home.store.write(remember)
+        return page
+
+    async def branches(self, conversation_id: str) -> Sequence[Branch]:
+        """Return the branches of a conversation, oldest first."""
+        platform, native_id = self._at(conversation_id)
+        return await platform.branches(self.principal, native_id)
+
+    async def run(self, run_id: str) -> Run:
+        """Return a run as it is now."""
+        return await self._read(partial(runs.get, run_id=run_id))
+
+    async def latest_run(self, conversation_id: str) -> Run | None:
+        """Return a conversation's newest run, if it ever had one."""
+        split_conversation_id(conversation_id)
+        return await self._read(partial(runs.latest, conversation_id=conversation_id))
+
+    async def outcome(self, run: Run) -> Outcome:
+        """Return what there is of a run now."""
+        return await self._with_reply(await self._read(partial(following.outcome, run=run)))
+
+    async def attend(self, run: Run, *, timeout: float, told: Told | None = None) -> None:
+        """Wait until a run ends or needs a person, for `timeout` seconds at most.
+
+        `told` is given the journal's entries as they come.
+        """
+        home = self._home
+        await following.attend(home.store, home.runner, self.principal, run, timeout=timeout, told=told)
+
+    async def collect(self, run: Run) -> Outcome:
+        """Return what there is of a run now. It counts as given: the identical call is another one from then on."""
+        return await self._with_reply(
+            await self._home.store.write(partial(following.collect, principal=self.principal, run=run))
+        )
+
+    async def wait(self, run: Run, *, timeout: float, told: Told | None = None) -> Outcome:
+        """Wait as `attend` does, and return what there is then."""
+        await self.attend(run, timeout=timeout, told=told)
+        return await self.collect(run)
+
+    def follow(self, run: Run, *, after: int | None = None) -> AsyncGenerator[Sequence[JournalEntry]]:
+        """Yield a run's entries (those behind `after`, a `seq`) as they come, until it ends or needs a person."""
+        start = run.first_seq if after is None else after
+        return following.follow(self._home.store, self._home.runner, self.principal, run, after=start)
+
+    def watch(self, conversation_id: str, *, after: int) -> AsyncGenerator[Sequence[JournalEntry]]:
+        """Yield a conversation's entries behind `after` as they come, whoever makes them, without an end."""
+        home = self._home
+        return following.watch(home.store, home.runner, self.principal, conversation_id, after=after)
+
+    async def marks(self, conversation_ids: Collection[str]) -> Marks:
+        """Mark the present state of conversations, as this store knows it, for `changes`."""
+        return await self._read(partial(lookup.marks, conversation_ids=conversation_ids))
+
+    def changes(self, since: Marks) -> AsyncGenerator[Collection[str]]:
+        """Yield which conversations have changed since they were marked, whoever changes them, without an end."""
+        return following.changes(self._home.store, self.principal, since)
+
+    async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
+        """Return ids of conversations that a few typed letters may mean: the beginning of an id, or words of a title.
+
+        Nothing typed suggests the conversations that were used last.
+        """
+        typed = quote(text.strip(), safe="", errors="replace")
+        instances = self.instances if instance is None else [instance]
+        prefixes = [text.strip(), *(f"{name}:{typed}" for name in instances)]
+        return await self._read(
+            partial(lookup.suggested, text=text, prefixes=prefixes, instance=instance, limit=limit)
+        )
+
+    async def events(
+        self, conversation_id: str, *, cursor: str | None = None, limit: int = MAX_ENTRIES
+    ) -> Happenings:
+        """Return what happened behind a cursor, oldest first: from the beginning, if there is none.
+
+        Raises:
+            InvalidInputError: the cursor belongs to another conversation or store, or to one that was restored.
+        """
+        platform, _ = self._at(conversation_id)
+        if not 1 <= limit <= MAX_ENTRIES:
+            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_ENTRIES}.")
+        if not platform.kept_here:
+            await self.known(conversation_id)
+
+        def read(tx: Transaction) -> Happenings:
+            conversation = conversations.get(tx, self.principal, conversation_id)
+            after = 0
+            if cursor is not None:
+                epoch = self._home.store.epoch
+                position = Cursor.parse(cursor, epoch=epoch, conversation_id=conversation_id)
+                journal.check(tx, self.principal, position)
+                after = position.seq
+            entries = journal.read(tx, self.principal, conversation_id, after, limit=limit)
+            seq = entries[-1].seq if entries else after
+            return Happenings(
+                entries=entries,
+                cursor=str(journal.cursor(tx, self.principal, conversation_id, self._home.store.epoch, seq)),
+                more=seq < conversation.last_seq,
+                run=runs.latest(tx, self.principal, conversation_id),
+            )
+
+        return await self._home.store.read(read)
+
+    async def cursor(self, conversation_id: str, seq: int) -> str:
+        """Return the cursor that stands behind entry `seq` of a conversation."""
+        split_conversation_id(conversation_id)
+
+        def read(tx: Transaction) -> str:
+            conversations.get(tx, self.principal, conversation_id)
+            return str(journal.cursor(tx, self.principal, conversation_id, self._home.store.epoch, seq))
+
+        return await self._home.store.read(read)
+
+    async def request(self, request_id: str) -> Request:
+        """Return a request, settled or not."""
+        return await self._read(partial(runs.get_request, request_id=request_id))
+
+    async def pending(self, conversation_id: str | None = None) -> Sequence[Request]:
+        """Return what awaits a decision, oldest first: in one conversation, or in all."""
+        if conversation_id is not None:
+            split_conversation_id(conversation_id)
+        return await self._read(partial(runs.pending_requests, conversation_id=conversation_id))
+
+    async def _with_reply(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with the answer that its platform has, if our store does not keep it."""
+        instance, native_id = split_conversation_id(outcome.run.conversation_id)
+        settings = self._home.settings.instances.get(instance)
+        if outcome.run.status is not RunStatus.COMPLETED or settings is None or settings.keeps_content:
+            return outcome
+        platform = self._platform(instance)
+        page = await platform.messages(self.principal, native_id, cursor=None, limit=10, newest_first=True)
+        said = (message.text for message in page.items if message.role is Role.ASSISTANT and message.text)
+        return replace(outcome, reply=next(said, ""))
+
+    async def _remember(self, platform: Platform, found: Conversation) -> Conversation:
+        """Return what a platform has said of a conversation, after it was entered in the store."""
+        if platform.kept_here:
+            return found
+        return await self._home.store.write(
+            partial(conversations.remember, principal=self.principal, theirs=found)
+        )
+
+    async def _message(self, conversation_id: str, message_id: str) -> Message:
+        """Return a message as its platform has it: one of the newest, most likely."""
+        cursor: str | None = None
+        while True:
+            page = await self.messages(conversation_id, cursor=cursor, limit=100, newest_first=True)
+            for message in page.items:
+                if message.id == message_id:
+                    return message
+            cursor = page.next_cursor
+            if cursor is None:
+                raise NotFoundError(
+                    f"The message {message_id} is not in {conversation_id} any more.",
+                    conversation_id=conversation_id,
+                    message_id=message_id,
+                )
