@@ -1,5 +1,6 @@
 """Serving one host over standard input and output. Standard output belongs to the protocol; logs go to stderr."""
 
+import gc
 import logging
 import sys
 
@@ -21,5 +22,7 @@ def serve(settings: Settings) -> None:
         InvalidInputError: see `tertulia_server.app.build`.
     """
     server = build(settings)
+    # What was imported stays: without this a full collection walks through all of it before the first tools/list.
+    gc.freeze()
     log_to_stderr(settings.log_level)
     server.run("stdio")

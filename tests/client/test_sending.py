@@ -133,12 +133,14 @@ async def test_an_answer_needs_nobody_to_wait_for_it(path: Path) -> None:
 
 async def test_an_outcome_is_of_now_though_the_caller_knows_the_run_from_before(path: Path) -> None:
     """Whoever kept a run asks how it stands."""
-    async with scripted(path) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
-        await conversations.wait(sent.run, timeout=10)
+    answer = Held()
+    async with scripted(path, answer) as conversations:
+        before = (await conversations.start(AGENT, says("Hello"))).run
+        answer.go_on.set()
+        await conversations.wait(before, timeout=10)
 
-        assert sent.run.status is RunStatus.QUEUED
-        assert (await conversations.outcome(sent.run)).run.status is RunStatus.COMPLETED
+        assert before.status.active
+        assert (await conversations.outcome(before)).run.status is RunStatus.COMPLETED
 
 
 async def test_waiting_ends_at_its_deadline_with_what_there_is(path: Path) -> None:

@@ -48,6 +48,8 @@ StatusName = Literal[
 ]
 MOST_AWAITING = 5
 """How many ids of pending requests a list shows for each conversation."""
+PAGE = 20
+"""The most messages of a page, unless more are asked for."""
 RECENT = 10
 """How many messages `get_conversation` includes at most."""
 RECENT_EVENTS = 30
@@ -244,7 +246,7 @@ async def get_conversation(
         most = min(RECENT, share // (ABOUT_A_MESSAGE + LEAST_OF_A_MESSAGE))
         page = await conversations.messages(conversation_id, limit=most, newest_first=True)
         limit = share // max(1, len(page.items)) - ABOUT_A_MESSAGE
-        result.messages = [_message(message, quoter, limit) for message in reversed(page.items)]
+        result.messages = [message_shown(message, quoter, limit) for message in reversed(page.items)]
         if page.next_cursor or any(size(message.text or "") > limit for message in page.items):
             notes.append("list_messages has all messages, and the whole of each.")
     if "events" in include:
@@ -366,12 +368,24 @@ async def list_messages(
     cursor: Cursor = None,
 ) -> Annotated[CallToolResult, MessageList]:
     """Read the messages of a conversation (transcript, history), oldest first, in pages; long ones in several."""
-    conversations = host_of(ctx).conversations
+    quoter = Quoter()
+    page = await message_page(host_of(ctx).conversations, conversation_id, quoter, limit=limit, cursor=cursor)
+    return answer(page, quoter)
+
+
+async def message_page(
+    conversations: Conversations,
+    conversation_id: str,
+    quoter: Quoter,
+    *,
+    limit: int = PAGE,
+    cursor: str | None = None,
+) -> MessageList:
+    """Return a page of messages, oldest first; a message that is longer than a page comes in parts."""
     identity = {"list_messages": conversation_id}
     start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
     page = await conversations.messages(conversation_id, cursor=start, limit=1 if offset else limit)
-    quoter = Quoter()
-    messages = [] if offset else fit(_message(message, quoter) for message in page.items)
+    messages = [] if offset else fit(message_shown(message, quoter) for message in page.items)
     if len(messages) < len(page.items):  # the cursor behind the last of those that are shown
         page = await conversations.messages(conversation_id, cursor=start, limit=max(1, len(messages)))
     following: list[Any] | None = None if page.next_cursor is None else [page.next_cursor, 0]
@@ -380,21 +394,21 @@ async def list_messages(
         long = page.items[0]
         text = long.text or ""
         end = offset + fitting(text[offset : offset + MAX_ITEMS], MAX_ITEMS - MAX_JSON - ABOUT_A_MESSAGE)
-        messages = [_message(replace(long, text=text[offset:end]), quoter)]
+        messages = [message_shown(replace(long, text=text[offset:end]), quoter)]
         note = f"Characters {offset + 1:,} to {end:,} of the {len(text):,} of this message."
         if end < len(text):
             following = [start, end]
-    result = MessageList(
+    return MessageList(
         conversation_id=conversation_id,
         messages=messages,
         total=page.total,
         next_cursor=None if following is None else page_cursor(identity, following),
         note=note,
     )
-    return answer(result, quoter)
 
 
-def _message(message: Message, quoter: Quoter, limit: int | None = None) -> MessageShown:
+def message_shown(message: Message, quoter: Quoter, limit: int | None = None) -> MessageShown:
+    """Return a message as it is shown, its text cut at a size of `limit`."""
     return MessageShown(
         message_id=message.id,
         author=message.author,

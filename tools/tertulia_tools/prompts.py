@@ -14,15 +14,17 @@ from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import ConversationQuery
 from tertulia.vocabulary.states import Status
+from tertulia_tools.browsing import ABOUT_A_MESSAGE, PAGE, MessageShown, message_shown
 from tertulia_tools.hosting import host_of
 from tertulia_tools.quoting import Quoter, cleaned
-from tertulia_tools.reading import newest_messages
 from tertulia_tools.resources import conversation_uri
 from tertulia_tools.results import (
     MAX_ITEMS,
+    MAX_JSON,
     MAX_REQUESTS,
     AgentLine,
     ConversationLine,
+    fit,
     requests_shown,
     time_shown,
 )
@@ -81,7 +83,7 @@ async def catch_up(
     run = await conversations.latest_run(found.id)
     quoter = Quoter()
     pending, notes = requests_shown(await conversations.pending(found.id), quoter)
-    recent, complete = await newest_messages(
+    recent, complete = await _newest(
         conversations, found.id, quoter, since=start, limit=MAX_ITEMS - MAX_REQUESTS
     )
     lines = [
@@ -158,6 +160,25 @@ def offer(server: MCPServer[Any], tools: Collection[str]) -> None:
     for prompt in PROMPTS:
         if prompt.needs <= set(tools):
             server.add_prompt(Prompt.from_function(prompt.function, title=prompt.title))
+
+
+async def _newest(
+    conversations: Conversations, conversation_id: str, quoter: Quoter, *, since: datetime | None, limit: int
+) -> tuple[list[MessageShown], bool]:
+    """Return the newest messages that fit into `limit`, oldest first, and whether those are all since then.
+
+    Of the newest one there is at least the beginning.
+    """
+    page = await conversations.messages(conversation_id, limit=PAGE, newest_first=True)
+    recent = [
+        message
+        for message in page.items
+        if since is None or message.created_at is None or message.created_at >= since
+    ]
+    longest = limit - MAX_JSON - ABOUT_A_MESSAGE
+    shown = fit((message_shown(message, quoter, longest) for message in recent), limit)
+    complete = len(shown) == len(recent) and (len(recent) < len(page.items) or page.next_cursor is None)
+    return shown[::-1], complete
 
 
 async def _meant(conversations: Conversations, text: str) -> str:

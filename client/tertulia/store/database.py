@@ -282,7 +282,12 @@ async def _connect(path: Path) -> _Worker:
     with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, apsw.aio.AsyncIO):
         connection: Any = await apsw.Connection.as_async(str(path))
     worker = _Worker(connection, connection)
-    await worker.asynchronous.async_run(_configure, worker.sync)
+    try:
+        await worker.asynchronous.async_run(_configure, worker.sync)
+    except BaseException:  # whatever it was: the thread behind the connection must end
+        with anyio.CancelScope(shield=True):
+            await worker.asynchronous.aclose()
+        raise
     return worker
 
 

@@ -1,0 +1,83 @@
+"""What has changed, and what was meant: quick looks for those who keep a list on the screen."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tertulia import ConversationChanges, Conversations
+from tests.client.elsewhere import elsewhere, say, told
+from tests.doubles.scripted import AGENT, says, scripted
+
+pytestmark = pytest.mark.anyio
+
+
+async def first_change(conversations: Conversations, *conversation_ids: str) -> Collection[str]:
+    """Return which of them change first."""
+    async for changed in conversations.changes(await conversations.marks(conversation_ids)):
+        return changed
+    raise AssertionError("changes have no end")
+
+
+async def retitles(path: str, conversation_id: str) -> None:
+    """Rename a conversation when told."""
+    async with scripted(Path(path)) as conversations:
+        await conversations.get(conversation_id)
+        say("ready")
+        await told()
+        await conversations.update(conversation_id, ConversationChanges(title="New"))
+
+
+async def test_a_change_by_another_process_is_told_with_its_conversation(path: Path) -> None:
+    """And no other."""
+    async with scripted(path) as conversations:
+        one, two = await conversations.create(AGENT), await conversations.create(AGENT)
+        async with elsewhere(retitles, path, two.id) as other:
+            assert await other.says() == "ready"
+            await other.tell()
+            assert await first_change(conversations, one.id, two.id) == {two.id}
+            assert await other.ends() == 0
+
+
+async def test_what_changed_between_marking_and_listening_is_told_at_once(path: Path) -> None:
+    """Nothing falls between."""
+    async with scripted(path) as conversations:
+        conversation = await conversations.create(AGENT)
+        marks = await conversations.marks([conversation.id, "scripted:later"])
+        sent = await conversations.send(conversation.id, says("Hello"))
+        await conversations.wait(sent.run, timeout=10)
+
+        async for changed in conversations.changes(marks):
+            assert changed == {conversation.id}
+            break
+
+
+async def test_a_conversation_that_is_deleted_has_changed(path: Path) -> None:
+    """And so has one that is there only now."""
+    async with scripted(path) as conversations:
+        conversation = await conversations.create(AGENT)
+        marks = await conversations.marks([conversation.id])
+        await conversations.delete(conversation.id)
+
+        with anyio.fail_after(10):
+            async for changed in conversations.changes(marks):
+                assert changed == {conversation.id}
+                break
+        assert await conversations.marks([conversation.id]) == {conversation.id: None}
+
+
+async def test_a_few_letters_suggest_conversations(path: Path) -> None:
+    """By the beginning of an id, or of words of a title; without any, the last used first."""
+    async with scripted(path) as conversations:
+        old = await conversations.create(AGENT, title="Acme renewals")
+        new = await conversations.create(AGENT, title="Initech")
+
+        assert await conversations.suggest("") == [new.id, old.id]
+        assert await conversations.suggest("ren") == [old.id]
+        assert await conversations.suggest("acme ren") == [old.id]
+        assert await conversations.suggest(old.id[:-2]) == [old.id]
+        assert await conversations.suggest(old.id.partition(":")[2][:-2]) == [old.id]
+        assert await conversations.suggest("nothing") == []
+        assert await conversations.suggest("", limit=1) == [new.id]
+        assert await conversations.suggest("", instance="local") == []
