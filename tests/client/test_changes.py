@@ -1,23 +1,23 @@
 """What has changed, and what was meant: quick looks for those who keep a list on the screen."""
 
 from collections.abc import Collection
+from contextlib import aclosing
 from pathlib import Path
 
-import anyio
 import pytest
 
 from tertulia import ConversationChanges, Conversations
+from tertulia.store.lookup import Marks
 from tests.client.elsewhere import elsewhere, say, told
 from tests.doubles.scripted import AGENT, says, scripted
 
 pytestmark = pytest.mark.anyio
 
 
-async def first_change(conversations: Conversations, *conversation_ids: str) -> Collection[str]:
-    """Return which of them change first."""
-    async for changed in conversations.changes(await conversations.marks(conversation_ids)):
-        return changed
-    raise AssertionError("changes have no end")
+async def next_change(conversations: Conversations, since: Marks) -> Collection[str]:
+    """Return which conversations have changed first."""
+    async with aclosing(conversations.changes(since)) as changes:
+        return await anext(changes)
 
 
 async def retitles(path: str, conversation_id: str) -> None:
@@ -35,8 +35,9 @@ async def test_a_change_by_another_process_is_told_with_its_conversation(path: P
         one, two = await conversations.create(AGENT), await conversations.create(AGENT)
         async with elsewhere(retitles, path, two.id) as other:
             assert await other.says() == "ready"
+            marks = await conversations.marks([one.id, two.id])
             await other.tell()
-            assert await first_change(conversations, one.id, two.id) == {two.id}
+            assert await next_change(conversations, marks) == {two.id}
             assert await other.ends() == 0
 
 
@@ -48,9 +49,7 @@ async def test_what_changed_between_marking_and_listening_is_told_at_once(path: 
         sent = await conversations.send(conversation.id, says("Hello"))
         await conversations.wait(sent.run, timeout=10)
 
-        async for changed in conversations.changes(marks):
-            assert changed == {conversation.id}
-            break
+        assert await next_change(conversations, marks) == {conversation.id}
 
 
 async def test_a_conversation_that_is_deleted_has_changed(path: Path) -> None:
@@ -60,10 +59,7 @@ async def test_a_conversation_that_is_deleted_has_changed(path: Path) -> None:
         marks = await conversations.marks([conversation.id])
         await conversations.delete(conversation.id)
 
-        with anyio.fail_after(10):
-            async for changed in conversations.changes(marks):
-                assert changed == {conversation.id}
-                break
+        assert await next_change(conversations, marks) == {conversation.id}
         assert await conversations.marks([conversation.id]) == {conversation.id: None}
 
 

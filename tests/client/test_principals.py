@@ -1,6 +1,7 @@
 """The security boundary: what one principal has, no other can see, change or learn of."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,8 @@ async def alices(conversations: Conversations) -> Hers:
 
 async def first(stream: AsyncGenerator[Any]) -> Any:
     """Return the first thing of a stream."""
-    async for each in stream:
-        return each
-    return None
+    async with aclosing(stream):
+        return await anext(stream)
 
 
 APPROVE = Settlement(decision=Decision.APPROVE, by_person=True)

@@ -1,6 +1,7 @@
 """Streaming: an answer in pieces becomes a journal that can be read by anybody, from anywhere in it."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
 
@@ -109,10 +110,9 @@ async def test_text_is_written_in_time_though_nothing_follows_it(
     async with scripted(path, answer) as conversations:
         sent = await conversations.start(AGENT, says("Hello"))
         text = ""
-        async for entries in conversations.follow(sent.run):
-            text += "".join(deltas(entries))
-            if text == "At once, and in time.":
-                break
+        async with aclosing(conversations.follow(sent.run)) as news:
+            while text != "At once, and in time.":
+                text += "".join(deltas(await anext(news)))
 
 
 async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, clock: Clock) -> None:
@@ -319,10 +319,9 @@ async def test_a_watcher_sees_what_another_process_does_from_its_cursor_on(path:
             last = before.entries[-1].seq
             await other.tell()
             seen: list[JournalEntry] = []
-            async for entries in conversations.watch(conversation_id, after=last):
-                seen += entries
-                if seen[-1].kind is EventKind.RUN_FINISHED:
-                    break
+            async with aclosing(conversations.watch(conversation_id, after=last)) as news:
+                while not seen or seen[-1].kind is not EventKind.RUN_FINISHED:
+                    seen += await anext(news)
             run_id = await other.says()
 
             after = await conversations.events(conversation_id, cursor=before.cursor)
