@@ -11,7 +11,10 @@ every process; the last ones before a power cut may be lost.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import queue
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -277,9 +280,18 @@ async def _connect(path: Path) -> _Worker:
     import apsw
     import apsw.aio
 
-    # Left to itself, APSW's choice depends on who started the event loop, and one of them turns the deadline of a
-    # caller into an error of its own: https://rogerbinns.github.io/apsw/async.html
-    with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, apsw.aio.AsyncIO):
+    class Controller(apsw.aio.AsyncIO):
+        """Left to itself, APSW chooses by who started the event loop; one choice makes a caller's deadline an error.
+
+        Its own thread keeps the process alive for as long as a connection is open; ours never does.
+        """
+
+        def __init__(self) -> None:
+            self.queue = queue.SimpleQueue()
+            self.loop = asyncio.get_running_loop()
+            threading.Thread(name="store", target=self.worker_thread_run, daemon=True).start()
+
+    with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, Controller):
         connection: Any = await apsw.Connection.as_async(str(path))
     worker = _Worker(connection, connection)
     try:
