@@ -23,6 +23,7 @@ from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
     Agent,
+    Analytics,
     Branch,
     Conversation,
     ConversationChanges,
@@ -33,6 +34,9 @@ from tertulia.vocabulary.models import (
     MessageDraft,
     Outcome,
     Page,
+    Participant,
+    ParticipantRole,
+    Rating,
     Request,
     RequestKind,
     Role,
@@ -48,6 +52,7 @@ from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, St
 __all__ = [
     "TRANSITIONS",
     "Agent",
+    "Analytics",
     "Approvals",
     "Branch",
     "ClientSettings",
@@ -73,6 +78,9 @@ __all__ = [
     "NotOffered",
     "Outcome",
     "Page",
+    "Participant",
+    "ParticipantRole",
+    "Rating",
     "Request",
     "RequestKind",
     "RequestStatus",

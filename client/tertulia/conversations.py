@@ -8,14 +8,14 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 `NotOffered` for a feature that the platform lacks, `StoreError` and `UnavailableError` for a store that cannot be used.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from tertulia.approvals import check_settlement, find_pending, record_settlement, settled_alike
-from tertulia.drafts import checked_message, conversation_draft, message_ids
+from tertulia.drafts import checked_message, checked_rating, conversation_draft, message_ids
 from tertulia.home import Home
 from tertulia.keeper import Keeper
 from tertulia.lifecycle import end_run, withdraw
@@ -47,6 +47,9 @@ from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
     MessageDraft,
+    Participant,
+    ParticipantRole,
+    Rating,
     Run,
     Settlement,
 )
@@ -147,8 +150,13 @@ class Conversations(Reading):
             begun = await self._read(partial(runs.find, run_id=ids["run_id"])) if repeated else None
             if begun is not None:  # a platform that takes no ids would create another conversation
                 return {**ids, "conversation_id": begun.conversation_id}
-            created = await self._create(replace(draft, native_id=ids["native_id"], repeated=repeated))
-            await self._begin(created.id, message, ids, call, join=False)
+            made = replace(draft, native_id=ids["native_id"], repeated=repeated)
+            checkpoint: Mapping[str, Any] | None = None
+            if self._platform(split_agent_address(agent)[0]).opens_with_message:
+                created, checkpoint = await self._open(made, message, ids)
+            else:
+                created = await self._create(made)
+            await self._begin(created.id, message, ids, call, join=False, checkpoint=checkpoint)
             return {**ids, "conversation_id": created.id}
 
         ids = {"native_id": draft.native_id, **message_ids()}
@@ -257,9 +265,10 @@ class Conversations(Reading):
         status: Status,
         *,
         reason: str | None = None,
+        rating: Rating | None = None,
         idempotency_key: str | None = None,
     ) -> Conversation:
-        """Move a conversation to another state. An ending cancels what is still being answered.
+        """Move a conversation to another state. An ending cancels what is still being answered, and takes a rating.
 
         Raises:
             ConflictError: the transition is not allowed (names those that are), or something has to be settled first.
@@ -267,19 +276,138 @@ class Conversations(Reading):
         platform, native_id = self._at(conversation_id)
         if reason is not None:
             reason = checked_text("reason", reason)
+        if rating is not None:
+            rating = checked_rating(rating)
+            if not status.terminal:
+                raise InvalidInputError(
+                    f"A conversation is rated when it ends, and {status} is no ending.",
+                    valid=[each for each in Status if each.terminal],
+                    hint="Leave `rating` and `feedback` out, or rate one message with rate_message.",
+                )
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if not (repeated and (await self.get(conversation_id)).status is status):
                 active = await self._read(partial(runs.active, conversation_id=conversation_id))
-                moved = await platform.update_status(self.principal, native_id, status, reason=reason)
+                moved = await platform.update_status(
+                    self.principal, native_id, status, reason=reason, rating=rating
+                )
                 await self._remember(platform, moved)
                 if active is not None and status.terminal:
                     self._home.runner.stop(active)
             return ids
 
-        call = {"conversation_id": conversation_id, "status": status, "reason": reason}
+        call: dict[str, Any] = {"conversation_id": conversation_id, "status": status, "reason": reason}
+        if rating is not None:
+            call["rating"] = asdict(rating)
         await self._once(
             idempotency_key, "update_status", call, {"conversation_id": conversation_id}, carry_out
+        )
+        return await self.known(conversation_id)
+
+    async def rate_message(
+        self, conversation_id: str, message_id: str, rating: Rating, *, idempotency_key: str | None = None
+    ) -> Message:
+        """Rate a message from 1 to 5; the last rating counts. Return it as its platform has it then."""
+        platform, native_id = self._at(conversation_id)
+        rating = checked_rating(rating)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            rated = await platform.rate_message(self.principal, native_id, message_id, rating)
+            await self._take_in(platform, rated, EventKind.MESSAGE_UPDATED)
+            return {"message_id": rated.id}
+
+        call = {"conversation_id": conversation_id, "message_id": message_id, "rating": asdict(rating)}
+        effect = await self._once(idempotency_key, "rate_message", call, {}, carry_out)
+        return await self._message(conversation_id, effect["message_id"])
+
+    async def generate_title(
+        self,
+        conversation_id: str,
+        *,
+        seed_message: str | None = None,
+        force: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Conversation:
+        """Have a title made, from `seed_message` or from what was said; one that is there stays, unless `force`."""
+        platform, native_id = self._at(conversation_id)
+        if seed_message is not None:
+            seed_message = checked_text("seed_message", seed_message)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            titled = await platform.generate_title(
+                self.principal, native_id, seed_message=seed_message, force=force
+            )
+            await self._remember(platform, titled)
+            return ids
+
+        call = {"conversation_id": conversation_id, "seed_message": seed_message, "force": force}
+        await self._once(
+            idempotency_key, "generate_title", call, {"conversation_id": conversation_id}, carry_out
+        )
+        return await self.known(conversation_id)
+
+    async def invite(
+        self,
+        conversation_id: str,
+        participants: Mapping[str, ParticipantRole | None],
+        *,
+        idempotency_key: str | None = None,
+    ) -> Sequence[Participant]:
+        """Bring participants in, by address, or give them another role; a role of None lets them go.
+
+        Returns who takes part then.
+
+        Raises:
+            NotAllowedError: the caller's role does not let it invite.
+        """
+        platform, native_id = self._at(conversation_id)
+        if not participants:
+            raise InvalidInputError(
+                "There is nobody to invite.", hint="Give at least one address with its role."
+            )
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            await platform.invite(self.principal, native_id, participants)
+            return ids
+
+        call = {"conversation_id": conversation_id, "participants": dict(participants)}
+        await self._once(idempotency_key, "invite", call, {"conversation_id": conversation_id}, carry_out)
+        return await self.participants(conversation_id)
+
+    async def remove_branch(
+        self, conversation_id: str, branch_id: str, *, idempotency_key: str | None = None
+    ) -> None:
+        """Remove a branch, with the messages that no other branch has."""
+        platform, native_id = self._at(conversation_id)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            try:
+                await platform.remove_branch(self.principal, native_id, branch_id)
+            except NotFoundError:
+                if not repeated:
+                    raise
+            return ids
+
+        call = {"conversation_id": conversation_id, "branch_id": branch_id}
+        await self._once(
+            idempotency_key, "remove_branch", call, {"conversation_id": conversation_id}, carry_out
+        )
+
+    async def restore(self, conversation_id: str, *, idempotency_key: str | None = None) -> Conversation:
+        """Bring a deleted conversation back, where its platform keeps deleted ones."""
+        platform, native_id = self._at(conversation_id)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            restored = await platform.restore(self.principal, native_id)
+            await self._home.store.write(
+                partial(conversations.undelete, principal=self.principal, conversation_id=conversation_id)
+            )
+            await self._remember(platform, restored)
+            return ids
+
+        call = {"conversation_id": conversation_id}
+        await self._once(
+            idempotency_key, "restore_conversation", call, {"conversation_id": conversation_id}, carry_out
         )
         return await self.known(conversation_id)
 
@@ -400,6 +528,18 @@ class Conversations(Reading):
         platform = self._platform(instance)
         return await self._remember(platform, await platform.create(self.principal, draft))
 
+    async def _open(
+        self, draft: ConversationDraft, message: MessageDraft, ids: Effect
+    ) -> tuple[Conversation, Mapping[str, Any]]:
+        instance, _ = split_agent_address(draft.agent)
+        platform = self._platform(instance)
+        if message.context is not None:
+            platform.check_context(message.context)
+        # The conversation has no id yet: what is sent belongs to none.
+        first = platform.prepare(self._written(f"{instance}:{draft.native_id}", message, ids))
+        opened = await platform.open(self.principal, draft, first)
+        return await self._remember(platform, opened.conversation), opened.checkpoint
+
     async def _take_in(self, platform: Platform, message: Message, kind: EventKind) -> None:
         """Enter a message that a platform has taken in, and journal it."""
         if platform.kept_here:
@@ -422,12 +562,30 @@ class Conversations(Reading):
         await self._home.store.write(forget)
 
     async def _begin(
-        self, conversation_id: str, draft: MessageDraft, ids: Effect, call: Mapping[str, Any], *, join: bool
+        self,
+        conversation_id: str,
+        draft: MessageDraft,
+        ids: Effect,
+        call: Mapping[str, Any],
+        *,
+        join: bool,
+        checkpoint: Mapping[str, Any] | None = None,
     ) -> tuple[Run, bool]:
         platform, _ = self._at(conversation_id)
         if not platform.kept_here:
             await self.known(conversation_id)
-        message = Message(
+        return await self._home.runner.begin(
+            self.principal,
+            self._written(conversation_id, draft, ids),
+            run_id=ids["run_id"],
+            call_digest=digest(call),
+            context=draft.context,
+            join=join,
+            checkpoint=checkpoint,
+        )
+
+    def _written(self, conversation_id: str, draft: MessageDraft, ids: Effect) -> Message:
+        return Message(
             id=ids["message_id"],
             conversation_id=conversation_id,
             author="user" if self.principal == LOCAL_PRINCIPAL else self.principal,
@@ -437,12 +595,4 @@ class Conversations(Reading):
             type=draft.type,
             parent_id=draft.parent_id,
             metadata=draft.metadata,
-        )
-        return await self._home.runner.begin(
-            self.principal,
-            message,
-            run_id=ids["run_id"],
-            call_digest=digest(call),
-            context=draft.context,
-            join=join,
         )

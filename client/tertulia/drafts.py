@@ -13,6 +13,7 @@ from tertulia.vocabulary.identifiers import (
 from tertulia.vocabulary.models import (
     ConversationDraft,
     MessageDraft,
+    Rating,
 )
 from tertulia.vocabulary.text import checked_json, checked_line, checked_text
 
@@ -33,6 +34,19 @@ def conversation_draft(
         metadata={} if metadata is None else checked_json("metadata", metadata),
         context=None if context is None else checked_json("context", context),
     )
+
+
+def checked_rating(rating: Rating) -> Rating:
+    """Return a rating that can be given.
+
+    Raises:
+        InvalidInputError: it cannot.
+    """
+    if not 1 <= rating.value <= 5:
+        raise InvalidInputError(f"`rating` is {rating.value}; it must be from 1 (poor) to 5 (excellent).")
+    if rating.feedback is not None:
+        checked_text("feedback", rating.feedback)
+    return rating
 
 
 def message_ids() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Lists of conversations made here, from what a platform returned: the filters, orders and pages that it lacks."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from tertulia.vocabulary.errors import InvalidInputError
@@ -17,9 +19,29 @@ def fits(conversation: Conversation, query: ConversationQuery) -> bool:
         (not query.ids or conversation.id in query.ids)
         and query.agent in {None, conversation.agent}
         and (not query.statuses or conversation.status in query.statuses)
+        and query.source in {None, conversation.source}
+        and (query.exclude_source is None or query.exclude_source != conversation.source)
+        and query.source_ref in {None, conversation.source_ref}
+        and query.entity_type in {None, conversation.entity_type}
+        and all(
+            key in conversation.metadata and conversation.metadata[key] == value
+            for key, value in query.metadata.items()
+        )
+        and (query.created_after is None or _created(conversation) >= query.created_after)
+        and (query.created_before is None or _created(conversation) < query.created_before)
         and query.archived in {None, conversation.archived}
-        and not (query.awaiting and conversation.status is not Status.INPUT_REQUIRED)
+        and not (
+            query.awaiting and conversation.status is not Status.INPUT_REQUIRED and not conversation.awaiting
+        )
     )
+
+
+def page_identity(query: ConversationQuery) -> dict[str, Any]:
+    """Return what a page's cursor belongs to: all of the query but where the page begins and how long it is."""
+    return {name: value for name, value in asdict(query).items() if name not in {"cursor", "limit"}} | {
+        "ids": sorted(query.ids),
+        "statuses": sorted(query.statuses),
+    }
 
 
 def page(found: Sequence[Conversation], query: ConversationQuery) -> Page[Conversation]:
@@ -30,16 +52,7 @@ def page(found: Sequence[Conversation], query: ConversationQuery) -> Page[Conver
     """
     if not 1 <= query.limit <= MAX_PAGE:
         raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
-    identity: dict[str, Any] = {
-        "instance": query.instance,
-        "ids": sorted(query.ids),
-        "agent": query.agent,
-        "statuses": sorted(query.statuses),
-        "archived": query.archived,
-        "awaiting": query.awaiting,
-        "sort": query.sort,
-        "descending": query.descending,
-    }
+    identity = page_identity(query)
     fitting = [(_key(one, query.sort), one) for one in found if fits(one, query)]
     fitting.sort(key=lambda pair: pair[0], reverse=query.descending)
     rest = fitting
@@ -52,6 +65,10 @@ def page(found: Sequence[Conversation], query: ConversationQuery) -> Page[Conver
         next_cursor=page_cursor(identity, list(shown[-1][0])) if len(rest) > len(shown) else None,
         total=len(fitting),
     )
+
+
+def _created(conversation: Conversation) -> datetime:
+    return datetime.min.replace(tzinfo=UTC) if conversation.created_at is None else conversation.created_at
 
 
 def _key(conversation: Conversation, sort: SortKey) -> tuple[str, str]:

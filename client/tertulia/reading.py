@@ -34,6 +34,7 @@ from tertulia.vocabulary.models import (
     Message,
     Outcome,
     Page,
+    Participant,
     Request,
     Role,
     Run,
@@ -144,6 +145,11 @@ class Reading(Resident):
         """Return the branches of a conversation, oldest first."""
         platform, native_id = self._at(conversation_id)
         return await platform.branches(self.principal, native_id)
+
+    async def participants(self, conversation_id: str) -> Sequence[Participant]:
+        """Return who takes part in a conversation."""
+        platform, native_id = self._at(conversation_id)
+        return await platform.participants(self.principal, native_id)
 
     async def run(self, run_id: str) -> Run:
         """Return a run as it is now."""

@@ -65,11 +65,13 @@ class Runner:
         call_digest: str,
         context: Mapping[str, Any] | None,
         join: bool,
+        checkpoint: Mapping[str, Any] | None = None,
     ) -> tuple[Run, bool]:
         """Record a message and the run that answers it, in one transaction; then work on it.
 
         Returns the run, and whether it is one that an identical call began which is unfinished or whose answer nobody
-        was given (only where `join`). A run of this id that exists already is returned as it is.
+        was given (only where `join`). A run of this id that exists already is returned as it is. `checkpoint` is what
+        the platform did already.
 
         Raises:
             NotFoundError: there is no such conversation.
@@ -107,6 +109,8 @@ class Runner:
                 context=context,
                 first_seq=seq,
             )
+            if checkpoint is not None:
+                runs.save_checkpoint(tx, run.id, checkpoint)
             return run, False
 
         begun: tuple[Run, bool] | None = None
@@ -122,7 +126,8 @@ class Runner:
         A run of an instance that is not configured here is left to a process where it is.
         """
         needed = run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
-        if needed and run.id not in self._working and _instance(run.conversation_id) in self._platforms:
+        platform = self._platforms.get(_instance(run.conversation_id))
+        if needed and run.id not in self._working and platform is not None and platform.answers(run):
             assert self._tasks is not None, "the runner was not entered"
             self._working[run.id] = scope = anyio.CancelScope()
             self._tasks.start_soon(self._work, principal, run, scope)

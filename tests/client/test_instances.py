@@ -115,7 +115,8 @@ ATTEMPTS: dict[Feature, Attempt] = {
     Feature.TITLE: lambda c: c.update("bare:1", ConversationChanges(title="T")),
     Feature.METADATA: lambda c: c.update("bare:1", ConversationChanges(metadata={"a": 1})),
     Feature.ARCHIVE: lambda c: c.update("bare:1", ConversationChanges(archived=True)),
-    Feature.STATUS: lambda c: c.update_status("bare:1", Status.COMPLETED),
+    Feature.STATUS: lambda c: c.update_status("bare:1", Status.PAUSED),
+    Feature.END: lambda c: c.update_status("bare:1", Status.COMPLETED),
     Feature.DELETE: lambda c: c.delete("bare:1"),
 }
 

@@ -8,6 +8,7 @@ does not override raises `NotOffered`, so a platform declares in `features` exac
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from tertulia.vocabulary.errors import NotOffered
@@ -15,6 +16,7 @@ from tertulia.vocabulary.events import Event, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
     Agent,
+    Analytics,
     Branch,
     Conversation,
     ConversationChanges,
@@ -24,9 +26,14 @@ from tertulia.vocabulary.models import (
     MessageChanges,
     MessageDraft,
     Page,
+    Participant,
+    ParticipantRole,
+    Rating,
     Request,
     RequestDraft,
     Run,
+    SearchQuery,
+    SearchResult,
     Settlement,
 )
 from tertulia.vocabulary.states import Status
@@ -132,6 +139,15 @@ class Work(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A conversation that came into being by its first message, which has reached the platform."""
+
+    conversation: Conversation
+    checkpoint: Mapping[str, Any]
+    """What `Platform.answer` will find as `Work.checkpoint`: that the message was sent, and as what."""
+
+
 class Platform:
     """A configured platform: what one instance offers. Subclasses override what they declare in `features`."""
 
@@ -142,6 +158,9 @@ class Platform:
     """Whether our store is where this platform's conversations live, rather than a record of what we saw of them."""
     lists_all: bool = False
     """Whether `list` heeds nothing of its query and returns all there are: filters, order and pages are then ours."""
+
+    opens_with_message: bool = False
+    """Whether a conversation comes into being by its first message: then `create` is not offered, and `open` is."""
 
     def __init__(self, instance: str, *, missing: str | None = None) -> None:
         self.instance = instance
@@ -165,6 +184,17 @@ class Platform:
         """
         self._refuse(Feature.CREATE)
 
+    async def open(self, principal: str, draft: ConversationDraft, message: Message) -> Opened:
+        """Send the first message of a new conversation, where `opens_with_message`.
+
+        The ids of draft and message are ours and stay the same when it is tried again (`draft.repeated`): sent twice,
+        it must arrive once.
+
+        Raises:
+            NotFoundError: there is no such agent.
+        """
+        self._refuse(Feature.CREATE)
+
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation as the platform has it now."""
         self._refuse(Feature.GET)
@@ -172,6 +202,10 @@ class Platform:
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations; or all of them, where `lists_all`."""
         self._refuse(Feature.LIST)
+
+    async def search(self, principal: str, query: SearchQuery) -> SearchResult:
+        """Return what the platform itself finds; `query.instance` is this one, and `query.cursor` its own."""
+        self._refuse(Feature.SEARCH)
 
     async def messages(
         self,
@@ -189,6 +223,28 @@ class Platform:
     async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
         """Return the lines of messages that a conversation has, oldest first."""
         self._refuse(Feature.BRANCHES)
+
+    async def remove_branch(self, principal: str, native_id: str, branch_id: str) -> None:
+        """Remove a branch, with the messages that no other branch has."""
+        self._refuse(Feature.REMOVE_BRANCH)
+
+    async def participants(self, principal: str, native_id: str) -> Sequence[Participant]:
+        """Return who takes part in a conversation."""
+        self._refuse(Feature.PARTICIPANTS)
+
+    async def invite(
+        self, principal: str, native_id: str, participants: Mapping[str, ParticipantRole | None]
+    ) -> Sequence[Participant]:
+        """Bring participants in, or give them another role; a role of None lets them go. Return who takes part then.
+
+        Raises:
+            NotAllowedError: who calls may not do that.
+        """
+        self._refuse(Feature.INVITE)
+
+    async def analytics(self, principal: str, native_id: str) -> Analytics:
+        """Return the platform's own figures about a conversation."""
+        self._refuse(Feature.ANALYTICS)
 
     async def add_message(
         self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
@@ -210,20 +266,43 @@ class Platform:
         """
         self._refuse(Feature.UPDATE_MESSAGE)
 
+    async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
+        """Rate a message; the last rating counts. Return it as it is then."""
+        self._refuse(Feature.RATE_MESSAGE)
+
+    async def generate_title(
+        self, principal: str, native_id: str, *, seed_message: str | None, force: bool
+    ) -> Conversation:
+        """Have a title made, from `seed_message` or from what was said; one that is there stays, unless `force`."""
+        self._refuse(Feature.GENERATE_TITLE)
+
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
         other = Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE
         self._refuse(Feature.TITLE if changes.title is not None else other)
 
     async def update_status(
-        self, principal: str, native_id: str, status: Status, *, reason: str | None
+        self,
+        principal: str,
+        native_id: str,
+        status: Status,
+        *,
+        reason: str | None,
+        rating: Rating | None = None,
     ) -> Conversation:
-        """Move a conversation to another state."""
-        self._refuse(Feature.STATUS)
+        """Move a conversation to another state; `rating` comes with an ending only.
+
+        A platform that offers `END` without `STATUS` takes `completed` and nothing else.
+        """
+        self._refuse(Feature.END if status is Status.COMPLETED else Feature.STATUS)
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation for good."""
+        """Delete a conversation: for good, unless the platform offers `RESTORE`."""
         self._refuse(Feature.DELETE)
+
+    async def restore(self, principal: str, native_id: str) -> Conversation:
+        """Bring a deleted conversation back."""
+        self._refuse(Feature.RESTORE)
 
     def admits(self, conversation: Conversation) -> None:
         """See whether a message can be sent now, from what the store knows.
@@ -242,6 +321,10 @@ class Platform:
         Raises:
             InvalidInputError: the platform knows something else; names that.
         """
+
+    def answers(self, run: Run) -> bool:
+        """Whether `answer` has this run answered; not so where somebody else does by a message of theirs."""
+        return True
 
     async def answer(self, work: Work) -> None:
         """Have the message answered and tell `work` what happens, up to an end or to a question.

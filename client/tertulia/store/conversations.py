@@ -14,13 +14,14 @@ from tertulia.vocabulary.models import (
     ConversationDraft,
     ConversationQuery,
     Page,
+    Rating,
     SortKey,
 )
 from tertulia.vocabulary.states import Status
 
 _COLUMNS = (
     "id, agent, status, title, metadata, context, entity_type, source, source_ref, archived, message_count, "
-    "created_at, updated_at, last_seq"
+    "created_at, updated_at, last_seq, rating, feedback, awaiting"
 )
 MAX_PAGE = 100
 
@@ -53,7 +54,13 @@ def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversat
     """
     kept = theirs
     if not tx.keeps_content(theirs.id):
-        kept = replace(theirs, title=None, metadata={}, context=None)
+        kept = replace(
+            theirs,
+            title=None,
+            metadata={},
+            context=None,
+            rating=None if theirs.rating is None else Rating(value=theirs.rating.value),
+        )
     _enter(tx, principal, kept)
     known = get(tx, principal, theirs.id)
     answering = runs.active(tx, principal, theirs.id) is not None and not theirs.status.terminal
@@ -68,6 +75,8 @@ def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversat
         source=kept.source or known.source,
         source_ref=kept.source_ref or known.source_ref,
         archived=kept.archived,
+        rating=kept.rating or known.rating,
+        awaiting=kept.awaiting,
         message_count=known.message_count if kept.message_count is None else kept.message_count,
         created_at=kept.created_at or known.created_at,
         updated_at=kept.updated_at or known.updated_at,
@@ -210,7 +219,7 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
         " AND text IS NOT NULL",
         *own,
     )
-    for table in ("messages", "journal", "requests", "runs"):
+    for table in ("messages", "branches", "participants", "journal", "requests", "runs"):
         tx.run(f"DELETE FROM {table} WHERE principal = ? AND conversation_id = ?", *own)
     tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", *own)
     tx.run("DELETE FROM conversations WHERE principal = ? AND id = ?", *own)
@@ -218,12 +227,17 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     tx.touched.add(conversation_id)
 
 
+def undelete(tx: Transaction, principal: str, conversation_id: str) -> None:
+    """Forget that a conversation was deleted: its platform has brought it back."""
+    tx.run("DELETE FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation_id)
+
+
 def _enter(tx: Transaction, principal: str, new: Conversation) -> None:
     title = None if new.title is None else storable(new.title)
     added = tx.run(
         "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, context, entity_type,"
-        " source, source_ref, archived, message_count, created_at, updated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        " source, source_ref, archived, message_count, created_at, updated_at, rating, feedback, awaiting)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         principal,
         new.id,
         new.id.partition(":")[0],
@@ -239,6 +253,8 @@ def _enter(tx: Transaction, principal: str, new: Conversation) -> None:
         new.message_count,
         tx.at if new.created_at is None else from_datetime(new.created_at),
         tx.at if new.updated_at is None else from_datetime(new.updated_at),
+        *_rating(new),
+        int(new.awaiting),
     )
     if added and title is not None:
         _index_title(tx, principal, new.id, title)
@@ -250,8 +266,8 @@ def _bring_up_to_date(tx: Transaction, principal: str, known: Conversation, now:
     change(tx, principal, now.id, ConversationChanges(title=now.title))
     tx.run(
         "UPDATE conversations SET agent = ?, status = ?, metadata = ?, context = ?, entity_type = ?, source = ?,"
-        " source_ref = ?, archived = ?, message_count = ?, created_at = ?, updated_at = ?"
-        " WHERE principal = ? AND id = ?",
+        " source_ref = ?, archived = ?, message_count = ?, created_at = ?, updated_at = ?, rating = ?, feedback = ?,"
+        " awaiting = ? WHERE principal = ? AND id = ?",
         now.agent,
         now.status,
         encode(now.metadata),
@@ -263,12 +279,20 @@ def _bring_up_to_date(tx: Transaction, principal: str, known: Conversation, now:
         now.message_count,
         tx.at if now.created_at is None else from_datetime(now.created_at),
         tx.at if now.updated_at is None else from_datetime(now.updated_at),
+        *_rating(now),
+        int(now.awaiting),
         principal,
         now.id,
     )
     if now.agent != known.agent:
         messages.rescope(tx, principal, now.id)
     tx.touched.add(now.id)
+
+
+def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
+    rating = conversation.rating
+    feedback = None if rating is None or rating.feedback is None else storable(rating.feedback)
+    return None if rating is None else rating.value, feedback
 
 
 def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
@@ -287,7 +311,7 @@ def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
         clauses.append("archived = 1" if query.archived else "archived = 0")
     if query.awaiting:
         clauses.append(
-            "id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending')"
+            "(awaiting = 1 OR id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending'))"
         )
         values.append(principal)
     return " AND ".join(clauses), values
@@ -340,4 +364,6 @@ def _conversation(row: Row) -> Conversation:
         created_at=to_datetime(row[11]),
         updated_at=to_datetime(row[12]),
         last_seq=row[13],
+        rating=None if row[14] is None else Rating(value=row[14], feedback=row[15]),
+        awaiting=bool(row[16]),
     )

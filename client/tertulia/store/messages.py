@@ -9,9 +9,11 @@ from tertulia.store.database import Row, Transaction, encode, from_datetime, sto
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Message, Page, Role
+from tertulia.vocabulary.models import Message, Page, Rating, Role
 
-_COLUMNS = "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at"
+_COLUMNS = (
+    "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback"
+)
 MAX_PAGE = 100
 OWN_ID = "m_"
 """What the ids begin with that messages have here, until their platform's own id is known."""
@@ -293,4 +295,5 @@ def _message(row: Row) -> Message:
         parent_id=row[7],
         metadata=json.loads(row[8]),
         created_at=to_datetime(row[9]),
+        rating=None if row[10] is None else Rating(value=row[10], feedback=row[11]),
     )

@@ -8,6 +8,9 @@ its principal.
 yields the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words
 under which it finds the messages of one principal, instance, agent or conversation (`tertulia.store.messages.scope`).
 What is long stands last in a row, so that the rest is read without it.
+
+A branch has the messages that were written on it (`messages.branch`; the first is `main` and has no row in `branches`),
+and those of its parent up to the position `shared` (see `tertulia.store.branches`).
 """
 
 POSITION_BITS = 16
@@ -152,8 +155,53 @@ CREATE TABLE deleted_conversations (
 INSERT INTO meta VALUES ('epoch', lower(hex(randomblob(8))));
 """
 
+_SECOND = """
+ALTER TABLE conversations ADD COLUMN rating INTEGER;
+ALTER TABLE conversations ADD COLUMN feedback TEXT;
+ALTER TABLE conversations ADD COLUMN awaiting INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN branch TEXT NOT NULL DEFAULT 'main';
+ALTER TABLE messages ADD COLUMN rating INTEGER;
+ALTER TABLE messages ADD COLUMN feedback TEXT;
+CREATE INDEX messages_of_branch ON messages (principal, conversation_id, branch, position);
+CREATE INDEX conversations_by_source ON conversations (principal, source, source_ref) WHERE source IS NOT NULL;
+
+CREATE TABLE branches (
+    number INTEGER PRIMARY KEY,
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    id TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    shared INTEGER NOT NULL,
+    parted_from TEXT,
+    created_at INTEGER NOT NULL,
+    removed INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (principal, conversation_id, id)
+) STRICT;
+
+CREATE TABLE participants (
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    address TEXT NOT NULL,
+    role TEXT NOT NULL,
+    joined_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, conversation_id, address)
+) STRICT, WITHOUT ROWID;
+INSERT INTO participants SELECT principal, id, 'user', 'initiator', created_at FROM conversations
+    WHERE instance = 'local';
+INSERT INTO participants SELECT principal, id, agent, 'responder', created_at FROM conversations
+    WHERE instance = 'local' AND agent IS NOT NULL;
+
+CREATE TABLE mailboxes (
+    principal TEXT NOT NULL,
+    name TEXT NOT NULL,
+    registered_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, name)
+) STRICT, WITHOUT ROWID;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST,)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND)
 """Step n takes a file from version n to n + 1."""

@@ -41,6 +41,37 @@ class Agent:
     """When it is not available: the one thing to set or do."""
 
 
+class ParticipantRole(StrEnum):
+    """What a participant may do. The names are Rine's ("Conversations", Checking Participants)."""
+
+    INITIATOR = "initiator"
+    """Started the conversation; writes, moves the state, invites."""
+    RESPONDER = "responder"
+    """Answers; writes, moves the state."""
+    OBSERVER = "observer"
+    """Reads, and never writes."""
+    MEDIATOR = "mediator"
+    """Writes, moves the state, invites."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Participant:
+    """An agent or person who takes part in a conversation."""
+
+    address: str
+    """An agent's address, or the name of a person."""
+    role: ParticipantRole
+    joined_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What somebody thinks of a message or of a conversation: 1 (poor) to 5 (excellent)."""
+
+    value: int
+    feedback: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """A thread. `id` is `instance:native-id`, opaque to the caller."""
@@ -55,6 +86,9 @@ class Conversation:
     source: str | None = None
     source_ref: str | None = None
     archived: bool = False
+    rating: Rating | None = None
+    awaiting: bool = False
+    """Whether the other side waits for a message of ours (a pending request is no such thing)."""
     message_count: int | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -79,6 +113,8 @@ class ConversationDraft:
     entity_type: str | None = None
     source: str | None = None
     source_ref: str | None = None
+    participants: Mapping[str, ParticipantRole] = field(default_factory=dict[str, ParticipantRole])
+    """Who takes part beside the initiator and the agent, by address."""
     repeated: bool = False
 
 
@@ -109,6 +145,7 @@ class Message:
     parent_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     created_at: datetime | None = None
+    rating: Rating | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,9 +304,20 @@ class ConversationQuery:
     """Only these, by the ids that callers know; all, if empty."""
     agent: str | None = None
     statuses: frozenset[Status] = frozenset()
+    source: str | None = None
+    exclude_source: str | None = None
+    source_ref: str | None = None
+    entity_type: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Only those whose metadata has these values under these keys."""
+    created_after: datetime | None = None
+    """From this moment on."""
+    created_before: datetime | None = None
+    all_users: bool = False
+    """Those of all users of the platform's tenant, where the configuration lets this principal see them."""
     archived: bool | None = False
     awaiting: bool = False
-    """Only those with a request that awaits a decision."""
+    """Only those with a request that awaits a decision, or whose other side waits for a message of ours."""
     sort: SortKey = SortKey.UPDATED
     descending: bool = True
     limit: int = 20
@@ -319,3 +367,32 @@ class SearchResult:
     """How many match in all, on the first page, where there are few."""
     suggestion: str | None = None
     """When nothing matched: the query as it might have been meant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Analytics:
+    """Figures about one conversation, or about several together. What is not known is None, never zero."""
+
+    conversations: int = 1
+    """How many are counted together."""
+    messages: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many messages there are, by role."""
+    duration_seconds: float | None = None
+    """From the first message to the last; of several conversations, the sum."""
+    response_seconds_median: float | None = None
+    """How long an answer took after the message that it answers."""
+    response_seconds_longest: float | None = None
+    rating: float | None = None
+    """How the conversation was rated, 1 to 5; of several, the mean."""
+    ratings: int | None = None
+    """How many of the conversations were rated."""
+    message_rating: float | None = None
+    """The mean of the ratings of messages."""
+    message_ratings: int | None = None
+    tool_calls: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    """How often each tool was called, by outcome."""
+    tokens: int | None = None
+    computed: bool = True
+    """Whether this was counted here, from what the store has, rather than told by the platform."""
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What a platform tells beyond that, as it tells it."""

@@ -24,6 +24,7 @@ from tertulia.vocabulary.models import (
     ConversationQuery,
     Message,
     Page,
+    Rating,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
 
@@ -45,6 +46,7 @@ _FEATURES = frozenset(
         Feature.METADATA,
         Feature.ARCHIVE,
         Feature.STATUS,
+        Feature.END,
         Feature.CONFIRM,
         Feature.EDIT_ARGUMENTS,
         Feature.CANCEL,
@@ -131,7 +133,13 @@ class LocalPlatform(Platform):
         )
 
     async def update_status(
-        self, principal: str, native_id: str, status: Status, *, reason: str | None
+        self,
+        principal: str,
+        native_id: str,
+        status: Status,
+        *,
+        reason: str | None,
+        rating: Rating | None = None,
     ) -> Conversation:
         """Move a conversation to another state; an ending stops what is being answered.
 
