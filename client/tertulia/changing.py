@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from tertulia.drafts import checked_message, checked_rating
+from tertulia.drafts import checked_message, checked_rating, new_message_id
 from tertulia.once import Effect
 from tertulia.platforms.base import Platform
 from tertulia.reading import Reading
@@ -39,12 +39,13 @@ class Changing(Reading):
         message = checked_message(message)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            added = await platform.add_message(self.principal, native_id, message, repeated=repeated)
+            named = replace(message, id=ids["message_id"])
+            added = await platform.add_message(self.principal, native_id, named, repeated=repeated)
             await self._take_in(platform, added, EventKind.MESSAGE_ADDED)
             return {"message_id": added.id}
 
         call = {"conversation_id": conversation_id, "message": asdict(message)}
-        effect = await self._once(idempotency_key, "add_message", call, {}, carry_out)
+        effect = await self._once(idempotency_key, "add_message", call, new_message_id(), carry_out)
         return await self._message(conversation_id, effect["message_id"])
 
     async def update_message(
@@ -68,12 +69,13 @@ class Changing(Reading):
             raise InvalidInputError("There is nothing to change.", valid=["text", "metadata"])
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            changed = await platform.update_message(self.principal, native_id, message_id, changes)
+            named = replace(changes, id=ids["message_id"])
+            changed = await platform.update_message(self.principal, native_id, message_id, named)
             await self._take_in(platform, changed, EventKind.MESSAGE_UPDATED)
             return {"message_id": changed.id}
 
         call = {"conversation_id": conversation_id, "message_id": message_id, "changes": asdict(changes)}
-        effect = await self._once(idempotency_key, "update_message", call, {}, carry_out)
+        effect = await self._once(idempotency_key, "update_message", call, new_message_id(), carry_out)
         return await self._message(conversation_id, effect["message_id"])
 
     async def update(

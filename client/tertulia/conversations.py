@@ -23,7 +23,7 @@ from tertulia.lifecycle import end_run, withdraw
 from tertulia.once import Effect, Once
 from tertulia.platforms import build
 from tertulia.runner import Runner
-from tertulia.settings import ClientSettings
+from tertulia.settings import ClientSettings, address_of
 from tertulia.store import runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import (
@@ -43,6 +43,7 @@ from tertulia.vocabulary.models import (
     Message,
     MessageDraft,
     Run,
+    SentAs,
     Settlement,
 )
 from tertulia.vocabulary.states import RunStatus
@@ -51,11 +52,16 @@ from tertulia.vocabulary.text import checked_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A message on its way. `joined`: nothing was sent, since the identical call had been made and was not over."""
+    """A message on its way, and the run that answers it (or that it answers, if it is a `REPLY`)."""
 
     conversation: Conversation
     run: Run
-    joined: bool = False
+    sent_as: SentAs = SentAs.BEGUN
+
+    @property
+    def joined(self) -> bool:
+        """Whether nothing was sent, since the identical call had been made and was not over."""
+        return self.sent_as is SentAs.JOINED
 
 
 class Conversations(Changing):
@@ -76,7 +82,7 @@ class Conversations(Changing):
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
             store = await stack.enter_async_context(Store(settings.store, discreet=discreet))
-            platforms = build(settings.instances, store)
+            platforms = build(settings.instances, store, identity=settings.identity)
             for platform in platforms.values():
                 stack.push_async_callback(platform.close)
             keeper = Keeper(store)
@@ -122,7 +128,7 @@ class Conversations(Changing):
         """Create a conversation with its first message.
 
         `join`: without a key, protect against the identical call being made while the first is unfinished or before
-        anybody was given its answer; the result then says `joined`.
+        anybody was given its answer (`SentAs.JOINED`).
         """
         draft = conversation_draft(agent, title, metadata, context)
         message = checked_message(message)
@@ -136,7 +142,9 @@ class Conversations(Changing):
         if join and idempotency_key is None:
             same = await self._read(partial(runs.same_call, call_digest=digest(call)))
             if same is not None:
-                return Sent(conversation=await self.known(same.conversation_id), run=same, joined=True)
+                return Sent(
+                    conversation=await self.known(same.conversation_id), run=same, sent_as=SentAs.JOINED
+                )
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             begun = await self._read(partial(runs.find, run_id=ids["run_id"])) if repeated else None
@@ -163,7 +171,7 @@ class Conversations(Changing):
         """Send a message; its answer becomes a run that goes on whether or not anybody waits.
 
         Without a key the identical call is joined while the first is unfinished, or until somebody was given its
-        answer; the result then says `joined`.
+        answer (`SentAs.JOINED`).
 
         Raises:
             ConflictError: another run is active, or the conversation takes no message in its state.
@@ -173,12 +181,15 @@ class Conversations(Changing):
         call = {"conversation_id": conversation_id, "message": asdict(message)}
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            run, joined = await self._begin(conversation_id, message, ids, call, join=idempotency_key is None)
-            return {**ids, "run_id": run.id, "joined": joined}
+            run, sent_as = await self._begin(
+                conversation_id, message, ids, call, join=idempotency_key is None
+            )
+            return {**ids, "run_id": run.id, "sent_as": sent_as}
 
         effect = await self._once(idempotency_key, "send_message", call, message_ids(), carry_out)
         conversation = await self.known(conversation_id)
-        return Sent(conversation=conversation, run=await self.run(effect["run_id"]), joined=effect["joined"])
+        run = await self.run(effect["run_id"])
+        return Sent(conversation=conversation, run=run, sent_as=SentAs(effect["sent_as"]))
 
     async def settle(
         self, request_id: str, settlement: Settlement, *, idempotency_key: str | None = None
@@ -296,7 +307,7 @@ class Conversations(Changing):
         *,
         join: bool,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> tuple[Run, bool]:
+    ) -> tuple[Run, SentAs]:
         platform, _ = self._at(conversation_id)
         if not platform.kept_here:
             await self.known(conversation_id)
@@ -310,11 +321,14 @@ class Conversations(Changing):
             checkpoint=checkpoint,
         )
 
+    def _kept_here(self, conversation_id: str) -> bool:
+        return self._at(conversation_id)[0].kept_here
+
     def _written(self, conversation_id: str, draft: MessageDraft, ids: Effect) -> Message:
         return Message(
             id=ids["message_id"],
             conversation_id=conversation_id,
-            author="user" if self.principal == LOCAL_PRINCIPAL else self.principal,
+            author=self.address if self._kept_here(conversation_id) else address_of(self.principal, None),
             role=draft.role,
             text=draft.text,
             data=draft.data,

@@ -51,7 +51,12 @@ def checked_rating(rating: Rating) -> Rating:
 
 def message_ids() -> dict[str, str]:
     """Return the ids that a message and its run will have."""
-    return {"run_id": new_id("run_"), "message_id": new_id("m_", 10)}
+    return {"run_id": new_id("run_"), **new_message_id()}
+
+
+def new_message_id() -> dict[str, str]:
+    """Return the id that a message will have."""
+    return {"message_id": new_id("m_", 10)}
 
 
 def checked_message(message: MessageDraft) -> MessageDraft:

@@ -21,14 +21,16 @@ def outcome(tx: Transaction, principal: str, run: Run) -> Outcome:
     """Return what there is of a run now, whenever the caller has read it."""
     conversation = conversations.get(tx, principal, run.conversation_id)
     run = runs.get(tx, principal, run.id)
-    reply = None
+    answer = None
     if run.reply_id is not None:
-        reply = messages.get(tx, principal, run.conversation_id, run.reply_id).text
+        answer = messages.get(tx, principal, run.conversation_id, run.reply_id)
+    reply = None if answer is None else answer.text
     if reply is None:
         reply = journal.reply_text(journal.read_all(tx, principal, run))
     return Outcome(
         run=run,
         reply=reply,
+        data=None if answer is None else answer.data,
         pending=[
             request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING
         ],
@@ -48,10 +50,13 @@ async def attend(
                     await told(entries)
 
 
-def collect(tx: Transaction, principal: str, run: Run) -> Outcome:
-    """Return what there is of a run now, for a caller: the identical call is another one from then on."""
+def collect(tx: Transaction, principal: str, run: Run, *, answered: bool = False) -> Outcome:
+    """Return what there is of a run now, for a caller: the identical call is another one from then on.
+
+    `answered`: the caller is not who began the run, but who answered it by a message.
+    """
     found = outcome(tx, principal, run)
-    runs.mark_delivered(tx, run.id)
+    runs.mark_delivered(tx, found.run, to_answerer=answered)
     return found
 
 

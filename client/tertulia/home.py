@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from tertulia.once import Effect, Once
 from tertulia.platforms.base import Platform
 from tertulia.runner import Runner
-from tertulia.settings import ClientSettings
+from tertulia.settings import ClientSettings, address_of
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import (
     NotConfiguredError,
@@ -38,6 +38,11 @@ class Resident:
     def __init__(self, home: Home, principal: str) -> None:
         self._home = home
         self.principal = principal
+
+    @property
+    def address(self) -> str:
+        """The address under which this principal writes on the embedded platform."""
+        return address_of(self.principal, self._home.settings.identity)
 
     @property
     def instances(self) -> Sequence[str]:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tertulia.store import conversations, journal, leases, runs
+from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.models import Conversation, Run
+from tertulia.vocabulary.models import Conversation, Message, Run
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
 
@@ -44,6 +44,35 @@ def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus
         runs.set_status(tx, waiting, run)
         move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
     return runs.get(tx, principal, request.run_id)
+
+
+def added(message: Message) -> Event:
+    """Return the event that tells of a new message."""
+    told: dict[str, Any] = {"message_id": message.id, "author": message.author, "role": message.role}
+    return Event(EventKind.MESSAGE_ADDED, told)
+
+
+def add_to_run(
+    tx: Transaction, principal: str, run: Run, message: Message, *, call_digest: str, reply: bool
+) -> Run:
+    """Enter a message that belongs to an active run; one that is its answer (`reply`) ends it. Return the run."""
+    messages.add(tx, principal, message)
+    runs.note_sent(tx, principal, run, message.id, call_digest)
+    if not reply:
+        journal.append(tx, principal, run.conversation_id, [added(message)], run.id)
+        return run
+    move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
+    about = {"message_id": message.id}
+    text = [Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": message.text})] if message.text else []
+    told = [
+        Event(EventKind.TEXT_MESSAGE_START, about),
+        *text,
+        Event(EventKind.TEXT_MESSAGE_END, about),
+        added(message),
+    ]
+    journal.append(tx, principal, run.conversation_id, told, run.id)
+    runs.set_reply(tx, run.id, message.id)
+    return end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
 
 def end_run(

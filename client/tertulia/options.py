@@ -1,6 +1,6 @@
 """Reading the options of a configured instance: each by its name, from the configuration or the environment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import httpx
@@ -65,6 +65,14 @@ class Options:
         if not isinstance(value, Mapping):
             raise self._refuse(name, "a table")
         return cast(Mapping[str, Any], value)
+
+    def names(self, name: str) -> Sequence[str]:
+        """Return a list of texts, empty where there is none."""
+        value: Any = self._settings.options.get(name, [])
+        self._known.add(name)
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in cast(list[Any], value)):
+            raise self._refuse(name, "a list of texts")
+        return cast(list[str], value)
 
     def finish(self) -> None:
         """See that there is no option that nobody asked for."""

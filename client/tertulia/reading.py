@@ -61,6 +61,11 @@ class Happenings:
 class Reading(Resident):
     """The part of `tertulia.Conversations` that changes nothing but what counts as delivered."""
 
+    async def present(self) -> None:
+        """Make known that we are there, wherever others can write to us."""
+        for platform in self._home.platforms.values():
+            await platform.present(self.principal)
+
     async def agents(self, instance: str | None = None) -> Sequence[Agent]:
         """Return who can be talked to: at one instance, or everywhere."""
         asked = [*self._home.platforms.values()] if instance is None else [self._configured(instance)]
@@ -93,6 +98,7 @@ class Reading(Resident):
             split_agent_address(query.agent)
         for conversation_id in query.ids:
             split_conversation_id(conversation_id)
+        query = replace(query, me=self.address)
         if query.instance is None:
             return await self._read(partial(conversations.page, query=query))
         platform = self._platform(query.instance)
@@ -172,10 +178,15 @@ class Reading(Resident):
         home = self._home
         await following.attend(home.store, home.runner, self.principal, run, timeout=timeout, told=told)
 
-    async def collect(self, run: Run) -> Outcome:
-        """Return what there is of a run now. It counts as given: the identical call is another one from then on."""
+    async def collect(self, run: Run, *, answered: bool = False) -> Outcome:
+        """Return what there is of a run now. It counts as given: the identical call is another one from then on.
+
+        `answered`: to who answered it by a message (`SentAs.REPLY`), rather than to who began it.
+        """
         return await self._with_reply(
-            await self._home.store.write(partial(following.collect, principal=self.principal, run=run))
+            await self._home.store.write(
+                partial(following.collect, principal=self.principal, run=run, answered=answered)
+            )
         )
 
     async def wait(self, run: Run, *, timeout: float, told: Told | None = None) -> Outcome:

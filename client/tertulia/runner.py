@@ -16,13 +16,13 @@ import anyio
 import anyio.abc
 
 from tertulia.keeper import Keeper
+from tertulia.lifecycle import add_to_run, added
 from tertulia.platforms.base import Platform
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.errors import ConflictError, TertuliaError
-from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.models import Message, Run
+from tertulia.vocabulary.models import Message, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia.work import StoredWork
 
@@ -66,12 +66,12 @@ class Runner:
         context: Mapping[str, Any] | None,
         join: bool,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> tuple[Run, bool]:
+    ) -> tuple[Run, SentAs]:
         """Record a message and the run that answers it, in one transaction; then work on it.
 
-        Returns the run, and whether it is one that an identical call began which is unfinished or whose answer nobody
-        was given (only where `join`). A run of this id that exists already is returned as it is. `checkpoint` is what
-        the platform did already.
+        Returns the run and what became of the message. It joins what an identical call began that is unfinished, or of
+        which nobody was told yet, only where `join`. What the same ids began already is returned as it is. `checkpoint`
+        is what the platform did already.
 
         Raises:
             NotFoundError: there is no such conversation.
@@ -81,29 +81,41 @@ class Runner:
         if context is not None:
             platform.check_context(context)
 
-        def begin(tx: Transaction) -> tuple[Run, bool]:
+        def begin(tx: Transaction) -> tuple[Run, SentAs]:
             conversation = conversations.get(tx, principal, message.conversation_id)
             if (earlier := runs.find(tx, principal, run_id)) is not None:
-                return earlier, False
+                return earlier, SentAs.BEGUN
+            if (went_into := runs.went_into(tx, principal, message.id)) is not None:
+                replied = went_into.reply_id == message.id
+                return went_into, SentAs.REPLY if replied else SentAs.ADDED
             if join and (same := runs.same_call(tx, principal, call_digest)) is not None:
-                return same, True
+                return same, SentAs.JOINED
             platform.admits(conversation)
-            if (active := runs.active(tx, principal, conversation.id)) is not None:
+            active = runs.active(tx, principal, conversation.id)
+            reception = platform.receive(tx, principal, conversation, platform.prepare(message), active)
+            if reception.run is not None:
+                into = add_to_run(
+                    tx,
+                    principal,
+                    reception.run,
+                    reception.message,
+                    call_digest=call_digest,
+                    reply=reception.reply,
+                )
+                return into, SentAs.REPLY if reception.reply else SentAs.ADDED
+            if active is not None:
                 raise _busy(tx, active)
-            prepared = platform.prepare(message)
+            prepared = reception.message
             if not tx.keeps_content(conversation.id):
                 self._unkept[run_id] = prepared, context
             messages.add(tx, principal, prepared)
-            added = {"message_id": prepared.id, "author": prepared.author, "role": prepared.role}
-            seq = journal.append(
-                tx, principal, conversation.id, [Event(EventKind.MESSAGE_ADDED, added)], run_id
-            )
+            seq = journal.append(tx, principal, conversation.id, [added(prepared)], run_id)
             run = runs.insert(
                 tx,
                 principal,
                 run_id=run_id,
                 conversation_id=conversation.id,
-                agent=conversation.agent,
+                agent=reception.agent,
                 message_id=prepared.id,
                 call_digest=call_digest,
                 context=context,
@@ -111,9 +123,9 @@ class Runner:
             )
             if checkpoint is not None:
                 runs.save_checkpoint(tx, run.id, checkpoint)
-            return run, False
+            return run, SentAs.BEGUN
 
-        begun: tuple[Run, bool] | None = None
+        begun: tuple[Run, SentAs] | None = None
         with anyio.CancelScope(shield=True):  # a caller that leaves now must not leave a run nobody works on
             begun = await self._store.write(begin)
             self.work_on(principal, begun[0])

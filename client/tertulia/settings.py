@@ -7,6 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
+
+USER = "user"
+"""How whoever runs the process is called where they have no name of their own."""
+
 
 class Approvals(StrEnum):
     """Whose approval of a tool counts."""
@@ -29,6 +34,8 @@ class InstanceSettings:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
     """Where options that are left out are looked for, under names that the platform documents."""
+    identity: str | None = None
+    """The name under which this process speaks and receives on the embedded platform; nobody else knows it."""
 
     @property
     def keeps_content(self) -> bool:
@@ -42,4 +49,13 @@ class ClientSettings:
 
     store: Path
     approvals: Approvals = Approvals.HOST
+    identity: str | None = None
+    """The name under which this process speaks and receives on the embedded platform."""
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict[str, InstanceSettings])
+
+
+def address_of(principal: str, identity: str | None) -> str:
+    """Return the address under which a principal writes on the embedded platform."""
+    if identity is not None:
+        return f"local:{identity}"
+    return USER if principal == LOCAL_PRINCIPAL else principal

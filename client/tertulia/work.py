@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import anyio
 
-from tertulia.lifecycle import end_run, move, withdraw
+from tertulia.lifecycle import added, end_run, move, withdraw
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
@@ -220,11 +220,11 @@ class StoredWork:
                     text=whole,
                     type=type,
                     parent_id=self.message.id,
+                    branch=self.message.branch,
                 )
                 messages.add(tx, self.principal, reply)
                 runs.set_reply(tx, self.run.id, reply.id)
-                added = {"message_id": reply.id, "author": reply.author, "role": reply.role}
-                self._append(tx, [Event(EventKind.MESSAGE_ADDED, added)])
+                self._append(tx, [added(reply)])
             end_run(tx, self.principal, self.run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
         await self._commit(finish)

@@ -16,6 +16,8 @@ from tertulia import (
     MessageChanges,
     NotFoundError,
     NotOffered,
+    ParticipantRole,
+    Rating,
     Run,
     SearchQuery,
     Settlement,
@@ -79,6 +81,14 @@ REFUSED: dict[str, Attempt] = {
     "settle": lambda bob, hers: bob.settle(hers.request_id, APPROVE),
     "decline": lambda bob, hers: bob.decline(hers.request_id),
     "cancel": lambda bob, hers: bob.cancel(hers.conversation_id),
+    "add_message": lambda bob, hers: bob.add_message(hers.conversation_id, says("x")),
+    "update_message": lambda bob, hers: bob.update_message(
+        hers.conversation_id, hers.run.message_id, MessageChanges(text="x")
+    ),
+    "branches": lambda bob, hers: bob.branches(hers.conversation_id),
+    "remove_branch": lambda bob, hers: bob.remove_branch(hers.conversation_id, "main"),
+    "participants": lambda bob, hers: bob.participants(hers.conversation_id),
+    "invite": lambda bob, hers: bob.invite(hers.conversation_id, {"user": ParticipantRole.OBSERVER}),
 }
 
 NOTHING: dict[str, Attempt] = {
@@ -101,14 +111,16 @@ NOTHING: dict[str, Attempt] = {
 }
 
 NOT_OFFERED: dict[str, Attempt] = {
-    "add_message": lambda bob, hers: bob.add_message(hers.conversation_id, says("x")),
-    "update_message": lambda bob, hers: bob.update_message(
-        hers.conversation_id, hers.run.message_id, MessageChanges(text="x")
+    "rate_message": lambda bob, hers: bob.rate_message(
+        hers.conversation_id, hers.run.message_id, Rating(value=5)
     ),
-    "branches": lambda bob, hers: bob.branches(hers.conversation_id),
+    "generate_title": lambda bob, hers: bob.generate_title(hers.conversation_id),
+    "restore": lambda bob, hers: bob.restore(hers.conversation_id),
 }
-"""What the embedded platform, on which these tests stand, does not offer yet."""
-NOBODYS = {"open", "acting_as", "instances", "principal", "agents", "create", "start", "offers"}
+"""What the embedded platform, on which these tests stand, does not offer."""
+NOBODYS = {
+    *("open", "acting_as", "instances", "principal", "address", "agents", "present", "create", "start"),
+}
 """What is about nobody's conversation."""
 MARKED = {"marks", "changes"}
 

@@ -66,7 +66,6 @@ async def test_all_of_a_message_reaches_the_platform(path: Path) -> None:
         data={"rows": [1, 2]},
         type="table",
         role=Role.TOOL,
-        parent_id="m_1",
         metadata={"a": 1},
         context={"b": 2},
     )
@@ -76,8 +75,8 @@ async def test_all_of_a_message_reaches_the_platform(path: Path) -> None:
 
     first, second = script.works
     message = first.message
-    assert (message.data, message.type, message.role, message.parent_id, message.metadata, first.context) == (
-        *({"rows": [1, 2]}, "table", Role.TOOL, "m_1", {"a": 1}, {"b": 2}),
+    assert (message.data, message.type, message.role, message.metadata, first.context) == (
+        *({"rows": [1, 2]}, "table", Role.TOOL, {"a": 1}, {"b": 2}),
     )
     assert second.context is None
 

@@ -7,6 +7,7 @@ It keeps its conversations as the embedded platform does, so that everything but
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,7 +70,7 @@ class ScriptedPlatform(LocalPlatform):
     kind = KIND
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
-        super().__init__(instance, settings, store)
+        super().__init__(instance, replace(settings, options={}), store)
         self._script: Script = settings.options["script"]
         self.features = self._script.features
 
@@ -86,8 +87,10 @@ class ScriptedPlatform(LocalPlatform):
             await self._script.created(conversation)
         return conversation
 
-    def prepare(self, message: Message) -> Message:
-        """Return the message as it is."""
+    def _answers_at_once(self, agent: str | None) -> bool:
+        return True
+
+    def _for_agent(self, message: Message) -> Message:
         return message
 
     async def answer(self, work: Work) -> None:

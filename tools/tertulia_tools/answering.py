@@ -8,7 +8,7 @@ from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
 from tertulia.conversations import Conversations, Sent
-from tertulia.vocabulary.models import Outcome, Request, Run
+from tertulia.vocabulary.models import Outcome, Request, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.hosting import Host
 from tertulia_tools.quoting import Quoter, size
@@ -66,18 +66,34 @@ async def see_through(
     `wait_seconds` covers beginning and waiting, but not the time in which a person looks at a form.
     """
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
-    joined = False
+    sent_as = SentAs.BEGUN
     resumed = await host.resumed_run()
     if resumed is None:
         sent = await begin()
-        run, joined = sent.run, sent.joined
+        run, sent_as = sent.run, sent.sent_as
     else:
         run = await host.conversations.run(resumed)
+    if sent_as is SentAs.REPLY:
+        return await _delivered(host.conversations, run)
     outcome, question = await wait_and_ask(host, run, deadline)
     if question is not None:
         return question
     quoter = Quoter()
-    return answer(await run_result(host.conversations, outcome, quoter, joined=joined), quoter)
+    return answer(await run_result(host.conversations, outcome, quoter, sent_as=sent_as), quoter)
+
+
+async def _delivered(conversations: Conversations, run: Run) -> CallToolResult:
+    """Tell the sender of an answer that it has arrived."""
+    outcome = await conversations.collect(run, answered=True)
+    told = RunResult(
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+        status=outcome.run.status,
+        cursor=await conversations.cursor(run.conversation_id, outcome.seq),
+        note="Delivered: this was the answer that the other side waited for.",
+        next="nothing has to be done; stream_conversation with this cursor waits for what comes back.",
+    )
+    return answer(told, Quoter())
 
 
 async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[Outcome, InputRequiredResult | None]:
@@ -99,12 +115,14 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[Outcome, 
 
 
 async def run_result(
-    conversations: Conversations, outcome: Outcome, quoter: Quoter, *, joined: bool = False
+    conversations: Conversations, outcome: Outcome, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
 ) -> RunResult:
     """Return what there is of a run, as it is shown."""
     run, reply = outcome.run, outcome.reply
     notes: list[str] = []
-    if joined:
+    if sent_as is SentAs.ADDED:
+        notes.append("It was added to the message that waits for its answer already.")
+    if sent_as is SentAs.JOINED:
         notes.append(
             "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
             "send the same text again."

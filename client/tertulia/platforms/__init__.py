@@ -4,6 +4,7 @@ Each is imported only when an instance of it is there.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
@@ -23,13 +24,18 @@ PLATFORMS: Mapping[str, str] = {
 LOCAL = "local"
 
 
-def build(instances: Mapping[str, InstanceSettings], store: Store) -> dict[str, Platform]:
+def build(
+    instances: Mapping[str, InstanceSettings], store: Store, *, identity: str | None = None
+) -> dict[str, Platform]:
     """Return the configured platforms by instance, the embedded one always among them.
+
+    `identity` is the name under which this process speaks there.
 
     Raises:
         InvalidInputError: an instance has an impossible name or an unknown platform.
     """
     wanted = {LOCAL: InstanceSettings(platform=LOCAL), **instances}
+    wanted[LOCAL] = replace(wanted[LOCAL], identity=identity)
     built = {name: _build(name, settings, store) for name, settings in wanted.items()}
     for platform in built.values():
         platform.peers = built

@@ -148,6 +148,20 @@ class Opened:
     """What `Platform.answer` will find as `Work.checkpoint`: that the message was sent, and as what."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """What becomes of a message that is sent into a conversation."""
+
+    message: Message
+    """The message as it is recorded."""
+    agent: str | None
+    """Who is to answer it."""
+    run: Run | None = None
+    """The active run that it belongs to, where it begins none of its own."""
+    reply: bool = False
+    """Whether it is that run's answer."""
+
+
 class Platform:
     """A configured platform: what one instance offers. Subclasses override what they declare in `features`."""
 
@@ -171,6 +185,9 @@ class Platform:
 
     async def close(self) -> None:
         """Give back connections; called once, at the end."""
+
+    async def present(self, principal: str) -> None:
+        """Make known that we are there, where others can write to us."""
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return who can be talked to, without failing when the platform cannot be reached."""
@@ -314,6 +331,22 @@ class Platform:
     def prepare(self, message: Message) -> Message:
         """Return the message as it will be recorded and sent, before anything happens."""
         return message
+
+    def receive(
+        self,
+        tx: "Transaction",
+        principal: str,
+        conversation: Conversation,
+        message: Message,
+        active: Run | None,
+    ) -> Reception:
+        """Say what becomes of a message, in the transaction that records it; `active` is the conversation's run.
+
+        Raises:
+            NotAllowedError: its author may not write there.
+            NotFoundError: the message that it is to follow is not there.
+        """
+        return Reception(message=message, agent=conversation.agent)
 
     def check_context(self, context: Mapping[str, Any]) -> None:
         """See whether this can be sent along with a message, before anything happens.

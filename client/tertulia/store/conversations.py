@@ -1,6 +1,7 @@
 """Conversations as the store knows them: the embedded platform's own, and what passed through of every other's."""
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,15 @@ _COLUMNS = (
     "created_at, updated_at, last_seq, rating, feedback, awaiting"
 )
 MAX_PAGE = 100
+_OF_A_CONVERSATION = (
+    "messages",
+    "branches",
+    "participants",
+    "journal",
+    "requests",
+    "sent_messages",
+    "runs",
+)
 
 
 def insert(
@@ -134,14 +144,19 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     """
     if not 1 <= query.limit <= MAX_PAGE:
         raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
-    where, values = _filters(principal, query)
+    mine = set[str]() if query.me is None else runs.addressed_to(tx, principal, query.me)
+    where, values = _filters(principal, query, mine)
     counted = tx.one(f"SELECT count(*) FROM conversations WHERE {where}", *values)
     column = {
         SortKey.UPDATED: "updated_at",
         SortKey.CREATED: "created_at",
         SortKey.TITLE: "coalesce(title, '')",
     }[query.sort]
-    identity = {"filters": [where, *values], "sort": query.sort, "descending": query.descending}
+    identity = {
+        "filters": [where, *_filters(principal, query)[1]],
+        "sort": query.sort,
+        "descending": query.descending,
+    }
     before = ">" if not query.descending else "<"
     if query.cursor is not None:
         key, number = read_page_cursor(query.cursor, identity)
@@ -157,7 +172,9 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     more = len(rows) > query.limit
     rows = rows[: query.limit]
     return Page(
-        items=[_conversation(row) for row in rows],
+        items=[
+            replace(found, awaiting=found.awaiting or found.id in mine) for found in map(_conversation, rows)
+        ],
         next_cursor=page_cursor(identity, list(rows[-1][-2:])) if more else None,
         total=None if counted is None else counted[0],
     )
@@ -219,7 +236,7 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
         " AND text IS NOT NULL",
         *own,
     )
-    for table in ("messages", "branches", "participants", "journal", "requests", "runs"):
+    for table in _OF_A_CONVERSATION:
         tx.run(f"DELETE FROM {table} WHERE principal = ? AND conversation_id = ?", *own)
     tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", *own)
     tx.run("DELETE FROM conversations WHERE principal = ? AND id = ?", *own)
@@ -295,7 +312,7 @@ def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
     return None if rating is None else rating.value, feedback
 
 
-def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
+def _filters(principal: str, query: ConversationQuery, mine: Collection[str] = ()) -> tuple[str, list[Any]]:
     clauses, values = ["principal = ?"], [principal]
     for column, value in (("instance", query.instance), ("agent", query.agent)):
         if value is not None:
@@ -311,9 +328,10 @@ def _filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
         clauses.append("archived = 1" if query.archived else "archived = 0")
     if query.awaiting:
         clauses.append(
-            "(awaiting = 1 OR id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending'))"
+            "(awaiting = 1 OR id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending')"
+            " OR id IN (SELECT value FROM json_each(?)))"
         )
-        values.append(principal)
+        values += [principal, json.dumps(sorted(mine))]
     return " AND ".join(clauses), values
 
 

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from tertulia.store import branches
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
@@ -12,7 +14,8 @@ from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, Page, Rating, Role
 
 _COLUMNS = (
-    "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback"
+    "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback,"
+    " branch"
 )
 MAX_PAGE = 100
 OWN_ID = "m_"
@@ -43,7 +46,8 @@ def scope(
 def add(tx: Transaction, principal: str, message: Message) -> bool:
     """Enter a message behind its conversation's last; one whose id is there already is left alone.
 
-    Where contents are not kept, it is entered without them. Returns whether it was new.
+    It goes onto the branch that it names, or the one that was written on last. Where contents are not kept, it is
+    entered without them. Returns whether it was new.
     """
     own = (principal, message.conversation_id)
     if _text(tx, *own, message.id) is not None:
@@ -106,7 +110,7 @@ def _enter(tx: Transaction, principal: str, message: Message, position: int) -> 
     scopes = _scopes(tx, *own)
     tx.run(
         "INSERT INTO messages (position, principal, conversation_id, id, scope, author, role, text, data, type,"
-        " parent_id, metadata, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " parent_id, metadata, created_at, branch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         position,
         *own,
         message.id,
@@ -119,6 +123,7 @@ def _enter(tx: Transaction, principal: str, message: Message, position: int) -> 
         message.parent_id,
         encode(message.metadata),
         at,
+        message.branch or branches.current(tx, *own),
     )
     if text is not None:
         tx.run("INSERT INTO message_index (rowid, text, scope) VALUES (?, ?, ?)", position, text, scopes)
@@ -153,6 +158,11 @@ def get(tx: Transaction, principal: str, conversation_id: str, message_id: str) 
     return _message(row)
 
 
+def known(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> bool:
+    """Whether a conversation has a message of that id."""
+    return _text(tx, principal, conversation_id, message_id) is not None
+
+
 def page(
     tx: Transaction,
     principal: str,
@@ -161,19 +171,25 @@ def page(
     cursor: str | None,
     limit: int,
     newest_first: bool,
+    branch: str | None = None,
 ) -> Page[Message]:
-    """Return one page of a conversation's messages.
+    """Return one page of the messages of a branch of a conversation: of the one that was written on last, if None.
 
     Raises:
         InvalidInputError: the cursor is not one of this list, or the limit is out of range.
+        NotFoundError: the conversation has no such branch.
     """
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
-    identity = {"messages": conversation_id, "newest_first": newest_first}
+    line = branches.segments(tx, principal, conversation_id, branch)
+    identity: dict[str, Any] = {"messages": conversation_id, "newest_first": newest_first}
+    if line is not None:
+        identity["branch"] = line[0].branch
     comparison, direction = ("<", "DESC") if newest_first else (">", "ASC")
-    start, values = "", [principal, conversation_id]
+    on_branch, of_branch = branches.condition(line)
+    start, values = on_branch, [principal, conversation_id, *of_branch]
     if cursor is not None:
-        start = f" AND position {comparison} ?"
+        start += f" AND position {comparison} ?"
         values.append(read_page_cursor(cursor, identity))
     rows = tx.all(
         f"SELECT {_COLUMNS}, position FROM messages WHERE principal = ? AND conversation_id = ?{start}"
@@ -181,9 +197,19 @@ def page(
         *values,
         limit + 1,
     )
-    counted = tx.one(
-        "SELECT message_count FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
-    )
+    if line is None:
+        counted = tx.one(
+            "SELECT message_count FROM conversations WHERE principal = ? AND id = ?",
+            principal,
+            conversation_id,
+        )
+    else:
+        counted = tx.one(
+            f"SELECT count(*) FROM messages WHERE principal = ? AND conversation_id = ?{on_branch}",
+            principal,
+            conversation_id,
+            *of_branch,
+        )
     more = len(rows) > limit
     rows = rows[:limit]
     return Page(
@@ -191,6 +217,44 @@ def page(
         next_cursor=page_cursor(identity, rows[-1][-1]) if more else None,
         total=None if counted is None else counted[0],
     )
+
+
+def change_metadata(
+    tx: Transaction, principal: str, conversation_id: str, message_id: str, metadata: Mapping[str, Any]
+) -> Message:
+    """Merge metadata into a message's, key by key (None removes a key); return it as it is then.
+
+    Raises:
+        NotFoundError: as `get`.
+    """
+    before = get(tx, principal, conversation_id, message_id)
+    merged = {key: value for key, value in {**before.metadata, **metadata}.items() if value is not None}
+    tx.run(
+        "UPDATE messages SET metadata = ? WHERE principal = ? AND conversation_id = ? AND id = ?",
+        encode(merged),
+        principal,
+        conversation_id,
+        message_id,
+    )
+    tx.touched.add(conversation_id)
+    return get(tx, principal, conversation_id, message_id)
+
+
+def remove(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> None:
+    """Remove a message, if it is there."""
+    own = (principal, conversation_id, message_id)
+    found = _text(tx, *own)
+    if found is None:
+        return
+    _unindex(tx, *own, found[0])
+    tx.run("DELETE FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?", *own)
+    tx.run(
+        "UPDATE conversations SET message_count = message_count - 1, updated_at = ? WHERE principal = ? AND id = ?",
+        tx.at,
+        principal,
+        conversation_id,
+    )
+    tx.touched.add(conversation_id)
 
 
 def rescope(tx: Transaction, principal: str, conversation_id: str) -> None:
@@ -237,16 +301,24 @@ def _reword(
 ) -> None:
     found = "FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?"
     own = (principal, conversation_id, message_id)
-    if old is not None:
-        tx.run(
-            "INSERT INTO message_index (message_index, rowid, text, scope)"
-            f" SELECT 'delete', position, text, scope {found}",
-            *own,
-        )
+    _unindex(tx, *own, old)
     tx.run("UPDATE messages SET text = ? WHERE principal = ? AND conversation_id = ? AND id = ?", new, *own)
     if new is not None:
         tx.run(f"INSERT INTO message_index (rowid, text, scope) SELECT position, text, scope {found}", *own)
     tx.touched.add(conversation_id)
+
+
+def _unindex(
+    tx: Transaction, principal: str, conversation_id: str, message_id: str, text: str | None
+) -> None:
+    if text is not None:
+        tx.run(
+            "INSERT INTO message_index (message_index, rowid, text, scope) SELECT 'delete', position, text, scope"
+            " FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
+            principal,
+            conversation_id,
+            message_id,
+        )
 
 
 def _rename(tx: Transaction, principal: str, conversation_id: str, old: str, new: str) -> None:
@@ -296,4 +368,5 @@ def _message(row: Row) -> Message:
         metadata=json.loads(row[8]),
         created_at=to_datetime(row[9]),
         rating=None if row[10] is None else Rating(value=row[10], feedback=row[11]),
+        branch=row[12],
     )

@@ -108,21 +108,82 @@ def unfinished(tx: Transaction, principal: str) -> list[Run]:
 
 
 def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
-    """Return the run that the identical call began, if it is unfinished or if nobody was given its answer yet."""
+    """Return the run that the identical call began, or sent a message into.
+
+    Only if it is unfinished, or if nobody was told yet what came of the call.
+    """
+    since = tx.at - UNDELIVERED // timedelta(microseconds=1)
+    begun = tx.one(
+        f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ?"
+        f" AND (status IN ({_ACTIVE}) OR (delivered = 0 AND created_at > ?)) ORDER BY created_at DESC LIMIT 1",
+        principal,
+        call_digest,
+        since,
+    )
     return _found(
-        tx.one(
-            f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ?"
-            f" AND (status IN ({_ACTIVE}) OR (delivered = 0 AND created_at > ?)) ORDER BY created_at DESC LIMIT 1",
+        begun
+        or tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = (SELECT run_id FROM sent_messages"
+            " WHERE principal = ? AND call_digest = ? AND delivered = 0 AND created_at > ?"
+            " ORDER BY created_at DESC LIMIT 1)",
+            principal,
             principal,
             call_digest,
-            tx.at - UNDELIVERED // timedelta(microseconds=1),
+            since,
         )
     )
 
 
-def mark_delivered(tx: Transaction, run_id: str) -> None:
-    """Note that a caller was given what there is of the run: the identical call is another one from now on."""
-    tx.run("UPDATE runs SET delivered = 1 WHERE id = ? AND delivered = 0", run_id)
+def note_sent(tx: Transaction, principal: str, run: Run, message_id: str, call_digest: str) -> None:
+    """Note which call sent a message into a run that another call began."""
+    tx.run(
+        "INSERT INTO sent_messages (principal, call_digest, run_id, conversation_id, message_id, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        principal,
+        call_digest,
+        run.id,
+        run.conversation_id,
+        message_id,
+        tx.at,
+    )
+
+
+def went_into(tx: Transaction, principal: str, message_id: str) -> Run | None:
+    """Return the run that a message was sent into without beginning it."""
+    return _found(
+        tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ?"
+            " AND id = (SELECT run_id FROM sent_messages WHERE principal = ? AND message_id = ?)",
+            principal,
+            principal,
+            message_id,
+        )
+    )
+
+
+def addressed_to(tx: Transaction, principal: str, agent: str) -> set[str]:
+    """Return the conversations with an active run that is somebody's to answer."""
+    rows = tx.all(
+        f"SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({_ACTIVE}) AND agent = ?",
+        principal,
+        agent,
+    )
+    return {row[0] for row in rows}
+
+
+def mark_delivered(tx: Transaction, run: Run, *, to_answerer: bool = False) -> None:
+    """Note that a caller was told what there is of the run: the identical call is another one from now on.
+
+    `to_answerer`: it was who answered it by a message, not who began it.
+    """
+    told = "=" if to_answerer else "IS NOT"
+    tx.run(
+        f"UPDATE sent_messages SET delivered = 1 WHERE run_id = ? AND delivered = 0 AND message_id {told} ?",
+        run.id,
+        run.reply_id,
+    )
+    if not to_answerer:
+        tx.run("UPDATE runs SET delivered = 1 WHERE id = ? AND delivered = 0", run.id)
 
 
 def set_status(

@@ -178,6 +178,18 @@ CREATE TABLE branches (
     UNIQUE (principal, conversation_id, id)
 ) STRICT;
 
+CREATE TABLE sent_messages (
+    principal TEXT NOT NULL,
+    call_digest TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, message_id)
+) STRICT;
+CREATE INDEX sent_messages_by_call ON sent_messages (principal, call_digest, created_at);
+
 CREATE TABLE participants (
     principal TEXT NOT NULL,
     conversation_id TEXT NOT NULL,

@@ -35,8 +35,12 @@ class EventKind(StrEnum):
     QUESTION_ASKED = "question_asked"  # request_id, prompt
     QUESTION_ANSWERED = "question_answered"  # request_id, answer
     MESSAGE_ADDED = "message_added"  # message_id, author, role
-    MESSAGE_UPDATED = "message_updated"  # message_id
+    MESSAGE_UPDATED = (
+        "message_updated"  # message_id, replaces? (the message that it was before, on another branch)
+    )
     MESSAGE_REMOVED = "message_removed"  # message_id
+    PARTICIPANT_JOINED = "participant_joined"  # participant, role, before?
+    PARTICIPANT_LEFT = "participant_left"  # participant
     TITLE_UPDATED = "title_updated"  # title
     STATUS_CHANGED = "status_changed"  # status, before, reason?
     SNAPSHOT = "snapshot"  # text: replaces what was shown of the run's answer

@@ -146,12 +146,19 @@ class Message:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     created_at: datetime | None = None
     rating: Rating | None = None
+    branch: str | None = None
+    """The branch that it was written on, where its platform has branches and tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDraft:
-    """A message that is to be sent. At least one of `text` and `data` is there."""
+    """A message that is to be sent. At least one of `text` and `data` is there.
 
+    `id` is chosen by us before anything leaves the process, and stays the same when it is tried again; a platform that
+    takes ids uses it.
+    """
+
+    id: str | None = None
     text: str | None = None
     data: Mapping[str, Any] | None = None
     type: str | None = None
@@ -180,13 +187,28 @@ class Run:
     ended_at: datetime | None = None
 
 
+class SentAs(StrEnum):
+    """What became of a message that was sent."""
+
+    BEGUN = "begun"
+    """Its answer began."""
+    JOINED = "joined"
+    """Nothing was sent: the identical call had been made and was not over."""
+    ADDED = "added"
+    """It went to whoever is to answer, beside the message that waits for that already."""
+    REPLY = "reply"
+    """It is itself the answer that somebody waited for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageChanges:
     """What to change in a message; `None` leaves a field alone.
 
-    `metadata` is merged key by key; a `None` value removes its key, where the platform can remove one.
+    `metadata` is merged key by key; a `None` value removes its key, where the platform can remove one. `id` is what a
+    message is called that is written anew on a branch of its own, where the platform takes ids (`MessageDraft.id`).
     """
 
+    id: str | None = None
     text: str | None = None
     metadata: Mapping[str, Any] | None = None
 
@@ -273,6 +295,8 @@ class Outcome:
     run: Run
     reply: str
     """The answer so far; when the run has completed, the whole."""
+    data: Mapping[str, Any] | None = None
+    """The structured part of an answer that has one."""
     pending: Sequence[Request]
     seq: int
     """The newest `seq` this outcome includes."""
@@ -318,6 +342,8 @@ class ConversationQuery:
     archived: bool | None = False
     awaiting: bool = False
     """Only those with a request that awaits a decision, or whose other side waits for a message of ours."""
+    me: str | None = None
+    """The address that `awaiting` is about, on the embedded platform."""
     sort: SortKey = SortKey.UPDATED
     descending: bool = True
     limit: int = 20

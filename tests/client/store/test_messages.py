@@ -140,6 +140,7 @@ async def test_a_message_comes_back_as_it_was_entered(store: Store) -> None:
         "parent_id": "m_0",
         "metadata": {"k": "v"},
         "created_at": datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
+        "branch": "main",
     }
 
     def say(tx: Transaction) -> bool:

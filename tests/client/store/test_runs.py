@@ -112,7 +112,7 @@ def begun(tx: Transaction, *, status: RunStatus, delivered: bool, hours_ago: int
     run = add_run(tx, call="d")
     runs.set_status(tx, run, status)
     if delivered:
-        runs.mark_delivered(tx, run.id)
+        runs.mark_delivered(tx, run)
     tx.at = now
 
 

@@ -1,35 +1,50 @@
 """`local`: the platform that needs no account. Its conversations are our store's own rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tertulia.lifecycle import end_run, move
-from tertulia.platforms.base import Platform, Work
+from tertulia.options import Options
+from tertulia.platforms.base import Platform, Reception, Work
 from tertulia.platforms.local.changes import apply
-from tertulia.settings import InstanceSettings
-from tertulia.store import conversations, messages, runs
+from tertulia.platforms.local.mailboxes import agents, checked_name, receive
+from tertulia.platforms.local.roles import check_moves, check_writes, invite
+from tertulia.platforms.local.writing import add, change, remove_branch
+from tertulia.settings import USER, InstanceSettings, address_of
+from tertulia.store import branches, conversations, messages, participants, runs
 from tertulia.store.database import Store, Transaction
-from tertulia.vocabulary.errors import ConflictError, NotFoundError
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
 from tertulia.vocabulary.models import (
     Agent,
+    Branch,
     Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
     Message,
+    MessageChanges,
+    MessageDraft,
     Page,
+    Participant,
+    ParticipantRole,
     Rating,
+    Run,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
 
 if TYPE_CHECKING:
     from tertulia.platforms.local.archivist import Archivist
+
+T = TypeVar("T")
+
+ARCHIVIST = "archivist"
+"""The name of the agent that is always there (`tertulia.platforms.local.archivist`)."""
 
 _FEATURES = frozenset(
     {
@@ -42,6 +57,12 @@ _FEATURES = frozenset(
         Feature.STREAM,
         Feature.RESUME,
         Feature.MESSAGES,
+        Feature.ADD_MESSAGE,
+        Feature.UPDATE_MESSAGE,
+        Feature.BRANCHES,
+        Feature.REMOVE_BRANCH,
+        Feature.PARTICIPANTS,
+        Feature.INVITE,
         Feature.TITLE,
         Feature.METADATA,
         Feature.ARCHIVE,
@@ -54,8 +75,12 @@ _FEATURES = frozenset(
 )
 
 
+_OF_MAILBOXES = _FEATURES - {Feature.CONFIRM, Feature.EDIT_ARGUMENTS, Feature.STREAM}
+"""A person, or another host, answers: with a whole message, and without asking for approvals."""
+
+
 class LocalPlatform(Platform):
-    """Conversations in the store, answered by the archivist."""
+    """Conversations in the store, answered by the archivist, or by whoever serves under the name of a mailbox."""
 
     kind = "local"
     features = _FEATURES
@@ -63,6 +88,10 @@ class LocalPlatform(Platform):
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         super().__init__(instance)
+        options = Options(instance, settings)
+        self._configured = tuple(map(checked_name, options.names("mailboxes")))
+        options.finish()
+        self._identity = None if settings.identity is None else checked_name(settings.identity)
         self._store = store
 
     @cached_property
@@ -72,15 +101,23 @@ class LocalPlatform(Platform):
 
         return Archivist(self._store)
 
+    async def present(self, principal: str) -> None:
+        """Make the name known under which this process serves."""
+        name = self._identity
+        if name is not None:
+            await self._store.write(lambda tx: participants.register(tx, principal, name))
+
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return the archivist."""
-        return [
-            Agent(
-                address=f"{self.instance}:{self._archivist.name}",
-                description=self._archivist.description,
-                features=self.features,
-            )
-        ]
+        """Return the archivist, and the mailboxes."""
+        registered: Sequence[participants.Mailbox] = ()
+        if self._store.path.exists():  # else nobody has registered, and asking must not make a file
+            registered = await self._store.read(partial(participants.mailboxes, principal=principal))
+        archivist = Agent(
+            address=self._archivist_address,
+            description=self._archivist.description,
+            features=self.features,
+        )
+        return [archivist, *agents(self.instance, _OF_MAILBOXES, self._configured, registered)]
 
     async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
         """Create a conversation under the draft's own id: creating it again finds the first.
@@ -88,11 +125,27 @@ class LocalPlatform(Platform):
         Raises:
             NotFoundError: there is no such agent; names those there are.
         """
-        self._know(draft.agent, [agent.address for agent in await self.agents(principal)])
+        me = self._me(principal)
+        known = [agent.address for agent in await self.agents(principal)]
+        for address in (draft.agent, *draft.participants):
+            self._know(address, known if address == draft.agent else [*known, USER])
+        if draft.agent == me:
+            raise InvalidInputError(
+                f"{me} is who is writing.", valid=[each for each in known if each != me], agent=draft.agent
+            )
         own_id = conversation_id(self.instance, draft.native_id)
-        return await self._store.write(
-            lambda tx: conversations.insert(tx, principal, own_id, draft, Status.SUBMITTED)
-        )
+
+        def create(tx: Transaction) -> Conversation:
+            if conversations.known(tx, principal, own_id):
+                return conversations.get(tx, principal, own_id)
+            conversations.insert(tx, principal, own_id, draft, Status.SUBMITTED)
+            participants.enter(tx, principal, own_id, me, ParticipantRole.INITIATOR)
+            participants.enter(tx, principal, own_id, draft.agent, ParticipantRole.RESPONDER)
+            if draft.participants:
+                invite(tx, principal, own_id, me, draft.participants)
+            return conversations.get(tx, principal, own_id)
+
+        return await self._store.write(create)
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
@@ -115,21 +168,82 @@ class LocalPlatform(Platform):
         newest_first: bool,
         branch: str | None = None,
     ) -> Page[Message]:
-        """Return one page of a conversation's messages."""
-        if branch is not None:
-            self._refuse(Feature.BRANCHES)
+        """Return one page of the messages of a branch of a conversation."""
         own_id = self._id(native_id)
 
         def read(tx: Transaction) -> Page[Message]:
             conversations.get(tx, principal, own_id)
-            return messages.page(tx, principal, own_id, cursor=cursor, limit=limit, newest_first=newest_first)
+            return messages.page(
+                tx, principal, own_id, cursor=cursor, limit=limit, newest_first=newest_first, branch=branch
+            )
 
         return await self._store.read(read)
 
+    async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
+        """Return the branches of a conversation, oldest first."""
+        return await self._read(principal, native_id, branches.all_of)
+
+    async def remove_branch(self, principal: str, native_id: str, branch_id: str) -> None:
+        """Remove a branch, with the messages that no other branch has.
+
+        Raises:
+            ConflictError: it is the only one, or an answer is being produced.
+        """
+        await self._write(
+            principal, native_id, lambda tx, own_id: remove_branch(tx, principal, own_id, branch_id)
+        )
+
+    async def participants(self, principal: str, native_id: str) -> Sequence[Participant]:
+        """Return who takes part in a conversation."""
+        return await self._read(principal, native_id, participants.all_of)
+
+    async def invite(
+        self, principal: str, native_id: str, participants: Mapping[str, ParticipantRole | None]
+    ) -> Sequence[Participant]:
+        """Let people in, or go: see `tertulia.platforms.local.roles`.
+
+        Raises:
+            NotFoundError: there is nobody of that name; names those there are.
+        """
+        own_id, me = self._id(native_id), self._me(principal)
+        known = [agent.address for agent in await self.agents(principal)]
+        for address, role in participants.items():
+            if role is not None:
+                self._know(address, [*known, USER])
+
+        def let_in(tx: Transaction) -> Sequence[Participant]:
+            conversations.get(tx, principal, own_id)
+            return invite(tx, principal, own_id, me, participants)
+
+        return await self._store.write(let_in)
+
+    async def add_message(
+        self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
+    ) -> Message:
+        """Add a message that starts no answer."""
+
+        def write(tx: Transaction, own_id: str) -> Message:
+            self.admits(conversations.get(tx, principal, own_id))
+            return add(tx, principal, own_id, self._me(principal), draft)
+
+        return await self._write(principal, native_id, write)
+
+    async def update_message(
+        self, principal: str, native_id: str, message_id: str, changes: MessageChanges
+    ) -> Message:
+        """Change a message's metadata, or write it anew on a branch of its own: see `local.writing`."""
+
+        def write(tx: Transaction, own_id: str) -> Message:
+            if changes.text is not None:
+                self.admits(conversations.get(tx, principal, own_id))
+            return change(tx, principal, own_id, self._me(principal), message_id, changes)
+
+        return await self._write(principal, native_id, write)
+
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
-        return await self._store.write(
-            partial(apply, principal=principal, own_id=self._id(native_id), changes=changes)
+        return await self._write(
+            principal, native_id, lambda tx, own_id: apply(tx, principal, own_id, changes)
         )
 
     async def update_status(
@@ -150,6 +264,7 @@ class LocalPlatform(Platform):
 
         def update(tx: Transaction) -> Conversation:
             conversation = conversations.get(tx, principal, own_id)
+            check_moves(tx, principal, own_id, self._me(principal))
             _allow(conversation, status)
             active = runs.active(tx, principal, own_id)
             if active is not None:
@@ -173,8 +288,8 @@ class LocalPlatform(Platform):
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation with all that belongs to it."""
-        await self._store.write(
-            partial(conversations.delete, principal=principal, conversation_id=self._id(native_id))
+        await self._write(
+            principal, native_id, lambda tx, own_id: conversations.delete(tx, principal, own_id)
         )
 
     def admits(self, conversation: Conversation) -> None:
@@ -192,13 +307,72 @@ class LocalPlatform(Platform):
                 conversation_id=conversation.id,
             )
 
-    def prepare(self, message: Message) -> Message:
-        """Mark what the archivist takes as a command, so that it never finds its own instructions."""
-        return self._archivist.prepare(message)
+    def receive(
+        self,
+        tx: Transaction,
+        principal: str,
+        conversation: Conversation,
+        message: Message,
+        active: Run | None,
+    ) -> Reception:
+        """Put a message in its place: for the archivist, or for a mailbox (see `local.mailboxes`).
+
+        What the archivist takes as a command is marked, so that it never finds its own instructions.
+
+        Raises:
+            NotAllowedError: its author may not write there.
+            ConflictError: nobody answers there.
+        """
+        check_writes(tx, principal, conversation.id, message.author)
+        at_once = self._answers_at_once(conversation.agent)
+        if at_once and active is not None:  # it is refused: an agent answers one message at a time
+            return Reception(message=message, agent=conversation.agent)
+        place = branches.place(tx, principal, conversation.id, message.parent_id)
+        message = replace(message, parent_id=place.parent_id, branch=place.branch)
+        if at_once:
+            return Reception(message=self._for_agent(message), agent=conversation.agent)
+        return receive(tx, principal, conversation, message, active)
+
+    def answers(self, run: Run) -> bool:
+        """Whether an agent of ours answers: what lies in a mailbox waits for a message of its owner's."""
+        return self._answers_at_once(run.agent)
 
     async def answer(self, work: Work) -> None:
         """Have the archivist answer."""
         await self._archivist.answer(work)
+
+    @property
+    def _archivist_address(self) -> str:
+        return f"{self.instance}:{ARCHIVIST}"
+
+    def _answers_at_once(self, agent: str | None) -> bool:
+        return agent == self._archivist_address
+
+    def _for_agent(self, message: Message) -> Message:
+        return self._archivist.prepare(message)
+
+    def _me(self, principal: str) -> str:
+        return address_of(principal, self._identity)
+
+    async def _read(self, principal: str, native_id: str, read: Callable[[Transaction, str, str], T]) -> T:
+        own_id = self._id(native_id)
+
+        def look(tx: Transaction) -> T:
+            conversations.get(tx, principal, own_id)
+            return read(tx, principal, own_id)
+
+        return await self._store.read(look)
+
+    async def _write(self, principal: str, native_id: str, change: Callable[[Transaction, str], T]) -> T:
+        """Have a conversation changed by who may write there."""
+        own_id, me = self._id(native_id), self._me(principal)
+
+        def write(tx: Transaction) -> T:
+            conversations.get(tx, principal, own_id)
+            check_writes(tx, principal, own_id, me)
+            return change(tx, own_id)
+
+        return await self._store.write(write)
 
     def _id(self, native_id: str) -> str:
         return conversation_id(self.instance, native_id)

@@ -33,7 +33,6 @@ _TOLD = (InvalidInputError, NotFoundError, ConflictError)
 class Archivist:
     """Answers from the store, without a model."""
 
-    name = "archivist"
     description = (
         "Answers from your own history (every conversation that passed through here), without a model. "
         'Say: find WORDS, quote WORDS, list, archive ID, unarchive ID, retitle ID to "TITLE", delete ID, '

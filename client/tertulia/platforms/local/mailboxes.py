@@ -1,0 +1,84 @@
+"""Mailboxes: names under which somebody serves (`--as NAME`), so that others can write to them.
+
+What is sent to a mailbox waits there as a queued run, for days if need be, whatever processes come and go. The first
+message that its owner sends into the conversation is the answer and ends the run; whatever the others send meanwhile
+goes to the owner as well.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tertulia.platforms.base import Reception
+from tertulia.store import participants
+from tertulia.store.database import Transaction
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.models import Agent, Conversation, Message, ParticipantRole, Role, Run
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_TAKEN = frozenset({"archivist", "user"})
+
+
+def checked_name(name: str) -> str:
+    """Return a name that a mailbox can have.
+
+    Raises:
+        InvalidInputError: none can be called so.
+    """
+    if _NAME.fullmatch(name) is None or name in _TAKEN:
+        raise InvalidInputError(
+            f"{shown(name)} cannot be the name of a mailbox.",
+            hint="Use up to 63 lower-case letters, digits, `.`, `-` and `_`, with a letter or digit at both ends; "
+            f"{' and '.join(sorted(_TAKEN))} are taken.",
+        )
+    return name
+
+
+def agents(
+    instance: str,
+    features: frozenset[Feature],
+    configured: Iterable[str],
+    registered: Iterable[participants.Mailbox],
+) -> list[Agent]:
+    """Return the mailboxes as agents, by name."""
+    seen = {mailbox.name: mailbox.seen_at for mailbox in registered}
+    described: list[Agent] = []
+    for name in sorted({*configured, *seen}):
+        last = f"; it was last there on {seen[name]:%Y-%m-%d at %H:%M} UTC" if name in seen else ""
+        described.append(
+            Agent(
+                address=f"{instance}:{name}",
+                description=f"A mailbox: somebody who serves as {name} reads and answers{last}.",
+                features=features,
+            )
+        )
+    return described
+
+
+def receive(
+    tx: Transaction, principal: str, conversation: Conversation, message: Message, active: Run | None
+) -> Reception:
+    """Say what becomes of a message in a conversation with a mailbox.
+
+    Raises:
+        ConflictError: nobody is known to whom it could go.
+    """
+    if message.author == conversation.agent:
+        message = replace(message, role=Role.ASSISTANT)
+    if active is not None:
+        return Reception(
+            message=message, agent=active.agent, run=active, reply=active.agent == message.author
+        )
+    addressee = conversation.agent
+    if message.author == conversation.agent:
+        others = participants.all_of(tx, principal, conversation.id)
+        addressee = next((each.address for each in others if each.role is ParticipantRole.INITIATOR), None)
+    if addressee is None:
+        raise ConflictError(
+            f"Nobody answers in {conversation.id}.",
+            hint="Start a new conversation with create_conversation; add_message keeps a message without an answer.",
+            conversation_id=conversation.id,
+        )
+    return Reception(message=message, agent=addressee)
