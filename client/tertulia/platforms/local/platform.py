@@ -19,7 +19,7 @@ from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
+from tertulia.vocabulary.identifiers import conversation_id, named
 from tertulia.vocabulary.models import (
     Agent,
     Branch,
@@ -380,12 +380,12 @@ class LocalPlatform(Platform):
     def _know(self, address: str, known: Sequence[str]) -> None:
         if address in known:
             return
-        _, name = split_agent_address(address)
-        near = get_close_matches(name, [split_agent_address(agent)[1] for agent in known], n=1)
+        by_name = {each.partition(":")[2] or each: each for each in known}
+        near = get_close_matches(address.partition(":")[2] or address, by_name, n=1)
         raise NotFoundError(
-            f"There is no agent {address}." + (f" Did you mean {self.instance}:{near[0]}?" if near else ""),
+            f"There is no agent {named(address)}." + (f" Did you mean {by_name[near[0]]}?" if near else ""),
             valid=known,
-            hint="list_agents shows who can be talked to.",
+            hint="list_agents shows who can be talked to; serving with --as NAME makes a name known.",
             agent=address,
         )
 
