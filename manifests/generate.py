@@ -18,7 +18,7 @@ from mcp_types import Tool
 
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
-from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, Settings
+from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, Settings, flag, variable
 from tertulia_tools.catalogue import TOOLS
 from tertulia_tools.schemas import tidied
 
@@ -185,8 +185,8 @@ def settings_table() -> str:
         elif name == "instances":
             continue
         else:
-            default = "" if setting["default"] == [] else f"`{spelled(setting['default'])}`"
-        rows.append([f"`--{name.replace('_', '-')}`", f"`{variable(name)}`", default, setting["description"]])
+            default = f"`{spelled(setting['default'])}`" if setting.get("default") not in ([], None) else ""
+        rows.append([f"`{flag(name)}`", f"`{variable(name)}`", default, setting["description"]])
     return table(["Flag", "Environment", "Default", "Meaning"], rows)
 
 
@@ -217,11 +217,6 @@ def changes(tool: Tool) -> str:
     if hints and hints.read_only_hint:
         return "no"
     return "yes, maybe for good" if hints and hints.destructive_hint else "yes"
-
-
-def variable(setting: str) -> str:
-    """Return the environment's name for a setting."""
-    return ENVIRONMENT_PREFIX + setting.upper()
 
 
 def spelled(value: object) -> str:

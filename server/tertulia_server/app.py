@@ -73,6 +73,8 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/list": CacheHint(ttl_ms=5_000),
     "resources/read": CacheHint(),
 }
+PRESENT_AFTER = 1.0
+"""Seconds after which a server makes its name known: a host that only probes us is gone by then."""
 STATE_SECONDS = 86_400
 """How long the host may take to bring back the answer to a form."""
 
@@ -115,6 +117,14 @@ class House(Hosting):
     waits: Waits
     tasks: anyio.abc.TaskGroup
     """For what goes on between the requests of a session."""
+
+    async def present(self) -> None:
+        """Make known that we are there, if we have a name: soon, but not while a host waits for our first answers."""
+        await anyio.sleep(PRESENT_AFTER)
+        try:
+            await self.conversations.present()
+        except TertuliaError:
+            logger.warning("our name could not be made known", exc_info=True)
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
@@ -261,7 +271,10 @@ def build(settings: Settings) -> Server:
     @asynccontextmanager
     async def lifespan(_: MCPServer[House]) -> AsyncGenerator[House]:
         async with Conversations.open(client_settings) as conversations, anyio.create_task_group() as tasks:
-            yield House(conversations, settings, waits, tasks)
+            house = House(conversations, settings, waits, tasks)
+            if settings.identity is not None:
+                tasks.start_soon(house.present)
+            yield house
             tasks.cancel_scope.cancel()
 
     names = [definition.name for definition in definitions]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tertulia.vocabulary.errors import TertuliaError
-from tertulia_server.settings import Settings, load
+from tertulia_server.settings import Settings, flag, load
 
 USAGE_ERROR = 2
 SPEAKS_MCP = (
@@ -121,8 +121,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     for name, field in Settings.model_fields.items():
         if name == "instances":
             continue
-        flag, said = f"--{name.replace('_', '-')}", field.description
+        said, typed = field.description, flag(name)
         if field.annotation is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=said)
+            parser.add_argument(typed, action=argparse.BooleanOptionalAction, help=said)
         else:
-            parser.add_argument(flag, metavar=name.rpartition("_")[2].upper(), help=said)
+            metavar = "NAME" if name == "identity" else name.rpartition("_")[2].upper()
+            parser.add_argument(typed, dest=name, metavar=metavar, help=said)

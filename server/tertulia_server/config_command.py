@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from tertulia_server.settings import Loaded, Source, without_secrets
+from tertulia_server.settings import Loaded, Source, spelled, without_secrets
 
 _EMPTY = {"toolsets": "(all)", "tools": "(all)"}
 
@@ -16,13 +16,16 @@ def show(loaded: Loaded) -> str:
         if name == "instances":
             continue
         value = getattr(settings, name)
+        value = () if value is None else value
         shown = (
             ", ".join(cast(tuple[str, ...], value)) or _EMPTY.get(name, "(none)")
             if isinstance(value, tuple)
             else value
         )
         source = loaded.sources[name]
-        lines.append(f"{name} = {shown}" + ("" if source is Source.DEFAULT else f"  # from {source}"))
+        lines.append(
+            f"{spelled(name)} = {shown}" + ("" if source is Source.DEFAULT else f"  # from {source}")
+        )
     lines.append("[instances.local]  # always there")
     for name, options in sorted(settings.instances.items()):
         lines.append(f"[instances.{name}]")

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import NAME
 from tertulia_server.http import PATH
-from tertulia_server.settings import Loaded, Settings, Source, default_config
+from tertulia_server.settings import Loaded, Settings, Source, default_config, flag
 
 Reach = tuple[str, ...] | str
 """How a server is reached: the command that starts it, or the URL where it is served."""
@@ -167,12 +167,12 @@ def running_command(loaded: Loaded) -> tuple[str, ...]:
         words += ["--config", str(loaded.file.absolute())]
     for name, source in loaded.sources.items():
         if source in {Source.ENVIRONMENT, Source.FLAG}:
-            value, flag = getattr(loaded.settings, name), name.replace("_", "-")
+            value, typed = getattr(loaded.settings, name), flag(name)
             if isinstance(value, bool):
-                words.append(f"--{flag}" if value else f"--no-{flag}")
+                words.append(typed if value else f"--no-{typed.removeprefix('--')}")
             else:
                 listed = ",".join(cast(tuple[str, ...], value)) if isinstance(value, tuple) else str(value)
-                words += [f"--{flag}", listed]
+                words += [typed, listed]
     return tuple(words)
 
 

@@ -39,6 +39,25 @@ _SECRETS = (
 _USER_INFO = re.compile("(?<=://)[^/@\\s]+@")
 
 
+_SPELLED = {"identity": "as"}
+"""Settings that are called otherwise where they are set: what is short to type is no name in Python."""
+
+
+def spelled(setting: str) -> str:
+    """Return what a setting is called in the configuration file."""
+    return _SPELLED.get(setting, setting)
+
+
+def flag(setting: str) -> str:
+    """Return the flag that sets a setting."""
+    return f"--{spelled(setting).replace('_', '-')}"
+
+
+def variable(setting: str) -> str:
+    """Return the environment variable that sets a setting."""
+    return ENVIRONMENT_PREFIX + spelled(setting).upper()
+
+
 def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -67,6 +86,9 @@ class Settings(BaseModel):
     form_seconds: float = Field(90, ge=1, le=3600, description="How long a form may stay open (1 to 3600).")
     approvals: Approvals = Field(
         Approvals.HOST, description="Whose approval of a tool counts: host, or person (forms only)."
+    )
+    identity: str | None = Field(
+        None, description="The name under which you write and can be written to, on the embedded platform."
     )
     toolsets: Names = Field((), description="Offer only these toolsets: talk, browse, manage.")
     tools: Names = Field((), description="Offer only these tools (added to the toolsets').")
@@ -101,7 +123,9 @@ class Settings(BaseModel):
                 )
             options = {key: value for key, value in table.items() if key != "platform"}
             instances[name] = InstanceSettings(platform=platform, options=options)
-        return ClientSettings(store=self.store, approvals=self.approvals, instances=instances)
+        return ClientSettings(
+            store=self.store, approvals=self.approvals, identity=self.identity, instances=instances
+        )
 
 
 @dataclass(frozen=True)
@@ -185,7 +209,7 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
     if not file.is_file() and not must_exist:
         return {}
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        read = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise InvalidInputError(
             f"The configuration file {file} cannot be read: {error.strerror}.",
@@ -193,23 +217,25 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"The configuration file {file} is not TOML: {error}.") from error
+    named = {spelled(name): name for name in Settings.model_fields}
+    for name in read:
+        if name not in named:
+            raise InvalidInputError(
+                f"{file} sets `{name}`, which is no setting.", valid=sorted(named), setting=name
+            )
+    return {named[name]: value for name, value in read.items()}
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
-    names = {ENVIRONMENT_PREFIX + name.upper(): name for name in Settings.model_fields if name != "instances"}
-    return {name: environment[variable] for variable, name in names.items() if environment.get(variable)}
+    names = [name for name in Settings.model_fields if name != "instances"]
+    return {name: environment[variable(name)] for name in names if environment.get(variable(name))}
 
 
 def _explained(error: ValidationError, sources: Mapping[str, Source], file: Path) -> InvalidInputError:
     detail = error.errors(include_url=False, include_input=False)[0]
     name = str(detail["loc"][0])
-    if detail["type"] == "extra_forbidden":
-        return InvalidInputError(
-            f"{file} sets `{name}`, which is no setting.", valid=sorted(Settings.model_fields), setting=name
-        )
-    where = {
-        Source.FLAG: f"--{name.replace('_', '-')}",
-        Source.ENVIRONMENT: ENVIRONMENT_PREFIX + name.upper(),
-    }.get(cast(Source, sources.get(name)), f"`{name}` in {file}")
+    where = {Source.FLAG: flag(name), Source.ENVIRONMENT: variable(name)}.get(
+        cast(Source, sources.get(name)), f"`{spelled(name)}` in {file}"
+    )
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     return InvalidInputError(f"{where} is not possible: {message}.", setting=name)

@@ -30,7 +30,7 @@ from mcp_types import (
 
 from tertulia_server.app import build
 from tertulia_server.http import PATH, web_server
-from tertulia_server.settings import load
+from tertulia_server.settings import flag, load
 from tests.doubles.stage import INSTANCE, KIND, register
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,8 +125,7 @@ class Setup:
         flags = {"store": self.store, "config": self.config, **self.flags}
         given: list[str] = []
         for name, value in flags.items():
-            flag = f"--{name.replace('_', '-')}"
-            given += [flag] if value is True else [flag, str(value)]
+            given += [flag(name)] if value is True else [flag(name), str(value)]
         return given
 
 

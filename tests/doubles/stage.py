@@ -22,6 +22,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -61,7 +62,7 @@ class Stage(LocalPlatform):
     features = LocalPlatform.features | {Feature.QUESTIONS}
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
-        super().__init__(instance, settings, store)
+        super().__init__(instance, replace(settings, options={}), store)
         self._released = defaultdict[str, anyio.Event](anyio.Event)
         self._description = str(settings.options.get("description", "Plays the script it is sent."))
 
@@ -71,8 +72,10 @@ class Stage(LocalPlatform):
             Agent(address=f"{self.instance}:actor", description=self._description, features=self.features)
         ]
 
-    def prepare(self, message: Message) -> Message:
-        """Return the message as it is."""
+    def _answers_at_once(self, agent: str | None) -> bool:
+        return True
+
+    def _for_agent(self, message: Message) -> Message:
         return message
 
     async def answer(self, work: Work) -> None:

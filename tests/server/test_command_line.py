@@ -9,7 +9,7 @@ import pytest
 
 from tertulia_server.cli import main
 from tertulia_server.demo import demo
-from tertulia_server.settings import Settings
+from tertulia_server.settings import Settings, flag
 from tests.doubles.hosts import CONFIG, ROOT, SECONDS, environment
 
 
@@ -47,7 +47,7 @@ def test_help_names_every_command_and_setting(capsys: pytest.CaptureFixture[str]
     for command in ("serve", "config", "demo", "chat"):
         assert command in said
     for name in set(Settings.model_fields) - {"instances"}:
-        assert f"--{name.replace('_', '-')}" in said
+        assert flag(name) in said
 
 
 @pytest.mark.parametrize("arguments", [["--nonsense"], ["nonsense"], ["chat", "a", "b"], ["--wait-seconds"]])
