@@ -13,6 +13,7 @@ from tertulia.vocabulary.errors import (
     NotConfiguredError,
     NotFoundError,
 )
+from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
     shown,
     split_conversation_id,
@@ -48,6 +49,11 @@ class Resident:
     def instances(self) -> Sequence[str]:
         """The configured instances, in order."""
         return sorted(self._home.platforms)
+
+    def offers(self, conversation_id: str, feature: Feature) -> bool:
+        """Whether the platform of a conversation offers a feature."""
+        instance, _ = split_conversation_id(conversation_id)
+        return feature in self._configured(instance).features
 
     def _platform(self, instance: str) -> Platform:
         """Return an instance that can be used."""

@@ -12,7 +12,16 @@ from tertulia.vocabulary.models import Outcome, Request, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.hosting import Host
 from tertulia_tools.quoting import Quoter, size
-from tertulia_tools.results import MAX_PROMPT, MAX_REPLY, PendingRequest, Result, answer, requests_shown
+from tertulia_tools.results import (
+    MAX_JSON,
+    MAX_PROMPT,
+    MAX_REPLY,
+    PendingRequest,
+    Result,
+    answer,
+    compact,
+    requests_shown,
+)
 
 MAX_WAIT = 300
 WaitSeconds = Annotated[
@@ -24,13 +33,6 @@ WaitSeconds = Annotated[
         "produced whether or not anybody waits.",
     ),
 ]
-IdempotencyKey = Annotated[
-    str | None,
-    Field(
-        description="A name of your own for this call: repeating the call with the same key does nothing twice."
-    ),
-]
-ConversationId = Annotated[str, Field(description="As results give it, like local:7k2mq9x4ab.")]
 
 
 class RunResult(Result):
@@ -40,6 +42,7 @@ class RunResult(Result):
     run_id: str | None = None
     status: str = Field(description="Of the run; of the conversation while it has none.")
     reply: str | None = Field(default=None, description="The answer so far; all of it when completed.")
+    reply_data: str | None = Field(default=None, description="The structured part of the answer. JSON.")
     error: str | None = None
     pending: list[PendingRequest] = []
     cursor: str | None = Field(default=None, description="For stream_conversation: what follows this result.")
@@ -50,7 +53,7 @@ class RunResult(Result):
         """Return the result's text, line by line."""
         run = "" if self.run_id is None else f" · {self.run_id}"
         lines = [f"{self.status} · {self.conversation_id}{run}"]
-        lines += [text for text in (self.note, self.reply, self.error) if text is not None]
+        lines += [text for text in (self.note, self.reply, self.reply_data, self.error) if text is not None]
         lines += [request.line() for request in self.pending]
         lines.append(f"Next: {self.next}")
         if self.cursor is not None:
@@ -136,16 +139,19 @@ async def run_result(
         run_id=run.id,
         status=run.status,
         reply=quoter.quote(reply, MAX_REPLY) if reply else None,
+        reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
         error=None if run.error is None else quoter.line(run.error, MAX_PROMPT),
         pending=pending,
         cursor=await conversations.cursor(run.conversation_id, outcome.seq),
         note=" ".join([*notes, *more]) or None,
-        next=next_step(run, outcome.pending),
+        next=next_step(run, outcome.pending, me=conversations.address),
     )
 
 
-def next_step(run: Run, pending: Sequence[Request]) -> str:
-    """Return what to call next, given where a run stands."""
+def next_step(run: Run, pending: Sequence[Request], *, me: str) -> str:
+    """Return what to call next, given where a run stands; `me` is the caller's address."""
+    if run.status.active and run.agent == me:
+        return "send_message with this conversation_id answers what is asked here."
     match run.status:
         case RunStatus.QUEUED | RunStatus.RUNNING:
             return "stream_conversation with this cursor waits for the rest; cancel_run stops it."

@@ -4,12 +4,19 @@ from collections.abc import Collection, Sequence
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_tools.agents import AGENT_TOOLS
+from tertulia_tools.analytics import ANALYTICS_TOOLS
 from tertulia_tools.browsing import BROWSING_TOOLS
 from tertulia_tools.definition import Definition, Toolset
 from tertulia_tools.managing import MANAGING_TOOLS
+from tertulia_tools.messages import READING_TOOLS, WRITING_TOOLS
+from tertulia_tools.searching import SEARCHING_TOOLS
 from tertulia_tools.talking import TALKING_TOOLS
 
-TOOLS: Sequence[Definition] = (*AGENT_TOOLS, *TALKING_TOOLS, *BROWSING_TOOLS, *MANAGING_TOOLS)
+TOOLS: Sequence[Definition] = (
+    *(*AGENT_TOOLS, *TALKING_TOOLS),
+    *(*BROWSING_TOOLS, *SEARCHING_TOOLS, *READING_TOOLS, *ANALYTICS_TOOLS),
+    *(*WRITING_TOOLS, *MANAGING_TOOLS),
+)
 
 
 def selected(

@@ -12,7 +12,7 @@ from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp_types import ToolAnnotations
 
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia_tools.schemas import closed, tidied
+from tertulia_tools.schemas import closed, outlined
 
 
 class Toolset(StrEnum):
@@ -59,7 +59,7 @@ class Definition:
         tool.parameters = closed(tool.parameters)
         metadata = Arguments.model_construct(**dict(tool.fn_metadata))
         if metadata.output_schema is not None:
-            metadata.output_schema = tidied(metadata.output_schema)
+            metadata.output_schema = outlined(metadata.output_schema)
         tool.fn_metadata = metadata
         return tool
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -10,12 +10,13 @@ from mcp.server.mcpserver.prompts import Prompt
 from pydantic import Field
 
 from tertulia.conversations import Conversations
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import ConversationQuery
 from tertulia.vocabulary.states import Status
-from tertulia_tools.browsing import ABOUT_A_MESSAGE, PAGE, MessageShown, message_shown
+from tertulia_tools.arguments import moment
 from tertulia_tools.hosting import host_of
+from tertulia_tools.messages import ABOUT_A_MESSAGE, PAGE, MessageShown, message_shown
 from tertulia_tools.quoting import Quoter, cleaned
 from tertulia_tools.resources import conversation_uri
 from tertulia_tools.results import (
@@ -78,7 +79,7 @@ async def catch_up(
 ) -> str:
     """Tell me what happened in a conversation."""
     conversations = host_of(ctx).conversations
-    start = None if since is None or not since.strip() else _moment(since.strip())
+    start = moment("since", (since or "").strip() or None)
     found = await conversations.get(await _meant(conversations, conversation))
     run = await conversations.latest_run(found.id)
     quoter = Quoter()
@@ -176,7 +177,9 @@ async def _newest(
         if since is None or message.created_at is None or message.created_at >= since
     ]
     longest = limit - MAX_JSON - ABOUT_A_MESSAGE
-    shown = fit((message_shown(message, quoter, longest) for message in recent), limit)
+    shown = fit(
+        (message_shown(message, quoter, longest, before=message.parent_id) for message in recent), limit
+    )
     complete = len(shown) == len(recent) and (len(recent) < len(page.items) or page.next_cursor is None)
     return shown[::-1], complete
 
@@ -204,16 +207,6 @@ async def _meant(conversations: Conversations, text: str) -> str:
         valid=[f"{each.id} ({shown(each.title) if each.title else 'no title'})" for each in named],
         hint="Give the id of one.",
     )
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError(
-            f"`since` is not a date: {shown(text, 40)}.", valid=["2026-11-21", "2026-11-21T14:30:00Z"]
-        ) from error
 
 
 def _told(lines: Sequence[str], quoter: Quoter) -> str:

@@ -25,8 +25,10 @@ from tertulia.vocabulary.identifiers import conversation_id, shown, split_conver
 from tertulia.vocabulary.models import Conversation, ConversationQuery
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.agents import list_agents
-from tertulia_tools.browsing import StatusName, list_conversations, message_page
+from tertulia_tools.arguments import StatusName
+from tertulia_tools.browsing import list_conversations
 from tertulia_tools.hosting import host_of
+from tertulia_tools.messages import message_page
 from tertulia_tools.quoting import Quoter, cleaned
 from tertulia_tools.results import ConversationLine, compact, messages_counted, time_shown
 from tertulia_tools.streaming import happenings

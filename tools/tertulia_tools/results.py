@@ -12,7 +12,7 @@ from typing import Annotated, Protocol, TypeVar
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
-from tertulia.vocabulary.models import Agent, Conversation, Request, RequestKind
+from tertulia.vocabulary.models import Agent, Conversation, Rating, Request, RequestKind
 from tertulia_tools.quoting import Quoter, size
 
 MAX_RESULT = 10_000
@@ -143,13 +143,16 @@ class ConversationLine(BaseModel):
     archived: bool | None = None
     messages: int | None = None
     updated_at: str | None = None
-    awaiting: list[str] | None = Field(default=None, description="Ids of its pending requests.")
+    awaiting: list[str] | None = Field(
+        default=None, description="Ids of its pending requests; or a message of yours."
+    )
 
     @classmethod
     def of(
         cls, conversation: Conversation, quoter: Quoter, awaiting: Sequence[str] = ()
     ) -> "ConversationLine":
         """Return a conversation as lists show it."""
+        waiting = [*awaiting, *(["a message of yours"] if conversation.awaiting else [])]
         return cls(
             conversation_id=conversation.id,
             status=conversation.status,
@@ -158,7 +161,7 @@ class ConversationLine(BaseModel):
             archived=True if conversation.archived else None,
             messages=conversation.message_count,
             updated_at=time_shown(conversation.updated_at),
-            awaiting=list(awaiting) or None,
+            awaiting=waiting or None,
         )
 
     def line(self) -> str:
@@ -201,6 +204,11 @@ class AgentLine(BaseModel):
         """Return the agent in a line or two."""
         state = "" if self.available is None else f" (not available: {self.hint})"
         return f"{self.agent}{state}: {self.description}\n  offers {', '.join(self.features)}"
+
+
+def feedback_shown(rating: Rating | None, quoter: Quoter) -> str | None:
+    """Return what was said with a rating, quoted."""
+    return None if rating is None or rating.feedback is None else quoter.line(rating.feedback, MAX_PROMPT)
 
 
 def compact(value: object) -> str:

@@ -16,6 +16,23 @@ def closed(schema: Schema) -> Schema:
     return {**tidied(schema), "additionalProperties": False}
 
 
+def outlined(schema: Schema) -> Schema:
+    """Return a tidied schema of a result that says what there is and of which type.
+
+    A result explains itself when it is there; what a schema says of it beforehand takes room in every request.
+    """
+    tidy = tidied(schema)
+    properties = {name: _type(part) for name, part in cast(Schema, tidy.get("properties", {})).items()}
+    return {"type": "object", "properties": properties, "required": tidy.get("required", [])}
+
+
+def _type(schema: Schema) -> Schema:
+    kept: Schema = {"type": schema["type"]}
+    if "items" in schema:
+        kept["items"] = {"type": schema["items"]["type"]}
+    return kept
+
+
 def _tidy(node: Any, definitions: Schema) -> Any:
     if isinstance(node, list):
         return [_tidy(item, definitions) for item in cast(list[Any], node)]

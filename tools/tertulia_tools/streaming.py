@@ -72,11 +72,11 @@ async def stream(
     await host.resumed_run()
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
     news = await conversations.events(conversation_id, cursor=cursor)
-    if not news.entries and not _active(news.run):
+    if not news.entries and not _answers(news.run, conversations.address):
         with host.waiting():
             await _anything(conversations, conversation_id, cursor, deadline)
         news = await conversations.events(conversation_id, cursor=cursor)
-    if news.run is not None and _active(news.run) and not news.more:
+    if news.run is not None and _answers(news.run, conversations.address) and not news.more:
         _, question = await wait_and_ask(host, news.run, deadline)
         if question is not None:
             return question
@@ -115,7 +115,7 @@ async def _result(
     elif run is None:
         following = "send_message starts an answer."
     else:
-        following = next_step(run, requests)
+        following = next_step(run, requests, me=conversations.address)
     status = (await conversations.known(conversation_id)).status if run is None else run.status
     return StreamResult(
         conversation_id=conversation_id,
@@ -168,7 +168,17 @@ def _happening(group: Sequence[JournalEntry], quoter: Quoter) -> Happening:
 _SILENT = frozenset({EventKind.TEXT_MESSAGE_START, EventKind.TEXT_MESSAGE_END, EventKind.TOOL_CALL_END})
 """Kinds that tell a reader nothing: they only bracket others."""
 _NAMES = {EventKind.TEXT_MESSAGE_CONTENT: "text"}
-_OURS = ("request_id", "tool_call_id", "message_id", "decision", "outcome", "author", "role", "agent")
+_OURS = (
+    "request_id",
+    "tool_call_id",
+    "message_id",
+    "decision",
+    "outcome",
+    "author",
+    "role",
+    "agent",
+    "participant",
+)
 """Keys whose values are ids and words of ours, not text that others wrote."""
 
 
@@ -193,5 +203,6 @@ def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
     return " ".join([*ours, quoter.line(shown, MAX_VALUE)] if shown else ours)
 
 
-def _active(run: Run | None) -> bool:
-    return run is not None and run.status.active
+def _answers(run: Run | None, me: str) -> bool:
+    """Whether an answer is being produced, by somebody else than the caller."""
+    return run is not None and run.status.active and run.agent != me

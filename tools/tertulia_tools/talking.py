@@ -10,14 +10,17 @@ from pydantic import Field
 from tertulia.conversations import Sent
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import shown
-from tertulia.vocabulary.models import Decision, MessageDraft, Settlement
-from tertulia_tools.answering import (
+from tertulia.vocabulary.models import Decision, MessageDraft, ParticipantRole, Role, Settlement
+from tertulia_tools.answering import RunResult, WaitSeconds, run_result, see_through
+from tertulia_tools.arguments import (
     ConversationId,
+    Data,
     IdempotencyKey,
-    RunResult,
-    WaitSeconds,
-    run_result,
-    see_through,
+    JsonObject,
+    MessageMetadata,
+    ParentId,
+    ParticipantRoleName,
+    RoleName,
 )
 from tertulia_tools.definition import Definition, Toolset
 from tertulia_tools.hosting import host_of
@@ -26,7 +29,6 @@ from tertulia_tools.results import answer as told
 from tertulia_tools.streaming import StreamResult, stream
 
 Agent = Annotated[str, Field(description="Who answers: an address from list_agents, like local:archivist.")]
-JsonObject = dict[str, Any]
 _REQUEST_ID = re.compile("req_[0-9a-z]{1,40}")
 
 
@@ -40,6 +42,15 @@ async def create_conversation(
     context: Annotated[
         JsonObject | None, Field(description="What the agent should know, where its platform takes it.")
     ] = None,
+    entity_type: Annotated[
+        Literal["user", "lead"] | None, Field(description="Whom the agent talks with: a user, or a lead.")
+    ] = None,
+    source: Annotated[str | None, Field(description="Where it comes from, like website.")] = None,
+    source_ref: Annotated[str | None, Field(description="What it belongs to there, like a ticket.")] = None,
+    participants: Annotated[
+        dict[str, ParticipantRoleName] | None,
+        Field(description="Who else takes part, by address: observer (reads) or mediator (writes, invites)."),
+    ] = None,
     message: Annotated[
         str | None, Field(description="The first message. With it, this waits for the answer.")
     ] = None,
@@ -51,10 +62,18 @@ async def create_conversation(
     To just ask something, send_message with an agent is enough.
     """
     host = host_of(ctx)
+    about: dict[str, Any] = {
+        "title": title,
+        "metadata": metadata,
+        "context": context,
+        "entity_type": entity_type,
+        "source": source,
+        "source_ref": source_ref,
+        "participants": {address: ParticipantRole(role) for address, role in (participants or {}).items()},
+        "idempotency_key": idempotency_key,
+    }
     if message is None:
-        conversation = await host.conversations.create(
-            agent, title=title, metadata=metadata, context=context, idempotency_key=idempotency_key
-        )
+        conversation = await host.conversations.create(agent, **about)
         created = RunResult(
             conversation_id=conversation.id,
             status=conversation.status,
@@ -63,25 +82,23 @@ async def create_conversation(
         return told(created, Quoter())
 
     async def begin() -> Sent:
-        return await host.conversations.start(
-            agent,
-            MessageDraft(text=message),
-            title=title,
-            metadata=metadata,
-            context=context,
-            idempotency_key=idempotency_key,
-        )
+        return await host.conversations.start(agent, MessageDraft(text=message), **about)
 
     return await see_through(host, begin, wait_seconds)
 
 
 async def send_message(
     ctx: Context[Any, Any],
-    text: Annotated[str, Field(description="The message, up to 1 MiB of text.")],
+    text: Annotated[str | None, Field(description="The message, up to 1 MiB of text.")] = None,
     conversation_id: Annotated[str | None, Field(description="The conversation to go on with.")] = None,
     agent: Annotated[
         str | None, Field(description="Instead of a conversation: start a new one with this agent.")
     ] = None,
+    data: Data = None,
+    type: Annotated[str | None, Field(description="A kind of message that the platform knows.")] = None,
+    role: Annotated[RoleName, Field(description="Whose voice it is: user by default.")] = "user",
+    parent_id: ParentId = None,
+    metadata: MessageMetadata = None,
     context: Annotated[
         JsonObject | None, Field(description="For this message, where the platform takes it.")
     ] = None,
@@ -92,10 +109,19 @@ async def send_message(
 
     Give either conversation_id, or agent to start a new conversation. Returns the answer, or what there is of it when
     the time is up, or a request that needs approval (see confirm_tool); nothing is lost, and stream_conversation goes
-    on. Repeating the identical call while it is unanswered does not send it twice.
+    on. Repeating the identical call while it is unanswered does not send it twice. Where others wait for you
+    (list_conversations, awaiting_me), it is your answer.
     """
     host = host_of(ctx)
-    draft = MessageDraft(text=text, context=context)
+    draft = MessageDraft(
+        text=text,
+        data=data,
+        type=type,
+        role=Role(role),
+        parent_id=parent_id,
+        metadata=metadata or {},
+        context=context,
+    )
     if (conversation_id is None) == (agent is None):
         raise InvalidInputError(
             "Give either `conversation_id` or `agent`" + (", not both." if agent is not None else "."),

@@ -1,0 +1,289 @@
+"""The tools about single messages: reading them, adding, changing and rating them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult
+from pydantic import BaseModel, Field
+
+from tertulia.conversations import Conversations
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, Page, Rating, Role
+from tertulia_tools.arguments import (
+    ConversationId,
+    Cursor,
+    Data,
+    IdempotencyKey,
+    JsonObject,
+    MessageId,
+    MessageMetadata,
+    ParentId,
+    RoleName,
+)
+from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.hosting import host_of
+from tertulia_tools.quoting import Quoter, fitting
+from tertulia_tools.results import (
+    MAX_ITEMS,
+    MAX_JSON,
+    MAX_PROMPT,
+    MAX_REPLY,
+    Result,
+    answer,
+    compact,
+    feedback_shown,
+    fit,
+    messages_counted,
+    time_shown,
+)
+
+PAGE = 20
+"""The most messages of a page, unless more are asked for."""
+ABOUT_A_MESSAGE = 250
+"""How much of its share a message takes beside its text, at most."""
+
+
+class MessageShown(BaseModel):
+    """A message."""
+
+    message_id: str
+    author: str
+    role: str
+    at: str | None = None
+    type: str | None = None
+    text: str | None = None
+    data: str | None = Field(default=None, description="JSON.")
+    metadata: str | None = Field(default=None, description="JSON.")
+    rating: int | None = None
+    feedback: str | None = None
+    parent_id: str | None = Field(default=None, description="Where that is not the message before.")
+
+    def line(self) -> str:
+        """Return the message with its heading."""
+        heading = " · ".join(
+            part for part in (self.message_id, self.type, f"{self.author} ({self.role})", self.at) if part
+        )
+        about = [
+            f"Metadata: {self.metadata}" if self.metadata else None,
+            f"Rated {self.rating}" if self.rating else None,
+            self.feedback,
+            f"Follows {self.parent_id}" if self.parent_id else None,
+        ]
+        return "\n".join(part for part in (heading, self.text, self.data, *about) if part)
+
+
+class MessageList(Result):
+    """A page of messages."""
+
+    conversation_id: str
+    messages: list[MessageShown]
+    total: int | None = None
+    next_cursor: str | None = None
+    note: str | None = None
+
+    def lines(self) -> Sequence[str]:
+        """Return the result's text, line by line."""
+        lines = [
+            self.conversation_id + ("" if self.total is None else f" · {messages_counted(self.total)} in all")
+        ]
+        lines += [message.line() for message in self.messages]
+        lines += [self.note] if self.note else []
+        return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
+
+
+class MessageResult(Result):
+    """A message as it is now."""
+
+    conversation_id: str
+    message: MessageShown
+    branch: str | None = None
+    next: str
+
+    def lines(self) -> Sequence[str]:
+        """Return the result's text, line by line."""
+        branch = f" · branch {self.branch}" if self.branch else ""
+        return [f"{self.conversation_id}{branch}", self.message.line(), f"Next: {self.next}"]
+
+
+async def list_messages(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    branch: Annotated[
+        str | None,
+        Field(description="From get_conversation (include branches); the one written on last, if left out."),
+    ] = None,
+    limit: Annotated[int, Field(ge=1, le=100, description="1 to 100; 20 by default.")] = 20,
+    cursor: Cursor = None,
+) -> Annotated[CallToolResult, MessageList]:
+    """Read the messages of a conversation (transcript, history), oldest first, in pages; long ones in several."""
+    quoter = Quoter()
+    page = await message_page(
+        host_of(ctx).conversations, conversation_id, quoter, branch=branch, limit=limit, cursor=cursor
+    )
+    return answer(page, quoter)
+
+
+async def message_page(
+    conversations: Conversations,
+    conversation_id: str,
+    quoter: Quoter,
+    *,
+    branch: str | None = None,
+    limit: int = PAGE,
+    cursor: str | None = None,
+) -> MessageList:
+    """Return a page of messages, oldest first; a message that is longer than a page comes in parts."""
+    identity = {"list_messages": conversation_id} | ({} if branch is None else {"branch": branch})
+    start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
+
+    async def read(most: int) -> Page[Message]:
+        return await conversations.messages(conversation_id, cursor=start, limit=most, branch=branch)
+
+    page = await read(1 if offset else limit)
+    messages = [] if offset else fit(messages_shown(page.items, quoter))
+    if len(messages) < len(page.items):  # the cursor behind the last of those that are shown
+        page = await read(max(1, len(messages)))
+    following: list[Any] | None = None if page.next_cursor is None else [page.next_cursor, 0]
+    note = None
+    if not messages and page.items:
+        long = page.items[0]
+        text = long.text or ""
+        end = offset + fitting(text[offset : offset + MAX_ITEMS], MAX_ITEMS - MAX_JSON - ABOUT_A_MESSAGE)
+        messages = [message_shown(replace(long, text=text[offset:end]), quoter)]
+        note = f"Characters {offset + 1:,} to {end:,} of the {len(text):,} of this message."
+        if end < len(text):
+            following = [start, end]
+    return MessageList(
+        conversation_id=conversation_id,
+        messages=messages,
+        total=page.total,
+        next_cursor=None if following is None else page_cursor(identity, following),
+        note=note,
+    )
+
+
+def messages_shown(
+    messages: Sequence[Message], quoter: Quoter, limit: int | None = None
+) -> Iterator[MessageShown]:
+    """Yield messages that follow each other as they are shown, their texts cut at a size of `limit`."""
+    before = messages[0].parent_id if messages else None
+    for message in messages:
+        yield message_shown(message, quoter, limit, before=before)
+        before = message.id
+
+
+def message_shown(
+    message: Message, quoter: Quoter, limit: int | None = None, *, before: str | None = None
+) -> MessageShown:
+    """Return a message as it is shown, its text cut at a size of `limit`, behind the message `before`."""
+    return MessageShown(
+        message_id=message.id,
+        author=message.author,
+        role=message.role,
+        at=time_shown(message.created_at),
+        type=message.type,
+        text=None if message.text is None else quoter.quote(message.text, limit),
+        data=None if message.data is None else quoter.quote(compact(message.data), MAX_JSON),
+        metadata=quoter.quote(compact(message.metadata), MAX_JSON) if message.metadata else None,
+        rating=None if message.rating is None else message.rating.value,
+        feedback=feedback_shown(message.rating, quoter),
+        parent_id=None if message.parent_id == before else message.parent_id,
+    )
+
+
+async def add_message(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    text: Annotated[str | None, Field(description="What it says.")] = None,
+    data: Data = None,
+    role: Annotated[RoleName, Field(description="Whose voice it is: user by default.")] = "user",
+    type: Annotated[str | None, Field(description="A kind of message that the platform knows.")] = None,
+    parent_id: ParentId = None,
+    metadata: MessageMetadata = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, MessageResult]:
+    """Add a message to a conversation without having it answered (append, note, import).
+
+    send_message has one answered.
+    """
+    draft = MessageDraft(
+        text=text, data=data, role=Role(role), type=type, parent_id=parent_id, metadata=metadata or {}
+    )
+    conversations = host_of(ctx).conversations
+    message = await conversations.add_message(conversation_id, draft, idempotency_key=idempotency_key)
+    return _told(message, "send_message goes on behind it, and has that answered.")
+
+
+async def update_message(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    message_id: MessageId,
+    text: Annotated[
+        str | None, Field(description="A new text. Where the platform has branches, this begins one.")
+    ] = None,
+    metadata: Annotated[
+        JsonObject | None, Field(description="Merged key by key into what is there; null removes a key.")
+    ] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, MessageResult]:
+    """Change a message's text (edit, correct) or its metadata. The old text stays readable on its branch."""
+    changes = MessageChanges(text=text, metadata=metadata)
+    changed = await host_of(ctx).conversations.update_message(
+        conversation_id, message_id, changes, idempotency_key=idempotency_key
+    )
+    next_step = "list_messages shows the conversation with it."
+    if changed.id != message_id:
+        next_step = (
+            f"it is {changed.id} now, on a branch of its own. send_message goes on behind it; get_conversation (include"
+            " branches) shows the others."
+        )
+    return _told(changed, next_step)
+
+
+async def rate_message(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    message_id: MessageId,
+    rating: Annotated[int, Field(ge=1, le=5, description="1 (poor) to 5 (excellent).")],
+    feedback: Annotated[str | None, Field(description="Why.")] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, MessageResult]:
+    """Rate a message from 1 to 5, with feedback (thumbs up, score an answer). The last rating counts."""
+    rated = await host_of(ctx).conversations.rate_message(
+        conversation_id,
+        message_id,
+        Rating(value=rating, feedback=feedback),
+        idempotency_key=idempotency_key,
+    )
+    return _told(rated, "get_analytics counts it in.")
+
+
+def _told(message: Message, next_step: str) -> CallToolResult:
+    quoter = Quoter()
+    shown = message_shown(message, quoter, MAX_REPLY - MAX_JSON - MAX_PROMPT)
+    result = MessageResult(
+        conversation_id=message.conversation_id, message=shown, branch=message.branch, next=next_step
+    )
+    return answer(result, quoter)
+
+
+READING_TOOLS = (
+    Definition(
+        function=list_messages,
+        title="Read messages",
+        toolset=Toolset.BROWSE,
+        read_only=True,
+        idempotent=True,
+        open_world=True,
+    ),
+)
+WRITING_TOOLS = tuple(
+    Definition(function=function, title=title, toolset=Toolset.MANAGE, idempotent=idempotent, open_world=True)
+    for function, title, idempotent in (
+        (add_message, "Add a message", False),
+        (update_message, "Change a message", False),
+        (rate_message, "Rate a message", True),
+    )
+)
