@@ -22,6 +22,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -61,9 +62,10 @@ class Stage(LocalPlatform):
     features = LocalPlatform.features | {Feature.QUESTIONS}
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
-        super().__init__(instance, settings, store)
+        options = dict(settings.options)
+        self._description = str(options.pop("description", "Plays the script it is sent."))
+        super().__init__(instance, replace(settings, options=options), store)
         self._released = defaultdict[str, anyio.Event](anyio.Event)
-        self._description = str(settings.options.get("description", "Plays the script it is sent."))
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the actor."""
