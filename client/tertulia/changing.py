@@ -131,7 +131,11 @@ class Changing(Reading):
                 )
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            if not (repeated and (await self.get(conversation_id)).status is status):
+            before = await self.get(conversation_id) if repeated else None
+            done = before is not None and before.status is status
+            if done and platform.kept_here:  # there, one that is over can still be rated
+                done = before is not None and rating in {None, before.rating}
+            if not done:
                 active = await self._read(partial(runs.active, conversation_id=conversation_id))
                 moved = await platform.update_status(
                     self.principal, native_id, status, reason=reason, rating=rating

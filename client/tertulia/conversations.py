@@ -42,6 +42,7 @@ from tertulia.vocabulary.models import (
     ConversationDraft,
     Message,
     MessageDraft,
+    ParticipantRole,
     Run,
     SentAs,
     Settlement,
@@ -100,11 +101,25 @@ class Conversations(Changing):
         title: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
+        entity_type: str | None = None,
+        source: str | None = None,
+        source_ref: str | None = None,
+        participants: Mapping[str, ParticipantRole] | None = None,
         idempotency_key: str | None = None,
     ) -> Conversation:
-        """Create a conversation with an agent, addressed as `instance:name`."""
-        draft = conversation_draft(agent, title, metadata, context)
-        call = {"agent": agent, "title": title, "metadata": metadata, "context": context}
+        """Create a conversation with an agent, addressed as `instance:name`.
+
+        `entity_type` says whom the agent talks with (an `EntityType`, in letters of any case), `source` and
+        `source_ref` where the conversation came from and what it belongs to there; `participants` who else takes part.
+        """
+        about: dict[str, Any] = {
+            "entity_type": entity_type,
+            "source": source,
+            "source_ref": source_ref,
+            "participants": participants or None,
+        }
+        draft = conversation_draft(agent, title=title, metadata=metadata, context=context, **about)
+        call = {"agent": agent, "title": title, "metadata": metadata, "context": context, **_given(about)}
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             created = await self._create(replace(draft, native_id=ids["native_id"], repeated=repeated))
@@ -122,15 +137,25 @@ class Conversations(Changing):
         title: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
+        entity_type: str | None = None,
+        source: str | None = None,
+        source_ref: str | None = None,
+        participants: Mapping[str, ParticipantRole] | None = None,
         join: bool = False,
         idempotency_key: str | None = None,
     ) -> Sent:
-        """Create a conversation with its first message.
+        """Create a conversation, as `create` does, with its first message.
 
         `join`: without a key, protect against the identical call being made while the first is unfinished or before
         anybody was given its answer (`SentAs.JOINED`).
         """
-        draft = conversation_draft(agent, title, metadata, context)
+        about: dict[str, Any] = {
+            "entity_type": entity_type,
+            "source": source,
+            "source_ref": source_ref,
+            "participants": participants or None,
+        }
+        draft = conversation_draft(agent, title=title, metadata=metadata, context=context, **about)
         message = checked_message(message)
         call = {
             "agent": agent,
@@ -138,6 +163,7 @@ class Conversations(Changing):
             "metadata": metadata,
             "context": context,
             "message": asdict(message),
+            **_given(about),
         }
         if join and idempotency_key is None:
             same = await self._read(partial(runs.same_call, call_digest=digest(call)))
@@ -311,6 +337,8 @@ class Conversations(Changing):
         platform, _ = self._at(conversation_id)
         if not platform.kept_here:
             await self.known(conversation_id)
+        elif platform.tend_seconds is not None:
+            await platform.tend()
         return await self._home.runner.begin(
             self.principal,
             self._written(conversation_id, draft, ids),
@@ -336,3 +364,8 @@ class Conversations(Changing):
             parent_id=draft.parent_id,
             metadata=draft.metadata,
         )
+
+
+def _given(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments that were given: calls without them are the same as before there were any."""
+    return {name: value for name, value in arguments.items() if value is not None}

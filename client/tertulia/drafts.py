@@ -1,6 +1,8 @@
 """Checking what is to be sent or created, before anything happens."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from tertulia.vocabulary.errors import (
@@ -8,18 +10,31 @@ from tertulia.vocabulary.errors import (
 )
 from tertulia.vocabulary.identifiers import (
     new_id,
+    shown,
     split_agent_address,
+    split_conversation_id,
 )
 from tertulia.vocabulary.models import (
     ConversationDraft,
+    ConversationQuery,
+    EntityType,
     MessageDraft,
+    ParticipantRole,
     Rating,
 )
 from tertulia.vocabulary.text import checked_json, checked_line, checked_text
 
 
 def conversation_draft(
-    agent: str, title: str | None, metadata: Mapping[str, Any] | None, context: Mapping[str, Any] | None
+    agent: str,
+    *,
+    title: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
+    entity_type: str | None = None,
+    source: str | None = None,
+    source_ref: str | None = None,
+    participants: Mapping[str, ParticipantRole] | None = None,
 ) -> ConversationDraft:
     """Return a conversation that can be created.
 
@@ -33,6 +48,47 @@ def conversation_draft(
         title=None if title is None else checked_line("title", title),
         metadata={} if metadata is None else checked_json("metadata", metadata),
         context=None if context is None else checked_json("context", context),
+        entity_type=None if entity_type is None else checked_entity_type(entity_type),
+        source=None if source is None else checked_line("source", source),
+        source_ref=None if source_ref is None else checked_line("source_ref", source_ref),
+        participants=participants or {},
+    )
+
+
+def checked_entity_type(value: str) -> EntityType:
+    """Return the kind of entity that is meant, whatever the case of its letters.
+
+    Raises:
+        InvalidInputError: there is no such kind.
+    """
+    try:
+        return EntityType(value.strip().lower())
+    except ValueError:
+        raise InvalidInputError(f"`entity_type` is {shown(value)}.", valid=[*EntityType]) from None
+
+
+def checked_query(query: ConversationQuery) -> ConversationQuery:
+    """Return a list's query as it is to be answered.
+
+    Raises:
+        InvalidInputError: no conversation can ever have what it asks for.
+    """
+    if query.agent is not None:
+        split_agent_address(query.agent)
+    for conversation_id in query.ids:
+        split_conversation_id(conversation_id)
+    checked_json("metadata", query.metadata)
+    lines = {name: getattr(query, name) for name in ("source", "exclude_source", "source_ref")}
+    for name in ("created_after", "created_before"):
+        at: datetime | None = getattr(query, name)
+        if at is not None and at.tzinfo is None:
+            raise InvalidInputError(
+                f"`{name}` has no time zone.", hint="Give the time with its offset, as 2026-11-03T09:00:00Z."
+            )
+    return replace(
+        query,
+        entity_type=None if query.entity_type is None else checked_entity_type(query.entity_type),
+        **{name: None if line is None else checked_line(name, line) for name, line in lines.items()},
     )
 
 

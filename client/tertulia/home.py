@@ -78,6 +78,12 @@ class Resident:
         instance, native_id = split_conversation_id(conversation_id)
         return self._platform(instance), native_id
 
+    async def _tend(self) -> None:
+        """Have done what is due by now, before the store alone is asked."""
+        for platform in self._home.platforms.values():
+            if platform.tend_seconds is not None:
+                await platform.tend()
+
     async def _once(
         self,
         key: str | None,

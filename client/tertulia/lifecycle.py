@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tertulia.store import conversations, journal, leases, messages, runs
+from tertulia.store import conversations, journal, leases, messages, ratings, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.models import Conversation, Message, Run
+from tertulia.vocabulary.models import Conversation, Message, Rating, Run
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
 
@@ -17,6 +17,7 @@ def move(
     *,
     run_id: str | None = None,
     reason: str | None = None,
+    rating: Rating | None = None,
 ) -> Conversation:
     """Move a conversation to `status` if its state allows that, and journal it; return it as it is then."""
     before = conversations.get(tx, principal, conversation_id).status
@@ -25,6 +26,9 @@ def move(
         data: dict[str, Any] = {"status": status, "before": before}
         if reason is not None:
             data["reason"] = reason
+        if rating is not None:
+            ratings.rate_conversation(tx, principal, conversation_id, rating)
+            data |= {"rating": rating.value} | ({"feedback": rating.feedback} if rating.feedback else {})
         journal.append(tx, principal, conversation_id, [Event(EventKind.STATUS_CHANGED, data)], run_id)
     return conversations.get(tx, principal, conversation_id)
 

@@ -9,6 +9,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Conversation, ConversationQuery, Page, SortKey
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.values import same_json
 
 MAX_PAGE = 100
 
@@ -24,7 +25,7 @@ def fits(conversation: Conversation, query: ConversationQuery) -> bool:
         and query.source_ref in {None, conversation.source_ref}
         and query.entity_type in {None, conversation.entity_type}
         and all(
-            key in conversation.metadata and conversation.metadata[key] == value
+            key in conversation.metadata and same_json(conversation.metadata[key], value)
             for key, value in query.metadata.items()
         )
         and (query.created_after is None or _created(conversation) >= query.created_after)

@@ -1,12 +1,18 @@
 """Reading the options of a configured instance: each by its name, from the configuration or the environment."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 import httpx
 
 from tertulia.settings import STORE_CONTENT, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", re.IGNORECASE)
+_LONGEST = 3650 * 86400
 
 
 class Options:
@@ -57,6 +63,27 @@ class Options:
         if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query or url.fragment:
             raise self._refuse(name, "an address like https://example.org, with nothing but a path behind it")
         return value.rstrip("/")
+
+    def duration(self, name: str) -> timedelta | None:
+        """Return a span of time, from a second to ten years, or None.
+
+        It is written as a number with its unit (`90s`, `30m`, `12h`, `7d`); a bare number means minutes.
+        """
+        value: Any = self._settings.options.get(name)
+        self._known.add(name)
+        if value is None:
+            return None
+        expected = (
+            "a time like `90s`, `30m`, `12h` or `7d` (from `1s` to `3650d`); a bare number means minutes"
+        )
+        text = f"{value}m" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        written = _DURATION.fullmatch(text) if isinstance(text, str) else None
+        if written is None:
+            raise self._refuse(name, expected)
+        seconds = float(written[1]) * _SECONDS[written[2].lower()]
+        if not 1 <= seconds <= _LONGEST:
+            raise self._refuse(name, expected)
+        return timedelta(seconds=seconds)
 
     def table(self, name: str) -> Mapping[str, Any]:
         """Return a table, empty where there is none."""

@@ -9,10 +9,12 @@ from urllib.parse import quote
 import anyio
 
 from tertulia import following, listing
+from tertulia.drafts import checked_query
+from tertulia.figures import Figures
 from tertulia.following import Told
 from tertulia.home import Resident
 from tertulia.platforms.base import Platform
-from tertulia.store import conversations, journal, lookup, messages, runs
+from tertulia.store import analytics, conversations, journal, lookup, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import Marks
 from tertulia.store.search import search
@@ -21,6 +23,7 @@ from tertulia.vocabulary.errors import (
     NotFoundError,
 )
 from tertulia.vocabulary.events import JournalEntry
+from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
     Cursor,
     split_agent_address,
@@ -28,6 +31,7 @@ from tertulia.vocabulary.identifiers import (
 )
 from tertulia.vocabulary.models import (
     Agent,
+    Analytics,
     Branch,
     Conversation,
     ConversationQuery,
@@ -94,12 +98,11 @@ class Reading(Resident):
 
     async def list(self, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations: of an instance as it has them, or of all that the store knows of."""
-        if query.agent is not None:
-            split_agent_address(query.agent)
-        for conversation_id in query.ids:
-            split_conversation_id(conversation_id)
-        query = replace(query, me=self.address)
+        query = replace(checked_query(query), me=self.address)
+        if query.all_users:
+            self._sees_all_users(query.instance)
         if query.instance is None:
+            await self._tend()
             return await self._read(partial(conversations.page, query=query))
         platform = self._platform(query.instance)
         page = await platform.list(self.principal, query)
@@ -112,6 +115,41 @@ class Reading(Resident):
             return listing.page(known, query)
         return replace(page, items=[found for found in known if listing.fits(found, query)])
 
+    async def analytics(self, conversation_id: str) -> Analytics:
+        """Return the figures about a conversation: its platform's own, or `computed` from what can be read of it.
+
+        Computed, they have the answers and tool calls that went through this store, and all messages that the platform
+        shows.
+        """
+        platform, native_id = self._at(conversation_id)
+        if Feature.ANALYTICS in platform.features:
+            return await platform.analytics(self.principal, native_id)
+        await self.get(conversation_id)
+        history = Figures()
+        cursor, more = None, Feature.MESSAGES in platform.features
+        while more:
+            page = await self.messages(conversation_id, cursor=cursor, limit=100)
+            history.add(page.items)
+            cursor = page.next_cursor
+            more = cursor is not None
+        stored = await self._read(partial(analytics.of_conversation, conversation_id=conversation_id))
+        return history.over(stored) if Feature.MESSAGES in platform.features else stored
+
+    async def analytics_of(self, query: ConversationQuery) -> Analytics:
+        """Return the figures about all conversations that a list would have, on whatever page, counted together.
+
+        They are computed from what this store has seen of them.
+        """
+        query = replace(checked_query(query), me=self.address)
+        if query.all_users:
+            raise InvalidInputError(
+                "Figures are counted here, from one user's conversations.", hint="Leave `all_users` out."
+            )
+        if query.instance is not None:
+            self._configured(query.instance)
+        await self._tend()
+        return await self._read(partial(analytics.of_query, query=query))
+
     async def search(self, query: SearchQuery) -> SearchResult:
         """Search messages and titles in full text: everything that passed through the store."""
         if query.instance is not None:
@@ -120,6 +158,7 @@ class Reading(Resident):
             split_agent_address(query.agent)
         if query.conversation_id is not None:
             split_conversation_id(query.conversation_id)
+        await self._tend()
         return await self._read(partial(search, query=query))
 
     async def messages(
@@ -287,6 +326,23 @@ class Reading(Resident):
         page = await platform.messages(self.principal, native_id, cursor=None, limit=10, newest_first=True)
         said = (message.text for message in page.items if message.role is Role.ASSISTANT and message.text)
         return replace(outcome, reply=next(said, ""))
+
+    def _sees_all_users(self, instance: str | None) -> None:
+        """See that a list of all users' conversations can be had.
+
+        Raises:
+            InvalidInputError: it cannot.
+        """
+        offering = [name for name, each in self._home.platforms.items() if each.lists_all_users]
+        if instance is None or not self._configured(instance).lists_all_users:
+            raise InvalidInputError(
+                "`all_users` needs an instance."
+                if instance is None
+                else f"The instance {instance} shows nobody the conversations of others.",
+                valid=sorted(offering),
+                hint="Give one of these as `instance`." if offering else "Leave `all_users` out.",
+                instance=instance,
+            )
 
     async def _remember(self, platform: Platform, found: Conversation) -> Conversation:
         """Return what a platform has said of a conversation, after it was entered in the store."""

@@ -47,6 +47,9 @@ class Runner:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._keeper.renew)
+        for platform in self._platforms.values():
+            if platform.tend_seconds is not None:
+                self._tasks.start_soon(self._tend, platform, platform.tend_seconds)
         return self
 
     async def __aexit__(
@@ -149,6 +152,19 @@ class Runner:
         self._unkept.pop(run.id, None)
         if run.id in self._working:
             self._working[run.id].cancel()
+
+    async def _tend(self, platform: Platform, seconds: float) -> None:
+        await self._store.opened()
+        while True:
+            try:
+                await platform.tend()
+            except TertuliaError:
+                logger.warning(
+                    "%s was not tended; the next attempt follows", platform.instance, exc_info=True
+                )
+            except Exception:  # whatever a platform lets through must not end the process
+                logger.exception("%s could not be tended; the next attempt follows", platform.instance)
+            await anyio.sleep(seconds)
 
     async def _work(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
         try:

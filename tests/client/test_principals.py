@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Analytics,
     ConversationChanges,
     ConversationQuery,
     Conversations,
@@ -68,6 +69,11 @@ REFUSED: dict[str, Attempt] = {
     "update": lambda bob, hers: bob.update(hers.conversation_id, CHANGES),
     "update_status": lambda bob, hers: bob.update_status(hers.conversation_id, Status.COMPLETED),
     "delete": lambda bob, hers: bob.delete(hers.conversation_id),
+    "rate_message": lambda bob, hers: bob.rate_message(
+        hers.conversation_id, hers.run.message_id, Rating(value=5)
+    ),
+    "generate_title": lambda bob, hers: bob.generate_title(hers.conversation_id),
+    "analytics": lambda bob, hers: bob.analytics(hers.conversation_id),
     "run": lambda bob, hers: bob.run(hers.run.id),
     "outcome": lambda bob, hers: bob.outcome(hers.run),
     "attend": lambda bob, hers: bob.attend(hers.run, timeout=1),
@@ -92,6 +98,7 @@ REFUSED: dict[str, Attempt] = {
 }
 
 NOTHING: dict[str, Attempt] = {
+    "analytics_of": lambda bob, hers: _counted(bob.analytics_of(ConversationQuery())),
     "list": lambda bob, hers: _items(bob.list(ConversationQuery(archived=None))),
     "list one instance": lambda bob, hers: _items(bob.list(ConversationQuery(instance="scripted"))),
     "list what waits": lambda bob, hers: _items(bob.list(ConversationQuery(awaiting=True))),
@@ -111,10 +118,6 @@ NOTHING: dict[str, Attempt] = {
 }
 
 NOT_OFFERED: dict[str, Attempt] = {
-    "rate_message": lambda bob, hers: bob.rate_message(
-        hers.conversation_id, hers.run.message_id, Rating(value=5)
-    ),
-    "generate_title": lambda bob, hers: bob.generate_title(hers.conversation_id),
     "restore": lambda bob, hers: bob.restore(hers.conversation_id),
 }
 """What the embedded platform, on which these tests stand, does not offer."""
@@ -127,6 +130,10 @@ MARKED = {"marks", "changes"}
 
 async def _items(page: Awaitable[Any]) -> Any:
     return [each.id for each in (await page).items]
+
+
+async def _counted(figures: Awaitable[Analytics]) -> int:
+    return (await figures).conversations
 
 
 async def _hits(bob: Conversations, query: SearchQuery) -> Any:

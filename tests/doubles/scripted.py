@@ -70,8 +70,9 @@ class ScriptedPlatform(LocalPlatform):
     kind = KIND
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
-        super().__init__(instance, replace(settings, options={}), store)
-        self._script: Script = settings.options["script"]
+        options = dict(settings.options)
+        self._script: Script = options.pop("script")
+        super().__init__(instance, replace(settings, options=options), store)
         self.features = self._script.features
 
     async def agents(self, principal: str) -> Sequence[Agent]:
@@ -115,12 +116,13 @@ async def scripted(
     *,
     approvals: Approvals = Approvals.HOST,
     principal: str = LOCAL_PRINCIPAL,
+    **options: Any,
 ) -> AsyncGenerator[Conversations]:
     """Open a client with the instance `scripted`, as one process has it; what is inside takes `SECONDS` at most."""
     cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:ScriptedPlatform"
     if not isinstance(script, Script):
         script = Script() if script is None else Script(script)
-    instances = {KIND: InstanceSettings(platform=KIND, options={"script": script})}
+    instances = {KIND: InstanceSettings(platform=KIND, options={"script": script, **options})}
     settings = ClientSettings(store=store, approvals=approvals, instances=instances)
     with anyio.fail_after(SECONDS):
         async with Conversations.open(settings, principal=principal) as conversations:

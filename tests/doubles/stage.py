@@ -62,9 +62,10 @@ class Stage(LocalPlatform):
     features = LocalPlatform.features | {Feature.QUESTIONS}
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
-        super().__init__(instance, replace(settings, options={}), store)
+        options = dict(settings.options)
+        self._description = str(options.pop("description", "Plays the script it is sent."))
+        super().__init__(instance, replace(settings, options=options), store)
         self._released = defaultdict[str, anyio.Event](anyio.Event)
-        self._description = str(settings.options.get("description", "Plays the script it is sent."))
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the actor."""

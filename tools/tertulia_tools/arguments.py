@@ -27,7 +27,7 @@ IdempotencyKey = Annotated[
         description="A name of your own for this call: repeating the call with the same key does nothing twice."
     ),
 ]
-Cursor = Annotated[str | None, Field(description="From the page before; the first page, if left out.")]
+Cursor = Annotated[str | None, Field(description="From the page before.")]
 Data = Annotated[JsonObject | None, Field(description="Structured content, beside text or instead of it.")]
 ParentId = Annotated[
     str | None,
@@ -37,19 +37,17 @@ ParentId = Annotated[
 ]
 MessageMetadata = Annotated[JsonObject | None, Field(description="Kept with the message.")]
 
-Instance = Annotated[str | None, Field(description="Only of this instance, as its platform has them.")]
-AgentFilter = Annotated[str | None, Field(description="Only with this agent (instance:name).")]
-Statuses = Annotated[list[StatusName], Field(description="Only in one of these states.")]
+Instance = Annotated[str | None, Field(description="Only of this instance.")]
+AgentFilter = Annotated[str | None, Field(description="Only with this agent.")]
+Statuses = Annotated[list[StatusName], Field(description="Only in these states.")]
 Source = Annotated[str | None, Field(description="Only from this source.")]
-SourceRef = Annotated[str | None, Field(description="Only with this reference in its source.")]
-EntityTypeFilter = Annotated[
-    Literal["user", "lead"] | None, Field(description="Only with a user, or a lead.")
-]
-MetadataFilter = Annotated[JsonObject | None, Field(description="Only with these values under these keys.")]
+SourceRef = Annotated[str | None, Field(description="Only with this reference there.")]
+EntityTypeFilter = Annotated[Literal["user", "lead"] | None, Field(description="Only with such.")]
+MetadataFilter = Annotated[JsonObject | None, Field(description="Only with these values.")]
 CreatedAfter = Annotated[str | None, Field(description="Created since this date (2026-11-21) or time.")]
-CreatedBefore = Annotated[str | None, Field(description="Created up to this date, or before this time.")]
+CreatedBefore = Annotated[str | None, Field(description="Created up to this date.")]
 Archived = Annotated[
-    ArchivedName, Field(description="no (default): without archived ones; yes: only those; both.")
+    ArchivedName, Field(description="no (default) leaves archived ones out, yes shows only those.")
 ]
 
 

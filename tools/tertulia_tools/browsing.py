@@ -213,7 +213,7 @@ async def get_conversation(
 async def list_conversations(
     ctx: Context[Any, Any],
     instance: Instance = None,
-    ids: Annotated[list[str], Field(description="Only these conversations.")] = [],  # noqa: B006 - pydantic copies it
+    ids: Annotated[list[str], Field(description="Only these.")] = [],  # noqa: B006 - pydantic copies it
     agent: AgentFilter = None,
     status: Statuses = [],  # noqa: B006
     source: Source = None,
@@ -225,19 +225,17 @@ async def list_conversations(
     created_before: CreatedBefore = None,
     all_users: Annotated[
         bool,
-        Field(description="Of all users, where an instance lets you; needs source_ref. false by default."),
+        Field(description="true: of all users, where you may; needs source_ref."),
     ] = False,
     archived: Archived = "no",
     awaiting_me: Annotated[
-        bool, Field(description="Only those that await a decision or a message of yours; false by default.")
+        bool, Field(description="true: only what awaits a decision or message of yours.")
     ] = False,
     sort: Annotated[
         Literal["updated_at", "created_at", "title"],
         Field(description="updated_at by default."),
     ] = "updated_at",
-    descending: Annotated[
-        bool, Field(description="true by default: newest, or last in the alphabet, first.")
-    ] = True,
+    descending: Annotated[bool, Field(description="true (default): newest, or last letters, first.")] = True,
     limit: Annotated[int, Field(ge=1, le=50, description="1 to 50; 20 by default.")] = 20,
     cursor: Cursor = None,
 ) -> Annotated[CallToolResult, ConversationList]:

@@ -12,8 +12,13 @@ def tidied(schema: Schema) -> Schema:
 
 
 def closed(schema: Schema) -> Schema:
-    """Return a tidied schema of arguments that refuses what it does not name."""
-    return {**tidied(schema), "additionalProperties": False}
+    """Return a tidied schema of arguments that refuses what it does not name; what is off by default is left unsaid."""
+    tidy = tidied(schema)
+    properties = {
+        name: {key: value for key, value in part.items() if key != "default" or value not in (False, [])}
+        for name, part in cast(Schema, tidy.get("properties", {})).items()
+    }
+    return {**tidy, "properties": properties, "additionalProperties": False}
 
 
 def outlined(schema: Schema) -> Schema:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
-from tertulia.vocabulary.errors import NotOffered
+from tertulia.vocabulary.errors import InvalidInputError, NotOffered
 from tertulia.vocabulary.events import Event, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
@@ -173,8 +173,13 @@ class Platform:
     lists_all: bool = False
     """Whether `list` heeds nothing of its query and returns all there are: filters, order and pages are then ours."""
 
+    lists_all_users: bool = False
+    """Whether `list` can return the conversations of all users of the platform's tenant."""
     opens_with_message: bool = False
     """Whether a conversation comes into being by its first message: then `create` is not offered, and `open` is."""
+
+    tend_seconds: float | None = None
+    """How often `tend` is called while nobody asks for anything; None where there is nothing to tend."""
 
     def __init__(self, instance: str, *, missing: str | None = None) -> None:
         self.instance = instance
@@ -188,6 +193,13 @@ class Platform:
 
     async def present(self, principal: str) -> None:
         """Make known that we are there, where others can write to us."""
+
+    async def tend(self) -> None:
+        """Do what is due by now, for every principal: what only the time that has passed brings about.
+
+        Called again and again from the store's first use on, and before the store alone is read or written to: it must
+        be cheap when nothing is due, and several processes may do it at once.
+        """
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return who can be talked to, without failing when the platform cannot be reached."""
@@ -376,6 +388,16 @@ class Platform:
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Tell the platform to stop an answer, before it is recorded."""
+
+    def _takes_none_of(self, *fields: str, draft: ConversationDraft) -> None:
+        """Refuse a draft which has something in one of these fields, for which the platform has no place."""
+        for field in fields:
+            if getattr(draft, field):
+                raise InvalidInputError(
+                    f"The instance {self.instance} ({self.kind}) has no place for `{field}` of a conversation.",
+                    hint=f"Leave `{field}` out.",
+                    instance=self.instance,
+                )
 
     def _refuse(self, feature: Feature) -> NoReturn:
         offering = sorted(

@@ -1,7 +1,6 @@
 """Conversations as the store knows them: the embedded platform's own, and what passed through of every other's."""
 
 import json
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -145,7 +144,7 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     if not 1 <= query.limit <= MAX_PAGE:
         raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
     mine = set[str]() if query.me is None else runs.addressed_to(tx, principal, query.me)
-    where, values = _filters(principal, query, mine)
+    where, values = filters(principal, query)
     counted = tx.one(f"SELECT count(*) FROM conversations WHERE {where}", *values)
     column = {
         SortKey.UPDATED: "updated_at",
@@ -153,7 +152,7 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
         SortKey.TITLE: "coalesce(title, '')",
     }[query.sort]
     identity = {
-        "filters": [where, *_filters(principal, query)[1]],
+        "filters": [where, *values],
         "sort": query.sort,
         "descending": query.descending,
     }
@@ -312,11 +311,25 @@ def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
     return None if rating is None else rating.value, feedback
 
 
-def _filters(principal: str, query: ConversationQuery, mine: Collection[str] = ()) -> tuple[str, list[Any]]:
-    clauses, values = ["principal = ?"], [principal]
-    for column, value in (("instance", query.instance), ("agent", query.agent)):
+def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
+    """Return the condition that a row of `conversations` must meet to be one of a query's, and what is bound in it.
+
+    It leaves the same as `tertulia.listing.fits`.
+    """
+    clauses: list[str] = ["principal = ?"]
+    values: list[Any] = [principal]
+    for condition, value in (
+        ("instance = ?", query.instance),
+        ("agent = ?", query.agent),
+        ("source = ?", query.source),
+        ("source IS NOT ?", query.exclude_source),
+        ("source_ref = ?", query.source_ref),
+        ("entity_type = ?", query.entity_type),
+        ("created_at >= ?", None if query.created_after is None else from_datetime(query.created_after)),
+        ("created_at < ?", None if query.created_before is None else from_datetime(query.created_before)),
+    ):
         if value is not None:
-            clauses.append(f"{column} = ?")
+            clauses.append(condition)
             values.append(value)
     if query.ids:
         clauses.append(f"id IN ({', '.join('?' * len(query.ids))})")
@@ -328,11 +341,22 @@ def _filters(principal: str, query: ConversationQuery, mine: Collection[str] = (
         clauses.append("archived = 1" if query.archived else "archived = 0")
     if query.awaiting:
         clauses.append(
-            "(awaiting = 1 OR id IN (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending')"
-            " OR id IN (SELECT value FROM json_each(?)))"
+            f"(awaiting = 1 OR status = '{Status.INPUT_REQUIRED}' OR id IN"
+            " (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending') OR id IN"
+            f" (SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({runs.ACTIVE}) AND agent = ?))"
         )
-        values += [principal, json.dumps(sorted(mine))]
+        values += [principal, principal, query.me]
+    for key, value in sorted(query.metadata.items()):
+        clauses.append("CASE WHEN instr(metadata, ?) THEN json_has(metadata, ?, ?) ELSE 0 END")
+        values += [_fragment(key, value), key, encode(value, in_order=True)]
     return " AND ".join(clauses), values
+
+
+def _fragment(key: str, value: Any) -> str:
+    """Return what the JSON text of metadata must contain that has this value; it may be elsewhere than asked for."""
+    if value is None or isinstance(value, bool | str):
+        return encode({key: value})[1:-1]
+    return f"{encode(key)}:"  # numbers, lists and objects can be written in several ways
 
 
 def _set(tx: Transaction, principal: str, conversation_id: str, column: str, value: Any) -> None:

@@ -29,6 +29,7 @@ from tertulia.store.notices import Notices, Watch
 from tertulia.store.schema import APPLICATION_ID, STEPS
 from tertulia.store.words import tokenizer
 from tertulia.vocabulary.errors import StoreError, UnavailableError
+from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,6 +52,9 @@ class _Connection(Protocol):
     def changes(self) -> int: ...
     def set_busy_timeout(self, milliseconds: int, /) -> None: ...
     def register_fts5_tokenizer(self, name: str, factory: Any, /) -> None: ...
+    def create_scalar_function(
+        self, name: str, function: Callable[..., Any], arguments: int, /, *, deterministic: bool
+    ) -> None: ...
     def close(self) -> None: ...
 
 
@@ -85,9 +89,9 @@ def from_datetime(at: datetime) -> int:
     return round(at.timestamp() * 1_000_000)
 
 
-def encode(value: Any) -> str:
-    """Return `value` as JSON text."""
-    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+def encode(value: Any, *, in_order: bool = False) -> str:
+    """Return `value` as JSON text; `in_order` sorts the keys of objects."""
+    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=in_order))
 
 
 def storable(text: str) -> str:
@@ -148,6 +152,7 @@ class Store:
         self._reader: _Worker | None = None
         self._watcher: _Connection | None = None
         self._opening = anyio.Lock()
+        self._opened = anyio.Event()
         self._notices = Notices(self._data_version)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -199,6 +204,10 @@ class Store:
             # Also when this caller was cancelled meanwhile: the commit may have happened all the same.
             self._notices.publish(touched)
 
+    async def opened(self) -> None:
+        """Return once somebody has used the store; does not open it."""
+        await self._opened.wait()
+
     def watch(self, conversation_id: str | None = None) -> AbstractContextManager[Watch]:
         """Watch a conversation, or everything: see `Watch.changed`."""
         return self._notices.watch(conversation_id)
@@ -232,6 +241,7 @@ class Store:
                         await writer.asynchronous.aclose()
                     raise
                 self._writer = writer
+                self._opened.set()
 
     def _data_version(self) -> int:
         if self._writer is None:
@@ -308,6 +318,13 @@ def _configure(connection: _Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten in the file
     connection.register_fts5_tokenizer("words", tokenizer)
+    connection.create_scalar_function("json_has", _json_has, 3, deterministic=True)
+
+
+def _json_has(text: str, key: str, value: str) -> bool:
+    """Tell SQL whether an object has this value (JSON text) under a key: SQLite's own paths cannot name every key."""
+    found: dict[str, Any] = json.loads(text)
+    return key in found and same_json(found[key], json.loads(value))
 
 
 def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:

@@ -23,6 +23,7 @@ _TELLING_NOTHING = frozenset(
         "before",
         "decision",
         "retryable",
+        "rating",
     }
 )
 """What an entry says of an event in a conversation whose contents are not kept."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tertulia.store import branches
+from tertulia.store import branches, ratings
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
@@ -87,16 +87,19 @@ def remember(
         if known is not None:
             if known[0] != text:
                 _reword(tx, *own, message.id, known[0], text)
+            ratings.note(tx, *own, message, new=False)
             continue
         ours = next((row for row in unnamed if row[1:] == (message.role, text)), None)
         if ours is None and any(_is_part(text, row[2]) for row in unnamed if row[1] == message.role):
             continue  # of an answer that is known here as a whole
         if ours is None:
             _enter(tx, principal, message, _free_position(tx, _at(tx, message)))
+            ratings.note(tx, *own, message, new=True)
         else:
             unnamed.remove(ours)
             if settled:
                 _rename(tx, *own, ours[0], message.id)
+                ratings.note(tx, *own, message, new=False)
 
 
 def _is_part(text: str | None, whole: str | None) -> bool:

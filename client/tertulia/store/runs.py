@@ -16,7 +16,8 @@ _REQUEST = (
     "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
     " reason, answer, created_at, settled_at"
 )
-_ACTIVE = ", ".join(f"'{status}'" for status in sorted(ACTIVE_RUN))
+ACTIVE = ", ".join(f"'{status}'" for status in sorted(ACTIVE_RUN))
+"""The states of a run that may still produce something, for SQL's IN."""
 UNDELIVERED = timedelta(hours=1)
 """How long an answer that nobody was given is what a repeated call gets."""
 
@@ -79,7 +80,7 @@ def active(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     """Return the conversation's active run, if it has one."""
     return _found(
         tx.one(
-            f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ? AND status IN ({_ACTIVE})",
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ? AND status IN ({ACTIVE})",
             principal,
             conversation_id,
         )
@@ -101,7 +102,7 @@ def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
 def unfinished(tx: Transaction, principal: str) -> list[Run]:
     """Return every active run of a principal, oldest first."""
     rows = tx.all(
-        f"SELECT {_RUN} FROM runs WHERE principal = ? AND status IN ({_ACTIVE}) ORDER BY created_at",
+        f"SELECT {_RUN} FROM runs WHERE principal = ? AND status IN ({ACTIVE}) ORDER BY created_at",
         principal,
     )
     return [_run(row) for row in rows]
@@ -115,7 +116,7 @@ def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
     since = tx.at - UNDELIVERED // timedelta(microseconds=1)
     begun = tx.one(
         f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ?"
-        f" AND (status IN ({_ACTIVE}) OR (delivered = 0 AND created_at > ?)) ORDER BY created_at DESC LIMIT 1",
+        f" AND (status IN ({ACTIVE}) OR (delivered = 0 AND created_at > ?)) ORDER BY created_at DESC LIMIT 1",
         principal,
         call_digest,
         since,
@@ -164,7 +165,7 @@ def went_into(tx: Transaction, principal: str, message_id: str) -> Run | None:
 def addressed_to(tx: Transaction, principal: str, agent: str) -> set[str]:
     """Return the conversations with an active run that is somebody's to answer."""
     rows = tx.all(
-        f"SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({_ACTIVE}) AND agent = ?",
+        f"SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({ACTIVE}) AND agent = ?",
         principal,
         agent,
     )

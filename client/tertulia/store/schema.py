@@ -7,7 +7,8 @@ its principal.
 `messages.position` is the message's time (`POSITION_BITS`), so that the full-text index, which walks its row ids,
 yields the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words
 under which it finds the messages of one principal, instance, agent or conversation (`tertulia.store.messages.scope`).
-What is long stands last in a row, so that the rest is read without it.
+What is long stands last in a row, so that the rest is read without it. `messages.timed` is false where a platform
+does not tell when something was said: `created_at` is then when it was first seen.
 
 A branch has the messages that were written on it (`messages.branch`; the first is `main` and has no row in `branches`),
 and those of its parent up to the position `shared` (see `tertulia.store.branches`).
@@ -162,8 +163,12 @@ ALTER TABLE conversations ADD COLUMN awaiting INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN branch TEXT NOT NULL DEFAULT 'main';
 ALTER TABLE messages ADD COLUMN rating INTEGER;
 ALTER TABLE messages ADD COLUMN feedback TEXT;
+ALTER TABLE messages ADD COLUMN timed INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX messages_of_branch ON messages (principal, conversation_id, branch, position);
 CREATE INDEX conversations_by_source ON conversations (principal, source, source_ref) WHERE source IS NOT NULL;
+CREATE INDEX conversations_idle ON conversations (instance, updated_at) WHERE status IN ('submitted', 'open');
+CREATE INDEX journal_tool_calls ON journal (principal, conversation_id, seq)
+    WHERE kind IN ('tool_call_start', 'tool_call_result');
 
 CREATE TABLE branches (
     number INTEGER PRIMARY KEY,

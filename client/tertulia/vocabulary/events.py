@@ -42,7 +42,7 @@ class EventKind(StrEnum):
     PARTICIPANT_JOINED = "participant_joined"  # participant, role, before?
     PARTICIPANT_LEFT = "participant_left"  # participant
     TITLE_UPDATED = "title_updated"  # title
-    STATUS_CHANGED = "status_changed"  # status, before, reason?
+    STATUS_CHANGED = "status_changed"  # status, before, reason?, rating?, feedback?
     SNAPSHOT = "snapshot"  # text: replaces what was shown of the run's answer
     CONTEXT_COMPACTED = "context_compacted"
     CONVERSATION_DELETED = "conversation_deleted"

@@ -72,6 +72,15 @@ class Rating:
     feedback: str | None = None
 
 
+class EntityType(StrEnum):
+    """Who the agent talks with, for the one who runs it. The kinds are Knowrithm's ("Conversations", Core Concepts)."""
+
+    USER = "user"
+    """Somebody who uses what is offered."""
+    LEAD = "lead"
+    """Somebody who may become a customer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """A thread. `id` is `instance:native-id`, opaque to the caller."""
@@ -83,8 +92,11 @@ class Conversation:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context: Mapping[str, Any] | None = None
     entity_type: str | None = None
+    """An `EntityType`, or what a platform calls it that knows others."""
     source: str | None = None
+    """Where it came from (`website`, `crm`)."""
     source_ref: str | None = None
+    """What it belongs to there."""
     archived: bool = False
     rating: Rating | None = None
     awaiting: bool = False
@@ -337,6 +349,7 @@ class ConversationQuery:
     created_after: datetime | None = None
     """From this moment on."""
     created_before: datetime | None = None
+    """Before this moment."""
     all_users: bool = False
     """Those of all users of the platform's tenant, where the configuration lets this principal see them."""
     archived: bool | None = False

@@ -155,6 +155,10 @@ async def test_what_is_not_offered_is_refused_with_a_word_on_who_offers_it(talk:
     assert "local" in refused.value.hint
     with pytest.raises(NotOffered, match="metadata"):
         await talk.create(RAG, metadata={"team": "sales"})
+    for field in ("entity_type", "source", "source_ref"):
+        about: dict[str, Any] = {field: "lead"}
+        with pytest.raises(InvalidInputError, match=f"has no place for `{field}` of a conversation"):
+            await talk.create(RAG, **about)
     with pytest.raises(NotOffered, match="metadata"):
         await talk.update(made.id, ConversationChanges(metadata={"team": "sales"}))
     with pytest.raises(NotOffered, match="archive"):

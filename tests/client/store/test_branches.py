@@ -164,7 +164,7 @@ def _follow(tx: Transaction, steps: list[Step]) -> None:
             )
             write(tx, name, place)
             if place.branch not in lines.by_name:
-                home = next(line for branch, line in lines.by_name.items() if chosen in line)
+                home = next(line for line in lines.by_name.values() if chosen in line)
                 end = home.index(chosen) + (step == "behind")
                 lines.by_name[place.branch] = home[:end]
             lines.by_name[place.branch].append(name)

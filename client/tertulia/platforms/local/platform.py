@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 from tertulia.lifecycle import end_run, move
 from tertulia.options import Options
 from tertulia.platforms.base import Platform, Reception, Work
-from tertulia.platforms.local.changes import apply
+from tertulia.platforms.local.changes import apply, rate, rate_ended
+from tertulia.platforms.local.idle import IdleEnding
 from tertulia.platforms.local.mailboxes import agents, checked_name, receive
 from tertulia.platforms.local.roles import check_moves, check_writes, invite
 from tertulia.platforms.local.writing import add, change, remove_branch
 from tertulia.settings import USER, InstanceSettings, address_of
-from tertulia.store import branches, conversations, messages, participants, runs
+from tertulia.store import analytics, branches, conversations, messages, participants, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
@@ -22,6 +23,7 @@ from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import conversation_id, named
 from tertulia.vocabulary.models import (
     Agent,
+    Analytics,
     Branch,
     Conversation,
     ConversationChanges,
@@ -68,6 +70,10 @@ _FEATURES = frozenset(
         Feature.ARCHIVE,
         Feature.STATUS,
         Feature.END,
+        Feature.RATING,
+        Feature.RATE_MESSAGE,
+        Feature.GENERATE_TITLE,
+        Feature.ANALYTICS,
         Feature.CONFIRM,
         Feature.EDIT_ARGUMENTS,
         Feature.CANCEL,
@@ -90,9 +96,12 @@ class LocalPlatform(Platform):
         super().__init__(instance)
         options = Options(instance, settings)
         self._configured = tuple(map(checked_name, options.names("mailboxes")))
+        idle = options.duration("end_after_idle")
         options.finish()
         self._identity = None if settings.identity is None else checked_name(settings.identity)
         self._store = store
+        self._idle = None if idle is None else IdleEnding(instance, idle)
+        self.tend_seconds = None if self._idle is None else self._idle.every_seconds
 
     @cached_property
     def _archivist(self) -> "Archivist":
@@ -118,6 +127,11 @@ class LocalPlatform(Platform):
             features=self.features,
         )
         return [archivist, *agents(self.instance, _OF_MAILBOXES, self._configured, registered)]
+
+    async def tend(self) -> None:
+        """End the conversations that were idle for too long."""
+        if self._idle is not None:
+            await self._idle.end(self._store)
 
     async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
         """Create a conversation under the draft's own id: creating it again finds the first.
@@ -149,12 +163,14 @@ class LocalPlatform(Platform):
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
+        await self.tend()
         return await self._store.read(
             partial(conversations.get, principal=principal, conversation_id=self._id(native_id))
         )
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
+        await self.tend()
         own = replace(query, instance=self.instance)
         return await self._store.read(lambda tx: conversations.page(tx, principal, own))
 
@@ -240,6 +256,31 @@ class LocalPlatform(Platform):
 
         return await self._write(principal, native_id, write)
 
+    async def analytics(self, principal: str, native_id: str) -> Analytics:
+        """Return the figures about a conversation."""
+        return await self._read(principal, native_id, analytics.of_conversation)
+
+    async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
+        """Rate a message; the last rating counts."""
+        return await self._write(
+            principal, native_id, lambda tx, own_id: rate(tx, principal, own_id, message_id, rating)
+        )
+
+    async def generate_title(
+        self, principal: str, native_id: str, *, seed_message: str | None, force: bool
+    ) -> Conversation:
+        """Make a title out of words of `seed_message`, or of the conversation's beginning, without a model.
+
+        Raises:
+            ConflictError: nothing was said yet that a title could be made from.
+        """
+        # Imported when somebody asks for it: a host waits for the first tools/list.
+        from tertulia.platforms.local.titles import entitle
+
+        return await self._write(
+            principal, native_id, lambda tx, own_id: entitle(tx, principal, own_id, seed_message, force=force)
+        )
+
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
         return await self._write(
@@ -257,14 +298,19 @@ class LocalPlatform(Platform):
     ) -> Conversation:
         """Move a conversation to another state; an ending stops what is being answered.
 
+        One that is over and was not rated can still be rated, by ending it alike.
+
         Raises:
             ConflictError: the transition is not allowed, or something has to be settled first.
         """
         own_id = self._id(native_id)
+        await self.tend()
 
         def update(tx: Transaction) -> Conversation:
             conversation = conversations.get(tx, principal, own_id)
             check_moves(tx, principal, own_id, self._me(principal))
+            if rating is not None and conversation.status is status and conversation.rating is None:
+                return rate_ended(tx, principal, own_id, rating)
             _allow(conversation, status)
             active = runs.active(tx, principal, own_id)
             if active is not None:
@@ -282,7 +328,7 @@ class LocalPlatform(Platform):
                     )
                 canceled = Event(EventKind.RUN_CANCELED, {"reason": f"the conversation became {status}"})
                 end_run(tx, principal, active, RunStatus.CANCELED, canceled)
-            return move(tx, principal, own_id, status, reason=reason)
+            return move(tx, principal, own_id, status, reason=reason, rating=rating)
 
         return await self._store.write(update)
 
@@ -366,6 +412,7 @@ class LocalPlatform(Platform):
     async def _write(self, principal: str, native_id: str, change: Callable[[Transaction, str], T]) -> T:
         """Have a conversation changed by who may write there."""
         own_id, me = self._id(native_id), self._me(principal)
+        await self.tend()
 
         def write(tx: Transaction) -> T:
             conversations.get(tx, principal, own_id)

@@ -123,6 +123,7 @@ class R2RPlatform(Platform):
             )
         if draft.metadata:
             self._refuse(Feature.METADATA)
+        self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
         context = checked_context(draft.context or {}, "`context`")
         created = self._conversation(await self._server.create(draft.title))
         return replace(created, agent=draft.agent, context=context or None)
@@ -151,7 +152,19 @@ class R2RPlatform(Platform):
             return Page(items=[], total=0)
         records, total = await self._server.page(ids=ids, offset=offset, limit=query.limit)
         end = offset + len(records)
-        filtered = query.agent or query.statuses or query.awaiting or query.archived
+        filtered = (
+            query.agent
+            or query.statuses
+            or query.source
+            or query.exclude_source
+            or query.source_ref
+            or query.entity_type
+            or query.metadata
+            or query.created_after
+            or query.created_before
+            or query.awaiting
+            or query.archived
+        )
         return Page(
             items=[self._conversation(record) for record in records],
             next_cursor=page_cursor(identity, end) if end < total else None,

@@ -54,7 +54,10 @@ def messages(record: Mapping[str, Any], *, conversation_id: str, agent: str) -> 
             continue
         piece = isinstance(data, Mapping) and _PIECE in data
         if piece and pieces and result[-1].role is role:
-            result[-1] = replace(result[-1], text=f"{result[-1].text}{words}")
+            begun = result[-1]
+            result[-1] = replace(
+                begun, text=f"{begun.text}{words}", metadata=_with_tokens(begun.metadata, event)
+            )
             continue
         pieces = piece
         result.append(
@@ -79,6 +82,12 @@ def moment(value: Any) -> datetime | None:
     except (TypeError, ValueError):
         return None
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _with_tokens(metadata: Mapping[str, Any], event: Mapping[str, Any]) -> Mapping[str, Any]:
+    spent = metadata.get("tokens_used"), event.get("tokens_used")
+    both = [tokens for tokens in spent if isinstance(tokens, int)]
+    return {**metadata, "tokens_used": sum(both)} if both else metadata
 
 
 def _number(event: Mapping[str, Any]) -> int:

@@ -119,6 +119,7 @@ class RevEngAIPlatform(Platform):
             raise NotFoundError(f"There is no agent {draft.agent}.", valid=[self._agent], agent=draft.agent)
         if draft.metadata:
             self._refuse(Feature.METADATA)
+        self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
         context = checked_context(draft.context)
         if draft.repeated:
             found = await self._lookalikes(principal, draft)

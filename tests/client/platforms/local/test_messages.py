@@ -82,6 +82,7 @@ async def test_metadata_is_merged_key_by_key_where_the_message_stands(path: Path
     changes: list[Mapping[str, Any]] = [{"a": 1, "b": 2}, {"b": None, "c": [3]}]
     async with scripted(path) as conversations:
         own_id, (question, _) = await talked(conversations, "Hello")
+        changed = question
         for change in changes:
             changed = await conversations.update_message(own_id, question.id, MessageChanges(metadata=change))
         assert (changed.id, changed.metadata, changed.text) == (question.id, {"a": 1, "c": [3]}, "Hello")

@@ -1,0 +1,275 @@
+"""Titles without a model: the first telling words of what was said, in whatever script.
+
+The same text always has the same title. It is taken from the first sentence that says something: greetings, thanks,
+code, quotations and addresses on the web do not. Of a conversation, the first message of a person that has such a
+sentence counts; what only told the archivist to do something does not, unless there is nothing else.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from tertulia.platforms.local.archivist.commands import Find, Quote
+from tertulia.platforms.local.archivist.grammar import parse
+from tertulia.platforms.local.archivist.tools import ANSWER, COMMAND
+from tertulia.platforms.local.changes import apply
+from tertulia.store import conversations, messages
+from tertulia.store.database import Transaction
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError
+from tertulia.vocabulary.models import Conversation, ConversationChanges, Message, Role
+
+MAX_WORDS = 8
+MAX_CHARACTERS = 80
+CHARACTERS_A_WORD = 3
+"""How many characters count as a word in scripts that put no spaces between words."""
+_LOOKED_AT = 4_000
+"""How much of a text is looked at, in characters."""
+_FIRST = 50
+"""How many messages of a conversation are looked at."""
+_ENOUGH = 2
+"""How many telling words a sentence needs, to be taken before those that follow."""
+
+_FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_NOTE = re.compile(r"^\s*(?:please\s+)?(?:remember|note)\b:?\s*(?:that\b)?", re.IGNORECASE)
+_LINK = re.compile(r"!?\[([^\]\n]{0,200})\]\([^)\s]{0,500}\)")
+_ADDRESS = re.compile(r"<?\b(?:https?://|www\.)[^\s<>]+>?", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>")
+_NO_PROSE = re.compile(
+    r"\s*>|\s{4,}\S|\t|\s*(?:import|from|def|class|return|const|let|var|function|#include)\b.*[(:=;]\s*$"
+    r"|\s*[$#]!?\s*/|\s*[-=_*#~]{3,}\s*$|\s*File \"|\s*at \S+\("
+)
+_MARKS = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•]\s+|\d{1,3}[.)]\s+|\[[ xX]\]\s+)+")
+_EMPHASIS = re.compile(r"(\*\*|__|\*|`)(?=\S)(.{1,300}?)(?<=\S)\1")
+_SENTENCE = re.compile(r"(?<=[.!?…؟۔])[\"'”’)\]]*\s+|(?<=[。！？｡।॥])|\n+")
+_PLAIN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_WIDE_CLAUSE = re.compile(r"(?<=[，、；：])\s*")
+_CLAUSE = re.compile(r"[,;:،؛、，；：]$")
+_EDGES = " \t\"'“”„‘’«»‹›`*_~#|<>.,;:!?…。！？、，；：｡।॥؟،؛۔·•–—-=/\\"
+_KEPT_FORMATS = "\u200c\u200d"
+"""Characters that show nothing, but join or part letters in Persian, Indic scripts and emoji."""
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3005-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+_SMALL_TALK = frozenset(
+    """
+    hello hi hey hiya howdy greetings yo good morning afternoon evening day dear there all everyone everybody folks team
+    thanks thank you please ok okay yes no sure great cool welcome bye goodbye cheers sorry well so now um
+    hallo guten tag morgen abend moin servus liebe lieber danke bitte hola buenos buenas días dias tardes noches gracias
+    bonjour salut bonsoir merci ciao salve buongiorno buonasera grazie olá oi bom dia boa tarde noite obrigado obrigada
+    hei hej cześć dzień dobry ahoj привет здравствуйте здравствуй добрый день спасибо привіт merhaba selam selamat
+    שלום مرحبا السلام عليكم سلام नमस्ते
+    你好 您好 早上好 谢谢 こんにちは おはよう おはようございます こんばんは ありがとう 안녕하세요 안녕 감사합니다
+    สวัสดี ขอบคุณ xin chào
+    """.split()
+)
+_OPENING = re.compile(
+    r"(?:(?:can|could|would|will) (?:you|we|i)(?: please)?|please|i(?: would|'d|’d)? (?:want|like|need)(?: you)? to"
+    r"|i need (?:your )?help (?:with|to)|help me(?: to| with)?|tell me(?: about)?|let(?:'s|’s| us)|so|well|ok|okay"
+    r"|do you know|i was wondering (?:if|whether)|quick question)\b[\s,:]*",
+    re.IGNORECASE,
+)
+_WEAK_ENDS = frozenset(
+    """
+    a an the of to in on at for with by from and or but nor as is are was were be been that which who whose this these
+    those my your our their its his her into about than so if when while because der die das und oder mit für von zu
+    el la los las de del y o con para por en le les des du et ou avec pour un une il lo gli e di da per con
+    """.split()
+)
+
+
+def entitle(
+    tx: Transaction, principal: str, own_id: str, seed_message: str | None, *, force: bool
+) -> Conversation:
+    """Give a conversation a title made from `seed_message` or from its own messages; return it as it is then.
+
+    One that it has stays, unless `force`.
+
+    Raises:
+        NotFoundError: there is no such conversation.
+        ConflictError: it has no message with words.
+    """
+    conversation = conversations.get(tx, principal, own_id)
+    if conversation.title is not None and not force:
+        return conversation
+    if seed_message is not None:
+        title = title_of(seed_message)
+        if title is None:
+            raise InvalidInputError(
+                "`seed_message` has no words to make a title of.",
+                hint="Give the title with update_conversation.",
+            )
+    else:
+        page = messages.page(tx, principal, own_id, cursor=None, limit=_FIRST, newest_first=False)
+        title = title_of_messages(page.items)
+        if title is None:
+            raise ConflictError(
+                f"Nothing was said in {own_id} that a title could be made of.",
+                hint="Give a `seed_message`, or the title itself with update_conversation.",
+                conversation_id=own_id,
+            )
+    return apply(tx, principal, own_id, ConversationChanges(title=title))
+
+
+def title_of_messages(said: Sequence[Message]) -> str | None:
+    """Return a title for a conversation with these messages, oldest first; None if none of them has words."""
+    texts = [text for text in map(_telling_text, said) if text is not None]
+    return (
+        next((title for text in texts if (title := _title(text)) is not None), None)
+        or next((title for each in said if (title := _title(_sought(each))) is not None), None)
+        or next((title for text in _last_resorts(said) if (title := title_of(text)) is not None), None)
+    )
+
+
+def title_of(text: str) -> str | None:
+    """Return a title for a text, a greeting's own words if it is nothing else; None if it has no words."""
+    return _title(text) or _shortened(_cleaned(text[:_LOOKED_AT]).split())
+
+
+def _telling_text(message: Message) -> str | None:
+    """Return what a person said about something; None where it only told the archivist what to do."""
+    if message.role is not Role.USER or message.text is None:
+        return None
+    if message.type == COMMAND:
+        command = parse(message.text)
+        if isinstance(command, Find) and command.sought.text is None:
+            return message.text  # a question
+        return None
+    return _NOTE.sub("", message.text[:_LOOKED_AT])
+
+
+def _sought(message: Message) -> str:
+    """Return what a command looked for."""
+    if message.type == COMMAND and message.text is not None:
+        command = parse(message.text)
+        if isinstance(command, Find | Quote):
+            return " ".join(command.sought.terms)
+    return ""
+
+
+def _last_resorts(said: Sequence[Message]) -> Iterator[str]:
+    for role in (Role.ASSISTANT, Role.USER):
+        yield from (
+            each.text
+            for each in said
+            if each.role is role and each.text and each.type not in {COMMAND, ANSWER}
+        )
+
+
+def _title(text: str) -> str | None:
+    """Return the first telling words of a text; None if it has no telling word."""
+    weak: list[str] | None = None
+    for sentence in _sentences(text[:_LOOKED_AT]):
+        words = _without_small_talk(sentence.split())
+        telling = sum(map(_telling, words))
+        if telling >= _ENOUGH:
+            return _shortened(words)
+        if telling and weak is None:
+            weak = words
+    return None if weak is None else _shortened(weak)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    text = _FENCED.sub("\n", text.replace("\r\n", "\n").replace("\r", "\n"))
+    prose = "\n".join(line for line in text.split("\n") if not _code(line))
+    for line in _ADDRESS.sub(" ", _LINK.sub(r"\1", prose)).split("\n"):
+        for sentence in _SENTENCE.split(_cleaned(_MARKS.sub("", line))):
+            yield sentence.strip(_EDGES)
+
+
+def _code(line: str) -> bool:
+    ends = line.rstrip()[-1:] in {"{", "}", ";"}
+    return _NO_PROSE.match(line) is not None or (ends and any(mark in line for mark in "(){}=<>[]"))
+
+
+def _cleaned(text: str) -> str:
+    text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text))
+    return "".join(" " if _unseen(character) else character for character in text)
+
+
+def _unseen(character: str) -> bool:
+    return (
+        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character not in _KEPT_FORMATS
+    )
+
+
+def _without_small_talk(words: list[str]) -> list[str]:
+    """Return a sentence's words without the greeting and the polite words that it begins with."""
+    greeting = 0
+    while greeting < len(words) and _bare(words[greeting]) in _SMALL_TALK:
+        greeting += 1
+    if greeting and greeting < len(words):
+        # "Hi Bob, the build fails": a name may stand between the greeting and its comma
+        for end in range(greeting, min(greeting + 2, len(words) - 1)):
+            if words[end].endswith((",", "，", "،", "!")) and not words[greeting - 1].endswith((",", "!")):
+                greeting = end + 1
+                break
+    rest = " ".join(words[greeting:])
+    while (opening := _OPENING.match(rest)) is not None and opening.end() < len(rest):
+        rest = rest[opening.end() :]
+    return rest.split()
+
+
+def _telling(word: str) -> int:
+    """Return how many words a piece between two spaces counts as, for telling something."""
+    bare = _bare(word)
+    if not any(unicodedata.category(character)[0] in "LN" for character in bare):
+        return 0
+    if bare in _SMALL_TALK or bare in _WEAK_ENDS:
+        return 0
+    return max(1, len(_UNSPACED.findall(bare)) // CHARACTERS_A_WORD)
+
+
+def _shortened(words: Sequence[str]) -> str | None:
+    """Return the first words, ended where a clause ends if that is not at once, and not on a word that leads on."""
+    taken: list[str] = []
+    room = MAX_WORDS * 1.0
+    clause = 0
+    words = [part for word in words for part in _WIDE_CLAUSE.split(word) if _seen(part)]
+    for word in words:
+        unspaced = len(_UNSPACED.findall(word))
+        weight = max(1.0, unspaced / CHARACTERS_A_WORD)
+        if weight > room and unspaced and room >= 1:
+            taken.append(_cut(word, int(room * CHARACTERS_A_WORD)))
+        if weight > room:
+            break
+        room -= weight
+        taken.append(word)
+        if _CLAUSE.search(word) and sum(map(_telling, taken)) >= _ENOUGH:
+            clause = len(taken)
+    else:
+        clause = 0  # all of it fits
+    taken = taken[: clause or len(taken)]
+    whole = len(taken) == len(words)
+    while len(taken) > 1 and not whole and _bare(taken[-1]) in _WEAK_ENDS:
+        taken.pop()
+    title = _cut(_WIDE_CLAUSE.sub("", " ".join(taken)), MAX_CHARACTERS).strip(_EDGES + _KEPT_FORMATS)
+    if not any(unicodedata.category(character)[0] in "LNSP" for character in title):
+        return None
+    first = title.split(" ", 1)[0]
+    capital = title[0].upper()
+    return capital + title[1:] if first.islower() and _PLAIN.fullmatch(first) and len(capital) == 1 else title
+
+
+def _seen(word: str) -> bool:
+    return any(unicodedata.category(character)[0] in "LNSM" for character in word)
+
+
+def _cut(text: str, length: int) -> str:
+    """Return no more than `length` characters, cut between words if there is room for some, never within a letter."""
+    if len(text) <= length:
+        return text
+    end = length
+    while end > 1 and (
+        unicodedata.category(text[end])[0] == "M"
+        or text[end] in _KEPT_FORMATS
+        or text[end - 1] in _KEPT_FORMATS
+        or "\U0001f3fb" <= text[end] <= "\U0001f3ff"
+    ):
+        end -= 1
+    space = text.rfind(" ", length // 2, end)
+    return text[: end if space < 0 or text[end] == " " else space]
+
+
+def _bare(word: str) -> str:
+    return word.strip(_EDGES + "()[]{}").casefold()

@@ -1,0 +1,119 @@
+"""Figures about conversations, counted from what the store has of them: messages, runs and the journal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tertulia.store import conversations
+from tertulia.store.database import Transaction
+from tertulia.vocabulary.models import Analytics, ConversationQuery
+from tertulia.vocabulary.states import RunStatus
+
+UNFINISHED = "unfinished"
+"""The outcome of a tool call of which no result was journaled."""
+UNTOLD = "unknown"
+"""The outcome of one whose result does not say how it ended."""
+TOKENS = ("tokens_used", "total_tokens")
+"""Where a message's metadata has the tokens that it took, each alone;"""
+TOKEN_PARTS = ("input_tokens", "output_tokens")
+"""or these together."""
+
+_SECOND = 1_000_000
+_SUM = " + ".join(f"ifnull(json_extract(metadata, '$.{name}'), 0)" for name in TOKEN_PARTS)
+_PARTS = " OR ".join(f"json_type(metadata, '$.{name}') = 'integer'" for name in TOKEN_PARTS)
+_TOKENS = (
+    "CASE WHEN metadata = '{}' THEN NULL "
+    + " ".join(
+        f"WHEN json_type(metadata, '$.{name}') = 'integer' THEN json_extract(metadata, '$.{name}')"
+        for name in TOKENS
+    )
+    + f" WHEN {_PARTS} THEN {_SUM} END"
+)
+
+
+def of_conversation(tx: Transaction, principal: str, conversation_id: str) -> Analytics:
+    """Return the figures about one conversation.
+
+    Raises:
+        NotFoundError: this principal has none of that id, or has deleted it.
+    """
+    conversations.get(tx, principal, conversation_id)
+    return _counted(tx, principal, "principal = ? AND id = ?", [principal, conversation_id])
+
+
+def of_query(tx: Transaction, principal: str, query: ConversationQuery) -> Analytics:
+    """Return the figures about all conversations that the filters of a query leave, counted together."""
+    where, values = conversations.filters(principal, query)
+    return _counted(tx, principal, where, values)
+
+
+def _counted(tx: Transaction, principal: str, where: str, values: list[Any]) -> Analytics:
+    rated = _row(tx, f"SELECT count(*), count(rating), avg(rating) FROM conversations WHERE {where}", *values)
+    of_theirs = f"principal = ? AND conversation_id IN (SELECT id FROM conversations WHERE {where})"
+    bound = [principal, *values]
+    by_role = tx.all(
+        f"SELECT role, count(*), count(rating), total(rating), count({_TOKENS}), total({_TOKENS})"
+        f" FROM messages WHERE {of_theirs} GROUP BY role ORDER BY role",
+        *bound,
+    )
+    message_ratings, known_tokens = sum(row[2] for row in by_role), sum(row[4] for row in by_role)
+    timed, duration = _row(
+        tx,
+        "SELECT count(*), total(until - since) FROM (SELECT min(created_at) AS since, max(created_at) AS until"
+        f" FROM messages WHERE {of_theirs} GROUP BY conversation_id HAVING min(timed) = 1)",
+        *bound,
+    )
+    median, longest = _response_times(tx, of_theirs, bound)
+    return Analytics(
+        conversations=rated[0],
+        messages={row[0]: row[1] for row in by_role},
+        duration_seconds=duration / _SECOND if timed else None,
+        response_seconds_median=median,
+        response_seconds_longest=longest,
+        rating=rated[2],
+        ratings=rated[1],
+        message_rating=sum(row[3] for row in by_role) / message_ratings if message_ratings else None,
+        message_ratings=message_ratings,
+        tool_calls=_tool_calls(tx, of_theirs, bound),
+        tokens=int(sum(row[5] for row in by_role)) if known_tokens else None,
+    )
+
+
+def _response_times(tx: Transaction, of_theirs: str, bound: list[Any]) -> tuple[float | None, float | None]:
+    """Return the median and the longest."""
+    answered = f"FROM runs WHERE {of_theirs} AND status = '{RunStatus.COMPLETED}' AND ended_at IS NOT NULL"
+    took = "ended_at - created_at"
+    count, longest = _row(tx, f"SELECT count(*), max({took}) {answered}", *bound)
+    if not count:
+        return None, None
+    (middle,) = _row(
+        tx,
+        f"SELECT avg(took) FROM (SELECT {took} AS took {answered} ORDER BY took LIMIT ? OFFSET ?)",
+        *bound,
+        2 - count % 2,
+        (count - 1) // 2,
+    )
+    return middle / _SECOND, longest / _SECOND
+
+
+def _tool_calls(tx: Transaction, of_theirs: str, bound: list[Any]) -> Mapping[str, Mapping[str, int]]:
+    found = tx.all(
+        "SELECT tool, outcome, count(*) FROM ("
+        "SELECT max(json_extract(data, '$.tool')) AS tool,"
+        " coalesce(max(CAST(json_extract(data, '$.outcome') AS TEXT)),"
+        f" CASE WHEN max(kind = 'tool_call_result') THEN '{UNTOLD}' ELSE '{UNFINISHED}' END) AS outcome"
+        f" FROM journal INDEXED BY journal_tool_calls WHERE {of_theirs}"
+        " AND kind IN ('tool_call_start', 'tool_call_result')"
+        " GROUP BY conversation_id, run_id, ifnull(json_extract(data, '$.tool_call_id'), seq)"
+        ") WHERE tool IS NOT NULL GROUP BY tool, outcome ORDER BY tool, outcome",
+        *bound,
+    )
+    calls: dict[str, dict[str, int]] = {}
+    for tool, outcome, count in found:
+        calls.setdefault(str(tool), {})[outcome] = count
+    return calls
+
+
+def _row(tx: Transaction, sql: str, *values: Any) -> tuple[Any, ...]:
+    row = tx.one(sql, *values)
+    assert row is not None, "an aggregate has a row"
+    return row

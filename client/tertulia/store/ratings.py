@@ -1,0 +1,55 @@
+"""Ratings of conversations and messages, and what else a platform tells of a message that is known already."""
+
+from tertulia.store.database import Transaction, encode, storable
+from tertulia.vocabulary.models import Message, Rating
+
+
+def rate_conversation(tx: Transaction, principal: str, conversation_id: str, rating: Rating) -> None:
+    """Write how a conversation is rated; the last rating counts."""
+    tx.run(
+        "UPDATE conversations SET rating = ?, feedback = ?, updated_at = ? WHERE principal = ? AND id = ?",
+        *_kept(tx, conversation_id, rating),
+        tx.at,
+        principal,
+        conversation_id,
+    )
+    tx.touched.add(conversation_id)
+
+
+def rate_message(
+    tx: Transaction, principal: str, conversation_id: str, message_id: str, rating: Rating
+) -> None:
+    """Write how a message is rated; the last rating counts."""
+    tx.run(
+        "UPDATE messages SET rating = ?, feedback = ? WHERE principal = ? AND conversation_id = ? AND id = ?",
+        *_kept(tx, conversation_id, rating),
+        principal,
+        conversation_id,
+        message_id,
+    )
+    tx.touched.add(conversation_id)
+
+
+def note(tx: Transaction, principal: str, conversation_id: str, theirs: Message, *, new: bool) -> None:
+    """Note what a platform says of a message beside its words: its rating, its metadata, and whether it has a time.
+
+    `new`: it was entered just now, with its metadata.
+    """
+    if theirs.rating is not None:
+        rate_message(tx, principal, conversation_id, theirs.id, theirs.rating)
+    own = (principal, conversation_id, theirs.id)
+    if theirs.metadata and not new:
+        metadata = encode(theirs.metadata)
+        tx.run(
+            "UPDATE messages SET metadata = ? WHERE principal = ? AND conversation_id = ? AND id = ? AND metadata <> ?",
+            metadata,
+            *own,
+            metadata,
+        )
+    if theirs.created_at is None and new:
+        tx.run("UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?", *own)
+
+
+def _kept(tx: Transaction, conversation_id: str, rating: Rating) -> tuple[int, str | None]:
+    feedback = rating.feedback if tx.keeps_content(conversation_id) else None
+    return rating.value, None if feedback is None else storable(feedback)

@@ -1,0 +1,257 @@
+"""The filters of lists: the store leaves the same conversations as the rule in Python, on whatever page."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tertulia import ConversationQuery, InvalidInputError, SortKey, Status, listing
+from tertulia.store import conversations, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft, RequestKind
+from tests.client.making import ME, add_run
+
+pytestmark = pytest.mark.anyio
+
+BEGINNING = datetime(2026, 11, 3, 9, tzinfo=UTC)
+KEYS = st.sampled_from(["team", "a.b", 'qu"ote', "back\\slash", "", "ключ", "\0", "$", "😀"])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.sampled_from([0.0, 1.0, -0.0, 1.5, 2**53 + 1, 2**70, -(2**63)])
+    | st.sampled_from(["", "sales", "Sales", '"', "\\", "1", "true", "null", "\0", "日本", "{}"])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=4,
+)
+METADATA = st.dictionaries(KEYS, VALUES, max_size=3)
+NAMES = st.sampled_from(["website", "crm", "CRM"])
+MOMENTS = st.integers(0, 3).map(lambda minutes: BEGINNING + timedelta(minutes=minutes))
+
+CONVERSATIONS = st.lists(
+    st.builds(
+        Conversation,
+        id=st.just(""),
+        agent=st.sampled_from(["local:a", "local:b"]),
+        status=st.sampled_from(Status),
+        title=st.none() | st.sampled_from(["", "A", "a", "Ä", "日本", "😀", "\uffff"]),
+        metadata=METADATA,
+        entity_type=st.none() | st.sampled_from(["user", "lead"]),
+        source=st.none() | NAMES,
+        source_ref=st.none() | NAMES,
+        archived=st.booleans(),
+        awaiting=st.booleans(),
+        created_at=MOMENTS,
+        updated_at=MOMENTS,
+    ),
+    max_size=8,
+).map(lambda made: [replace(one, id=f"local:c{number}") for number, one in enumerate(made)])
+
+QUERIES = st.builds(
+    ConversationQuery,
+    instance=st.just("local"),
+    ids=st.frozensets(st.integers(0, 9).map("local:c{}".format), max_size=3),
+    agent=st.none() | st.just("local:a"),
+    statuses=st.frozensets(st.sampled_from(Status), max_size=3),
+    source=st.none() | NAMES,
+    exclude_source=st.none() | NAMES,
+    source_ref=st.none() | NAMES,
+    entity_type=st.none() | st.just("lead"),
+    metadata=st.just(dict[str, Any]()) | st.dictionaries(KEYS, VALUES, max_size=2),
+    created_after=st.none() | MOMENTS,
+    created_before=st.none() | MOMENTS,
+    archived=st.none() | st.booleans(),
+    awaiting=st.booleans(),
+    sort=st.sampled_from(SortKey),
+    descending=st.booleans(),
+    limit=st.integers(1, 4),
+)
+
+
+def enter(tx: Transaction, made: list[Conversation]) -> None:
+    """Enter conversations as their platform tells of them, and one of another principal."""
+    for one in made:
+        conversations.remember(tx, ME, one)
+    conversations.remember(tx, "alice", Conversation(id="local:c0", agent="local:a", status=Status.OPEN))
+
+
+def everything(tx: Transaction, query: ConversationQuery) -> list[Conversation]:
+    """Turn the pages of a list; every one tells how many there are in all."""
+    found = list[Conversation]()
+    totals = set[int | None]()
+    while True:
+        page = conversations.page(tx, ME, query)
+        found += page.items
+        totals.add(page.total)
+        if page.next_cursor is None:
+            assert totals == {len(found)}
+            return found
+        assert len(page.items) == query.limit
+        query = replace(query, cursor=page.next_cursor)
+
+
+def sought_among(made: list[Conversation]) -> list[Mapping[str, Any]]:
+    """Return metadata filters that find something."""
+    return [{key: value} for one in made for key, value in one.metadata.items()]
+
+
+KEY: Mapping[SortKey, Callable[[Conversation], Any]] = {
+    SortKey.UPDATED: lambda one: one.updated_at,
+    SortKey.CREATED: lambda one: one.created_at,
+    SortKey.TITLE: lambda one: one.title or "",
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(CONVERSATIONS, QUERIES, st.data())
+async def test_a_list_leaves_what_the_rule_leaves_in_order_on_pages_that_add_up(
+    made: list[Conversation], query: ConversationQuery, data: st.DataObject
+) -> None:
+    """Whatever is filtered and however it is sorted."""
+    some = sought_among(made)
+    if some and data.draw(st.booleans()):
+        query = replace(query, metadata=data.draw(st.sampled_from(some)))
+    with TemporaryDirectory() as folder, anyio.fail_after(20):
+        async with Store(Path(folder) / "store.db") as store:
+            await store.write(partial(enter, made=made))
+            found = await store.read(partial(everything, query=query))
+
+    fitting = [one for one in made if listing.fits(one, query)]
+    assert {one.id for one in found} == {one.id for one in fitting}
+    assert len(found) == len(fitting)
+    assert [KEY[query.sort](one) for one in found] == sorted(
+        map(KEY[query.sort], fitting), reverse=query.descending
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@example({"a": True}, {"a": 1})
+@example({"a": 1}, {"a": 1.0})
+@example({"a": {"b": 1, "c": [2]}}, {"a": {"c": [2.0], "b": 1}})
+@example({"x": {"a": "deep"}}, {"a": "deep"})
+@given(METADATA, METADATA)
+async def test_metadata_is_compared_as_json_is(has: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Under the key itself and not deeper; true is not 1, 1 is 1.0, and the order of keys means nothing."""
+    one = Conversation(id="local:c0", agent="local:a", status=Status.OPEN, metadata=has)
+    query = ConversationQuery(metadata=wanted)
+    with TemporaryDirectory() as folder, anyio.fail_after(20):
+        async with Store(Path(folder) / "store.db") as store:
+            await store.write(partial(enter, made=[one]))
+            found = await store.read(partial(everything, query=query))
+            itself = await store.read(partial(everything, query=replace(query, metadata=has)))
+
+    assert bool(found) is listing.fits(one, query)
+    assert [each.id for each in itself] == ["local:c0"]
+
+
+def test_the_rule_itself_tells_true_from_one_and_not_one_from_one_point_zero() -> None:
+    """So that the store cannot agree with it on something else."""
+
+    def fits(has: Any, wanted: Any) -> bool:
+        one = Conversation(id="local:c", agent=None, status=Status.OPEN, metadata={"a": has})
+        return listing.fits(one, ConversationQuery(metadata={"a": wanted}))
+
+    assert fits(1, 1.0)
+    assert fits({"b": 1, "c": [None]}, {"c": [None], "b": 1})
+    assert not fits(True, 1)
+    assert not fits(0, False)
+    assert not fits(None, False)
+    assert not fits([1], [1, 1])
+    assert not fits({"b": 1}, {})
+
+
+async def test_what_came_from_nowhere_is_not_excluded_with_a_source(store: Store) -> None:
+    """Only what came from there is."""
+
+    def make(tx: Transaction) -> None:
+        for name, source in (("web", "website"), ("crm", "crm"), ("none", None)):
+            draft = ConversationDraft(agent="local:a", native_id=name, source=source)
+            conversations.insert(tx, ME, f"local:{name}", draft, Status.OPEN)
+
+    await store.write(make)
+    found = await store.read(partial(everything, query=ConversationQuery(exclude_source="website")))
+
+    assert {one.id for one in found} == {"local:crm", "local:none"}
+
+
+async def test_awaiting_me_are_those_with_a_pending_request_and_those_whose_turn_it_is(store: Store) -> None:
+    """Not those in which nothing is asked."""
+
+    def make(tx: Transaction) -> None:
+        for name in ("asks", "turn", "quiet"):
+            draft = ConversationDraft(agent="local:a", native_id=name)
+            conversations.insert(tx, ME, f"local:{name}", draft, Status.OPEN)
+        run = add_run(tx, conversation_id="local:asks")
+        runs.add_request(tx, ME, run, RequestDraft(kind=RequestKind.QUESTION, prompt="Which?"))
+        tx.run("UPDATE conversations SET awaiting = 1 WHERE id = 'local:turn'")
+
+    await store.write(make)
+    found = await store.read(partial(everything, query=ConversationQuery(awaiting=True)))
+
+    assert {one.id for one in found} == {"local:asks", "local:turn"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"source": "crm"},
+        {"exclude_source": "crm"},
+        {"source_ref": "r2"},
+        {"metadata": {"team": "ops"}},
+        {"entity_type": "lead"},
+        {"created_after": BEGINNING},
+        {"created_before": BEGINNING + timedelta(days=900)},
+        {"sort": SortKey.TITLE},
+        {"descending": False},
+    ],
+)
+async def test_a_cursor_belongs_to_one_set_of_filters(store: Store, other: dict[str, Any]) -> None:
+    """With others it is refused, rather than skipping what nobody has seen."""
+
+    def make(tx: Transaction) -> None:
+        for number in range(3):
+            draft = ConversationDraft(agent="local:a", native_id=f"c{number}", metadata={"team": "sales"})
+            conversations.insert(tx, ME, f"local:c{number}", draft, Status.OPEN)
+
+    await store.write(make)
+    query = ConversationQuery(metadata={"team": "sales"}, limit=1)
+    cursor = (await store.read(partial(conversations.page, principal=ME, query=query))).next_cursor
+
+    with pytest.raises(InvalidInputError, match="other filters"):
+        await store.read(
+            partial(conversations.page, principal=ME, query=replace(query, cursor=cursor, **other))
+        )
+
+
+@settings(max_examples=100, deadline=None)
+@given(CONVERSATIONS, QUERIES)
+def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_too(
+    made: list[Conversation], query: ConversationQuery
+) -> None:
+    """Where the platform itself has neither filters nor pages."""
+    found = list[Conversation]()
+    cursor: str | None = None
+    while True:
+        page = listing.page(made, replace(query, cursor=cursor))
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+
+    fitting = [one for one in made if listing.fits(one, query)]
+    assert page.total == len(found) == len(fitting)
+    assert {one.id for one in found} == {one.id for one in fitting}
+    assert [KEY[query.sort](one) for one in found] == sorted(
+        map(KEY[query.sort], fitting), reverse=query.descending
+    )

@@ -1,0 +1,123 @@
+"""A store's file from an earlier version of the schema is brought to this one, and nothing in it is lost."""
+
+from pathlib import Path
+
+import pytest
+
+from tertulia import (
+    ClientSettings,
+    ConversationQuery,
+    Conversations,
+    Rating,
+    SearchQuery,
+    Status,
+    StoreError,
+)
+from tertulia.store.database import Store, Transaction
+from tertulia.store.messages import scope
+from tertulia.store.schema import STEPS
+from tests.client.making import ME
+
+pytestmark = pytest.mark.anyio
+
+DAY = 86_400_000_000
+
+
+def fill(tx: Transaction) -> None:
+    """Enter what the first version knew of a conversation: it had no ratings, branches or participants."""
+    tx.run(
+        "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, source, entity_type,"
+        " archived, message_count, last_seq, created_at, updated_at) VALUES"
+        " ('local', 'local:old', 'local', 'local:archivist', 'open', 'Renewals', '{\"team\":\"sales\"}', 'web', 'user',"
+        " 0, 2, 1, ?, ?)",
+        DAY,
+        2 * DAY,
+    )
+    tx.run("INSERT INTO title_index (rowid, title) SELECT number, title FROM conversations")
+    for number, (role, text) in enumerate(
+        (("user", "What about Acme?"), ("assistant", "They renew in May."))
+    ):
+        tx.run(
+            "INSERT INTO messages (position, principal, conversation_id, id, scope, author, role, created_at, metadata,"
+            " text) VALUES (?, 'local', 'local:old', ?, ?, 'user', ?, ?, '{}', ?)",
+            number + 1,
+            f"m_{number}",
+            scope(ME),
+            role,
+            DAY + number * 5_000_000,
+            text,
+        )
+        tx.run("INSERT INTO message_index (rowid, text, scope) VALUES (?, ?, ?)", number + 1, text, scope(ME))
+    tx.run(
+        "INSERT INTO journal VALUES ('local', 'local:old', 1, 'run_started', '{}', NULL, NULL, ?)",
+        DAY,
+    )
+    tx.run(
+        "INSERT INTO runs (id, principal, conversation_id, agent, status, message_id, call_digest, checkpoint,"
+        " first_seq, created_at, ended_at) VALUES"
+        " ('run_1', 'local', 'local:old', 'local:archivist', 'completed', 'm_0', 'd', '{}', 0, ?, ?)",
+        DAY,
+        DAY + 5_000_000,
+    )
+
+
+@pytest.fixture
+async def old(path: Path) -> Path:
+    """Return a file as the first version of the schema left it."""
+    async with Store(path, steps=STEPS[:1]) as store:
+        await store.write(fill)
+        assert await store.read(lambda tx: tx.one("PRAGMA user_version")) == (1,)
+    return path
+
+
+async def test_what_the_first_version_kept_is_still_there(old: Path) -> None:
+    """Found by id, in lists and by search; what it did not know is not known."""
+    async with Conversations.open(ClientSettings(store=old)) as client:
+        conversation = await client.get("local:old")
+        listed = await client.list(
+            ConversationQuery(source="web", metadata={"team": "sales"}, entity_type="USER")
+        )
+        found = await client.search(SearchQuery(text="acme"))
+        said = await client.messages("local:old")
+
+    assert (conversation.title, conversation.status, conversation.rating) == ("Renewals", Status.OPEN, None)
+    assert [one.id for one in listed.items] == ["local:old"]
+    assert [hit.message_id for hit in found.hits] == ["m_0"]
+    assert [(one.text, one.rating) for one in said.items] == [
+        ("What about Acme?", None),
+        ("They renew in May.", None),
+    ]
+
+
+async def test_what_the_first_version_could_not_do_works_on_its_conversations(old: Path) -> None:
+    """Ratings, figures, titles and the rest."""
+    async with Conversations.open(ClientSettings(store=old)) as client:
+        await client.rate_message("local:old", "m_1", Rating(value=5))
+        await client.update_status("local:old", Status.COMPLETED, rating=Rating(value=4, feedback="Good"))
+        figures = await client.analytics("local:old")
+        titled = await client.generate_title("local:old", force=True)
+
+    assert (figures.duration_seconds, figures.response_seconds_median) == (5, 5)
+    assert (figures.rating, figures.message_rating) == (4, 5)
+    assert titled.title == "What about Acme"
+
+
+async def test_a_file_of_this_version_has_the_same_tables_whether_it_was_new_or_old(old: Path) -> None:
+    """Column by column and index by index."""
+
+    def described(tx: Transaction) -> set[tuple[object, ...]]:
+        return set(tx.all("SELECT type, name, tbl_name, sql FROM sqlite_schema"))
+
+    async with Store(old) as store:
+        brought = await store.read(described)
+    async with Store(old.with_name("new.db")) as store:
+        assert await store.read(described) == brought
+
+
+async def test_an_older_version_refuses_the_file_afterwards(old: Path) -> None:
+    """Rather than writing rows that lack something."""
+    async with Store(old) as store:
+        await store.read(lambda tx: tx.one("SELECT 1"))
+    with pytest.raises(StoreError, match="newer Tertulia"):
+        async with Store(old, steps=STEPS[:1]) as store:
+            await store.read(lambda tx: tx.one("SELECT 1"))
