@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import checked_mailbox
 
 ENVIRONMENT_PREFIX = "TERTULIA_"
 CONFIG_VARIABLE = "TERTULIA_CONFIG"
@@ -111,8 +112,10 @@ class Settings(BaseModel):
         """Return what the client needs of them.
 
         Raises:
-            InvalidInputError: an instance does not say which platform it is of.
+            InvalidInputError: an instance does not say which platform it is of, or nobody can be called as we are.
         """
+        if self.identity is not None:
+            checked_mailbox(self.identity)
         instances: dict[str, InstanceSettings] = {}
         for name, table in self.instances.items():
             platform = table.get("platform")

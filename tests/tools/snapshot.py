@@ -16,9 +16,11 @@ _CHANGING = re.compile(
     | (?P<run> \b run_[0-9a-z]{16} )
     | (?P<request> \b req_[0-9a-z]{16} )
     | (?P<message> \b m_[0-9a-z]{10,16} \b )
+    | (?P<seconds> (?<= seconds:\ ) [\d.]+ | (?<= [snt]":\ ) \d+\.\d+ )
+    | (?P<branch> \b b_[0-9a-z]{8} \b )
     | (?P<conversation> (?<= stage: ) [0-9a-z]{10} \b )
     | (?P<time> \b \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ )
-    | (?P<cursor> (?<= ["\ ] ) [\w-]{24,} (?= ["\n] ) )
+    | (?P<cursor> (?<= ["\ ] ) (?= [\w-]* [A-Z0-9]) [\w-]{24,} (?= ["\n] ) )
     """,
     re.VERBOSE,
 )

@@ -66,7 +66,7 @@ async def cancel_run(host: Host) -> Reply:
 
 async def get_conversation(host: Host) -> Reply:
     asked = await pending(host)
-    include = ["messages", "events", "requests"]
+    include = ["messages", "events", "requests", "participants", "branches"]
     return await host.call("get_conversation", conversation_id=asked["conversation_id"], include=include)
 
 
@@ -85,6 +85,34 @@ async def list_messages(host: Host) -> Reply:
     return await host.call("list_messages", conversation_id=await conversation(host), limit=1)
 
 
+async def first_message(host: Host) -> tuple[str, str]:
+    """Return a conversation, and its first message."""
+    own_id = await conversation(host)
+    page = await host.call("list_messages", conversation_id=own_id, limit=1)
+    return own_id, str(page["messages"][0]["message_id"])
+
+
+async def get_analytics(host: Host) -> Reply:
+    return await host.call("get_analytics", conversation_id=(await conversation(host)))
+
+
+async def add_message(host: Host) -> Reply:
+    own_id = await conversation(host)
+    note: Mapping[str, Any] = {"text": "They signed.", "role": "system", "data": {"on": "2026-05-02"}}
+    return await host.call("add_message", conversation_id=own_id, metadata={"by": "Ana"}, **note)
+
+
+async def update_message(host: Host) -> Reply:
+    own_id, message_id = await first_message(host)
+    return await host.call("update_message", conversation_id=own_id, message_id=message_id, text="And now?")
+
+
+async def rate_message(host: Host) -> Reply:
+    own_id, message_id = await first_message(host)
+    rating: Mapping[str, Any] = {"rating": 4, "feedback": "Clear, but late."}
+    return await host.call("rate_message", conversation_id=own_id, message_id=message_id, **rating)
+
+
 async def update_conversation(host: Host) -> Reply:
     own_id = await conversation(host)
     changes: Mapping[str, Any] = {"title": "Acme", "metadata": {"team": None, "year": 2027}, "archived": True}
@@ -92,7 +120,8 @@ async def update_conversation(host: Host) -> Reply:
 
 
 async def update_status(host: Host) -> Reply:
-    return await host.call("update_status", conversation_id=await conversation(host), status="paused")
+    ending: Mapping[str, Any] = {"status": "completed", "rating": 5, "feedback": "Just right."}
+    return await host.call("update_status", conversation_id=await conversation(host), **ending)
 
 
 async def delete_conversation(host: Host) -> Reply:
@@ -103,7 +132,8 @@ RESPONSES: Mapping[str, Callable[[Host], Awaitable[Reply]]] = {
     each.__name__: each
     for each in (
         *(list_agents, create_conversation, send_message, stream_conversation, confirm_tool, cancel_run),
-        *(get_conversation, list_conversations, search_conversations, list_messages),
+        *(get_conversation, list_conversations, search_conversations, list_messages, get_analytics),
+        *(add_message, update_message, rate_message),
         *(update_conversation, update_status, delete_conversation),
     )
 }

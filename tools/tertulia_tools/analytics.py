@@ -11,7 +11,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.models import Analytics
 from tertulia_tools.arguments import (
     AgentFilter,
-    Archived,
+    ArchivedName,
     CreatedAfter,
     CreatedBefore,
     EntityTypeFilter,
@@ -82,7 +82,9 @@ async def get_analytics(
     metadata: MetadataFilter = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
-    archived: Archived = "both",
+    archived: Annotated[
+        ArchivedName, Field(description="both (default); no leaves archived ones out, yes takes only those.")
+    ] = "both",
 ) -> Annotated[CallToolResult, Figures]:
     """Count messages, durations, response times, ratings, tool calls and tokens (statistics, metrics, reports).
 
@@ -133,9 +135,9 @@ def _told(found: Analytics, conversation_id: str | None) -> CallToolResult:
         response_seconds_median=_rounded(found.response_seconds_median),
         response_seconds_longest=_rounded(found.response_seconds_longest),
         rating=_rounded(found.rating),
-        ratings=found.ratings,
+        ratings=found.ratings or None,
         message_rating=_rounded(found.message_rating),
-        message_ratings=found.message_ratings,
+        message_ratings=found.message_ratings or None,
         tool_calls=quoter.quote(compact(shown), MAX_REPLY) if shown else None,
         tokens=found.tokens,
         details=quoter.quote(compact(found.details), MAX_REQUESTS) if found.details else None,

@@ -21,6 +21,8 @@ from tertulia.vocabulary.errors import InvalidInputError
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _INSTANCE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _LONGEST_ID = 512
+_MAILBOX = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_TAKEN = frozenset({"archivist", "user"})
 
 
 def new_id(prefix: str = "", length: int = 16) -> str:
@@ -76,6 +78,21 @@ def split_agent_address(value: str) -> tuple[str, str]:
 def valid_instance(name: str) -> bool:
     """Whether `name` can be the name of an instance."""
     return _INSTANCE.fullmatch(name) is not None
+
+
+def checked_mailbox(name: str) -> str:
+    """Return a name under which somebody can be written to on the embedded platform.
+
+    Raises:
+        InvalidInputError: nobody can be called so.
+    """
+    if _MAILBOX.fullmatch(name) is None or name in _TAKEN:
+        raise InvalidInputError(
+            f"{shown(name)} cannot be the name of a mailbox.",
+            hint="Use up to 63 lower-case letters, digits, `.`, `-` and `_`, with a letter or digit at both ends; "
+            f"{' and '.join(sorted(_TAKEN))} are taken.",
+        )
+    return name
 
 
 def shown(value: str, limit: int = 60) -> str:

@@ -5,35 +5,15 @@ message that its owner sends into the conversation is the answer and ends the ru
 goes to the owner as well.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from tertulia.platforms.base import Reception
 from tertulia.store import participants
 from tertulia.store.database import Transaction
-from tertulia.vocabulary.errors import ConflictError, InvalidInputError
+from tertulia.vocabulary.errors import ConflictError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import Agent, Conversation, Message, ParticipantRole, Role, Run
-
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
-_TAKEN = frozenset({"archivist", "user"})
-
-
-def checked_name(name: str) -> str:
-    """Return a name that a mailbox can have.
-
-    Raises:
-        InvalidInputError: none can be called so.
-    """
-    if _NAME.fullmatch(name) is None or name in _TAKEN:
-        raise InvalidInputError(
-            f"{shown(name)} cannot be the name of a mailbox.",
-            hint="Use up to 63 lower-case letters, digits, `.`, `-` and `_`, with a letter or digit at both ends; "
-            f"{' and '.join(sorted(_TAKEN))} are taken.",
-        )
-    return name
 
 
 def agents(

@@ -11,7 +11,7 @@ from tertulia.options import Options
 from tertulia.platforms.base import Platform, Reception, Work
 from tertulia.platforms.local.changes import apply, rate, rate_ended
 from tertulia.platforms.local.idle import IdleEnding
-from tertulia.platforms.local.mailboxes import agents, checked_name, receive
+from tertulia.platforms.local.mailboxes import agents, receive
 from tertulia.platforms.local.roles import check_moves, check_writes, invite
 from tertulia.platforms.local.writing import add, change, remove_branch
 from tertulia.settings import USER, InstanceSettings, address_of
@@ -20,7 +20,7 @@ from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import conversation_id, named
+from tertulia.vocabulary.identifiers import checked_mailbox, conversation_id, named
 from tertulia.vocabulary.models import (
     Agent,
     Analytics,
@@ -95,10 +95,10 @@ class LocalPlatform(Platform):
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         super().__init__(instance)
         options = Options(instance, settings)
-        self._configured = tuple(map(checked_name, options.names("mailboxes")))
+        self._configured = tuple(map(checked_mailbox, options.names("mailboxes")))
         idle = options.duration("end_after_idle")
         options.finish()
-        self._identity = None if settings.identity is None else checked_name(settings.identity)
+        self._identity = None if settings.identity is None else checked_mailbox(settings.identity)
         self._store = store
         self._idle = None if idle is None else IdleEnding(instance, idle)
         self.tend_seconds = None if self._idle is None else self._idle.every_seconds
