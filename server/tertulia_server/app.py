@@ -282,7 +282,7 @@ def build(settings: Settings) -> Server:
         waits,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
-        instructions=instructions(names),
+        instructions=instructions(names, settings.identity),
         version=version("tertulia"),
         tools=[definition.build() for definition in definitions],
         lifespan=lifespan,

@@ -28,10 +28,15 @@ _SENTENCES: tuple[tuple[frozenset[str], str], ...] = (
 )
 
 
-def instructions(tools: Collection[str]) -> str:
-    """Return the instructions that fit the tools that are offered."""
+def instructions(tools: Collection[str], identity: str | None = None) -> str:
+    """Return the instructions that fit the tools that are offered, and the name under which we serve."""
     sentences = ["Tertulia holds conversations with agents that live elsewhere."]
     sentences += [sentence for needed, sentence in _SENTENCES if needed <= set(tools)]
+    if identity is not None:
+        sentences.append(
+            f"You are local:{identity}: others write to you under that name. list_conversations (awaiting_me) shows "
+            "where they wait for you, and send_message into such a conversation is your answer."
+        )
     sentences.append(
         "As a resource, the transcript of a conversation like local:7k2mq9x4ab is conversation://local/7k2mq9x4ab."
     )

@@ -193,5 +193,5 @@ async def test_the_instructions_are_short_and_name_only_tools_that_are_offered(
         said = host.client.instructions or ""
 
     assert 0 < len(said) < MAX_INSTRUCTIONS
-    assert 0 < len(instructions(NAMES)) < MAX_INSTRUCTIONS
+    assert 0 < len(instructions(NAMES, "a" * 63)) < MAX_INSTRUCTIONS
     assert {name for name in NAMES if name in said} <= {"list_agents", "list_messages"}
