@@ -122,7 +122,18 @@ NOT_OFFERED: dict[str, Attempt] = {
 }
 """What the embedded platform, on which these tests stand, does not offer."""
 NOBODYS = {
-    *("open", "acting_as", "instances", "principal", "address", "agents", "present", "create", "start"),
+    *(
+        "open",
+        "acting_as",
+        "instances",
+        "principal",
+        "address",
+        "agents",
+        "present",
+        "create",
+        "start",
+        "offers",
+    ),
 }
 """What is about nobody's conversation."""
 MARKED = {"marks", "changes"}
