@@ -217,8 +217,16 @@ CREATE TABLE mailboxes (
 ) STRICT, WITHOUT ROWID;
 """
 
+_THIRD = """
+CREATE INDEX conversations_by_creation ON conversations (principal, created_at);
+CREATE INDEX milestones ON journal (principal, at)
+    WHERE kind IN ('status_changed', 'tool_confirmation_resolved');
+CREATE INDEX milestones_by_conversation ON journal (principal, conversation_id, at)
+    WHERE kind IN ('status_changed', 'tool_confirmation_resolved');
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
 """Step n takes a file from version n to n + 1."""

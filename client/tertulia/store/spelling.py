@@ -1,21 +1,31 @@
 """Correcting a search that finds nothing, from the words of the caller's own texts.
 
 A word that stands in none of them is replaced by one that differs in a single letter: one too many, one missing, one
-wrong, two exchanged. All of these are looked up in the index at once, which takes some 20 ms at a million messages; its
-vocabulary would be too long to read, and has the words of other principals.
+wrong, two exchanged. All of these are looked up in the index at once, which takes some 20 ms at a million messages.
+
+A longer word may differ in two. All that differ in two are too many to be looked up, so words are looked for that begin
+like it, but for one letter at most; of those that some of the caller's newest texts have, the nearest counts. The
+index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read, and
+has the words of other principals.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import ceil
 
 from tertulia.store.terms import MAX_LENGTH, Terms, quoted
 from tertulia.store.words import words
 
 _LENGTHS = range(3, 25)
 """Shorter words are near to too many others; longer ones are not words."""
-_MOST = 2
+_MOST = 4
 """How many words of a search are corrected."""
-_SAMPLE = 20
+_TWICE = 6
+"""How long a word must be to have two letters wrong: of a shorter one too little is left."""
+_BEGINNINGS = (2 / 3, 2 / 5)
+"""How much of such a word is taken for its beginning: less of it only where more finds nothing."""
+_SHORTEST_BEGINNING = 4
+_SAMPLE, _SAMPLE_TWICE = 20, 60
 _LOOKED_AT = 20_000
 _BLOCK = 128
 """Unicode gives a script a block or more of this size: the letters near to those of a word are its alphabet."""
@@ -25,24 +35,24 @@ Texts = Callable[[str, int], Sequence[str]]
 
 
 def corrected(terms: Terms, texts: Texts) -> str | None:
-    """Return the search with each unknown word replaced, or None if nothing is unknown or nothing is near."""
+    """Return the search with each unknown word replaced that is near to one, or None if nothing is.
+
+    A word that any others may follow (`invoic*`) is unknown if nothing begins so.
+    """
     unknown = [
         (term.start + word.start, term.start + word.end, word.folded)
         for group in terms.wanted
         for term in group
-        if not term.prefix
-        for word in term.words
-        if not texts(quoted(word.folded), 1)
+        for place, word in enumerate(term.words, 1)
+        if not texts(quoted(word.folded) + ("*" if term.prefix and place == len(term.words) else ""), 1)
     ]
     if not 0 < len(unknown) <= _MOST:
         return None
+    nearest = {folded: _nearest(folded, texts) for folded in {word for _, _, word in unknown}}
     text = terms.text
     for start, end, folded in reversed(unknown):
-        nearest = _nearest(folded, texts)
-        if nearest is None:
-            return None
-        text = text[:start] + nearest + text[end:]
-    return text if len(text) <= MAX_LENGTH else None
+        text = text[:start] + (nearest[folded] or text[start:end]) + text[end:]
+    return text if text != terms.text and len(text) <= MAX_LENGTH else None
 
 
 def _nearest(word: str, texts: Texts) -> str | None:
@@ -50,18 +60,51 @@ def _nearest(word: str, texts: Texts) -> str | None:
     if len(word) not in _LENGTHS:
         return None
     near = variants(word)
-    expression = " OR ".join(quoted(variant) for variant in sorted(near))
-    found: Counter[str] = Counter()
+    found = _written(texts(" OR ".join(map(quoted, sorted(near))), _SAMPLE), near.__contains__)
+    if found is None and len(word) >= _TWICE:
+        for part in _BEGINNINGS:
+            beginning = word[: max(_SHORTEST_BEGINNING, ceil(len(word) * part))]
+            near = {each for each in variants(beginning) if len(each) >= _SHORTEST_BEGINNING} | {beginning}
+            expression = " OR ".join(f"{quoted(each)}*" for each in sorted(near))
+            found = _written(texts(expression, _SAMPLE_TWICE), lambda other: _differ_in_two(word, other))
+            if found is not None:
+                break
+    return found
+
+
+def _written(found: Sequence[str], is_near: Callable[[str], bool]) -> str | None:
+    """Return the word of these texts that is near and that most of them have, as the newest of them writes it."""
+    counted: Counter[str] = Counter()
     written: dict[str, str] = {}
-    for text in texts(expression, _SAMPLE):
-        here = {
-            each.folded: text[each.start : each.end]
-            for each in words(text[:_LOOKED_AT])
-            if each.folded in near
-        }
-        found.update(here.keys())
+    known: dict[str, bool] = {}
+    for text in found:
+        here: dict[str, str] = {}
+        for each in words(text[:_LOOKED_AT]):
+            if each.folded not in known:
+                known[each.folded] = is_near(each.folded)
+            if known[each.folded]:
+                here[each.folded] = text[each.start : each.end]
+        counted.update(here.keys())
         written = {**here, **written}
-    return written[found.most_common(1)[0][0]] if found else None
+    return written[counted.most_common(1)[0][0]] if counted else None
+
+
+def _differ_in_two(one: str, other: str) -> bool:
+    """Whether one word becomes the other by two changes: of a letter, or of the order of two neighbours."""
+    if abs(len(one) - len(other)) > 2 or len(other) < _TWICE - 1:
+        return False
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        before_that, before, row = before, row, [i]
+        for j, another in enumerate(other, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != another))
+            if i > 1 < j and letter == other[j - 2] and one[i - 2] == another:
+                cost = min(cost, before_that[j - 2] + 1)
+            row.append(cost)
+        if min(row) > 2:
+            return False
+    return row[-1] <= 2
 
 
 def variants(word: str) -> set[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from tertulia.platforms.base import Work
 from tertulia.platforms.local.archivist import tools
 from tertulia.platforms.local.archivist.commands import Keep
+from tertulia.platforms.local.archivist.describing import ANSWER, COMMAND
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.archivist.plans import plan
 from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult
@@ -34,9 +35,9 @@ class Archivist:
     """Answers from the store, without a model."""
 
     description = (
-        "Answers from your own history (every conversation that passed through here), without a model. "
-        'Say: find WORDS, quote WORDS, list, archive ID, unarchive ID, retitle ID to "TITLE", delete ID, '
-        "remember TEXT, help; or just ask, and your question's words are looked for. "
+        "Answers from your own history (every conversation that passed through here), without a model. Say: "
+        "find WORDS, quote WORDS, summarise ID or WORDS, timeline [WORDS], similar to ID, list, archive ID, "
+        'unarchive ID, retitle ID to "TITLE", delete ID, remember TEXT, help; or just ask. '
         "Long texts are kept as notes. Changes ask for a confirmation first."
     )
 
@@ -50,7 +51,7 @@ class Archivist:
         """
         if message.type is not None or message.text is None or isinstance(parse(message.text), Keep):
             return message
-        return replace(message, type=tools.COMMAND)
+        return replace(message, type=COMMAND)
 
     async def answer(self, work: Work) -> None:
         """Answer a message, as far as that is possible without a person's decision."""
@@ -161,7 +162,7 @@ async def _tell(work: Work, done: _Done, text: str) -> None:
         end = {**about, "text": text}
     if EventKind.TEXT_MESSAGE_END not in told:
         await work.emit(Event(EventKind.TEXT_MESSAGE_END, end))
-    await work.finish(message_id=message_id, type=tools.ANSWER)
+    await work.finish(message_id=message_id, type=ANSWER)
 
 
 def _opening(call: ToolCall, call_id: str) -> list[Event]:

@@ -39,6 +39,9 @@ class Sought:
     """The same as the caller wrote it, in the users' query language; None for free text."""
     scope: Reference | None = None
     since: date | None = None
+    """From this day on."""
+    until: date | None = None
+    """Up to this day, and including it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,29 @@ class Quote:
     """Search, and show the exact passages."""
 
     sought: Sought
+
+
+@dataclass(frozen=True, slots=True)
+class Summarise:
+    """Show the telling lines of each of these conversations; without any, of what was said about something."""
+
+    sought: Sought
+    """With targets, only its dates count."""
+    targets: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Show what happened when; without words, of all that was said in reach."""
+
+    sought: Sought
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """Name the conversations that are like this one."""
+
+    target: Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +141,4 @@ class Several:
     changes: tuple[Change | Retitle | Mistake, ...]
 
 
-Command = Find | Quote | List | Change | Retitle | Several | Keep | Help | Mistake
+Command = Find | Quote | Summarise | Timeline | Similar | List | Change | Retitle | Several | Keep | Help | Mistake

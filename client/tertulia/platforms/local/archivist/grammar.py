@@ -1,7 +1,10 @@
 r"""What one can say to the archivist.
 
-    find WORDS [in CONVERSATION] [since YYYY-MM-DD]
-    quote WORDS or "PHRASE" [in CONVERSATION] [since YYYY-MM-DD]
+    find WORDS [in CONVERSATION] [since YYYY-MM-DD] [until YYYY-MM-DD]
+    quote WORDS or "PHRASE" [in CONVERSATION] [since YYYY-MM-DD] [until YYYY-MM-DD]
+    summarise CONVERSATION, … or WORDS [since YYYY-MM-DD] [until YYYY-MM-DD]
+    timeline [WORDS] [in CONVERSATION] [since YYYY-MM-DD] [until YYYY-MM-DD]
+    similar to CONVERSATION
     list [STATUS | archived | all] [NUMBER]
     archive CONVERSATION, …
     unarchive CONVERSATION, …
@@ -12,7 +15,9 @@ r"""What one can say to the archivist.
 
 CONVERSATION is an id (`local:7k2mq9x4ab`), `this`, or a title in quotation marks, in which `\"` stands for `"`.
 Several are separated by commas, by `and` or by lines; a message can also hold one change in each line. `search` is
-another word for find, `rename` for retitle, `note:` for remember.
+another word for find, `rename` for retitle, `note:` for remember, `summarize` and `sum up` for summarise, `related to`
+and `like` for similar to. What is to be summarised, or what something is similar to, may also be named by its whole
+title without quotation marks.
 
 Whatever is none of this is free text. A question, or something short, looks for its significant words; where it has
 none, as in "hello", it is answered like `help`. What is long (see `LONG_WORDS`) is kept as a note, and so is what
@@ -23,10 +28,12 @@ begins with one of our verbs, but is long and does not go on like the command.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 from tertulia.platforms.local.archivist.commands import (
     Action,
+    ByTitle,
     Change,
     Command,
     Find,
@@ -38,7 +45,10 @@ from tertulia.platforms.local.archivist.commands import (
     Reference,
     Retitle,
     Several,
+    Similar,
     Sought,
+    Summarise,
+    Timeline,
 )
 from tertulia.platforms.local.archivist.lexis import (
     QUOTED,
@@ -64,9 +74,14 @@ MAX_COMMAND = 10_000
 MAX_TERMS = 16
 """How many of a question's words are looked for."""
 
+_WHEN = "[since YYYY-MM-DD] [until YYYY-MM-DD]"
+_WHERE = f"[in CONVERSATION] {_WHEN}"
 USAGE: Mapping[str, str] = {
-    "find WORDS [in CONVERSATION] [since YYYY-MM-DD]": "searches messages and titles",
-    'quote WORDS or "PHRASE" [in CONVERSATION] [since YYYY-MM-DD]': "exact passages: who said it, when and where",
+    f"find WORDS {_WHERE}": "searches messages and titles",
+    f'quote WORDS or "PHRASE" {_WHERE}': "exact passages: who said it, when and where",
+    f"summarise CONVERSATION, … or WORDS {_WHEN}": "the telling lines: who said what, and when",
+    f"timeline [WORDS] {_WHERE}": "what happened when, by day or month",
+    "similar to CONVERSATION": "conversations about the same, and which words they share",
     "list [STATUS | archived | all] [NUMBER]": "conversations, the last used first",
     "archive CONVERSATION, …": "puts them out of the way",
     "unarchive CONVERSATION, …": "brings them back",
@@ -79,6 +94,18 @@ USAGE: Mapping[str, str] = {
 
 EXAMPLE = "local:7k2mq9x4ab"
 _CHANGING = frozenset({"archive", "unarchive", "delete", "retitle", "rename"})
+_LIKENESS = frozenset({"similar", "related", "like"})
+_ASKING = re.compile(r"(?:what|who|how|when|where|why|which)\b", re.IGNORECASE)
+_LEADING_THERE = re.compile(
+    r"""
+      (?: what (?:ever)? \s+ (?: was | were | is | ha[sd] \s+ been | we | i | they | you ) \s+ (?: \w+ \s+ ){0,3}?
+        | (?: everything | all | (?: (?: all | the | my | our ) \s+ )* (?: conversations? | chats? | discussions? ) )
+          \s+ (?: \w+ \s+ ){0,2}? )?
+      (?: about | on | regarding | concerning | of | for ) \s+ (?= \S )
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Begins what is to be summarised, as in "what was said about Acme", and says nothing about it."""
 _LIST_NOISE = frozenset(
     {"the", "my", "me", "conversation", "conversations", "last", "latest", "newest", "recent", "ones"}
 )
@@ -118,10 +145,17 @@ def _without_bullet(line: str) -> str:
 
 
 def _verb(line: str) -> tuple[str | None, str]:
-    match = re.match(r"(?:please,?\s+)?(\w+)(?::\s*|\s+|$)(.*)", line, re.IGNORECASE | re.DOTALL)
-    if match is None or match[1].lower() not in _COMMANDS:
+    match = re.match(r"(?:please,?\s+)?(sum\s+up|\w+)(?::\s*|\s+|$)(.*)", line, re.IGNORECASE | re.DOTALL)
+    if match is None:
         return None, line
-    return match[1].lower(), match[2].strip()
+    verb, rest = " ".join(match[1].lower().split()), match[2].strip()
+    if verb in _LIKENESS:
+        # These words begin many a sentence: only one that goes on to name a conversation is a command.
+        behind = re.match(r"to(?::\s*|\s+|$)(.*)", rest, re.IGNORECASE | re.DOTALL)
+        if verb == "like" or behind is None:
+            return ("similar", rest) if references(rest) else (None, line)
+        return "similar", behind[1].strip()
+    return (verb, rest) if verb in _COMMANDS else (None, line)
 
 
 def _long(lines: Sequence[str], line: str) -> bool:
@@ -151,26 +185,71 @@ def _find(verb: str, rest: str) -> Command:
     return Quote(sought) if verb == "quote" else Find(sought)
 
 
+def _summarise(verb: str, rest: str) -> Command:
+    sought = _about(rest)
+    if isinstance(sought, str):
+        return Mistake(sought, f"{verb} {EXAMPLE} since 2026-11-03")
+    nowhere = replace(sought, terms=(), text="", scope=None)
+    if sought.scope is None and (targets := references(sought.text or "")):
+        return Summarise(nowhere, targets)
+    if significant(sought.terms):
+        return Summarise(sought)
+    if sought.scope is not None:
+        return Summarise(nowhere, (sought.scope,))
+    return Mistake(f"`{verb}` needs a conversation, or words that say what about.", f"{verb} {EXAMPLE}")
+
+
+def _timeline(verb: str, rest: str) -> Command:
+    sought = _about(rest)
+    if isinstance(sought, str):
+        return Mistake(sought, f"{verb} Acme in {EXAMPLE} since 2026-11-03")
+    if sought.scope is None and (targets := references(sought.text or "")):
+        if len(targets) > 1:
+            return Mistake(f"`{verb}` takes one conversation.", f"{verb} {EXAMPLE}")
+        return Timeline(replace(sought, terms=(), text="", scope=targets[0]))
+    return Timeline(sought if significant(sought.terms) else replace(sought, terms=(), text=""))
+
+
+def _about(text: str) -> Sought | str:
+    """Return what a summary or a timeline is to be about, without the words that only lead there."""
+    sought = _sought(text.rstrip(" ?？؟!."))
+    if isinstance(sought, str):
+        return sought
+    text = _LEADING_THERE.sub("", sought.text or "")
+    if _ASKING.match(text):  # "what we promised Acme" is no list of words that a message must have
+        return replace(sought, terms=significant(terms(text))[:MAX_TERMS], text=None)
+    return replace(sought, terms=terms(text), text=text)
+
+
+def _similar(verb: str, rest: str) -> Command:
+    named = references(rest) or ((ByTitle(" ".join(rest.split())),) if terms(rest) else ())
+    if len(named) == 1:
+        return Similar(named[0])
+    return Mistake("`similar to` takes one conversation.", f"similar to {EXAMPLE}")
+
+
 def _free(line: str) -> Command:
     sought = _sought(line.rstrip(" ?？؟!."))
     if isinstance(sought, str):
         return Mistake(sought, "find renewal since 2026-11-03")
     telling = significant(sought.terms)[:MAX_TERMS]
-    return Find(Sought(telling, None, sought.scope, sought.since)) if telling else Help()
+    return Find(replace(sought, terms=telling, text=None)) if telling else Help()
 
 
 def _sought(text: str) -> Sought | str:
     """Return what to look for, or what is wrong with it.
 
-    The clauses `in …` and `since …` are taken off the end of `text`, in whatever order they stand.
+    The clauses `in …`, `since …` and `until …` are taken off the end of `text`, in whatever order they stand.
     """
     scope: Reference | None = None
-    since: date | None = None
+    dates: dict[str, date] = {}
     while True:
-        if since is None and (clause := re.search(r"(?:^|\s)since:?\s+(\d\S*)$", text, re.IGNORECASE)):
-            since = _date(clause[1])
-            if since is None:
-                return f"`since` takes a date as year, month and day, which {shown(clause[1])} is not."
+        clause = re.search(r"(?:^|\s)(since|until):?\s+(\d\S*)$", text, re.IGNORECASE)
+        if clause and (word := clause[1].lower()) not in dates:
+            day = _date(clause[2])
+            if day is None:
+                return f"`{word}` takes a date as year, month and day, which {shown(clause[2])} is not."
+            dates[word] = day
             text = text[: clause.start()].rstrip()
         elif scope is None and (found := _scope(text)):
             text, scopes = found
@@ -178,7 +257,10 @@ def _sought(text: str) -> Sought | str:
             if others:
                 return "`in` takes one conversation."
         else:
-            return Sought(terms(text), text.strip(), scope, since)
+            since, until = dates.get("since"), dates.get("until")
+            if since is not None and until is not None and until < since:
+                return f"`until` names a day before that of `since`: {until} is before {since}."
+            return Sought(terms(text), text.strip(), scope, since, until)
 
 
 def _scope(text: str) -> tuple[str, tuple[Reference, ...]] | None:
@@ -249,6 +331,11 @@ _COMMANDS: Mapping[str, Callable[[str, str], Command]] = {
     "find": _find,
     "search": _find,
     "quote": _find,
+    "summarise": _summarise,
+    "summarize": _summarise,
+    "sum up": _summarise,
+    "timeline": _timeline,
+    "similar": _similar,
     "list": _list,
     "archive": _change,
     "unarchive": _change,

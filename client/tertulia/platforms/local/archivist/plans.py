@@ -19,8 +19,14 @@ from tertulia.platforms.local.archivist.commands import (
     Quote,
     Retitle,
     Several,
+    Similar,
+    Summarise,
+    Timeline,
 )
+from tertulia.platforms.local.archivist.comparing import similar
+from tertulia.platforms.local.archivist.dating import timeline
 from tertulia.platforms.local.archivist.searching import search
+from tertulia.platforms.local.archivist.summarising import summarise
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall
 from tertulia.platforms.local.archivist.wording import (
     corrected,
@@ -42,6 +48,12 @@ def plan(command: Command, own_id: str) -> Plan:
             return search(sought, own_id, Tool.SEARCH)
         case Quote(sought):
             return search(sought, own_id, Tool.QUOTE)
+        case Summarise():
+            return summarise(command, own_id)
+        case Timeline(sought):
+            return timeline(sought, own_id)
+        case Similar(target):
+            return similar(target, own_id)
         case List():
             return _list(command, own_id)
         case Change() | Retitle():

@@ -12,8 +12,11 @@ from typing import Any
 class Tool(StrEnum):
     """The archivist's tools, by the names under which a reader of the journal sees them."""
 
-    SEARCH = "search_history"  # query, conversation_id?, since?
-    QUOTE = "quote_history"  # query, conversation_id?, since?
+    SEARCH = "search_history"  # query, conversation_id?, since?, until?
+    QUOTE = "quote_history"  # query, conversation_id?, since?, until?
+    SUMMARISE = "summarise_conversation"  # conversation_id or query, since?, until?
+    TIMELINE = "build_timeline"  # query?, conversation_id?, since?, until?
+    SIMILAR = "find_similar"  # conversation_id
     LIST = "list_history"  # status?, archived?, limit
     LOOK_UP = "look_up_conversation"  # conversation_id or title
     ARCHIVE = "archive_conversation"  # conversation_id

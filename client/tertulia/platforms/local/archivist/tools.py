@@ -1,12 +1,15 @@
 """The archivist's tools, over the store. Results are compact JSON: the journal keeps them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from tertulia.platforms.local.archivist.changing import KEPT_HERE
+from tertulia.platforms.local.archivist.describing import OWN, described, minute, span, titled
 from tertulia.platforms.local.archivist.lexis import terms
 from tertulia.platforms.local.archivist.passages import passage
+from tertulia.platforms.local.archivist.similarities import similar
+from tertulia.platforms.local.archivist.summaries import summarise
+from tertulia.platforms.local.archivist.timelines import timeline
 from tertulia.platforms.local.archivist.toolcalls import Tool
 from tertulia.platforms.local.archivist.wording import line
 from tertulia.platforms.local.changes import apply
@@ -26,15 +29,10 @@ from tertulia.vocabulary.models import (
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import checked_line
 
-COMMAND = "archivist.command"
-"""The type of a message that told the archivist to do something."""
-ANSWER = "archivist.answer"
-_OWN = frozenset({COMMAND, ANSWER})
 _HITS = 8
 _PASSAGES = 5
 _CANDIDATES = 5
 _MAX_SNIPPET = 240
-_MAX_TITLE = 100
 
 
 def look_up(tx: Transaction, principal: str, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,13 +66,14 @@ def _quote(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dic
 
 
 def _query(arguments: Mapping[str, Any], limit: int) -> SearchQuery:
-    since = arguments.get("since")
+    since, until = span(arguments)
     return SearchQuery(
         text=arguments["query"],
         conversation_id=arguments.get("conversation_id"),
-        since=None if since is None else datetime.fromisoformat(since).replace(tzinfo=UTC),
+        since=since,
+        until=until,
         limit=limit,
-        exclude_types=_OWN,
+        exclude_types=OWN,
     )
 
 
@@ -91,8 +90,8 @@ def _result(found: SearchResult, hits: Sequence[Mapping[str, Any]]) -> dict[str,
 def _hit(hit: SearchHit) -> dict[str, Any]:
     fields = {
         "conversation_id": hit.conversation_id,
-        "title": _title(hit.conversation_title),
-        "at": _minute(hit.at),
+        "title": titled(hit.conversation_title),
+        "at": minute(hit.at),
     }
     if hit.message_id is not None:
         fields |= {"message_id": hit.message_id, "author": hit.author or hit.role or "unknown"}
@@ -108,7 +107,7 @@ def _list(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict
     )
     page = conversations.page(tx, principal, query)
     total = len(page.items) if page.total is None else page.total
-    return {"conversations": [_described(each) for each in page.items], "total": total}
+    return {"conversations": [described(each) for each in page.items], "total": total}
 
 
 def _identify(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,11 +118,11 @@ def _identify(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> 
         found = conversations.titled(tx, principal, title, limit=_CANDIDATES + 1) or _by_words(
             tx, principal, title
         )
-    described = [_described(each) for each in found[:_CANDIDATES]]
-    for each in described:
+    candidates = [described(each) for each in found[:_CANDIDATES]]
+    for each in candidates:
         if runs.active(tx, principal, each["conversation_id"]) is not None:
             each["busy"] = True
-    return {"conversations": described, "more": len(found) > _CANDIDATES}
+    return {"conversations": candidates, "more": len(found) > _CANDIDATES}
 
 
 def _by_words(tx: Transaction, principal: str, title: str) -> list[Conversation]:
@@ -132,27 +131,17 @@ def _by_words(tx: Transaction, principal: str, title: str) -> list[Conversation]
     found: list[str] = []
     if words:
         text = " ".join(f'"{word}"' for word in words)
-        hits = search(tx, principal, SearchQuery(text=text, limit=_HITS, exclude_types=_OWN)).hits
+        hits = search(tx, principal, SearchQuery(text=text, limit=_HITS, exclude_types=OWN)).hits
         found = [hit.conversation_id for hit in hits if hit.message_id is None]
     return [conversations.get(tx, principal, each) for each in found]
-
-
-def _described(conversation: Conversation) -> dict[str, Any]:
-    fields = {
-        "conversation_id": conversation.id,
-        "title": _title(conversation.title),
-        "status": conversation.status,
-        "archived": conversation.archived,
-        "agent": conversation.agent,
-        "messages": conversation.message_count,
-        "updated": None if conversation.updated_at is None else _minute(conversation.updated_at),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 _LOOK_UPS: Mapping[Tool, Callable[[Transaction, str, Mapping[str, Any]], dict[str, Any]]] = {
     Tool.SEARCH: _search,
     Tool.QUOTE: _quote,
+    Tool.SUMMARISE: summarise,
+    Tool.TIMELINE: timeline,
+    Tool.SIMILAR: similar,
     Tool.LIST: _list,
     Tool.LOOK_UP: _identify,
 }
@@ -193,9 +182,9 @@ def foreseen(
     result = {"conversation_id": conversation.id}
     title = arguments.get("title", conversation.title)
     if title is not None:
-        result["title"] = line(title, _MAX_TITLE)
+        result["title"] = titled(title)
     if tool is Tool.RETITLE and conversation.title is not None:
-        result["before"] = line(conversation.title, _MAX_TITLE)
+        result["before"] = titled(conversation.title)
     return result
 
 
@@ -226,11 +215,3 @@ def _changeable(tx: Transaction, principal: str, own_id: str, tool: Tool, known:
     if tool is Tool.DELETE and runs.active(tx, principal, known) is not None:
         raise ConflictError("It is still being answered: stop that with cancel_run, or wait for its end.")
     return conversation
-
-
-def _title(title: str | None) -> str | None:
-    return None if title is None else line(title, _MAX_TITLE)
-
-
-def _minute(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")

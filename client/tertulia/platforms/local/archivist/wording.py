@@ -30,6 +30,12 @@ def named(conversation: Mapping[str, Any], mark: str = "`") -> str:
     return f"{said(title)} ({known})" if title else known
 
 
+def from_whom(told: Mapping[str, Any], *, named_before: bool = False) -> str:
+    """Return who wrote a line, in which message, and of which conversation if that was not named before."""
+    author = f"{line(told['author'], 60)}, `{told['message_id']}`"
+    return author if named_before or "conversation_id" not in told else f"{author} in {named(told)}"
+
+
 def counted(number: int, noun: str, nouns: str | None = None) -> str:
     """Return `number` with its noun."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

@@ -1,0 +1,213 @@
+"""Reading a bounded part of what was said: of one conversation, or of all that matches a search, in a span of time.
+
+However long a conversation is, and however much matches, no more messages are read than asked for, and of each text
+only its beginning. Where a part stands for the whole, it is spread evenly over it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tertulia.store.database import Transaction, from_datetime, to_datetime
+from tertulia.store.messages import position_at, scope
+from tertulia.store.schema import POSITION_BITS
+from tertulia.store.terms import Terms, quoted
+
+LISTED = 20_000
+"""How many messages are known of, by their positions alone, when some are chosen; the newest are."""
+_TOGETHER = 4
+"""How many messages that follow each other are read together: an answer is not parted from its question, and where two
+speak by turns, both are heard."""
+_FIRST, _LAST = -(1 << 63), (1 << 63) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """The beginning of a message."""
+
+    position: int
+    conversation_id: str
+    message_id: str
+    author: str
+    at: datetime
+    text: str
+    cut: bool
+    """Whether it goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Which of a principal's messages: those of a conversation, that match a search, in a span of time."""
+
+    principal: str
+    conversation_id: str | None = None
+    terms: Terms | None = None
+    since: datetime | None = None
+    """From this moment on."""
+    until: datetime | None = None
+    """Before this moment."""
+    exclude_types: frozenset[str] = frozenset()
+
+
+def positions(
+    tx: Transaction, reach: Reach, most: int, *, first: int = _FIRST, last: int = _LAST, newest: bool = True
+) -> list[int]:
+    """Return the positions of the newest (or the oldest) messages within reach that have a text, in that order.
+
+    `first` and `last` narrow it down further: no position before the one or behind the other.
+    """
+    since = None if reach.since is None else from_datetime(reach.since)
+    until = None if reach.until is None else from_datetime(reach.until)
+    # A position is never before its message's time, but may be after it (`tertulia.store.messages.add`).
+    first = max(first, _FIRST if since is None else _clamped(position_at(since)))
+    last = min(last, _LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1))
+    matched: list[tuple[str, Any]] = []
+    if reach.conversation_id is not None and reach.terms is None:
+        source, position = "messages AS m", "m.position"
+    else:
+        # CROSS JOIN keeps the order: first what the index yields, then the row behind it.
+        source, position = "message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid", "f.rowid"
+        within = scope(reach.principal, conversation_id=reach.conversation_id)
+        matched = [("message_index MATCH ?", _matching(reach.terms, within))]
+    conditions: list[tuple[str, Any]] = [
+        *matched,
+        (f"{position} >= ?", first),
+        (f"{position} <= ?", last),
+        ("m.principal = ?", reach.principal),
+        ("m.conversation_id = ?", reach.conversation_id),
+        ("m.created_at >= ?", since),
+        ("m.created_at < ?", until),
+        *(("m.type IS NOT ?", kind) for kind in sorted(reach.exclude_types)),
+    ]
+    given = [(sql, value) for sql, value in conditions if value is not None]
+    rows = tx.all(
+        f"SELECT {position} FROM {source} WHERE {' AND '.join(sql for sql, _ in given)} AND m.text IS NOT NULL"
+        f" ORDER BY {position} {'DESC' if newest else 'ASC'} LIMIT ?",
+        *(value for _, value in given),
+        most,
+    )
+    return [row[0] for row in rows]
+
+
+def spread(found: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of these positions, in order: the first, the last, and evenly in between."""
+    found = sorted(found)
+    blocks = most // _TOGETHER
+    if len(found) <= most or blocks < 2:
+        return found[-most:]
+    step = (len(found) - _TOGETHER) / (blocks - 1)
+    starts = [round(block * step) for block in range(blocks)]
+    return sorted({found[start + i] for start in starts for i in range(_TOGETHER)})
+
+
+def texts(tx: Transaction, chosen: Sequence[int], longest: int) -> list[Extract]:
+    """Return the messages at these positions, in order, each up to `longest` characters."""
+    rows = tx.all(
+        "SELECT m.position, m.conversation_id, m.id, m.author, m.created_at, substr(m.text, 1, ? + 1)"
+        " FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value ORDER BY f.key",
+        longest,
+        json.dumps(sorted(chosen)),
+    )
+    return [
+        Extract(position, conversation, message, author, to_datetime(at), text[:longest], len(text) > longest)
+        for position, conversation, message, author, at, text in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """The newest of a principal's messages outside one conversation: how common a word is, is counted among them."""
+
+    principal: str
+    outside: str | None
+    positions: frozenset[int]
+
+
+def background(
+    tx: Transaction,
+    principal: str,
+    most: int,
+    *,
+    outside: str | None = None,
+    exclude_types: frozenset[str] = frozenset(),
+) -> Background:
+    """Return what stands behind a conversation (`outside`), or behind everything: at most so many messages."""
+    rows = tx.all(
+        "SELECT f.rowid FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid"
+        f" WHERE message_index MATCH ? AND m.principal = ?{' AND m.type IS NOT ?' * len(exclude_types)}"
+        " ORDER BY f.rowid DESC LIMIT ?",
+        _apart(f"{{scope}} : {scope(principal)}", principal, outside),
+        principal,
+        *sorted(exclude_types),
+        most,
+    )
+    return Background(principal, outside, frozenset(row[0] for row in rows))
+
+
+def frequency(tx: Transaction, word: str, among: Background) -> int:
+    """Return in how many of these messages a word stands."""
+    if not among.positions:
+        return 0
+    expression = f"({{text}} : {quoted(word)}) AND {{scope}} : {scope(among.principal)}"
+    rows = tx.all(
+        "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ?",
+        _apart(expression, among.principal, among.outside),
+        min(among.positions),
+        max(among.positions),
+    )
+    return sum(row[0] in among.positions for row in rows)
+
+
+def having(
+    tx: Transaction, principal: str, word: str, most: int, *, outside: str, exclude_types: frozenset[str]
+) -> list[str]:
+    """Return for each of the newest messages that have a word which conversation it stands in, except `outside`."""
+    expression = f"({{text}} : {quoted(word)}) AND {{scope}} : {scope(principal)}"
+    rows = tx.all(
+        "SELECT m.conversation_id FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid"
+        " WHERE message_index MATCH ? AND m.principal = ? AND m.conversation_id <> ?"
+        f"{' AND m.type IS NOT ?' * len(exclude_types)} ORDER BY f.rowid DESC LIMIT ?",
+        _apart(expression, principal, outside),
+        principal,
+        outside,
+        *sorted(exclude_types),
+        most,
+    )
+    return [row[0] for row in rows]
+
+
+def titled_with(tx: Transaction, principal: str, word: str, most: int) -> list[str]:
+    """Return the newest of a principal's conversations that have a word in their titles."""
+    rows = tx.all(
+        "SELECT c.id FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
+        " WHERE title_index MATCH ? AND c.principal = ? ORDER BY f.rowid DESC LIMIT ?",
+        quoted(word),
+        principal,
+        most,
+    )
+    return [row[0] for row in rows]
+
+
+def time_of(position: int) -> datetime:
+    """Return the moment that a position stands for, to the millisecond."""
+    return to_datetime((position >> POSITION_BITS) * 1000)
+
+
+def _apart(expression: str, principal: str, outside: str | None) -> str:
+    if outside is None:
+        return expression
+    return f"({expression}) NOT {{scope}} : {scope(principal, conversation_id=outside)}"
+
+
+def _matching(terms: Terms | None, within: str) -> str:
+    return (
+        f"{{scope}} : {within}"
+        if terms is None
+        else f"({{text}} : ({terms.expression})) AND {{scope}} : {within}"
+    )
+
+
+def _clamped(position: int) -> int:
+    return max(_FIRST, min(position, _LAST))
