@@ -24,8 +24,11 @@ from tertulia.platforms.local.archivist.commands import (
     Reference,
     Retitle,
     Several,
+    Similar,
     Sought,
+    Summarise,
     This,
+    Timeline,
 )
 from tertulia.platforms.local.archivist.grammar import LONG_WORDS, USAGE, parse
 from tertulia.platforms.local.archivist.lexis import quoted
@@ -36,6 +39,7 @@ from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import checked_line
 
 A, B = ById("local:7k2mq9x4ab"), ById("local:0c4rm8t2vz")
+NOTHING = Sought((), "")
 EXAMPLES: dict[str, Command] = {
     # find, search
     "find Acme renewal": Find(Sought(("Acme", "renewal"), "Acme renewal")),
@@ -52,10 +56,54 @@ EXAMPLES: dict[str, Command] = {
     ),
     f"find Acme since 2026-11-03 in {A.id}": Find(Sought(("Acme",), "Acme", A, date(2026, 11, 3))),
     "find Acme in Berlin": Find(Sought(("Acme", "in", "Berlin"), "Acme in Berlin")),
+    "find Acme since 2026-11-03 until 2026-11-09": Find(
+        Sought(("Acme",), "Acme", None, date(2026, 11, 3), date(2026, 11, 9))
+    ),
+    f"find Acme until 2026-11-09 in {A.id}": Find(Sought(("Acme",), "Acme", A, until=date(2026, 11, 9))),
+    "find the work until then": Find(Sought(("the", "work", "until", "then"), "the work until then")),
     "find wars since then": Find(Sought(("wars", "since", "then"), "wars since then")),
     # quote
     "quote Acme": Quote(Sought(("Acme",), "Acme")),
     'quote "net thirty days"': Quote(Sought(("net thirty days",), '"net thirty days"')),
+    # summarise, summarize, sum up
+    f"summarise {A.id}": Summarise(NOTHING, (A,)),
+    f"Summarize the conversation {A.id}, please.": Summarise(NOTHING, (A,)),
+    f"please sum  up {A.id} and {B.id}": Summarise(NOTHING, (A, B)),
+    "summarise this": Summarise(NOTHING, (This(),)),
+    'summarise "Renewals with Acme"': Summarise(NOTHING, (ByTitle("Renewals with Acme"),)),
+    f"summarise {A.id} since 2026-11-03": Summarise(Sought((), "", since=date(2026, 11, 3)), (A,)),
+    f"summarise what was said in {A.id}": Summarise(NOTHING, (A,)),
+    "summarise Renewals with Acme": Summarise(Sought(("Renewals", "with", "Acme"), "Renewals with Acme")),
+    "summarise what was said about Acme since 2026-11-03?": Summarise(
+        Sought(("Acme",), "Acme", since=date(2026, 11, 3))
+    ),
+    "sum up all the conversations about net thirty": Summarise(Sought(("net", "thirty"), "net thirty")),
+    "summarise everything on Acme in this": Summarise(Sought(("Acme",), "Acme", This())),
+    "summarise what we promised Acme": Summarise(Sought(("promised", "Acme"))),
+    "sum of all parts": Find(Sought(("sum", "parts"))),
+    # timeline
+    "timeline": Timeline(NOTHING),
+    "Timeline!": Timeline(NOTHING),
+    "timeline Acme": Timeline(Sought(("Acme",), "Acme")),
+    "timeline of the renewal": Timeline(Sought(("the", "renewal"), "the renewal")),
+    f"timeline {A.id}": Timeline(Sought((), "", A)),
+    f"timeline of {A.id} until 2026-11-09": Timeline(Sought((), "", A, until=date(2026, 11, 9))),
+    "timeline in this": Timeline(Sought((), "", This())),
+    "timeline Acme in this since 2026-11-03 until 2026-11-03": Timeline(
+        Sought(("Acme",), "Acme", This(), date(2026, 11, 3), date(2026, 11, 3))
+    ),
+    "timeline since 2026-11-03": Timeline(Sought((), "", since=date(2026, 11, 3))),
+    # similar to, related to, like
+    f"similar to {A.id}": Similar(A),
+    "similar to this conversation": Similar(This()),
+    f"related to: {A.id}": Similar(A),
+    f"like {A.id}": Similar(A),
+    f"similar {A.id}": Similar(A),
+    'similar to "Renewals with Acme"': Similar(ByTitle("Renewals with Acme")),
+    "similar to Renewals with Acme": Similar(ByTitle("Renewals with Acme")),
+    "like Acme": Find(Sought(("like", "Acme"))),
+    "similar renewals?": Find(Sought(("similar", "renewals"))),
+    "Like in May, we met.\nIt was good.\nBob came.": Keep(10),
     # list
     "list": List(),
     "list my last 5 conversations": List(limit=5),
@@ -126,6 +174,15 @@ MISTAKES = {
     f"find Acme in {A.id}, {B.id}": "`in` takes one conversation.",
     "find Acme since 2026-13-01": "`since` takes a date as year, month and day, which '2026-13-01' is not.",
     "What about Acme since 3/4?": "`since` takes a date as year, month and day, which '3/4' is not.",
+    "find Acme until 2026-02-30": "`until` takes a date as year, month and day, which '2026-02-30' is not.",
+    "find Acme since 2026-11-03 until 2026-11-02": "2026-11-02 is before 2026-11-03.",
+    "summarise": "`summarise` needs a conversation, or words that say what about.",
+    "sum up everything": "`sum up` needs a conversation, or words that say what about.",
+    "summarize Acme since 3/4": "`since` takes a date as year, month and day",
+    f"timeline {A.id}, {B.id}": "`timeline` takes one conversation.",
+    "timeline Acme until soon 2026-1-1 until 1": "`until` takes a date as year, month and day",
+    f"similar to {A.id}, {B.id}": "`similar to` takes one conversation.",
+    "similar to": "`similar to` takes one conversation.",
     "list Acme": "'acme' is none of these",
     "archive": "`archive` takes conversations by id, as `this`, or by title in quotation marks.",
     "delete Renewals": "`delete` takes conversations by id, as `this`, or by title in quotation marks.",
@@ -166,8 +223,27 @@ def test_any_text_means_something(text: str) -> None:
 
 
 @given(
-    st.sampled_from(["find", "quote", "list", "archive", "retitle", "delete", "search", "note"]), st.text()
+    st.sampled_from(
+        [
+            *(
+                "find",
+                "quote",
+                "list",
+                "archive",
+                "retitle",
+                "delete",
+                "search",
+                "note",
+                "summarise",
+                "sum up",
+            ),
+            *("timeline", "similar", "similar to", "related to", "like"),
+        ]
+    ),
+    st.text(),
 )
+@example("summarise", "what was said about in this")
+@example("timeline", "since 9999-12-31 until 9999-12-31")
 def test_any_text_behind_a_verb_means_something(verb: str, text: str) -> None:
     """So it is behind each verb."""
     assert isinstance(parse(f"{verb} {text}"), Command)

@@ -141,4 +141,6 @@ class Several:
     changes: tuple[Change | Retitle | Mistake, ...]
 
 
-Command = Find | Quote | Summarise | Timeline | Similar | List | Change | Retitle | Several | Keep | Help | Mistake
+Command = (
+    Find | Quote | Summarise | Timeline | Similar | List | Change | Retitle | Several | Keep | Help | Mistake
+)

@@ -56,7 +56,9 @@ def _told(value: Mapping[str, Any], head: str, sought: Sought, where: Place) -> 
     elif value["by"] == "month":
         lines.append("`since` and `until` a day of one month show its days.")
     if value.get("events_cut"):
-        lines.append("There were more events than I look at: beginnings, endings and approvals of the oldest may lack.")
+        lines.append(
+            "There were more events than I look at: beginnings, endings and approvals of the oldest may lack."
+        )
     return "\n".join(lines)
 
 

@@ -98,7 +98,7 @@ _LIKENESS = frozenset({"similar", "related", "like"})
 _ASKING = re.compile(r"(?:what|who|how|when|where|why|which)\b", re.IGNORECASE)
 _LEADING_THERE = re.compile(
     r"""
-      (?: what (?:ever)? \s+ (?: was | were | is | ha[sd] \s+ been | we | i | they | you ) \s+ (?: \w+ \s+ ){0,3}?
+    \A (?: what (?:ever)? \s+ (?: was | were | is | ha[sd] \s+ been | we | i | they | you ) \s+ (?: \w+ \s+ ){0,3}?
         | (?: everything | all | (?: (?: all | the | my | our ) \s+ )* (?: conversations? | chats? | discussions? ) )
           \s+ (?: \w+ \s+ ){0,2}? )?
       (?: about | on | regarding | concerning | of | for ) \s+ (?= \S )
@@ -145,7 +145,9 @@ def _without_bullet(line: str) -> str:
 
 
 def _verb(line: str) -> tuple[str | None, str]:
-    match = re.match(r"(?:please,?\s+)?(sum\s+up|\w+)(?::\s*|\s+|$)(.*)", line, re.IGNORECASE | re.DOTALL)
+    match = re.match(
+        r"(?:please,?\s+)?(sum\s+up|\w+)(?::\s*|\s+|[.!?]*$)(.*)", line, re.IGNORECASE | re.DOTALL
+    )
     if match is None:
         return None, line
     verb, rest = " ".join(match[1].lower().split()), match[2].strip()

@@ -83,7 +83,9 @@ def seek(
                 corrected = yield from _corrected(suggested, where, tool)
                 if corrected is not None and any_in(corrected):
                     return Outcome(corrected, _instead(sought, where, suggested), found=True)
-    return Outcome(result.value, "", found=False, meant=None if suggested is None else _plain(suggested, careful))
+    return Outcome(
+        result.value, "", found=False, meant=None if suggested is None else _plain(suggested, careful)
+    )
 
 
 def nothing(what: str, sought: Sought, where: Place, meant: str | None) -> str:

@@ -55,9 +55,7 @@ def similar(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> di
     weights = _weights(judgement, own)
     marks: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for term in sorted(weights, key=lambda each: (-weights[each], each))[:TERMS]:
-        found = Counter(
-            having(tx, principal, term, MATCHES, outside=own.id, exclude_types=OWN)
-        )
+        found = Counter(having(tx, principal, term, MATCHES, outside=own.id, exclude_types=OWN))
         for titled in titled_with(tx, principal, term, MATCHES):
             found[titled] += _TITLE
         rarity = math.log(1 + (len(behind.positions) + 1) / (1 + found.total()))

@@ -11,6 +11,7 @@ from tertulia.platforms.local.archivist.telling import (
     MAX_LINE,
     Line,
     chosen,
+    has,
     judged,
     lines,
     shares,
@@ -68,7 +69,9 @@ class Read:
         return written(self.lines, best[: 3 * most])[:most]
 
 
-def read_out(tx: Transaction, extracts: Sequence[Extract], behind: Background, besides: Sequence[Term] = ()) -> Read:
+def read_out(
+    tx: Transaction, extracts: Sequence[Extract], behind: Background, besides: Sequence[Term] = ()
+) -> Read:
     """Judge the words of what was read, against what stands `behind` it; what all was chosen by (`besides`) says nothing."""
     found = [each for source, extract in enumerate(extracts) for each in lines(extract.text, source)]
     here, size = shares(found)
@@ -114,13 +117,18 @@ def summarise(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> 
     if not picked:
         return result | suggestion(tx, principal, arguments, query)
     extracts = texts(tx, picked, room(len(picked)))
-    behind = background(tx, principal, _COMPARED, outside=own_id if terms is None else None, exclude_types=OWN)
+    behind = background(
+        tx, principal, _COMPARED, outside=own_id if terms is None else None, exclude_types=OWN
+    )
     sought = wanted(terms)
     judgement = read_out(tx, extracts, behind, sought)
+    candidates = [
+        each for each in judgement.lines if any(has(each, term) for term in sought)
+    ] or judgement.lines
     told = chosen(
-        judgement.lines,
-        judged(judgement.lines, judgement.weights, sought),
-        min(arguments.get("lines", _MOST), max(_FEWEST, isqrt(2 * len(judgement.lines)))),
+        candidates,
+        judged(candidates, judgement.weights, sought),
+        min(arguments.get("lines", _MOST), max(_FEWEST, isqrt(2 * len(candidates)))),
     )
     known = [] if terms is None else sorted({extracts[each.source].conversation_id for each in told})
     named = {each: name_of(tx, principal, each) for each in known}
@@ -163,9 +171,7 @@ def suggestion(
     meant = search(
         tx,
         principal,
-        SearchQuery(
-            text=query, conversation_id=own_id, since=since, until=until, limit=1, exclude_types=OWN
-        ),
+        SearchQuery(text=query, conversation_id=own_id, since=since, until=until, limit=1, exclude_types=OWN),
     ).suggestion
     return {} if meant is None else {"suggestion": meant}
 

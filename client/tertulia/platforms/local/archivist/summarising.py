@@ -35,9 +35,7 @@ def summarise(command: Summarise, own_id: str) -> Plan:
     return fitted("", [each for answer in answers for each in (*answer.split("\n"), "")][:-1])
 
 
-def _of(
-    target: Reference, when: Place, own_id: str, most: int
-) -> Generator[ToolCall, ToolResult, str]:
+def _of(target: Reference, when: Place, own_id: str, most: int) -> Generator[ToolCall, ToolResult, str]:
     found = yield from look_up(target, own_id)
     return found if isinstance(found, str) else (yield from _of_known(found, when, most))
 

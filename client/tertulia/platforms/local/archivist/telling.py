@@ -30,7 +30,7 @@ _SPLIT = 600
 """How much of a line is judged: what goes on for longer is no sentence."""
 _FEW_WORDS = 6
 """A line with fewer words is judged as if it had so many: "Agreed." tells nothing by itself."""
-_CHOICES = 150
+_CHOICES = 4_000
 """How many of the best lines are looked at when some are chosen."""
 _SAME = 0.8
 """Two lines that have this share of the shorter one's words in common say the same."""

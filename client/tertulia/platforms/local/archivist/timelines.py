@@ -125,9 +125,7 @@ def _happened(tx: Transaction, reach: Reach, periods: Sequence[_Period]) -> list
         newest = [position for period in periods for position in spread(period.positions, READ)]
         counted = Counter(each.conversation_id for each in texts(tx, newest, 0))
         among = {known for known, _ in counted.most_common(_ACCOUNTS)}
-    return milestones(
-        tx, reach.principal, among=among, since=reach.since, until=reach.until, most=EVENTS
-    )
+    return milestones(tx, reach.principal, among=among, since=reach.since, until=reach.until, most=EVENTS)
 
 
 def _told(
@@ -146,7 +144,9 @@ def _told(
         told[period.key] = {"messages": len(period.positions), **({"more": True} if period.more else {})}
         if (best := _best(found, everywhere, size, sought)) is not None:
             extract = extracts[best.source]
-            told[period.key]["line"] = name_of(tx, principal, extract.conversation_id) | line_of(extract, best)
+            told[period.key]["line"] = name_of(tx, principal, extract.conversation_id) | line_of(
+                extract, best
+            )
     return told
 
 

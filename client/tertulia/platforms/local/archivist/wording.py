@@ -71,7 +71,7 @@ def fitted(head: str, lines: Sequence[str], foot: str = "") -> str:
             shown.append(f"(and {len(lines) - len(shown)} more)")
             break
         shown.append(each)
-    return "\n".join(part for part in (head, *shown, foot) if part)
+    return "\n".join([*([head] if head else []), *shown, *([foot] if foot else [])])
 
 
 def reason(value: Mapping[str, Any]) -> str:
