@@ -20,7 +20,8 @@ LISTED = 20_000
 _TOGETHER = 4
 """How many messages that follow each other are read together: an answer is not parted from its question, and where two
 speak by turns, both are heard."""
-_FIRST, _LAST = -(1 << 63), (1 << 63) - 1
+FIRST, LAST = -(1 << 63), (1 << 63) - 1
+"""No position is before the one or behind the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Reach:
 
 
 def positions(
-    tx: Transaction, reach: Reach, most: int, *, first: int = _FIRST, last: int = _LAST, newest: bool = True
+    tx: Transaction, reach: Reach, most: int, *, first: int = FIRST, last: int = LAST, newest: bool = True
 ) -> list[int]:
     """Return the positions of the newest (or the oldest) messages within reach that have a text, in that order.
 
@@ -61,8 +62,8 @@ def positions(
     since = None if reach.since is None else from_datetime(reach.since)
     until = None if reach.until is None else from_datetime(reach.until)
     # A position is never before its message's time, but may be after it (`tertulia.store.messages.add`).
-    first = max(first, _FIRST if since is None else _clamped(position_at(since)))
-    last = min(last, _LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1))
+    first = max(first, FIRST if since is None else _clamped(position_at(since)))
+    last = min(last, LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1))
     matched: list[tuple[str, Any]] = []
     if reach.conversation_id is not None and reach.terms is None:
         source, position = "messages AS m", "m.position"
@@ -210,4 +211,4 @@ def _matching(terms: Terms | None, within: str) -> str:
 
 
 def _clamped(position: int) -> int:
-    return max(_FIRST, min(position, _LAST))
+    return max(FIRST, min(position, LAST))

@@ -1,4 +1,4 @@
-"""What happened to conversations, apart from what was said: when they began, changed their state, and what was decided."""
+"""What happened to conversations, apart from what was said: beginnings, changes of state, and what was decided."""
 
 import json
 from collections.abc import Collection
@@ -77,6 +77,9 @@ def milestones(
         end,
         most,
     )
-    found = [Milestone(to_datetime(at), *rest, STARTED) for at, *rest in began]
-    found += [Milestone(to_datetime(at), *rest) for at, *rest in happened]
+    found = [Milestone(to_datetime(at), known, title, agent, STARTED) for at, known, title, agent in began]
+    found += [
+        Milestone(to_datetime(at), known, title, agent, what, about)
+        for at, known, title, agent, what, about in happened
+    ]
     return sorted(found, key=lambda each: each.at, reverse=True)[:most]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.platforms.local.counting import Reading, observed
 from tests.client.platforms.local.talk import Talk, talk
 
 
@@ -14,9 +13,3 @@ async def here(tmp_path: Path, anyio_backend: str) -> AsyncIterator[Talk]:
     """A conversation over a store of its own."""
     async with talk(tmp_path / "tertulia.db") as conversation:
         yield conversation
-
-
-@pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> Reading:
-    """What is read of the store."""
-    return observed(monkeypatch)

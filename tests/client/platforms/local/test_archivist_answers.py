@@ -46,6 +46,17 @@ async def test_a_title_that_matches_is_a_match(here: Talk) -> None:
     assert answer.text.endswith(" · its title")
 
 
+async def test_a_conversation_without_a_title_goes_by_its_id(here: Talk) -> None:
+    """Wherever it is found."""
+    made = await here.conversation(None, PROMISE)
+
+    found = await here.say("find renewal")
+    quoted = await here.say("quote renewal")
+
+    assert f"- `{made.id}` · 20" in found.text
+    assert f"Z, in `{made.id}`, message `m_" in quoted.text
+
+
 async def test_every_look_up_is_a_tool_call_that_can_be_seen(here: Talk) -> None:
     """A reader of the journal sees the tool, its arguments and what it found, before the answer's text streams."""
     await here.conversation("Renewals", PROMISE)
@@ -131,17 +142,68 @@ async def test_a_search_that_was_worded_with_care_is_not_loosened(here: Talk) ->
     assert answer.text == 'Nothing in your history has “"Acme thirty net"”.'
 
 
-async def test_nothing_found_comes_with_the_word_that_was_meant(here: Talk) -> None:
-    """A slip of the finger is noticed."""
+async def test_a_misspelt_search_finds_what_was_meant_and_says_so(here: Talk) -> None:
+    """A slip of the finger is followed, in a search, a quote and a question, and in more words than one."""
     await here.conversation("Renewals", PROMISE)
 
-    answer = await here.say("find renewel")
+    found = await here.say("find renewel")
+    quoted = await here.say("quote net thrity dayz")
     asked = await here.say("What is the renewel?")
+    two = await here.say("What did we promisse of the renewels?")
 
-    assert answer.text == "Nothing in your history has “renewel”. Did you mean “renewal”?"
-    assert asked.text.startswith(
-        "Nothing in your history has “renewel”. Did you mean “renewal”? All I can do"
+    assert found.text.startswith(
+        "Nothing has “renewel”; this is what “renewal” finds. 1 match.\n- “Renewals”"
     )
+    assert quoted.text.startswith(
+        "Nothing has “net thrity dayz”; this is what “net thirty days” finds. 1 match.\n\nuser, "
+    )
+    assert asked.text.startswith(
+        "Nothing has “renewel”; this is what “renewal” finds. 2 matches, best first."
+    )
+    assert two.text.startswith(
+        "Nothing has “promisse renewels”; this is what “promised renewal” finds. 1 match."
+    )
+    assert [tool for tool, _ in found.calls] == ["search_history", "search_history"]
+    assert [tool for tool, _ in quoted.calls] == ["quote_history", "quote_history"]
+
+
+async def test_a_correction_keeps_to_the_place_and_the_time(here: Talk) -> None:
+    """What is found elsewhere only is no correction."""
+    await here.elsewhere("r2r:old", "Old terms", "Acme pays on renewal.", at=day("2025-03-01"))
+    await here.elsewhere("r2r:new", "New terms", "Acme pays in thirty days.", at=day("2026-03-01"))
+
+    there = await here.say("find renewel in r2r:old until 2025-03-01")
+    elsewhere = await here.say("find renewel in r2r:new")
+    later = await here.say("find renewel since 2025-03-02")
+
+    assert there.text.startswith(
+        "Nothing in “Old terms” (`r2r:old`) until 2025-03-01 has “renewel”; this is what “renewal” finds. 1 match."
+    )
+    assert elsewhere.text == "Nothing in “New terms” (`r2r:new`) has “renewel”."
+    assert later.text == "Nothing since 2025-03-02 has “renewel”."
+
+
+async def test_a_search_that_was_worded_with_care_is_corrected_by_who_worded_it(here: Talk) -> None:
+    """Quotation marks and operators are meant: the correction is offered, and not followed."""
+    await here.conversation("Renewals", PROMISE)
+
+    phrase = await here.say('find "net thrity"')
+    without = await here.say("quote renewel -draft")
+    begun = await here.say("find renewell*")
+
+    assert phrase.text == 'Nothing in your history has “"net thrity"”. Did you mean “"net thirty"”?'
+    assert without.text == "No message in your history has “renewel -draft”. Did you mean “renewal -draft”?"
+    assert begun.text == "Nothing in your history has “renewell*”. Did you mean “renewal*”?"
+    assert [len(each.calls) for each in (phrase, without, begun)] == [1, 1, 1]
+
+
+async def test_a_correction_that_only_a_title_has_is_no_quote(here: Talk) -> None:
+    """It is offered, since a search would find it."""
+    await here.conversation("Cormorants")
+
+    answer = await here.say("quote cormorents")
+
+    assert answer.text == "No message in your history has “cormorents”. Did you mean “Cormorants”?"
 
 
 async def test_a_search_can_be_kept_to_a_conversation_and_a_time(here: Talk) -> None:

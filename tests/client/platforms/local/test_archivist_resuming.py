@@ -150,7 +150,18 @@ async def see_the_changes(
 
 
 @pytest.mark.parametrize(
-    "text", ["What about Acme and the cormorant?", "quote Acme", 'find Acme in "Terms"', "list"]
+    "text",
+    [
+        "What about Acme and the cormorant?",
+        "quote Acme",
+        'find Acme in "Terms"',
+        "quote renewes",
+        "list",
+        'summarise "Terms", this',
+        "sum up Acme",
+        "timeline of Acme",
+        "similar to Terms",
+    ],
 )
 async def test_an_answer_that_is_left_anywhere_is_told_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
@@ -158,6 +169,7 @@ async def test_an_answer_that_is_left_anywhere_is_told_to_its_end(
     """After each commit, also in the middle of the text: the same answer, told once."""
     async with talk(tmp_path / "tertulia.db") as here:
         await here.conversation("Terms", "note: Acme pays net thirty days.", "note: Acme renews in May.")
+        await here.conversation("Renewals", "note: Acme pays in thirty days, and renews.")
         copies = copied_after_every_commit(monkeypatch, tmp_path)
         expected = await undisturbed(here, text, lambda _: APPROVED)
         monkeypatch.undo()

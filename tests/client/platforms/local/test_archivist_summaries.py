@@ -7,9 +7,9 @@ import pytest
 
 from tertulia import EventKind, MessageDraft
 from tertulia.platforms.local.archivist.summaries import READ, READ_MATCHES
+from tertulia.platforms.local.archivist.toolcalls import Tool
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
-from tertulia.store.extracts import LISTED
-from tests.client.platforms.local.counting import Reading, counted_rows
+from tests.client.platforms.local.counting import read_by
 from tests.client.platforms.local.histories import ACME, enter, enter_all
 from tests.client.platforms.local.talk import Talk, see_through
 
@@ -33,8 +33,8 @@ async def test_a_conversation_is_summarised_by_its_telling_lines(here: Talk) -> 
     )
     assert "Dana" in head
     assert (
-        "- 2026-03-04 · user, `m6`: Petra approved the 8 % this morning, on the condition that they sign before 15 April."
-        in told
+        "- 2026-03-04 · user, `m6`: Petra approved the 8 % this morning, on the condition that they sign before 15 "
+        "April." in told
     )
     assert (
         "- 2026-03-06 · r2r:agent, `m11`: I will remind you on 10 April if there is no answer from Dana."
@@ -182,31 +182,41 @@ async def test_words_that_nobody_said_are_told_as_in_a_search(here: Talk) -> Non
 
 
 async def test_of_a_long_conversation_a_part_is_read_evenly_spread_and_it_is_said(
-    here: Talk, reading: Reading
+    here: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its end counts like its beginning; what is read does not grow with it."""
+    """Its end counts like its beginning; what is read does not grow with it, but for a number for each message."""
     texts = [
         f"The cormorant {number} dives at the pier. It comes back with a fish." for number in range(3_000)
     ]
+    await enter(here, "r2r:short", "More birds", texts[:600], apart=timedelta(minutes=30))
     texts[-1] = "We decided to count the cormorants again in May."
     await enter(here, "r2r:long", "Birds", texts, apart=timedelta(minutes=30))
-    await enter(here, "r2r:short", "More birds", texts[:600], apart=timedelta(minutes=30))
 
-    with counted_rows(reading):
-        short = await here.say("summarise r2r:short")
-    few, read = reading.rows, reading.characters
-    with counted_rows(reading):
-        long = await here.say("summarise r2r:long")
+    answer = await here.say("summarise r2r:long")
+    short = await read_by(here, monkeypatch, Tool.SUMMARISE, {"conversation_id": "r2r:short"})
+    long = await read_by(here, monkeypatch, Tool.SUMMARISE, {"conversation_id": "r2r:long"})
 
-    assert long.text.startswith(
+    assert answer.text.startswith(
         f"“Birds” (`r2r:long`): 3,000 messages, of which I read {READ}, evenly spread. "
     )
-    assert f"of which I read {READ}" in short.text
-    assert "We decided to count the cormorants again in May." in long.text
-    assert reading.characters < 1.2 * read
-    # Positions are listed, one number a message, but no more than LISTED; behind it stand a few thousand at most.
-    assert reading.rows - few < 2 * (3_000 - 600)
-    assert LISTED <= 20_000
+    assert "We decided to count the cormorants again in May." in answer.text
+    assert short.result["read"] == long.result["read"] == READ
+    assert long.characters < 1.1 * short.characters
+
+
+async def test_of_a_conversation_without_end_the_newest_part_is_looked_at(
+    here: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is said, too."""
+    monkeypatch.setattr("tertulia.platforms.local.archivist.summaries.LISTED", 500)
+    texts = [f"The cormorant {number} dives." for number in range(700)]
+    await enter(here, "r2r:long", "Birds", texts, apart=timedelta(minutes=30))
+
+    answer = await here.say("summarise r2r:long")
+
+    assert answer.text.startswith(
+        f"“Birds” (`r2r:long`): the newest 500 messages, of which I read {READ}, evenly spread. "
+    )
 
 
 async def test_of_what_matches_the_newest_is_read(here: Talk) -> None:

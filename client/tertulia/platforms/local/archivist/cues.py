@@ -12,7 +12,8 @@ DECISION = re.compile(
     r"""
     \b(?: agree[ds]? | agreement | decided | decisions? | approved? | settled | conclu(?:ded?|sion) | resolved
         | confirmed | signed | accepted | rejected | chose(?:n)? | go(?:ing)?\ with | went\ with | outcome
-        | beschl(?:ossen|uss) | vereinbar(?:t|ung) | entsch(?:ieden|eidung) | geeinigt | einigten | genehmigt | abgelehnt
+        | beschl(?:ossen|uss) | vereinbar(?:t|ung) | entsch(?:ieden|eidung) | geeinigt | einigten | genehmigt
+        | abgelehnt
         | convenu | décidé | décision | validé | accepté | refusé
         | acordad[oa]s? | acordamos | acuerdo | acordo | decidi(?:do|mos|ó|u) | decisi[óo]n | decisão | aprobad[oa]
         | aprovad[oa] | deciso | decisione | concordato | accordo | approvato
@@ -46,7 +47,8 @@ FIGURE = re.compile(
     rf"""
     \b \d{{4}}-\d\d(?:-\d\d)? \b | \b \d{{1,2}} [./] \d{{1,2}} (?: [./] \d{{2,4}} )? \b
     | \b (?:{_MONTHS}) \b \.? \s \d | \d \.? \s (?:de\s)? (?:{_MONTHS}) \b
-    | [$€£¥₹] \s? \d | \d \s? (?: % | ٪ | € | \$ | £ | ¥ | ₹ | eur\b | usd\b | k\b ) | \b \d{{1,3}} (?: [,.]\d{{3}} )+ \b
+    | [$€£¥₹] \s? \d | \d \s? (?: % | ٪ | € | \$ | £ | ¥ | ₹ | eur\b | usd\b | k\b )
+    | \b \d{{1,3}} (?: [,.]\d{{3}} )+ \b
     | \b \d+ \s (?: (?:day|week|month|year|hour)s? | tagen? | wochen? | monaten? | jahren? | jours? | semaines? | mois
         | días? | semanas? | mes(?:es)? | dias? | giorni | дн(?:я|ей) | недел[ьи] ) \b
     | \b (?: (?:mon|tues|wednes|thurs|fri|satur|sun)day | montag | dienstag | mittwoch | donnerstag | freitag ) \b

@@ -1,7 +1,7 @@
 """What results of the archivist's tools have in common: how a conversation, a message and a moment stand in them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
 from tertulia.platforms.local.archivist.wording import line
@@ -51,7 +51,7 @@ def span(arguments: Mapping[str, Any]) -> tuple[datetime | None, datetime | None
     )
     if until is not None:
         # The last day there is has none behind it.
-        until = until + timedelta(days=1) if until.year < datetime.max.year else until.replace(hour=23)
+        until = until + timedelta(days=1) if until.year < MAXYEAR else until.replace(hour=23)
     return since, until
 
 

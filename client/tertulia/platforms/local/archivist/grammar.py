@@ -206,9 +206,10 @@ def _timeline(verb: str, rest: str) -> Command:
     if isinstance(sought, str):
         return Mistake(sought, f"{verb} Acme in {EXAMPLE} since 2026-11-03")
     if sought.scope is None and (targets := references(sought.text or "")):
-        if len(targets) > 1:
+        scope, *others = targets
+        if others:
             return Mistake(f"`{verb}` takes one conversation.", f"{verb} {EXAMPLE}")
-        return Timeline(replace(sought, terms=(), text="", scope=targets[0]))
+        return Timeline(replace(sought, terms=(), text="", scope=scope))
     return Timeline(sought if significant(sought.terms) else replace(sought, terms=(), text=""))
 
 

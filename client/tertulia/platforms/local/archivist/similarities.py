@@ -30,7 +30,7 @@ READ = 200
 """How many messages of the conversation are read."""
 TERMS = 16
 """How many of its words are looked for elsewhere."""
-MATCHES = 200
+MATCHES = 1_000
 """How many of the newest messages that have such a word count."""
 _COMPARED = 2_000
 _TITLE = 2

@@ -72,7 +72,10 @@ class Read:
 def read_out(
     tx: Transaction, extracts: Sequence[Extract], behind: Background, besides: Sequence[Term] = ()
 ) -> Read:
-    """Judge the words of what was read, against what stands `behind` it; what all was chosen by (`besides`) says nothing."""
+    """Judge the words of what was read by what stands `behind` it.
+
+    What all of it was found by (`besides`) tells nothing.
+    """
     found = [each for source, extract in enumerate(extracts) for each in lines(extract.text, source)]
     here, size = shares(found)
     for term in besides:
@@ -107,7 +110,7 @@ def summarise(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> 
     most = LISTED if terms is None else READ_MATCHES
     listed = positions(tx, reach, most + 1)
     picked = spread(listed[:most], READ if terms is None else READ_MATCHES)
-    result = {
+    result: dict[str, Any] = {
         **{name: found[name] for name in ("conversation_id", "title", "archived") if name in found},
         "messages": len(listed[:most]),
         "more": len(listed) > most,

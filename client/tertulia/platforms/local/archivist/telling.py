@@ -2,10 +2,10 @@
 
 A line is a sentence (Unicode's rules, UAX #29), or an entry of a list. Every line is judged by
 
-- its words. A word tells as much as it is more frequent here than elsewhere in the user's history: p · ln(p / q), where p
-  is the share of the messages read here that have it, and q the share of the user's other messages. (That is the word's
-  part of the Kullback-Leibler divergence between the two.) The sum over a line's different words is divided by the root
-  of its length, so that neither long nor short lines are preferred as such;
+- its words. A word tells as much as it is more frequent here than elsewhere in the user's history: p · ln(p / q), where
+  p is the share of the messages read here that have it, and q the share of the user's other messages. (That is the
+  word's part of the Kullback-Leibler divergence between the two.) The sum over a line's different words is divided by
+  the root of its length, so that neither long nor short lines are preferred as such;
 - what it is: a decision, a promise, a date or an amount, a question (`cues`);
 - where it stands: in what was said first, or last.
 
@@ -18,7 +18,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from tertulia.platforms.local.archivist.cues import DECISION, FIGURE, FUNCTION_WORDS, PROMISE, QUESTION
 from tertulia.store.terms import Term
@@ -162,7 +161,7 @@ def judged(found: Sequence[Line], weight: Mapping[str, float], sought: Sequence[
 
 def chosen(found: Sequence[Line], marks: Sequence[float], most: int) -> list[Line]:
     """Return at most so many lines, of the best and not twice the same, in the order in which they were said."""
-    left = sorted(range(len(found)), key=lambda i: (-marks[i], i))[:_CHOICES]
+    left: list[int] = sorted(range(len(found)), key=lambda i: (-marks[i], i))[:_CHOICES]
     taken: list[int] = []
     likeness = dict.fromkeys(left, 0.0)
     while left and len(taken) < most:
@@ -191,7 +190,7 @@ def _sentences(text: str) -> Iterator[str]:
     from apsw import unicode
 
     kept = ""
-    for each in cast("Iterator[str]", unicode.sentence_iter(text)):
+    for each in unicode.sentence_iter(text):
         kept += each
         if _ABBREVIATED.search(kept) and len(kept) < _SPLIT and not kept.endswith("\n"):
             continue

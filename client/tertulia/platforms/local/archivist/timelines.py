@@ -17,7 +17,7 @@ from tertulia.platforms.local.archivist.telling import Line, has, judged, lines,
 from tertulia.platforms.local.archivist.wording import line
 from tertulia.store import conversations
 from tertulia.store.database import Transaction, encode, from_datetime
-from tertulia.store.extracts import Reach, positions, spread, texts, time_of
+from tertulia.store.extracts import LAST, Reach, positions, spread, texts, time_of
 from tertulia.store.messages import position_at
 from tertulia.store.milestones import Milestone, milestones
 from tertulia.store.terms import Term, read
@@ -32,7 +32,7 @@ READ = 12
 """How many of them are read."""
 EVENTS = 200
 """How many of the newest events count."""
-_EVENTS_EACH = 4
+_EVENTS_EACH = 6
 _ACCOUNTS = 50
 _MAX_RESULT = 14_000
 """In characters of JSON: the journal keeps it."""
@@ -96,9 +96,9 @@ def timeline(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> d
 def _periods(tx: Transaction, reach: Reach, by: str, most: int) -> list[_Period]:
     """Return the newest periods in which something was said, one more than `most` if there are more."""
     found: list[_Period] = []
-    last: int | None = None
+    last = LAST
     while len(found) <= most:
-        newest = positions(tx, reach, COUNTED + 1, **({} if last is None else {"last": last}))
+        newest = positions(tx, reach, COUNTED + 1, last=last)
         full = len(newest) > COUNTED
         groups = [(key, list(each)) for key, each in groupby(newest, lambda at: _key(time_of(at), by))]
         if full and len(groups) > 1:

@@ -90,7 +90,7 @@ def _result(found: SearchResult, hits: Sequence[Mapping[str, Any]]) -> dict[str,
 def _hit(hit: SearchHit) -> dict[str, Any]:
     fields = {
         "conversation_id": hit.conversation_id,
-        "title": titled(hit.conversation_title),
+        "title": None if hit.conversation_title is None else titled(hit.conversation_title),
         "at": minute(hit.at),
     }
     if hit.message_id is not None:
