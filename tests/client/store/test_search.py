@@ -687,14 +687,21 @@ async def test_a_snippet_cuts_no_character_in_two(library: Library) -> None:
         ("мюнхенн", "Мюнхен"),
         ("reprot", "report"),
         ("renewall", "Renewal"),
+        ("quartely raport", "Quarterly report"),
+        ("qarterli", "Quarterly"),
+        ("quatrerly", "Quarterly"),
+        ("quarterrrly", "Quarterly"),
+        ("renewel quartrly", "Renewal Quarterly"),
+        ("quartrl*", "Quarterly*"),
+        ("quartrly xyzzy OR reprot", "Quarterly xyzzy OR report"),
     ],
 )
 async def test_a_misspelt_word_is_replaced_by_a_near_one(
     library: Library, query: str, suggestion: str
 ) -> None:
-    """One letter too many, missing, wrong, or two exchanged; in the messages or the titles, of any script."""
+    """Letters too many, missing, wrong or exchanged, two in a long word; in messages or titles, of any script."""
     await library.title("Renewal")
-    await library.put("The Quarterly report", "Мюнхен")
+    await library.put("The Quarterly report", "Мюнхен", title="Renewal Quarterly", conversation="local:two")
 
     found = await library.search(query)
 

@@ -24,13 +24,13 @@ _NOISE = frozenset(
 )
 _INSIGNIFICANT = frozenset(
     """
-    a about after again all also am an and any anyone anything are as ask asked at be because been before being but by
-    can could did didn't discuss discussed do does doesn't doing don't done else ever everything find for from get give had
-    has have having he hello her here hers hey hi him his how i i'd i'll i'm i've if in into is isn't it it's its just
-    know let let's look me mention mentioned might mine must my no not of off ok okay on or our ours over please
-    remember said say says search shall she should show so some someone something talk talked tell than thank thanks
-    that that's the their theirs them then there these they this those to told under up us was we were what what's when
-    where which who whom whose why will with would yes you your yours
+    a about after again all also am an and any anyone anything are as ask asked at be because been before being but
+    by can could did didn't discuss discussed do does doesn't doing don't done else ever everything find for from
+    get give had has have having he hello her here hers hey hi him his how i i'd i'll i'm i've if in into is isn't
+    it it's its just know let let's look me mention mentioned might mine must my no not of off ok okay on or our
+    ours over please remember said say says search shall she should show so some someone something talk talked tell
+    than thank thanks that that's the their theirs them then there these they this those to told under up us was we
+    were what what's when where which who whom whose why will with would yes you your yours
     """.split()
 )
 
