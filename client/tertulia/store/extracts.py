@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from tertulia.store import branches
 from tertulia.store.database import Transaction, from_datetime, to_datetime
 from tertulia.store.messages import position_at, scope
 from tertulia.store.schema import POSITION_BITS
@@ -40,7 +41,10 @@ class Extract:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Which of a principal's messages: those of a conversation, that match a search, in a span of time."""
+    """Which of a principal's messages: those of a conversation, that match a search, in a span of time.
+
+    Of a conversation with several branches those of the one that was written on last count, as they are listed.
+    """
 
     principal: str
     conversation_id: str | None = None
@@ -83,10 +87,16 @@ def positions(
         *(("m.type IS NOT ?", kind) for kind in sorted(reach.exclude_types)),
     ]
     given = [(sql, value) for sql, value in conditions if value is not None]
+    on_branch, of_branch = "", list[object]()
+    if reach.conversation_id is not None:
+        on_branch, of_branch = branches.condition(
+            branches.segments(tx, reach.principal, reach.conversation_id)
+        )
     rows = tx.all(
         f"SELECT {position} FROM {source} WHERE {' AND '.join(sql for sql, _ in given)} AND m.text IS NOT NULL"
-        f" ORDER BY {position} {'DESC' if newest else 'ASC'} LIMIT ?",
+        f"{on_branch} ORDER BY {position} {'DESC' if newest else 'ASC'} LIMIT ?",
         *(value for _, value in given),
+        *of_branch,
         most,
     )
     return [row[0] for row in rows]

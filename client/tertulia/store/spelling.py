@@ -4,8 +4,8 @@ A word that stands in none of them is replaced by one that differs in a single l
 wrong, two exchanged. All of these are looked up in the index at once, which takes some 20 ms at a million messages.
 
 A longer word may differ in two. All that differ in two are too many to be looked up, so words are looked for that begin
-like it, but for one letter at most; of those that some of the caller's newest texts have, the nearest counts. The
-index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read, and
+like it, but for one letter at most; of those that differ in two, the one counts that most of the caller's newest texts
+have. That takes about as long again, once or twice. The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read, and
 has the words of other principals.
 """
 
@@ -26,7 +26,9 @@ _BEGINNINGS = (2 / 3, 2 / 5)
 """How much of such a word is taken for its beginning: less of it only where more finds nothing."""
 _SHORTEST_BEGINNING = 4
 _SAMPLE, _SAMPLE_TWICE = 20, 60
-_LOOKED_AT = 20_000
+"""How many texts are looked at, where one letter may be wrong, and where two may be;"""
+_LOOKED_AT, _LOOKED_AT_TWICE = 20_000, 5_000
+"""and how many characters of each."""
 _BLOCK = 128
 """Unicode gives a script a block or more of this size: the letters near to those of a word are its alphabet."""
 
@@ -60,26 +62,31 @@ def _nearest(word: str, texts: Texts) -> str | None:
     if len(word) not in _LENGTHS:
         return None
     near = variants(word)
-    found = _written(texts(" OR ".join(map(quoted, sorted(near))), _SAMPLE), near.__contains__)
+    expression = " OR ".join(map(quoted, sorted(near)))
+    found = _written(texts(expression, _SAMPLE), _LOOKED_AT, near.__contains__)
     if found is None and len(word) >= _TWICE:
         for part in _BEGINNINGS:
             beginning = word[: max(_SHORTEST_BEGINNING, ceil(len(word) * part))]
             near = {each for each in variants(beginning) if len(each) >= _SHORTEST_BEGINNING} | {beginning}
             expression = " OR ".join(f"{quoted(each)}*" for each in sorted(near))
-            found = _written(texts(expression, _SAMPLE_TWICE), lambda other: _differ_in_two(word, other))
+            found = _written(
+                texts(expression, _SAMPLE_TWICE),
+                _LOOKED_AT_TWICE,
+                lambda other: _differ_in_two(word, other),
+            )
             if found is not None:
                 break
     return found
 
 
-def _written(found: Sequence[str], is_near: Callable[[str], bool]) -> str | None:
+def _written(found: Sequence[str], longest: int, is_near: Callable[[str], bool]) -> str | None:
     """Return the word of these texts that is near and that most of them have, as the newest of them writes it."""
     counted: Counter[str] = Counter()
     written: dict[str, str] = {}
     known: dict[str, bool] = {}
     for text in found:
         here: dict[str, str] = {}
-        for each in words(text[:_LOOKED_AT]):
+        for each in words(text[:longest]):
             if each.folded not in known:
                 known[each.folded] = is_near(each.folded)
             if known[each.folded]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.lifecycle import move
-from tertulia.store import conversations, messages
+from tertulia.store import branches, conversations, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.extracts import (
     Reach,
@@ -92,6 +92,31 @@ async def test_a_reach_is_a_conversation_a_search_and_a_span_of_time(store: Stor
         "local:a m1"
     ]
     assert await ids(store, Reach(principal="nobody")) == []
+
+
+async def test_what_was_written_anew_takes_the_place_of_what_it_was(store: Store) -> None:
+    """Of a conversation, the branch that was written on last is read."""
+    await put(store, "local:a", "acme one", "acme two", "acme three")
+
+    def rewrite(tx: Transaction) -> None:
+        place = branches.place(tx, "local", "local:a", "m0")
+        message = Message(
+            id="n1",
+            conversation_id="local:a",
+            author="somebody",
+            role=Role.USER,
+            text="acme anew",
+            created_at=START + 3 * DAY,
+            branch=place.branch,
+            parent_id=place.parent_id,
+        )
+        messages.add(tx, "local", message)
+
+    await store.write(rewrite)
+
+    for terms in (None, read("acme")):
+        reach = Reach(principal="local", conversation_id="local:a", terms=terms)
+        assert await ids(store, reach) == ["local:a n1", "local:a m0"]
 
 
 async def test_types_can_be_left_out(store: Store) -> None:
