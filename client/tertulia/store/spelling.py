@@ -5,8 +5,10 @@ wrong, two exchanged. All of these are looked up in the index at once, which tak
 
 A longer word may differ in two. All that differ in two are too many to be looked up, so words are looked for that begin
 like it, but for one letter at most; of those that differ in two, the one counts that most of the caller's newest texts
-have. That takes about as long again, once or twice. The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read, and
-has the words of other principals.
+have. That takes about as long again, once or twice.
+
+The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read,
+and has the words of other principals.
 """
 
 from collections import Counter
