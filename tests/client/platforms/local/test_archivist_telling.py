@@ -27,6 +27,12 @@ TEXTS = {
         "We met Dr. Meyer at 5 p.m. on Friday.",
         "He agreed.",
     ],
+    "Bis zum 10. September. Danach nicht. Es waren 10. Na gut.": [
+        "Bis zum 10. September.",
+        "Danach nicht.",
+        "Es waren 10.",
+        "Na gut.",
+    ],
     "Plan:\n1. Offer 8 % off\n2. Send it\n* **Call** Dana": ["Offer 8 % off", "Send it", "Call Dana"],
     "This line was wrapped\nby a mail program. Not this one.\nNew paragraph": [
         "This line was wrapped by a mail program.",

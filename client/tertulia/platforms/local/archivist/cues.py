@@ -43,6 +43,7 @@ _MONTHS = r"""
     | janvier | février | mars | avril | juin | juillet | août | septembre | octobre | novembre | décembre
     | enero | febrero | marzo | abril | mayo | junio | julio | agosto | septiembre | octubre | noviembre | diciembre
 """
+MONTH = re.compile(rf"(?:{_MONTHS})\b", _FLAGS)
 FIGURE = re.compile(
     rf"""
     \b \d{{4}}-\d\d(?:-\d\d)? \b | \b \d{{1,2}} [./] \d{{1,2}} (?: [./] \d{{2,4}} )? \b

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tertulia.platforms.local.archivist.cues import DECISION, FIGURE, FUNCTION_WORDS, PROMISE, QUESTION
+from tertulia.platforms.local.archivist.cues import DECISION, FIGURE, FUNCTION_WORDS, MONTH, PROMISE, QUESTION
 from tertulia.store.terms import Term
 from tertulia.store.words import words
 
@@ -46,6 +46,7 @@ _ABBREVIATED = re.compile(
     r"(?:^|[\s(])(?:mr|mrs|ms|dr|prof|st|no|nr|inc|ltd|corp|vs|approx|ca|etc|e\.g|i\.e|z\.b|bzw|ggf|usw|sr|sra|[a-z])\.\s*$",
     re.IGNORECASE,
 )
+_ORDINAL = re.compile(r"(?:^|\s)\d{1,2}\.\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +192,21 @@ def _sentences(text: str) -> Iterator[str]:
 
     kept = ""
     for each in unicode.sentence_iter(text):
+        if kept and not _goes_on(kept, each):
+            if sentence := _bare(kept):
+                yield sentence
+            kept = ""
         kept += each
-        if _ABBREVIATED.search(kept) and len(kept) < _SPLIT and not kept.endswith("\n"):
-            continue
-        if sentence := _bare(kept):
-            yield sentence
-        kept = ""
     if sentence := _bare(kept):
         yield sentence
+
+
+def _goes_on(sentence: str, behind: str) -> bool:
+    """Whether a sentence that seems to end does not: at an abbreviation, or a German "10. September"."""
+    if len(sentence) > _SPLIT or sentence.endswith("\n"):
+        return False
+    ordinal = _ORDINAL.search(sentence) is not None and MONTH.match(behind) is not None
+    return ordinal or _ABBREVIATED.search(sentence) is not None
 
 
 def _bare(text: str) -> str:
