@@ -37,7 +37,7 @@ async def put(
     *said: str,
     principal: str = "local",
     title: str | None = None,
-    **more: str,
+    kind: str | None = None,
 ) -> None:
     """Add messages a day apart, named `m0`, `m1` and so on."""
 
@@ -54,7 +54,7 @@ async def put(
                 role=Role.USER,
                 text=text,
                 created_at=START + number * DAY,
-                **more,
+                type=kind,
             )
             messages.add(tx, principal, message)
 
@@ -121,7 +121,7 @@ async def test_what_was_written_anew_takes_the_place_of_what_it_was(store: Store
 
 async def test_types_can_be_left_out(store: Store) -> None:
     """Of a conversation, and of what matches; what has no type stays."""
-    await put(store, "local:a", "acme one", type="tool")
+    await put(store, "local:a", "acme one", kind="tool")
     await put(store, "local:b", "acme two")
     without = frozenset({"tool", "other"})
 
@@ -161,7 +161,7 @@ async def test_how_common_a_word_is_is_counted_in_the_principals_other_messages(
     """Not in the conversation at hand, in others' messages, in types that are left out, nor in older ones."""
     await put(store, "local:a", "acme", "acme", "acme")
     await put(store, "local:b", "acme one", "two", "acme three")
-    await put(store, "local:c", "acme", type="tool")
+    await put(store, "local:c", "acme", kind="tool")
     await put(store, "local:d", "acme", principal="somebody")
     tool = frozenset({"tool"})
 
@@ -181,7 +181,7 @@ async def test_where_else_a_word_stands_is_told_by_conversation(store: Store) ->
     """In messages, one entry for each, and in titles; the principal's own only."""
     await put(store, "local:a", "acme")
     await put(store, "local:b", "acme", "acme", "other", title="Acme")
-    await put(store, "local:c", "acme", type="tool")
+    await put(store, "local:c", "acme", kind="tool")
     await put(store, "local:d", "acme", principal="somebody", title="Acme")
 
     def work(tx: Transaction) -> tuple[list[str], list[str]]:
