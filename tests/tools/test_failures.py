@@ -380,10 +380,11 @@ async def test_an_unknown_argument_is_refused_by_name(connect_in_memory: Connect
 @pytest.mark.parametrize(
     ("tool", "arguments", "says"),
     [
-        ("send_message", {}, "`text`: it is required"),
+        ("cancel_run", {}, "`conversation_id`: it is required"),
         ("confirm_tool", {"decision": "approve"}, "`request_id`: it is required"),
         ("send_message", {"agent": ACTOR, "text": 1}, "`text`: input should be a valid string"),
-        ("send_message", {"agent": ACTOR, "text": None}, "`text`: input should be a valid string"),
+        ("send_message", {"agent": ACTOR, "text": None}, "A message needs `text` or `data`."),
+        ("send_message", {"agent": ACTOR, "data": "x"}, "`data`: input should be an object"),
         ("send_message", {"agent": ACTOR, "text": "x", "wait_seconds": 301}, "`wait_seconds`"),
         ("send_message", {"agent": ACTOR, "text": "x", "wait_seconds": -1}, "`wait_seconds`"),
         (
