@@ -125,9 +125,9 @@ def summarise(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> 
     )
     sought = wanted(terms)
     judgement = read_out(tx, extracts, behind, sought)
-    candidates = [
-        each for each in judgement.lines if any(has(each, term) for term in sought)
-    ] or judgement.lines
+    naming = [each for each in judgement.lines if any(has(each, term) for term in sought)]
+    # Few lines name what a message is about; the others beside them say the rest.
+    candidates = naming if len(naming) >= _FEWEST else judgement.lines
     told = chosen(
         candidates,
         judged(candidates, judgement.weights, sought),

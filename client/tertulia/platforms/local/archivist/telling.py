@@ -37,6 +37,8 @@ _DIVERSITY = 0.6
 _DECIDED, _PROMISED, _FIGURES, _ASKED, _FIRST, _LAST = 0.45, 0.35, 0.2, 0.1, 0.25, 0.1
 """What it is worth, where the best words are worth 1."""
 
+_KEPT = re.compile(r"^\s*(?:remember|note):\s*", re.IGNORECASE)
+"""What had a note kept is no part of it."""
 _FENCED = re.compile(r"^ {0,3}(```|~~~).*?(?:^ {0,3}\1[^\S\n]*$|\Z)", re.MULTILINE | re.DOTALL)
 _QUOTATION = re.compile(r"^[ \t]*>.*$", re.MULTILINE)
 _NO_SENTENCE = re.compile(r"^[ \t]*(?:#{1,6}[ \t].*|\|.*|[-=*_ ]{3,})$", re.MULTILINE)
@@ -181,6 +183,7 @@ def _likeness(one: Line, other: Line) -> float:
 
 
 def _prose(text: str) -> str:
+    text = _KEPT.sub("", text)
     for left_out in (_FENCED, _QUOTATION, _NO_SENTENCE):
         text = left_out.sub("\n", text)
     return _WRAPPED.sub(lambda match: " " if match[1].islower() else "\n", text)
