@@ -8,6 +8,7 @@ from typing import Any, cast
 import anyio
 
 from tertulia.http.client import Http
+from tertulia.http.moments import moment
 from tertulia.options import Options
 from tertulia.platforms.base import Platform, Work
 from tertulia.platforms.revengai import history
@@ -287,8 +288,8 @@ class RevEngAIPlatform(Platform):
             title=title if isinstance(title, str) and title else None,
             context=cast(Mapping[str, Any], context) if isinstance(context, Mapping) else None,
             message_count=message_count,
-            created_at=history.moment(record.get("created_at")),
-            updated_at=history.moment(record.get("updated_at")),
+            created_at=moment(record.get("created_at")),
+            updated_at=moment(record.get("updated_at")),
         )
 
     def _messages(self, record: Mapping[str, Any]) -> Sequence[Message]:
