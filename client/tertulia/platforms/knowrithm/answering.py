@@ -86,6 +86,8 @@ class Answer:
         self._step = _open_step(work)
         self._unclaimed: Said | None = None
         """A reply that the stream told without saying to which message."""
+        self._leans_on_stream = True
+        """Whether the task is asked only seldom: as long as the stream is open, and has told no end."""
         self._pauses = Pauses()
         self._waits = pauses(longest=_LONGEST_PAUSE)
         self._unreachable_since: float | None = None
@@ -198,7 +200,7 @@ class Answer:
         )
 
     def _look_after(self, pause: float, *, listening: bool) -> None:
-        pause = max(pause, QUIET_SECONDS) if listening else pause
+        pause = max(pause, QUIET_SECONDS) if listening and self._leans_on_stream else pause
         self._next_look = anyio.current_time() + pause
 
     async def _tell(self, frame: Frame) -> bool:
@@ -222,12 +224,17 @@ class Answer:
                 await self._finish(said)
                 return True
             self._unclaimed = said or self._unclaimed
-            self._next_look = anyio.current_time()
+            self._end_told(0)
         elif task.standing is Standing.PENDING:
             await self._work.emit(*self._steps(task.word))
         else:  # the reply follows, where all goes well
-            self._next_look = anyio.current_time() + GRACE_SECONDS
+            self._end_told(GRACE_SECONDS)
         return False
+
+    def _end_told(self, pause: float) -> None:
+        """Note that the stream has told an end, of this answer as it seems: the task knows."""
+        self._leans_on_stream = False
+        self._next_look = min(self._next_look, anyio.current_time() + pause)
 
     def _is_ours(self, told: Mapping[str, Any]) -> bool | None:
         """Whether an event is about our message; None where it does not say. Anybody may write in the conversation."""

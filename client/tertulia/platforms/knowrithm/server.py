@@ -242,6 +242,8 @@ class Pauses:
 
 
 def quoted(failure: tuple[str | None, str | None]) -> str:
-    """Return what a failure says of itself, for the end of a sentence."""
-    said = [shown(part, _LONGEST_QUOTE) for part in failure if part]
-    return f": {' '.join(said)}" if said else ""
+    """Return what a failure says of itself, and its code, for the end of a sentence."""
+    text, code = (None if part is None else shown(part, _LONGEST_QUOTE) for part in failure)
+    if text is None and code is None:
+        return ""
+    return f": {text}" if code is None else f" (code {code})" if text is None else f": {text} (code {code})"
