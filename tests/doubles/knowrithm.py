@@ -192,6 +192,11 @@ class KnowrithmDouble:
         while self.listening != streams:
             await self._changed.wait()
 
+    async def holds(self, conversation_id: str) -> None:
+        """Return once an answer is held."""
+        while self.conversations[conversation_id].held is None:
+            await self._changed.wait()
+
     def posts(self, action: str) -> int:
         """Return how often something was asked for."""
         return sum(call.split("?")[0].endswith(action) for call in self.calls if call.startswith("POST"))
