@@ -264,6 +264,7 @@ class KnowrithmDouble:
 
         def fits(record: Record) -> bool:
             at = datetime.fromisoformat(record["created_at"])
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
             return (
                 agent in {None, record["agent_id"]}
                 and (status in {"all", record["status"]} or (not status and record["status"] != "archived"))

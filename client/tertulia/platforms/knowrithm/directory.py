@@ -78,18 +78,22 @@ class Directory:
         Raises:
             NotFoundError: it is not there, or too far back.
         """
-        whole = True
-        for filters in await self._whereabouts(principal, native_id):
+        refused, whole = False, True
+        whereabouts = [*await self._whereabouts(principal, native_id)]
+        while whereabouts:
+            filters = whereabouts.pop(0)
             walk = self._server.walk(filters)
             try:
                 while (record := await walk.next()) is not None:
                     if str(record["id"]) == native_id:
                         return record
-            except InvalidInputError:
+                whole = whole and walk.ended
+            except InvalidInputError:  # a filter that this server does not take: it is done without, once
                 if not filters:
                     raise
-            else:
-                whole = whole and walk.ended
+                if not refused and {} not in whereabouts:
+                    whereabouts.append({})
+                refused = True
         raise self.missing(native_id, whole=whole)
 
     async def collect(
