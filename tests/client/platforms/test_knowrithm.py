@@ -56,7 +56,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def draft(**more: Any) -> ConversationDraft:
-    return ConversationDraft(**{"agent": SUPPORT, "native_id": "n1", **more})
+    return ConversationDraft(agent=SUPPORT, native_id="n1", **more)
 
 
 async def listed(conversations: Conversations, query: ConversationQuery = HERE) -> list[str]:

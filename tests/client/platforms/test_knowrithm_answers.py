@@ -413,6 +413,41 @@ async def _without_body(app: App, scope: Scope, receive: Receive, send: Send) ->
     await answer(202, {"status": "queued"})(app, scope, receive, send)
 
 
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"status": "completed", "response": REPLY}, RunStatus.COMPLETED),
+        ({"status": "failed", "error": "No model"}, RunStatus.FAILED),
+    ],
+)
+async def test_a_message_may_be_answered_at_once(place: Place, body: Any, status: RunStatus) -> None:
+    """Without a task."""
+    place.faults.plan("POST", "/chat", answer(200, body))
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "hi")
+    assert outcome.run.status is status
+    assert REPLY in outcome.reply or "No model" in (outcome.run.error or "")
+    assert asked(place) == 0
+
+
+async def test_that_a_message_was_taken_well_is_not_its_end(place: Place) -> None:
+    """A task that is named is asked, whatever the word beside it."""
+
+    async def taken(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        async def unheard(message: Any) -> None:
+            pass
+
+        await app(scope, receive, unheard)
+        (task_id,) = place.double.tasks
+        await answer(200, {"status": "success", "task_id": task_id})(app, scope, receive, send)
+
+    place.double.streams = False
+    place.faults.plan("POST", "/chat", taken)
+    async with place.client() as conversations:
+        assert (await answered(conversations, "hi")).reply == REPLY
+    assert asked(place) == 1
+
+
 async def test_a_server_that_is_away_for_a_while_is_asked_again(place: Place) -> None:
     """Its task goes on there."""
     place.double.streams = False
@@ -617,8 +652,9 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(place: Place) -
     async with place.client(store_content=False) as conversations:
         outcome = await answered(conversations, f"say {secret}", title=secret, metadata={"a": secret})
         sent = await start(conversations, "hold")
-        await place.double.listened_to(1)
-        await place.double.holds(native(sent))
+        async for entries in conversations.follow(sent.run):
+            if any(entry.kind is EventKind.STEP_STARTED for entry in entries):
+                break
     place.double.release(native(sent))
     async with place.client(store_content=False) as conversations:
         later = await conversations.wait(sent.run, timeout=SECONDS)

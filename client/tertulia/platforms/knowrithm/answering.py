@@ -125,7 +125,11 @@ class Answer:
                     await self._find()
                 else:
                     await self._sent(self._task.body.get("message_id"))
-                await self._follow(receive)
+                at_once = (
+                    self._task.address(self._server.base_url) is None
+                )  # else it only says that it was taken
+                if not (at_once and await self._ended()):
+                    await self._follow(receive)
                 tasks.cancel_scope.cancel()
 
     async def _listen(
@@ -282,15 +286,19 @@ class Answer:
         except NotFoundError:  # forgotten: what came of it is in the conversation
             self._task = Task({})
             return False
-        if self._task.standing is Standing.FAILED:
-            await self._fail(self._task)
-            return True
-        if self._task.standing is Standing.DONE:
-            await self._done(self._task)
+        if await self._ended():
             return True
         await self._work.emit(*self._steps(self._task.word))
         self._look_after(self._pauses.after(self._task), listening=listening)
         return False
+
+    async def _ended(self) -> bool:
+        """End the run, if the task has told its end; whether it has."""
+        if self._task.standing is Standing.FAILED:
+            await self._fail(self._task)
+        elif self._task.standing is Standing.DONE:
+            await self._done(self._task)
+        return self._task.standing is not Standing.PENDING
 
     async def _done(self, task: Task) -> None:
         result = task.body if task.result is None else task.result
