@@ -30,7 +30,7 @@ from tertulia import (
 from tertulia.platforms.knowrithm import platform as adapter
 from tertulia.platforms.knowrithm import reading, server
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.models import ConversationDraft, Rating
+from tertulia.vocabulary.models import Rating
 from tests.client.platforms.knowrithm import SUPPORT, Place, answered, native, placed
 from tests.doubles.knowrithm import AGENT, KEY, OTHER_AGENT, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import answer, drop, lose
@@ -53,10 +53,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look without waiting first."""
     monkeypatch.setattr(adapter, "LOOKS", (0.0,))
     monkeypatch.setattr(server, "FIRST_PAUSE", 0.0)
-
-
-def draft(**more: Any) -> ConversationDraft:
-    return ConversationDraft(agent=SUPPORT, native_id="n1", **more)
 
 
 async def listed(conversations: Conversations, query: ConversationQuery = HERE) -> list[str]:
@@ -94,25 +90,26 @@ async def test_a_conversation_is_created_with_an_agent_by_name_or_id(
     ]
 
 
-@pytest.mark.parametrize("entity_type", ["user", "lead", None])
+@pytest.mark.parametrize("entity_type", ["user", "LEAD", None])
 async def test_a_conversation_has_an_entity_type(place: Place, entity_type: str | None) -> None:
     """In lower case, as the wire takes it, whatever the case it comes back in."""
-    async with place.platform() as platform:
-        created = await platform.create("local", draft(entity_type=entity_type))
+    async with place.client() as conversations:
+        created = await conversations.create(SUPPORT, entity_type=entity_type)
         (record,) = [one.record for one in place.double.conversations.values()]
         record["entity_type"] = record["entity_type"].upper()
-        read = await platform.get("local", created.id.partition(":")[2])
+        read = await conversations.get(created.id)
 
-    assert created.entity_type == read.entity_type == (entity_type or "user")
-    assert place.double.bodies[0].get("entity_type") == entity_type
+    expected = (entity_type or "user").lower()
+    assert created.entity_type == read.entity_type == expected
+    assert place.double.bodies[0].get("entity_type") == (entity_type and expected)
 
 
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"entity_type": "bot"}, "knows no `entity_type` 'bot'"),
-        ({"source": "crm"}, "keeps no `source`"),
-        ({"source_ref": "7"}, "keeps no `source_ref`"),
+        ({"source": "crm"}, "has no place for `source`"),
+        ({"source_ref": "7"}, "has no place for `source_ref`"),
+        ({"participants": {"a": "observer"}}, "has no place for `participants`"),
         ({"context": {"a": 1}}, "takes no 'a' in `context`"),
         ({"context": {"max_context_length": "2000"}}, "must be a whole number"),
         ({"context": {"max_context_length": True}}, "must be a whole number"),
@@ -122,9 +119,9 @@ async def test_what_a_conversation_cannot_carry_there_is_refused_and_not_dropped
     place: Place, given: dict[str, Any], sentence: str
 ) -> None:
     """Before anything is sent."""
-    async with place.platform() as platform:
+    async with place.client() as conversations:
         with pytest.raises(InvalidInputError, match=sentence):
-            await platform.create("local", draft(**given))
+            await conversations.create(SUPPORT, **given)
     assert place.double.calls == []
 
 
@@ -473,10 +470,10 @@ async def test_figures_are_mapped_onto_ours_and_the_rest_is_kept(place: Place) -
     """They are Knowrithm's own."""
     native_id = place.double.add(rating=4)
     place.double.say(native_id, "user", "hi")
-    async with place.platform() as platform:
-        figures = await platform.analytics("local", native_id)
+    async with place.client() as conversations:
+        figures = await conversations.analytics(f"knowrithm:{native_id}")
         with pytest.raises(NotFoundError):
-            await platform.analytics("local", "none")
+            await conversations.analytics("knowrithm:none")
 
     assert (figures.computed, figures.messages, figures.duration_seconds) == (False, {"total": 1}, 90)
     assert (figures.rating, figures.ratings, figures.tokens) == (4, 1, None)

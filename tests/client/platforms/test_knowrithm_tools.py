@@ -42,8 +42,10 @@ async def test_a_host_talks_to_knowrithm_through_a_network_that_fails(tmp_path: 
         messages = await host.call("list_messages", conversation_id=conversation_id)
         listed = await host.call("list_conversations", instance="knowrithm")
         found = await host.call("search_conversations", query="said")
+        figures = await host.call("get_analytics", conversation_id=conversation_id)
         deleted = await host.call("delete_conversation", conversation_id=conversation_id)
         gone = await host.fail("get_conversation", conversation_id=conversation_id)
+        restored = await host.call("update_conversation", conversation_id=conversation_id, restore=True)
 
     assert whole["status"] == "completed"
     assert whole.text.count("You said: What is it?") == messages.text.count("You said: What is it?") == 1
@@ -51,6 +53,8 @@ async def test_a_host_talks_to_knowrithm_through_a_network_that_fails(tmp_path: 
     assert conversation_id in found.text
     assert conversation_id in deleted.text
     assert "no conversation" in gone.text
+    assert "2 total" in figures.text
+    assert conversation_id in restored.text
     assert place.double.posts("/chat") == 1
 
 

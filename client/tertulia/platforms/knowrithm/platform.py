@@ -16,7 +16,6 @@ from tertulia.platforms.knowrithm.answering import LOOKS, Answer
 from tertulia.platforms.knowrithm.directory import Directory
 from tertulia.platforms.knowrithm.older import OLDER, OlderWire
 from tertulia.platforms.knowrithm.reading import Place
-from tertulia.platforms.knowrithm.records import ENTITY_TYPES
 from tertulia.platforms.knowrithm.selecting import between, may_fit, wire_filters
 from tertulia.platforms.knowrithm.server import BASE_URL, ERRORS, PLATFORM, Server
 from tertulia.settings import InstanceSettings
@@ -134,8 +133,7 @@ class KnowrithmPlatform(OlderWire):
             NotFoundError: there is no such agent.
             UncertainError: whether it was created is not known.
         """
-        if draft.participants:
-            self._refuse(Feature.PARTICIPANTS)
+        self._takes_none_of("participants", "source", "source_ref", draft=draft)
         body = {"agent_id": self._directory.agent_id(draft.agent), **_creation(draft)}
         if draft.repeated:
             found = await self._directory.lookalikes(principal, draft)
@@ -358,13 +356,6 @@ def _aliases(instance: str, table: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _creation(draft: ConversationDraft) -> Mapping[str, Any]:
     """Return what a conversation is created with, beside its agent."""
-    for name, given in (("source", draft.source), ("source_ref", draft.source_ref)):
-        if given is not None:
-            raise InvalidInputError(f"{PLATFORM} keeps no `{name}`.", hint="Put it into `metadata`.")
-    if draft.entity_type is not None and draft.entity_type not in ENTITY_TYPES:
-        raise InvalidInputError(
-            f"{PLATFORM} knows no `entity_type` {shown(draft.entity_type)}.", valid=ENTITY_TYPES
-        )
     for name, value in (draft.context or {}).items():
         if name != CONTEXT:
             raise InvalidInputError(f"{PLATFORM} takes no {shown(name)} in `context`.", valid=[CONTEXT])

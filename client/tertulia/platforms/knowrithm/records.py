@@ -17,8 +17,6 @@ from tertulia.vocabulary.states import Status
 Record = Mapping[str, Any]
 """A conversation or message as Knowrithm has it."""
 
-ENTITY_TYPES = ("user", "lead")
-"""Whose a conversation is (`EntityType` of the SDK 0.1.3)."""
 _LISTS = ("items", "data", "results")
 _ENDED = frozenset({"ended", "completed", "closed"})
 _USERS = frozenset({"user", "human", "lead", "visitor"})
