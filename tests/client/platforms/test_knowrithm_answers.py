@@ -32,7 +32,7 @@ from tests.client.platforms.knowrithm import (
     start,
 )
 from tests.doubles.knowrithm import KEY, SECRET, KnowrithmDouble, refusal
-from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, served, stall
+from tests.doubles.network import App, Fault, Receive, Scope, Send, answer, cut, drop, lose, served, stall
 
 pytestmark = pytest.mark.anyio
 
@@ -299,13 +299,15 @@ async def test_a_task_is_asked_again_when_its_server_wishes(
     assert took >= 0.3
 
 
-async def test_a_stream_that_breaks_leaves_the_rest_to_the_task(place: Place) -> None:
+@pytest.mark.parametrize(
+    "behind", ["connected", "chat_status", "data: {", "chat_response", '"content": "You']
+)
+async def test_a_stream_that_breaks_leaves_the_rest_to_the_task(place: Place, behind: str) -> None:
     """It has no way to go on behind an event."""
-    place.faults.plan("GET", "/stream", cut("chat_status"))
-    place.double.slow = 1
+    place.faults.plan("GET", "/stream", cut(behind))
     async with place.client() as conversations:
         assert (await answered(conversations, "hi")).reply == REPLY
-    assert (asked(place), place.double.posts("/chat")) == (2, 1)
+    assert place.double.posts("/chat") == 1
 
 
 async def test_a_stream_that_falls_silent_holds_no_answer_up(
@@ -341,11 +343,24 @@ async def test_a_stream_that_does_not_open_is_not_waited_for(
         assert (await answered(conversations, "hi")).reply == REPLY
 
 
+async def gateway(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer in the place of an app that has done what it was asked."""
+
+    async def unheard(message: Any) -> None:
+        pass
+
+    await app(scope, receive, unheard)
+    await answer(502, "<html>")(app, scope, receive, send)
+
+
 @pytest.mark.parametrize("streams", [True, False])
-async def test_a_message_whose_answer_was_lost_was_sent_once(place: Place, streams: bool) -> None:
+@pytest.mark.parametrize("fault", [lose, gateway])
+async def test_a_message_whose_answer_was_lost_was_sent_once(
+    place: Place, fault: Fault, streams: bool
+) -> None:
     """The conversation shows it, and its reply."""
     place.double.streams = streams
-    place.faults.plan("POST", "/chat", lose)
+    place.faults.plan("POST", "/chat", fault)
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
 

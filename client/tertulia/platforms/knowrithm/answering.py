@@ -61,6 +61,7 @@ REMEMBERED = 20
 _MOST_NEW = 5 * PAGE_SIZE
 """How far back the messages are read for ours."""
 _LONGEST_PAUSE = 30.0
+_LONGEST_STEP = 60
 _HEARTBEATS = frozenset({"heartbeat", "ping", "keepalive", "keep-alive"})
 _STATUS = "chat_status"
 _RESPONSE = "chat_response"
@@ -335,6 +336,7 @@ class Answer:
 
     def _steps(self, word: str | None) -> Sequence[Event]:
         """Return what a change of the status means: each is a step, from when it is first told to the next."""
+        word = None if word is None else word[:_LONGEST_STEP]
         if word in {self._step, ""}:
             return ()
         before, self._step = self._step, word

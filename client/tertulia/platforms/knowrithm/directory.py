@@ -16,7 +16,7 @@ from tertulia.platforms.knowrithm.records import Record
 from tertulia.platforms.knowrithm.selecting import between
 from tertulia.platforms.knowrithm.server import PLATFORM, Server
 from tertulia.store import conversations
-from tertulia.store.database import Store, Transaction
+from tertulia.store.database import Store
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
 from tertulia.vocabulary.models import Conversation, ConversationDraft
@@ -130,7 +130,7 @@ class Directory:
 
         walk = self._server.walk({"agent_id": self.agent_id(draft.agent)})
         found, _ = await self.collect(walk, MOST_ALIKE, alike)
-        return await self._store.read(partial(_unknown, principal=principal, found=found))
+        return await self._store.read(partial(conversations.unknown, principal=principal, found=found))
 
     def missing(self, native_id: str, *, whole: bool = True) -> NotFoundError:
         """Return the error for a conversation that is not in the list, of which the whole was read, or the first."""
@@ -156,7 +156,3 @@ class Directory:
         around = between(known.created_at - day, known.created_at + day) if known.created_at else {}
         near = {**agent, **around, **(_ARCHIVED if known.archived else {})}
         return [near, agent, {**agent, **_ARCHIVED}]
-
-
-def _unknown(tx: Transaction, *, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
-    return [one for one in found if not conversations.known(tx, principal, one.id)]

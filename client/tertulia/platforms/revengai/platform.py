@@ -16,7 +16,7 @@ from tertulia.platforms.revengai.answering import LOOKS, Answer, checked_context
 from tertulia.platforms.revengai.server import BASE_URL, ERRORS, PLATFORM, Server
 from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, runs
-from tertulia.store.database import Store, Transaction
+from tertulia.store.database import Store
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -268,7 +268,7 @@ class RevEngAIPlatform(Platform):
             if draft.title in {None, one.title}
             and (draft.context or {}).items() <= (one.context or {}).items()
         ]
-        return await self._store.read(partial(_unknown, principal=principal, found=alike))
+        return await self._store.read(partial(conversations.unknown, principal=principal, found=alike))
 
     def _only(self, found: Sequence[Conversation], *, certain: bool = True) -> Conversation:
         if certain and len(found) == 1:
@@ -295,7 +295,3 @@ class RevEngAIPlatform(Platform):
     def _messages(self, record: Mapping[str, Any]) -> Sequence[Message]:
         own_id = conversation_id(self.instance, record["conversation_uuid"])
         return history.messages(record, conversation_id=own_id, agent=self._agent)
-
-
-def _unknown(tx: Transaction, *, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
-    return [one for one in found if not conversations.known(tx, principal, one.id)]
