@@ -1,6 +1,6 @@
 """Having messages answered at Knowrithm: by its stream, by its tasks, and through a network that fails."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,11 @@ async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Plac
         sent = await conversations.send(conversation.id, MessageDraft(text="hold"))
         await place.double.listened_to()
         await place.double.holds(native_id)
-        for about in ({"task_id": "other"}, {"conversation_id": "other"}, {"message_id": "other"}, {}):
+        others: Sequence[dict[str, Any]] = (
+            *({"task_id": "other"}, {"conversation_id": "other"}, {"message_id": "other"}, {}),
+            {"conversation_id": ["other"], "task_id": {"a": 1}},
+        )
+        for about in others:
             place.double.tell(native_id, "chat_response", {"response": "Not for you", **about})
             place.double.tell(native_id, "chat_status", {"status": "failed", **about})
         place.double.release(native_id)

@@ -126,10 +126,8 @@ class Answer:
                     await self._find()
                 else:
                     await self._sent(self._task.body.get("message_id"))
-                at_once = (
-                    self._task.address(self._server.base_url) is None
-                )  # else it only says that it was taken
-                if not (at_once and await self._ended()):
+                # One that names a task says no more than that the message was taken, whatever its word for that.
+                if self._task.address(self._server.base_url) is not None or not await self._ended():
                     await self._follow(receive)
                 tasks.cancel_scope.cancel()
 
@@ -243,18 +241,24 @@ class Answer:
 
     def _is_ours(self, told: Mapping[str, Any]) -> bool | None:
         """Whether an event is about our message; None where it does not say. Anybody may write in the conversation."""
-        if told.get("conversation_id") not in {None, self._native_id}:
+        known = {
+            "conversation_id": self._native_id,
+            "task_id": self._task.id,
+            "message_id": self._checkpoint.get("message"),
+        }
+        same = {
+            name: told[name] == own_id
+            for name, own_id in known.items()
+            if own_id is not None and told.get(name) is not None
+        }
+        if same.get("conversation_id") is False:
             return False
-        for name, own_id in (("task_id", self._task.id), ("message_id", self._checkpoint.get("message"))):
-            if own_id is not None and told.get(name) == own_id:
-                return True
+        if same.get("task_id") or same.get("message_id"):
+            return True
         # A reply may name a message of its own there, while the status names the one that was sent.
-        names = (
-            ("task_id",) if mapping(told.get("message")) or "content" in told else ("task_id", "message_id")
-        )
-        known = {"task_id": self._task.id, "message_id": self._checkpoint.get("message")}
-        others = any(told.get(name) is not None and known[name] is not None for name in names)
-        return False if others else None
+        if mapping(told.get("message")) or "content" in told:
+            same.pop("message_id", None)
+        return False if {"task_id", "message_id"} & same.keys() else None
 
     async def _look(self, *, listening: bool) -> bool:
         """Ask how far the answer is; whether it has ended."""
@@ -271,7 +275,9 @@ class Answer:
             asked = float(error.ids.get("retry_after", 0))
             self._look_after(max(asked, next(self._waits)), listening=False)
             return False
-        self._unreachable_since = None
+        if self._unreachable_since is not None:
+            self._unreachable_since = None
+            self._waits = pauses(longest=_LONGEST_PAUSE)
         return ended
 
     async def _look_at_task(self, *, listening: bool) -> bool:
@@ -348,7 +354,7 @@ class Answer:
         rows = await self._new_rows()
         message_id, text = self._checkpoint.get("message"), self._work.message.text
         users = [row for row in rows if records.role_of(row) is Role.USER]
-        asked = next((row for row in users if row["id"] == message_id), None)
+        asked = next((row for row in users if str(row["id"]) == message_id), None)
         if asked is None:
             alike = (row for row in users if text is None or _plain(records.words_of(row)) == _plain(text))
             asked = next(alike, None)
@@ -370,7 +376,7 @@ class Answer:
         while end > 0 and count - end < _MOST_NEW:
             start = max(0, end - PAGE_SIZE)
             rows = [*await history.rows(start, end), *rows]
-            known = [number for number, row in enumerate(rows) if row["id"] in seen]
+            known = [number for number, row in enumerate(rows) if str(row["id"]) in seen]
             if known:
                 return rows[known[-1] + 1 :]
             end = start
