@@ -7,6 +7,7 @@ call, since making one takes some 15 ms. Redirects are not followed: credentials
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +38,16 @@ PATIENCE = 30.0
 ATTEMPTS = 4
 _LONGEST_PAUSE = 8.0
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a platform answered."""
+
+    body: Any
+    """Its JSON; None, where a call that changes something is answered with nothing."""
+    retry_after: float | None
+    """Seconds after which it asks to be called again (`Retry-After`), as it does about what it has yet to finish."""
 
 
 class Http:
@@ -77,12 +88,18 @@ class Http:
         self, *segments: str, params: Mapping[str, Any] | None = None, about: Mapping[str, str] | None = None
     ) -> Any:
         """Return the JSON that a GET is answered with. Tried again where that may help."""
+        return (await self.get_reply(*segments, params=params, about=about)).body
+
+    async def get_reply(
+        self, *segments: str, params: Mapping[str, Any] | None = None, about: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Make a GET as `get` does, and return all of its answer."""
         request = self._request("GET", segments, READ_SECONDS, params=params)
         waits = pauses(longest=_LONGEST_PAUSE)
         with anyio.move_on_after(PATIENCE):
             for attempts_left in range(ATTEMPTS - 1, -1, -1):
                 try:
-                    return self._json(await self._send(request, about), safe=True)
+                    return self._reply(await self._send(request, about), safe=True)
                 except UnavailableError as error:
                     pause = max(next(waits), error.ids.get("retry_after", 0))
                     if not attempts_left or not error.retryable or pause > _LONGEST_PAUSE:
@@ -100,9 +117,22 @@ class Http:
         about: Mapping[str, str] | None = None,
     ) -> Any:
         """Make a request that changes something, once; return the JSON of its answer (None where that is empty)."""
+        return (
+            await self.send_reply(method, *segments, json=json, form=form, params=params, about=about)
+        ).body
+
+    async def send_reply(
+        self,
+        method: str,
+        *segments: str,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Make a request that changes something, as `send` does, and return all of its answer."""
         request = self._request(method, segments, WRITE_SECONDS, params=params, json=json, data=form)
-        response = await self._send(request, about)
-        return self._json(response, safe=False) if response.content else None
+        return self._reply(await self._send(request, about), safe=False)
 
     @asynccontextmanager
     async def stream(
@@ -196,6 +226,10 @@ class Http:
             retry_after=retry_after(response.headers.get("retry-after")),
         )
         return self._errors.error(refusal, instance=self._instance, safe=safe, about=about)
+
+    def _reply(self, response: httpx.Response, *, safe: bool) -> Reply:
+        body = self._json(response, safe=safe) if safe or response.content else None
+        return Reply(body, retry_after(response.headers.get("retry-after")))
 
     def _json(self, response: httpx.Response, *, safe: bool) -> Any:
         try:

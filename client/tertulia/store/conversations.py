@@ -1,6 +1,7 @@
 """Conversations as the store knows them: the embedded platform's own, and what passed through of every other's."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -133,6 +134,11 @@ def known(tx: Transaction, principal: str, conversation_id: str) -> bool:
     """Whether this principal has a conversation of that id."""
     row = tx.one("SELECT 1 FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
     return row is not None
+
+
+def unknown(tx: Transaction, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
+    """Return those of some conversations that this principal does not have here."""
+    return [one for one in found if not known(tx, principal, one.id)]
 
 
 def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conversation]:

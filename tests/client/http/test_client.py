@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from tertulia.http import client
-from tertulia.http.client import Http
+from tertulia.http.client import Http, Reply
 from tertulia.http.errors import ErrorTable, Meaning
 from tertulia.http.streams import BrokenStreamError
 from tertulia.vocabulary.errors import (
@@ -338,6 +338,19 @@ async def test_an_empty_answer_to_a_change_is_none() -> None:
     """As to a DELETE."""
     async with reached((204, b"", {})) as (http, _):
         assert await http.send("DELETE", "things", "1") is None
+
+
+async def test_an_answer_comes_with_its_wish_about_the_next_call() -> None:
+    """As about something that is not finished yet; most have none."""
+    async with reached(
+        (200, b"1", {"retry-after": "2.5"}), (202, b"{}", {"retry-after": "7"}), (200, b"3", {})
+    ) as (
+        http,
+        _,
+    ):
+        assert await http.get_reply("things") == Reply(1, 2.5)
+        assert await http.send_reply("POST", "things") == Reply({}, 7)
+        assert await http.get_reply("things") == Reply(3, None)
 
 
 async def test_an_instance_that_lacks_something_makes_no_call() -> None:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
-from tertulia.http import client, streams
+from tertulia.http import client, lookups, streams
 from tertulia.http.streams import MAX_FRAME
 from tertulia.platforms.revengai import answering, server
 from tests.client.platforms.revengai import (
@@ -44,7 +44,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         return repeat(min(0.0, longest))
 
     monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    for module in (answering, client, streams):
+    for module in (lookups, client, streams):
         monkeypatch.setattr(module, "pauses", pauses)
 
 

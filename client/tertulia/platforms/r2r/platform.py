@@ -5,11 +5,11 @@ R2R keeps of a conversation its name and its messages, and nothing of an answer 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import anyio
 
+from tertulia.http.moments import moment
 from tertulia.options import Options
 from tertulia.platforms.base import Platform, Work
 from tertulia.platforms.r2r.access import Access
@@ -211,7 +211,7 @@ class R2RPlatform(Platform):
                 id=str(branch["branch_id"]),
                 conversation_id=self._id(native_id),
                 parted_from=branch.get("branch_point_id"),
-                created_at=_moment(branch.get("created_at")),
+                created_at=moment(branch.get("created_at")),
             )
             for branch in reversed(await self._server.branches(native_id))
         ]
@@ -297,7 +297,7 @@ class R2RPlatform(Platform):
             agent=None,
             status=Status.OPEN,
             title=record.get("name"),
-            created_at=_moment(record.get("created_at")),
+            created_at=moment(record.get("created_at")),
         )
 
     def _message(self, native_id: str, row: Row) -> Message:
@@ -335,11 +335,3 @@ def _texts(metadata: Mapping[str, Any]) -> Mapping[str, str]:
                 hint="Give numbers and the like as text. R2R removes no key.",
             )
     return metadata
-
-
-def _moment(value: Any) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

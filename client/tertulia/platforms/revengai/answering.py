@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.retries import pauses
+from tertulia.http.lookups import shows_up
 from tertulia.platforms.base import Work
 from tertulia.platforms.revengai import history
 from tertulia.platforms.revengai.events import (
@@ -29,7 +29,7 @@ from tertulia.platforms.revengai.events import (
     Telling,
 )
 from tertulia.platforms.revengai.server import PATIENCE_SECONDS, PLATFORM, OutOfReachError, Server
-from tertulia.vocabulary.errors import InvalidInputError, UnavailableError, UncertainError
+from tertulia.vocabulary.errors import InvalidInputError, UncertainError
 from tertulia.vocabulary.identifiers import shown, split_conversation_id
 from tertulia.vocabulary.models import Request
 
@@ -37,8 +37,6 @@ CONTEXT = ("analysis_id", "function_id")
 """What the context of a conversation or message may name (`models/conversation_context.py` of the SDK)."""
 LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
 """Seconds before each look into the history for a message that may have arrived."""
-LONGEST_PAUSE = 30.0
-"""Seconds between two looks while RevEng.AI cannot be reached."""
 SILENCE_SECONDS = 3600.0
 """How long a run may say nothing, keep-alives aside, until it is given up."""
 PENDING_SECONDS = 600.0
@@ -100,23 +98,16 @@ class Answer:
         return True
 
     async def _arrived(self, text: str) -> bool:
-        """Whether the history has the message, which is looked for as soon as it can be read, and a few times then."""
-        for pause in LOOKS:
-            await anyio.sleep(pause)
-            record = await self._history()
-            if history.has_text(record, text, after=self._checkpoint["after"]):
-                return True
-        return False
+        """Whether the history has the message."""
 
-    async def _history(self) -> Mapping[str, Any]:
-        waits = pauses(longest=LONGEST_PAUSE)
-        with anyio.move_on_after(PATIENCE_SECONDS):
-            while True:
-                try:
-                    return await self._server.get(self._native_id)
-                except UnavailableError:
-                    await anyio.sleep(next(waits))
-        raise self._uncertain()
+        async def look() -> bool:
+            record = await self._server.get(self._native_id)
+            return history.has_text(record, text, after=self._checkpoint["after"])
+
+        try:
+            return await shows_up(look, after=LOOKS, patience=PATIENCE_SECONDS)
+        except TimeoutError:
+            raise self._uncertain() from None
 
     def _uncertain(self) -> UncertainError:
         return UncertainError(

@@ -7,9 +7,9 @@ told by the data where it says so, else by the number that the first words have:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, cast
 
+from tertulia.http.moments import moment
 from tertulia.vocabulary.models import Message, Role
 
 _WORDS = ("content", "text", "message", "delta")
@@ -73,15 +73,6 @@ def messages(record: Mapping[str, Any], *, conversation_id: str, agent: str) -> 
             )
         )
     return result
-
-
-def moment(value: Any) -> datetime | None:
-    """Return a time on the wire (RFC 3339); None for what is none."""
-    try:
-        at = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _with_tokens(metadata: Mapping[str, Any], event: Mapping[str, Any]) -> Mapping[str, Any]:

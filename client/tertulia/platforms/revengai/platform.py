@@ -8,6 +8,7 @@ from typing import Any, cast
 import anyio
 
 from tertulia.http.client import Http
+from tertulia.http.moments import moment
 from tertulia.options import Options
 from tertulia.platforms.base import Platform, Work
 from tertulia.platforms.revengai import history
@@ -15,7 +16,7 @@ from tertulia.platforms.revengai.answering import LOOKS, Answer, checked_context
 from tertulia.platforms.revengai.server import BASE_URL, ERRORS, PLATFORM, Server
 from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, runs
-from tertulia.store.database import Store, Transaction
+from tertulia.store.database import Store
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -267,7 +268,7 @@ class RevEngAIPlatform(Platform):
             if draft.title in {None, one.title}
             and (draft.context or {}).items() <= (one.context or {}).items()
         ]
-        return await self._store.read(partial(_unknown, principal=principal, found=alike))
+        return await self._store.read(partial(conversations.unknown, principal=principal, found=alike))
 
     def _only(self, found: Sequence[Conversation], *, certain: bool = True) -> Conversation:
         if certain and len(found) == 1:
@@ -287,14 +288,10 @@ class RevEngAIPlatform(Platform):
             title=title if isinstance(title, str) and title else None,
             context=cast(Mapping[str, Any], context) if isinstance(context, Mapping) else None,
             message_count=message_count,
-            created_at=history.moment(record.get("created_at")),
-            updated_at=history.moment(record.get("updated_at")),
+            created_at=moment(record.get("created_at")),
+            updated_at=moment(record.get("updated_at")),
         )
 
     def _messages(self, record: Mapping[str, Any]) -> Sequence[Message]:
         own_id = conversation_id(self.instance, record["conversation_uuid"])
         return history.messages(record, conversation_id=own_id, agent=self._agent)
-
-
-def _unknown(tx: Transaction, *, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
-    return [one for one in found if not conversations.known(tx, principal, one.id)]
