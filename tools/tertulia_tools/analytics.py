@@ -54,7 +54,7 @@ class Figures(Result):
         what = self.conversation_id or f"{self.conversations} conversations"
         by_role = ", ".join(f"{number} {role}" for role, number in self.messages.items())
         parts = (
-            ("Messages", by_role or "none"),
+            ("Messages", by_role or "not told"),
             ("Duration in seconds", self.duration_seconds),
             ("Median response in seconds", self.response_seconds_median),
             ("Longest response in seconds", self.response_seconds_longest),

@@ -388,6 +388,7 @@ class Platform:
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Tell the platform to stop an answer, before it is recorded."""
+        self._refuse(Feature.CANCEL)
 
     def _takes_none_of(self, *fields: str, draft: ConversationDraft) -> None:
         """Refuse a draft which has something in one of these fields, for which the platform has no place."""

@@ -323,10 +323,6 @@ class KnowrithmPlatform(OlderWire):
         """Have the agent answer; or find its task again, and tell the rest."""
         await Answer(self._server, work).produce()
 
-    async def cancel(self, principal: str, run: Run) -> None:
-        """Refuse: Knowrithm has no call that stops an answer."""
-        self._refuse(Feature.CANCEL)
-
     def _only(self, found: Sequence[Conversation], *, certain: bool = True) -> Conversation:
         if certain and len(found) == 1:
             return found[0]

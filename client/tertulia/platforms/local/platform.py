@@ -387,6 +387,9 @@ class LocalPlatform(Platform):
         """Have the archivist answer."""
         await self._archivist.answer(work)
 
+    async def cancel(self, principal: str, run: Run) -> None:
+        """Nobody has to be told: whoever works on a run that was ended can write nothing more."""
+
     @property
     def _archivist_address(self) -> str:
         return f"{self.instance}:{ARCHIVIST}"

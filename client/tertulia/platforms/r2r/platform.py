@@ -285,6 +285,9 @@ class R2RPlatform(Platform):
         """Have the agent answer. Stopping this is what cancels it."""
         await answer(work, self._server, self._defaults)
 
+    async def cancel(self, principal: str, run: Run) -> None:
+        """R2R is told by the connection: it ends with the work on the run."""
+
     async def _branching(self) -> bool:
         branching = await self._server.branching()
         if branching:

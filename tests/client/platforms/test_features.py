@@ -1,0 +1,368 @@
+"""Features declared are features kept: what each platform declares works on its double, and all else is refused by name.
+
+Three things are never refused: where a platform has no list, no search or no figures of its own, they are served from
+what is known here, and say so.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tertulia import (
+    ClientSettings,
+    ConversationChanges,
+    ConversationQuery,
+    Conversations,
+    Decision,
+    EventKind,
+    Feature,
+    InstanceSettings,
+    MessageChanges,
+    MessageDraft,
+    NotOffered,
+    Outcome,
+    ParticipantRole,
+    Rating,
+    RequestKind,
+    RunStatus,
+    SearchQuery,
+    Settlement,
+    Status,
+)
+from tertulia.platforms import PLATFORMS
+from tertulia.platforms.r2r import answering as r2r_answering
+from tests.client.platforms import agentflow, knowrithm, revengai, rine, test_r2r
+from tests.doubles.knowrithm import KnowrithmDouble
+
+pytestmark = pytest.mark.anyio
+
+SECONDS = 20
+OURS = frozenset({Feature.LIST, Feature.SEARCH, Feature.ANALYTICS})
+"""What is served from our side where a platform has it not."""
+IMPLIED = frozenset({Feature.SEND, Feature.STREAM, Feature.RESUME, Feature.CONFIRM, Feature.QUESTIONS})
+"""How answers come: none of these is a call of its own that could be refused."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A platform's double. `texts` has what to say for an answer that asks, has a question, or is not over at once."""
+
+    agent: str
+    open: Callable[[], AbstractAsyncContextManager[Conversations]]
+    texts: Mapping[str, str]
+
+    @property
+    def instance(self) -> str:
+        """The instance's name."""
+        return self.agent.partition(":")[0]
+
+
+@dataclass(frozen=True)
+class At:
+    """A client of a platform, and a conversation there with an answer."""
+
+    site: Site
+    client: Conversations
+    outcome: Outcome
+
+    @property
+    def own_id(self) -> str:
+        """The conversation's id."""
+        return self.outcome.run.conversation_id
+
+    async def say(self, what: str) -> Outcome:
+        """Begin another conversation by a text of `Site.texts`; return what there is once it is over, or asks."""
+        return await begun(self.client, self.site, what)
+
+    async def answer_id(self) -> str:
+        """Return the id of the answer."""
+        return (await self.client.messages(self.own_id, limit=10)).items[-1].id
+
+
+Try = Callable[[At], Awaitable[object]]
+
+
+async def begun(client: Conversations, site: Site, what: str) -> Outcome:
+    """Begin a conversation by a text of `Site.texts`."""
+    sent = await client.start(site.agent, MessageDraft(text=site.texts.get(what, "Hello")))
+    return await client.wait(sent.run, timeout=SECONDS)
+
+
+@asynccontextmanager
+async def local(path: Path) -> AsyncGenerator[Site]:
+    """The embedded platform, with the archivist."""
+
+    settings = InstanceSettings(platform="local", options={"mailboxes": ["reviewer"]})
+
+    def open() -> AbstractAsyncContextManager[Conversations]:
+        return Conversations.open(ClientSettings(store=path / "store.db", instances={"local": settings}))
+
+    asks = "archive this"
+    yield Site("local:archivist", open, {"asks": asks, "lasts": asks})
+
+
+@asynccontextmanager
+async def at_revengai(path: Path) -> AsyncGenerator[Site]:
+    """RevEng.AI's."""
+    async with revengai.placed(path) as place:
+        yield Site(revengai.ASSISTANT, place.client, {"asks": "confirm", "lasts": "confirm"})
+
+
+@asynccontextmanager
+async def at_r2r(path: Path) -> AsyncGenerator[Site]:
+    """R2R's."""
+    async with test_r2r.at(path / "store.db") as place:
+        yield Site(test_r2r.RAG, place.open, {"lasts": "hold"})
+
+
+@asynccontextmanager
+async def at_rine(path: Path) -> AsyncGenerator[Site]:
+    """Rine's."""
+    async with rine.placed(path) as place:
+        yield Site(rine.BOB, place.client, {})
+
+
+@asynccontextmanager
+async def at_knowrithm(path: Path) -> AsyncGenerator[Site]:
+    """Knowrithm's, on the older wire: what only that has is declared as well."""
+    async with knowrithm.placed(path, KnowrithmDouble(older=True)) as place:
+        yield Site(knowrithm.SUPPORT, place.client, {})
+
+
+@asynccontextmanager
+async def at_agentflow(path: Path) -> AsyncGenerator[Site]:
+    """AgentFlow's."""
+    async with agentflow.placed(path) as place:
+        yield Site(agentflow.MAIN, place.client, {"asks": "approve it", "question": "ask me", "lasts": "hold on"})
+
+
+SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
+    "local": local,
+    "revengai": at_revengai,
+    "r2r": at_r2r,
+    "rine": at_rine,
+    "knowrithm": at_knowrithm,
+    "agentflow": at_agentflow,
+}
+
+
+async def create(at: At) -> None:
+    made = await at.client.create(at.site.agent)
+    assert (await at.client.get(made.id)).id == made.id
+
+
+async def get(at: At) -> None:
+    assert (await at.client.get(at.own_id)).agent == at.site.agent
+
+
+async def list_own(at: At) -> None:
+    page = await at.client.list(ConversationQuery(instance=at.site.instance))
+    assert at.own_id in {each.id for each in page.items}
+    assert page.from_index == (not at.client.offers(at.own_id, Feature.LIST))
+
+
+async def search(at: At) -> None:
+    """What was said is found, by whoever answers."""
+    found = await at.client.search(SearchQuery(text="Hello", instance=at.site.instance))
+    assert at.own_id in {hit.conversation_id for hit in found.hits}
+
+
+async def delete(at: At) -> None:
+    await at.client.delete(at.own_id)
+
+
+async def restore(at: At) -> None:
+    await at.client.delete(at.own_id)
+    assert (await at.client.restore(at.own_id)).id == at.own_id
+
+
+async def send(at: At) -> None:
+    assert at.outcome.run.status is RunStatus.COMPLETED
+    assert at.outcome.reply
+
+
+async def stream(at: At) -> None:
+    entries = (await at.client.events(at.own_id)).entries
+    assert {EventKind.TEXT_MESSAGE_CONTENT, EventKind.TEXT_MESSAGE_END} & {entry.kind for entry in entries}
+
+
+async def resume(at: At) -> None:
+    """Another process has the answer of a run whose process is gone."""
+    sent = await at.client.start(at.site.agent, MessageDraft(text="Hello again"))
+    async with at.site.open() as other:
+        assert (await other.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+
+
+async def messages(at: At) -> None:
+    assert len((await at.client.messages(at.own_id)).items) == 2
+
+
+async def add_message(at: At) -> None:
+    added = await at.client.add_message(at.own_id, MessageDraft(text="A note"))
+    assert added.text == "A note"
+
+
+async def update_message(at: At) -> None:
+    changed = await at.client.update_message(at.own_id, await at.answer_id(), MessageChanges(text="Better"))
+    assert changed.text == "Better"
+
+
+async def rate_message(at: At) -> None:
+    rated = await at.client.rate_message(at.own_id, await at.answer_id(), Rating(value=5))
+    assert rated.id
+
+
+async def branches(at: At) -> None:
+    assert len(await at.client.branches(at.own_id)) == 1
+
+
+async def remove_branch(at: At) -> None:
+    await at.client.update_message(at.own_id, await at.answer_id(), MessageChanges(text="Better"))
+    first, _ = await at.client.branches(at.own_id)
+    await at.client.remove_branch(at.own_id, first.id)
+    assert len(await at.client.branches(at.own_id)) == 1
+
+
+async def participants(at: At) -> None:
+    assert len(await at.client.participants(at.own_id)) == 2
+
+
+async def invite(at: At) -> None:
+    await at.client.invite(at.own_id, {"local:reviewer": ParticipantRole.OBSERVER})
+    assert len(await at.client.participants(at.own_id)) == 3
+
+
+async def title(at: At) -> None:
+    assert (await at.client.update(at.own_id, ConversationChanges(title="Mine"))).title == "Mine"
+
+
+async def generate_title(at: At) -> None:
+    made = await at.client.generate_title(at.own_id, seed_message="What does our pipeline look like?", force=True)
+    assert made.title
+
+
+async def metadata(at: At) -> None:
+    changed = await at.client.update(at.own_id, ConversationChanges(metadata={"a": "b"}))
+    assert changed.metadata["a"] == "b"
+
+
+async def archive(at: At) -> None:
+    assert (await at.client.update(at.own_id, ConversationChanges(archived=True))).archived
+
+
+async def status(at: At) -> None:
+    assert (await at.client.update_status(at.own_id, Status.PAUSED)).status is Status.PAUSED
+
+
+async def end(at: At) -> None:
+    assert (await at.client.update_status(at.own_id, Status.COMPLETED)).status is Status.COMPLETED
+
+
+async def rating(at: At) -> None:
+    ended = await at.client.update_status(at.own_id, Status.COMPLETED, rating=Rating(value=4))
+    assert ended.status is Status.COMPLETED
+
+
+async def analytics(at: At) -> None:
+    found = await at.client.analytics(at.own_id)
+    assert found.computed == (not at.client.offers(at.own_id, Feature.ANALYTICS))
+    assert sum(found.messages.values()) == 2
+
+
+async def confirm(at: At) -> None:
+    await settle(at, "asks", RequestKind.CONFIRMATION, Settlement(decision=Decision.APPROVE))
+
+
+async def edit_arguments(at: At) -> None:
+    """An approval with other arguments is taken, or refused by name."""
+    asked = await at.say("asks")
+    if not asked.pending:
+        raise NotOffered("Nothing is asked there.", feature=Feature.EDIT_ARGUMENTS)
+    (request,) = asked.pending
+    edited = Settlement(decision=Decision.APPROVE, arguments=dict(request.arguments))
+    await at.client.settle(request.id, edited)
+
+
+async def questions(at: At) -> None:
+    await settle(at, "question", RequestKind.QUESTION, Settlement(decision=Decision.ANSWER, answer="Q3"))
+
+
+async def cancel(at: At) -> None:
+    sent = await at.client.start(at.site.agent, MessageDraft(text=at.site.texts.get("lasts", "Hello")))
+    await at.client.wait(sent.run, timeout=0)
+    assert (await at.client.cancel(sent.conversation.id)).status is RunStatus.CANCELED
+
+
+async def settle(at: At, what: str, kind: RequestKind, settlement: Settlement) -> None:
+    asked = await at.say(what)
+    (request,) = asked.pending
+    assert request.kind is kind
+    await at.client.settle(request.id, settlement)
+    assert (await at.client.wait(asked.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+
+
+TRIES: Mapping[Feature, Try] = {
+    Feature.CREATE: create,
+    Feature.GET: get,
+    Feature.LIST: list_own,
+    Feature.SEARCH: search,
+    Feature.DELETE: delete,
+    Feature.RESTORE: restore,
+    Feature.SEND: send,
+    Feature.STREAM: stream,
+    Feature.RESUME: resume,
+    Feature.MESSAGES: messages,
+    Feature.ADD_MESSAGE: add_message,
+    Feature.UPDATE_MESSAGE: update_message,
+    Feature.RATE_MESSAGE: rate_message,
+    Feature.BRANCHES: branches,
+    Feature.REMOVE_BRANCH: remove_branch,
+    Feature.PARTICIPANTS: participants,
+    Feature.INVITE: invite,
+    Feature.TITLE: title,
+    Feature.GENERATE_TITLE: generate_title,
+    Feature.METADATA: metadata,
+    Feature.ARCHIVE: archive,
+    Feature.STATUS: status,
+    Feature.END: end,
+    Feature.RATING: rating,
+    Feature.ANALYTICS: analytics,
+    Feature.CONFIRM: confirm,
+    Feature.EDIT_ARGUMENTS: edit_arguments,
+    Feature.QUESTIONS: questions,
+    Feature.CANCEL: cancel,
+}
+
+
+def test_every_feature_and_every_platform_is_tried_below() -> None:
+    """A new one is not forgotten."""
+    assert set(TRIES) == set(Feature)
+    assert set(SITES) == {name for name, where in PLATFORMS.items() if where.startswith("tertulia.")}
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for answers without waiting first."""
+    agentflow.hurried(monkeypatch)
+    rine.hurry(monkeypatch)
+    monkeypatch.setattr(r2r_answering, "ARRIVAL_SECONDS", 0)
+
+
+@pytest.mark.parametrize("feature", Feature)
+@pytest.mark.parametrize("platform", SITES)
+async def test_what_is_declared_works_and_what_is_not_is_refused(
+    tmp_path: Path, platform: str, feature: Feature
+) -> None:
+    """By name, with who offers it; or it is served from our side, and says so."""
+    async with SITES[platform](tmp_path) as site, site.open() as client:
+        at = At(site, client, await begun(client, site, "plain"))
+        if client.offers(at.own_id, feature) or feature in OURS:
+            await TRIES[feature](at)
+        elif feature not in IMPLIED:
+            with pytest.raises(NotOffered) as raised:
+                await TRIES[feature](at)
+            assert raised.value.hint
