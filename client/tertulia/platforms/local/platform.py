@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
+from tertulia.agents import no_such_agent
 from tertulia.lifecycle import end_run, move
 from tertulia.options import Options
 from tertulia.platforms.base import Platform, Reception, Work
@@ -17,10 +17,10 @@ from tertulia.platforms.local.writing import add, change, remove_branch
 from tertulia.settings import USER, InstanceSettings, address_of
 from tertulia.store import analytics, branches, conversations, messages, participants, runs
 from tertulia.store.database import Store, Transaction
-from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import checked_mailbox, conversation_id, named
+from tertulia.vocabulary.identifiers import checked_mailbox, conversation_id
 from tertulia.vocabulary.models import (
     Agent,
     Analytics,
@@ -428,16 +428,9 @@ class LocalPlatform(Platform):
         return conversation_id(self.instance, native_id)
 
     def _know(self, address: str, known: Sequence[str]) -> None:
-        if address in known:
-            return
-        by_name = {each.partition(":")[2] or each: each for each in known}
-        near = get_close_matches(address.partition(":")[2] or address, by_name, n=1)
-        raise NotFoundError(
-            f"There is no agent {named(address)}." + (f" Did you mean {by_name[near[0]]}?" if near else ""),
-            valid=known,
-            hint="list_agents shows who can be talked to; serving with --as NAME makes a name known.",
-            agent=address,
-        )
+        if address not in known:
+            hint = "list_agents shows who can be talked to; serving with --as NAME makes a name known."
+            raise no_such_agent(address, known, hint=hint)
 
 
 def _allow(conversation: Conversation, status: Status) -> None:

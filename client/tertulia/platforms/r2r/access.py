@@ -4,7 +4,6 @@ Credentials are an API key in `x-api-key`, or a login whose token is a bearer; a
 (`core/base/providers/auth.py:126-200` of R2R 3.6.6). One that asks for none takes everybody for its administrator.
 """
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ import httpx
 
 from tertulia.http.client import Http
 from tertulia.http.errors import ErrorTable, Meaning
+from tertulia.http.tokens import Token, TokenAuth
 from tertulia.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotConfiguredError, NotOffered, UnavailableError
@@ -85,31 +85,20 @@ class Access:
         )
 
 
-class Login(httpx.Auth):
+class Login(TokenAuth):
     """Logs in when it is needed: at first, and again once when a token is refused. The token is only in memory."""
 
     def __init__(self, access: Access) -> None:
+        super().__init__()
         self._access = access
-        self._token: str | None = None
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """See `httpx.Auth`."""
-        for _ in range(2):
-            if self._token is None:
-                form = {"username": self._access.email, "password": self._access.password}
-                url = f"{self._access.base_url}/users/login"
-                answer = yield httpx.Request("POST", url, data=form, extensions=request.extensions)
-                await answer.aread()
-                self._token = self._read(answer)
-            used = self._token
-            request.headers["authorization"] = f"Bearer {used}"
-            response = yield request
-            if response.status_code != 401:
-                return
-            if self._token == used:
-                self._token = None
+    def ask(self) -> httpx.Request:
+        """Return the login."""
+        form = {"username": self._access.email, "password": self._access.password}
+        return httpx.Request("POST", f"{self._access.base_url}/users/login", data=form)
 
-    def _read(self, answer: httpx.Response) -> str:
+    def read(self, answer: httpx.Response) -> Token:
+        """Return the token that R2R answers a login with."""
         instance = self._access.instance
         if answer.status_code in {401, 404, 422}:  # wrong, unknown, or no address at all
             raise NotConfiguredError(
@@ -118,7 +107,7 @@ class Login(httpx.Auth):
                 instance=instance,
             )
         try:
-            return str(answer.raise_for_status().json()["results"]["access_token"]["token"])
+            return Token(str(answer.raise_for_status().json()["results"]["access_token"]["token"]))
         except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
             raise UnavailableError(
                 f"Logging in to R2R ({instance}) does not work now ({answer.status_code}).",

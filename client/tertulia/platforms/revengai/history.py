@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from tertulia.http.moments import moment
+from tertulia.http.values import words
 from tertulia.vocabulary.models import Message, Role
 
 _WORDS = ("content", "text", "message", "delta")
@@ -49,14 +50,14 @@ def messages(record: Mapping[str, Any], *, conversation_id: str, agent: str) -> 
         if users is None:
             users = event.get("role")
         role = _role(data, users=event.get("role") == users)
-        words = _words(data, _RESULT if role is Role.TOOL else _WORDS)
-        if words is None:
+        said = words(data, _RESULT if role is Role.TOOL else _WORDS)
+        if said is None:
             continue
         piece = isinstance(data, Mapping) and _PIECE in data
         if piece and pieces and result[-1].role is role:
             begun = result[-1]
             result[-1] = replace(
-                begun, text=f"{begun.text}{words}", metadata=_with_tokens(begun.metadata, event)
+                begun, text=f"{begun.text}{said}", metadata=_with_tokens(begun.metadata, event)
             )
             continue
         pieces = piece
@@ -66,7 +67,7 @@ def messages(record: Mapping[str, Any], *, conversation_id: str, agent: str) -> 
                 conversation_id=conversation_id,
                 author="user" if role is Role.USER else agent,
                 role=role,
-                text=words,
+                text=said,
                 data=_beside_words(data),
                 metadata={name: event[name] for name in _NUMBERS if name in event},
                 created_at=moment(event.get("created_at")),
@@ -83,18 +84,6 @@ def _with_tokens(metadata: Mapping[str, Any], event: Mapping[str, Any]) -> Mappi
 
 def _number(event: Mapping[str, Any]) -> int:
     return int(event["event_id"])
-
-
-def _words(value: Any, names: Sequence[str] = _WORDS) -> str | None:
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, list):
-        parts = [_words(part) for part in cast("list[Any]", value)]
-        return "".join(part for part in parts if part) or None
-    if isinstance(value, Mapping):
-        fields = cast(Mapping[str, Any], value)
-        return next((words for name in names if (words := _words(fields.get(name)))), None)
-    return None
 
 
 def _role(data: Any, *, users: bool) -> Role:

@@ -15,7 +15,8 @@ from tertulia.platforms.revengai import history
 from tertulia.platforms.revengai.answering import LOOKS, Answer, checked_context
 from tertulia.platforms.revengai.server import BASE_URL, ERRORS, PLATFORM, Server
 from tertulia.settings import InstanceSettings
-from tertulia.store import conversations, runs
+from tertulia.store import conversations
+from tertulia.store.checkpoints import saved
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import (
     ConflictError,
@@ -228,7 +229,7 @@ class RevEngAIPlatform(Platform):
             ConflictError: RevEng.AI is not answering any more.
         """
         _, native_id = split_conversation_id(run.conversation_id)
-        sent = await self._sent(run)
+        sent = (await saved(self._store, run, "sent", within=SENDING_SECONDS)).get("sent")
         try:
             await self._server.cancel(native_id)
         except ConflictError:
@@ -247,17 +248,6 @@ class RevEngAIPlatform(Platform):
                 request_id=request.id,
                 run_id=request.run_id,
             )
-
-    async def _sent(self, run: Run) -> bool:
-        """Whether RevEng.AI has the run's message; one that is on its way is waited for, for a moment."""
-        checkpoint: Mapping[str, Any] = {}
-        with anyio.move_on_after(SENDING_SECONDS), self._store.watch(run.conversation_id) as watch:
-            while True:
-                checkpoint = await self._store.read(lambda tx: runs.checkpoint(tx, run.id))
-                if not checkpoint or checkpoint.get("sent"):
-                    break
-                await watch.changed()
-        return bool(checkpoint.get("sent"))
 
     async def _lookalikes(self, principal: str, draft: ConversationDraft) -> Sequence[Conversation]:
         """Return the conversations that may be the one of this draft: alike, and unknown here."""

@@ -1,0 +1,38 @@
+"""Reading values on a wire, as far as they are what they should be."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+_DEEPEST = 16
+
+
+def words(value: Any, names: Sequence[str], *, depth: int = _DEEPEST) -> str | None:
+    """Return the text in a value of unknown shape: itself, its parts joined, or its first field among `names`."""
+    if isinstance(value, str):
+        return value or None
+    if not depth:
+        return None
+    if isinstance(value, list):
+        parts = [words(part, names, depth=depth - 1) for part in cast("list[Any]", value)]
+        return "".join(part for part in parts if part) or None
+    if isinstance(value, Mapping):
+        fields = cast(Mapping[str, Any], value)
+        found = (words(fields.get(name), names, depth=depth - 1) for name in names)
+        return next((text for text in found if text), None)
+    return None
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """Return an object, and an empty one for what is none."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def tables(value: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the objects in a list, and none for what is no list."""
+    listed = cast("list[Any]", value) if isinstance(value, list) else []
+    return [cast("Mapping[str, Any]", one) for one in listed if isinstance(one, Mapping)]
+
+
+def text(value: Any) -> str | None:
+    """Return a text that says something, and None for anything else."""
+    return value if isinstance(value, str) and value else None
