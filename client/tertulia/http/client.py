@@ -141,6 +141,7 @@ class Http:
         *segments: str,
         json: Any = None,
         params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         idle: float = IDLE_SECONDS,
         about: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[Frames]:
@@ -148,7 +149,7 @@ class Http:
 
         Without a byte for `idle` seconds, the stream is broken (`BrokenStreamError`, from iterating over the events).
         """
-        request = self._request(method, segments, idle, params=params, json=json)
+        request = self._request(method, segments, idle, params=params, json=json, headers=headers)
         # A compressed stream would be held back by whoever compresses it, until a block is full.
         request.headers.update(
             {"accept": "text/event-stream", "cache-control": "no-store", "accept-encoding": "identity"}

@@ -19,6 +19,7 @@ PLATFORMS: Mapping[str, str] = {
     "revengai": "tertulia.platforms.revengai.platform:RevEngAIPlatform",
     "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
     "knowrithm": "tertulia.platforms.knowrithm.platform:KnowrithmPlatform",
+    "agentflow": "tertulia.platforms.agentflow.platform:AgentFlowPlatform",
 }
 """Where each platform's class is. A class is called with the instance's name, its settings and the store."""
 

@@ -1,0 +1,89 @@
+"""What an answer waits for from a person: approvals and questions, settled here or at AgentFlow."""
+
+from collections.abc import Mapping
+
+import anyio
+
+from tertulia.platforms.agentflow.events import listed
+from tertulia.platforms.agentflow.rows import Record
+from tertulia.platforms.agentflow.server import Server
+from tertulia.platforms.base import Work
+from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.events import Event
+from tertulia.vocabulary.identifiers import split_conversation_id
+from tertulia.vocabulary.models import Request, RequestDraft, RequestKind
+from tertulia.vocabulary.states import RequestStatus
+
+SETTLING_SECONDS = 5.0
+"""What a decision needs at most from AgentFlow, which tells it at once, into our store."""
+
+Key = tuple[RequestKind, str]
+"""AgentFlow's own id of an approval or a question."""
+
+
+class Waiting:
+    """The requests of one run. Each is asked once, whichever attempt sees it first."""
+
+    def __init__(self, server: Server, work: Work) -> None:
+        self._server = server
+        self._work = work
+        self._native_id = split_conversation_id(work.conversation.id)[1]
+        self._asked: dict[Key, Request] = {
+            (one.kind, one.upstream_id): one for one in work.requests if one.upstream_id is not None
+        }
+        self._pending: dict[Key, Request] = {
+            key: one for key, one in self._asked.items() if one.status is RequestStatus.PENDING
+        }
+
+    def __bool__(self) -> bool:
+        """Whether anything was asked that is not known to be settled."""
+        return bool(self._pending)
+
+    async def ask(self, draft: RequestDraft, *before: Event) -> None:
+        """Ask a person, after some events, unless that was done."""
+        key: Key = draft.kind, draft.upstream_id or ""
+        if key not in self._asked:
+            self._asked[key] = self._pending[key] = await self._work.ask(draft, *before)
+
+    async def ask_listed(self) -> None:
+        """Ask for the approvals of this conversation that are pending, where no stream tells of them."""
+        for own_id, approval in (await self._approvals() or {}).items():
+            if approval.get("conversation_id") == self._native_id:
+                await self.ask(listed(approval, own_id))
+
+    async def settled(self, key: Key) -> None:
+        """Go on after a request: because of a decision here, or of one that was made at AgentFlow."""
+        request = self._pending.pop(key, None)
+        if request is not None:
+            with anyio.move_on_after(SETTLING_SECONDS):
+                await self._work.settled(request.id)
+            await self._work.withdraw(request.id)
+
+    async def went_on(self, call_id: str | None) -> None:
+        """Go on after what was asked for a call that was seen to go on."""
+        for key, request in [*self._pending.items()]:
+            if call_id is not None and request.tool_call_id == call_id:
+                await self.settled(key)
+
+    async def review(self) -> None:
+        """See which approvals were settled at AgentFlow meanwhile, where that can be seen."""
+        keys = [key for key in self._pending if key[0] is RequestKind.CONFIRMATION]
+        if keys and (there := await self._approvals()) is not None:
+            for key in keys:
+                if key[1] not in there:
+                    await self.settled(key)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; less long, if a person decides meanwhile."""
+        with anyio.move_on_after(seconds):
+            for key, request in [*self._pending.items()][:1]:
+                await self._work.settled(request.id)
+                await self.settled(key)
+                return
+            await anyio.sleep_forever()
+
+    async def _approvals(self) -> Mapping[str, Record] | None:
+        try:
+            return await self._server.approvals()
+        except TertuliaError:
+            return None  # it is only a look
