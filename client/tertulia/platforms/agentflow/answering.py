@@ -30,6 +30,7 @@ from tertulia.platforms.agentflow.directory import Directory
 from tertulia.platforms.agentflow.events import (
     ASKING,
     CANCELED,
+    DELTA,
     END,
     ERROR,
     NOTHING,
@@ -92,6 +93,7 @@ class Answer:
         self._whole = not self._checkpoint
         """Whether no part of the answer can have been missed."""
         self._shown: str | None = None
+        self._heard = anyio.current_time()
         self._glanced = 0.0
         self._waiting = Waiting(server, work)
 
@@ -186,7 +188,7 @@ class Answer:
         Returns False where AgentFlow does not have the message.
         """
         waits = pauses(longest=LONGEST_PAUSE)
-        begun = heard = anyio.current_time()
+        begun = anyio.current_time()
         missing = 0
         while True:
             record, found = await self._look()
@@ -210,14 +212,14 @@ class Answer:
                 continue
             missing = 0
             if going:
-                told = len(self._seen)
+                heard = self._heard
                 if found.reply is not None:
                     await self._show(found.reply)
                 # Without the message, it may be another answer that is being produced.
                 if self._checkpoint.get("sent") and await self._watch():
                     return True
-                if len(self._seen) > told:
-                    heard, waits = anyio.current_time(), pauses(longest=LONGEST_PAUSE)
+                if self._heard > heard:
+                    waits = pauses(longest=LONGEST_PAUSE)
                 elif not self._waiting and anyio.current_time() - heard > SILENCE_SECONDS:
                     await self._work.interrupt(f"{PLATFORM} has said nothing about this answer for an hour.")
                     return True
@@ -265,26 +267,29 @@ class Answer:
                 return False
             except UnavailableError:
                 return False
-            return await self._follow(frames)
+            return await self._follow(frames, watching=True)
 
-    async def _follow(self, frames: Frames) -> bool:
+    async def _follow(self, frames: Frames, *, watching: bool = False) -> bool:
         try:
             async for frame in frames:
-                if await self._tell(read(frame)):
+                if await self._tell(read(frame), watching=watching):
                     return True
         except BrokenStreamError:
             pass
         await self._work.emit(*self._telling.held())
         return False
 
-    async def _tell(self, happened: Happened) -> bool:
+    async def _tell(self, happened: Happened, *, watching: bool) -> bool:
         """Journal an event; whether the run needs nothing more."""
         if happened.name in NOTHING or self._again(happened):
             return False
+        self._heard = anyio.current_time()
         if happened.event_id:
             self._checkpoint["last_event_id"] = happened.event_id
         if happened.name == SNAPSHOT:
             return await self._replace(happened)
+        if watching and "call" not in self._checkpoint:
+            return await self._tell_unnamed(happened)
         if happened.root is not None and happened.root != self._checkpoint.setdefault("call", happened.root):
             return False  # of another answer in the same conversation
         if happened.name == START and happened.of_root and happened.call_id is not None:
@@ -302,8 +307,16 @@ class Answer:
             return True
         else:
             await self._waiting.went_on(happened.call_id)
-            await self._work.emit(*self._telling.events(happened), checkpoint=dict(self._checkpoint))
+            told = self._telling.events(happened)
+            if told or happened.name != DELTA:  # what is held back is told again, if this process ends before
+                await self._work.emit(*told, checkpoint=dict(self._checkpoint))
         return False
+
+    async def _tell_unnamed(self, happened: Happened) -> bool:
+        """Heed an event of a conversation in which our call has no name yet: it may be of an earlier answer."""
+        if happened.name in ASKING:
+            await self._waiting.ask_listed()
+        return happened.of_root and happened.name in {END, ERROR, *CANCELED} and await self._over()
 
     def _again(self, happened: Happened) -> bool:
         """Whether an event came before, to this process or to an earlier one."""
@@ -331,19 +344,24 @@ class Answer:
         if going or now - self._glanced < GLANCE_SECONDS:
             return False
         self._glanced = now
+        return await self._over()
+
+    async def _over(self) -> bool:
+        """Look whether the answer is over, and tell it then."""
         try:
             record, found = await self._server.record(self._native_id), await self._exchange()
         except UnavailableError:
             return False
-        if record.get("has_active_generation") is False and found.reply is not None:
-            await self._finish(found.reply, found.reply_id)
-            return True
-        return False
+        if self._waiting or record.get("has_active_generation") is not False or found.reply is None:
+            return False
+        await self._finish(found.reply, found.reply_id)
+        return True
 
     async def _show(self, answer: str) -> None:
         if answer != self._shown:
             self._shown = answer
             self._whole = False
+            self._heard = anyio.current_time()
             await self._work.emit(*self._telling.snapshot(answer), checkpoint=dict(self._checkpoint))
 
     async def _end(self, happened: Happened) -> None:

@@ -92,7 +92,7 @@ def snapshot(content: Any) -> tuple[Sequence[Record], str | None, bool | None]:
     messages = tables(outer.get("messages")) or tables(inner.get("messages"))
     flags = (outer.get("has_active_generation"), inner.get("has_active_generation"))
     going = next((flag for flag in flags if isinstance(flag, bool)), None)
-    return messages, None if messages else words(content, WORDS), going
+    return messages, None if messages else words(content, ("text", "content")), going
 
 
 def _role(record: Record) -> str:

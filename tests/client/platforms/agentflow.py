@@ -1,0 +1,135 @@
+"""A place for the tests of AgentFlow: its double on a network with faults, and clients on one store."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tertulia import (
+    ClientSettings,
+    Conversations,
+    EventKind,
+    InstanceSettings,
+    JournalEntry,
+    MessageDraft,
+    Outcome,
+    RunStatus,
+    Sent,
+)
+from tertulia.http import client, streams
+from tertulia.platforms.agentflow import answering
+from tertulia.platforms.agentflow.platform import AgentFlowPlatform
+from tertulia.store.database import Store
+from tests.doubles.agentflow import TOKEN, AgentFlowDouble
+from tests.doubles.network import Faults, served
+
+SECONDS = 20
+MAIN = "agentflow:MainAgent"
+
+
+class Place:
+    """The double at `url`, and the store at `path`."""
+
+    def __init__(self, path: Path, double: AgentFlowDouble) -> None:
+        self.path = path
+        self.double = double
+        self.faults = Faults(double.app)
+        self.url = ""
+
+    def settings(self, **options: Any) -> ClientSettings:
+        """Return the settings of a client; an option that is None is left out."""
+        given = {"base_url": self.url, "token": TOKEN, **options}
+        instance = InstanceSettings(
+            platform="agentflow",
+            options={name: value for name, value in given.items() if value is not None},
+            environment={},
+        )
+        return ClientSettings(store=self.path, instances={"agentflow": instance})
+
+    @asynccontextmanager
+    async def client(self, **options: Any) -> AsyncGenerator[Conversations]:
+        """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
+        async with Conversations.open(self.settings(**options)) as conversations:
+            yield conversations
+
+    @asynccontextmanager
+    async def platform(self, **options: Any) -> AsyncGenerator[AgentFlowPlatform]:
+        """Open the platform alone, for what the client does not pass on."""
+        settings = self.settings(**options).instances["agentflow"]
+        async with Store(self.path) as store:
+            platform = AgentFlowPlatform("agentflow", settings, store)
+            try:
+                yield platform
+            finally:
+                await platform.close()
+
+    def count(self, method: str, end: str) -> int:
+        """Return how often something was asked for."""
+        return sum(call.startswith(f"{method} ") and call.endswith(end) for call in self.double.calls)
+
+
+@asynccontextmanager
+async def placed(path: Path, double: AgentFlowDouble | None = None) -> AsyncGenerator[Place]:
+    """Serve a double; the test has `SECONDS` to be done."""
+    place = Place(path / "store.db", double or AgentFlowDouble())
+    with anyio.fail_after(SECONDS):
+        async with served(place.faults) as place.url:
+            yield place
+
+
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for answers, and for a deployment that is away, without waiting first."""
+
+    def pauses(*, longest: float) -> Iterator[float]:
+        return repeat(min(0.0, longest))
+
+    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
+    for module in (answering, client, streams):
+        monkeypatch.setattr(module, "pauses", pauses)
+
+
+async def start(conversations: Conversations, text: str, **more: Any) -> Sent:
+    """Begin a conversation with a message."""
+    return await conversations.start(MAIN, MessageDraft(text=text), **more)
+
+
+async def answered(conversations: Conversations, text: str, **more: Any) -> Outcome:
+    """Begin a conversation with a message; return what came of it."""
+    return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+
+
+async def ended(conversations: Conversations, outcome: Outcome) -> Outcome:
+    """Wait for the rest of a run; return it."""
+    later = await conversations.wait(outcome.run, timeout=SECONDS)
+    assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
+    return later
+
+
+def native(sent: Sent | Outcome) -> str:
+    """Return AgentFlow's own id of a conversation."""
+    return sent.run.conversation_id.partition(":")[2]
+
+
+async def journal(conversations: Conversations, sent: Sent | Outcome) -> Sequence[JournalEntry]:
+    """Return all that happened, after seeing that no `seq` is missing."""
+    entries = (await conversations.events(sent.run.conversation_id)).entries
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    return entries
+
+
+def of(entries: Sequence[JournalEntry], *kinds: EventKind) -> list[dict[str, Any]]:
+    """Return what entries of some kinds say."""
+    return [dict(entry.data) for entry in entries if entry.kind in kinds]
+
+
+async def until_told(conversations: Conversations, sent: Sent, text: str) -> None:
+    """Wait until a text was told of an answer."""
+    so_far = ""
+    async for entries in conversations.follow(sent.run):
+        so_far += "".join(str(entry.data.get("delta", "")) for entry in entries)
+        if text in so_far:
+            return
