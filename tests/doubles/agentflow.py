@@ -22,6 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.doubles.network import Receive, Scope, Send
+
 TOKEN = "jwt-1"
 SECRET = "machine-secret"
 AGENTS = {"agent_main": "MainAgent", "agent_re": "Researcher"}
@@ -237,7 +239,16 @@ class AgentFlowDouble:
         if openapi:
             routes.append(Route("/openapi.json", self._openapi))
         self._described = {name: call for name, call in self._paths.items() if name not in lacks}
-        self.app = Starlette(routes=routes)
+        self._routes = Starlette(routes=routes)
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, whether or not there is such a call."""
+        request = Request(scope)
+        self.calls.append(f"{request.method} {scope['raw_path'].decode()}")
+        self.queries.append(request.url.query)
+        self.headers.append(dict(request.headers))
+        self._touch()
+        await self._routes(scope, receive, send)
 
     def add(self, number: int, **more: Any) -> Conversation:
         """Add a conversation `conv_NUMBER`, the later the higher its number."""
@@ -266,9 +277,6 @@ class AgentFlowDouble:
 
     def _guarded(self, handle: Callable[[Request], Any]) -> Callable[[Request], Any]:
         async def guarded(request: Request) -> Response:
-            self.calls.append(f"{request.method} {request.scope['raw_path'].decode()}")
-            self.queries.append(request.url.query)
-            self.headers.append(dict(request.headers))
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
             if self.needs_token and given not in self.tokens:
                 return refusal(401, "Invalid token")
@@ -280,7 +288,6 @@ class AgentFlowDouble:
         return guarded
 
     async def _openapi(self, request: Request) -> Response:
-        self.calls.append("GET /openapi.json")
         paths: dict[str, dict[str, Any]] = {"/health": {"get": {}}}
         for name, call in self._described.items():
             method, _, path = call.partition(" ")

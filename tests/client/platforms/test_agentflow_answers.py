@@ -1,6 +1,7 @@
 """Answers from AgentFlow: what is told of them, and how they are found again."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ async def test_a_message_is_sent_once_under_ids_of_ours(place: Place) -> None:
     assert "".join(data["delta"] for data in of(entries, EventKind.TEXT_MESSAGE_CONTENT)) == outcome.reply
 
 
-async def test_settings_for_an_answer_come_from_instance_conversation_and_message_in_turn(place: Place) -> None:
+async def test_settings_for_an_answer_come_from_instance_conversation_and_message_in_turn(
+    place: Place,
+) -> None:
     """And a message's metadata say where it comes from."""
     async with place.client(chat={"model": "small", "max_turns": 3, "temperature": 0.1}) as conversations:
         conversation = await conversations.create(MAIN, context={"model": "large", "max_turns": 5})
@@ -283,7 +286,10 @@ async def test_a_message_that_arrives_late_and_twice_is_answered_once(place: Pla
     assert late.is_set()
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello")
     assert (place.count("POST", "/chat"), place.double.duplicates) == (2, 1)
-    assert [message["role"] for message in place.double.conversations["conv_1"].messages] == ["user", "assistant"]
+    assert [message["role"] for message in place.double.conversations["conv_1"].messages] == [
+        "user",
+        "assistant",
+    ]
 
 
 async def test_a_message_that_stays_lost_is_uncertain(place: Place) -> None:
@@ -294,7 +300,9 @@ async def test_a_message_that_stays_lost_is_uncertain(place: Place) -> None:
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
-    assert outcome.run.error.startswith("AgentFlow gave no answer to the message, and its conversation does not")
+    assert outcome.run.error.startswith(
+        "AgentFlow gave no answer to the message, and its conversation does not"
+    )
     assert place.count("POST", "/chat") == 0
 
 
@@ -355,7 +363,7 @@ async def test_a_deployment_that_stays_away_leaves_the_answer_interrupted(
     """What came of it stays, and it says where the rest may be."""
     monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.2)
     async with place.client() as conversations:
-        place.double.breaks_after = [4]
+        place.double.breaks_after = [3]
         conversation = await conversations.create(MAIN)
         away: Any = [drop] * 5000
         sent = await conversations.send(conversation.id, MessageDraft(text="hold on"))
@@ -372,6 +380,7 @@ async def test_an_answer_that_agentflow_gave_up_is_interrupted(place: Place) -> 
     place.double.breaks_after = [2]
     async with place.client() as conversations:
         sent = await start(conversations, "hold on")
+        await until_told(conversations, sent, "Let ")
         place.double.conversations[native(sent)].runs[0].over = True
         outcome = await conversations.wait(sent.run, timeout=SECONDS)
 
@@ -388,7 +397,7 @@ async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> Non
     await place.double.until(lambda: place.double.streams == 0)
     async with place.client() as conversations:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(conversations.attend, sent.run)
+            tasks.start_soon(partial(conversations.attend, sent.run, timeout=SECONDS))
             await place.double.until(lambda: place.count("GET", "/watch") > 0)
             place.double.release(native(sent))
         outcome = await conversations.outcome(sent.run)
