@@ -18,7 +18,7 @@ def words(value: Any, names: Sequence[str], *, depth: int = _DEEPEST) -> str | N
     if isinstance(value, Mapping):
         fields = cast(Mapping[str, Any], value)
         found = (words(fields.get(name), names, depth=depth - 1) for name in names)
-        return next((text for text in found if text), None)
+        return next((said for said in found if said), None)
     return None
 
 
@@ -34,5 +34,7 @@ def tables(value: Any) -> Sequence[Mapping[str, Any]]:
 
 
 def text(value: Any) -> str | None:
-    """Return a text that says something, and None for anything else."""
-    return value if isinstance(value, str) and value else None
+    """Return a text that says something, and None for anything else. What no UTF-8 can hold of it is replaced."""
+    if not isinstance(value, str) or not value:
+        return None
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from httpx_sse import ServerSentEvent
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tertulia import EventKind
@@ -15,9 +15,11 @@ from tertulia.platforms.agentflow.paths import discovered, guesses
 from tertulia.store.database import encode
 from tests.doubles.agentflow import ELSEWHERE, GUESSED
 
+TEXT = st.text(st.characters(), max_size=20)
+"""Also with halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
 TYPES = st.sampled_from(
@@ -61,6 +63,7 @@ def frame(data: str, event: str = "message", own_id: str = "") -> ServerSentEven
     return ServerSentEvent(event=event, data=data, id=own_id)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(EVENTS | JSON, max_size=12))
 @example([{"type": "delta", "content": [[[[[["deep"]]]]]]}])
 @example(["[DONE]"])
@@ -71,15 +74,18 @@ def test_every_event_can_be_told(payloads: list[Any]) -> None:
         happened = read(frame(json.dumps(payload)))
         for event in [*telling.events(happened), *telling.held()]:
             encode(event.data)
+            (event.upstream_id or "").encode()
         if happened.name in ASKING:
             draft = asked(happened)
             encode(draft.arguments)
             assert draft.prompt.isprintable()
+            f"{draft.tool} {draft.upstream_id} {draft.tool_call_id}".encode()
         rows.snapshot(happened.content)
     for event in telling.closed("The end."):
         encode(event.data)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(), st.text(max_size=10), st.text(max_size=5))
 def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
     """Also one whose data is no JSON: it is kept as it came."""
@@ -89,6 +95,7 @@ def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
         encode(told[0].data)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(["call_0", "call_1", "call_2"]), st.text(min_size=1)), max_size=30))
 def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None:
     """However its words and those of its sub-agents are mixed."""
@@ -124,16 +131,18 @@ def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None
         assert "".join(told) == "".join(piece for call, piece in pieces if call == child)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(CONTENT.filter(lambda one: isinstance(one, dict)), max_size=5), st.none() | st.text())
 def test_every_record_can_be_read(records: list[dict[str, Any]], question: str | None) -> None:
     """Whatever its fields are."""
     rows.exchange(records, "m_1", question)
     for record in records:
         rows.message("agentflow:conv_1", 0, record, "agentflow")
-        rows.conversation("agentflow", {**record, "id": "conv_1"}, None)
+        rows.conversation("agentflow", {**record, "id": "conv_\ud8001"}, None)
         listed(record, "appr_1")
 
 
+@settings(deadline=None, max_examples=50)
 @given(JSON)
 def test_every_refusal_can_be_read(body: Any) -> None:
     """The shape of one is not documented."""
@@ -141,6 +150,7 @@ def test_every_refusal_can_be_read(body: Any) -> None:
         assert part is None or isinstance(part, str)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.dictionaries(
         st.sampled_from([call.partition(" ")[2] for call in [*GUESSED.values(), *ELSEWHERE.values()]])

@@ -82,7 +82,7 @@ class Happened:
         """Return the id of the approval or question that it is about; that of its call where it has none."""
         about = _QUESTION_ID if self.name.startswith("question") else _APPROVAL_ID
         found = Fields(self).take(*about)
-        return str(found) if isinstance(found, str | int) else self.call_id or ""
+        return text(str(found) if isinstance(found, str | int) else self.call_id) or ""
 
 
 def read(frame: Frame) -> Happened:

@@ -30,7 +30,7 @@ def conversation(instance: str, record: Record, agent: str | None) -> Conversati
     """Return a conversation. `is_active` is all that AgentFlow tells of its state."""
     count = record.get("message_count")
     return Conversation(
-        id=conversation_id(instance, record["id"]),
+        id=conversation_id(instance, text(record["id"]) or ""),
         agent=agent,
         status=Status.COMPLETED if record.get("is_active") is False else Status.OPEN,
         title=text(record.get("title")),
