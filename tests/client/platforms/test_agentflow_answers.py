@@ -8,8 +8,8 @@ from typing import Any
 import anyio
 import pytest
 
-from tertulia import EventKind, MessageDraft, RunStatus
-from tertulia.platforms.agentflow import answering, server
+from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
+from tertulia.platforms.agentflow import answering, platform, server
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
 from tests.client.platforms.agentflow import (
@@ -490,11 +490,29 @@ async def test_a_run_that_is_canceled_at_agentflow_is_canceled_here(place: Place
     async with place.client() as conversations, place.client() as other:
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "see. ")
-        async with place.platform() as platform:
-            await platform.cancel("local", await other.run(sent.run.id))
+        async with place.platform() as alone:
+            await alone.cancel("local", await other.run(sent.run.id))
         outcome = await conversations.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.CANCELED
+
+
+async def test_a_run_whose_call_has_no_name_yet_cannot_be_canceled(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AgentFlow stops a call by its id; once nothing is produced any more, there is nothing to stop."""
+    monkeypatch.setattr(platform, "CALLING_SECONDS", 0.1)
+    place.faults.plan("POST", "/chat", stall(": connected"))
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold on")
+        await place.double.until(lambda: place.double.streams == 1)
+        with pytest.raises(ConflictError, match="has not named the call that answers in"):
+            await conversations.cancel(sent.conversation.id)
+        place.double.conversations[native(sent)].runs[0].over = True
+        run = await conversations.cancel(sent.conversation.id)
+
+    assert run.status is RunStatus.CANCELED
+    assert place.count("POST", "/cancel") == 0
 
 
 async def test_a_run_that_is_over_there_can_still_be_canceled_here(place: Place) -> None:

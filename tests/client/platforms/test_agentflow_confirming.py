@@ -24,7 +24,7 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.agentflow import waiting
+from tertulia.platforms.agentflow import answering, server, waiting
 from tests.client.platforms.agentflow import (
     SECONDS,
     Place,
@@ -208,11 +208,10 @@ async def test_a_deployment_without_the_call_says_so_and_is_not_asked_again(tmp_
     double = AgentFlowDouble(lacks=["respond_approval"])
     async with placed(tmp_path, double) as place, place.client() as conversations:
         outcome = await answered(conversations, "approve it")
-        for _ in range(2):
-            with pytest.raises(
-                NotOffered, match=r"does not have `respond_approval` at POST /api/v1/approvals"
-            ) as caught:
-                await conversations.settle(asked_in(outcome).id, YES)
+        with pytest.raises(NotOffered, match="`respond_approval` at POST /api/v1/approvals"):
+            await conversations.settle(asked_in(outcome).id, YES)
+        with pytest.raises(NotOffered) as caught:
+            await conversations.settle(asked_in(outcome).id, YES)
         features = (await conversations.agents("agentflow"))[0].features
         still = await conversations.request(asked_in(outcome).id)
 
@@ -224,9 +223,10 @@ async def test_a_deployment_without_the_call_says_so_and_is_not_asked_again(tmp_
     assert place.count("POST", "/respond") == 1
 
 
-async def test_an_approval_is_found_where_only_looking_shows_it(tmp_path: Path) -> None:
-    """A stream that broke before it, and a deployment that cannot be watched."""
-    double = AgentFlowDouble(lacks=["watch"])
+@pytest.mark.parametrize("lacks", [["watch"], []])
+async def test_an_approval_is_found_where_only_looking_shows_it(tmp_path: Path, lacks: list[str]) -> None:
+    """A stream broke before it; a watch has nothing but snapshots, or is not there."""
+    double = AgentFlowDouble(lacks=lacks)
     double.breaks_after = [2]
     async with placed(tmp_path, double) as place, place.client() as conversations:
         outcome = await answered(conversations, "approve it")
@@ -311,10 +311,42 @@ async def test_an_answer_to_a_question_without_its_call_says_what_to_set(tmp_pat
     assert Feature.QUESTIONS not in agent.features
 
 
-async def test_a_person_may_take_longer_than_the_connection_lives(
+async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_has_decided(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stream ended while the tool waited; the decision wakes whoever looks."""
+    """The stream stalled and was given up; whoever decides sets the run going again."""
+    monkeypatch.setattr(answering, "PENDING_SECONDS", 0.0)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "approve it")
+        await place.double.until(lambda: place.double.streams == 0)
+        await conversations.settle(asked_in(outcome).id, YES)
+        outcome = await ended(conversations, outcome)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
+    assert (place.count("POST", "/chat"), place.double.decisions) == (1, [("approved", None)])
+
+
+async def test_a_tool_that_was_decided_about_at_agentflow_while_the_stream_was_lost_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of what is pending shows it."""
+    monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(server, "WATCH_IDLE_SECONDS", 0.1)
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "approve it")
+        await place.double.until(lambda: place.count("GET", "/watch") > 0)
+        place.double.settle(native(outcome), "denied")
+        while (await conversations.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+            await anyio.lowlevel.checkpoint()
+        outcome = await ended(conversations, outcome)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Then not.")
+
+
+async def test_a_decision_that_is_not_taken_now_can_be_made_again(place: Place) -> None:
+    """Also where the stream ends with it."""
     place.faults.plan("POST", "/respond", answer(503))
     place.double.breaks_after = [4]
     async with place.client() as conversations:

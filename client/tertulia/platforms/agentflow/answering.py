@@ -69,7 +69,7 @@ SILENCE_SECONDS = 3600.0
 PENDING_SECONDS = 600.0
 """How long it is followed while a person is asked. Then it is found again when that is settled."""
 GLANCE_SECONDS = 2.0
-"""How often it is asked at most whether an answer is over, of which only snapshots come."""
+"""How often is looked, at most, what an answer waits for and whether it is over, of which only snapshots come."""
 _LONGEST_QUOTE = 300
 
 
@@ -95,6 +95,8 @@ class Answer:
         self._shown: str | None = None
         self._heard = anyio.current_time()
         self._glanced = 0.0
+        self._enough = False
+        """Whether a watch has shown that the conversation must be looked at."""
         self._waiting = Waiting(server, work)
 
     async def produce(self) -> None:
@@ -192,7 +194,8 @@ class Answer:
         missing = 0
         while True:
             record, found = await self._look()
-            await self._waiting.review()
+            if self._checkpoint.get("sent"):
+                await self._waiting.look(self._checkpoint.get("call"))
             if found.asked:
                 self._checkpoint["sent"] = True
             going = record.get("has_active_generation")
@@ -258,14 +261,12 @@ class Answer:
 
     async def _watch(self) -> bool:
         """Tell what happens in the conversation; whether the run needs nothing more. False when the watch ends."""
+        self._enough = False
         async with AsyncExitStack() as stack:
             try:
                 watch = self._server.watch(self._native_id, self._checkpoint.get("last_event_id"))
                 frames = await stack.enter_async_context(watch)
-            except NotOffered:
-                await self._waiting.ask_listed()
-                return False
-            except UnavailableError:
+            except (NotOffered, UnavailableError):
                 return False
             return await self._follow(frames, watching=True)
 
@@ -274,6 +275,8 @@ class Answer:
             async for frame in frames:
                 if await self._tell(read(frame), watching=watching):
                     return True
+                if self._enough:
+                    break
         except BrokenStreamError:
             pass
         await self._work.emit(*self._telling.held())
@@ -315,7 +318,7 @@ class Answer:
     async def _tell_unnamed(self, happened: Happened) -> bool:
         """Heed an event of a conversation in which our call has no name yet: it may be of an earlier answer."""
         if happened.name in ASKING:
-            await self._waiting.ask_listed()
+            await self._waiting.look(None)
         return happened.of_root and happened.name in {END, ERROR, *CANCELED} and await self._over()
 
     def _again(self, happened: Happened) -> bool:
@@ -335,16 +338,18 @@ class Answer:
         answer = alone or found.reply
         if answer is not None:
             await self._show(answer)
-        if self._waiting:
+        if self._waiting and going is False:
+            self._enough = True  # it was settled, and nothing said so
             return False
         if going is False and found.reply is not None:
             await self._finish(found.reply, found.reply_id)
             return True
         now = anyio.current_time()
-        if going or now - self._glanced < GLANCE_SECONDS:
+        if now - self._glanced < GLANCE_SECONDS:
             return False
         self._glanced = now
-        return await self._over()
+        await self._waiting.look(self._checkpoint.get("call"))
+        return not going and await self._over()
 
     async def _over(self) -> bool:
         """Look whether the answer is over, and tell it then."""

@@ -1,11 +1,8 @@
 """What an answer waits for from a person: approvals and questions, settled here or at AgentFlow."""
 
-from collections.abc import Mapping
-
 import anyio
 
 from tertulia.platforms.agentflow.events import listed
-from tertulia.platforms.agentflow.rows import Record
 from tertulia.platforms.agentflow.server import Server
 from tertulia.platforms.base import Work
 from tertulia.vocabulary.errors import TertuliaError
@@ -45,10 +42,23 @@ class Waiting:
         if key not in self._asked:
             self._asked[key] = self._pending[key] = await self._work.ask(draft, *before)
 
-    async def ask_listed(self) -> None:
-        """Ask for the approvals of this conversation that are pending, where no stream tells of them."""
-        for own_id, approval in (await self._approvals() or {}).items():
-            if approval.get("conversation_id") == self._native_id:
+    async def look(self, call_id: str | None) -> None:
+        """See which approvals are pending: go on after those that are not any more, ask for those that are new here.
+
+        Where a deployment does not list them, and of what is not said to belong to this run, nothing is known.
+        """
+        try:
+            there = await self._server.approvals()
+        except TertuliaError:
+            return
+        if there is None:
+            return
+        for key in [*self._pending]:
+            if key[0] is RequestKind.CONFIRMATION and key[1] not in there:
+                await self.settled(key)
+        for own_id, approval in there.items():
+            calls = {approval.get("root_call_id"), approval.get("call_id")} - {None}
+            if approval.get("conversation_id") == self._native_id or call_id in calls:
                 await self.ask(listed(approval, own_id))
 
     async def settled(self, key: Key) -> None:
@@ -65,14 +75,6 @@ class Waiting:
             if call_id is not None and request.tool_call_id == call_id:
                 await self.settled(key)
 
-    async def review(self) -> None:
-        """See which approvals were settled at AgentFlow meanwhile, where that can be seen."""
-        keys = [key for key in self._pending if key[0] is RequestKind.CONFIRMATION]
-        if keys and (there := await self._approvals()) is not None:
-            for key in keys:
-                if key[1] not in there:
-                    await self.settled(key)
-
     async def pause(self, seconds: float) -> None:
         """Wait; less long, if a person decides meanwhile."""
         with anyio.move_on_after(seconds):
@@ -81,9 +83,3 @@ class Waiting:
                 await self.settled(key)
                 return
             await anyio.sleep_forever()
-
-    async def _approvals(self) -> Mapping[str, Record] | None:
-        try:
-            return await self._server.approvals()
-        except TertuliaError:
-            return None  # it is only a look
