@@ -205,6 +205,14 @@ class AgentFlowDouble:
         """Whether the end of an answer has its text."""
         self.relays = False
         """Whether a watch has all events, beside its snapshots."""
+        self.snapshots = True
+        """Whether it has those."""
+        self.forgets = False
+        """Whether a watch begins with what is new, whatever it is asked to go on behind."""
+        self.repeats = 0
+        """How many events before the one it was asked to go on behind a watch repeats."""
+        self.watched = 0
+        """Up to which event the last watch has told what happened."""
         self._paths = dict(paths)
         self._keeps_ids = keeps_ids
         self._older = older
@@ -261,6 +269,13 @@ class AgentFlowDouble:
     def release(self, conversation_id: str) -> None:
         """Let a run that holds go on."""
         self._go_on(self.conversations[conversation_id])
+
+    def interfere(self, conversation_id: str) -> None:
+        """Let another answer begin and end in the same conversation."""
+        conversation = self.conversations[conversation_id]
+        other = Run("m_other", "call_other", iter(()))
+        for step in (Step("start", {}), *said("Not this."), Step("end", {"text": "Not this."})):
+            self._tell(conversation, other, step)
 
     def settle(self, conversation_id: str, decision: str = "approved") -> None:
         """Settle what a run waits for, as somebody does at AgentFlow itself."""
@@ -403,9 +418,8 @@ class AgentFlowDouble:
         conversation = self._conversation(request)
         after = request.query_params.get("last_event_id")
         assert after == request.headers.get("last-event-id")
-        return StreamingResponse(
-            self._snapshots(conversation, int(after or 0)), media_type="text/event-stream"
-        )
+        begin = len(conversation.events) if self.forgets else max(0, int(after or 0) - self.repeats)
+        return StreamingResponse(self._snapshots(conversation, begin), media_type="text/event-stream")
 
     async def _cancel(self, request: Request) -> Response:
         body = await self._body(request)
@@ -552,6 +566,10 @@ class AgentFlowDouble:
             async for event in self._events(conversation, after):
                 if self.relays:
                     yield self._frame(event)
+                self.watched = event["seq"]
+                self._touch()
+                if not self.snapshots:
+                    continue
                 run = conversation.runs[-1]
                 partial = [] if run.over or not run.text else [{"role": "assistant", "content": run.text}]
                 content = {

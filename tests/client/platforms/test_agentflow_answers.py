@@ -17,7 +17,6 @@ from tests.client.platforms.agentflow import (
     SECONDS,
     Place,
     answered,
-    ended,
     hurried,
     journal,
     native,
@@ -26,7 +25,7 @@ from tests.client.platforms.agentflow import (
     start,
     until_told,
 )
-from tests.doubles.agentflow import AgentFlowDouble, said
+from tests.doubles.agentflow import HOLD, AgentFlowDouble, Step, said
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 
 pytestmark = pytest.mark.anyio
@@ -526,18 +525,75 @@ async def test_a_run_that_is_over_there_can_still_be_canceled_here(place: Place)
     assert run.status is RunStatus.CANCELED
 
 
-async def test_another_answer_in_the_same_conversation_is_not_taken_for_this_one(place: Place) -> None:
-    """A watch shows whatever happens there, from the beginning where it was told nothing."""
+async def test_an_earlier_answer_in_the_same_conversation_is_not_taken_for_this_one(place: Place) -> None:
+    """A watch shows whatever happened there, from the beginning where nothing was told yet."""
     place.double.relays = True
     async with place.client() as conversations:
         first = await answered(conversations, "hello")
+        events = place.double.conversations[native(first)].events
         place.faults.plan("POST", "/chat", lose_at_once)
         sent = await conversations.send(first.run.conversation_id, MessageDraft(text="hold on"))
-        await place.double.until(lambda: place.count("GET", "/watch") > 0)
+        await place.double.until(lambda: place.double.watched == len(events) > 6)
         place.double.release(native(first))
-        second = await ended(conversations, await conversations.outcome(sent.run))
+        second = await conversations.wait(sent.run, timeout=SECONDS)
 
     assert (second.run.status, second.reply) == (RunStatus.COMPLETED, HELD)
+
+
+async def test_another_answer_in_the_same_conversation_is_none_of_the_run_s(place: Place) -> None:
+    """Neither its words nor its end."""
+    place.double.relays = True
+    place.double.snapshots = False
+    place.double.breaks_after = [3]
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold on")
+        await place.double.until(lambda: place.double.watched == 4)
+        place.double.interfere(native(sent))
+        place.double.release(native(sent))
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        entries = await journal(conversations, outcome)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
+    assert "".join(data["delta"] for data in of(entries, EventKind.TEXT_MESSAGE_CONTENT)) == HELD
+
+
+LONG = "One two three four five six seven eight nine. "
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_events_that_come_again_are_told_once(place: Place, dies: bool) -> None:
+    """Also those that were joined in the journal, and to the process that follows."""
+    place.double.relays, place.double.snapshots, place.double.repeats = True, False, 99
+    place.double.scripts["hold"] = [*said(LONG), Step(HOLD), *said("Ten.")]
+    if not dies:
+        place.double.breaks_after = [9]
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold on")
+        await until_told(conversations, sent, LONG)
+    async with place.client() as conversations:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(conversations.attend, sent.run, timeout=SECONDS))
+            await place.double.until(lambda: place.double.watched == 10 and place.double.streams == 1)
+            place.double.release(native(sent))
+        outcome = await conversations.outcome(sent.run)
+        entries = await journal(conversations, outcome)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, f"{LONG}Ten.")
+    assert "".join(data["delta"] for data in of(entries, EventKind.TEXT_MESSAGE_CONTENT)) == f"{LONG}Ten."
+
+
+async def test_an_answer_with_a_gap_is_completed_by_what_agentflow_keeps(place: Place) -> None:
+    """Its end has no text, and a watch did not tell what had happened before."""
+    place.double.relays, place.double.snapshots, place.double.forgets = True, False, True
+    place.double.ends_with_text = False
+    place.double.breaks_after = [2]
+    async with place.client() as conversations:
+        sent = await start(conversations, "hold on")
+        await place.double.until(lambda: place.count("GET", "/watch") > 0 and place.double.streams == 1)
+        place.double.release(native(sent))
+        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
 
 
 async def lose_at_once(app: App, scope: Scope, receive: Receive, send: Send) -> None:

@@ -359,8 +359,11 @@ async def test_a_deployment_without_a_call_says_so_once_and_its_feature_is_gone(
 async def test_what_a_discovered_call_does_not_find_is_not_there(place: Place) -> None:
     """The deployment says that it has the call: a 404 is about the conversation."""
     async with place.client() as conversations:
-        with pytest.raises(NotFoundError):
-            await conversations.delete("agentflow:conv_9")
+        place.double.add(1)
+        place.faults.plan("DELETE", "/conv_1", answer(404))
+        for own_id in ("agentflow:conv_1", "agentflow:conv_9"):
+            with pytest.raises(NotFoundError):
+                await conversations.delete(own_id)
         agent = (await conversations.agents("agentflow"))[0]
 
     assert Feature.DELETE in agent.features
