@@ -238,6 +238,21 @@ async def test_an_approval_is_found_where_only_looking_shows_it(tmp_path: Path, 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
 
 
+async def test_a_decision_after_which_only_a_snapshot_comes_sets_the_run_going_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch does not say that it was settled, only that nothing is being produced any more."""
+    monkeypatch.setattr(answering, "GLANCE_SECONDS", float("inf"))
+    place.double.breaks_after = [2]
+    async with place.client() as conversations:
+        outcome = await answered(conversations, "approve it")
+        await place.double.until(lambda: place.double.watched == 4)
+        await conversations.settle(asked_in(outcome).id, YES)
+        outcome = await ended(conversations, outcome)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
+
+
 async def test_a_question_is_asked_with_all_that_came_with_it_and_answered(place: Place) -> None:
     """The answer arrives, and the run goes on."""
     async with place.client() as conversations:
