@@ -31,7 +31,8 @@ from tertulia.platforms.agentflow import browsing
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
 from tertulia.vocabulary.models import ConversationDraft, Page
 from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, hurried, native, placed
-from tests.doubles.agentflow import BEGAN, AgentFlowDouble
+from tests.doubles.agentflow import AgentFlowDouble
+from tests.doubles.agentflow_scripts import BEGAN
 from tests.doubles.network import answer, drop, lose
 
 pytestmark = pytest.mark.anyio

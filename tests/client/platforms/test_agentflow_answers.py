@@ -25,7 +25,8 @@ from tests.client.platforms.agentflow import (
     start,
     until_told,
 )
-from tests.doubles.agentflow import HOLD, AgentFlowDouble, Step, said
+from tests.doubles.agentflow import AgentFlowDouble
+from tests.doubles.agentflow_scripts import HOLD, Step, said
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 
 pytestmark = pytest.mark.anyio

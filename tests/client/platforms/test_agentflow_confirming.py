@@ -37,7 +37,8 @@ from tests.client.platforms.agentflow import (
     placed,
     start,
 )
-from tests.doubles.agentflow import APPROVAL, GUESSED, MAIL, AgentFlowDouble, Step, child, said
+from tests.doubles.agentflow import AgentFlowDouble
+from tests.doubles.agentflow_scripts import APPROVAL, GUESSED, MAIL, Step, child, said
 from tests.doubles.network import answer, drop, lose
 
 pytestmark = pytest.mark.anyio

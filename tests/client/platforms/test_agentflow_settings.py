@@ -33,7 +33,8 @@ from tests.client.platforms.agentflow import (
     start,
     until_told,
 )
-from tests.doubles.agentflow import ELSEWHERE, GUESSED, SECRET, TOKEN, AgentFlowDouble
+from tests.doubles.agentflow import SECRET, TOKEN, AgentFlowDouble
+from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
 from tests.doubles.network import answer, drop, stall
 
 pytestmark = pytest.mark.anyio

@@ -8,7 +8,8 @@ import pytest
 from mcp import Client
 
 from tests.client.platforms.agentflow import MAIN, Place, placed
-from tests.doubles.agentflow import MAIL, TOKEN, AgentFlowDouble
+from tests.doubles.agentflow import TOKEN, AgentFlowDouble
+from tests.doubles.agentflow_scripts import MAIL
 from tests.doubles.hosts import Host, Setup, stdio
 from tests.doubles.network import answer, cut, lose
 

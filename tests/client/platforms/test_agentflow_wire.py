@@ -13,7 +13,7 @@ from tertulia.platforms.agentflow.access import read_refusal
 from tertulia.platforms.agentflow.events import ASKING, Telling, asked, listed, read
 from tertulia.platforms.agentflow.paths import discovered, guesses
 from tertulia.store.database import encode
-from tests.doubles.agentflow import ELSEWHERE, GUESSED
+from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
 
 TEXT = st.text(st.characters(), max_size=20)
 """Also with halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
