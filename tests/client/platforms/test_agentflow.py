@@ -29,7 +29,7 @@ from tertulia import (
 )
 from tertulia.platforms.agentflow import browsing
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
-from tertulia.vocabulary.models import ConversationDraft, Page
+from tertulia.vocabulary.models import Page
 from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, hurried, native, placed
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import BEGAN
@@ -141,13 +141,18 @@ async def test_a_creation_that_was_lost_is_uncertain_and_made_when_it_is_repeate
 
 
 async def test_where_a_conversation_comes_from_goes_with_its_messages(place: Place) -> None:
-    """The call that creates it has no place for that."""
-    draft = ConversationDraft(agent=MAIN, native_id="x", source="crm", source_ref="deal-7")
-    async with place.platform() as platform:
-        created = await platform.create("local", draft)
+    """The call that creates it has no place for that; lists find it by that afterwards."""
+    async with place.client() as conversations:
+        created = await conversations.create(MAIN, source="crm", source_ref="deal-7")
+        sent = await conversations.send(created.id, MessageDraft(text="hello"))
+        await conversations.wait(sent.run, timeout=SECONDS)
+        found = await conversations.list(replace(HERE, source="crm", source_ref="deal-7"))
+        with pytest.raises(InvalidInputError, match="no place for `entity_type`"):
+            await conversations.create(MAIN, entity_type="lead")
 
     assert (created.source, created.source_ref) == ("crm", "deal-7")
-    assert place.double.bodies == [{"agent_id": "agent_main"}]
+    assert [body.get("source_id") for body in place.double.bodies] == [None, "deal-7"]
+    assert [one.id for one in found.items] == [created.id]
 
 
 async def test_a_conversation_is_read_as_it_is_there(place: Place) -> None:
@@ -278,8 +283,11 @@ async def test_all_users_are_listed_for_whom_the_configuration_allows_it(place: 
     place.double.add(1, source_id="deal-1", user="somebody")
     place.double.add(2, source_id="deal-1")
     everybody = replace(HERE, all_users=True, source_ref="deal-1")
+    async with place.client(all_users=["local"]) as conversations:
+        allowed = await conversations.list(everybody)
+        with pytest.raises(NotAllowedError):
+            await conversations.acting_as("visitor").list(everybody)
     async with place.platform(all_users=["local"]) as platform:
-        allowed = await platform.list("local", everybody)
         with pytest.raises(InvalidInputError, match="only together with a `source_ref`"):
             await platform.list("local", replace(HERE, all_users=True))
         with pytest.raises(NotAllowedError, match="may not list what other users have"):

@@ -81,6 +81,7 @@ class AgentFlowPlatform(Platform):
     """Conversations at one deployment. Features leave once it has shown that it has not the call for them."""
 
     kind = "agentflow"
+    lists_all_users = True
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         options = Options(instance, settings)
@@ -139,6 +140,7 @@ class AgentFlowPlatform(Platform):
         """
         if draft.metadata:
             self._refuse(Feature.METADATA)
+        self._takes_none_of("entity_type", "participants", draft=draft)
         context = checked_context(draft.context or {}, "`context`")
         agent_id = await self._directory.id_of(draft.agent)
         created = None
