@@ -10,12 +10,15 @@ import re
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import anyio
 from mcp_types import Tool
 
+from tertulia.platforms import PLATFORMS
+from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
 from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, Settings, flag, variable
@@ -45,7 +48,9 @@ def outputs() -> Mapping[str, str]:
     """Return what each generated file holds, by its path in the project."""
     tools = anyio.run(build(DEFAULTS).list_tools)
     files = {
-        "README.md": filled("README.md", tools=tools_table(tools), settings=settings_table()),
+        "README.md": filled(
+            "README.md", tools=tools_table(tools), settings=settings_table(), features=features_table()
+        ),
         "manifests/README.md": filled("manifests/README.md", hosts=hosts_table()),
         "manifests/server.json": as_json(registry_entry()),
         "manifests/claude-desktop/manifest.json": as_json(desktop_bundle(tools)),
@@ -188,6 +193,19 @@ def settings_table() -> str:
             default = f"`{spelled(setting['default'])}`" if setting.get("default") not in ([], None) else ""
         rows.append([f"`{flag(name)}`", f"`{variable(name)}`", default, setting["description"]])
     return table(["Flag", "Environment", "Default", "Meaning"], rows)
+
+
+def features_table() -> str:
+    """Return the table of what each platform offers, from what it declares."""
+    offered: dict[str, frozenset[Feature]] = {}
+    for name, where in PLATFORMS.items():
+        module, _, attribute = where.partition(":")
+        offered[name] = getattr(import_module(module), attribute).features
+    rows = [
+        [f"`{feature}`", *("yes" if feature in features else "" for features in offered.values())]
+        for feature in Feature
+    ]
+    return table(["Feature", *(f"`{name}`" for name in offered)], rows)
 
 
 def hosts_table() -> str:

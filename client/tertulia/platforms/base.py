@@ -31,6 +31,7 @@ from tertulia.vocabulary.models import (
     Rating,
     Request,
     RequestDraft,
+    Role,
     Run,
     SearchQuery,
     SearchResult,
@@ -399,6 +400,20 @@ class Platform:
                     hint=f"Leave `{field}` out.",
                     instance=self.instance,
                 )
+
+    def _takes_text_only(
+        self,
+        message: Message,
+        name: str,
+        *,
+        refused: Sequence[str] = ("data", "type", "parent_id", "metadata"),
+    ) -> None:
+        """Refuse a message that is more than a text of the user's; `name` is what the platform is called."""
+        for field in refused:
+            if getattr(message, field):
+                raise InvalidInputError(f"{name} takes no `{field}` with a message.", hint="Send text only.")
+        if message.role is not Role.USER or message.text is None:
+            raise InvalidInputError(f"{name} takes text of the role `user` only.", valid=[Role.USER])
 
     def _refuse(self, feature: Feature) -> NoReturn:
         offering = sorted(

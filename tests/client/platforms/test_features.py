@@ -1,4 +1,4 @@
-"""Features declared are features kept: what each platform declares works on its double, and all else is refused by name.
+"""Features declared are features kept: what each platform declares works on its double; all else is refused by name.
 
 Three things are never refused: where a platform has no list, no search or no figures of its own, they are served from
 what is known here, and say so.
@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -137,7 +136,9 @@ async def at_knowrithm(path: Path) -> AsyncGenerator[Site]:
 async def at_agentflow(path: Path) -> AsyncGenerator[Site]:
     """AgentFlow's."""
     async with agentflow.placed(path) as place:
-        yield Site(agentflow.MAIN, place.client, {"asks": "approve it", "question": "ask me", "lasts": "hold on"})
+        yield Site(
+            agentflow.MAIN, place.client, {"asks": "approve it", "question": "ask me", "lasts": "hold on"}
+        )
 
 
 SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
@@ -241,7 +242,9 @@ async def title(at: At) -> None:
 
 
 async def generate_title(at: At) -> None:
-    made = await at.client.generate_title(at.own_id, seed_message="What does our pipeline look like?", force=True)
+    made = await at.client.generate_title(
+        at.own_id, seed_message="What does our pipeline look like?", force=True
+    )
     assert made.title
 
 

@@ -43,7 +43,6 @@ from tertulia.vocabulary.models import (
     Page,
     Request,
     RequestKind,
-    Role,
     Run,
     SearchQuery,
     SearchResult,
@@ -81,6 +80,7 @@ class AgentFlowPlatform(Platform):
     """Conversations at one deployment. Features leave once it has shown that it has not the call for them."""
 
     kind = "agentflow"
+    features = _FEATURES
     lists_all_users = True
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
@@ -91,7 +91,6 @@ class AgentFlowPlatform(Platform):
         all_users = options.names("all_users")
         options.finish()
         super().__init__(instance, missing=access.missing)
-        self.features = _FEATURES
         self._server = Server(instance, access.connect(), paths, self._lacks)
         self._directory = Directory(instance, self._server)
         self._browsing = Browsing(instance, self._server, self._directory, store, all_users)
@@ -227,13 +226,7 @@ class AgentFlowPlatform(Platform):
         Raises:
             InvalidInputError: the message is something else.
         """
-        for name in ("data", "type", "parent_id"):
-            if getattr(message, name) is not None:
-                raise InvalidInputError(
-                    f"{PLATFORM} takes no `{name}` with a message.", hint="Send text only."
-                )
-        if message.role is not Role.USER or message.text is None:
-            raise InvalidInputError(f"{PLATFORM} takes text of the role `user` only.", valid=[Role.USER])
+        self._takes_text_only(message, PLATFORM, refused=("data", "type", "parent_id"))
         return message
 
     def check_context(self, context: Mapping[str, Any]) -> None:

@@ -43,8 +43,6 @@ from tertulia.vocabulary.models import (
     ConversationQuery,
     Message,
     Page,
-    Role,
-    Run,
     SearchHit,
     SearchQuery,
     SearchResult,
@@ -82,6 +80,7 @@ class KnowrithmPlatform(OlderWire):
     """Conversations at Knowrithm."""
 
     kind = "knowrithm"
+    features = _FEATURES | OLDER
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         options = Options(instance, settings)
@@ -96,7 +95,6 @@ class KnowrithmPlatform(OlderWire):
         elif secret is None:
             missing = options.how_to_set("api_secret", variable=SECRET_VARIABLE)
         super().__init__(instance, missing=missing)
-        self.features = _FEATURES | OLDER
         headers = {"x-api-key": key or "", "x-api-secret": secret or ""}
         self._http = Http(instance, ERRORS, base_url=base_url, headers=headers, missing=missing)
         self._server = Server(self._http, instance, base_url)
@@ -297,18 +295,7 @@ class KnowrithmPlatform(OlderWire):
 
     def prepare(self, message: Message) -> Message:
         """Refuse what Knowrithm has no place for: a message is a user's text."""
-        for name, given in (
-            ("data", message.data),
-            ("type", message.type),
-            ("parent_id", message.parent_id),
-            ("metadata", message.metadata),
-        ):
-            if given:
-                raise InvalidInputError(
-                    f"{PLATFORM} takes no `{name}` with a message.", hint="Send text only."
-                )
-        if message.role is not Role.USER or message.text is None:
-            raise InvalidInputError(f"{PLATFORM} takes text of the role `user` only.", valid=[Role.USER])
+        self._takes_text_only(message, PLATFORM)
         return message
 
     def check_context(self, context: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ from tertulia.vocabulary.models import (
     MessageDraft,
     Page,
     Role,
+    Run,
     SortKey,
 )
 from tertulia.vocabulary.states import Status
@@ -72,6 +73,7 @@ class R2RPlatform(Platform):
     """Conversations on one R2R server. `BRANCHES` joins the features once the server has shown that it has them."""
 
     kind = "r2r"
+    features = _FEATURES
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         options = Options(instance, settings)
@@ -79,7 +81,6 @@ class R2RPlatform(Platform):
         self._defaults = checked_context(options.table("agent"), f"`agent` of the instance {instance}")
         options.finish()
         super().__init__(instance, missing=access.missing)
-        self.features = _FEATURES
         self._server = Server(instance, access.connect())
 
     async def close(self) -> None:

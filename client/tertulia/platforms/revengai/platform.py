@@ -41,7 +41,6 @@ from tertulia.vocabulary.models import (
     Message,
     Page,
     Request,
-    Role,
     Run,
     Settlement,
 )
@@ -178,18 +177,7 @@ class RevEngAIPlatform(Platform):
 
     def prepare(self, message: Message) -> Message:
         """Refuse what RevEng.AI has no place for: a message is a user's text."""
-        for name, given in (
-            ("data", message.data),
-            ("type", message.type),
-            ("parent_id", message.parent_id),
-            ("metadata", message.metadata),
-        ):
-            if given:
-                raise InvalidInputError(
-                    f"{PLATFORM} takes no `{name}` with a message.", hint="Send text only."
-                )
-        if message.role is not Role.USER or message.text is None:
-            raise InvalidInputError(f"{PLATFORM} takes text of the role `user` only.", valid=[Role.USER])
+        self._takes_text_only(message, PLATFORM)
         return message
 
     def check_context(self, context: Mapping[str, Any]) -> None:
