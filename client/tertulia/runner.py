@@ -93,7 +93,8 @@ class Runner:
                 return went_into, SentAs.REPLY if replied else SentAs.ADDED
             if join and (same := runs.same_call(tx, principal, call_digest)) is not None:
                 return same, SentAs.JOINED
-            platform.admits(conversation)
+            if checkpoint is None:
+                platform.admits(conversation)
             active = runs.active(tx, principal, conversation.id)
             reception = platform.receive(tx, principal, conversation, platform.prepare(message), active)
             if reception.run is not None:

@@ -74,10 +74,14 @@ class Http:
             await self._opened.aclose()
 
     async def get(
-        self, *segments: str, params: Mapping[str, Any] | None = None, about: Mapping[str, str] | None = None
+        self,
+        *segments: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> Any:
         """Return the JSON that a GET is answered with. Tried again where that may help."""
-        request = self._request("GET", segments, READ_SECONDS, params=params)
+        request = self._request("GET", segments, READ_SECONDS, params=params, headers=headers)
         waits = pauses(longest=_LONGEST_PAUSE)
         with anyio.move_on_after(PATIENCE):
             for attempts_left in range(ATTEMPTS - 1, -1, -1):
@@ -97,10 +101,26 @@ class Http:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         about: Mapping[str, str] | None = None,
     ) -> Any:
-        """Make a request that changes something, once; return the JSON of its answer (None where that is empty)."""
-        request = self._request(method, segments, WRITE_SECONDS, params=params, json=json, data=form)
+        """Make a request that changes something, once; return the JSON of its answer (None where that is empty).
+
+        `content` is JSON that is to be sent byte for byte.
+        """
+        if content is not None:
+            headers = {"content-type": "application/json", **(headers or {})}
+        request = self._request(
+            method,
+            segments,
+            WRITE_SECONDS,
+            params=params,
+            json=json,
+            data=form,
+            content=content,
+            headers=headers,
+        )
         response = await self._send(request, about)
         return self._json(response, safe=False) if response.content else None
 

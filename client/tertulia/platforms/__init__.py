@@ -18,6 +18,7 @@ PLATFORMS: Mapping[str, str] = {
     "local": "tertulia.platforms.local.platform:LocalPlatform",
     "revengai": "tertulia.platforms.revengai.platform:RevEngAIPlatform",
     "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
+    "rine": "tertulia.platforms.rine.platform:RinePlatform",
 }
 """Where each platform's class is. A class is called with the instance's name, its settings and the store."""
 

@@ -220,6 +220,12 @@ def set_status(tx: Transaction, principal: str, conversation_id: str, status: St
     _set(tx, principal, conversation_id, "status", status)
 
 
+def set_awaiting(tx: Transaction, principal: str, conversation_id: str, awaiting: bool) -> None:
+    """Note whether the other side waits for a message of ours."""
+    if get(tx, principal, conversation_id).awaiting != awaiting:
+        _set(tx, principal, conversation_id, "awaiting", int(awaiting))
+
+
 def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     """Delete a conversation with everything that belongs to it; what stays is that it was deleted, and when.
 

@@ -321,6 +321,8 @@ class Page(Generic[T]):
     items: Sequence[T]
     next_cursor: str | None = None
     total: int | None = None
+    from_index: bool = False
+    """Whether the platform has no such list, and this is what is known here."""
 
 
 class SortKey(StrEnum):
