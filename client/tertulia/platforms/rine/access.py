@@ -100,7 +100,7 @@ class Access:
 
 
 class Login(httpx.Auth):
-    """Gets a token when it is needed: at first, before it expires, and once when it is refused. It is only in memory."""
+    """Gets a token when it is needed: at first, before it expires, and once when it is refused. It stays in memory."""
 
     def __init__(self, access: Access) -> None:
         self._access = access

@@ -24,14 +24,14 @@ from tertulia.platforms.base import Work
 from tertulia.platforms.rine import history
 from tertulia.platforms.rine.access import PLATFORM
 from tertulia.platforms.rine.payloads import payload
-from tertulia.platforms.rine.sealing import Sealer, Verification
+from tertulia.platforms.rine.sealing import Sealer
 from tertulia.platforms.rine.server import Record, Server
 from tertulia.store import conversations, outbox
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import ConflictError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import shown, split_conversation_id
-from tertulia.vocabulary.models import Message
+from tertulia.vocabulary.models import Message, Verification
 from tertulia.vocabulary.states import Status
 
 LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
@@ -39,7 +39,7 @@ LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
 FIRST_PAUSE = 1.0
 """Seconds before the second look for an answer; each pause is longer, up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 30.0
-DOUBTS = 3
+DOUBTS = 8
 """How often an answer is read again whose sender's keys cannot be read, until it is taken as it is."""
 _LONGEST_QUOTE = 300
 
@@ -163,6 +163,9 @@ class Answer:
         if said.type == history.ERROR:
             await work.fail(f"{said.author} answered with an error: {shown(text, _LONGEST_QUOTE)}.")
             return True
+        if unsealed.verification is Verification.UNVERIFIABLE:
+            doubt = {"name": Verification.UNVERIFIABLE, "payload": {"message_id": said.id}}
+            await work.emit(Event(EventKind.RAW, doubt, f"{said.id} unverifiable"))
         about = {"message_id": said.id}
         await work.emit(
             Event(EventKind.TEXT_MESSAGE_START, about, f"{said.id} start"),

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from tertulia.platforms.rine.payloads import parts
-from tertulia.platforms.rine.sealing import Unsealed, Verification
+from tertulia.platforms.rine.sealing import Unsealed
 from tertulia.platforms.rine.server import Actor, Record, at, moment
-from tertulia.vocabulary.models import Message, Role
+from tertulia.vocabulary.models import Message, Role, Verification
 from tertulia.vocabulary.states import Status
 
 REQUEST = "rine.v1.task_request"
@@ -41,10 +41,8 @@ def to_answer(rows: Sequence[Record], actor: Actor) -> Record | None:
 def answer(rows: Sequence[Record], actor: Actor, *, to: str, since: str) -> Record | None:
     """Return the first message of the other side behind ours, which has the id `to` and the time `since`."""
     ids = [row["id"] for row in rows]
-    if to in ids:
-        behind = rows[ids.index(to) + 1 :]
-    else:
-        behind = [row for row in rows if at(row) > at({"created_at": since})]
+    sent = at({"created_at": since})
+    behind = rows[ids.index(to) + 1 :] if to in ids else [row for row in rows if at(row) > sent]
     return next((row for row in behind if row.get("from_agent_id") != actor.id and says(row)), None)
 
 

@@ -123,8 +123,8 @@ class RinePlatform(Platform):
     async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
         """Refuse it: Rine has no conversation without a message."""
         raise NotOffered(
-            f"The instance {self.instance} ({self.kind}) does not offer {Feature.CREATE}: {PLATFORM} has no conversation "
-            "without a message.",
+            f"The instance {self.instance} ({self.kind}) does not offer {Feature.CREATE}: {PLATFORM} has no "
+            "conversation without a message.",
             hint=f"Send the first message: send_message with the agent {draft.agent}.",
             instance=self.instance,
             feature=Feature.CREATE,

@@ -18,7 +18,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -27,26 +26,13 @@ import anyio.to_thread
 
 from tertulia.platforms.rine.access import PACKAGE, PLATFORM
 from tertulia.vocabulary.errors import NotConfiguredError, TertuliaError
+from tertulia.vocabulary.models import Verification
 
 KEYS_SECONDS = 600.0
 """How long published keys are taken for the present ones; one that does not verify a signature is read anew at once."""
 MOST_KEYS = 256
 MOST_KEPT = 512
 """How many messages that were opened and verified are remembered, in memory."""
-
-
-class Verification(StrEnum):
-    """Whose words a message has, as far as its signature tells. The first four are the SDK's (`types.py:110-120`)."""
-
-    VERIFIED = "verified"
-    INVALID = "invalid"
-    """The signature is not of these words: nothing of them is shown."""
-    SENDER_MISMATCH = "sender-mismatch"
-    """Somebody else than the sender has signed them: nothing of them is shown."""
-    UNVERIFIABLE = "unverifiable"
-    """The sender's keys could not be read: the words are shown, and may be anybody's."""
-    UNREADABLE = "unreadable"
-    """It could not be decrypted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +45,7 @@ class Unsealed:
     @property
     def readable(self) -> bool:
         """Whether its words may be shown."""
-        return self.verification in {Verification.VERIFIED, Verification.UNVERIFIABLE}
+        return self.verification.shows
 
 
 class PublishedKeys:
