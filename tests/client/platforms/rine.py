@@ -1,11 +1,13 @@
 """A place for the tests of Rine: its double on a network with faults, clients on one store, and the vendor's own client."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 import rine
 
 from tertulia import (
@@ -17,6 +19,8 @@ from tertulia import (
     Outcome,
     Sent,
 )
+from tertulia.http import client
+from tertulia.platforms.rine import answering, platform
 from tests.doubles.network import Faults, served
 from tests.doubles.rine import Agent, RineDouble
 
@@ -97,3 +101,14 @@ async def journal(conversations: Conversations, conversation_id: str) -> Sequenc
     entries = (await conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look and try again at once, instead of after a while."""
+
+    def pauses(*_: float, longest: float) -> Iterator[float]:
+        return repeat(min(0.01, longest))
+
+    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
+    for module in (answering, platform, client):
+        monkeypatch.setattr(module, "pauses", pauses)

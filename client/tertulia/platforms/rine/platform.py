@@ -164,6 +164,7 @@ class RinePlatform(Platform):
             agent=f"{self.instance}:{history.peer([sent], actor)}",
             status=Status.SUBMITTED,
             metadata=draft.metadata,
+            message_count=0,
             created_at=moment(sent.get("created_at")),
         )
         return Opened(conversation=opened, checkpoint={"key": key, **arrived(sent)})
