@@ -124,7 +124,7 @@ class RineDouble:
         self.home(self.alice, self.folder)
         self.conversations: dict[str, Conversation] = {}
         self.scripts: dict[str, Callable[[Conversation, dict[str, Any]], None]] = {
-            "hold": lambda *_: None,
+            "hold": silent,
             "receipt": lambda conversation, _: self._say(conversation, {"received": True}, type=RECEIPT),
             "error": lambda conversation, _: self._say(conversation, {"text": "Out of office"}, type=ERROR),
             "data": lambda conversation, _: self._say(conversation, {"rate": 7, "unit": "%"}),
@@ -508,12 +508,16 @@ class RineDouble:
         self.said.append(payload)
         if reader is not self.bob:
             return
-        text = payload.get("text") if isinstance(payload, dict) else None
+        text = cast(dict[str, Any], payload).get("text") if isinstance(payload, dict) else None
         script = self.scripts.get(str(text).partition(" ")[0])
         if script is not None:
             script(conversation, row)
         else:
             self._say(conversation, {"text": f"You said: {text}"})
+
+
+def silent(conversation: Conversation, row: dict[str, Any]) -> None:
+    """Say nothing, for now."""
 
 
 def public(agent: Agent) -> RecipientKeys:

@@ -82,10 +82,14 @@ async def test_a_message_to_a_handle_begins_a_conversation_that_is_answered(plac
 
 @pytest.mark.parametrize("address", ["rine:bob@beta", BOB, "rine:desk", "rine:{id}"])
 async def test_an_agent_is_addressed_by_handle_alias_or_id(place: Place, address: str) -> None:
-    """The conversation is with its whole handle, however it was written."""
-    async with place.client(agents={"desk": "bob@beta"}) as conversations:
-        message = await start(conversations, "hello", address.format(id=place.double.bob.id))
-    assert message.conversation.agent == BOB
+    """However that is written, the conversation is with its alias, or else with its whole handle."""
+    for aliases, expected in (({"desk": "bob@beta"}, "rine:desk"), ({}, BOB)):
+        async with place.client(agents=aliases) as conversations:
+            if aliases or "desk" not in address:
+                begun = await start(conversations, "hello", address.format(id=place.double.bob.id))
+                listed = await conversations.list(ConversationQuery(instance="rine", agent=expected))
+                assert begun.conversation.agent == begun.run.agent == expected
+                assert begun.conversation.id in {one.id for one in listed.items}
 
 
 @pytest.mark.parametrize(
@@ -206,10 +210,11 @@ async def test_a_second_message_before_the_answer_is_a_conflict_that_says_so(pla
     async with place.client() as conversations:
         begun = await start(conversations, "hold")
         own_id = begun.conversation.id
-        for _ in range(2):
-            with pytest.raises(ConflictError, match="has not answered the last message") as caught:
-                await conversations.send(own_id, MessageDraft(text="and now?"))
-            await conversations.cancel(own_id)
+        with pytest.raises(ConflictError, match="has not answered the last message") as caught:
+            await conversations.send(own_id, MessageDraft(text="and now?"))
+        await conversations.cancel(own_id)
+        with pytest.raises(ConflictError, match="has not answered the last message"):
+            await conversations.send(own_id, MessageDraft(text="and now?"))
         place.double.write({"text": "late"}, into=native(begun), type=RESPONSE)
         outcome = await sent(conversations, own_id, "and now?")
 

@@ -20,12 +20,12 @@ from tertulia import (
     UncertainError,
 )
 from tertulia.http import client as http_client
-from tertulia.platforms.rine import answering, platform
+from tertulia.platforms.rine import platform
 from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
-from tests.client.platforms.rine import BOB, SECONDS, Place, answered, hurry, native, placed, sent, start
+from tests.client.platforms.rine import SECONDS, Place, answered, hurry, native, placed, sent, start
 from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose
-from tests.doubles.rine import RESPONSE
+from tests.doubles.rine import RESPONSE, silent
 
 pytestmark = pytest.mark.anyio
 
@@ -195,7 +195,7 @@ async def test_a_process_that_dies_over_its_first_message_leaves_it_to_the_next(
 
 async def test_an_answer_is_waited_for_on_by_the_next_process(place: Place) -> None:
     """However the first ended; nothing is sent again."""
-    place.double.scripts["hello"] = lambda *_: None
+    place.double.scripts["hello"] = silent
     async with elsewhere(begins, place.path, place.url, place.double.folder, "k1") as other:
         run_id = (await other.says()).strip()
         await other.dies()

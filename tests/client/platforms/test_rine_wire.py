@@ -7,7 +7,7 @@ import pytest
 import rine
 
 from tests.client.platforms.rine import Place, placed
-from tests.doubles.network import answer, lose
+from tests.doubles.network import answer
 from tests.doubles.rine import RECEIPT, RESPONSE, Spoiled
 
 pytestmark = pytest.mark.anyio

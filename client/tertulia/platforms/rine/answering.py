@@ -13,7 +13,7 @@ tells whether it arrived, by what it was sealed to.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -47,9 +47,10 @@ _LONGEST_QUOTE = 300
 class Answer:
     """One attempt at having a message answered."""
 
-    def __init__(self, server: Server, sealer: Sealer, work: Work) -> None:
+    def __init__(self, server: Server, sealer: Sealer, work: Work, *, address: Callable[[str], str]) -> None:
         self._server = server
         self._sealer = sealer
+        self._address = address
         self._work = work
         self._instance, self._native_id = split_conversation_id(work.conversation.id)
         self._checkpoint: dict[str, Any] = dict(work.checkpoint)
@@ -151,7 +152,7 @@ class Answer:
         if unsealed.verification is Verification.UNVERIFIABLE and not last:
             return False
         said = history.message(
-            row, unsealed, actor, instance=self._instance, conversation_id=work.conversation.id
+            row, unsealed, actor, address=self._address, conversation_id=work.conversation.id
         )
         await self._settled(awaiting=history.to_answer(rows, actor) is not None)
         if not unsealed.readable:

@@ -1,6 +1,6 @@
 """What Rine has of a conversation, in our words: its messages, whose turn it is, and what is an answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from tertulia.platforms.rine.payloads import parts
@@ -70,8 +70,13 @@ def handles(rows: Sequence[Record]) -> Mapping[str, str]:
     return {one: name for one, name in pairs if isinstance(one, str) and isinstance(name, str) and name}
 
 
-def message(row: Record, unsealed: Unsealed, actor: Actor, *, instance: str, conversation_id: str) -> Message:
-    """Return a message as it reads; one that may not be shown, or cannot, has no words and says why."""
+def message(
+    row: Record, unsealed: Unsealed, actor: Actor, *, address: Callable[[str], str], conversation_id: str
+) -> Message:
+    """Return a message as it reads; one that may not be shown, or cannot, has no words and says why.
+
+    `address` makes an agent's address of its handle or id.
+    """
     ours = row.get("from_agent_id") == actor.id
     text, data = parts(unsealed.payload) if unsealed.readable else (None, None)
     told: Any = row.get("metadata")
@@ -84,7 +89,7 @@ def message(row: Record, unsealed: Unsealed, actor: Actor, *, instance: str, con
     return Message(
         id=row["id"],
         conversation_id=conversation_id,
-        author="user" if ours else f"{instance}:{sender}",
+        author="user" if ours else address(str(sender)),
         role=Role.USER if ours else Role.ASSISTANT if says(row) else Role.SYSTEM,
         text=text,
         data=data,

@@ -102,8 +102,8 @@ class RinePlatform(Platform):
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return those that the configuration names, and how to address everybody else."""
         named = [
-            (address, f"An agent on {PLATFORM}, {alias} in the configuration.")
-            for alias, address in self._aliases.items()
+            (alias, f"An agent on {PLATFORM}, whose handle is {full}.")
+            for alias, full in self._aliases.items()
         ]
         everybody = (
             f"Any agent on {PLATFORM}: put its handle in the place of {ANYBODY}. Messages are encrypted end to end "
@@ -161,7 +161,7 @@ class RinePlatform(Platform):
         actor = await self._server.actor()
         opened = Conversation(
             id=conversation_id(self.instance, str(sent["conversation_id"])),
-            agent=f"{self.instance}:{history.peer([sent], actor)}",
+            agent=self._address(history.peer([sent], actor) or split_agent_address(draft.agent)[1]),
             status=Status.SUBMITTED,
             metadata=draft.metadata,
             message_count=0,
@@ -244,7 +244,7 @@ class RinePlatform(Platform):
         names = {**history.handles(rows), actor.id: actor.handle}
         return [
             Participant(
-                address=f"{self.instance}:{names.get(agent_id, agent_id)}",
+                address=self._address(names.get(agent_id, agent_id)),
                 role=ParticipantRole(one["role"]),
                 joined_at=moment(one.get("joined_at")),
             )
@@ -338,7 +338,12 @@ class RinePlatform(Platform):
 
     async def answer(self, work: Work) -> None:
         """Send our reply, if it is one, and wait for the other side's."""
-        await Answer(self._server, self._sealer, work).produce()
+        await Answer(self._server, self._sealer, work, address=self._address).produce()
+
+    def _address(self, name: str) -> str:
+        """Return the address of an agent with a handle or id: its alias, where the configuration has one for it."""
+        alias = next((alias for alias, full in self._aliases.items() if full == name), name)
+        return f"{self.instance}:{alias}"
 
     async def _first(self, draft: ConversationDraft, message: Message) -> bytes:
         """Return the body of a first message."""
@@ -397,7 +402,7 @@ class RinePlatform(Platform):
         actor = await self._server.actor()
         own_id = conversation_id(self.instance, native_id)
         return [
-            history.message(row, unsealed, actor, instance=self.instance, conversation_id=own_id)
+            history.message(row, unsealed, actor, address=self._address, conversation_id=own_id)
             for row, unsealed in zip(rows, await self._sealer.open(actor.id, rows), strict=True)
         ]
 
@@ -408,7 +413,7 @@ class RinePlatform(Platform):
         told: Any = record.get("metadata")
         return Conversation(
             id=conversation_id(self.instance, str(record["id"])),
-            agent=None if peer is None else f"{self.instance}:{peer}",
+            agent=None if peer is None else self._address(peer),
             status=history.status(record),
             metadata=cast(Mapping[str, Any], told) if isinstance(told, Mapping) else {},
             awaiting=history.to_answer(rows, actor) is not None and not history.status(record).terminal,

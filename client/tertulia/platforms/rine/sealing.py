@@ -67,7 +67,7 @@ class PublishedKeys:
                 return await self._read(agent_id)
             except TertuliaError:
                 self._failed.add(agent_id)
-        raise _sdk().unreachable(f"no keys of {agent_id}")
+        raise load_sdk().unreachable(f"no keys of {agent_id}")
 
 
 class Sealer:
@@ -91,14 +91,14 @@ class Sealer:
 
     async def open(self, ours: str, rows: Sequence[Mapping[str, Any]]) -> list[Unsealed]:
         """Return what is in messages that our agent got or sent, in their order."""
-        sdk = await anyio.to_thread.run_sync(_sdk)
+        sdk = await anyio.to_thread.run_sync(load_sdk)
         if self._published is None:
             self._published = sdk.key_cache(KEYS_SECONDS, MOST_KEYS)
         keys = PublishedKeys(self._read_keys, self._published)
         return [await self._open(sdk, ours, row, keys) for row in rows]
 
     def _seal(self, ours: str, recipient: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, str]:
-        sdk = _sdk()
+        sdk = load_sdk()
         try:
             sealed = sdk.encrypt(self._folder, ours, sdk.recipient_keys(recipient), payload)
         except (sdk.failure, KeyError) as error:
@@ -116,7 +116,7 @@ class Sealer:
             fields["self_encrypted_payload"] = sealed.self_encrypted_payload
         return fields
 
-    async def _open(self, sdk: "_Sdk", ours: str, row: Mapping[str, Any], keys: PublishedKeys) -> Unsealed:
+    async def _open(self, sdk: "Sdk", ours: str, row: Mapping[str, Any], keys: PublishedKeys) -> Unsealed:
         sender = row.get("from_agent_id")
         sealed = row.get("self_encrypted_payload" if sender == ours else "encrypted_payload")
         if not isinstance(sender, str) or not isinstance(sealed, str) or row.get("group_id") is not None:
@@ -141,7 +141,9 @@ class Sealer:
         return opened
 
 
-class _Sdk(NamedTuple):
+class Sdk(NamedTuple):
+    """What is used of the vendor's package."""
+
     encrypt: Callable[..., Any]
     decrypt: Callable[..., Awaitable[Any]]
     recipient_keys: Callable[[Mapping[str, Any]], Any]
@@ -153,11 +155,16 @@ class _Sdk(NamedTuple):
 
 
 @cache
-def _sdk() -> _Sdk:
+def load_sdk() -> Sdk:
+    """Import what is used of the vendor's package.
+
+    Raises:
+        NotConfiguredError: it is not there.
+    """
     try:
         message = import_module(f"{PACKAGE}._crypto.message")
         errors = import_module(f"{PACKAGE}.errors")
-        return _Sdk(
+        return Sdk(
             encrypt=message.encrypt_message,
             decrypt=message.decrypt_message_async,
             recipient_keys=import_module(f"{PACKAGE}._crypto.dm_envelope").recipient_keys_from_response,
