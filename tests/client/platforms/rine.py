@@ -1,4 +1,4 @@
-"""A place for the tests of Rine: its double on a network with faults, clients on one store, and the vendor's own client."""
+"""A place for the tests of Rine: its double on a network with faults, clients on one store, the vendor's client."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
