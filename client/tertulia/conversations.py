@@ -195,7 +195,8 @@ class Conversations(Changing):
         ids = {"native_id": draft.native_id, **message_ids()}
         if opening is not None:
             await self._forget_receipt(opening)
-        effect = await self._once(idempotency_key or opening, "start_conversation", call, ids, carry_out)
+        key = opening if idempotency_key is None else idempotency_key
+        effect = await self._once(key, "start_conversation", call, ids, carry_out)
         if opening is not None:
             await self._forget_receipt(opening)
         return Sent(

@@ -23,7 +23,7 @@ from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from tertulia.vocabulary.events import JournalEntry
+from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
     Cursor,
@@ -358,19 +358,19 @@ class Reading(Resident):
         if platform.kept_here:
             return found
         return await self._home.store.write(
-            partial(conversations.remember, principal=self.principal, theirs=found)
+            partial(_enter, principal=self.principal, platform=platform, theirs=found)
         )
 
     async def _discover(self, platform: Platform) -> None:
         """Enter what a platform tells of conversations that others began or went on with."""
         found = await platform.discover(self.principal)
 
-        def remember(tx: Transaction) -> None:
+        def enter(tx: Transaction) -> None:
             for theirs in found:
-                conversations.remember(tx, self.principal, theirs)
+                _enter(tx, self.principal, platform, theirs)
 
         if found:
-            await self._home.store.write(remember)
+            await self._home.store.write(enter)
 
     async def _message(self, conversation_id: str, message_id: str) -> Message:
         """Return a message as its platform has it: one of the newest, most likely."""
@@ -387,3 +387,16 @@ class Reading(Resident):
                     conversation_id=conversation_id,
                     message_id=message_id,
                 )
+
+
+def _enter(tx: Transaction, principal: str, platform: Platform, theirs: Conversation) -> Conversation:
+    """Enter what a platform says of a conversation; journal its state where that is the platform's, and has changed."""
+    has_states = Feature.STATUS in platform.features
+    before = (
+        conversations.known(tx, principal, theirs.id) and conversations.get(tx, principal, theirs.id).status
+    )
+    entered = conversations.remember(tx, principal, theirs, has_states=has_states)
+    if has_states and before and before is not entered.status:
+        moved = {"status": entered.status, "before": before}
+        journal.append(tx, principal, theirs.id, [Event(EventKind.STATUS_CHANGED, moved)])
+    return entered

@@ -87,13 +87,14 @@ class StoredWork:
         """Whether there is something to do: the run is neither over nor waiting for a person."""
         return self.run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
 
-    async def start(self) -> None:
-        """Mark the run as running; at its first attempt the conversation opens."""
+    async def start(self, *, opens: bool = True) -> None:
+        """Mark the run as running; at its first attempt the conversation opens, unless its platform tells its state."""
         first = not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries)
 
         def start(tx: Transaction) -> None:
-            if first:
+            if first and opens:
                 move(tx, self.principal, self.conversation.id, Status.OPEN, run_id=self.run.id)
+            if first:
                 self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
             runs.set_status(tx, self.run, RunStatus.RUNNING)
 

@@ -55,11 +55,14 @@ def insert(
     return get(tx, principal, conversation_id)
 
 
-def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversation:
+def remember(
+    tx: Transaction, principal: str, theirs: Conversation, *, has_states: bool = False
+) -> Conversation:
     """Enter a conversation as its platform has it, or bring up to date what is known of it; return both together.
 
     What the platform does not know stays as it is known here. While an answer is being produced, that tells the status,
-    unless the platform has ended the conversation. Contents that are not kept are returned, but not entered.
+    unless the platform has states itself (`has_states`) or has ended the conversation. Contents that are not kept are
+    returned, but not entered.
     """
     kept = theirs
     if not tx.keeps_content(theirs.id):
@@ -72,7 +75,8 @@ def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversat
         )
     _enter(tx, principal, kept)
     known = get(tx, principal, theirs.id)
-    answering = runs.active(tx, principal, theirs.id) is not None and not theirs.status.terminal
+    decided = has_states or theirs.status.terminal
+    answering = not decided and runs.active(tx, principal, theirs.id) is not None
     both = replace(
         known,
         agent=kept.agent or known.agent,

@@ -22,6 +22,7 @@ from tertulia import (
     RunStatus,
     SearchQuery,
     Status,
+    UnavailableError,
 )
 from tests.client.platforms.rine import (
     BOB,
@@ -36,6 +37,7 @@ from tests.client.platforms.rine import (
     sent,
     start,
 )
+from tests.doubles.network import answer
 from tests.doubles.rine import ERROR, RECEIPT, REQUEST, RESPONSE
 
 pytestmark = pytest.mark.anyio
@@ -287,11 +289,61 @@ async def test_only_what_is_new_in_the_inbox_is_read(place: Place) -> None:
         double.calls.clear()
         again = double.write({"text": "hello?"}, into=min(own_ids).partition(":")[2])
         await awaiting(conversations)
+        read = list(double.calls)
+        await sent(conversations, min(own_ids), "thanks")
+        await awaiting(conversations)
+        double.calls.clear()
+        assert await awaiting(conversations) == own_ids
+        replied = list(double.calls)
 
-    assert {call.partition("?")[0] for call in quiet} == {f"GET /agents/{double.alice.id}/messages"}
-    assert [call for call in double.calls if "/conversations/" in call] == [
+    inbox = {f"GET /agents/{double.alice.id}/messages"}
+    assert set(quiet) == set(replied) == inbox
+    assert [call for call in read if "/conversations/" in call] == [
         f"GET /conversations/{again}",
         f"GET /conversations/{again}/messages",
+    ]
+
+
+async def test_a_list_that_cannot_be_made_now_says_so(place: Place) -> None:
+    """A conversation that is there and cannot be read is left out; the others are listed."""
+    gone, there = (place.double.write({"text": "psst"}) for _ in range(2))
+    async with place.client() as conversations:
+        place.faults.plan("GET", f"/conversations/{gone}", *[answer(503)] * 9)
+        with pytest.raises(UnavailableError):
+            await awaiting(conversations)
+        del place.double.conversations[gone].rows[0]
+        place.double.write({"received": True}, type="rine.v1.sender_key_distribution")
+        assert await awaiting(conversations) == {f"rine:{there}"}
+
+
+async def test_the_identical_reply_is_joined_while_it_is_unanswered(place: Place) -> None:
+    """It is the same message, not a second one."""
+    own_id = f"rine:{place.double.write({'text': 'Can you help?'})}"
+    async with place.client() as conversations:
+        first, second = [await conversations.send(own_id, MessageDraft(text="hold")) for _ in range(2)]
+        await place.double.called("/reply")
+        third = await conversations.send(own_id, MessageDraft(text="hold"))
+
+    assert (first.joined, second.joined, third.joined) == (False, True, True)
+    assert first.run.id == second.run.id == third.run.id
+    assert len(place.double.posts()) == 1
+
+
+async def test_a_state_is_the_one_at_rine_whoever_moves_it(place: Place) -> None:
+    """Also while an answer is awaited; a change is journalled when it is seen."""
+    async with place.client() as conversations:
+        begun = await start(conversations, "hold")
+        own_id = begun.conversation.id
+        first = (await conversations.known(own_id)).status
+        place.double.turn(native(begun), "open")
+        second = (await conversations.get(own_id)).status
+        await conversations.update_status(own_id, Status.PAUSED)
+        entries = await journal(conversations, own_id)
+
+    assert (first, second) == (Status.SUBMITTED, Status.OPEN)
+    assert [entry.data for entry in entries if entry.kind is EventKind.STATUS_CHANGED] == [
+        {"status": "open", "before": "submitted"},
+        {"status": "paused", "before": "open"},
     ]
 
 

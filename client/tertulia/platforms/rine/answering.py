@@ -39,6 +39,8 @@ LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
 FIRST_PAUSE = 1.0
 """Seconds before the second look for an answer; each pause is longer, up to `LONGEST_PAUSE`."""
 LONGEST_PAUSE = 30.0
+LONGEST_WISH = 600.0
+"""The longest pause that Rine may ask for."""
 DOUBTS = 8
 """How often an answer is read again whose sender's keys cannot be read, until it is taken as it is."""
 _LONGEST_QUOTE = 300
@@ -126,7 +128,8 @@ class Answer:
         waits = pauses(FIRST_PAUSE, longest=LONGEST_PAUSE)
         doubts = 0
         while True:
-            with suppress(UnavailableError):  # mail has time
+            pause = next(waits)
+            try:
                 # The state first: an answer that comes just before the end is then not missed.
                 status = history.status(await self._server.conversation(self._native_id))
                 rows, _ = await self._server.messages(self._native_id)
@@ -143,7 +146,9 @@ class Answer:
                 elif status.terminal:
                     await self._end(status)
                     return
-            await anyio.sleep(next(waits))
+            except UnavailableError as error:  # mail has time
+                pause = max(pause, min(error.ids.get("retry_after", 0), LONGEST_WISH))
+            await anyio.sleep(pause)
 
     async def _tell(self, row: Record, rows: Sequence[Record], *, last: bool) -> bool:
         """Tell an answer, and end the run with it; False if it is better read again, unless that was done enough."""

@@ -1,6 +1,7 @@
 """`rine`: end-to-end-encrypted conversations with agents of other organisations."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -24,6 +25,7 @@ from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
+    NotAllowedError,
     NotFoundError,
     NotOffered,
     TertuliaError,
@@ -52,6 +54,8 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
 
+logger = logging.getLogger(__name__)
+
 ANYBODY = "name@organisation"
 """Stands in the list of agents for everybody on Rine, who has none."""
 MAX_PAGE = 100
@@ -62,6 +66,8 @@ SENDS = 4
 LONGEST_PAUSE = 4.0
 INBOX_PAGES = 5
 """How many pages of the inbox are read for conversations that others began."""
+MOST_NEW = 50
+"""How many conversations are read for one list at most; what is left is read for the next."""
 CLOCKS_APART = timedelta(minutes=2)
 _AT_ONCE = 4
 
@@ -94,6 +100,8 @@ class RinePlatform(Platform):
         self._server = Server(access, self._http)
         self._sealer = Sealer(str(access.config_dir), self._server.keys)
         self._store = store
+        self._looked: dict[str, str] = {}
+        """The newest message in the inbox of each conversation that was read because of it."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -183,23 +191,33 @@ class RinePlatform(Platform):
             rows, cursor = await self._server.inbox(cursor)
             for row in rows:
                 native_id = row.get("conversation_id")
-                if isinstance(native_id, str) and is_uuid(native_id) and row.get("group_id") is None:
+                usable = isinstance(row.get("id"), str) and row.get("group_id") is None and history.says(row)
+                if usable and isinstance(native_id, str) and is_uuid(native_id):
                     known = newest.setdefault(native_id, row)
                     newest[native_id] = max(known, row, key=at)
             if cursor is None:
                 break
         new = await self._store.read(lambda tx: self._news(tx, principal, newest))
-        found: dict[str, Conversation] = {}
+        found: list[Conversation] = []
+        failed: list[TertuliaError] = []
         turn = anyio.CapacityLimiter(_AT_ONCE)
 
         async def read(native_id: str) -> None:
             async with turn:
-                found[native_id] = await self.get(principal, native_id)
+                try:
+                    found.append(await self.get(principal, native_id))
+                except (NotFoundError, NotAllowedError):
+                    logger.info("%s: a conversation of the inbox cannot be read", self.instance)
+                except TertuliaError as error:
+                    failed.append(error)
 
         async with anyio.create_task_group() as tasks:
-            for native_id in new:
+            for native_id in new[:MOST_NEW]:
                 tasks.start_soon(read, native_id)
-        return [found[native_id] for native_id in new]
+        if failed:
+            raise failed[0]
+        self._looked |= {native_id: newest[native_id]["id"] for native_id in new[:MOST_NEW]}
+        return found
 
     async def messages(
         self,
@@ -410,6 +428,7 @@ class RinePlatform(Platform):
         self, record: Record, rows: Sequence[Record], actor: Actor, *, complete: bool
     ) -> Conversation:
         peer = history.peer(rows, actor)
+        last: Record = next((row for row in reversed(rows) if history.says(row)), {})
         told: Any = record.get("metadata")
         return Conversation(
             id=conversation_id(self.instance, str(record["id"])),
@@ -419,13 +438,15 @@ class RinePlatform(Platform):
             awaiting=history.to_answer(rows, actor) is not None and not history.status(record).terminal,
             message_count=len(rows) if complete else None,
             created_at=moment(record.get("created_at")),
-            updated_at=moment(rows[-1].get("created_at")) if rows else None,
+            updated_at=moment(last.get("created_at")),
         )
 
     def _news(self, tx: Transaction, principal: str, newest: Mapping[str, Record]) -> list[str]:
         """Return the conversations of which a message is newer than what is known of them here."""
         result: list[str] = []
         for native_id, row in newest.items():
+            if self._looked.get(native_id) == row["id"]:
+                continue
             own_id = conversation_id(self.instance, native_id)
             if conversations.known(tx, principal, own_id):
                 seen = conversations.get(tx, principal, own_id).updated_at
