@@ -436,10 +436,16 @@ async def test_what_rine_has_no_word_for_is_not_offered(place: Place) -> None:
             conversations.branches(own_id),
             conversations.add_message(own_id, MessageDraft(text="note")),
             start(conversations, "hello", title="Mine"),
+            conversations.rate_message(own_id, "m1", Rating(value=1)),
+            conversations.invite(own_id, {CAROL: None}),
+            conversations.generate_title(own_id),
             conversations.update_status(own_id, Status.CANCELED, rating=Rating(value=1)),
         ):
             with pytest.raises(NotOffered):
                 await call
+        for field in ("entity_type", "source", "source_ref"):
+            with pytest.raises(InvalidInputError, match="has no place for"):
+                await start(conversations, "hello", **{field: "USER"})
         with pytest.raises(InvalidInputError, match="takes no `reason`"):
             await conversations.update_status(own_id, Status.CANCELED, reason="done")
 

@@ -85,7 +85,7 @@ async def test_a_host_is_told_what_was_not_shown_and_why(tmp_path: Path) -> None
         history = await host.call("list_messages", conversation_id=own_id)
 
     assert "its signature is not of these words: nothing of it is shown" in ended.text
-    assert history["messages"][-1]["verification"] == "invalid: not shown"
+    assert '"verification":"invalid"' in history["messages"][-1]["metadata"]
     assert "Trust me" not in ended.text + history.text
 
 

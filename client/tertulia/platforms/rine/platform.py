@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -147,6 +148,7 @@ class RinePlatform(Platform):
         """
         if draft.title is not None:
             self._refuse(Feature.TITLE)
+        self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
         if draft.context:
             self.check_context(draft.context)
         if draft.metadata:
@@ -336,16 +338,7 @@ class RinePlatform(Platform):
         if message.metadata:
             _check_metadata(message.metadata)
         text, data = parts(payload(message.text, message.data))
-        return Message(
-            id=message.id,
-            conversation_id=message.conversation_id,
-            author=message.author,
-            role=message.role,
-            text=text,
-            data=data,
-            type=message.type,
-            metadata=message.metadata,
-        )
+        return replace(message, text=text, data=data)
 
     def check_context(self, context: Mapping[str, Any]) -> None:
         """Refuse any context: Rine has no place for one."""
@@ -428,7 +421,7 @@ class RinePlatform(Platform):
         self, record: Record, rows: Sequence[Record], actor: Actor, *, complete: bool
     ) -> Conversation:
         peer = history.peer(rows, actor)
-        last: Record = next((row for row in reversed(rows) if history.says(row)), {})
+        last = next((row for row in reversed(rows) if history.says(row)), None)
         told: Any = record.get("metadata")
         return Conversation(
             id=conversation_id(self.instance, str(record["id"])),
@@ -438,7 +431,7 @@ class RinePlatform(Platform):
             awaiting=history.to_answer(rows, actor) is not None and not history.status(record).terminal,
             message_count=len(rows) if complete else None,
             created_at=moment(record.get("created_at")),
-            updated_at=moment(last.get("created_at")),
+            updated_at=None if last is None else moment(last.get("created_at")),
         )
 
     def _news(self, tx: Transaction, principal: str, newest: Mapping[str, Record]) -> list[str]:
