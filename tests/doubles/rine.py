@@ -38,7 +38,7 @@ NEXT: Mapping[str, frozenset[str]] = {
     "paused": frozenset({"open", "completed", "failed", "canceled"}),
     "input_required": frozenset({"open", "completed", "failed", "canceled"}),
 }
-LARGEST = 128 * 1024
+LARGEST = 128_000
 BEGINNING = datetime(2026, 11, 21, 2, 22, 44, tzinfo=UTC)
 
 

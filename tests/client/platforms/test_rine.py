@@ -138,6 +138,16 @@ async def test_text_and_data_both_have_a_place(
     assert (ours.text, ours.data, ours.type) == (text, data, "acme.v1.sum")
 
 
+async def test_the_longest_message_arrives(place: Place) -> None:
+    """Sealed, it is just short enough."""
+    text = "x" * (94_000 - len('{"text":""}'))
+    async with place.client() as conversations:
+        await start(conversations, text, CAROL)
+        with pytest.raises(InvalidInputError, match="has 94,001 bytes"):
+            await start(conversations, text + "x", CAROL)
+    assert place.double.said == [{"text": text}]
+
+
 async def test_an_answer_of_data_alone_is_told_as_json_and_kept_as_data(place: Place) -> None:
     """Whether or not the store keeps it."""
     for keeps in (True, False):
@@ -172,7 +182,7 @@ async def test_what_others_write_is_read_as_far_as_it_says(
     ("draft", "sentence"),
     [
         (MessageDraft(text="a", data={"text": "b"}), "say different things"),
-        (MessageDraft(text="x" * 100_000), "Rine takes 98,304 at most"),
+        (MessageDraft(text="x" * 100_000), "Rine takes 94,000 at most"),
         (MessageDraft(text="a", type="note"), "a type has three parts"),
         (MessageDraft(text="a", parent_id="m1"), "takes no `parent_id`"),
         (MessageDraft(text="a", role=Role.SYSTEM), "of the role `user` only"),
