@@ -47,6 +47,7 @@ from tertulia.vocabulary.models import (
     SearchResult,
     Settlement,
     SortKey,
+    Verification,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
@@ -100,4 +101,5 @@ __all__ = [
     "TertuliaError",
     "UnavailableError",
     "UncertainError",
+    "Verification",
 ]

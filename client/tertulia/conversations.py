@@ -24,7 +24,7 @@ from tertulia.once import Effect, Once
 from tertulia.platforms import build
 from tertulia.runner import Runner
 from tertulia.settings import ClientSettings, address_of
-from tertulia.store import runs
+from tertulia.store import receipts, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import (
     ConflictError,
@@ -172,7 +172,14 @@ class Conversations(Changing):
                     conversation=await self.known(same.conversation_id), run=same, sent_as=SentAs.JOINED
                 )
 
+        opening = self._opening(agent, call) if join and idempotency_key is None else None
+
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            if opening is not None and not repeated:  # the identical call may have come to its end meanwhile
+                same = await self._read(partial(runs.same_call, call_digest=digest(call)))
+                if same is not None:
+                    joined = {"run_id": same.id, "conversation_id": same.conversation_id}
+                    return {**ids, **joined, "sent_as": SentAs.JOINED}
             begun = await self._read(partial(runs.find, run_id=ids["run_id"])) if repeated else None
             if begun is not None:  # a platform that takes no ids would create another conversation
                 return {**ids, "conversation_id": begun.conversation_id}
@@ -186,9 +193,16 @@ class Conversations(Changing):
             return {**ids, "conversation_id": created.id}
 
         ids = {"native_id": draft.native_id, **message_ids()}
-        effect = await self._once(idempotency_key, "start_conversation", call, ids, carry_out)
+        if opening is not None:
+            await self._forget_receipt(opening)
+        key = opening if idempotency_key is None else idempotency_key
+        effect = await self._once(key, "start_conversation", call, ids, carry_out)
+        if opening is not None:
+            await self._forget_receipt(opening)
         return Sent(
-            conversation=await self.known(effect["conversation_id"]), run=await self.run(effect["run_id"])
+            conversation=await self.known(effect["conversation_id"]),
+            run=await self.run(effect["run_id"]),
+            sent_as=SentAs(effect.get("sent_as", SentAs.BEGUN)),
         )
 
     async def send(
@@ -307,6 +321,17 @@ class Conversations(Changing):
         effect = await self._once(idempotency_key, "cancel_run", call, {}, carry_out)
         return await self.run(effect["run_id"])
 
+    def _opening(self, agent: str, call: Mapping[str, Any]) -> str | None:
+        """Return the key of a first message that has none, where a conversation only comes into being with it.
+
+        Until its run is recorded, nothing else tells that the identical call may have reached the platform.
+        """
+        platform = self._platform(split_agent_address(agent)[0])
+        return f"first message {digest(call)}" if platform.opens_with_message else None
+
+    async def _forget_receipt(self, key: str) -> None:
+        await self._home.store.write(partial(receipts.forget, principal=self.principal, key=key))
+
     async def _create(self, draft: ConversationDraft) -> Conversation:
         instance, _ = split_agent_address(draft.agent)
         platform = self._platform(instance)
@@ -335,7 +360,9 @@ class Conversations(Changing):
         checkpoint: Mapping[str, Any] | None = None,
     ) -> tuple[Run, SentAs]:
         platform, _ = self._at(conversation_id)
-        if not platform.kept_here:
+        if platform.looks_before_sending and checkpoint is None:
+            await self.get(conversation_id)
+        elif not platform.kept_here:
             await self.known(conversation_id)
         elif platform.tend_seconds is not None:
             await platform.tend()

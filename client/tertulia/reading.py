@@ -1,5 +1,6 @@
 """Reading: conversations, messages, runs, journals and requests, as one principal sees them."""
 
+import json
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from tertulia.vocabulary.events import JournalEntry
+from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
     Cursor,
@@ -97,7 +98,10 @@ class Reading(Resident):
         return await self.get(conversation_id)
 
     async def list(self, query: ConversationQuery) -> Page[Conversation]:
-        """Return one page of conversations: of an instance as it has them, or of all that the store knows of."""
+        """Return one page of conversations: of an instance as it has them, or of all that the store knows of.
+
+        A platform without lists has them made here (`Page.from_index`), after it was asked for what is new.
+        """
         query = replace(checked_query(query), me=self.address)
         if query.all_users:
             self._sees_all_users(query.instance)
@@ -105,6 +109,9 @@ class Reading(Resident):
             await self._tend()
             return await self._read(partial(conversations.page, query=query))
         platform = self._platform(query.instance)
+        if Feature.LIST not in platform.features:
+            await self._discover(platform)
+            return replace(await self._read(partial(conversations.page, query=query)), from_index=True)
         page = await platform.list(self.principal, query)
         if platform.kept_here:
             return page
@@ -324,8 +331,10 @@ class Reading(Resident):
             return outcome
         platform = self._platform(instance)
         page = await platform.messages(self.principal, native_id, cursor=None, limit=10, newest_first=True)
-        said = (message.text for message in page.items if message.role is Role.ASSISTANT and message.text)
-        return replace(outcome, reply=next(said, ""))
+        answers = [message for message in page.items if message.role is Role.ASSISTANT]
+        own = [message for message in answers if message.id == outcome.run.reply_id]
+        said = (message for message in own or answers if message.text or message.data)
+        return replace(outcome, reply=next((one.text or json.dumps(one.data) for one in said), ""))
 
     def _sees_all_users(self, instance: str | None) -> None:
         """See that a list of all users' conversations can be had.
@@ -349,8 +358,19 @@ class Reading(Resident):
         if platform.kept_here:
             return found
         return await self._home.store.write(
-            partial(conversations.remember, principal=self.principal, theirs=found)
+            partial(_enter, principal=self.principal, platform=platform, theirs=found)
         )
+
+    async def _discover(self, platform: Platform) -> None:
+        """Enter what a platform tells of conversations that others began or went on with."""
+        found = await platform.discover(self.principal)
+
+        def enter(tx: Transaction) -> None:
+            for theirs in found:
+                _enter(tx, self.principal, platform, theirs)
+
+        if found:
+            await self._home.store.write(enter)
 
     async def _message(self, conversation_id: str, message_id: str) -> Message:
         """Return a message as its platform has it: one of the newest, most likely."""
@@ -367,3 +387,16 @@ class Reading(Resident):
                     conversation_id=conversation_id,
                     message_id=message_id,
                 )
+
+
+def _enter(tx: Transaction, principal: str, platform: Platform, theirs: Conversation) -> Conversation:
+    """Enter what a platform says of a conversation; journal its state where that is the platform's, and has changed."""
+    has_states = Feature.STATUS in platform.features
+    before = (
+        conversations.known(tx, principal, theirs.id) and conversations.get(tx, principal, theirs.id).status
+    )
+    entered = conversations.remember(tx, principal, theirs, has_states=has_states)
+    if has_states and before and before is not entered.status:
+        moved = {"status": entered.status, "before": before}
+        journal.append(tx, principal, theirs.id, [Event(EventKind.STATUS_CHANGED, moved)])
+    return entered

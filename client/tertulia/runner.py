@@ -22,6 +22,7 @@ from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.errors import ConflictError, TertuliaError
+from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Message, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia.work import StoredWork
@@ -93,7 +94,8 @@ class Runner:
                 return went_into, SentAs.REPLY if replied else SentAs.ADDED
             if join and (same := runs.same_call(tx, principal, call_digest)) is not None:
                 return same, SentAs.JOINED
-            platform.admits(conversation)
+            if checkpoint is None:
+                platform.admits(conversation)
             active = runs.active(tx, principal, conversation.id)
             reception = platform.receive(tx, principal, conversation, platform.prepare(message), active)
             if reception.run is not None:
@@ -199,7 +201,7 @@ class Runner:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(work.write_in_time)
                 tasks.start_soon(self._stop_when_lost, lease, tasks.cancel_scope)
-                await work.start()
+                await work.start(opens=platform.kept_here or Feature.STATUS not in platform.features)
                 await platform.answer(work)
                 await work.flush()
                 if not await work.at_rest():

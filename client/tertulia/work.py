@@ -87,13 +87,14 @@ class StoredWork:
         """Whether there is something to do: the run is neither over nor waiting for a person."""
         return self.run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
 
-    async def start(self) -> None:
-        """Mark the run as running; at its first attempt the conversation opens."""
+    async def start(self, *, opens: bool = True) -> None:
+        """Mark the run as running; at its first attempt the conversation opens, unless its platform tells its state."""
         first = not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries)
 
         def start(tx: Transaction) -> None:
-            if first:
+            if first and opens:
                 move(tx, self.principal, self.conversation.id, Status.OPEN, run_id=self.run.id)
+            if first:
                 self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
             runs.set_status(tx, self.run, RunStatus.RUNNING)
 
@@ -202,25 +203,33 @@ class StoredWork:
         return self.approvals.get(request.id, request.arguments)
 
     async def finish(
-        self, text: str | None = None, *, message_id: str | None = None, type: str | None = None
+        self,
+        text: str | None = None,
+        *,
+        data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+        type: str | None = None,
     ) -> None:
         """See `tertulia.platforms.base.Work.finish`."""
         await self.flush()
 
         def finish(tx: Transaction) -> None:
             whole = text
-            if whole is None:
+            if whole is None and data is None:
                 whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
-            if whole:
+            if whole or data is not None:
                 reply = Message(
                     id=message_id or new_id("m_"),
                     conversation_id=self.conversation.id,
                     author=self.run.agent or self.conversation.id.partition(":")[0],
                     role=Role.ASSISTANT,
-                    text=whole,
+                    text=whole or None,
+                    data=data,
                     type=type,
                     parent_id=self.message.id,
                     branch=self.message.branch,
+                    metadata={} if metadata is None else metadata,
                 )
                 messages.add(tx, self.principal, reply)
                 runs.set_reply(tx, self.run.id, reply.id)

@@ -1,6 +1,6 @@
 """Instances: which there are, what they offer, and that nothing else is pretended."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +9,7 @@ import pytest
 
 from tertulia import (
     ClientSettings,
+    Conversation,
     ConversationChanges,
     ConversationQuery,
     Conversations,
@@ -110,7 +111,6 @@ Attempt = Callable[[Conversations], Awaitable[Any]]
 ATTEMPTS: dict[Feature, Attempt] = {
     Feature.CREATE: lambda c: c.create("bare:agent"),
     Feature.GET: lambda c: c.get("bare:1"),
-    Feature.LIST: lambda c: c.list(ConversationQuery(instance="bare")),
     Feature.MESSAGES: lambda c: c.messages("bare:1"),
     Feature.TITLE: lambda c: c.update("bare:1", ConversationChanges(title="T")),
     Feature.METADATA: lambda c: c.update("bare:1", ConversationChanges(metadata={"a": 1})),
@@ -137,6 +137,28 @@ async def test_what_an_instance_does_not_offer_is_refused_by_name(
 
     assert "local" in (raised.value.hint or "")
     assert raised.value.ids == {"instance": "bare", "feature": feature}
+
+
+async def test_a_list_that_a_platform_lacks_is_made_here_and_says_so(path: Path, bare: list[str]) -> None:
+    """Of what is known of that instance, and of what the platform tells of when it is asked."""
+    instance = InstanceSettings(platform="bare", options={"closed": bare})
+    begun = Conversation(id="bare:1", agent="bare:agent", status=Status.OPEN, awaiting=True)
+
+    async def discover(self: Platform, principal: str) -> Sequence[Conversation]:
+        return [begun]
+
+    async with Conversations.open(settings(path, bare=instance)) as conversations:
+        await conversations.create("local:archivist")
+        empty = await conversations.list(ConversationQuery(instance="bare"))
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Platform, "discover", discover)
+            found = await conversations.list(ConversationQuery(instance="bare", awaiting=True))
+        kept = await conversations.list(ConversationQuery(instance="bare"))
+        everything = await conversations.list(ConversationQuery())
+
+    assert (empty.items, empty.from_index) == ([], True)
+    assert [one.id for one in found.items] == [one.id for one in kept.items] == ["bare:1"]
+    assert (everything.total, everything.from_index) == (2, False)
 
 
 async def test_a_platform_is_closed_once_when_the_client_is(path: Path, bare: list[str]) -> None:

@@ -281,7 +281,15 @@ async def list_conversations(
         page = await conversations.list(replace(query, limit=len(lines)))
         lines = list(map(shown_of, page.items))
     return answer(
-        ConversationList(conversations=lines, total=page.total, next_cursor=page.next_cursor), quoter
+        ConversationList(
+            conversations=lines,
+            total=page.total,
+            next_cursor=page.next_cursor,
+            note=f"The platform of {instance} has no list: this is what is known here."
+            if page.from_index
+            else None,
+        ),
+        quoter,
     )
 
 

@@ -85,16 +85,24 @@ class Http:
             await self._opened.aclose()
 
     async def get(
-        self, *segments: str, params: Mapping[str, Any] | None = None, about: Mapping[str, str] | None = None
+        self,
+        *segments: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> Any:
         """Return the JSON that a GET is answered with. Tried again where that may help."""
-        return (await self.get_reply(*segments, params=params, about=about)).body
+        return (await self.get_reply(*segments, params=params, headers=headers, about=about)).body
 
     async def get_reply(
-        self, *segments: str, params: Mapping[str, Any] | None = None, about: Mapping[str, str] | None = None
+        self,
+        *segments: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
     ) -> Reply:
         """Make a GET as `get` does, and return all of its answer."""
-        request = self._request("GET", segments, READ_SECONDS, params=params)
+        request = self._request("GET", segments, READ_SECONDS, params=params, headers=headers)
         waits = pauses(longest=_LONGEST_PAUSE)
         with anyio.move_on_after(PATIENCE):
             for attempts_left in range(ATTEMPTS - 1, -1, -1):
@@ -114,12 +122,25 @@ class Http:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         about: Mapping[str, str] | None = None,
     ) -> Any:
-        """Make a request that changes something, once; return the JSON of its answer (None where that is empty)."""
-        return (
-            await self.send_reply(method, *segments, json=json, form=form, params=params, about=about)
-        ).body
+        """Make a request that changes something, once; return the JSON of its answer (None where that is empty).
+
+        `content` is JSON that is to be sent byte for byte.
+        """
+        reply = await self.send_reply(
+            method,
+            *segments,
+            json=json,
+            form=form,
+            params=params,
+            content=content,
+            headers=headers,
+            about=about,
+        )
+        return reply.body
 
     async def send_reply(
         self,
@@ -128,10 +149,23 @@ class Http:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         about: Mapping[str, str] | None = None,
     ) -> Reply:
         """Make a request that changes something, as `send` does, and return all of its answer."""
-        request = self._request(method, segments, WRITE_SECONDS, params=params, json=json, data=form)
+        if content is not None:
+            headers = {"content-type": "application/json", **(headers or {})}
+        request = self._request(
+            method,
+            segments,
+            WRITE_SECONDS,
+            params=params,
+            json=json,
+            data=form,
+            content=content,
+            headers=headers,
+        )
         return self._reply(await self._send(request, about), safe=False)
 
     @asynccontextmanager

@@ -20,6 +20,7 @@ PLATFORMS: Mapping[str, str] = {
     "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
     "knowrithm": "tertulia.platforms.knowrithm.platform:KnowrithmPlatform",
     "agentflow": "tertulia.platforms.agentflow.platform:AgentFlowPlatform",
+    "rine": "tertulia.platforms.rine.platform:RinePlatform",
 }
 """Where each platform's class is. A class is called with the instance's name, its settings and the store."""
 

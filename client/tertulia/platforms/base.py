@@ -122,9 +122,18 @@ class Work(Protocol):
         ...
 
     async def finish(
-        self, text: str | None = None, *, message_id: str | None = None, type: str | None = None
+        self,
+        text: str | None = None,
+        *,
+        data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+        type: str | None = None,
     ) -> None:
-        """End the run well. `text` is the whole answer and overrides the deltas; None takes their sum."""
+        """End the run well. `text` is the whole answer and overrides the deltas; None takes their sum.
+
+        With `data`, None means that the answer has no text; what the deltas say of it is shown nevertheless.
+        """
         ...
 
     async def fail(self, message: str, *, retryable: bool = False) -> None:
@@ -176,6 +185,8 @@ class Platform:
 
     lists_all_users: bool = False
     """Whether `list` can return the conversations of all users of the platform's tenant."""
+    looks_before_sending: bool = False
+    """Whether `admits` needs to know how things stand on the platform: a conversation is then read before each send."""
     opens_with_message: bool = False
     """Whether a conversation comes into being by its first message: then `create` is not offered, and `open` is."""
 
@@ -232,6 +243,13 @@ class Platform:
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations; or all of them, where `lists_all`."""
         self._refuse(Feature.LIST)
+
+    async def discover(self, principal: str) -> Sequence[Conversation]:
+        """Return the conversations that others began or went on with, as far as the platform tells of them.
+
+        Called before a list is served from our index, where `Feature.LIST` is not offered.
+        """
+        return ()
 
     async def search(self, principal: str, query: SearchQuery) -> SearchResult:
         """Return what the platform itself finds; `query.instance` is this one, and `query.cursor` its own."""

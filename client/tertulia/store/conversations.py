@@ -56,11 +56,14 @@ def insert(
     return get(tx, principal, conversation_id)
 
 
-def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversation:
+def remember(
+    tx: Transaction, principal: str, theirs: Conversation, *, has_states: bool = False
+) -> Conversation:
     """Enter a conversation as its platform has it, or bring up to date what is known of it; return both together.
 
     What the platform does not know stays as it is known here. While an answer is being produced, that tells the status,
-    unless the platform has ended the conversation. Contents that are not kept are returned, but not entered.
+    unless the platform has states itself (`has_states`) or has ended the conversation. Contents that are not kept are
+    returned, but not entered.
     """
     kept = theirs
     if not tx.keeps_content(theirs.id):
@@ -73,7 +76,8 @@ def remember(tx: Transaction, principal: str, theirs: Conversation) -> Conversat
         )
     _enter(tx, principal, kept)
     known = get(tx, principal, theirs.id)
-    answering = runs.active(tx, principal, theirs.id) is not None and not theirs.status.terminal
+    decided = has_states or theirs.status.terminal
+    answering = not decided and runs.active(tx, principal, theirs.id) is not None
     both = replace(
         known,
         agent=kept.agent or known.agent,
@@ -224,6 +228,12 @@ def change(
 def set_status(tx: Transaction, principal: str, conversation_id: str, status: Status) -> None:
     """Write the status; whether the transition is allowed was decided before."""
     _set(tx, principal, conversation_id, "status", status)
+
+
+def set_awaiting(tx: Transaction, principal: str, conversation_id: str, awaiting: bool) -> None:
+    """Note whether the other side waits for a message of ours."""
+    if get(tx, principal, conversation_id).awaiting != awaiting:
+        _set(tx, principal, conversation_id, "awaiting", int(awaiting))
 
 
 def delete(tx: Transaction, principal: str, conversation_id: str) -> None:

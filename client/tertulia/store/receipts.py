@@ -77,6 +77,11 @@ def complete(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) 
     )
 
 
+def forget(tx: Transaction, principal: str, key: str) -> None:
+    """Forget a call that came to its end: the same call is another one from now on."""
+    tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 1", principal, key)
+
+
 def withdraw(tx: Transaction, principal: str, key: str) -> None:
     """Forget a call that was refused and did nothing: repeating it may succeed."""
     tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 0", principal, key)

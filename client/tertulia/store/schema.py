@@ -225,8 +225,19 @@ CREATE INDEX milestones_by_conversation ON journal (principal, conversation_id, 
     WHERE kind IN ('status_changed', 'tool_confirmation_resolved');
 """
 
+_FOURTH = """
+CREATE TABLE outbox (
+    principal TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    key TEXT NOT NULL,
+    body BLOB NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (principal, instance, key)
+) STRICT, WITHOUT ROWID;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
 """Step n takes a file from version n to n + 1."""

@@ -41,6 +41,28 @@ class Agent:
     """When it is not available: the one thing to set or do."""
 
 
+class Verification(StrEnum):
+    """Whose words a message has, as far as its signature tells; in the metadata of a message, as `verification`.
+
+    The first four names are Rine's (`types.py:110-120` of its SDK 0.13.0).
+    """
+
+    VERIFIED = "verified"
+    INVALID = "invalid"
+    """The signature is not of these words: nothing of them is shown."""
+    SENDER_MISMATCH = "sender-mismatch"
+    """Somebody else than the sender has signed them: nothing of them is shown."""
+    UNVERIFIABLE = "unverifiable"
+    """The sender's keys could not be read: the words are shown, and may be anybody's."""
+    UNREADABLE = "unreadable"
+    """It could not be decrypted."""
+
+    @property
+    def shows(self) -> bool:
+        """Whether the words may be shown."""
+        return self in {Verification.VERIFIED, Verification.UNVERIFIABLE}
+
+
 class ParticipantRole(StrEnum):
     """What a participant may do. The names are Rine's ("Conversations", Checking Participants)."""
 
@@ -321,6 +343,8 @@ class Page(Generic[T]):
     items: Sequence[T]
     next_cursor: str | None = None
     total: int | None = None
+    from_index: bool = False
+    """Whether the platform has no such list, and this is what is known here."""
 
 
 class SortKey(StrEnum):

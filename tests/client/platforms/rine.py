@@ -1,0 +1,114 @@
+"""A place for the tests of Rine: its double on a network with faults, clients on one store, the vendor's client."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import rine
+
+from tertulia import (
+    ClientSettings,
+    Conversations,
+    InstanceSettings,
+    JournalEntry,
+    MessageDraft,
+    Outcome,
+    Sent,
+)
+from tertulia.http import client
+from tertulia.platforms.rine import answering, platform
+from tests.doubles.network import Faults, served
+from tests.doubles.rine import Agent, RineDouble
+
+SECONDS = 20
+BOB, CAROL = "rine:bob@beta.rine.network", "rine:carol@ceta.rine.network"
+
+
+class Place:
+    """The double at `url`, and the store at `path`."""
+
+    def __init__(self, path: Path, double: RineDouble) -> None:
+        self.path = path
+        self.double = double
+        self.faults = Faults(double.app)
+        self.url = ""
+
+    def settings(self, **options: Any) -> ClientSettings:
+        """Return the settings of a client with one instance."""
+        given = {"base_url": self.url, "config_dir": str(self.double.folder), **options}
+        instance = InstanceSettings(platform="rine", options=given, environment={})
+        return ClientSettings(store=self.path, instances={"rine": instance})
+
+    @asynccontextmanager
+    async def client(self, **options: Any) -> AsyncGenerator[Conversations]:
+        """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
+        async with Conversations.open(self.settings(**options)) as conversations:
+            yield conversations
+
+    @asynccontextmanager
+    async def sdk(self, agent: Agent) -> AsyncGenerator[rine.RineClient]:
+        """Open the vendor's own client, as an agent."""
+        folder = self.double.folder.with_name(f"rine-{agent.name}")
+        if not folder.exists():
+            self.double.home(agent, folder)
+        async with rine.RineClient(config_dir=str(folder), api_url=self.url, max_retries=0) as client:
+            yield client
+
+    @property
+    def sealed(self) -> Sequence[bytes]:
+        """All that was ever sealed, as it is on the wire."""
+        rows = [row for one in self.double.conversations.values() for row in one.rows]
+        fields = ("encrypted_payload", "self_encrypted_payload")
+        return [row[name].encode() for row in rows for name in fields if row[name]]
+
+
+@asynccontextmanager
+async def placed(path: Path) -> AsyncGenerator[Place]:
+    """Serve a double; the test has `SECONDS` to be done."""
+    place = Place(path / "store" / "store.db", RineDouble(path))
+    with anyio.fail_after(SECONDS):
+        async with served(place.faults) as place.url:
+            yield place
+
+
+async def start(conversations: Conversations, text: str, agent: str = BOB, **more: Any) -> Sent:
+    """Begin a conversation with a message."""
+    return await conversations.start(agent, MessageDraft(text=text), **more)
+
+
+async def answered(conversations: Conversations, text: str, **more: Any) -> Outcome:
+    """Begin a conversation with a message; return what came of it."""
+    return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+
+
+async def sent(conversations: Conversations, conversation_id: str, text: str) -> Outcome:
+    """Send a message into a conversation; return what came of it."""
+    message = await conversations.send(conversation_id, MessageDraft(text=text))
+    return await conversations.wait(message.run, timeout=SECONDS)
+
+
+def native(of: Sent | Outcome) -> str:
+    """Return Rine's own id of a conversation."""
+    return of.run.conversation_id.partition(":")[2]
+
+
+async def journal(conversations: Conversations, conversation_id: str) -> Sequence[JournalEntry]:
+    """Return all that happened, after seeing that no `seq` is missing."""
+    entries = (await conversations.events(conversation_id)).entries
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    return entries
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look and try again at once, instead of after a while."""
+
+    def pauses(*_: float, longest: float) -> Iterator[float]:
+        return repeat(min(0.01, longest))
+
+    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
+    for module in (answering, platform, client):
+        monkeypatch.setattr(module, "pauses", pauses)
