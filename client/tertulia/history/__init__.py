@@ -1,0 +1,1 @@
+"""Conversations that were held elsewhere come in, and all that is here goes out: see `tertulia.history.history`."""

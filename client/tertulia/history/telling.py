@@ -1,0 +1,208 @@
+"""Making the messages of a conversation from what a file has of it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tertulia.history.records import ATTACHMENT, TOOL_CALL, TOOL_RESULT, Entry, LeftOut, Thread, local_id
+from tertulia.history.values import line_of, mapping, present, safe_id, sequence, text
+from tertulia.store.database import storable
+from tertulia.vocabulary.models import Conversation, Message, Participant, ParticipantRole, Role
+from tertulia.vocabulary.states import Status
+
+_CALL_SHOWN = 2_000
+"""How many characters of a call can be found by search; `data` has all of it."""
+USER = "user"
+REASONING = LeftOut("reasoning")
+
+
+def from_elsewhere(
+    source: str,
+    source_ref: str,
+    *,
+    title: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    created_at: datetime | None = None,
+    archived: bool = False,
+) -> Thread:
+    """Return a conversation that was held elsewhere: nobody answers in it any more."""
+    return Thread(
+        conversation=Conversation(
+            id=local_id(source, source_ref),
+            agent=None,
+            status=Status.COMPLETED,
+            title=line_of(title, 200),
+            metadata=dict(metadata or {}),
+            source=source,
+            source_ref=storable(source_ref),
+            archived=archived,
+            message_count=0,
+            created_at=created_at,
+            updated_at=created_at,
+        ),
+        participants=[Participant(address=USER, role=ParticipantRole.INITIATOR, joined_at=created_at)],
+    )
+
+
+class Telling:
+    """The messages of one conversation, as they are told."""
+
+    def __init__(self, thread: Thread) -> None:
+        self.thread = thread
+        self._tools: dict[str, str] = {}
+
+    def know(self, *, title: str | None = None, **metadata: Any) -> bool:
+        """Add what has become known of the conversation; return whether that is anything new."""
+        known = self.thread.conversation
+        now = replace(
+            known,
+            title=line_of(title, 200) or known.title,
+            metadata={**present(**metadata), **known.metadata},
+        )
+        self.thread = replace(self.thread, conversation=now)
+        return now != known
+
+    def say(
+        self,
+        message_id: str,
+        role: Role,
+        said: str | None,
+        at: datetime | None,
+        *,
+        author: str | None = None,
+        type: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        parent_id: str | None = None,
+        **metadata: Any,
+    ) -> Iterator[Entry]:
+        """Tell a message, unless there is nothing in it."""
+        if text(said) is None and not data:
+            return
+        conversation = self.thread.conversation
+        if conversation.title is None and role is Role.USER and type is None:
+            self.know(title=line_of(said))
+        at = at or conversation.created_at
+        if conversation.created_at is None:
+            self.thread = replace(
+                self.thread, conversation=replace(self.thread.conversation, created_at=at, updated_at=at)
+            )
+        message = Message(
+            id=safe_id(message_id),
+            conversation_id=conversation.id,
+            author=storable(author or (USER if role is Role.USER else conversation.source or role)),
+            role=role,
+            text=said if text(said) else None,
+            data=data,
+            type=type,
+            parent_id=None if parent_id is None else safe_id(parent_id),
+            metadata=present(**metadata),
+            created_at=at,
+        )
+        yield Entry(self.thread, message)
+
+    def call(
+        self, call_id: str, name: str, arguments: object, at: datetime | None, **metadata: Any
+    ) -> Iterator[Entry]:
+        """Tell that a tool was called."""
+        self._tools[call_id] = name
+        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        yield from self.say(
+            call_id,
+            Role.TOOL,
+            f"{name} {shown}"[:_CALL_SHOWN],
+            at,
+            type=TOOL_CALL,
+            data={"id": call_id, "name": name, "arguments": arguments},
+            **metadata,
+        )
+
+    def result(
+        self,
+        call_id: str,
+        returned: str | None,
+        at: datetime | None,
+        *,
+        name: str | None = None,
+        failed: bool = False,
+        **metadata: Any,
+    ) -> Iterator[Entry]:
+        """Tell what a tool returned."""
+        name = name or self._tools.pop(call_id, None)
+        yield from self.say(
+            f"{call_id}:result",
+            Role.TOOL,
+            returned,
+            at,
+            author=name,
+            type=TOOL_RESULT,
+            data={"id": call_id, **present(name=name, failed=failed or None)},
+            parent_id=call_id,
+            **metadata,
+        )
+
+    def attach(self, message_id: str, content: str, about: Mapping[str, Any], at: datetime | None) -> Iterator[Entry]:
+        """Tell the text of a file that was attached."""
+        yield from self.say(message_id, Role.USER, content, at, type=ATTACHMENT, data={"file": dict(about)})
+
+    def blocks(
+        self, message_id: str, role: Role, content: object, at: datetime | None, **metadata: Any
+    ) -> Iterator[Entry | LeftOut]:
+        """Tell content as Anthropic's Messages API has it: text, or a list of blocks.
+
+        What other APIs call their text parts is read, too. Blocks of text side by side are one message.
+        """
+        if isinstance(content, str):
+            yield from self.say(message_id, role, content, at, **metadata)
+            return
+        passage: list[str] = []
+        passages = 0
+
+        def told() -> Iterator[Entry]:
+            nonlocal passages
+            if passage:
+                name = message_id if passages == 0 else f"{message_id}:{passages}"
+                passages += 1
+                yield from self.say(name, role, "\n\n".join(passage), at, **metadata)
+                passage.clear()
+
+        for number, part in enumerate(sequence(content)):
+            block = {"type": "text", "text": part} if isinstance(part, str) else mapping(part)
+            kind = block.get("type")
+            if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
+                yield from told()
+                call_id = text(block.get("id")) or f"{message_id}:call{number}"
+                yield from self.call(call_id, text(block.get("name")) or "tool", block.get("input"), at, **metadata)
+            elif isinstance(kind, str) and kind.endswith("tool_result"):
+                yield from told()
+                call_id = text(block.get("tool_use_id")) or f"{message_id}:call{number}"
+                failed = block.get("is_error") is True
+                name = text(block.get("name"))
+                yield from self.result(call_id, shown(block.get("content")), at, name=name, failed=failed)
+            elif kind in {"thinking", "redacted_thinking", "reasoning"}:
+                yield REASONING
+            else:
+                words = shown([block])
+                if words is not None:
+                    passage.append(words)
+        yield from told()
+
+
+def shown(content: object) -> str | None:
+    """Return content as text: what is no text stands there by its kind."""
+    if isinstance(content, str):
+        return content if text(content) else None
+    if isinstance(content, dict):
+        content = [content]
+    lines: list[str] = []
+    for part in sequence(content):
+        block = mapping(part)
+        said = text(part) or text(block.get("text"))
+        kind = block.get("type")
+        if said is not None:
+            lines.append(said)
+        elif isinstance(kind, str) and kind not in {"text", "input_text", "output_text", "token_budget", "flag"}:
+            about = mapping(block.get("source")).get("media_type") or block.get("mime_type") or ""
+            lines.append(f"[{kind} {about}".rstrip() + "]")
+    return "\n".join(lines) or None

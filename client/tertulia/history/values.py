@@ -1,0 +1,63 @@
+"""Reading values out of JSON that somebody else wrote."""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from tertulia.store.database import storable
+
+_MILLISECONDS = 100_000_000_000
+"""Seconds since 1970 reach this in the year 5138: a larger number counts milliseconds."""
+_LONGEST_TITLE = 80
+_LONGEST_ID = 200
+_UNSEEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return an object, or an empty one where there is something else."""
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+
+
+def sequence(value: object) -> list[Any]:
+    """Return a list, or an empty one where there is something else."""
+    return cast(list[Any], value) if isinstance(value, list) else []
+
+
+def text(value: object) -> str | None:
+    """Return text that shows something, or None."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def when(value: object) -> datetime | None:
+    """Return a time: ISO 8601 (in UTC, if it names no zone), or seconds or milliseconds since 1970."""
+    try:
+        if isinstance(value, str):
+            at = datetime.fromisoformat(value)
+            return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).astimezone(UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return None
+
+
+def present(**values: Any) -> dict[str, Any]:
+    """Return those of the values that are there."""
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}
+
+
+def line_of(value: object, limit: int = _LONGEST_TITLE) -> str | None:
+    """Return the first line of a text, as a title can be, or None where there is none."""
+    for line in value.splitlines() if isinstance(value, str) else ():
+        words = _UNSEEN.sub(" ", storable(line)).strip()
+        if words:
+            return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
+    return None
+
+
+def safe_id(value: str) -> str:
+    """Return an id that can be passed around: as it is, or a digest of it where it is long or cannot be printed."""
+    if value and len(value) <= _LONGEST_ID and value.isprintable():
+        return value
+    return "x_" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:24]
