@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tertulia.approvals import check_settlement, find_pending, record_settlement, settled_alike
 from tertulia.changing import Changing
@@ -49,6 +49,9 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.text import checked_json
+
+if TYPE_CHECKING:
+    from tertulia.history.history import History
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,13 @@ class Conversations(Changing):
     def acting_as(self, principal: str) -> "Conversations":
         """Return the view of another principal, who shares nothing with this one but the process."""
         return Conversations(self._home, principal)
+
+    @property
+    def history(self) -> "History":
+        """The way in and out for whole conversations, such as those that were held elsewhere."""
+        from tertulia.history.history import History
+
+        return History(self._home, self.principal)
 
     async def create(
         self,

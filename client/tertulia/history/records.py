@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.identifiers import conversation_id

@@ -142,7 +142,9 @@ class Telling:
             **metadata,
         )
 
-    def attach(self, message_id: str, content: str, about: Mapping[str, Any], at: datetime | None) -> Iterator[Entry]:
+    def attach(
+        self, message_id: str, content: str, about: Mapping[str, Any], at: datetime | None
+    ) -> Iterator[Entry]:
         """Tell the text of a file that was attached."""
         yield from self.say(message_id, Role.USER, content, at, type=ATTACHMENT, data={"file": dict(about)})
 
@@ -173,7 +175,9 @@ class Telling:
             if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
                 yield from told()
                 call_id = text(block.get("id")) or f"{message_id}:call{number}"
-                yield from self.call(call_id, text(block.get("name")) or "tool", block.get("input"), at, **metadata)
+                yield from self.call(
+                    call_id, text(block.get("name")) or "tool", block.get("input"), at, **metadata
+                )
             elif isinstance(kind, str) and kind.endswith("tool_result"):
                 yield from told()
                 call_id = text(block.get("tool_use_id")) or f"{message_id}:call{number}"
@@ -202,7 +206,13 @@ def shown(content: object) -> str | None:
         kind = block.get("type")
         if said is not None:
             lines.append(said)
-        elif isinstance(kind, str) and kind not in {"text", "input_text", "output_text", "token_budget", "flag"}:
+        elif isinstance(kind, str) and kind not in {
+            "text",
+            "input_text",
+            "output_text",
+            "token_budget",
+            "flag",
+        }:
             about = mapping(block.get("source")).get("media_type") or block.get("mime_type") or ""
             lines.append(f"[{kind} {about}".rstrip() + "]")
     return "\n".join(lines) or None

@@ -215,5 +215,8 @@ def branches(tx: Transaction, principal: str, conversation_id: str) -> Sequence[
 
 def _date(tx: Transaction, principal: str, conversation_id: str, at: int) -> None:
     tx.run(
-        "UPDATE conversations SET updated_at = ? WHERE principal = ? AND id = ?", at, principal, conversation_id
+        "UPDATE conversations SET updated_at = ? WHERE principal = ? AND id = ?",
+        at,
+        principal,
+        conversation_id,
     )

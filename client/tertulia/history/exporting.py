@@ -1,0 +1,138 @@
+"""Conversations as text: our own JSON Lines, which lose nothing, and Markdown for people."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+
+from tertulia.history.formats.own import branch_line, conversation_line, message_line
+from tertulia.history.records import TOOL_CALL, TOOL_RESULT
+from tertulia.store.transfer import BranchRow
+from tertulia.vocabulary.models import Conversation, Message, Participant, Role
+
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+_VOICES = {Role.USER: "User", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System", Role.TOOL: "Tool"}
+
+
+class ExportFormat(StrEnum):
+    """What conversations are written as."""
+
+    JSONL = "jsonl"
+    MARKDOWN = "markdown"
+
+
+class JsonLines:
+    """Writes lines that `tertulia.history.formats.own` reads."""
+
+    def begin(self, conversation: Conversation, participants: Sequence[Participant]) -> Iterator[str]:
+        """Yield what stands before the messages."""
+        yield conversation_line(conversation, participants)
+
+    def message(self, message: Message, branch: str) -> Iterator[str]:
+        """Yield a message."""
+        yield message_line(message, branch)
+
+    def end(self, conversation: Conversation, branches: Sequence[BranchRow]) -> Iterator[str]:
+        """Yield what stands behind the messages."""
+        for branch in branches:
+            yield branch_line(conversation.id, branch)
+
+
+class Markdown:
+    """Writes what people read. What was said is quoted, so that no heading or fence in it ends its part of the page."""
+
+    def begin(self, conversation: Conversation, participants: Sequence[Participant]) -> Iterator[str]:
+        """Yield the title and what is known of the conversation."""
+        yield f"# {_inline(conversation.title or 'Untitled conversation')}\n\n"
+        yield f"- Conversation: {_code(conversation.id)}\n"
+        if conversation.agent is not None:
+            yield f"- Agent: {_code(conversation.agent)}\n"
+        if conversation.source is not None:
+            ref = "" if conversation.source_ref is None else f", {_code(conversation.source_ref)}"
+            yield f"- From: {_inline(conversation.source)}{ref}\n"
+        if participants:
+            named = ", ".join(f"{_code(one.address)} ({one.role})" for one in participants)
+            yield f"- Participants: {named}\n"
+        archived = ", archived" if conversation.archived else ""
+        yield f"- Status: {conversation.status}{archived}\n"
+        if conversation.rating is not None:
+            feedback = conversation.rating.feedback
+            said = "" if feedback is None else f": {_inline(feedback)}"
+            yield f"- Rating: {conversation.rating.value} of 5{said}\n"
+        yield f"- Created: {_time(conversation.created_at)}\n- Updated: {_time(conversation.updated_at)}\n"
+        for name, value in conversation.metadata.items():
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"- {_inline(name)}: {_code(shown)}\n"
+        yield "\n"
+
+    def message(self, message: Message, branch: str) -> Iterator[str]:
+        """Yield a message under its heading."""
+        tool = message.data.get("name") if message.data is not None else None
+        voice = _VOICES[message.role]
+        if message.type == TOOL_CALL and isinstance(tool, str):
+            heading = f"{voice} call: {_inline(tool)}"
+        elif message.type == TOOL_RESULT:
+            heading = f"{voice} result" + (f": {_inline(tool)}" if isinstance(tool, str) else "")
+        else:
+            named = "" if message.author.casefold() == voice.casefold() else f" ({_inline(message.author)})"
+            heading = f"{voice}{named}" + ("" if message.type is None else f", {_inline(message.type)}")
+        apart = "" if branch == "main" else f" · branch {_inline(branch)}"
+        yield f"## {heading} · {_time(message.created_at)}{apart}\n\n"
+        if message.role is Role.TOOL and message.text is not None and message.type != TOOL_CALL:
+            yield _fenced(message.text, "text")
+        elif message.text is not None and message.type != TOOL_CALL:
+            yield _quoted(message.text)
+        if message.data is not None and message.type != TOOL_RESULT:
+            data = message.data.get("arguments") if message.type == TOOL_CALL else message.data
+            yield _fenced(json.dumps(data, ensure_ascii=False, indent=2), "json")
+        if message.rating is not None:
+            feedback = message.rating.feedback
+            yield f"Rated {message.rating.value} of 5{'' if feedback is None else f': {_inline(feedback)}'}\n\n"
+
+    def end(self, conversation: Conversation, branches: Sequence[BranchRow]) -> Iterator[str]:
+        """Yield what parts this conversation from the next."""
+        for branch in branches:
+            if not branch.removed:
+                parted = "" if branch.parted_from is None else f" instead of {_code(branch.parted_from)}"
+                yield f"- Branch {_code(branch.id)}, from {_code(branch.parent)}{parted}\n"
+        yield "\n---\n\n"
+
+
+WRITERS = {ExportFormat.JSONL: JsonLines, ExportFormat.MARKDOWN: Markdown}
+
+
+def _visible(text: str) -> str:
+    """Return text in which characters that a terminal obeys, or that hide or turn others, are written out."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def _quoted(text: str) -> str:
+    lines = (f"> {_visible(line)}".rstrip() for line in _LINE_BREAK.split(text))
+    return "\n".join(lines) + "\n\n"
+
+
+def _fenced(text: str, language: str) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    body = "\n".join(_visible(line) for line in _LINE_BREAK.split(text))
+    return f"{fence}{language}\n{body}\n{fence}\n\n"
+
+
+def _inline(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", " ".join(_visible(text).split()))
+
+
+def _code(text: str) -> str:
+    line = " ".join(_visible(text).split())
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    return f"{fence}{line}{fence}" if longest == 0 else f"{fence} {line} {fence}"
+
+
+def _time(at: datetime | None) -> str:
+    return "time not known" if at is None else f"{at:%Y-%m-%d %H:%M} UTC"

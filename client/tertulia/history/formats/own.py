@@ -1,0 +1,127 @@
+"""Our own JSON Lines, which lose nothing of a conversation: what `tertulia export` writes.
+
+Every line has `tertulia`, the version of this format, and `kind`. A `conversation` comes first, with who takes part;
+its `message`s follow in the order of their arrival, on whatever branch; then its `branch`es beside the first. Fields
+are those of the models; one that is not there is not known. What happened while an answer was produced (runs, requests,
+events) is no part of it: a conversation that waits for a decision comes in open.
+
+A conversation of a platform elsewhere comes in as what this store knows of it, under its id there, whether or not that
+instance is configured here: it can be found and listed, and is asked for anew where the instance is.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from tertulia.history.formats import Origin
+from tertulia.history.records import Entry, Found, Parting, Thread, UnreadableError
+from tertulia.store.transfer import BranchRow
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import split_conversation_id
+from tertulia.vocabulary.models import Conversation, Message, Participant
+from tertulia.vocabulary.states import Status
+
+VERSION = 1
+MAIN = "main"
+_CONVERSATION = TypeAdapter(Conversation)
+_MESSAGE = TypeAdapter(Message)
+_PARTICIPANTS = TypeAdapter(list[Participant])
+_BRANCH = TypeAdapter(BranchRow)
+_HERE_ONLY = {"last_seq"}
+_KINDS = ("conversation", "message", "branch")
+
+
+def conversation_line(conversation: Conversation, participants: Sequence[Participant]) -> str:
+    """Return the line that begins a conversation."""
+    taking_part = _PARTICIPANTS.dump_python([*participants], mode="json")
+    return _line("conversation", {**_dump(_CONVERSATION, conversation), "participants": taking_part})
+
+
+def message_line(message: Message, branch: str) -> str:
+    """Return the line of a message."""
+    return _line("message", {**_dump(_MESSAGE, message), "branch": None if branch == MAIN else branch})
+
+
+def branch_line(conversation_id: str, branch: BranchRow) -> str:
+    """Return the line of a branch."""
+    return _line("branch", {"conversation_id": conversation_id, **_dump(_BRANCH, branch)})
+
+
+def _dump(adapter: TypeAdapter[Any], value: object) -> Mapping[str, Any]:
+    return adapter.dump_python(value, mode="json")
+
+
+def _line(kind: str, fields: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in fields.items() if value is not None and name not in _HERE_ONLY}
+    line = {"tertulia": VERSION, "kind": kind, **told}
+    # Separators that some programs take for line breaks are escaped, so that a line is one everywhere.
+    text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085") + "\n"
+
+
+class OwnReader:
+    """Reads lines of ours."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._thread: Thread | None = None
+
+    def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
+        """Yield what a line has."""
+        version, kind = record.get("tertulia"), record.get("kind")
+        if version != VERSION:
+            raise UnreadableError(
+                f"it is of version {json.dumps(version)} of our format, and this Tertulia reads version {VERSION}"
+            )
+        fields = {
+            name: value for name, value in record.items() if name not in {"tertulia", "kind", *_HERE_ONLY}
+        }
+        if kind == "conversation":
+            yield from self._begin(fields)
+        elif kind == "message":
+            thread, branch = self._belonging(fields), fields.pop("branch", None)
+            message = _valid(_MESSAGE, fields)
+            if not message.id or not isinstance(branch, str | None):
+                raise UnreadableError("a message has no `id`, or a `branch` that is none")
+            yield Entry(thread, message, branch)
+        elif kind == "branch":
+            thread = self._belonging(fields)
+            del fields["conversation_id"]
+            yield Parting(thread, _valid(_BRANCH, {"shared": None, "parted_from": None, **fields}))
+        else:
+            raise UnreadableError(f"`kind` is {json.dumps(kind)}; known are {', '.join(_KINDS)}")
+
+    def end(self) -> Iterable[Found]:
+        """Yield nothing: a line is told when it is read."""
+        return ()
+
+    def _begin(self, fields: dict[str, Any]) -> Iterator[Found]:
+        self._thread = None
+        participants: Sequence[Participant] = _valid(_PARTICIPANTS, fields.pop("participants", []))
+        conversation: Conversation = _valid(_CONVERSATION, {"agent": None, **fields})
+        try:
+            instance, _ = split_conversation_id(conversation.id)
+        except InvalidInputError as error:
+            raise UnreadableError(f"the conversation's `id` is none: {error.message}") from error
+        if conversation.status is Status.INPUT_REQUIRED and instance == "local":
+            conversation = replace(conversation, status=Status.OPEN)
+        self._thread = Thread(conversation=conversation, participants=participants, exact=True)
+        yield self._thread
+
+    def _belonging(self, fields: dict[str, Any]) -> Thread:
+        if self._thread is None or fields.get("conversation_id") != self._thread.conversation.id:
+            raise UnreadableError("the line of its conversation is not before it, or could not be read")
+        return self._thread
+
+
+def _valid(adapter: TypeAdapter[Any], value: object) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise UnreadableError(
+            f"`{where}` is not possible: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        ) from error

@@ -1,0 +1,117 @@
+"""Entering into the store what was read from files, in short transactions."""
+
+from collections.abc import Callable, Generator, Sequence
+
+from tertulia.history.files import SourceFile, Told
+from tertulia.history.reading import read
+from tertulia.history.records import Entry, Found, ImportSummary, LeftOut, Parting, Problem, Thread
+from tertulia.store import transfer
+from tertulia.store.database import Transaction
+from tertulia.store.transfer import Reception
+
+_BATCH = 500
+"""How many records are entered in one transaction."""
+_BATCH_TEXT = 4 << 20
+"""And how many characters of text, about."""
+
+
+class Importer:
+    """Enters what files hold for one principal. `kept_here` says whether an instance's conversations live in our store.
+
+    `problem` is given what could not be read, as it is found.
+    """
+
+    def __init__(
+        self,
+        principal: str,
+        *,
+        restore: bool,
+        kept_here: Callable[[str], bool],
+        problem: Callable[[Problem], object],
+    ) -> None:
+        self.summary = ImportSummary()
+        self._principal = principal
+        self._restore = restore
+        self._kept_here = kept_here
+        self._problem = problem
+        self._received: dict[str, Reception] = {}
+        self._updated: set[str] = set()
+
+    def batches(
+        self, files: Sequence[SourceFile], format_name: str | None, told: Told | None
+    ) -> Generator[Sequence[Found]]:
+        """Yield what the files hold, in parts for one transaction each."""
+        batch: list[Found] = []
+        size = 0
+        for file in files:
+            held = False
+            for found in read(file, format_name, told):
+                held = held or not isinstance(found, Problem)
+                if isinstance(found, Problem):
+                    self.summary.problems += 1
+                    self._problem(found)
+                    continue
+                batch.append(found)
+                size += len(found.message.text or "") if isinstance(found, Entry) else 0
+                if len(batch) >= _BATCH or size >= _BATCH_TEXT:
+                    yield batch
+                    batch, size = [], 0
+            self.summary.files += held
+        if batch:
+            yield batch
+
+    def enter(self, tx: Transaction, batch: Sequence[Found]) -> None:
+        """Enter a part."""
+        exact: dict[str, Thread] = {}
+        for found in batch:
+            match found:
+                case LeftOut():
+                    self.summary.left_out[found.what] = self.summary.left_out.get(found.what, 0) + found.count
+                case Thread():
+                    if found.exact:
+                        self._receive(tx, found)
+                        exact[found.conversation.id] = found
+                    elif self._received.get(found.conversation.id) is Reception.NEW:
+                        transfer.name(tx, self._principal, found.conversation)
+                case Entry():
+                    self._add(tx, found)
+                    if found.thread.exact:
+                        exact[found.thread.conversation.id] = found.thread
+                case Parting():
+                    if self._receive(tx, found.thread) is not Reception.DELETED:
+                        transfer.add_branch(tx, self._principal, found.thread.conversation.id, found.branch)
+                case Problem():
+                    pass
+        for conversation_id, thread in exact.items():
+            if self._received.get(conversation_id) is Reception.NEW:
+                counted = self._kept_here(conversation_id.partition(":")[0])
+                transfer.settle(tx, self._principal, thread.conversation, counted=counted)
+
+    def _receive(self, tx: Transaction, thread: Thread) -> Reception:
+        conversation_id = thread.conversation.id
+        if conversation_id not in self._received:
+            received = transfer.receive(
+                tx, self._principal, thread.conversation, thread.participants, restore=self._restore
+            )
+            self._received[conversation_id] = received
+            match received:
+                case Reception.NEW:
+                    self.summary.new += 1
+                case Reception.KNOWN:
+                    self.summary.unchanged += 1
+                case Reception.DELETED:
+                    self.summary.deleted += 1
+        return self._received[conversation_id]
+
+    def _add(self, tx: Transaction, entry: Entry) -> None:
+        received = self._receive(tx, entry.thread)
+        if received is Reception.DELETED:
+            return
+        message = entry.message
+        if not transfer.add(tx, self._principal, message, entry.branch):
+            return
+        self.summary.messages += 1
+        if received is Reception.KNOWN and message.conversation_id not in self._updated:
+            self._updated.add(message.conversation_id)
+            self.summary.unchanged -= 1
+            self.summary.updated += 1
