@@ -64,6 +64,22 @@ def _run(command: str, flags: dict[str, Any]) -> int:
         from tertulia_server.chat import chat
 
         return chat(loaded.settings, flags["agent"], flags["conversation"])
+    elif command == "import":
+        from tertulia_server.history_command import import_history
+
+        return import_history(loaded.settings, flags["paths"], flags["format"], restore=flags["restore"])
+    elif command == "export":
+        from tertulia_server.history_command import export_history
+
+        return export_history(
+            loaded.settings,
+            flags["format"],
+            flags["output"],
+            ids=flags["conversation"],
+            instance=flags["instance"],
+            agent=flags["agent"],
+            since=flags["since"],
+        )
     return 0
 
 
@@ -103,7 +119,49 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", parents=[shared], help="talk to an agent yourself, in the terminal")
     chat.add_argument("agent", nargs="?", default="local:archivist", help="whom (local:archivist)")
     chat.add_argument("--conversation", default=None, metavar="ID", help="go on with this conversation")
+    _add_history(commands, shared)
     return parser
+
+
+def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
+    bring = commands.add_parser(
+        "import",
+        parents=[shared],
+        help="bring in conversations that were held elsewhere; again adds nothing twice",
+    )
+    bring.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="files, folders or zip archives: sessions of Claude Code (~/.claude/projects), Codex (~/.codex/sessions) "
+        "and Gemini CLI (~/.gemini/tmp), exports of ChatGPT and Claude.ai, arrays of messages, and what "
+        "`tertulia export` writes; - reads standard input",
+    )
+    bring.add_argument(
+        "--format",
+        default=None,
+        metavar="FORMAT",
+        help="claude-code, codex, gemini-cli, chatgpt, claude.ai, messages or tertulia, where the contents do not tell",
+    )
+    bring.add_argument(
+        "--restore", action="store_true", help="bring back conversations that were deleted here"
+    )
+    take = commands.add_parser(
+        "export", parents=[shared], help="write conversations out, as JSON Lines or Markdown"
+    )
+    take.add_argument(
+        "--format",
+        choices=["jsonl", "markdown"],
+        default=None,
+        help="jsonl loses nothing and can be imported; markdown is for people (jsonl, or by the name of the file)",
+    )
+    take.add_argument("--output", default="-", metavar="FILE", help="where to write (- is standard output)")
+    take.add_argument(
+        "--conversation", action="append", default=[], metavar="ID", help="only this one (may be repeated)"
+    )
+    take.add_argument("--instance", default=None, help="only those of this instance")
+    take.add_argument("--agent", default=None, help="only those with this agent")
+    take.add_argument("--since", default=None, metavar="DATE", help="only those updated on this day or later")
 
 
 class _ShowVersion(argparse.Action):

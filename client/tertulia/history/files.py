@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from tertulia.history.records import Problem
 
@@ -53,7 +53,7 @@ class SourceFile:
                 yield BufferedReader(_Counted(stream, told), _CHUNK)
         else:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-                yield BufferedReader(_Counted(cast(IO[bytes], stream), told), _CHUNK)
+                yield BufferedReader(_Counted(stream, told), _CHUNK)
 
 
 class _Counted(RawIOBase):

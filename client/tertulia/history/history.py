@@ -26,7 +26,7 @@ _PAGE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Who is told of an import. `size` and `read` are given bytes: of all files together, and of what was read since."""
+    """Who is told of an import. `size` is given the bytes of all files together, `read` those that were read since."""
 
     size: Callable[[int], object] = lambda _: None
     read: Callable[[int], object] = lambda _: None

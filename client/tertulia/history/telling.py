@@ -197,10 +197,8 @@ def shown(content: object) -> str | None:
     """Return content as text: what is no text stands there by its kind."""
     if isinstance(content, str):
         return content if text(content) else None
-    if isinstance(content, dict):
-        content = [content]
     lines: list[str] = []
-    for part in sequence(content):
+    for part in sequence(content) or ([mapping(content)] if mapping(content) else []):
         block = mapping(part)
         said = text(part) or text(block.get("text"))
         kind = block.get("type")

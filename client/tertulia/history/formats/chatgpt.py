@@ -30,10 +30,9 @@ class ChatGPTReader:
     def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
         """Yield the messages of the path that is shown."""
         ref = text(record.get("conversation_id")) or text(record.get("id"))
-        nodes = record.get("mapping")
-        if ref is None or not isinstance(nodes, dict):
+        nodes = mapping(record.get("mapping"))
+        if ref is None or not isinstance(record.get("mapping"), dict):
             raise UnreadableError("a conversation has no `id` or no `mapping`")
-        nodes = mapping(nodes)
         thread = from_elsewhere(
             SOURCE,
             ref,

@@ -94,29 +94,26 @@ class CodexReader:
             name = text(item.get("name")) or str(kind).removesuffix("_call")
             yield from telling.call(call_id, name, _arguments(item), at)
         elif isinstance(kind, str) and kind.endswith("_output"):
-            output = item.get("output")
-            output = mapping(output).get("content") if isinstance(output, dict) else output
-            yield from telling.result(call_id, shown(output), at)
+            output: object = item.get("output")
+            yield from telling.result(call_id, shown(mapping(output).get("content", output)), at)
 
 
 def _by_harness(item: dict[str, Any], said: str | None) -> bool:
     passed = mapping(item.get("internal_chat_message_metadata_passthrough"))
-    kinds = [
-        mapping(mapping(one).get("provenance")).get("type")
-        for one in sequence(passed.get("content_item_metadata"))
-    ]
-    return (bool(kinds) and set(kinds) == {"harness"}) or (said or "").lstrip().startswith(_HARNESS)
+    told = map(mapping, sequence(passed.get("content_item_metadata")))
+    kinds = {mapping(one.get("provenance")).get("type") for one in told}
+    return kinds == {"harness"} or (said or "").lstrip().startswith(_HARNESS)
 
 
 def _model(telling: Telling, role: object) -> dict[str, Any]:
     return {"model": telling.thread.conversation.metadata.get("model")} if role == "assistant" else {}
 
 
-def _arguments(item: dict[str, Any]) -> Any:
-    given = next((item[name] for name in ("arguments", "input", "action") if item.get(name) is not None), {})
-    if isinstance(given, str):
+def _arguments(item: dict[str, Any]) -> object:
+    present = [item[name] for name in ("arguments", "input", "action") if item.get(name) is not None]
+    if present and isinstance(present[0], str):
         try:
-            return parse(given.encode())
+            return parse(present[0].encode())
         except (ValueError, UnicodeEncodeError):
-            return given
-    return given
+            return present[0]
+    return present[0] if present else None

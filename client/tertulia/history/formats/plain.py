@@ -47,10 +47,11 @@ class PlainReader:
             yield from _message(self._telling, self._number, record)
             self._number += 1
             return
-        if not isinstance(record["messages"], list):
+        messages = sequence(record["messages"])
+        if not messages and record["messages"] != []:
             raise UnreadableError("`messages` is no list")
         telling = Telling(self._thread(record, text(record.get("id")) or digest(record)))
-        for number, message in enumerate(record["messages"]):
+        for number, message in enumerate(messages):
             yield from _message(telling, number, mapping(message))
 
     def end(self) -> Iterable[Found]:
