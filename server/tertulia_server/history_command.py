@@ -73,7 +73,7 @@ def export_history(
         with _replaced(Path(output)) as stream:
             anyio.run(write, stream)
         return 0
-    with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as stream:  # noqa: PTH123
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as stream:
         try:
             anyio.run(write, stream)
             stream.flush()

@@ -89,7 +89,10 @@ class Markdown:
             yield _quoted(message.text)
         if message.data is not None and message.type != TOOL_RESULT:
             data = message.data.get("arguments") if message.type == TOOL_CALL else message.data
-            yield _fenced(json.dumps(data, ensure_ascii=False, indent=2), "json")
+            if isinstance(data, str):
+                yield _fenced(data, "text")
+            else:
+                yield _fenced(json.dumps(data, ensure_ascii=False, indent=2), "json")
         if message.rating is not None:
             feedback = message.rating.feedback
             yield f"Rated {message.rating.value} of 5{'' if feedback is None else f': {_inline(feedback)}'}\n\n"

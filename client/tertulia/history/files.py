@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BufferedReader, RawIOBase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tertulia.history.records import Problem
@@ -33,6 +33,11 @@ class SourceFile:
     def name(self) -> str:
         """What people are told it is called."""
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+
+    @property
+    def stem(self) -> str:
+        """Its name, without folder and ending."""
+        return PurePosixPath(self.member or self.path.name).name.partition(".")[0]
 
     @property
     def modified(self) -> datetime:

@@ -14,6 +14,7 @@ from tertulia.history.files import SourceFile, Told
 from tertulia.history.formats import FORMATS, Origin, Reader
 from tertulia.history.records import Found, Problem, UnreadableError
 from tertulia.history.units import Shape, Unit
+from tertulia.history.values import mapping
 from tertulia.vocabulary.identifiers import digest
 
 _LOOKED_AT = 100
@@ -45,7 +46,7 @@ def read(file: SourceFile, format_name: str | None, told: Told | None = None) ->
 def _records(file: SourceFile, shape: Shape, name: str, told: Told | None) -> Generator[Found]:
     reader = formats.reader(
         name,
-        Origin(file.name.rpartition("/")[2].partition(".")[0], file.modified, lambda: _digest(file, shape)),
+        Origin(file.stem, file.modified, lambda: _digest(file, shape)),
     )
     line: int | None = None
     with file.open(told) as stream:
@@ -67,8 +68,8 @@ def _taken(file: SourceFile, reader: Reader, unit: Unit) -> Iterator[Found]:
         return
     try:
         record = units.parse(unit.raw)
-    except ValueError as error:
-        yield Problem(file.name, unit.line, str(error))
+    except units.NotJSONError as error:
+        yield Problem(file.name, unit.line + error.line, str(error))
         return
     if not isinstance(record, dict):
         yield Problem(file.name, unit.line, "it is no JSON object")
@@ -90,11 +91,12 @@ def _sniff(file: SourceFile) -> tuple[Shape, str | None]:
             return Shape.ARRAY, _first_recognised(units.elements(stream))
         parsed = [_parsed(unit) for unit in islice(units.lines(stream), _LOOKED_AT)]
     known = next((name for name in map(formats.recognised, parsed) if name is not None), None)
-    if known is not None or first != b"{" or any(isinstance(record, dict) for record in parsed):
+    if first != b"{" or isinstance(parsed[0], dict):
         return Shape.LINES, known
-    with file.open() as stream:
+    with file.open() as stream:  # its first line is none, but may begin an object that goes on below
         units.start(stream)
-        return Shape.WHOLE, _first_recognised(units.whole(stream))
+        whole = [_parsed(unit) for unit in units.whole(stream)]
+    return (Shape.WHOLE, formats.recognised(whole[0])) if mapping(whole[0]) else (Shape.LINES, known)
 
 
 def _first_recognised(found: Iterator[Unit]) -> str | None:

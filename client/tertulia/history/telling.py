@@ -6,7 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tertulia.history.records import ATTACHMENT, TOOL_CALL, TOOL_RESULT, Entry, LeftOut, Thread, local_id
+from tertulia.history.records import (
+    ATTACHMENT,
+    TOOL_CALL,
+    TOOL_RESULT,
+    Entry,
+    Found,
+    LeftOut,
+    Thread,
+    local_id,
+)
 from tertulia.history.values import line_of, mapping, present, safe_id, sequence, text
 from tertulia.store.database import storable
 from tertulia.vocabulary.models import Conversation, Message, Participant, ParticipantRole, Role
@@ -52,6 +61,7 @@ class Telling:
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
         self._tools: dict[str, str] = {}
+        self._at: datetime | None = None
 
     def know(self, *, title: str | None = None, **metadata: Any) -> bool:
         """Add what has become known of the conversation; return whether that is anything new."""
@@ -76,35 +86,36 @@ class Telling:
         data: Mapping[str, Any] | None = None,
         parent_id: str | None = None,
         **metadata: Any,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Found]:
         """Tell a message, unless there is nothing in it."""
         if text(said) is None and not data:
             return
-        conversation = self.thread.conversation
-        if conversation.title is None and role is Role.USER and type is None:
-            self.know(title=line_of(said))
-        at = at or conversation.created_at
-        if conversation.created_at is None:
-            self.thread = replace(
-                self.thread, conversation=replace(self.thread.conversation, created_at=at, updated_at=at)
-            )
+        known = self.thread.conversation
+        # What begins with a tag was put there by a program: a command's name, what it printed.
+        typed = role is Role.USER and type is None and not (said or "").lstrip().startswith("<")
+        if known.title is None and typed and self.know(title=line_of(said)):
+            yield self.thread
+        self._at = at or self._at or known.created_at
+        if known.created_at is None:
+            now = replace(self.thread.conversation, created_at=self._at, updated_at=self._at)
+            self.thread = replace(self.thread, conversation=now)
         message = Message(
             id=safe_id(message_id),
-            conversation_id=conversation.id,
-            author=storable(author or (USER if role is Role.USER else conversation.source or role)),
+            conversation_id=known.id,
+            author=storable(author or (USER if role is Role.USER else known.source or role)),
             role=role,
             text=said if text(said) else None,
             data=data,
             type=type,
             parent_id=None if parent_id is None else safe_id(parent_id),
             metadata=present(**metadata),
-            created_at=at,
+            created_at=self._at,
         )
         yield Entry(self.thread, message)
 
     def call(
         self, call_id: str, name: str, arguments: object, at: datetime | None, **metadata: Any
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Found]:
         """Tell that a tool was called."""
         self._tools[call_id] = name
         shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
@@ -127,7 +138,7 @@ class Telling:
         name: str | None = None,
         failed: bool = False,
         **metadata: Any,
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Found]:
         """Tell what a tool returned."""
         name = name or self._tools.pop(call_id, None)
         yield from self.say(
@@ -144,13 +155,13 @@ class Telling:
 
     def attach(
         self, message_id: str, content: str, about: Mapping[str, Any], at: datetime | None
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Found]:
         """Tell the text of a file that was attached."""
         yield from self.say(message_id, Role.USER, content, at, type=ATTACHMENT, data={"file": dict(about)})
 
     def blocks(
         self, message_id: str, role: Role, content: object, at: datetime | None, **metadata: Any
-    ) -> Iterator[Entry | LeftOut]:
+    ) -> Iterator[Found]:
         """Tell content as Anthropic's Messages API has it: text, or a list of blocks.
 
         What other APIs call their text parts is read, too. Blocks of text side by side are one message.
@@ -161,7 +172,7 @@ class Telling:
         passage: list[str] = []
         passages = 0
 
-        def told() -> Iterator[Entry]:
+        def told() -> Iterator[Found]:
             nonlocal passages
             if passage:
                 name = message_id if passages == 0 else f"{message_id}:{passages}"

@@ -33,31 +33,41 @@ class Shape(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A record as it stands in the file, from line `line` on. Without `raw`, it is too long."""
+    """A record as it stands in the file, from line `line` on. Without `raw` it is too long, and `line` is its last."""
 
     line: int
     raw: bytes | None
+
+
+class NotJSONError(ValueError):
+    """Raised for a record that is not JSON; says why, for a person. `line` counts from the record's first, 0."""
+
+    def __init__(self, why: str, line: int = 0) -> None:
+        super().__init__(why)
+        self.line = line
 
 
 def parse(raw: bytes) -> Any:
     """Return what a record says.
 
     Raises:
-        ValueError: it is not JSON; says why, for a person.
+        NotJSONError: it is not JSON.
     """
     try:
         return json.loads(raw, parse_constant=_refuse)
     except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8 text") from error
+        raise NotJSONError("it is not UTF-8 text") from error
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        raise ValueError(f"it is not JSON: {error.msg} ({where})") from error
+        where = f"{error.msg} at column {error.colno}"
+        raise NotJSONError(f"it is not JSON: {where[:1].lower()}{where[1:]}", error.lineno - 1) from error
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise NotJSONError("it is nested too deeply") from error
+    except ValueError as error:
+        raise NotJSONError(f"it is not JSON: {error}") from error
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"it is not JSON: {constant} is no number there")
+    raise ValueError(f"{constant} is no number there")
 
 
 def start(stream: BufferedReader) -> bytes:
@@ -115,7 +125,6 @@ class _Cut:
         self._line = 1
         self._pieces: list[bytes] = []
         self._size = 0
-        self._begun = 1
 
     def feed(self, chunk: bytes) -> Iterator[Unit]:
         """Yield the elements that end in this chunk."""
@@ -165,7 +174,6 @@ class _Cut:
 
     def _skip(self, piece: bytes) -> None:
         self._line += piece.count(b"\n")
-        self._begun = self._line
 
     def _keep(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -173,18 +181,14 @@ class _Cut:
             self._pieces.append(piece)
         else:
             self._pieces.clear()
-        if self._size == len(piece):  # its first piece
-            blank = len(piece) - len(piece.lstrip(_BLANK))
-            self._begun = self._line + piece[:blank].count(b"\n")
         self._line += piece.count(b"\n")
 
     def _take(self, piece: bytes) -> Iterator[Unit]:
         self._keep(piece)
         raw = None if self._size > LONGEST_RECORD else b"".join(self._pieces)
         if raw is None:
-            yield Unit(self._begun, None)
-        elif raw.strip():
-            begun = self._begun if len(self._pieces) == 1 else self._line - raw.lstrip(_BLANK).count(b"\n")
-            yield Unit(begun, raw)
+            yield Unit(self._line, None)
+        elif raw := raw.lstrip(_BLANK):
+            yield Unit(self._line - raw.count(b"\n"), raw)
         self._pieces.clear()
         self._size = 0

@@ -52,11 +52,13 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
     own = (principal, message.conversation_id)
     if _text(tx, *own, message.id) is not None:
         return False
-    position = _free_position(tx, _at(tx, message))
+    at = _at(tx, message)
     last = tx.one("SELECT max(position) FROM messages WHERE principal = ? AND conversation_id = ?", *own)
-    if last is not None and last[0] is not None and last[0] >= position:
+    if last is not None and last[0] is not None and last[0] >= position_at(at):
         # The clock went back, or a millisecond holds both: the order of a conversation is the order of arrival.
         position = _free_position_after(tx, last[0])
+    else:
+        position = _free_position(tx, at)
     if not tx.keeps_content(message.conversation_id):
         message = replace(message, text=None, data=None, metadata={})
     _enter(tx, principal, message, position)

@@ -32,6 +32,11 @@ class ClaudeCodeReader:
         kind = record.get("type")
         if kind in _TITLES:
             yield from self._titled(record, text(record.get(_TITLES[kind])), own=kind == "custom-title")
+        queued = mapping(record.get("attachment"))
+        if kind == "attachment" and queued.get("type") == "queued_command":
+            # What the user wrote while an answer was being produced.
+            said = {"isMeta": queued.get("isMeta"), "message": {"content": queued.get("prompt")}}
+            record, kind = {**record, **said}, "user"
         if kind not in {"user", "assistant"}:
             return
         message = mapping(record.get("message"))
