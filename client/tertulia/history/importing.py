@@ -11,8 +11,8 @@ from tertulia.store.transfer import Reception
 
 _BATCH = 500
 """How many records are entered in one transaction."""
-_BATCH_TEXT = 4 << 20
-"""And how many characters of text, about."""
+_BATCH_BYTES = 4 << 20
+"""And of how many bytes of a file, about."""
 
 
 class Importer:
@@ -43,17 +43,23 @@ class Importer:
         """Yield what the files hold, in parts for one transaction each."""
         batch: list[Found] = []
         size = 0
+
+        def counted(read: int) -> None:
+            nonlocal size
+            size += read
+            if told is not None:
+                told(read)
+
         for file in files:
             held = False
-            for found in read(file, format_name, told):
+            for found in read(file, format_name, counted):
                 held = held or not isinstance(found, Problem)
                 if isinstance(found, Problem):
                     self.summary.problems += 1
                     self._problem(found)
                     continue
                 batch.append(found)
-                size += len(found.message.text or "") if isinstance(found, Entry) else 0
-                if len(batch) >= _BATCH or size >= _BATCH_TEXT:
+                if len(batch) >= _BATCH or size >= _BATCH_BYTES:
                     yield batch
                     batch, size = [], 0
             self.summary.files += held

@@ -49,6 +49,9 @@ FORMATS: Mapping[str, str] = {
 """Where each format's reader is. A reader is called with the `Origin` of its file."""
 
 
+_CODEX = ("session_meta", "response_item", "event_msg", "turn_context")
+
+
 def reader(name: str, origin: Origin) -> Reader:
     """Return a reader of that format."""
     module, _, attribute = FORMATS[name].partition(":")
@@ -66,15 +69,7 @@ def recognised(record: object) -> str | None:
         return "claude.ai"
     if "projectHash" in found:
         return "gemini-cli"
-    if (
-        found.get("type") in {"session_meta", "response_item", "event_msg", "turn_context"}
-        or {
-            "id",
-            "timestamp",
-            "instructions",
-        }
-        <= found.keys()
-    ):
+    if found.get("type") in _CODEX or {"id", "timestamp", "instructions"} <= found.keys():
         return "codex"
     if "sessionId" in found or "leafUuid" in found:
         return "claude-code"
