@@ -54,7 +54,7 @@ def parse(raw: bytes) -> Any:
         NotJSONError: it is not JSON.
     """
     try:
-        return json.loads(raw, parse_constant=_refuse)
+        return _DECODER.decode(raw.decode())
     except UnicodeDecodeError as error:
         raise NotJSONError("it is not UTF-8 text") from error
     except json.JSONDecodeError as error:
@@ -68,6 +68,9 @@ def parse(raw: bytes) -> Any:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number there")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def start(stream: BufferedReader) -> bytes:
