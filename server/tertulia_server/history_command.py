@@ -103,7 +103,14 @@ class _Reporting:
         if sys.stderr.isatty():
             # By name: tqdm brings no types, and is imported for a terminal only.
             bar = import_module("tqdm").tqdm
-            self._bar = bar(total=size, unit="B", unit_scale=True, desc="importing", file=sys.stderr)
+            self._bar = bar(
+                total=size,
+                unit="B",
+                unit_scale=True,
+                desc="importing",
+                ncols=min(100, shutil.get_terminal_size().columns),
+                file=sys.stderr,
+            )
 
     def read(self, size: int) -> None:
         """Tell that more was read."""
