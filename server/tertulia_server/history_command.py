@@ -108,7 +108,7 @@ class _Reporting:
                 unit="B",
                 unit_scale=True,
                 desc="importing",
-                ncols=min(100, shutil.get_terminal_size().columns),
+                ncols=min(shutil.get_terminal_size().columns or 80, 100),
                 file=sys.stderr,
             )
 

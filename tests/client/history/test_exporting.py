@@ -47,9 +47,7 @@ VALUE = st.recursive(
     max_leaves=4,
 )
 DATA = st.dictionaries(TEXT, VALUE, max_size=3)
-TIME = st.builds(
-    lambda microseconds: NOON + timedelta(microseconds=microseconds), st.integers(-3_000_000, 3_000_000)
-)
+TIME = st.timedeltas(timedelta(seconds=-3), timedelta(seconds=3)).map(NOON.__add__)
 RATING = st.none() | st.builds(Rating, value=st.integers(1, 5), feedback=st.none() | TEXT)
 MESSAGE = st.fixed_dictionaries(
     {
@@ -102,7 +100,8 @@ def enter(
     for number, (instance, about, messages, branches, shared) in enumerate(stored):
         own = instance == "local"
         count = 0 if own else about["message_count"]
-        conversation = Conversation(id=f"{instance}:c{number}", **{**about, "message_count": count})
+        fields: dict[str, Any] = {**about, "message_count": count}
+        conversation = Conversation(id=f"{instance}:c{number}", **fields)
         taking_part = [
             Participant(address="user", role=ParticipantRole.INITIATOR, joined_at=NOON),
             Participant(address="local:reviewer", role=ParticipantRole.OBSERVER, joined_at=NOON),

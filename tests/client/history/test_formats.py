@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -323,14 +323,15 @@ ANYTHING = st.recursive(
 def spoiled(draw: st.DrawFn) -> Any:
     """A record of some format in which one value is replaced by anything."""
     record: Any = json.loads(json.dumps(draw(st.sampled_from(SEEDS))))
-    at = record
+    at: Any = record
     while True:
-        key: Any = draw(st.sampled_from(sorted(at)) if isinstance(at, dict) else st.integers(0, len(at) - 1))
-        inner = at[key]
-        if not isinstance(inner, dict | list) or not inner or draw(st.booleans()):
+        keys: list[Any] = sorted(at) if hasattr(at, "keys") else [*range(len(at))]
+        key = draw(st.sampled_from(keys))
+        inner: Any = at[key]
+        if not inner or not isinstance(inner, dict | list) or draw(st.booleans()):
             at[key] = draw(ANYTHING)
             return record
-        at = inner
+        at = cast(Any, inner)
 
 
 @settings(max_examples=150, deadline=None)
