@@ -103,12 +103,14 @@ class _Reporting:
         if sys.stderr.isatty():
             # By name: tqdm brings no types, and is imported for a terminal only.
             bar = import_module("tqdm").tqdm
+            terminal = shutil.get_terminal_size()  # tqdm shows nothing on one that does not tell its size
             self._bar = bar(
                 total=size,
                 unit="B",
                 unit_scale=True,
                 desc="importing",
-                ncols=min(shutil.get_terminal_size().columns or 80, 100),
+                ncols=min(terminal.columns, 100),
+                nrows=terminal.lines,
                 file=sys.stderr,
             )
 
