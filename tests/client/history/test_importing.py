@@ -80,6 +80,19 @@ async def test_of_a_session_that_went_on_only_the_new_messages_are_added(
     assert conversation.updated_at == messages[-1].created_at
 
 
+async def test_a_session_that_gemini_resumed_in_another_file_is_one(here: Bringing, tmp_path: Path) -> None:
+    """It repeats there what was said, with the same ids, and in other forms."""
+    lines = (FIXTURES / "gemini-cli.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "session-1.jsonl").write_text("".join(lines[:11]), "utf-8")
+    (tmp_path / "session-2.jsonl").write_text("".join(lines[11:]), "utf-8")
+
+    first = await here.bring(tmp_path / "session-1.jsonl")
+    second = await here.bring(tmp_path / "session-2.jsonl")
+
+    assert (first.new, first.messages) == (1, 5)
+    assert (second.new, second.updated, second.messages) == (0, 1, 2)
+
+
 async def test_what_was_changed_here_stays(here: Bringing) -> None:
     """A title, and the flag of what is archived."""
     await here.bring(FIXTURES / "claude-code.jsonl")
