@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from tertulia.history.formats.own import branch_line, conversation_line, message_line
 from tertulia.history.records import TOOL_CALL, TOOL_RESULT
+from tertulia.store.branches import MAIN
 from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.models import Conversation, Message, Participant, Role
 
@@ -33,9 +34,9 @@ class JsonLines:
         """Yield what stands before the messages."""
         yield conversation_line(conversation, participants)
 
-    def message(self, message: Message, branch: str) -> Iterator[str]:
+    def message(self, message: Message, *, timed: bool) -> Iterator[str]:
         """Yield a message."""
-        yield message_line(message, branch)
+        yield message_line(message, timed=timed)
 
     def end(self, conversation: Conversation, branches: Sequence[BranchRow]) -> Iterator[str]:
         """Yield what stands behind the messages."""
@@ -70,7 +71,7 @@ class Markdown:
             yield f"- {_inline(name)}: {_code(shown)}\n"
         yield "\n"
 
-    def message(self, message: Message, branch: str) -> Iterator[str]:
+    def message(self, message: Message, *, timed: bool) -> Iterator[str]:
         """Yield a message under its heading."""
         tool = message.data.get("name") if message.data is not None else None
         voice = _VOICES[message.role]
@@ -81,8 +82,8 @@ class Markdown:
         else:
             named = "" if message.author.casefold() == voice.casefold() else f" ({_inline(message.author)})"
             heading = f"{voice}{named}" + ("" if message.type is None else f", {_inline(message.type)}")
-        apart = "" if branch == "main" else f" · branch {_inline(branch)}"
-        yield f"## {heading} · {_time(message.created_at)}{apart}\n\n"
+        apart = "" if message.branch in {None, MAIN} else f" · branch {_inline(message.branch or MAIN)}"
+        yield f"## {heading}{f' · {_time(message.created_at)}' if timed else ''}{apart}\n\n"
         if message.role is Role.TOOL and message.text is not None and message.type != TOOL_CALL:
             yield _fenced(message.text, "text")
         elif message.text is not None and message.type != TOOL_CALL:

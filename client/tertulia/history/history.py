@@ -15,7 +15,7 @@ from tertulia.history.formats import FORMATS
 from tertulia.history.importing import Importer
 from tertulia.history.records import ImportSummary, Problem
 from tertulia.home import Resident
-from tertulia.store import conversations, transfer
+from tertulia.store import conversations, participants, transfer
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown, split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationQuery, SortKey
@@ -101,16 +101,16 @@ class History(Resident):
             await self._read(partial(conversations.get, conversation_id=conversation_id))
         writer = WRITERS[format]()
         async for conversation in self._selected(selection):
-            participants = await self._read(partial(transfer.taking_part, conversation_id=conversation.id))
-            for text in writer.begin(conversation, participants):
+            taking_part = await self._read(partial(participants.all_of, conversation_id=conversation.id))
+            for text in writer.begin(conversation, taking_part):
                 yield text
             after: int | None = None
             while found := await self._read(
                 partial(transfer.written, conversation_id=conversation.id, after=after, limit=_PAGE)
             ):
-                for position, message, branch in found:
+                for position, message, timed in found:
                     after = position
-                    for text in writer.message(message, branch):
+                    for text in writer.message(message, timed=timed):
                         yield text
             branches = await self._read(partial(transfer.branches, conversation_id=conversation.id))
             for text in writer.end(conversation, branches):

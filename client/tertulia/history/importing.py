@@ -114,7 +114,7 @@ class Importer:
         if received is Reception.DELETED:
             return
         message = entry.message
-        if not transfer.add(tx, self._principal, message, entry.branch):
+        if not transfer.add(tx, self._principal, message, timed=entry.timed):
             return
         self.summary.messages += 1
         if received is Reception.KNOWN and message.conversation_id not in self._updated:

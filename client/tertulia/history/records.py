@@ -36,11 +36,11 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message of a conversation; `branch` is the line of messages it was written on."""
+    """A message of a conversation. `timed`: its time is its own, rather than its conversation's or its file's."""
 
     thread: Thread
     message: Message
-    branch: str | None = None
+    timed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Telling:
             metadata=present(**metadata),
             created_at=self._at,
         )
-        yield Entry(self.thread, message)
+        yield Entry(self.thread, message, timed=at is not None)
 
     def call(
         self, call_id: str, name: str, arguments: object, at: datetime | None, **metadata: Any

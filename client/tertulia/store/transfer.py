@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from tertulia.store import conversations, messages
+from tertulia.store import conversations, messages, ratings
 from tertulia.store.database import Transaction, from_datetime, storable, to_datetime
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
     Message,
     Participant,
-    ParticipantRole,
     Rating,
     Role,
 )
@@ -87,23 +86,15 @@ def name(tx: Transaction, principal: str, conversation: Conversation) -> None:
     _date(tx, principal, conversation.id, at[0])
 
 
-def add(tx: Transaction, principal: str, message: Message, branch: str | None = None) -> bool:
-    """Add a message behind the others, unless it is there. Return whether it was new."""
+def add(tx: Transaction, principal: str, message: Message, *, timed: bool = True) -> bool:
+    """Add a message behind the others, unless it is there; return whether it was new. `timed`: its time is its own."""
     if not messages.add(tx, principal, message):
         return False
-    if branch is not None or message.rating is not None:
-        rating = message.rating
-        feedback = None if rating is None or rating.feedback is None else storable(rating.feedback)
-        tx.run(
-            "UPDATE messages SET branch = coalesce(?, branch), rating = ?, feedback = ?"
-            " WHERE principal = ? AND conversation_id = ? AND id = ?",
-            branch,
-            None if rating is None else rating.value,
-            feedback if tx.keeps_content(message.conversation_id) else None,
-            principal,
-            message.conversation_id,
-            message.id,
-        )
+    own = (principal, message.conversation_id, message.id)
+    if message.rating is not None:
+        ratings.rate_message(tx, *own, message.rating)
+    if not timed:
+        tx.run("UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?", *own)
     return True
 
 
@@ -122,7 +113,7 @@ def add_branch(tx: Transaction, principal: str, conversation_id: str, branch: Br
         conversation_id,
         branch.id,
         branch.parent,
-        -1 if shared is None else shared[0],
+        0 if shared is None else shared[0],
         branch.parted_from,
         from_datetime(branch.created_at),
         int(branch.removed),
@@ -144,11 +135,14 @@ def settle(tx: Transaction, principal: str, conversation: Conversation, *, count
 
 def written(
     tx: Transaction, principal: str, conversation_id: str, *, after: int | None, limit: int
-) -> Sequence[tuple[int, Message, str]]:
-    """Return the next messages of all branches in the order of their arrival, each with its position and branch."""
+) -> Sequence[tuple[int, Message, bool]]:
+    """Return the next messages of all branches in the order of their arrival, each with its position.
+
+    And with whether its time is its own, rather than that of its arrival.
+    """
     found = tx.all(
-        "SELECT position, branch, id, author, role, text, data, type, parent_id, metadata, created_at, rating,"
-        " feedback FROM messages WHERE principal = ? AND conversation_id = ? AND position > ?"
+        "SELECT position, timed, id, author, role, text, data, type, parent_id, metadata, created_at, rating,"
+        " feedback, branch FROM messages WHERE principal = ? AND conversation_id = ? AND position > ?"
         " ORDER BY position LIMIT ?",
         principal,
         conversation_id,
@@ -170,23 +164,11 @@ def written(
                 metadata=json.loads(row[9]),
                 created_at=to_datetime(row[10]),
                 rating=None if row[11] is None else Rating(value=row[11], feedback=row[12]),
+                branch=row[13],
             ),
-            row[1],
+            bool(row[1]),
         )
         for row in found
-    ]
-
-
-def taking_part(tx: Transaction, principal: str, conversation_id: str) -> Sequence[Participant]:
-    """Return who takes part in a conversation, as far as the store knows."""
-    return [
-        Participant(address=row[0], role=ParticipantRole(row[1]), joined_at=to_datetime(row[2]))
-        for row in tx.all(
-            "SELECT address, role, joined_at FROM participants WHERE principal = ? AND conversation_id = ?"
-            " ORDER BY joined_at, address",
-            principal,
-            conversation_id,
-        )
     ]
 
 

@@ -108,9 +108,8 @@ def enter(
         ]
         transfer.receive(tx, ME, conversation, taking_part)
         for place, message in enumerate(messages):
-            fields = {name: value for name, value in message.items() if name != "branch"}
-            said = Message(id=f"m{place}", conversation_id=conversation.id, **fields)
-            transfer.add(tx, ME, said, message["branch"])
+            said = Message(id=f"m{place}", conversation_id=conversation.id, **message)
+            transfer.add(tx, ME, said, timed=place != 3)
         for branch in branches:
             row = BranchRow(
                 id=branch,

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tertulia.history.formats import Origin
 from tertulia.history.records import Entry, Found, Parting, Thread, UnreadableError
+from tertulia.store.branches import MAIN
 from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_conversation_id
@@ -25,7 +26,6 @@ from tertulia.vocabulary.models import Conversation, Message, Participant
 from tertulia.vocabulary.states import Status
 
 VERSION = 1
-MAIN = "main"
 _CONVERSATION = TypeAdapter(Conversation)
 _MESSAGE = TypeAdapter(Message)
 _PARTICIPANTS = TypeAdapter(list[Participant])
@@ -40,9 +40,10 @@ def conversation_line(conversation: Conversation, participants: Sequence[Partici
     return _line("conversation", {**_dump(_CONVERSATION, conversation), "participants": taking_part})
 
 
-def message_line(message: Message, branch: str) -> str:
+def message_line(message: Message, *, timed: bool) -> str:
     """Return the line of a message."""
-    return _line("message", {**_dump(_MESSAGE, message), "branch": None if branch == MAIN else branch})
+    fields = {**_dump(_MESSAGE, message), "timed": None if timed else False}
+    return _line("message", {**fields, "branch": None if message.branch == MAIN else message.branch})
 
 
 def branch_line(conversation_id: str, branch: BranchRow) -> str:
@@ -81,11 +82,11 @@ class OwnReader:
         if kind == "conversation":
             yield from self._begin(fields)
         elif kind == "message":
-            thread, branch = self._belonging(fields), fields.pop("branch", None)
-            message = _valid(_MESSAGE, fields)
-            if not message.id or not isinstance(branch, str | None):
-                raise UnreadableError("a message has no `id`, or a `branch` that is none")
-            yield Entry(thread, message, branch)
+            thread, timed = self._belonging(fields), fields.pop("timed", True) is not False
+            message: Message = _valid(_MESSAGE, {"branch": MAIN, **fields})
+            if not message.id:
+                raise UnreadableError("a message has no `id`")
+            yield Entry(thread, message, timed=timed)
         elif kind == "branch":
             thread = self._belonging(fields)
             del fields["conversation_id"]
