@@ -44,7 +44,7 @@ def test_help_names_every_command_and_setting(capsys: pytest.CaptureFixture[str]
 
     said = capsys.readouterr().out
     assert ended.value.code == 0
-    for command in ("serve", "config", "demo", "chat"):
+    for command in ("serve", "config", "demo", "chat", "import", "export"):
         assert command in said
     for name in set(Settings.model_fields) - {"instances"}:
         assert flag(name) in said

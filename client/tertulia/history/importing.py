@@ -9,8 +9,10 @@ from tertulia.store import transfer
 from tertulia.store.database import Transaction
 from tertulia.store.transfer import Reception
 
-_BATCH = 500
-"""How many records are entered in one transaction."""
+_BATCH = 200
+"""How many records are entered in one transaction: other processes wait for it."""
+_BATCH_TEXT = 1 << 18
+"""And how many characters of text, about; indexing them takes the time."""
 _BATCH_BYTES = 4 << 20
 """And of how many bytes of a file, about."""
 
@@ -42,7 +44,7 @@ class Importer:
     ) -> Generator[Sequence[Found]]:
         """Yield what the files hold, in parts for one transaction each."""
         batch: list[Found] = []
-        size = 0
+        size = text = 0
 
         def counted(read: int) -> None:
             nonlocal size
@@ -59,9 +61,10 @@ class Importer:
                     self._problem(found)
                     continue
                 batch.append(found)
-                if len(batch) >= _BATCH or size >= _BATCH_BYTES:
+                text += len(found.message.text or "") if isinstance(found, Entry) else 0
+                if len(batch) >= _BATCH or text >= _BATCH_TEXT or size >= _BATCH_BYTES:
                     yield batch
-                    batch, size = [], 0
+                    batch, size, text = [], 0, 0
             self.summary.files += held
         if batch:
             yield batch

@@ -168,7 +168,7 @@ async def test_every_field_is_in_a_line(tmp_path: Path) -> None:
     message = {
         "author": "user",
         "role": Role.USER,
-        "text": "Hello\u2028there",
+        "text": "Hello\u2028there\x9b2J\u202e",
         "data": {"a": None},
         "type": "note",
         "parent_id": "m9",
@@ -182,6 +182,7 @@ async def test_every_field_is_in_a_line(tmp_path: Path) -> None:
     async with bringing(tmp_path / "a.db") as here:
         exported = await here.export()
 
+    assert not re.search("[\x9b\u2028\u202e]", exported), "a terminal may show it"
     lines = [json.loads(line) for line in exported.splitlines()]
     conversation, said, branch = lines
     taking_part = {"address": "user", "role": "initiator", "joined_at": "2026-07-01T12:00:00Z"}
@@ -194,7 +195,7 @@ async def test_every_field_is_in_a_line(tmp_path: Path) -> None:
         "2026-07-01T12:00:00Z",
         "2026-07-01T13:00:00Z",
     )
-    assert (said["text"], said["data"], said["branch"]) == ("Hello\u2028there", {"a": None}, "b1")
+    assert (said["text"], said["data"], said["branch"]) == (message["text"], {"a": None}, "b1")
     assert (said["rating"], said["parent_id"], said["type"]) == ({"value": 5, "feedback": None}, "m9", "note")
     assert (branch["kind"], branch["id"], branch["parent"]) == ("branch", "b1", "main")
     assert {line["tertulia"] for line in lines} == {1}

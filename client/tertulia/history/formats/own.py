@@ -10,6 +10,7 @@ instance is configured here: it can be found and listed, and is asked for anew w
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -31,6 +32,8 @@ _MESSAGE = TypeAdapter(Message)
 _PARTICIPANTS = TypeAdapter(list[Participant])
 _BRANCH = TypeAdapter(BranchRow)
 _HERE_ONLY = {"last_seq"}
+# What some programs take for a line break, a terminal obeys, or turns the writing around.
+_ESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _KINDS = ("conversation", "message", "branch")
 
 
@@ -58,9 +61,8 @@ def _dump(adapter: TypeAdapter[Any], value: object) -> Mapping[str, Any]:
 def _line(kind: str, fields: Mapping[str, Any]) -> str:
     told = {name: value for name, value in fields.items() if value is not None and name not in _HERE_ONLY}
     line = {"tertulia": VERSION, "kind": kind, **told}
-    # Separators that some programs take for line breaks are escaped, so that a line is one everywhere.
     text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").replace("\x85", "\\u0085") + "\n"
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n"
 
 
 class OwnReader:
