@@ -189,7 +189,7 @@ def test_whoever_reads_an_export_may_stop(here: Sequence[object]) -> None:
         assert exporting.stdout is not None
         assert exporting.stderr is not None
         exporting.stdout.close()
-        said = exporting.stderr.read()
         exporting.wait(SECONDS)
+        said = exporting.stderr.read()
 
     assert said == b""
