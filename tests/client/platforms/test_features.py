@@ -257,11 +257,19 @@ async def archive(at: At) -> None:
     assert (await at.client.update(at.own_id, ConversationChanges(archived=True))).archived
 
 
+async def opened(at: At) -> None:
+    """See that the conversation is open: not every platform opens it by an answer."""
+    if (await at.client.get(at.own_id)).status is Status.SUBMITTED:
+        await at.client.update_status(at.own_id, Status.OPEN)
+
+
 async def status(at: At) -> None:
+    await opened(at)
     assert (await at.client.update_status(at.own_id, Status.PAUSED)).status is Status.PAUSED
 
 
 async def end(at: At) -> None:
+    await opened(at)
     assert (await at.client.update_status(at.own_id, Status.COMPLETED)).status is Status.COMPLETED
 
 
@@ -272,7 +280,8 @@ async def rating(at: At) -> None:
 
 async def analytics(at: At) -> None:
     found = await at.client.analytics(at.own_id)
-    assert found.computed == (not at.client.offers(at.own_id, Feature.ANALYTICS))
+    told = at.client.offers(at.own_id, Feature.ANALYTICS) and at.site.instance != "local"
+    assert found.computed is not told
     assert sum(found.messages.values()) == 2
 
 
@@ -282,10 +291,7 @@ async def confirm(at: At) -> None:
 
 async def edit_arguments(at: At) -> None:
     """An approval with other arguments is taken, or refused by name."""
-    asked = await at.say("asks")
-    if not asked.pending:
-        raise NotOffered("Nothing is asked there.", feature=Feature.EDIT_ARGUMENTS)
-    (request,) = asked.pending
+    (request,) = (await at.say("asks")).pending
     edited = Settlement(decision=Decision.APPROVE, arguments=dict(request.arguments))
     await at.client.settle(request.id, edited)
 
@@ -363,9 +369,10 @@ async def test_what_is_declared_works_and_what_is_not_is_refused(
     """By name, with who offers it; or it is served from our side, and says so."""
     async with SITES[platform](tmp_path) as site, site.open() as client:
         at = At(site, client, await begun(client, site, "plain"))
+        nothing_to_edit = feature is Feature.EDIT_ARGUMENTS and not client.offers(at.own_id, Feature.CONFIRM)
         if client.offers(at.own_id, feature) or feature in OURS:
             await TRIES[feature](at)
-        elif feature not in IMPLIED:
+        elif feature not in IMPLIED and not nothing_to_edit:
             with pytest.raises(NotOffered) as raised:
                 await TRIES[feature](at)
             assert raised.value.hint
