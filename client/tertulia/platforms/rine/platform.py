@@ -86,6 +86,7 @@ class RinePlatform(Platform):
             Feature.PARTICIPANTS,
             Feature.STATUS,
             Feature.END,
+            Feature.CANCEL,  # ends the wait, here: the other side is not told
         }
     )
     looks_before_sending = True
