@@ -6,6 +6,7 @@ answers at once what the first word of a message asks for (`scripts`), and else 
 
 What it can do wrong, beside what a network can (`tests.doubles.network`): forge or spoil what it delivers (`Spoiled`),
 deliver twice (`write`), hide keys (`hidden`), revoke tokens (`revoke`), and leave parts of a history out (`keeps`).
+A conversation opens with its responder's first answer: that is not documented, but the vendor's example needs it.
 """
 
 import base64
@@ -459,6 +460,12 @@ class RineDouble:
             "group_handle": None,
         }
         conversation.rows.append(row)
+        if (
+            sender is conversation.responder
+            and conversation.status == "submitted"
+            and body["type"] != RECEIPT
+        ):
+            conversation.status = "open"
         self._touch()
         return row
 

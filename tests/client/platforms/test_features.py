@@ -122,7 +122,7 @@ async def at_r2r(path: Path) -> AsyncGenerator[Site]:
 async def at_rine(path: Path) -> AsyncGenerator[Site]:
     """Rine's."""
     async with rine.placed(path) as place:
-        yield Site(rine.BOB, place.client, {})
+        yield Site(rine.BOB, place.client, {"lasts": "hold"})
 
 
 @asynccontextmanager

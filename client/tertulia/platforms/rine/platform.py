@@ -52,6 +52,7 @@ from tertulia.vocabulary.models import (
     ParticipantRole,
     Rating,
     Role,
+    Run,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
 
@@ -86,6 +87,7 @@ class RinePlatform(Platform):
             Feature.PARTICIPANTS,
             Feature.STATUS,
             Feature.END,
+            Feature.CANCEL,  # ends the wait, here: the other side is not told
         }
     )
     looks_before_sending = True
@@ -346,6 +348,9 @@ class RinePlatform(Platform):
             raise InvalidInputError(
                 f"{PLATFORM} takes no `context`.", hint="Put it into the message: `text`, or `data`."
             )
+
+    async def cancel(self, principal: str, run: Run) -> None:
+        """End the wait for an answer: that is ours alone, and Rine has no word for it."""
 
     async def answer(self, work: Work) -> None:
         """Send our reply, if it is one, and wait for the other side's."""
