@@ -50,6 +50,12 @@ class Resident:
         """The configured instances, in order."""
         return sorted(self._home.platforms)
 
+    @property
+    def elsewhere(self) -> Sequence[str]:
+        """The instances that can be used and whose conversations live elsewhere, in order."""
+        usable = (name for name, each in self._home.platforms.items() if each.missing is None)
+        return sorted(name for name in usable if not self._home.platforms[name].kept_here)
+
     def offers(self, conversation_id: str, feature: Feature) -> bool:
         """Whether the platform of a conversation offers a feature."""
         instance, _ = split_conversation_id(conversation_id)

@@ -166,7 +166,7 @@ def _replaced(path: Path) -> Generator[TextIO]:
             with open(handle, "w", encoding="utf-8", newline="\n") as stream:  # noqa: PTH123
                 yield stream
             Path(name).replace(path)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what was begun must not stay beside the file
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:

@@ -133,6 +133,7 @@ NOBODYS = {
         "create",
         "start",
         "offers",
+        "elsewhere",
     ),
 }
 """What is about nobody's conversation."""

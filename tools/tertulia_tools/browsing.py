@@ -285,12 +285,20 @@ async def list_conversations(
             conversations=lines,
             total=page.total,
             next_cursor=page.next_cursor,
-            note=f"The platform of {instance} has no list: this is what is known here."
-            if page.from_index
-            else None,
+            note=_whence(conversations, instance, from_index=page.from_index),
         ),
         quoter,
     )
+
+
+def _whence(conversations: Conversations, instance: str | None, *, from_index: bool) -> str | None:
+    """Say what a list may lack."""
+    if from_index:
+        return f"The platform of {instance} has no list: this is what is known here."
+    if instance is None and conversations.elsewhere:
+        others = ", ".join(conversations.elsewhere)
+        return f"This is what is known here. These may hold more: {others} (pass one as `instance`)."
+    return None
 
 
 def is_awaited(conversations: Conversations, conversation: Conversation, run: Run | None) -> bool:

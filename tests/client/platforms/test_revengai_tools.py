@@ -35,12 +35,15 @@ async def test_a_host_talks_to_revengai_through_a_network_that_fails(tmp_path: P
         conversation_id = whole["conversation_id"]
         messages = await host.call("list_messages", conversation_id=conversation_id)
         listed = await host.call("list_conversations", instance="revengai")
+        everywhere = await host.call("list_conversations")
         found = await host.call("search_conversations", query="last")
         renamed = await host.fail("update_conversation", conversation_id=conversation_id, title="Mine")
 
     assert whole["status"] == "completed"
     assert whole.text.count("First.") == messages.text.count("First.") == 1
     assert "All of it" in listed.text
+    assert "note" not in listed.data
+    assert "These may hold more: revengai" in everywhere["note"]
     assert conversation_id in found.text
     assert "It is offered by: local." in renamed.text
     assert place.posts("messages") == 1
