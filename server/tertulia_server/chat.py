@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as StillRunning
 from contextlib import suppress
+from itertools import takewhile
 from typing import TextIO, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -16,7 +17,16 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tertulia.conversations import Conversations
 from tertulia.vocabulary.errors import ConflictError, TertuliaError
 from tertulia.vocabulary.events import EventKind, JournalEntry
-from tertulia.vocabulary.models import Decision, MessageDraft, Outcome, Request, RequestKind, Run, Settlement
+from tertulia.vocabulary.models import (
+    Decision,
+    MessageDraft,
+    Outcome,
+    Request,
+    RequestKind,
+    Run,
+    SentAs,
+    Settlement,
+)
 from tertulia.vocabulary.states import RunStatus
 from tertulia_server.settings import Settings
 from tertulia_tools.quoting import cleaned, in_a_line
@@ -24,6 +34,8 @@ from tertulia_tools.results import compact
 
 T = TypeVar("T")
 
+MOST_AWAITING = 20
+"""How many messages are shown at most that await our answer."""
 LOOK_SECONDS = 0.2
 """How often the waiting thread looks for Ctrl-C, which Windows does not deliver to one that only waits."""
 
@@ -38,6 +50,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Conversations.open(settings.client())) as conversations,
     ):
+        portal.call(conversations.present)
         if conversation_id is None:
             conversation_id = portal.call(lambda: conversations.create(agent)).id
         else:
@@ -77,12 +90,29 @@ class Chat:
 
     def _settle_what_waits(self) -> None:
         run = self._portal.call(self._conversations.latest_run, self._id)
-        if run is not None and run.status.active:
+        if run is None or not run.status.active:
+            return
+        if run.agent == self._conversations.address:
+            self._show_what_awaits_us(run)
+        else:
             self._see_through(run)
+
+    def _show_what_awaits_us(self, run: Run) -> None:
+        page = self._portal.call(
+            lambda: self._conversations.messages(self._id, limit=MOST_AWAITING, newest_first=True)
+        )
+        awaiting = list(takewhile(lambda message: message.id != run.message_id, page.items))
+        for message in reversed(page.items[: len(awaiting) + 1]):
+            said = message.text if message.text is not None else compact(message.data)
+            self._printer.line(f"{in_a_line(message.author)}: {said}")
 
     def _send(self, text: str) -> None:
         sent = self._portal.call(self._conversations.send, self._id, MessageDraft(text=text))
-        self._see_through(sent.run)
+        if sent.sent_as is SentAs.REPLY:
+            self._portal.call(lambda: self._conversations.collect(sent.run, answered=True))
+            self._printer.line("Delivered.")
+        else:
+            self._see_through(sent.run)
 
     def _see_through(self, run: Run) -> None:
         after = run.first_seq

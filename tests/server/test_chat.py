@@ -191,6 +191,25 @@ def test_an_agent_cannot_move_the_cursor_or_colour_the_screen(chat: Chat) -> Non
     assert "\x1b" not in talk.shown
 
 
+def test_two_people_write_to_each_other_under_names_of_their_own(chat: Chat) -> None:
+    """Who is written to sees what awaits an answer; the other has it as soon as it is given."""
+    bob = chat("--as", "bob")
+    bob.until(PROMPT)
+    bob.type(CTRL_D)
+    assert bob.end() == 0
+
+    alice = chat("--as", "alice", "local:bob")
+    conversation_id = alice.until(" with local:bob.").strip()
+    alice.until(PROMPT)
+    alice.type("Shall we?\n")
+    bob = chat("--as", "bob", "--conversation", conversation_id)
+    bob.until("local:alice: Shall we?\n")
+    bob.until("> ")
+    bob.type("Let us.\n")
+    bob.until("Delivered.\n")
+    alice.until("Let us.\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
