@@ -7,6 +7,7 @@ re-exported here.
 from tertulia.conversations import Conversations, Sent
 from tertulia.reading import Happenings
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
+from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy, SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -55,6 +56,7 @@ __all__ = [
     "TRANSITIONS",
     "Agent",
     "Analytics",
+    "Answered",
     "Approvals",
     "Branch",
     "ClientSettings",
@@ -63,6 +65,7 @@ __all__ = [
     "ConversationChanges",
     "ConversationQuery",
     "Conversations",
+    "Coverage",
     "Decision",
     "EntityType",
     "Event",
@@ -93,11 +96,14 @@ __all__ = [
     "SearchHit",
     "SearchQuery",
     "SearchResult",
+    "SearchedBy",
     "Sent",
     "Settlement",
     "SortKey",
     "Status",
     "StoreError",
+    "SyncProgress",
+    "SyncSummary",
     "TertuliaError",
     "UnavailableError",
     "UncertainError",

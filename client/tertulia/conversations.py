@@ -26,6 +26,7 @@ from tertulia.runner import Runner
 from tertulia.settings import ClientSettings, address_of
 from tertulia.store import receipts, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.vocabulary.coverage import SyncSummary
 from tertulia.vocabulary.errors import (
     ConflictError,
     MovedOnError,
@@ -52,6 +53,7 @@ from tertulia.vocabulary.text import checked_json
 
 if TYPE_CHECKING:
     from tertulia.history.history import History
+    from tertulia.syncing import Progressed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Conversations(Changing):
                 stack.push_async_callback(platform.close)
             keeper = Keeper(store)
             runner = await stack.enter_async_context(Runner(store, keeper, platforms))
-            yield cls(Home(settings, store, platforms, runner, Once(store, keeper)), principal)
+            yield cls(Home(settings, store, platforms, runner, Once(store, keeper), keeper), principal)
 
     def acting_as(self, principal: str) -> "Conversations":
         """Return the view of another principal, who shares nothing with this one but the process."""
@@ -103,6 +105,21 @@ class Conversations(Changing):
         from tertulia.history.history import History
 
         return History(self._home, self.principal)
+
+    async def sync(self, instance: str, *, told: "Progressed | None" = None) -> SyncSummary:
+        """Bring the histories of an instance into the index: those that have changed since the last sync.
+
+        It only reads. Stopped at any point, it goes on where it was with the next call. `told` is called with how far
+        it is.
+
+        Raises:
+            InvalidInputError: the instance's conversations live in this store, or none of its contents are kept.
+            ConflictError: another process syncs it now.
+            UnavailableError: its platform cannot be reached; what was read until then is kept.
+        """
+        from tertulia.syncing import sync
+
+        return await sync(self._home, self.principal, self._platform(instance), told)
 
     async def create(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tertulia.keeper import Keeper
 from tertulia.once import Effect, Once
 from tertulia.platforms.base import Platform
 from tertulia.runner import Runner
@@ -31,6 +32,7 @@ class Home:
     platforms: Mapping[str, Platform]
     runner: Runner
     once: Once
+    keeper: Keeper
 
 
 class Resident:

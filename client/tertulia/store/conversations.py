@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from tertulia.store import messages, runs
+from tertulia.store import messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
@@ -236,6 +237,36 @@ def set_awaiting(tx: Transaction, principal: str, conversation_id: str, awaiting
         _set(tx, principal, conversation_id, "awaiting", int(awaiting))
 
 
+def set_figures(
+    tx: Transaction,
+    principal: str,
+    conversation_id: str,
+    *,
+    message_count: int | None,
+    updated_at: datetime | None,
+) -> None:
+    """Correct what entering messages has moved: how many there are, and (unless None) when it was updated last."""
+    tx.run(
+        "UPDATE conversations SET message_count = ?, updated_at = coalesce(?, updated_at)"
+        " WHERE principal = ? AND id = ?",
+        message_count,
+        None if updated_at is None else from_datetime(updated_at),
+        principal,
+        conversation_id,
+    )
+
+
+def deleted_since(tx: Transaction, principal: str, conversation_id: str, at: int) -> bool:
+    """Whether a conversation was deleted here at `at` (microseconds) or later."""
+    row = tx.one(
+        "SELECT 1 FROM deleted_conversations WHERE principal = ? AND id = ? AND deleted_at >= ?",
+        principal,
+        conversation_id,
+        at,
+    )
+    return row is not None
+
+
 def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     """Delete a conversation with everything that belongs to it; what stays is that it was deleted, and when.
 
@@ -245,6 +276,7 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     before = get(tx, principal, conversation_id)
     own = (principal, conversation_id)
     _unindex_title(tx, principal, conversation_id, before.title)
+    sync_state.forget(tx, principal, conversation_id)
     tx.run(
         "INSERT INTO message_index (message_index, rowid, text, scope)"
         " SELECT 'delete', position, text, scope FROM messages WHERE principal = ? AND conversation_id = ?"

@@ -55,6 +55,16 @@ def held(tx: Transaction, principal: str, resource: str) -> bool:
     return row is not None
 
 
+def held_until(tx: Transaction, principal: str, resource: str) -> int | None:
+    """Return when a lease runs out, as far as it was renewed; None where nobody holds it."""
+    row = tx.one(
+        "SELECT expires_at FROM leases WHERE principal = ? AND resource = ? AND owner IS NOT NULL",
+        principal,
+        resource,
+    )
+    return None if row is None else int(row[0])
+
+
 def check(tx: Transaction, lease: Lease) -> None:
     """See that the lease is still its owner's; call it in the transaction that writes under it.
 

@@ -168,6 +168,29 @@ def known(tx: Transaction, principal: str, conversation_id: str, message_id: str
     return _text(tx, principal, conversation_id, message_id) is not None
 
 
+def count(tx: Transaction, principal: str, conversation_id: str) -> int:
+    """Return how many messages of a conversation are here."""
+    row = tx.one(
+        "SELECT count(*) FROM messages WHERE principal = ? AND conversation_id = ?",
+        principal,
+        conversation_id,
+    )
+    return 0 if row is None else int(row[0])
+
+
+def mark_untimed(
+    tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]
+) -> None:
+    """Note that nobody tells when these messages were said."""
+    for message_id in message_ids:
+        tx.run(
+            "UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?",
+            principal,
+            conversation_id,
+            message_id,
+        )
+
+
 def page(
     tx: Transaction,
     principal: str,

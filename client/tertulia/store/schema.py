@@ -12,6 +12,8 @@ does not tell when something was said: `created_at` is then when it was first se
 
 A branch has the messages that were written on it (`messages.branch`; the first is `main` and has no row in `branches`),
 and those of its parent up to the position `shared` (see `tertulia.store.branches`).
+
+What the columns of `syncs` and `synced_conversations` mean is told in `tertulia.store.sync_state`.
 """
 
 POSITION_BITS = 16
@@ -236,8 +238,36 @@ CREATE TABLE outbox (
 ) STRICT, WITHOUT ROWID;
 """
 
+_FIFTH = """
+CREATE TABLE syncs (
+    principal TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    completed INTEGER NOT NULL DEFAULT 0,
+    known INTEGER NOT NULL DEFAULT 0,
+    total INTEGER,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (principal, instance)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE synced_conversations (
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    listed_in INTEGER NOT NULL,
+    told TEXT,
+    read_in INTEGER,
+    read_told TEXT,
+    newest TEXT,
+    cursor TEXT,
+    cursor_told TEXT,
+    PRIMARY KEY (principal, conversation_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX synced_of_instance ON synced_conversations (principal, instance, listed_in);
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
 """Step n takes a file from version n to n + 1."""
