@@ -9,16 +9,18 @@ from urllib.parse import quote
 
 import anyio
 
-from tertulia import following, listing
+from tertulia import following, listing, searching
 from tertulia.drafts import checked_query
 from tertulia.figures import Figures
 from tertulia.following import Told
 from tertulia.home import Resident
 from tertulia.platforms.base import Platform
-from tertulia.store import analytics, conversations, journal, lookup, messages, runs
+from tertulia.searching import ANSWER_SECONDS, Shown
+from tertulia.store import analytics, conversations, journal, lookup, messages, runs, sync_state
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import Marks
-from tertulia.store.search import search
+from tertulia.store.search import Found, found
+from tertulia.vocabulary.coverage import Answered
 from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotFoundError,
@@ -157,8 +159,15 @@ class Reading(Resident):
         await self._tend()
         return await self._read(partial(analytics.of_query, query=query))
 
-    async def search(self, query: SearchQuery) -> SearchResult:
-        """Search messages and titles in full text: everything that passed through the store."""
+    async def search(
+        self, query: SearchQuery, *, patience: float = ANSWER_SECONDS, shown: Shown = len
+    ) -> SearchResult:
+        """Search all conversations: the platforms that can search are asked, and our index for the rest, at once.
+
+        The index has everything that was synced or passed through. A platform is waited for no longer than `patience`
+        seconds; `SearchResult.answered` tells who answered. `shown` says for how many of a page's hits there is room:
+        the cursor then stands behind those.
+        """
         if query.instance is not None:
             self._configured(query.instance)
         if query.agent is not None:
@@ -166,7 +175,21 @@ class Reading(Resident):
         if query.conversation_id is not None:
             split_conversation_id(query.conversation_id)
         await self._tend()
-        return await self._read(partial(search, query=query))
+        platforms = self._home.platforms
+        if len(platforms) > 1 and (asked := searching.asked(platforms, query)):
+            return await searching.search(
+                self._home, self.principal, query, asked, patience=patience, shown=shown
+            )
+
+        def look(tx: Transaction, principal: str) -> tuple[Found, Sequence[Answered]]:
+            page = found(tx, principal, query)
+            if len(platforms) == 1:
+                return page, ()
+            return page, searching.answered(self._home, query, sync_state.coverage(tx, principal))
+
+        page, answered = await self._read(look)
+        result = page.cut(shown(page.result.hits))
+        return replace(result, answered=answered) if answered else result
 
     async def messages(
         self,

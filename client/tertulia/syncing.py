@@ -104,9 +104,7 @@ async def _alone(home: Home, principal: str, instance: str) -> AsyncGenerator[Le
                 if lease is not None:
                     yield lease
                     return
-            until = await home.store.read(
-                partial(leases.held_until, principal=principal, resource=resource)
-            )
+            until = await home.store.read(partial(leases.held_until, principal=principal, resource=resource))
             if seen is not None and until is not None and until > seen:
                 raise _busy(instance)
             seen = until if seen is None else seen
@@ -209,9 +207,7 @@ class _Sync:
             told.update(one.id for one in found)
             await self._write(partial(self._remember, found=found))
         ids = await self._store.read(
-            partial(
-                sync_state.conversations_of, principal=self._principal, instance=self._platform.instance
-            )
+            partial(sync_state.conversations_of, principal=self._principal, instance=self._platform.instance)
         )
         for start in range(0, len(ids), PAGE):
             yield await self._store.read(partial(self._known, ids=ids[start : start + PAGE]))
@@ -227,9 +223,9 @@ class _Sync:
         for theirs in found:
             if conversations.deleted_since(tx, self._principal, theirs.id, self._begun):
                 continue  # it was listed just before
-            if theirs.updated_at is None and not conversations.known(tx, self._principal, theirs.id):
-                theirs = replace(theirs, updated_at=theirs.created_at)  # rather than now
-            conversations.remember(tx, self._principal, theirs)
+            undated = theirs.updated_at is None and not conversations.known(tx, self._principal, theirs.id)
+            dated = replace(theirs, updated_at=theirs.created_at) if undated else theirs  # rather than now
+            conversations.remember(tx, self._principal, dated)
 
     def _note(self, tx: Transaction, *, page: Sequence[Conversation]) -> None:
         """Enter a part of the list."""
@@ -237,9 +233,7 @@ class _Sync:
             self._remember(tx, found=page)
         for theirs in page:
             if conversations.known(tx, self._principal, theirs.id):
-                sync_state.listed(
-                    tx, self._principal, self._number, theirs.id, sync_state.told_of(theirs)
-                )
+                sync_state.listed(tx, self._principal, self._number, theirs.id, sync_state.told_of(theirs))
                 self._listed += 1
 
     async def _read_all(self, ids: Sequence[str]) -> None:

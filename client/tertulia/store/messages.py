@@ -178,9 +178,7 @@ def count(tx: Transaction, principal: str, conversation_id: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def mark_untimed(
-    tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]
-) -> None:
+def mark_untimed(tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]) -> None:
     """Note that nobody tells when these messages were said."""
     for message_id in message_ids:
         tx.run(

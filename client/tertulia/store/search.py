@@ -20,7 +20,7 @@ again for those in the caller's scope (`tertulia.store.messages.scope`), so that
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,10 @@ class _Place:
     top: int | None = None
     title: int | None = None
 
+    def cursor(self, identity: Mapping[str, Any]) -> str:
+        """Return it as a cursor of the search that `identity` tells of."""
+        return page_cursor(identity, [self.after, self.top, self.title])
+
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
@@ -85,7 +89,42 @@ class _Conditions:
         return _Conditions(" AND ".join(sql for sql, _ in given), [value for _, value in given])
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of what was found, which can be cut short."""
+
+    result: SearchResult
+    _begins: str | None
+    _places: Sequence[_Place]
+    _identity: Mapping[str, Any]
+
+    def behind(self, count: int) -> str | None:
+        """Return the cursor behind the first `count` hits: "" at the beginning of all, None at their end."""
+        if count == len(self.result.hits):
+            return self.result.next_cursor
+        if count == 0:
+            return self._begins or ""
+        return self._places[count - 1].cursor(self._identity)
+
+    def cut(self, count: int) -> SearchResult:
+        """Return the page with no more than its first `count` hits (one at least)."""
+        count = max(1, count)
+        if count >= len(self.result.hits):
+            return self.result
+        return replace(self.result, hits=self.result.hits[:count], next_cursor=self.behind(count))
+
+
 def search(tx: Transaction, principal: str, query: SearchQuery) -> SearchResult:
+    """Return one page of what matches `query`: see `found`."""
+    return found(tx, principal, query).result
+
+
+def finds(tx: Transaction, principal: str, query: SearchQuery) -> bool:
+    """Whether anything matches."""
+    return _Search(tx, principal, query).finds()
+
+
+def found(tx: Transaction, principal: str, query: SearchQuery) -> Found:
     """Return one page of what matches `query`: see the top of this module.
 
     Raises:
@@ -94,7 +133,8 @@ def search(tx: Transaction, principal: str, query: SearchQuery) -> SearchResult:
     """
     if not 1 <= query.limit <= MAX_PAGE:
         raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
-    return _Search(tx, principal, query).page()
+    looking = _Search(tx, principal, query)
+    return Found(looking.page(), query.cursor, looking.places, looking.identity)
 
 
 class _Search:
@@ -129,7 +169,9 @@ class _Search:
             *(("m.type IS NOT ?", kind) for kind in sorted(query.exclude_types)),
         )
         self._of_titles = _Conditions.of(*owner, ("c.updated_at >= ?", since), ("c.updated_at < ?", until))
-        self._identity = {
+        self.places: list[_Place] = []
+        """Where each hit of the page ends."""
+        self.identity = {
             "search": query.text,
             "principal": principal,
             "filters": [
@@ -173,22 +215,34 @@ class _Search:
         more = len(messages) > room
         messages = messages[:room]
         hits = [*self._title_hits(titles), *self._message_hits(messages)]
-        last_title = titles[-1] if titles else place.title
+        self._pass_titles(place, titles)
+        self._pass_messages(self._last_place(place), messages)
+        last_title = self._last_place(place).title
         if not more and last_title is not None:
             room -= len(messages)
             titles = self._titles(last_title - 1, room + 1)
             more = len(titles) > room
             hits.extend(self._title_hits(titles[:room]))
-            last_title = titles[:room][-1] if titles[:room] else last_title
-        if place.top is not None:
-            after = (place.after or 0) + len(messages)
-        else:
-            after = messages[-1] if messages else place.after
-        cursor = page_cursor(self._identity, [after, place.top, last_title]) if more else None
+            self._pass_titles(self._last_place(place), titles[:room])
+        cursor = self._last_place(place).cursor(self.identity) if more else None
         return SearchResult(hits=hits, next_cursor=cursor, ranked=place.top is not None)
 
+    def _pass_titles(self, place: _Place, titles: Sequence[int]) -> None:
+        self.places += [replace(place, title=title) for title in titles]
+
+    def _pass_messages(self, place: _Place, messages: Sequence[int]) -> None:
+        ranked = place.top is not None
+        before = place.after or 0
+        self.places += [
+            replace(place, after=before + number if ranked else position)
+            for number, position in enumerate(messages, start=1)
+        ]
+
+    def _last_place(self, begins: _Place) -> _Place:
+        return self.places[-1] if self.places else begins
+
     def _read(self, cursor: str) -> _Place:
-        match read_page_cursor(cursor, self._identity):
+        match read_page_cursor(cursor, self.identity):
             case [int() | None as after, int() | None as top, int() | None as title]:
                 return _Place(after, top, title)
             case _:

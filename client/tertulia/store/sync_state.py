@@ -2,8 +2,8 @@
 
 Every sync of an instance has a number, one more than the last. It lists the platform's conversations first, each with
 what the platform tells of its state (`told`): a conversation is due for reading when that differs from what it was when
-the conversation was read (`read_told`). Where a platform tells nothing of the kind, each sync looks at every conversation
-once: a sync that goes on where another stopped leaves out what that one has read (`read_in`).
+the conversation was read (`read_told`). Where a platform tells nothing of the kind, each sync looks at every
+conversation once: one that goes on where another stopped leaves out what that one has read (`read_in`).
 """
 
 from collections.abc import Sequence
@@ -107,7 +107,9 @@ def state(tx: Transaction, principal: str, conversation_id: str) -> ReadState | 
         principal,
         conversation_id,
     )
-    return None if row is None else ReadState(told=row[0], was_read=bool(row[1]), newest=row[2], cursor=row[3])
+    return (
+        None if row is None else ReadState(told=row[0], was_read=bool(row[1]), newest=row[2], cursor=row[3])
+    )
 
 
 def read_up_to(tx: Transaction, principal: str, conversation_id: str, told: str | None, cursor: str) -> None:

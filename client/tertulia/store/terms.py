@@ -54,6 +54,11 @@ class Terms:
     unwanted: Sequence[Term]
 
     @property
+    def words_wanted(self) -> str:
+        """The words that are looked for, without operators."""
+        return " ".join(term.text.rstrip("*") for group in self.wanted for term in group)
+
+    @property
     def expression(self) -> str:
         """The search in FTS5's syntax."""
         found = every(self.wanted)

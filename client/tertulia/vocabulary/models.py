@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+from tertulia.vocabulary.coverage import Answered
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
 
@@ -417,6 +418,8 @@ class SearchHit:
     role: Role | None
     snippet: str
     at: datetime
+    by_platform: bool = False
+    """Whether only its platform finds it, which tells of the conversation and not of a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -430,6 +433,8 @@ class SearchResult:
     """How many match in all, on the first page, where there are few."""
     suggestion: str | None = None
     """When nothing matched: the query as it might have been meant."""
+    answered: Sequence[Answered] = ()
+    """How each instance was searched; nothing where only the embedded platform is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
