@@ -176,14 +176,15 @@ class Reading(Resident):
             split_conversation_id(query.conversation_id)
         await self._tend()
         platforms = self._home.platforms
-        if len(platforms) > 1 and (asked := searching.asked(platforms, query)):
+        elsewhere = not searching.lives_here(platforms)
+        if elsewhere and (asked := searching.asked(platforms, query)):
             return await searching.search(
                 self._home, self.principal, query, asked, patience=patience, shown=shown
             )
 
         def look(tx: Transaction, principal: str) -> tuple[Found, Sequence[Answered]]:
             page = found(tx, principal, query)
-            if len(platforms) == 1:
+            if not elsewhere:
                 return page, ()
             return page, searching.answered(self._home, query, sync_state.coverage(tx, principal))
 

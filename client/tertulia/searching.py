@@ -75,6 +75,11 @@ def asked(platforms: Mapping[str, Platform], query: SearchQuery) -> list[Platfor
     ]
 
 
+def lives_here(platforms: Mapping[str, Platform]) -> bool:
+    """Whether the conversations of all instances live in our store."""
+    return all(platform.kept_here for platform in platforms.values())
+
+
 def in_scope(instance: str, query: SearchQuery) -> bool:
     """Whether a query leaves conversations of an instance."""
     named = (query.instance, *(one and one.partition(":")[0] for one in (query.agent, query.conversation_id)))
@@ -87,8 +92,8 @@ def answered(
     coverage: Mapping[str, Coverage],
     sources: Sequence[_Source] = (),
 ) -> Sequence[Answered]:
-    """Return how each instance that a query leaves was searched; nothing where there is only the embedded platform."""
-    if len(home.platforms) == 1:
+    """Return how each instance that a query leaves was searched; nothing where all of them live in our store."""
+    if lives_here(home.platforms):
         return ()
     by_instance = {source.platform.instance: source for source in sources}
     told: list[Answered] = []
@@ -109,6 +114,7 @@ def answered(
                 by=(SearchedBy.BOTH if keeps else SearchedBy.PLATFORM) if live else SearchedBy.INDEX,
                 failure=None if source is None else source.failure,
                 coverage=covered,
+                kept_here=platform.kept_here,
             )
         )
     return told
@@ -289,7 +295,7 @@ def _places(
     if cursor is None:
         return "", {platform.instance: _Place() for platform in platforms}
     match read_page_cursor(cursor, identity):
-        case [str() | None as index, dict() as going_on]:
+        case [str() | None as index, going_on]:
             told = cast("dict[str, tuple[str | None, int]]", going_on)
             return index, {name: _Place(at, skip) for name, (at, skip) in told.items()}
         case _:

@@ -150,7 +150,7 @@ class _Sync:
         async for page in self._pages():
             await self._write(partial(self._note, page=page))
             self._tell()
-        self._gone += await self._write(
+        self._gone = await self._write(
             partial(
                 sync_state.end_list,
                 principal=principal,
@@ -295,7 +295,7 @@ class _Sync:
             found = page.items[::-1]
             if page.next_cursor is None or any(one.id == state.newest for one in found):
                 newest = found[-1].id if found else None
-                self._added += await self._write(partial(enter, found=found, newest=newest))
+                await self._count(partial(enter, found=found, newest=newest))
                 return
         cursor, newest, started = state.cursor, None, False
         while True:
@@ -310,7 +310,7 @@ class _Sync:
             started = True
             newest = page.items[-1].id if page.items else newest
             cursor = page.next_cursor
-            self._added += await self._write(
+            await self._count(
                 partial(enter, found=page.items, newest=newest, cursor=cursor, first=not state.was_read)
             )
             if cursor is None:
@@ -363,6 +363,10 @@ class _Sync:
         else:  # what is being answered gets its place with the next sync
             sync_state.read_through(tx, self._principal, self._number, conversation_id, None, newest)
         return has - had
+
+    async def _count(self, work: Callable[[Transaction], int]) -> None:
+        added = await self._write(work)
+        self._added += added
 
     async def _write(self, work: Callable[[Transaction], "int | None"]) -> int:
         def under_lease(tx: Transaction) -> int:

@@ -1,21 +1,24 @@
 """The tool that finds conversations by what was said in them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
+from tertulia.vocabulary.coverage import Answered
 from tertulia.vocabulary.models import SearchHit, SearchQuery
 from tertulia_tools.arguments import Cursor, moment
 from tertulia_tools.definition import Definition, Toolset
 from tertulia_tools.hosting import host_of
-from tertulia_tools.quoting import Quoter, cleaned
-from tertulia_tools.results import Result, answer, fit, time_shown
+from tertulia_tools.quoting import Quoter, cleaned, in_a_line
+from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, time_shown
 
 MAX_SNIPPET = 300
+MAX_SEARCHED = 1_500
+"""The share of how instances were searched."""
+MAX_FAILURE = 160
 
 
 class Match(BaseModel):
@@ -29,23 +32,72 @@ class Match(BaseModel):
     at: str | None = None
     snippet: str
 
+    found_by: str | None = Field(default=None, description="`platform` where only that finds it.")
+
     def line(self) -> str:
         """Return the match in two lines."""
         parts = (
             self.conversation_id,
             self.status,
             self.title,
-            self.message_id or "title",
+            self.message_id or ("found by its platform" if self.found_by else "title"),
             self.author,
             self.at,
         )
         return " · ".join(part for part in parts if part) + f"\n  {self.snippet}"
 
 
+class Searched(BaseModel):
+    """How an instance was searched, and how many of its conversations our index has."""
+
+    instance: str
+    by: str
+    failure: str | None = None
+    index_has: int | None = None
+    of: int | None = None
+    sync: str
+    synced_at: str | None = None
+
+    @classmethod
+    def of_answered(cls, answered: Answered) -> "Searched":
+        """Return what is told of an instance."""
+        failure = None if answered.failure is None else in_a_line(answered.failure)[:MAX_FAILURE]
+        covered = answered.coverage
+        if covered is None or covered.at is None:
+            sync = "off" if covered is None else "never"
+            return cls(instance=answered.instance, by=answered.by, failure=failure, sync=sync)
+        return cls(
+            instance=answered.instance,
+            by=answered.by,
+            failure=failure,
+            index_has=covered.known,
+            of=covered.total,
+            sync="complete" if covered.complete else "incomplete",
+            synced_at=time_shown(covered.at),
+        )
+
+    def line(self) -> str:
+        """Return it in one line."""
+        said = {"platform": "the platform answered", "both": "the platform and our index answered"}
+        parts = [said.get(self.by, "our index answered")]
+        if self.failure:
+            parts.append(f"the platform did not: {self.failure}")
+        if self.sync == "off":
+            parts.append("our index keeps nothing of it")
+        elif self.sync == "never":
+            parts.append(f"our index has only what passed through (tertulia sync {self.instance})")
+        else:
+            known = f"{self.index_has} of {self.of}" if self.of is not None else f"{self.index_has}"
+            state = "" if self.sync == "complete" else f", not to the end (tertulia sync {self.instance})"
+            parts.append(f"our index has {known} conversations, synced {self.synced_at}{state}")
+        return f"{self.instance}: {'; '.join(parts)}"
+
+
 class Matches(Result):
     """A page of matches."""
 
     matches: list[Match]
+    searched: list[Searched] = []
     order: str | None = None
     total: int | None = None
     suggestion: str | None = None
@@ -55,11 +107,11 @@ class Matches(Result):
         """Return the result's text, line by line."""
         lines = [match.line() for match in self.matches]
         if not lines:
-            lines.append(
-                "Nothing matches." + (f" Did you mean: {self.suggestion}" if self.suggestion else "")
-            )
+            nothing = "Nothing matches so far." if self.next_cursor else "Nothing matches."
+            lines.append(nothing + (f" Did you mean: {self.suggestion}" if self.suggestion else ""))
         else:
             lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
+        lines += [searched.line() for searched in self.searched]
         return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
 
 
@@ -80,7 +132,8 @@ async def search_conversations(
 ) -> Annotated[CallToolResult, Matches]:
     """Search all conversations in full text (find, look up, recall, remember): messages and titles, with snippets.
 
-    Newest first; the best matches first where there are few.
+    Newest first; the best matches first where there are few. Platforms with a search of their own are asked as well,
+    and what only they find comes last; `searched` says who answered, and how much our index has of each instance.
     """
     conversations = host_of(ctx).conversations
     quoter = Quoter()
@@ -93,13 +146,15 @@ async def search_conversations(
         limit=limit,
         cursor=cursor,
     )
-    found = await conversations.search(search)
-    matches = fit(_match(hit, quoter) for hit in found.hits)
-    if len(matches) < len(found.hits):  # the cursor behind the last of those that are shown
-        found = await conversations.search(replace(search, limit=len(matches)))
-        matches = [_match(hit, quoter) for hit in found.hits]
+
+    def shown(hits: Sequence[SearchHit]) -> int:
+        return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - MAX_SEARCHED))
+
+    found = await conversations.search(search, shown=shown)
+    elsewhere = [Searched.of_answered(one) for one in found.answered if not one.kept_here]
     result = Matches(
-        matches=matches,
+        matches=[_match(hit, quoter) for hit in found.hits],
+        searched=fit(elsewhere, MAX_SEARCHED),
         order=None if not found.hits else "best first" if found.ranked else "newest first",
         total=found.total,
         suggestion=None if found.suggestion is None else cleaned(found.suggestion),
@@ -115,8 +170,9 @@ def _match(hit: SearchHit, quoter: Quoter) -> Match:
         status=hit.status,
         message_id=hit.message_id,
         author=hit.author,
-        at=time_shown(hit.at),
+        at=time_shown(hit.at) if hit.at.year > 1 else None,
         snippet=quoter.line(hit.snippet, MAX_SNIPPET),
+        found_by="platform" if hit.by_platform else None,
     )
 
 
@@ -127,5 +183,6 @@ SEARCHING_TOOLS = (
         toolset=Toolset.BROWSE,
         read_only=True,
         idempotent=True,
+        open_world=True,
     ),
 )

@@ -434,7 +434,7 @@ class SearchResult:
     suggestion: str | None = None
     """When nothing matched: the query as it might have been meant."""
     answered: Sequence[Answered] = ()
-    """How each instance was searched; nothing where only the embedded platform is there."""
+    """How each instance was searched; nothing where all of them live in our store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
