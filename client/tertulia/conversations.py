@@ -8,8 +8,8 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 `NotOffered` for a feature that the platform lacks, `StoreError` and `UnavailableError` for a store that cannot be used.
 """
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from tertulia.vocabulary.coverage import SyncSummary
 from tertulia.vocabulary.errors import (
     ConflictError,
     MovedOnError,
+    TertuliaError,
 )
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import (
@@ -120,6 +121,20 @@ class Conversations(Changing):
         from tertulia.syncing import sync
 
         return await sync(self._home, self.principal, self._platform(instance), told)
+
+    @property
+    def syncable(self) -> Sequence[str]:
+        """The instances that can be synced, in order."""
+        from tertulia.syncing import refuse
+
+        found: list[str] = []
+        for name in self.instances:
+            platform = self._home.platforms[name]
+            with suppress(TertuliaError):
+                refuse(self._home, platform)
+                if platform.missing is None:
+                    found.append(name)
+        return found
 
     async def create(
         self,

@@ -164,10 +164,14 @@ async def search(
     if error is not None:
         raise error
     if any(source.result is not None and source.result.hits for source in sources):
-        unknown = await home.store.read(lambda tx: _sift(tx, principal, query, sources))
-        if unknown:
-            await home.store.write(lambda tx: _remember(tx, principal, unknown))
-    return _merged(home, query, identity, sources, index, answered(home, query, coverage, sources), shown)
+        await home.store.read(lambda tx: _sift(tx, principal, query, sources))
+    told = answered(home, query, coverage, sources)
+    result = _merged(query, identity, sources, index, told, shown)
+    # Only what is shown: the index would find the rest from now on, at places that this search has passed.
+    entered = [hit for hit in result.hits if hit.by_platform]
+    if entered:
+        await home.store.write(lambda tx: _remember(tx, principal, entered))
+    return result
 
 
 async def _ask(principal: str, query: SearchQuery, source: _Source, patience: float) -> None:
@@ -184,9 +188,8 @@ async def _ask(principal: str, query: SearchQuery, source: _Source, patience: fl
         source.failure = str(error)
 
 
-def _sift(tx: Transaction, principal: str, query: SearchQuery, sources: Sequence[_Source]) -> list[SearchHit]:
-    """Leave each source what only it finds; return the conversations among that which the store does not know."""
-    unknown: list[SearchHit] = []
+def _sift(tx: Transaction, principal: str, query: SearchQuery, sources: Sequence[_Source]) -> None:
+    """Leave each source what only it finds."""
     for source in sources:
         if source.result is None:
             continue
@@ -199,10 +202,7 @@ def _sift(tx: Transaction, principal: str, query: SearchQuery, sources: Sequence
             if finds(tx, principal, replace(query, conversation_id=hit.conversation_id, cursor=None)):
                 continue
             kept.append((number, replace(hit, by_platform=True)))
-            if not conversations.known(tx, principal, hit.conversation_id):
-                unknown.append(hit)
         source.hits = kept
-    return unknown
 
 
 def _remember(tx: Transaction, principal: str, hits: Sequence[SearchHit]) -> None:
@@ -225,7 +225,6 @@ def _remember(tx: Transaction, principal: str, hits: Sequence[SearchHit]) -> Non
 
 
 def _merged(
-    home: Home,
     query: SearchQuery,
     identity: Mapping[str, Any],
     sources: Sequence[_Source],

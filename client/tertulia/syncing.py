@@ -64,6 +64,22 @@ async def sync(home: Home, principal: str, platform: Platform, told: Progressed 
         ConflictError: another process syncs it.
         UnavailableError: the platform cannot be reached; what was read until then is kept.
     """
+    refuse(home, platform)
+    instance = platform.instance
+    try:
+        async with _alone(home, principal, instance) as lease:
+            return await _Sync(home, platform, lease, told).run()
+    except LostLeaseError:
+        raise _busy(instance) from None
+
+
+def refuse(home: Home, platform: Platform) -> None:
+    """Refuse to sync an instance that has nothing to be synced.
+
+    Raises:
+        InvalidInputError: its conversations live in our store, or none of its contents are kept.
+        NotOffered: its platform shows no messages.
+    """
     instance = platform.instance
     if platform.kept_here:
         raise InvalidInputError(
@@ -86,11 +102,6 @@ async def sync(home: Home, principal: str, platform: Platform, told: Progressed 
             instance=instance,
             feature=Feature.MESSAGES,
         )
-    try:
-        async with _alone(home, principal, instance) as lease:
-            return await _Sync(home, platform, lease, told).run()
-    except LostLeaseError:
-        raise _busy(instance) from None
 
 
 @asynccontextmanager

@@ -80,6 +80,10 @@ def _run(command: str, flags: dict[str, Any]) -> int:
             agent=flags["agent"],
             since=flags["since"],
         )
+    elif command == "sync":
+        from tertulia_server.sync_command import sync
+
+        return sync(loaded.settings, flags["instances_to_sync"], everything=flags["all"])
     return 0
 
 
@@ -120,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("agent", nargs="?", default="local:archivist", help="whom (local:archivist)")
     chat.add_argument("--conversation", default=None, metavar="ID", help="go on with this conversation")
     _add_history(commands, shared)
+    sync = commands.add_parser(
+        "sync",
+        parents=[shared],
+        help="bring the histories of instances into the index, as far as they have changed since the last time",
+    )
+    sync.add_argument("instances_to_sync", nargs="*", metavar="INSTANCE", help="which instances")
+    sync.add_argument("--all", action="store_true", help="all that can be synced")
     return parser
 
 

@@ -1,6 +1,7 @@
 """Bringing a platform's histories into the index: what is asked, what is kept, and what survives."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -264,7 +265,7 @@ async def test_a_deleted_conversation_takes_its_place_in_the_coverage_along(path
 async def test_what_cannot_be_synced_is_refused_with_the_reason(path: Path) -> None:
     """The store's own conversations, contents that are not kept, messages that are not shown, and no configuration."""
     there = library()
-    options = {
+    options: dict[str, Any] = {
         "discreet": {"library": there, "store_content": False},
         "mute": {"library": Library(features=frozenset({Feature.LIST}))},
         "bare": {"library": there, "missing": "Set a key."},
