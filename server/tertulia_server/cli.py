@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(shared)
     parser = argparse.ArgumentParser(
         prog="tertulia",
+        allow_abbrev=False,  # or a command's own option could be the beginning of one of these
         description="An MCP server through which an LLM host holds conversations with agents that live elsewhere.",
         epilog=_EPILOG,
         parents=[shared],

@@ -60,9 +60,9 @@ def _chosen(conversations: Conversations, instances: Sequence[str], everything: 
     syncable = conversations.syncable
     if everything == bool(instances):
         raise InvalidInputError(
-            "Name the instances to sync, or give --all." if everything else "Which instance is to be synced?",
+            "Name instances or give --all, not both." if everything else "Which instance is to be synced?",
             valid=syncable,
-            hint="--all syncs all of these." if syncable else "No instance is configured that can be synced.",
+            hint=None if everything else "--all syncs all of these.",
         )
     if everything and not syncable:
         raise InvalidInputError("No instance is configured that can be synced.")
@@ -105,6 +105,7 @@ class _Reporting:
         """Tell how far it is."""
         if self._bar is None:
             return
-        self._bar.total = progress.total
-        self._bar.set_postfix_str(f"{progress.messages:,} messages", refresh=False)
-        self._bar.update(progress.conversations - self._bar.n)
+        if progress.total is not None and self._bar.total is None:
+            self._bar.reset(total=progress.total)  # what it has counted until now is how many there are
+        self._bar.n = progress.conversations
+        self._bar.set_postfix_str(f"{progress.messages:,} messages")
