@@ -16,7 +16,7 @@ from tertulia import ClientSettings, Conversations, InstanceSettings
 from tertulia.platforms import PLATFORMS
 from tertulia.platforms.base import Platform
 from tertulia.store.database import Store
-from tertulia.vocabulary.errors import NotFoundError
+from tertulia.vocabulary.errors import NotFoundError, UnavailableError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
@@ -79,8 +79,16 @@ class LibraryPlatform(Platform):
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         super().__init__(instance, missing=settings.options.get("missing"))
-        self._library: Library = settings.options["library"]
+        self._library = self._named(settings)
         self.features = self._library.features
+
+    @staticmethod
+    def _named(settings: InstanceSettings) -> Library:
+        if "library" in settings.options:
+            return settings.options["library"]
+        library = Library()  # as a configuration file can have it
+        library.failure = UnavailableError(settings.options["failure"])
+        return library
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return one."""
@@ -193,9 +201,14 @@ class LibraryPlatform(Platform):
         )
 
 
+def register() -> None:
+    """Make the platform known, as ours are."""
+    cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:LibraryPlatform"
+
+
 def settings(store: Path, **libraries: Library | dict[str, Any]) -> ClientSettings:
     """Return settings with an instance for each library, or for each table of options."""
-    cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:LibraryPlatform"
+    register()
     instances = {
         name: InstanceSettings(
             platform=KIND, options={"library": given} if isinstance(given, Library) else given, environment={}

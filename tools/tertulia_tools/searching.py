@@ -18,7 +18,11 @@ from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, time_shown
 MAX_SNIPPET = 300
 MAX_SEARCHED = 1_500
 """The share of how instances were searched."""
+SEARCHED_EACH = 350
 MAX_FAILURE = 160
+PLACE = 100
+"""The share of an instance's place in the cursor."""
+MAX_PLACES = 3_000
 
 
 class Match(BaseModel):
@@ -98,6 +102,7 @@ class Matches(Result):
 
     matches: list[Match]
     searched: list[Searched] = []
+    searched_more: int | None = Field(default=None, description="How many instances more.")
     order: str | None = None
     total: int | None = None
     suggestion: str | None = None
@@ -112,6 +117,8 @@ class Matches(Result):
         else:
             lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
         lines += [searched.line() for searched in self.searched]
+        if self.searched_more:
+            lines.append(f"{self.searched_more} more instances were searched.")
         return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
 
 
@@ -147,14 +154,19 @@ async def search_conversations(
         cursor=cursor,
     )
 
+    others = len(conversations.instances) - 1
+    reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE)
+
     def shown(hits: Sequence[SearchHit]) -> int:
-        return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - MAX_SEARCHED))
+        return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - reserved))
 
     found = await conversations.search(search, shown=shown)
     elsewhere = [Searched.of_answered(one) for one in found.answered if not one.kept_here]
+    told = fit(elsewhere, MAX_SEARCHED)
     result = Matches(
         matches=[_match(hit, quoter) for hit in found.hits],
-        searched=fit(elsewhere, MAX_SEARCHED),
+        searched=told,
+        searched_more=len(elsewhere) - len(told) or None,
         order=None if not found.hits else "best first" if found.ranked else "newest first",
         total=found.total,
         suggestion=None if found.suggestion is None else cleaned(found.suggestion),
