@@ -9,6 +9,20 @@ from tertulia.vocabulary.models import Conversation, Message, Rating, Run
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
 
+def take_in(tx: Transaction, principal: str, theirs: Conversation, *, has_states: bool) -> Conversation:
+    """Enter what a platform says of a conversation; return that together with what was known.
+
+    `has_states`: its state is the platform's, and is journalled where it has changed.
+    """
+    known = conversations.known(tx, principal, theirs.id)
+    before = conversations.get(tx, principal, theirs.id).status if known else None
+    entered = conversations.remember(tx, principal, theirs, has_states=has_states)
+    if has_states and before is not None and before is not entered.status:
+        moved = {"status": entered.status, "before": before}
+        journal.append(tx, principal, theirs.id, [Event(EventKind.STATUS_CHANGED, moved)])
+    return entered
+
+
 def move(
     tx: Transaction,
     principal: str,

@@ -14,6 +14,7 @@ from tertulia.drafts import checked_query
 from tertulia.figures import Figures
 from tertulia.following import Told
 from tertulia.home import Resident
+from tertulia.lifecycle import take_in
 from tertulia.platforms.base import Platform
 from tertulia.searching import ANSWER_SECONDS, Shown
 from tertulia.store import analytics, conversations, journal, lookup, messages, runs, sync_state
@@ -25,7 +26,7 @@ from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from tertulia.vocabulary.events import Event, EventKind, JournalEntry
+from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
     Cursor,
@@ -382,7 +383,12 @@ class Reading(Resident):
         if platform.kept_here:
             return found
         return await self._home.store.write(
-            partial(_enter, principal=self.principal, platform=platform, theirs=found)
+            partial(
+                take_in,
+                principal=self.principal,
+                theirs=found,
+                has_states=Feature.STATUS in platform.features,
+            )
         )
 
     async def _discover(self, platform: Platform) -> None:
@@ -391,7 +397,7 @@ class Reading(Resident):
 
         def enter(tx: Transaction) -> None:
             for theirs in found:
-                _enter(tx, self.principal, platform, theirs)
+                take_in(tx, self.principal, theirs, has_states=Feature.STATUS in platform.features)
 
         if found:
             await self._home.store.write(enter)
@@ -411,16 +417,3 @@ class Reading(Resident):
                     conversation_id=conversation_id,
                     message_id=message_id,
                 )
-
-
-def _enter(tx: Transaction, principal: str, platform: Platform, theirs: Conversation) -> Conversation:
-    """Enter what a platform says of a conversation; journal its state where that is the platform's, and has changed."""
-    has_states = Feature.STATUS in platform.features
-    before = (
-        conversations.known(tx, principal, theirs.id) and conversations.get(tx, principal, theirs.id).status
-    )
-    entered = conversations.remember(tx, principal, theirs, has_states=has_states)
-    if has_states and before and before is not entered.status:
-        moved = {"status": entered.status, "before": before}
-        journal.append(tx, principal, theirs.id, [Event(EventKind.STATUS_CHANGED, moved)])
-    return entered

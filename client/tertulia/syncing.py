@@ -22,6 +22,7 @@ from functools import partial
 import anyio
 
 from tertulia.home import Home
+from tertulia.lifecycle import take_in
 from tertulia.platforms.base import Platform
 from tertulia.store import conversations, leases, messages, runs, sync_state
 from tertulia.store.database import Transaction, now
@@ -141,6 +142,7 @@ class _Sync:
         self._principal = lease.principal
         self._told = told
         self._lists = Feature.LIST in platform.features
+        self._has_states = Feature.STATUS in platform.features
         self._begun = now()
         self._number = 0
         self._total: int | None = None
@@ -236,7 +238,7 @@ class _Sync:
                 continue  # it was listed just before
             undated = theirs.updated_at is None and not conversations.known(tx, self._principal, theirs.id)
             dated = replace(theirs, updated_at=theirs.created_at) if undated else theirs  # rather than now
-            conversations.remember(tx, self._principal, dated)
+            take_in(tx, self._principal, dated, has_states=self._has_states)
 
     def _note(self, tx: Transaction, *, page: Sequence[Conversation]) -> None:
         """Enter a part of the list."""

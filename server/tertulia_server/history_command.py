@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +18,7 @@ from tertulia.history.history import Progress, Selection
 from tertulia.history.records import ImportSummary, Problem
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
 from tertulia.vocabulary.identifiers import shown
+from tertulia_server.bars import bar
 from tertulia_server.settings import Settings
 
 STANDARD = "-"
@@ -100,19 +100,7 @@ class _Reporting:
 
     def begin(self, size: int) -> None:
         """Show a bar, if somebody looks."""
-        if sys.stderr.isatty():
-            # By name: tqdm brings no types, and is imported for a terminal only.
-            bar = import_module("tqdm").tqdm
-            terminal = shutil.get_terminal_size()  # tqdm shows nothing on one that does not tell its size
-            self._bar = bar(
-                total=size,
-                unit="B",
-                unit_scale=True,
-                desc="importing",
-                ncols=min(terminal.columns, 100),
-                nrows=terminal.lines,
-                file=sys.stderr,
-            )
+        self._bar = bar(total=size, unit="B", unit_scale=True, desc="importing")
 
     def read(self, size: int) -> None:
         """Tell that more was read."""

@@ -4,7 +4,6 @@ import os
 import select
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -76,7 +75,6 @@ class Terminal:
 def terminal(module: str, *arguments: str) -> Generator[Terminal]:
     """Run a module of Python behind a terminal."""
     ours, theirs = os.openpty()
-    termios.tcsetwinsize(ours, (24, 100))
     command: Sequence[str] = [sys.executable, "-c", _BEGIN, os.ttyname(theirs), module, *arguments]
     process = subprocess.Popen(
         command, start_new_session=True, cwd=ROOT, env={**environment(), "TERM": "dumb", "PYTHONUTF8": "1"}
