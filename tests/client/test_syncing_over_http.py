@@ -1,5 +1,6 @@
 """Syncing platforms over their real wires, by processes that die and processes that meet."""
 
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -148,3 +149,25 @@ async def test_r2r_is_synced_with_one_request_for_each_conversation(tmp_path: Pa
                 assert len(double.requests) - asked <= asked
                 assert {method for method, _ in double.requests} == {"GET"}
                 assert len((await client.search(SearchQuery(text="assistant"))).hits) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Rine's encryption has no wheel for Windows")
+async def test_what_others_began_at_rine_is_found_and_read_once(tmp_path: Path) -> None:
+    """It has no list: its inbox tells of them. The second sync reads nothing again."""
+    from tests.client.platforms import rine
+
+    async with rine.placed(tmp_path) as place, place.client() as client:
+        double = place.double
+        own_ids = [
+            double.write({"text": f"Can you help {number}?"}, sender=double.carol) for number in range(3)
+        ]
+
+        first = await client.sync("rine")
+        found = await client.search(SearchQuery(text="help"))
+        double.calls.clear()
+        second = await client.sync("rine")
+
+        assert (first.conversations, first.messages) == (3, 3)
+        assert {hit.conversation_id for hit in found.hits} == {f"rine:{one}" for one in own_ids}
+        assert (second.read, second.messages) == (0, 0)
+        assert not [call for call in double.calls if "/messages" in call and "/conversations/" in call]
