@@ -134,9 +134,11 @@ NOBODYS = {
         "start",
         "offers",
         "elsewhere",
+        "sync",
+        "syncable",
     ),
 }
-"""What is about nobody's conversation."""
+"""What is about nobody's conversation, or has its principals in tests of its own."""
 MARKED = {"marks", "changes"}
 
 
