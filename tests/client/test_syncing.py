@@ -22,7 +22,7 @@ from tertulia import (
 )
 from tertulia.keeper import Keeper
 from tertulia.store.database import Store
-from tests.client.inside import rows
+from tests.client.inside import leases_run_out, rows
 from tests.doubles.library import ALL, Library, opened
 
 pytestmark = pytest.mark.anyio
@@ -296,3 +296,16 @@ async def test_an_instance_is_synced_once_at_a_time(path: Path) -> None:
                     await conversations.sync("library")
             tasks.cancel_scope.cancel()
         assert (await conversations.sync("library")).messages == 6
+
+
+async def test_a_sync_whose_process_died_is_not_waited_for_longer_than_its_lease(path: Path) -> None:
+    """Nobody renews that; the next one begins as soon as it has run out."""
+    async with opened(path, library=library()) as conversations, Store(path) as store:
+        async with Keeper(store).hold("local", "sync library") as lease, anyio.create_task_group() as tasks:
+            assert lease is not None
+
+            async def sync() -> None:
+                assert (await conversations.sync("library")).messages == 6
+
+            tasks.start_soon(sync)
+            await leases_run_out(path)
