@@ -300,12 +300,16 @@ async def test_an_instance_is_synced_once_at_a_time(path: Path) -> None:
 
 async def test_a_sync_whose_process_died_is_not_waited_for_longer_than_its_lease(path: Path) -> None:
     """Nobody renews that; the next one begins as soon as it has run out."""
-    async with opened(path, library=library()) as conversations, Store(path) as store:
-        async with Keeper(store).hold("local", "sync library") as lease, anyio.create_task_group() as tasks:
-            assert lease is not None
+    async with (
+        opened(path, library=library()) as conversations,
+        Store(path) as store,
+        Keeper(store).hold("local", "sync library") as lease,
+        anyio.create_task_group() as tasks,
+    ):
+        assert lease is not None
 
-            async def sync() -> None:
-                assert (await conversations.sync("library")).messages == 6
+        async def sync() -> None:
+            assert (await conversations.sync("library")).messages == 6
 
-            tasks.start_soon(sync)
-            await leases_run_out(path)
+        tasks.start_soon(sync)
+        await leases_run_out(path)
