@@ -136,6 +136,7 @@ NOBODYS = {
         "elsewhere",
         "sync",
         "syncable",
+        "history",
     ),
 }
 """What is about nobody's conversation, or has its principals in tests of its own."""
