@@ -12,6 +12,8 @@ from tests.doubles.hosts import ROOT, SECONDS, environment
 
 CTRL_C = "\x03"
 CTRL_D = "\x04"
+SOON = 3.0
+"""For how many seconds it is looked for what may not come."""
 
 # The program is the leader of a session whose terminal this is: Ctrl-C reaches it as from a keyboard.
 _BEGIN = """
@@ -45,6 +47,14 @@ class Terminal:
             assert self._more(deadline), f"no {text!r} in {self.shown[self._read :]!r}"
         before, self._read = self.shown[self._read : found], found + len(text)
         return before
+
+    def shows(self, text: str) -> bool:
+        """Whether `text` is shown soon, behind what was waited for last."""
+        deadline = time.monotonic() + SOON
+        while self.shown.find(text, self._read) < 0:
+            if not self._more(deadline):
+                return False
+        return True
 
     def end(self) -> int:
         """Read to the end; return the exit code."""

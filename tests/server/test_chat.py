@@ -94,6 +94,8 @@ def test_ctrl_c_at_the_prompt_clears_the_line(chat: Chat) -> None:
     talk = chat(ACTOR)
     talk.until(PROMPT)
     talk.type("half a line" + CTRL_C)
+    if not talk.shows(PROMPT):  # it came between the prompt and the reading, where no Python notices it
+        talk.type(CTRL_C)
     talk.until(PROMPT)
     talk.type("Hello.\n")
     talk.until("You said: Hello.\n")

@@ -365,6 +365,8 @@ async def test_a_deployment_that_stays_away_leaves_the_answer_interrupted(
 async def test_an_answer_that_agentflow_gave_up_is_interrupted(place: Place) -> None:
     """It neither has one nor works on one."""
     place.double.breaks_after = [2]
+    nowhere: Any = [drop] * 5000
+    place.faults.plan("GET", "/watch", *nowhere)  # a watch would have nothing to tell of it
     async with place.client() as conversations:
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "Let ")
