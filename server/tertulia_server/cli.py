@@ -1,6 +1,7 @@
 """The command line: `tertulia` serves a host on stdio; the other commands are for people."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,9 @@ def _run(command: str, flags: dict[str, Any]) -> int:
     # What a command needs is imported only for it: a host waits for the first tools/list.
     loaded = load(flags)
     if command == "serve":
+        # Nothing of what is imported now becomes garbage: looking for some takes a tenth of the time. It is turned on
+        # again once the server stands (`tertulia_server.stdio.settle`).
+        gc.disable()
         if loaded.settings.http:
             from tertulia_server.http import serve as serve_http
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import Server, build
 from tertulia_server.settings import Settings
-from tertulia_server.stdio import log_to_stderr
+from tertulia_server.stdio import log_to_stderr, settle
 
 PATH = "/mcp"
 MAX_BODY = 8 * 1024 * 1024
@@ -37,6 +37,7 @@ def serve(settings: Settings) -> None:
     """
     check_host(settings.host)
     server = build(settings)
+    settle()
     log_to_stderr(settings.log_level)
     with _listening(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]

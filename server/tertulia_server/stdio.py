@@ -15,6 +15,12 @@ def log_to_stderr(level: str) -> None:
     )
 
 
+def settle() -> None:
+    """Leave what was imported out of every search for garbage: it stays. A full one walks through all of it."""
+    gc.freeze()
+    gc.enable()
+
+
 def serve(settings: Settings) -> None:
     """Serve until the host closes our input.
 
@@ -22,7 +28,6 @@ def serve(settings: Settings) -> None:
         InvalidInputError: see `tertulia_server.app.build`.
     """
     server = build(settings)
-    # What was imported stays: without this a full collection walks through all of it before the first tools/list.
-    gc.freeze()
+    settle()
     log_to_stderr(settings.log_level)
     server.run("stdio")

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, cast
+from inspect import signature
+from typing import Any, cast, get_args
 
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp_types import ToolAnnotations
+from pydantic import BaseModel
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_tools.schemas import closed, outlined
@@ -41,8 +43,19 @@ class Definition:
         """The name under which hosts call it."""
         return self.function.__name__
 
+    @property
+    def result(self) -> type[BaseModel]:
+        """What a call that succeeds returns: `Annotated[CallToolResult, …]` names it."""
+        returned: Any = signature(self.function, eval_str=True).return_annotation
+        arms: tuple[Any, ...] = (returned, *get_args(returned))
+        return next(arm.__metadata__[0] for arm in arms if hasattr(arm, "__metadata__"))
+
     def build(self) -> Tool:
-        """Return the SDK's tool, with schemas as a model should see them."""
+        """Return the SDK's tool, with schemas as a model should see them.
+
+        The SDK would derive the result's schema, and check each result against it: a host waits for the first, and our
+        results are made of their models.
+        """
         tool = Tool.from_function(
             self.function,
             title=self.title,
@@ -55,11 +68,11 @@ class Definition:
                 open_world_hint=self.open_world,
             ),
             meta=self.meta,
+            structured_output=False,
         )
         tool.parameters = closed(tool.parameters)
         metadata = Arguments.model_construct(**dict(tool.fn_metadata))
-        if metadata.output_schema is not None:
-            metadata.output_schema = outlined(metadata.output_schema)
+        metadata.output_schema = outlined(self.result)
         tool.fn_metadata = metadata
         return tool
 

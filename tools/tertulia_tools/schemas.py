@@ -1,8 +1,12 @@
 """JSON Schemas as a model should see them: nothing but what helps to call the tool right."""
 
-from typing import Any, cast
+from types import NoneType, UnionType
+from typing import Any, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel
 
 Schema = dict[str, Any]
+_TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def tidied(schema: Schema) -> Schema:
@@ -21,21 +25,27 @@ def closed(schema: Schema) -> Schema:
     return {**tidy, "properties": properties, "additionalProperties": False}
 
 
-def outlined(schema: Schema) -> Schema:
-    """Return a tidied schema of a result that says what there is and of which type.
+def outlined(model: type[BaseModel]) -> Schema:
+    """Return a schema of a result that says what there is and of which type.
 
     A result explains itself when it is there; what a schema says of it beforehand takes room in every request.
     """
-    tidy = tidied(schema)
-    properties = {name: _type(part) for name, part in cast(Schema, tidy.get("properties", {})).items()}
-    return {"type": "object", "properties": properties, "required": tidy.get("required", [])}
+    fields = model.model_fields
+    return {
+        "type": "object",
+        "properties": {name: _type(field.annotation) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if field.is_required()],
+    }
 
 
-def _type(schema: Schema) -> Schema:
-    kept: Schema = {"type": schema["type"]}
-    if "items" in schema:
-        kept["items"] = {"type": schema["items"]["type"]}
-    return kept
+def _type(annotation: Any) -> Schema:
+    """Return the type of a field; it may be missing, but is never null."""
+    arms: list[Any] = [arm for arm in get_args(annotation) if arm is not NoneType]
+    if get_origin(annotation) in {Union, UnionType}:
+        (annotation,) = arms
+    if get_origin(annotation) is list:
+        return {"type": "array", "items": _type(get_args(annotation)[0])}
+    return {"type": _TYPES.get(annotation, "object")}
 
 
 def _tidy(node: Any, definitions: Schema) -> Any:
