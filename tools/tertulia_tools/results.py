@@ -140,6 +140,7 @@ class ConversationLine(BaseModel):
     status: str
     title: str | None = None
     agent: str | None = None
+    source: str | None = None
     archived: bool | None = None
     messages: int | None = None
     updated_at: str | None = None
@@ -158,6 +159,7 @@ class ConversationLine(BaseModel):
             status=conversation.status,
             title=None if conversation.title is None else quoter.line(conversation.title),
             agent=conversation.agent,
+            source=None if conversation.source is None else quoter.line(conversation.source),
             archived=True if conversation.archived else None,
             messages=conversation.message_count,
             updated_at=time_shown(conversation.updated_at),
@@ -171,6 +173,8 @@ class ConversationLine(BaseModel):
             parts.append("archived")
         if self.agent:
             parts.append(f"with {self.agent}")
+        if self.source:
+            parts.append(f"from {self.source}")
         if self.messages is not None:
             parts.append(messages_counted(self.messages))
         if self.updated_at:

@@ -112,9 +112,8 @@ class LocalPlatform(Platform):
 
     async def present(self, principal: str) -> None:
         """Make the name known under which this process serves."""
-        name = self._identity
-        if name is not None:
-            await self._store.write(lambda tx: participants.register(tx, principal, name))
+        if self._identity is not None:
+            await self._store.write(partial(self._register, principal=principal))
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the archivist, and the mailboxes."""
@@ -152,6 +151,7 @@ class LocalPlatform(Platform):
         def create(tx: Transaction) -> Conversation:
             if conversations.known(tx, principal, own_id):
                 return conversations.get(tx, principal, own_id)
+            self._register(tx, principal)
             conversations.insert(tx, principal, own_id, draft, Status.SUBMITTED)
             participants.enter(tx, principal, own_id, me, ParticipantRole.INITIATOR)
             participants.enter(tx, principal, own_id, draft.agent, ParticipantRole.RESPONDER)
@@ -370,6 +370,7 @@ class LocalPlatform(Platform):
             ConflictError: nobody answers there.
         """
         check_writes(tx, principal, conversation.id, message.author)
+        self._register(tx, principal)
         at_once = self._answers_at_once(conversation.agent)
         if at_once and active is not None:  # it is refused: an agent answers one message at a time
             return Reception(message=message, agent=conversation.agent)
@@ -399,6 +400,11 @@ class LocalPlatform(Platform):
 
     def _for_agent(self, message: Message) -> Message:
         return self._archivist.prepare(message)
+
+    def _register(self, tx: Transaction, principal: str) -> None:
+        """Whoever has a name and writes can be written to."""
+        if self._identity is not None:
+            participants.register(tx, principal, self._identity)
 
     def _me(self, principal: str) -> str:
         return address_of(principal, self._identity)

@@ -141,6 +141,16 @@ async def test_an_added_message_that_is_sent_again_arrives_once(path: Path, key:
         assert len((await alice.messages(own_id)).items) == 2
 
 
+async def test_who_writes_under_a_name_can_be_written_to(path: Path) -> None:
+    """However short its process lives: the name is known from its first message on."""
+    settings = ClientSettings(store=path, identity="alice")
+    with anyio.fail_after(SECONDS):
+        async with Conversations.open(settings) as alice:
+            await alice.start("local:archivist", says("help"))
+        async with serving(path, "bob") as bob:
+            assert "local:alice" in {agent.address for agent in await bob.agents()}
+
+
 async def test_an_unknown_name_is_told_with_the_known_and_the_nearest(path: Path) -> None:
     """Registered by serving, or by the configuration."""
     async with serving(path, "alice", mailboxes=["reviewer"]) as alice, serving(path, "bob"):
