@@ -35,7 +35,7 @@ class InstanceSettings:
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
     """Where options that are left out are looked for, under names that the platform documents."""
     identity: str | None = None
-    """The name under which this process speaks and receives on the embedded platform; nobody else knows it."""
+    """The name under which this process speaks and receives, where conversations are kept in our own store."""
 
     @property
     def keeps_content(self) -> bool:

@@ -1,7 +1,7 @@
 """The tools that change conversations: title and metadata, state, deletion."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
@@ -12,7 +12,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Conversation, ConversationChanges, ParticipantRole, Rating
 from tertulia.vocabulary.states import TRANSITIONS, Status
-from tertulia_tools.arguments import ConversationId, IdempotencyKey, ParticipantRoleName, StatusName
+from tertulia_tools.arguments import ConversationId, IdempotencyKey, StatusName
 from tertulia_tools.definition import Definition, Toolset
 from tertulia_tools.hosting import host_of
 from tertulia_tools.quoting import Quoter
@@ -83,8 +83,8 @@ async def update_conversation(
     ] = None,
     archived: Annotated[bool | None, Field(description="true puts it away, false brings it back.")] = None,
     participants: Annotated[
-        dict[str, ParticipantRoleName | None] | None,
-        Field(description="By address: observer (reads), mediator (writes, invites); null lets one go."),
+        dict[str, Literal["observer", "mediator", "none"]] | None,
+        Field(description="By address: observer (reads), mediator (writes, invites); none lets one go."),
     ] = None,
     restore: Annotated[
         bool, Field(description="true: bring it back after it was deleted, where its platform can.")
@@ -95,7 +95,7 @@ async def update_conversation(
     conversations = host_of(ctx).conversations
     changes = ConversationChanges(title=title, metadata=metadata, archived=archived)
     roles = {
-        address: None if role is None else ParticipantRole(role)
+        address: None if role == "none" else ParticipantRole(role)
         for address, role in (participants or {}).items()
     }
     if (seed_message is not None or force) and not generate_title:

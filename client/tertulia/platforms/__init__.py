@@ -38,8 +38,9 @@ def build(
         InvalidInputError: an instance has an impossible name or an unknown platform.
     """
     wanted = {LOCAL: InstanceSettings(platform=LOCAL), **instances}
-    wanted[LOCAL] = replace(wanted[LOCAL], identity=identity)
-    built = {name: _build(name, settings, store) for name, settings in wanted.items()}
+    built = {
+        name: _build(name, replace(settings, identity=identity), store) for name, settings in wanted.items()
+    }
     for platform in built.values():
         platform.peers = built
     return built

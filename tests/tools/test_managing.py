@@ -1,0 +1,127 @@
+"""Changing conversations and messages through the tools: what a model passes, and what it reads then."""
+
+from typing import Any
+
+import pytest
+
+from tests.doubles.hosts import Connect, Host, Reply
+from tests.doubles.stage import ACTOR
+
+pytestmark = pytest.mark.anyio
+
+
+async def begun(host: Host, **arguments: Any) -> str:
+    """Return the id of a conversation with a question and an answer."""
+    return str(
+        (await host.call("create_conversation", agent=ACTOR, message="Hello", **arguments))["conversation_id"]
+    )
+
+
+async def texts(host: Host, conversation_id: str, **arguments: Any) -> list[str]:
+    """Return what is said on a branch, without the marks."""
+    page = await host.call("list_messages", conversation_id=conversation_id, **arguments)
+    return [message["text"].partition(">")[2].rpartition("<")[0] for message in page["messages"]]
+
+
+async def test_a_branch_is_begun_read_gone_on_with_and_removed(connect_in_memory: Connect) -> None:
+    """By the ids that the results give."""
+    async with connect_in_memory() as host:
+        own_id = await begun(host)
+        first = (await host.call("list_messages", conversation_id=own_id))["messages"][0]["message_id"]
+        changed = await host.call("update_message", conversation_id=own_id, message_id=first, text="Good day")
+        await host.call("send_message", conversation_id=own_id, text="And?")
+        shown = await host.call("get_conversation", conversation_id=own_id, include=["branches"])
+        main, other = (branch.split(",")[0] for branch in shown["branches"])
+        assert changed["branch"] == other
+        assert await texts(host, own_id) == ["Good day", "And?", "You said: And?"]
+        assert await texts(host, own_id, branch=main) == ["Hello", "You said: Hello"]
+
+        gone = await host.call("delete_conversation", conversation_id=own_id, branch=main)
+        assert main in gone.text
+        left = await host.fail("list_messages", conversation_id=own_id, branch=main)
+        assert left["valid"] == [other]
+
+
+async def test_participants_come_and_go_by_their_addresses(connect_in_memory: Connect) -> None:
+    """With a role, or with none."""
+    async with connect_in_memory(identity="ana") as host:
+        own_id = await begun(host)
+        invited = await host.call(
+            "update_conversation", conversation_id=own_id, participants={"user": "observer"}
+        )
+        assert any("user" in each and "(observer)" in each for each in invited["participants"])
+        left = await host.call("update_conversation", conversation_id=own_id, participants={"user": "none"})
+        assert len(left["participants"]) == 2
+        refused = await host.fail(
+            "update_conversation", conversation_id=own_id, participants={"user": "boss"}
+        )
+        assert "'observer', 'mediator' or 'none'" in refused["message"]
+
+
+async def test_a_title_is_made_of_what_was_said(connect_in_memory: Connect) -> None:
+    """It stays once it is there, unless another is asked for by force."""
+    async with connect_in_memory() as host:
+        own_id = await begun(host)
+
+        async def titled(**arguments: Any) -> str:
+            return str(
+                (
+                    await host.call(
+                        "update_conversation", conversation_id=own_id, generate_title=True, **arguments
+                    )
+                )["title"]
+            )
+
+        first = await titled(seed_message="What does our Q3 pipeline look like?")
+        assert "Q3 pipeline" in first
+        assert "Q3 pipeline" in await titled(seed_message="Renewal of the Acme contract")
+        assert "Acme" in await titled(seed_message="Renewal of the Acme contract", force=True)
+        refused = await host.fail("update_conversation", conversation_id=own_id, force=True)
+        assert refused["valid"] == ["generate_title"]
+
+
+async def test_several_changes_in_one_call_are_made_once_each(connect_in_memory: Connect) -> None:
+    """Repeated with its key, the call does nothing more; the key of another call is a conflict."""
+    async with connect_in_memory() as host:
+        own_id = await begun(host)
+        change: dict[str, Any] = {
+            "conversation_id": own_id,
+            "metadata": {"team": "sales"},
+            "generate_title": True,
+            "idempotency_key": "k1",
+        }
+        first = await host.call("update_conversation", **change)
+        await host.call("update_conversation", conversation_id=own_id, title="Mine")
+        again = await host.call("update_conversation", **change)
+        assert "Mine" in again["title"]
+        assert first["metadata"].partition(">")[2] != ""
+        other = await host.fail("update_conversation", **{**change, "metadata": {"team": "legal"}})
+        assert other["error"] == "conflict"
+
+
+async def test_lists_and_figures_take_the_same_filters(connect_in_memory: Connect) -> None:
+    """What is created with a source and an entity type is found by them, and counted."""
+    async with connect_in_memory() as host:
+        own_id = await begun(host, entity_type="lead", source="website", source_ref="t-1", metadata={"a": 1})
+        await begun(host, source="phone")
+
+        async def found(**filters: Any) -> Reply:
+            return await host.call("list_conversations", **filters)
+
+        for filters in (
+            {"source": "website"},
+            {"exclude_source": "phone"},
+            {"source_ref": "t-1"},
+            {"entity_type": "lead"},
+            {"metadata": {"a": 1}},
+            {"ids": [own_id]},
+        ):
+            listed = await found(**filters)
+            assert [each["conversation_id"] for each in listed["conversations"]] == [own_id], filters
+            assert listed["total"] == 1
+        assert (await found(created_before="2020-01-01"))["conversations"] == []
+        assert (await found(created_after="2020-01-01"))["total"] == 2
+        counted = await host.call("get_analytics", source="website")
+        assert (counted["conversations"], counted["messages"]) == (1, {"assistant": 1, "user": 1})
+        both = await host.fail("get_analytics", source="website", conversation_id=own_id)
+        assert "Give either" in both["message"]
