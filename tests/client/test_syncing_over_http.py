@@ -17,8 +17,10 @@ from tertulia import (
     SearchQuery,
     SyncProgress,
 )
+from tertulia.vocabulary.coverage import SearchedBy
 from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
+from tests.client.platforms import agentflow, knowrithm
 from tests.client.platforms.revengai import Place, answered, placed
 from tests.doubles.network import App, Faults, Receive, Scope, Send, answer, served
 from tests.doubles.r2r import R2RDouble
@@ -171,3 +173,34 @@ async def test_what_others_began_at_rine_is_found_and_read_once(tmp_path: Path) 
         assert {hit.conversation_id for hit in found.hits} == {f"rine:{one}" for one in own_ids}
         assert (second.read, second.messages) == (0, 0)
         assert not [call for call in double.calls if "/messages" in call and "/conversations/" in call]
+
+
+@pytest.mark.parametrize("name", ["agentflow", "knowrithm"])
+async def test_what_a_platform_can_search_and_what_was_synced_are_searched_together(
+    tmp_path: Path, name: str
+) -> None:
+    """Before a sync the platform finds by title; after it the index finds what was said, and says how much it has."""
+    sites = {"agentflow": agentflow, "knowrithm": knowrithm}
+    site = sites[name]
+    async with site.placed(tmp_path / "theirs") as place:
+        async with place.client() as somebody:
+            for number in range(3):
+                await site.answered(
+                    somebody, f"Where is the zanzibar file {number}?", title=f"Journey {number}"
+                )
+        place.path = tmp_path / "ours" / "store.db"
+        async with place.client() as client:
+            by_title = await client.search(SearchQuery(text="Journey"))
+            synced = await client.sync(name)
+            by_words = await client.search(SearchQuery(text="zanzibar"))
+            again = await client.sync(name)
+
+    assert len(by_title.hits) == 3
+    assert all(hit.by_platform and hit.message_id is None for hit in by_title.hits)
+    assert (synced.conversations, synced.messages) == (3, 6)
+    assert {hit.conversation_title for hit in by_words.hits} >= {f"Journey {number}" for number in range(3)}
+    (told,) = [each for each in by_words.answered if each.instance == name]
+    assert told.by is SearchedBy.BOTH
+    assert told.coverage is not None
+    assert (told.coverage.known, told.coverage.total) == (3, 3)
+    assert again.messages == 0
