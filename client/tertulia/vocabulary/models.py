@@ -421,6 +421,20 @@ class SearchHit:
     by_platform: bool = False
     """Whether only its platform finds it, which tells of the conversation and not of a message."""
 
+    @classmethod
+    def of_title(cls, conversation: Conversation, at: datetime) -> "SearchHit":
+        """Return the hit that a conversation is which a platform finds as a whole."""
+        return cls(
+            conversation_id=conversation.id,
+            conversation_title=conversation.title,
+            status=conversation.status,
+            message_id=None,
+            author=None,
+            role=None,
+            snippet=conversation.title or "",
+            at=at,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:

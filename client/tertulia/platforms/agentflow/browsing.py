@@ -109,19 +109,7 @@ class Browsing:
         shown = found[start : start + query.limit]
         more = len(found) > start + len(shown)
         return SearchResult(
-            hits=[
-                SearchHit(
-                    conversation_id=one.id,
-                    conversation_title=one.title,
-                    status=one.status,
-                    message_id=None,
-                    author=None,
-                    role=None,
-                    snippet=one.title or "",
-                    at=_moved(one),
-                )
-                for one in shown
-            ],
+            hits=[SearchHit.of_title(one, _moved(one)) for one in shown],
             next_cursor=page_cursor(identity, start + len(shown)) if more and shown else None,
             total=len(found) if len(records) < asked and query.cursor is None else None,
         )

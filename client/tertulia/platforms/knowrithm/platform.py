@@ -216,19 +216,7 @@ class KnowrithmPlatform(OlderWire):
 
         found, behind = await self._directory.collect(walk, query.limit, keeps)
         return SearchResult(
-            hits=[
-                SearchHit(
-                    conversation_id=one.id,
-                    conversation_title=one.title,
-                    status=one.status,
-                    message_id=None,
-                    author=None,
-                    role=None,
-                    snippet=one.title or "",
-                    at=_moment(one),
-                )
-                for one in found
-            ],
+            hits=[SearchHit.of_title(one, _moment(one)) for one in found],
             next_cursor=None if behind is None else page_cursor(identity, behind.position),
         )
 
