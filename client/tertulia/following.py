@@ -1,7 +1,7 @@
 """Reading what happens, from the store, whoever makes it happen."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 import anyio
@@ -9,6 +9,7 @@ import anyio
 from tertulia.runner import Runner
 from tertulia.store import conversations, journal, leases, lookup, messages, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import Outcome, Run
 from tertulia.vocabulary.states import RequestStatus, RunStatus
@@ -23,7 +24,8 @@ def outcome(tx: Transaction, principal: str, run: Run) -> Outcome:
     run = runs.get(tx, principal, run.id)
     answer = None
     if run.reply_id is not None:
-        answer = messages.get(tx, principal, run.conversation_id, run.reply_id)
+        with suppress(NotFoundError):  # it was removed with its branch; the journal still tells what was said
+            answer = messages.get(tx, principal, run.conversation_id, run.reply_id)
     reply = None if answer is None else answer.text
     if reply is None:
         reply = journal.reply_text(journal.read_all(tx, principal, run))

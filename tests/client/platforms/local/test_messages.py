@@ -162,6 +162,17 @@ async def test_a_branch_is_removed_with_what_no_other_has(path: Path) -> None:
             await conversations.remove_branch(own_id, other.id)
 
 
+async def test_an_answer_that_was_removed_with_its_branch_can_still_be_asked_for(path: Path) -> None:
+    """By who asks again what came of a run."""
+    async with scripted(path) as conversations:
+        own_id, (question, _) = await talked(conversations, "Hello")
+        run = await conversations.latest_run(own_id)
+        assert run is not None
+        await conversations.update_message(own_id, question.id, MessageChanges(text="Good day"))
+        await conversations.remove_branch(own_id, "main")
+        assert (await conversations.outcome(run)).run.reply_id == run.reply_id
+
+
 async def test_no_text_changes_under_an_answer_that_is_being_produced(path: Path) -> None:
     """Metadata may; and so may the text once the answer is there."""
     answer = Held()
