@@ -5,10 +5,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Conversation, ConversationQuery, Page, SortKey
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.text import check_limit
 from tertulia.vocabulary.values import same_json
 
 MAX_PAGE = 100
@@ -51,8 +51,7 @@ def page(found: Sequence[Conversation], query: ConversationQuery) -> Page[Conver
     Raises:
         InvalidInputError: the cursor is not one of this query, or the limit is out of range.
     """
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+    check_limit(query.limit, MAX_PAGE)
     identity = page_identity(query)
     fitting = [(_key(one, query.sort), one) for one in found if fits(one, query)]
     fitting.sort(key=lambda pair: pair[0], reverse=query.descending)

@@ -50,6 +50,7 @@ from tertulia.vocabulary.models import (
     SearchResult,
 )
 from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.text import check_limit
 
 MAX_ENTRIES = 500
 """The most entries that are read at once."""
@@ -304,8 +305,7 @@ class Reading(Resident):
             InvalidInputError: the cursor belongs to another conversation or store, or to one that was restored.
         """
         platform, _ = self._at(conversation_id)
-        if not 1 <= limit <= MAX_ENTRIES:
-            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_ENTRIES}.")
+        check_limit(limit, MAX_ENTRIES)
         if not platform.kept_here:
             await self.known(conversation_id)
 

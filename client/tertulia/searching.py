@@ -26,6 +26,7 @@ from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Conversation, SearchHit, SearchQuery, SearchResult
+from tertulia.vocabulary.text import check_limit
 
 ANSWER_SECONDS = 10.0
 """How long a platform is waited for."""
@@ -135,8 +136,7 @@ async def search(
         InvalidInputError: there is no word to look for, the cursor is not one of this query, or the limit is out of
             range.
     """
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+    check_limit(query.limit, MAX_PAGE)
     words = read(query.text).words_wanted
     identity = _identity(principal, query, platforms)
     index_at, places = _places(query.cursor, identity, platforms)

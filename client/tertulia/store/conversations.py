@@ -8,7 +8,7 @@ from typing import Any
 
 from tertulia.store import messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
     Conversation,
@@ -20,6 +20,7 @@ from tertulia.vocabulary.models import (
     SortKey,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.text import check_limit
 
 _COLUMNS = (
     "id, agent, status, title, metadata, context, entity_type, source, source_ref, archived, message_count, "
@@ -152,8 +153,7 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     Raises:
         InvalidInputError: the cursor is not one of this query, or the limit is out of range.
     """
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+    check_limit(query.limit, MAX_PAGE)
     mine = set[str]() if query.me is None else runs.addressed_to(tx, principal, query.me)
     where, values = filters(principal, query)
     counted = tx.one(f"SELECT count(*) FROM conversations WHERE {where}", *values)

@@ -9,9 +9,10 @@ from typing import Any
 from tertulia.store import branches, ratings
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.store.schema import POSITION_BITS
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, Page, Rating, Role
+from tertulia.vocabulary.text import check_limit
 
 _COLUMNS = (
     "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback,"
@@ -205,8 +206,7 @@ def page(
         InvalidInputError: the cursor is not one of this list, or the limit is out of range.
         NotFoundError: the conversation has no such branch.
     """
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
+    check_limit(limit, MAX_PAGE)
     line = branches.segments(tx, principal, conversation_id, branch)
     identity: dict[str, Any] = {"messages": conversation_id, "newest_first": newest_first}
     if line is not None:

@@ -34,6 +34,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Role, SearchHit, SearchQuery, SearchResult
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.text import check_limit
 
 MAX_PAGE = 50
 _FEW = 50
@@ -131,8 +132,7 @@ def found(tx: Transaction, principal: str, query: SearchQuery) -> Found:
         InvalidInputError: there is no word to look for, the cursor is not one of this query, or the limit is out of
             range.
     """
-    if not 1 <= query.limit <= MAX_PAGE:
-        raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+    check_limit(query.limit, MAX_PAGE)
     looking = _Search(tx, principal, query)
     return Found(looking.page(), query.cursor, looking.places, looking.identity)
 

@@ -22,6 +22,16 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """The categories of characters that show nothing by themselves."""
 
 
+def check_limit(limit: int, most: int) -> None:
+    """See that so many entries of a list can be asked for at once.
+
+    Raises:
+        InvalidInputError: it is fewer than one, or more than `most`.
+    """
+    if not 1 <= limit <= most:
+        raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {most}.")
+
+
 def checked_text(name: str, value: str, *, limit: int = MAX_TEXT) -> str:
     """Return `value` if it can be a message's text, else say what is wrong with it.
 

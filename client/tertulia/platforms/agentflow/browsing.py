@@ -37,6 +37,7 @@ from tertulia.vocabulary.models import (
     SearchResult,
     SortKey,
 )
+from tertulia.vocabulary.text import check_limit
 
 MOST_READ = 5_000
 """How many conversations are read at most in order to filter or sort them here."""
@@ -89,8 +90,7 @@ class Browsing:
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Return the conversations that AgentFlow finds, in its own order; what its wire cannot filter, we do."""
-        if not 1 <= query.limit <= MOST:
-            raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MOST}.")
+        check_limit(query.limit, MOST)
         identity = {
             "search": self._instance,
             "text": query.text,
@@ -118,8 +118,7 @@ class Browsing:
         self, principal: str, native_id: str, *, cursor: str | None, limit: int, newest_first: bool
     ) -> Page[Message]:
         """Return one page of a conversation's messages."""
-        if not 1 <= limit <= MOST:
-            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MOST}.")
+        check_limit(limit, MOST)
         own_id = conversation_id(self._instance, native_id)
         identity: dict[str, Any] = {"messages": own_id, "newest_first": newest_first}
         place = None if cursor is None else int(read_page_cursor(cursor, identity))
@@ -149,8 +148,7 @@ class Browsing:
         )
 
     def _check(self, principal: str, query: ConversationQuery) -> None:
-        if not 1 <= query.limit <= MOST:
-            raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MOST}.")
+        check_limit(query.limit, MOST)
         if not query.all_users:
             return
         if principal not in self._all_users:

@@ -48,6 +48,7 @@ from tertulia.vocabulary.models import (
     SearchResult,
     SortKey,
 )
+from tertulia.vocabulary.text import check_limit
 
 KEY_VARIABLE = "KNOWRITHM_API_KEY"
 SECRET_VARIABLE = "KNOWRITHM_API_SECRET"  # noqa: S105 - the name of a variable
@@ -233,7 +234,7 @@ class KnowrithmPlatform(OlderWire):
         """Return one page of a conversation's messages."""
         if branch is not None:
             self._refuse(Feature.BRANCHES)
-        _check_limit(limit)
+        check_limit(limit, MAX_PAGE)
         identity = {"messages": native_id, "newest_first": newest_first}
         position = None if cursor is None else int(read_page_cursor(cursor, identity))
         history = self._server.history(native_id)
@@ -342,13 +343,8 @@ def _creation(draft: ConversationDraft) -> Mapping[str, Any]:
 
 
 def _place(cursor: str | None, limit: int, identity: Mapping[str, Any]) -> Place:
-    _check_limit(limit)
+    check_limit(limit, MAX_PAGE)
     return Place() if cursor is None else Place.at(read_page_cursor(cursor, identity))
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
 
 
 def _moment(conversation: Conversation) -> datetime:

@@ -43,6 +43,7 @@ from tertulia.vocabulary.models import (
     SortKey,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.text import check_limit
 
 AGENTS = {
     "rag": "Answers from the documents on this R2R server, with citations.",
@@ -141,8 +142,7 @@ class R2RPlatform(Platform):
                 hint="Leave out `instance` to list, in any order, what Tertulia knows of it.",
                 instance=self.instance,
             )
-        if not 1 <= query.limit <= MAX_PAGE:
-            raise InvalidInputError(f"`limit` is {query.limit}; it must be from 1 to {MAX_PAGE}.")
+        check_limit(query.limit, MAX_PAGE)
         identity = {"list": self.instance, "ids": sorted(query.ids)}
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         asked = [split_conversation_id(one) for one in sorted(query.ids)]
@@ -183,8 +183,7 @@ class R2RPlatform(Platform):
         branch: str | None = None,
     ) -> Page[Message]:
         """Return one page of the messages; R2R shows neither their times nor their parents."""
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
+        check_limit(limit, MAX_PAGE)
         if branch is not None and not await self._branching():
             self._refuse(Feature.BRANCHES)
         identity = {"messages": self._id(native_id), "branch": branch, "newest_first": newest_first}

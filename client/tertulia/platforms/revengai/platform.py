@@ -20,7 +20,6 @@ from tertulia.store.checkpoints import saved
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import (
     ConflictError,
-    InvalidInputError,
     MovedOnError,
     NotFoundError,
     UncertainError,
@@ -45,6 +44,7 @@ from tertulia.vocabulary.models import (
     Settlement,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.text import check_limit
 
 KEY_VARIABLE = "REVENGAI_API_KEY"
 URL_VARIABLE = "REVENGAI_API_BASE"
@@ -158,8 +158,7 @@ class RevEngAIPlatform(Platform):
         """Return one page of a conversation's messages, made from its events (see `history`)."""
         if branch is not None:
             self._refuse(Feature.BRANCHES)
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
+        check_limit(limit, MAX_PAGE)
         identity: dict[str, Any] = {"messages": native_id, "newest_first": newest_first}
         passed = None if cursor is None else int(read_page_cursor(cursor, identity))
         found = self._messages(await self._server.get(native_id))

@@ -55,6 +55,7 @@ from tertulia.vocabulary.models import (
     Run,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
+from tertulia.vocabulary.text import check_limit
 
 logger = logging.getLogger(__name__)
 
@@ -236,8 +237,7 @@ class RinePlatform(Platform):
         """Return one page of a conversation's messages, decrypted, each with its `verification` in the metadata."""
         if branch is not None:
             self._refuse(Feature.BRANCHES)
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {MAX_PAGE}.")
+        check_limit(limit, MAX_PAGE)
         identity: dict[str, Any] = {"messages": native_id, "newest_first": newest_first}
         last = None if cursor is None else str(read_page_cursor(cursor, identity))
         rows, complete = await self._server.messages(native_id)
