@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 from _measure import print_table
 
-from tertulia.conversations import Conversations
-from tertulia.platforms.base import Work
+from tertulia.client import Client
+from tertulia.platforms.base import RunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.settings import ClientSettings
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
@@ -44,7 +44,7 @@ async def bare(pieces: Sequence[Event]) -> float:
 async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, int]:
     """Return the seconds that a run of them takes, and how many entries and notifications came of it."""
 
-    async def answer(self: LocalPlatform, work: Work) -> None:
+    async def answer(self: LocalPlatform, work: RunContext) -> None:
         for number, piece in enumerate(pieces):
             await work.emit(piece)
             if number % 100 == 0:
@@ -65,7 +65,7 @@ async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, 
         await progress.told(entries)
 
     LocalPlatform.answer = answer  # the registry finds the class by its name
-    async with Conversations.open(ClientSettings(store=folder / "store.db")) as conversations:
+    async with Client.open(ClientSettings(store=folder / "store.db")) as conversations:
         created = await conversations.create("local:archivist")
         start = time.perf_counter()
         sent = await conversations.send(created.id, MessageDraft(text="go"))

@@ -17,12 +17,12 @@ from typing import Any
 import anyio
 from mcp_types import Tool
 
-from tertulia.platforms import PLATFORMS
+from tertulia.platforms.registry import PLATFORMS
 from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
 from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, Settings, flag, variable
-from tertulia_tools.catalogue import TOOLS
+from tertulia_tools.toolset import TOOLS
 from tertulia_tools.schemas import tidied
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,11 +1,16 @@
 """Conversations with agents that live elsewhere: one async client over several platforms.
 
-`Conversations.open(ClientSettings(store=...))` is the entrance; the models, errors, states and events it speaks in are
+`Client.open(ClientSettings(store=...))` is the entrance; the models, errors, states and events it speaks in are
 re-exported here.
 """
 
-from tertulia.conversations import Conversations, Sent
-from tertulia.reading import Happenings
+from tertulia.client import Client
+from tertulia.resources.agents import Agents
+from tertulia.resources.conversations import Conversations, EventPage
+from tertulia.resources.messages import Messages
+from tertulia.resources.runs import Runs, Sent
+from tertulia.resources.search import Search
+from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
 from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy, SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import (
@@ -34,7 +39,8 @@ from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
     MessageDraft,
-    Outcome,
+    MessageQuery,
+    NewConversation,
     Page,
     Participant,
     ParticipantRole,
@@ -43,9 +49,11 @@ from tertulia.vocabulary.models import (
     RequestKind,
     Role,
     Run,
+    RunResult,
     SearchHit,
     SearchQuery,
     SearchResult,
+    SentAs,
     Settlement,
     SortKey,
     Verification,
@@ -55,10 +63,12 @@ from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, St
 __all__ = [
     "TRANSITIONS",
     "Agent",
+    "Agents",
     "Analytics",
     "Answered",
     "Approvals",
     "Branch",
+    "Client",
     "ClientSettings",
     "ConflictError",
     "Conversation",
@@ -70,19 +80,21 @@ __all__ = [
     "EntityType",
     "Event",
     "EventKind",
+    "EventPage",
     "Feature",
-    "Happenings",
     "InstanceSettings",
     "InvalidInputError",
     "JournalEntry",
     "Message",
     "MessageChanges",
     "MessageDraft",
+    "MessageQuery",
+    "Messages",
+    "NewConversation",
     "NotAllowedError",
     "NotConfiguredError",
     "NotFoundError",
     "NotOffered",
-    "Outcome",
     "Page",
     "Participant",
     "ParticipantRole",
@@ -92,12 +104,16 @@ __all__ = [
     "RequestStatus",
     "Role",
     "Run",
+    "RunResult",
     "RunStatus",
+    "Runs",
+    "Search",
     "SearchHit",
     "SearchQuery",
     "SearchResult",
     "SearchedBy",
     "Sent",
+    "SentAs",
     "Settlement",
     "SortKey",
     "Status",
@@ -108,4 +124,5 @@ __all__ = [
     "UnavailableError",
     "UncertainError",
     "Verification",
+    "Worker",
 ]

@@ -40,23 +40,23 @@ from mcp_types import (
 )
 from pydantic import AnyUrl, ValidationError
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.identifiers import shown
-from tertulia.vocabulary.models import Outcome
+from tertulia.vocabulary.models import RunResult
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
 from tertulia_server.secrets import StoredKey
 from tertulia_server.settings import Settings
 from tertulia_server.subscriptions import Subscriptions
-from tertulia_server.waits import Waits
+from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools import prompts, resources
-from tertulia_tools.catalogue import selected
 from tertulia_tools.completion import complete
-from tertulia_tools.failures import bad_arguments, failure, unknown_tool
-from tertulia_tools.hosting import Asked, Hosting, host_of
+from tertulia_tools.errors import bad_arguments, failure, unknown_tool
+from tertulia_tools.host import Asked, Hosting, host_of
+from tertulia_tools.toolset import selected
 
 logger = logging.getLogger(__name__)
 
@@ -73,17 +73,17 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/list": CacheHint(ttl_ms=5_000),
     "resources/read": CacheHint(),
 }
-PRESENT_AFTER = 1.0
+ANNOUNCE_AFTER = 1.0
 """Seconds after which a server makes its name known: a host that only probes us is gone by then."""
 STATE_SECONDS = 86_400
 """How long the host may take to bring back the answer to a form."""
 
 
 class HostCall:
-    """One call by a host: implements `tertulia_tools.hosting.Host`."""
+    """One call by a host: implements `tertulia_tools.host.Host`."""
 
     def __init__(
-        self, context: Context[Any, Any], conversations: Conversations, settings: Settings, waits: Waits
+        self, context: Context[Any, Any], conversations: Client, settings: Settings, waits: WaitRegistry
     ) -> None:
         self.conversations = conversations
         self.wait_seconds = settings.wait_seconds
@@ -94,33 +94,33 @@ class HostCall:
         )
 
     async def resumed_run(self) -> str | None:
-        """See `tertulia_tools.hosting.Host`."""
+        """See `tertulia_tools.host.Host`."""
         if self._forms.run_id is not None:
             await self._forms.carry_out()
         return self._forms.run_id
 
     async def told(self, entries: Sequence[JournalEntry]) -> None:
-        """See `tertulia_tools.hosting.Host`."""
+        """See `tertulia_tools.host.Host`."""
         await self._progress.told(entries)
 
-    async def ask(self, outcome: Outcome) -> Asked:
-        """See `tertulia_tools.hosting.Host`."""
+    async def ask(self, outcome: RunResult) -> Asked:
+        """See `tertulia_tools.host.Host`."""
         return await self._forms.ask(outcome)
 
 
 @dataclass(frozen=True)
-class House(Hosting):
+class ServerState(Hosting):
     """What a running server holds; the lifespan context of every call."""
 
-    conversations: Conversations
+    conversations: Client
     settings: Settings
-    waits: Waits
+    waits: WaitRegistry
     tasks: anyio.abc.TaskGroup
     """For what goes on between the requests of a session."""
 
     async def present(self) -> None:
         """Make known that we are there, if we have a name: soon, but not while a host waits for our first answers."""
-        await anyio.sleep(PRESENT_AFTER)
+        await anyio.sleep(ANNOUNCE_AFTER)
         try:
             await self.conversations.present()
         except TertuliaError:
@@ -131,10 +131,10 @@ class House(Hosting):
         return HostCall(context, self.conversations, self.settings, self.waits)
 
 
-class Server(MCPServer[House]):
+class Server(MCPServer[ServerState]):
     """The MCP server, with one place where every failure becomes something that says what to do."""
 
-    def __init__(self, waits: Waits, **options: Any) -> None:
+    def __init__(self, waits: WaitRegistry, **options: Any) -> None:
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
         self._waits = waits
         subscriptions = Subscriptions(waits, conversations_of)
@@ -149,7 +149,7 @@ class Server(MCPServer[House]):
         self._waits.close()
 
     async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[House, Any] | None = None
+        self, name: str, arguments: dict[str, Any], context: Context[ServerState, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool; a failure is a result with `isError` that says what to do."""
         try:
@@ -158,7 +158,7 @@ class Server(MCPServer[House]):
             return failure(await self._told(error, name))
 
     async def read_resource(
-        self, uri: AnyUrl | str, context: Context[House, Any] | None = None
+        self, uri: AnyUrl | str, context: Context[ServerState, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """Read a resource; whatever is wrong with the URI, or cannot be read, is told in a sentence."""
         try:
@@ -176,7 +176,7 @@ class Server(MCPServer[House]):
             raise kind(_sentence(cause)) from error
 
     async def get_prompt(
-        self, name: str, arguments: dict[str, Any] | None = None, context: Context[House, Any] | None = None
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[ServerState, Any] | None = None
     ) -> GetPromptResult | InputRequiredResult:
         """Return a prompt; what cannot be done with the arguments is told in a sentence."""
         known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
@@ -200,11 +200,11 @@ class Server(MCPServer[House]):
         self,
         method: str,
         params_type: type[ParamsT],
-        handler: Callable[[ServerRequestContext[House, Any], ParamsT], Awaitable[Result]],
+        handler: Callable[[ServerRequestContext[ServerState, Any], ParamsT], Awaitable[Result]],
     ) -> None:
         """Serve a method for which the SDK has no handler, or one that is not told who asks."""
 
-        async def serve(ctx: ServerRequestContext[House, Any], params: ParamsT) -> Result:
+        async def serve(ctx: ServerRequestContext[ServerState, Any], params: ParamsT) -> Result:
             try:
                 return await handler(ctx, params)
             except TertuliaError as error:
@@ -227,7 +227,7 @@ class Server(MCPServer[House]):
         return unknown_tool(name, [tool.name for tool in await self.list_tools()])
 
 
-def conversations_of(ctx: ServerRequestContext[House, Any]) -> Conversations:
+def conversations_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
     """Return the client as the principal who makes a request."""
     return host_of(Context(request_context=ctx)).conversations
 
@@ -238,12 +238,12 @@ def refusal(error: TertuliaError) -> MCPError:
 
 
 async def _list_resources(
-    ctx: ServerRequestContext[House, Any], _: PaginatedRequestParams
+    ctx: ServerRequestContext[ServerState, Any], _: PaginatedRequestParams
 ) -> ListResourcesResult:
     return ListResourcesResult(resources=await resources.listed(conversations_of(ctx)))
 
 
-async def _complete(ctx: ServerRequestContext[House, Any], params: CompleteRequestParams) -> CompleteResult:
+async def _complete(ctx: ServerRequestContext[ServerState, Any], params: CompleteRequestParams) -> CompleteResult:
     return CompleteResult(completion=await complete(conversations_of(ctx), params))
 
 
@@ -266,12 +266,12 @@ def build(settings: Settings) -> Server:
     """
     definitions = selected(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
     client_settings = settings.client()
-    waits = Waits()
+    waits = WaitRegistry()
 
     @asynccontextmanager
-    async def lifespan(_: MCPServer[House]) -> AsyncGenerator[House]:
-        async with Conversations.open(client_settings) as conversations, anyio.create_task_group() as tasks:
-            house = House(conversations, settings, waits, tasks)
+    async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
+        async with Client.open(client_settings) as conversations, anyio.create_task_group() as tasks:
+            house = ServerState(conversations, settings, waits, tasks)
             if settings.identity is not None:
                 tasks.start_soon(house.present)
             yield house

@@ -14,22 +14,22 @@ from typing import TextIO, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.errors import ConflictError, TertuliaError
 from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.models import (
     Decision,
     MessageDraft,
-    Outcome,
     Request,
     RequestKind,
     Run,
+    RunResult,
     SentAs,
     Settlement,
 )
 from tertulia.vocabulary.states import RunStatus
 from tertulia_server.settings import Settings
-from tertulia_tools.quoting import cleaned, in_a_line
+from tertulia_tools.quotes import cleaned, in_a_line
 from tertulia_tools.results import compact
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
     """
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Conversations.open(settings.client())) as conversations,
+        portal.wrap_async_context_manager(Client.open(settings.client())) as conversations,
     ):
         portal.call(conversations.present)
         if conversation_id is None:
@@ -64,7 +64,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
 class Chat:
     """One conversation with a person."""
 
-    def __init__(self, portal: BlockingPortal, conversations: Conversations, conversation_id: str) -> None:
+    def __init__(self, portal: BlockingPortal, conversations: Client, conversation_id: str) -> None:
         self._portal = portal
         self._conversations = conversations
         self._id = conversation_id
@@ -126,8 +126,8 @@ class Chat:
                 self._printer.line("Left undecided: it is asked again when you go on with this conversation.")
                 return
 
-    def _follow(self, run: Run, after: int) -> Outcome:
-        async def follow() -> Outcome:
+    def _follow(self, run: Run, after: int) -> RunResult:
+        async def follow() -> RunResult:
             async for entries in self._conversations.follow(run, after=after):
                 self._printer.show(entries)
             return await self._conversations.outcome(await self._conversations.run(run.id))
@@ -193,7 +193,7 @@ class Printer:
         self._out.flush()
         self._in_line = False
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: RunResult) -> None:
         """Show how a run ended."""
         if outcome.run.status is not RunStatus.COMPLETED:
             self.line(f"! {outcome.run.status}" + (f": {outcome.run.error}" if outcome.run.error else ""))

@@ -17,11 +17,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from tertulia.approvals import settled_alike
-from tertulia.conversations import Conversations
-from tertulia.vocabulary.models import Decision, Outcome, Request, RequestKind, Settlement
-from tertulia_tools.hosting import Asked
-from tertulia_tools.quoting import cleaned, in_a_line
+from tertulia.client import Client
+from tertulia.runs.approvals import settled_alike
+from tertulia.vocabulary.models import Decision, Request, RequestKind, RunResult, Settlement
+from tertulia_tools.host import Asked
+from tertulia_tools.quotes import cleaned, in_a_line
 from tertulia_tools.results import compact
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ LONGEST_ARGUMENTS = 2_000
 class Forms:
     """What one call may ask its person."""
 
-    def __init__(self, context: Context[Any, Any], conversations: Conversations, form_seconds: float) -> None:
+    def __init__(self, context: Context[Any, Any], conversations: Client, form_seconds: float) -> None:
         self._context = context
         self._conversations = conversations
         self._form_seconds = form_seconds
@@ -60,7 +60,7 @@ class Forms:
             if isinstance(response, ElicitResult):
                 await self._take(await self._conversations.request(request_id), response)
 
-    async def ask(self, outcome: Outcome) -> Asked:
+    async def ask(self, outcome: RunResult) -> Asked:
         """Have the person decide what a run waits for, unless this call asked that already."""
         request = next((pending for pending in outcome.pending if pending.id not in self._asked), None)
         if request is None or not self._can_ask():
@@ -85,7 +85,7 @@ class Forms:
             return False
         return self._modern or self._context.session.can_send_request
 
-    async def _ask_live(self, request: Request, outcome: Outcome) -> ElicitResult | None:
+    async def _ask_live(self, request: Request, outcome: RunResult) -> ElicitResult | None:
         with anyio.move_on_after(self._form_seconds):
             try:
                 return await self._context.session.elicit_form(
@@ -107,7 +107,7 @@ class Forms:
         return True
 
 
-def message(request: Request, outcome: Outcome) -> str:
+def message(request: Request, outcome: RunResult) -> str:
     """Return what a form says above its fields."""
     agent = outcome.run.agent or "The agent"
     if request.kind is RequestKind.QUESTION:

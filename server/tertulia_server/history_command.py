@@ -12,13 +12,13 @@ from typing import Any, TextIO
 
 import anyio
 
-from tertulia import Conversations
+from tertulia import Client
 from tertulia.history.exporting import ExportFormat
-from tertulia.history.history import Progress, Selection
 from tertulia.history.records import ImportSummary, Problem
+from tertulia.resources.history import Progress, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
 from tertulia.vocabulary.identifiers import shown
-from tertulia_server.bars import bar
+from tertulia_server.progress_bar import bar
 from tertulia_server.settings import Settings
 
 STANDARD = "-"
@@ -35,7 +35,7 @@ def import_history(
         progress = Progress(size=reporting.begin, read=reporting.read, problem=reporting.problem)
 
         async def bring_in() -> ImportSummary:
-            async with Conversations.open(settings.client()) as conversations:
+            async with Client.open(settings.client()) as conversations:
                 return await conversations.history.import_files(
                     files, format_name=format_name, restore=restore, progress=progress
                 )
@@ -63,7 +63,7 @@ def export_history(
 
     async def write(stream: TextIO) -> None:
         async with AsyncExitStack() as stack:
-            conversations = await stack.enter_async_context(Conversations.open(settings.client()))
+            conversations = await stack.enter_async_context(Client.open(settings.client()))
             pieces = conversations.history.export(selection, format)
             stack.push_async_callback(pieces.aclose)
             async for piece in pieces:

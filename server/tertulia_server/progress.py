@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from tertulia.vocabulary.events import EventKind, JournalEntry
-from tertulia_tools.quoting import in_a_line
+from tertulia_tools.quotes import in_a_line
 
 INTERVAL = 0.1
 """Seconds between two notifications, on average."""

@@ -34,10 +34,10 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 
-from tertulia.conversations import Conversations
-from tertulia.store.lookup import Marks
+from tertulia.client import Client
+from tertulia.store.lookup import ChangeMarks
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia_server.waits import Waits
+from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools.resources import conversation_of
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ Scopes = dict[str, anyio.CancelScope]
 class Subscriptions:
     """Who is subscribed to what. `conversations_of` returns the client as the principal who makes a request."""
 
-    def __init__(self, waits: Waits, conversations_of: Callable[[Request], Conversations]) -> None:
+    def __init__(self, waits: WaitRegistry, conversations_of: Callable[[Request], Client]) -> None:
         self._waits = waits
         self._conversations_of = conversations_of
 
@@ -74,7 +74,7 @@ class Subscriptions:
 
         with self._waits.waiting():
             conversations = self._conversations_of(ctx)
-            marks: Marks = {}
+            marks: ChangeMarks = {}
             if subscribed:  # else the store stays unopened: some hosts listen from their start to their end
                 marks = await conversations.marks(set(subscribed.values()))
             honored = SubscriptionFilter(resource_subscriptions=list(subscribed) or None)
@@ -115,8 +115,8 @@ async def _tell_session(
     connection: Connection,
     scopes: Scopes,
     subscribed: Mapping[str, str],
-    conversations: Conversations,
-    marks: Marks,
+    conversations: Client,
+    marks: ChangeMarks,
 ) -> None:
     (uri,) = subscribed
     with scopes[uri]:
@@ -128,8 +128,8 @@ async def _tell_session(
 
 
 async def _follow(
-    conversations: Conversations,
-    marks: Marks,
+    conversations: Client,
+    marks: ChangeMarks,
     subscribed: Mapping[str, str],
     tell: Callable[[str], Awaitable[None]],
 ) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import anyio
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.coverage import SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.identifiers import shown
-from tertulia_server.bars import bar
+from tertulia_server.progress_bar import bar
 from tertulia_server.settings import Settings
-from tertulia_tools.quoting import in_a_line
+from tertulia_tools.quotes import in_a_line
 
 FAILED = 1
 INTERRUPTED = 130
@@ -40,7 +40,7 @@ def sync(settings: Settings, instances: Sequence[str], *, everything: bool) -> i
 
 
 async def _sync(settings: Settings, instances: Sequence[str], everything: bool) -> int:
-    async with Conversations.open(settings.client()) as conversations:
+    async with Client.open(settings.client()) as conversations:
         failed = False
         for instance in _chosen(conversations, instances, everything):
             try:
@@ -56,7 +56,7 @@ async def _sync(settings: Settings, instances: Sequence[str], everything: bool) 
     return FAILED if failed else 0
 
 
-def _chosen(conversations: Conversations, instances: Sequence[str], everything: bool) -> Sequence[str]:
+def _chosen(conversations: Client, instances: Sequence[str], everything: bool) -> Sequence[str]:
     syncable = conversations.syncable
     if everything == bool(instances):
         raise InvalidInputError(

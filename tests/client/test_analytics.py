@@ -26,7 +26,7 @@ from tertulia import (
     Settlement,
     Status,
 )
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tertulia.store import analytics, conversations, journal, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.identifiers import new_id
@@ -81,7 +81,7 @@ async def test_messages_are_counted_by_role_and_answers_timed(path: Path) -> Non
 async def test_an_answer_that_did_not_come_has_no_time(path: Path) -> None:
     """Failed, canceled and unfinished runs are no answers."""
 
-    async def fails(work: Work) -> None:
+    async def fails(work: RunContext) -> None:
         await work.fail("I do not know.")
 
     async with scripted(path, fails) as conversations_:
@@ -115,7 +115,7 @@ async def test_tool_calls_are_counted_by_name_and_by_how_they_ended(path: Path) 
         begun = Event(EventKind.TOOL_CALL_START, {**about, "tool": tool})
         return [begun, *(Event(EventKind.TOOL_CALL_RESULT, {**about, **each}) for each in result)]
 
-    async def uses_tools(work: Work) -> None:
+    async def uses_tools(work: RunContext) -> None:
         await work.emit(
             *call(1, "search", {"outcome": "ok", "result": {"tool": "not a tool", "outcome": "no"}}),
             *call(2, "search", {"outcome": "ok"}),
@@ -272,7 +272,7 @@ async def test_the_figures_of_a_list_heed_its_filters_and_not_its_pages(path: Pa
         assert (await conversations_.analytics_of(sales)).messages == {"assistant": 2, "user": 2}
         assert (await conversations_.analytics_of(ConversationQuery())).conversations == 2
         assert (await conversations_.analytics_of(ConversationQuery(archived=None))).conversations == 3
-        none = await conversations_.acting_as("alice").analytics_of(ConversationQuery(archived=None))
+        none = await conversations_.as_principal("alice").analytics_of(ConversationQuery(archived=None))
         assert (none.conversations, none.messages, none.duration_seconds) == (0, {}, None)
 
 
@@ -281,7 +281,7 @@ async def test_only_a_conversation_that_is_there_has_figures(path: Path) -> None
     async with scripted(path) as conversations_:
         own_id = (await conversations_.create(AGENT)).id
         with pytest.raises(NotFoundError):
-            await conversations_.acting_as("alice").analytics(own_id)
+            await conversations_.as_principal("alice").analytics(own_id)
         with pytest.raises(NotFoundError):
             await conversations_.analytics_of(ConversationQuery(instance="nowhere"))
 
@@ -371,7 +371,7 @@ async def test_what_a_platform_tells_of_a_known_message_is_kept(path: Path) -> N
 
 async def test_calls_of_which_only_the_kind_is_kept_are_not_given_a_name(path: Path) -> None:
     """Where no contents are kept, nobody knows what tool it was."""
-    async with Store(path, discreet=frozenset({"r2r"})) as store:
+    async with Store(path, content_free=frozenset({"r2r"})) as store:
 
         def make(tx: Transaction) -> None:
             draft = ConversationDraft(agent="r2r:rag", native_id="c1")

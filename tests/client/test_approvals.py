@@ -9,8 +9,8 @@ import pytest
 
 from tertulia import (
     Approvals,
+    Client,
     ConflictError,
-    Conversations,
     Decision,
     EventKind,
     InvalidInputError,
@@ -25,7 +25,7 @@ from tertulia import (
     Status,
     UnavailableError,
 )
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import RequestDraft
 from tests.client.inside import rows
@@ -38,21 +38,21 @@ REJECT = Settlement(decision=Decision.REJECT)
 APPROVE_IN_A_FORM = Settlement(decision=Decision.APPROVE, by_person=True)
 
 
-async def asked(conversations: Conversations) -> Request:
+async def asked(conversations: Client) -> Request:
     """Have the agent ask, and return what it asks."""
     sent = await conversations.start(AGENT, says("Shred it"))
     (request,) = (await conversations.wait(sent.run, timeout=10)).pending
     return request
 
 
-async def reply(conversations: Conversations, request: Request) -> str:
+async def reply(conversations: Client, request: Request) -> str:
     """Return what the agent makes of the decision."""
     outcome = await conversations.wait(await conversations.run(request.run_id), timeout=10)
     assert outcome.run.status is RunStatus.COMPLETED
     return outcome.reply
 
 
-async def asks_which(work: Work) -> None:
+async def asks_which(work: RunContext) -> None:
     """Ask a question, then say the answer."""
     if not work.requests:
         await work.ask(RequestDraft(kind=RequestKind.QUESTION, prompt="Which one?"))
@@ -107,7 +107,7 @@ async def test_an_approval_lets_the_run_go_on(path: Path) -> None:
 async def test_a_rejection_reaches_the_agent_with_its_reason(path: Path) -> None:
     """It may do something else instead."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await (work.finish(f"Because {work.requests[0].reason}") if work.requests else work.ask(may_i()))
 
     async with scripted(path, answer) as conversations:
@@ -160,7 +160,7 @@ async def test_of_two_decisions_at_once_one_counts(path: Path) -> None:
     async with scripted(path, asks_first) as here, scripted(path, asks_first) as there:
         request = await asked(here)
 
-        async def settle(conversations: Conversations, settlement: Settlement) -> None:
+        async def settle(conversations: Client, settlement: Settlement) -> None:
             try:
                 await conversations.settle(request.id, settlement)
                 decided.append(settlement.decision)
@@ -180,7 +180,7 @@ async def test_of_two_decisions_at_once_one_counts(path: Path) -> None:
 async def test_a_run_goes_on_once_nothing_it_asked_is_pending(path: Path) -> None:
     """Several things may be asked at a time."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         if not work.requests:
             for tool in ("shred", "burn"):
                 await work.ask(may_i(tool))
@@ -237,7 +237,7 @@ async def test_an_unknown_request_is_told_with_those_that_are_pending(path: Path
     ],
 )
 async def test_a_decision_that_does_not_fit_changes_nothing(
-    path: Path, ask: Callable[[Work], Any], settlement: Settlement, told: str
+    path: Path, ask: Callable[[RunContext], Any], settlement: Settlement, told: str
 ) -> None:
     """The request is still pending."""
     script = Script(ask)
@@ -254,7 +254,7 @@ async def test_a_decision_that_does_not_fit_changes_nothing(
 async def test_an_approval_may_change_the_arguments(path: Path) -> None:
     """Where the platform lets it: the tool runs with what was approved, the request keeps what was shown."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         if work.requests:
             await work.finish(str(work.approved_arguments(work.requests[0])))
         else:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tertulia import ConversationChanges, Conversations
-from tertulia.store.lookup import Marks
+from tertulia import Client, ConversationChanges
+from tertulia.store.lookup import ChangeMarks
 from tests.client.elsewhere import elsewhere, say, told
 from tests.doubles.scripted import AGENT, says, scripted
 
 pytestmark = pytest.mark.anyio
 
 
-async def next_change(conversations: Conversations, since: Marks) -> Collection[str]:
+async def next_change(conversations: Client, since: ChangeMarks) -> Collection[str]:
     """Return which conversations have changed first."""
     async with aclosing(conversations.changes(since)) as changes:
         return await anext(changes)

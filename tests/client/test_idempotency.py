@@ -9,10 +9,10 @@ import anyio.from_thread
 import pytest
 
 from tertulia import (
+    Client,
     ConflictError,
     Conversation,
     ConversationChanges,
-    Conversations,
     Decision,
     InvalidInputError,
     NotFoundError,
@@ -37,7 +37,7 @@ class Prepared:
     """A client with a conversation of each kind that the calls below need."""
 
     def __init__(
-        self, conversations: Conversations, asking: Conversation, request_id: str, idle: Conversation
+        self, conversations: Client, asking: Conversation, request_id: str, idle: Conversation
     ) -> None:
         self.conversations = conversations
         self.asking = asking
@@ -45,7 +45,7 @@ class Prepared:
         self.idle = idle
 
 
-async def prepared(conversations: Conversations) -> Prepared:
+async def prepared(conversations: Client) -> Prepared:
     """Prepare them."""
     sent = await conversations.start(AGENT, says("Shred it"))
     (request,) = (await conversations.wait(sent.run, timeout=10)).pending
@@ -102,7 +102,7 @@ async def test_the_same_call_twice_at_once_is_made_once(path: Path, call: Call) 
     async with scripted(path, script) as here, scripted(path, script) as there:
         all_ = await prepared(here)
 
-        async def make(conversations: Conversations) -> None:
+        async def make(conversations: Client) -> None:
             results.append(
                 _ids(await call(Prepared(conversations, all_.asking, all_.request_id, all_.idle), "k1"))
             )
@@ -191,7 +191,7 @@ async def test_a_key_belongs_to_its_principal(path: Path) -> None:
     """Another's key of that name is another key."""
     async with scripted(path) as conversations:
         mine = await conversations.create(AGENT, idempotency_key="k1")
-        hers = await conversations.acting_as("alice").create(AGENT, title="Hers", idempotency_key="k1")
+        hers = await conversations.as_principal("alice").create(AGENT, title="Hers", idempotency_key="k1")
 
         assert mine.id != hers.id
 
@@ -354,7 +354,7 @@ async def test_the_same_call_is_waited_for_while_it_is_made_elsewhere(
     script.created = wait
     async with scripted(path, script) as here, scripted(path, Script()) as there:
 
-        async def create(conversations: Conversations) -> None:
+        async def create(conversations: Client) -> None:
             created.append((await conversations.create(AGENT, idempotency_key="k1")).id)
 
         async with anyio.create_task_group() as tasks:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tertulia import (
+    Client,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     Decision,
     InvalidInputError,
     MessageDraft,
@@ -41,10 +41,10 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
-Attempt = Callable[[Conversations, str], Awaitable[Any]]
+Attempt = Callable[[Client, str], Awaitable[Any]]
 
 
-def texts(name: str, use: Callable[[Conversations, str, str], Awaitable[Any]]) -> dict[str, Attempt]:
+def texts(name: str, use: Callable[[Client, str, str], Awaitable[Any]]) -> dict[str, Attempt]:
     """Return the attempts to use what is no text."""
     bad = {
         "empty": "",
@@ -64,7 +64,7 @@ def texts(name: str, use: Callable[[Conversations, str, str], Awaitable[Any]]) -
     }
 
 
-def objects(name: str, use: Callable[[Conversations, str, Any], Awaitable[Any]]) -> dict[str, Attempt]:
+def objects(name: str, use: Callable[[Client, str, Any], Awaitable[Any]]) -> dict[str, Attempt]:
     """Return the attempts to use what is no JSON, or too much of it."""
     bad: dict[str, Any] = {
         "NaN": NAN,

@@ -8,18 +8,18 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     Conversation,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     InstanceSettings,
     InvalidInputError,
     NotOffered,
     Status,
 )
-from tertulia.platforms import PLATFORMS
 from tertulia.platforms.base import Platform
+from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
 from tertulia.vocabulary.features import Feature
 from tests.client.inside import names
@@ -58,7 +58,7 @@ def settings(path: Path, **instances: InstanceSettings) -> ClientSettings:
 async def test_the_embedded_platform_is_always_there(path: Path) -> None:
     """Without any configuration; and neither opening the client nor asking for agents touches the store."""
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(ClientSettings(store=path)) as conversations:
+        async with Client.open(ClientSettings(store=path)) as conversations:
             assert list(conversations.instances) == ["local"]
             (agent,) = await conversations.agents()
             assert agent.address == "local:archivist"
@@ -94,7 +94,7 @@ async def test_an_instance_that_cannot_be_is_refused_at_once(
 ) -> None:
     """Before anything is opened."""
     with pytest.raises(InvalidInputError, match=told):
-        async with Conversations.open(ClientSettings(store=path, instances=instances)):
+        async with Client.open(ClientSettings(store=path, instances=instances)):
             pytest.fail("it was opened")
 
 
@@ -105,7 +105,7 @@ async def test_settings_never_show_what_they_hold(path: Path) -> None:
     assert "hush" not in shown
 
 
-Attempt = Callable[[Conversations], Awaitable[Any]]
+Attempt = Callable[[Client], Awaitable[Any]]
 
 
 ATTEMPTS: dict[Feature, Attempt] = {
@@ -127,7 +127,7 @@ async def test_what_an_instance_does_not_offer_is_refused_by_name(
 ) -> None:
     """With the instances that do; nothing is faked."""
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(
+        async with Client.open(
             settings(path, bare=InstanceSettings(platform="bare", options={"closed": bare}))
         ) as conversations:
             with pytest.raises(
@@ -147,7 +147,7 @@ async def test_a_list_that_a_platform_lacks_is_made_here_and_says_so(path: Path,
     async def discover(self: Platform, principal: str) -> Sequence[Conversation]:
         return [begun]
 
-    async with Conversations.open(settings(path, bare=instance)) as conversations:
+    async with Client.open(settings(path, bare=instance)) as conversations:
         await conversations.create("local:archivist")
         empty = await conversations.list(ConversationQuery(instance="bare"))
         with pytest.MonkeyPatch.context() as patched:
@@ -166,7 +166,7 @@ async def test_a_platform_is_closed_once_when_the_client_is(path: Path, bare: li
     two = {name: InstanceSettings(platform="bare", options={"closed": bare}) for name in ("one", "two")}
 
     async def fail() -> None:
-        async with Conversations.open(settings(path, **two)):
+        async with Client.open(settings(path, **two)):
             assert bare == []
             raise KeyError
 

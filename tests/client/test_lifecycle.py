@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConflictError,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     EventKind,
     InstanceSettings,
     InvalidInputError,
@@ -21,7 +21,7 @@ from tertulia import (
     Rating,
     Status,
 )
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tertulia.platforms.local.idle import AT_ONCE
 from tests.client.elsewhere import Elsewhere, elsewhere, say, told
 from tests.client.inside import change, rows
@@ -33,7 +33,7 @@ POOR = Rating(value=2, feedback="Helpful, but a bit slow.")
 HALF_AN_HOUR = timedelta(minutes=30)
 
 
-async def said_hello(conversations: Conversations) -> str:
+async def said_hello(conversations: Client) -> str:
     """Have a conversation; return its id."""
     sent = await conversations.start(AGENT, says("Hello"))
     await conversations.wait(sent.run, timeout=SECONDS)
@@ -51,7 +51,7 @@ async def age(path: Path, conversation_id: str, by: timedelta) -> None:
     )
 
 
-async def endings(conversations: Conversations, conversation_id: str) -> list[dict[str, Any]]:
+async def endings(conversations: Client, conversation_id: str) -> list[dict[str, Any]]:
     """Return what the journal tells of how a conversation ended."""
     entries = (await conversations.events(conversation_id)).entries
     moves = [dict(entry.data) for entry in entries if entry.kind is EventKind.STATUS_CHANGED]
@@ -229,7 +229,7 @@ async def test_only_a_message_that_is_there_can_be_rated(path: Path) -> None:
         with pytest.raises(NotFoundError, match=f"has no message {message.id}"):
             await conversations.rate_message(own_id, message.id, POOR)
         with pytest.raises(NotFoundError, match="no conversation"):
-            await conversations.acting_as("alice").rate_message(other, message.id, POOR)
+            await conversations.as_principal("alice").rate_message(other, message.id, POOR)
 
         assert (await conversations.messages(other)).items[0].rating is None
 
@@ -261,7 +261,7 @@ async def test_an_impossible_idle_time_is_refused_at_the_start(path: Path, value
     """The error shows how it is written."""
     local = InstanceSettings(platform="local", options={"end_after_idle": value})
     with pytest.raises(InvalidInputError, match="`end_after_idle` of the instance local must be a time like"):
-        async with Conversations.open(ClientSettings(store=path, instances={"local": local})):
+        async with Client.open(ClientSettings(store=path, instances={"local": local})):
             pass
 
 
@@ -271,7 +271,7 @@ async def test_an_option_that_the_embedded_platform_does_not_know_is_refused(pat
     with pytest.raises(
         InvalidInputError, match="`end_after_idel`, which its platform does not know"
     ) as raised:
-        async with Conversations.open(ClientSettings(store=path, instances={"local": local})):
+        async with Client.open(ClientSettings(store=path, instances={"local": local})):
             pass
     assert "end_after_idle" in raised.value.valid
 
@@ -318,7 +318,7 @@ async def test_what_waits_for_somebody_is_left_alone(path: Path) -> None:
     """Paused ones, those with a pending request, those being answered, and those that are over."""
     held = Held()
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         texts = {"hold": held, "ask": asks_first}
         if (text := work.message.text or "") in texts:
             await texts[text](work)
@@ -349,7 +349,7 @@ async def test_what_waits_for_somebody_is_left_alone(path: Path) -> None:
 async def test_the_end_of_an_answer_counts_as_something_that_happened(path: Path) -> None:
     """Also of one that failed and left no message."""
 
-    async def fails(work: Work) -> None:
+    async def fails(work: RunContext) -> None:
         await work.fail("I do not know.")
 
     async with scripted(path, fails, end_after_idle="30m") as conversations:
@@ -379,7 +379,7 @@ async def test_nobody_goes_on_with_a_conversation_whose_time_is_over(path: Path,
 async def test_conversations_of_every_principal_end(path: Path) -> None:
     """Whoever looks."""
     async with scripted(path, end_after_idle="30m") as conversations:
-        alice = conversations.acting_as("alice")
+        alice = conversations.as_principal("alice")
         own_id = await said_hello(alice)
         await age(path, own_id, HALF_AN_HOUR)
         await conversations.list(ConversationQuery())

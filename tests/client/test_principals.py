@@ -10,9 +10,9 @@ import pytest
 
 from tertulia import (
     Analytics,
+    Client,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     Decision,
     MessageChanges,
     NotFoundError,
@@ -40,9 +40,9 @@ class Hers:
     cursor: str
 
 
-async def alices(conversations: Conversations) -> Hers:
+async def alices(conversations: Client) -> Hers:
     """Let alice talk."""
-    alice = conversations.acting_as("alice")
+    alice = conversations.as_principal("alice")
     sent = await alice.start(
         AGENT, says("Where is the zanzibar file?"), title="Zanzibar", idempotency_key="k1"
     )
@@ -59,7 +59,7 @@ async def first(stream: AsyncGenerator[Any]) -> Any:
 
 APPROVE = Settlement(decision=Decision.APPROVE, by_person=True)
 CHANGES = ConversationChanges(title="Mine")
-Attempt = Callable[[Conversations, Hers], Awaitable[Any]]
+Attempt = Callable[[Client, Hers], Awaitable[Any]]
 
 REFUSED: dict[str, Attempt] = {
     "get": lambda bob, hers: bob.get(hers.conversation_id),
@@ -151,18 +151,18 @@ async def _counted(figures: Awaitable[Analytics]) -> int:
     return (await figures).conversations
 
 
-async def _hits(bob: Conversations, query: SearchQuery) -> Any:
+async def _hits(bob: Client, query: SearchQuery) -> Any:
     result = await bob.search(query)
     return [*result.hits, *([result.total] if result.total else [])]
 
 
-async def _suggestion(bob: Conversations, query: SearchQuery) -> Any:
+async def _suggestion(bob: Client, query: SearchQuery) -> Any:
     return (await bob.search(query)).suggestion
 
 
 def test_every_method_is_tried_below() -> None:
     """A new one is not forgotten."""
-    public = {name for name in dir(Conversations) if not name.startswith("_")}
+    public = {name for name in dir(Client) if not name.startswith("_")}
 
     assert (
         public - set(REFUSED) - {name.split()[0] for name in NOTHING} - set(NOT_OFFERED) - NOBODYS - MARKED
@@ -178,7 +178,7 @@ async def test_another_principal_is_told_that_there_is_no_such_thing(path: Path,
         before = await contents(path)
 
         with pytest.raises(NotFoundError) as raised:
-            await attempt(conversations.acting_as("bob"), hers)
+            await attempt(conversations.as_principal("bob"), hers)
 
         assert "deleted" not in str(raised.value)
         assert raised.value.valid == ()
@@ -193,8 +193,8 @@ async def test_another_principal_finds_nothing(path: Path, attempt: Attempt) -> 
     async with scripted(path, asks_first) as conversations:
         hers = await alices(conversations)
 
-        assert await attempt(conversations.acting_as("alice"), hers)
-        assert not await attempt(conversations.acting_as("bob"), hers)
+        assert await attempt(conversations.as_principal("alice"), hers)
+        assert not await attempt(conversations.as_principal("bob"), hers)
 
 
 @pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in NOT_OFFERED.items()])
@@ -204,17 +204,17 @@ async def test_what_the_platform_does_not_offer_it_offers_nobody(path: Path, att
         hers = await alices(conversations)
 
         with pytest.raises((NotOffered, NotFoundError)):
-            await attempt(conversations.acting_as("bob"), hers)
+            await attempt(conversations.as_principal("bob"), hers)
 
 
 async def test_what_another_principal_does_changes_nothing_that_one_has_marked(path: Path) -> None:
     """Not even that something happened can be seen."""
     async with scripted(path, asks_first) as conversations:
-        bob = conversations.acting_as("bob")
+        bob = conversations.as_principal("bob")
         hers = await alices(conversations)
         before = await bob.marks([hers.conversation_id])
 
-        await conversations.acting_as("alice").update(hers.conversation_id, CHANGES)
+        await conversations.as_principal("alice").update(hers.conversation_id, CHANGES)
 
         assert await bob.marks([hers.conversation_id]) == before
 
@@ -236,10 +236,10 @@ async def test_everybody_has_rows_of_their_own(path: Path) -> None:
 async def test_whoever_runs_the_process_is_a_principal_like_any_other(path: Path) -> None:
     """Over stdio there is no other; over HTTP each has a name, and messages carry it."""
     async with scripted(path) as conversations:
-        sent = await conversations.acting_as("alice").start(AGENT, says("Hello"))
+        sent = await conversations.as_principal("alice").start(AGENT, says("Hello"))
         mine = await conversations.start(AGENT, says("Hello"))
 
-        (hers,) = (await conversations.acting_as("alice").messages(sent.conversation.id, limit=1)).items
+        (hers,) = (await conversations.as_principal("alice").messages(sent.conversation.id, limit=1)).items
         (my,) = (await conversations.messages(mine.conversation.id, limit=1)).items
         assert (hers.author, my.author) == ("alice", "user")
         with pytest.raises(NotFoundError):

@@ -9,10 +9,10 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConflictError,
     ConversationQuery,
-    Conversations,
     Decision,
     Event,
     EventKind,
@@ -24,8 +24,8 @@ from tertulia import (
     Status,
     UnavailableError,
 )
-from tertulia.platforms.base import Work
-from tertulia.runner import FAULT
+from tertulia.platforms.base import RunContext
+from tertulia.runs.runner import FAULT
 from tertulia.store import leases
 from tertulia.store.leases import LostLeaseError
 from tests.client.elsewhere import elsewhere, say, told
@@ -37,18 +37,18 @@ pytestmark = pytest.mark.anyio
 WORDS = [f"word{number} " for number in range(20)]
 
 
-async def entries_of(conversations: Conversations, run: Run) -> list[JournalEntry]:
+async def entries_of(conversations: Client, run: Run) -> list[JournalEntry]:
     """Return all that a run's conversation has in its journal."""
     return [*(await conversations.events(run.conversation_id)).entries]
 
 
-async def ended(conversations: Conversations, answer: str = "Hello") -> Run:
+async def ended(conversations: Client, answer: str = "Hello") -> Run:
     """Send a message, and return its run when that is over or waits."""
     sent = await conversations.start(AGENT, says(answer))
     return (await conversations.wait(sent.run, timeout=15)).run
 
 
-async def resumable(work: Work, held: Held | None = None) -> None:
+async def resumable(work: RunContext, held: Held | None = None) -> None:
     """Say the words, one after the other, behind those that were said before. Wait after half of them, if told."""
     for number in range(int(work.checkpoint.get("said", 0)), len(WORDS)):
         if held is not None and number == len(WORDS) // 2:
@@ -68,7 +68,7 @@ async def resumable(work: Work, held: Held | None = None) -> None:
 def raises(error: Exception) -> Answer:
     """Return an answer that fails after its first words."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("So far, "))
         raise error
 
@@ -106,7 +106,7 @@ async def test_what_a_platform_says_is_wrong_is_what_the_caller_reads(path: Path
 async def test_an_error_in_one_of_a_platforms_tasks_is_no_fault_of_ours(path: Path) -> None:
     """Streams are read in tasks; their errors come in groups."""
 
-    async def answer(_work: Work) -> None:
+    async def answer(_work: RunContext) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(raises(UnavailableError("The platform is down.")), _work)
 
@@ -121,7 +121,7 @@ async def test_an_error_in_one_of_a_platforms_tasks_is_no_fault_of_ours(path: Pa
 async def test_a_platform_that_forgets_to_end_its_run_fails_it(path: Path) -> None:
     """Nobody waits for it in vain."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("So far, "))
 
     async with scripted(path, answer) as conversations:
@@ -131,7 +131,7 @@ async def test_a_platform_that_forgets_to_end_its_run_fails_it(path: Path) -> No
 async def test_an_answer_that_was_cut_off_keeps_what_came_of_it(path: Path) -> None:
     """It may be asked for again."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("So far, "))
         await work.interrupt("The connection broke.")
 
@@ -157,7 +157,7 @@ async def test_an_event_that_cannot_be_written_fails_its_run_and_nothing_else(
 ) -> None:
     """Also when it is held back and written by nobody who could hear of it."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("So far, "))
         await work.emit(Event(kind, {"message_id": "reply", "delta": "x", "payload": Unprintable()}))
         await anyio.sleep_forever()
@@ -172,7 +172,7 @@ async def test_an_event_that_cannot_be_written_fails_its_run_and_nothing_else(
 async def test_nothing_can_be_said_after_the_end(path: Path) -> None:
     """The run is over for its platform as well."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.finish("Done.")
         await work.emit(Event(EventKind.RAW, {"name": "late"}))
 
@@ -211,11 +211,11 @@ async def test_a_canceled_run_cannot_be_written_to(path: Path) -> None:
     """Even if its platform does not notice that it was stopped."""
     held, failure = Held(), anyio.Event()
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         with anyio.CancelScope(shield=True):
             await held(work)
 
-    async def late(work: Work) -> None:
+    async def late(work: RunContext) -> None:
         try:
             await work.emit(Event(EventKind.RAW, {"name": "late"}))
         except LostLeaseError:
@@ -272,7 +272,7 @@ async def test_a_run_is_canceled_wherever_it_is_worked_on(path: Path) -> None:
     """Another process has it stopped, and its own notices."""
     answer, stopped = Held("So far, "), anyio.Event()
 
-    async def answering(work: Work) -> None:
+    async def answering(work: RunContext) -> None:
         try:
             await answer(work)
         finally:
@@ -380,7 +380,7 @@ async def test_of_many_readers_of_a_run_that_nobody_works_on_one_goes_on_with_it
     scripts = Script(resumable), Script(resumable)
     replies: list[str] = []
 
-    async def read(conversations: Conversations) -> None:
+    async def read(conversations: Client) -> None:
         run = await conversations.run(run_id)
         replies.append((await conversations.wait(run, timeout=15)).reply)
 
@@ -457,7 +457,7 @@ async def test_a_run_of_an_instance_that_is_not_configured_any_more_harms_nobody
         await conversations.wait(sent.run, timeout=0)
 
     with anyio.fail_after(20):
-        async with Conversations.open(ClientSettings(store=path)) as conversations:
+        async with Client.open(ClientSettings(store=path)) as conversations:
             outcome = await conversations.wait(await conversations.run(sent.run.id), timeout=0.2)
             assert outcome.run.status.active
             with pytest.raises(NotFoundError, match="There is no instance 'scripted'"):
@@ -494,7 +494,7 @@ async def test_a_lease_is_renewed_for_as_long_as_an_answer_takes(
 async def test_a_request_can_be_waited_for_with_the_connection_kept(path: Path) -> None:
     """A platform that cannot come back waits where it is."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         request = await work.ask(may_i())
         decided = await work.settled(request.id)
         await work.finish(f"It was {decided.status}.")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tertulia import (
     Answered,
-    Conversations,
+    Client,
     Coverage,
     Feature,
     InvalidInputError,
@@ -40,7 +40,7 @@ def library(*native_ids: str, features: frozenset[Feature] = ALL) -> Library:
     return made
 
 
-async def everything(conversations: Conversations, query: SearchQuery) -> list[SearchHit]:
+async def everything(conversations: Client, query: SearchQuery) -> list[SearchHit]:
     """Return the hits of all pages, after seeing that none but the last is empty."""
     hits: list[SearchHit] = []
     while True:
@@ -104,7 +104,7 @@ async def test_another_principal_learns_nothing_of_what_was_found(path: Path) ->
         await conversations.search(SearchQuery(text="acme"))
         there.books.clear()
 
-        other = await conversations.acting_as("somebody").search(SearchQuery(text="acme"))
+        other = await conversations.as_principal("somebody").search(SearchQuery(text="acme"))
 
     assert other.hits == []
 
@@ -124,7 +124,7 @@ async def test_it_is_told_who_answered(path: Path) -> None:
             Answered(instance="bare", by=SearchedBy.INDEX, coverage=Coverage()),
             Answered(instance="both", by=SearchedBy.BOTH, coverage=Coverage()),
             Answered(instance="index", by=SearchedBy.INDEX, coverage=Coverage()),
-            Answered(instance="local", by=SearchedBy.INDEX, coverage=Coverage(complete=True), kept_here=True),
+            Answered(instance="local", by=SearchedBy.INDEX, coverage=Coverage(complete=True), embedded=True),
             Answered(instance="platform", by=SearchedBy.PLATFORM),
         ]
         assert set(ids(page.hits)) == {"both:a", "platform:c"}

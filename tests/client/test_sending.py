@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ConflictError,
-    Conversations,
     JournalEntry,
     Message,
     MessageDraft,
@@ -17,14 +17,14 @@ from tertulia import (
     Sent,
     Status,
 )
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tests.client.inside import rows
 from tests.doubles.scripted import AGENT, Held, Script, asks_first, echo, piece, says, scripted
 
 pytestmark = pytest.mark.anyio
 
 
-async def history(conversations: Conversations, conversation_id: str) -> list[Message]:
+async def history(conversations: Client, conversation_id: str) -> list[Message]:
     """Return what was said."""
     return [*(await conversations.messages(conversation_id)).items]
 
@@ -119,7 +119,7 @@ async def test_an_answer_needs_nobody_to_wait_for_it(path: Path) -> None:
     """It is there when somebody comes."""
     answered = anyio.Event()
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await echo(work)
         answered.set()
 
@@ -318,7 +318,7 @@ async def test_what_was_accepted_is_in_the_file_before_the_caller_hears_of_it(pa
 async def test_a_message_after_another_one_follows_it(path: Path) -> None:
     """A run begins where the journal was."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece(f"[{work.message.text}]"))
         await work.finish()
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tertulia import (
     TRANSITIONS,
+    Client,
     ConflictError,
     ConversationChanges,
-    Conversations,
     EventKind,
     NotFoundError,
     RequestStatus,
@@ -20,7 +20,7 @@ from tertulia import (
     SearchQuery,
     Status,
 )
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tests.client.inside import contents, rows
 from tests.doubles.scripted import AGENT, Held, Script, asks_first, echo, says, scripted
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 ENDINGS = [Status.COMPLETED, Status.FAILED, Status.CANCELED]
 
 
-async def moves(conversations: Conversations, conversation_id: str) -> list[tuple[str, str]]:
+async def moves(conversations: Client, conversation_id: str) -> list[tuple[str, str]]:
     """Return how the conversation moved."""
     entries = (await conversations.events(conversation_id)).entries
     return [
@@ -79,7 +79,7 @@ async def test_a_conversation_opens_when_its_agent_first_acts(path: Path) -> Non
 async def test_a_run_that_failed_does_not_fail_its_conversation(path: Path) -> None:
     """One can try again."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.fail("I do not know.")
 
     async with scripted(path, answer) as conversations:
@@ -136,7 +136,7 @@ async def test_ending_a_conversation_stops_what_is_being_answered(path: Path, en
     """At once, and with what was said so far."""
     held, stopped = Held("So far, "), anyio.Event()
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         try:
             await held(work)
         finally:
@@ -242,7 +242,7 @@ async def test_deleting_while_an_answer_is_being_produced_stops_it(path: Path) -
     """Nothing it says later brings anything back."""
     held, failure = Held(after=echo), anyio.Event()
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         try:
             with anyio.CancelScope(shield=True):
                 await held(work)
@@ -273,11 +273,11 @@ async def test_who_waits_for_a_conversation_that_is_deleted_is_told(path: Path) 
         await held.reached.wait()
         waiting = [anyio.Event(), anyio.Event()]
 
-        async def watch(conversations: Conversations, event: anyio.Event) -> None:
+        async def watch(conversations: Client, event: anyio.Event) -> None:
             async for _ in conversations.watch(sent.conversation.id, after=0):
                 event.set()
 
-        async def wait(conversations: Conversations, event: anyio.Event) -> None:
+        async def wait(conversations: Client, event: anyio.Event) -> None:
             with pytest.raises(NotFoundError, match="was deleted on"):
                 await watch(conversations, event)
             told.append("told")

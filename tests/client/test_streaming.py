@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia import Conversations, Event, EventKind, InvalidInputError, JournalEntry, Outcome, RunStatus
-from tertulia import work as working
-from tertulia.platforms.base import Work
-from tertulia.work import coalesced
+from tertulia import Client, Event, EventKind, InvalidInputError, JournalEntry, RunResult, RunStatus
+from tertulia.platforms.base import RunContext
+from tertulia.runs import context as working
+from tertulia.runs.context import coalesced
 from tests.client.elsewhere import elsewhere, say, told
 from tests.doubles.scripted import AGENT, Held, Script, echo, piece, says, scripted
 
@@ -40,12 +40,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def answered(conversations: Conversations) -> Outcome:
+async def answered(conversations: Client) -> RunResult:
     """Send a message, and return what comes of it."""
     return await conversations.wait((await conversations.start(AGENT, says("Hello"))).run, timeout=10)
 
 
-async def journal(conversations: Conversations, outcome: Outcome) -> Sequence[JournalEntry]:
+async def journal(conversations: Client, outcome: RunResult) -> Sequence[JournalEntry]:
     """Return what happened in an answer."""
     entries = (await conversations.events(outcome.run.conversation_id)).entries
     return [entry for entry in entries if entry.seq > outcome.run.first_seq]
@@ -59,7 +59,7 @@ def deltas(entries: Sequence[JournalEntry]) -> list[str]:
 async def test_pieces_that_come_in_quick_succession_become_one_entry(path: Path, clock: Clock) -> None:
     """The first is written at once, so that a reader sees something; what follows within the time is joined."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         for text in ("One ", "two ", "three "):
             await work.emit(piece(text))
             clock.now += 1
@@ -80,7 +80,7 @@ async def test_text_that_is_held_back_is_written_before_anything_else(path: Path
     """The order is that of the stream."""
     assert clock
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("a"))
         await work.emit(piece("b"), piece("c"))
         await work.emit(Event(EventKind.TOOL_CALL_START, {"tool_call_id": "1", "tool": "grep"}))
@@ -102,7 +102,7 @@ async def test_text_is_written_in_time_though_nothing_follows_it(
     monkeypatch.setattr(working, "time", clock)
     monkeypatch.setattr(working, "COALESCE_SECONDS", 0.001)
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("At once, "))
         await work.emit(piece("and in time."))
         await anyio.sleep_forever()
@@ -120,12 +120,12 @@ async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, c
     assert clock
     held = Held()
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("written, "), checkpoint={"at": 1})
         await work.emit(piece("held back"), checkpoint={"at": 2})
         await held(work)
 
-    async def go_on(work: Work) -> None:
+    async def go_on(work: RunContext) -> None:
         await work.finish(f"{work.checkpoint} after {''.join(deltas(work.entries))}")
 
     async with scripted(path, answer) as conversations:
@@ -140,7 +140,7 @@ async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, c
 async def test_a_final_text_overrides_the_pieces(path: Path) -> None:
     """In the answer, and in the history."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("Helo"))
         await work.finish("Hello.", message_id="m_7", type="greeting")
 
@@ -155,7 +155,7 @@ async def test_a_final_text_overrides_the_pieces(path: Path) -> None:
 async def test_an_answer_without_a_text_of_its_own_is_the_sum_of_its_pieces(path: Path) -> None:
     """With a snapshot, what came before it is gone."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(piece("Wrong"))
         await work.emit(Event(EventKind.SNAPSHOT, {"message_id": "reply", "text": "Right"}))
         await work.emit(piece(" so far"))
@@ -168,7 +168,7 @@ async def test_an_answer_without_a_text_of_its_own_is_the_sum_of_its_pieces(path
 async def test_an_answer_of_no_words_is_no_message(path: Path) -> None:
     """The run is over all the same."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.finish()
 
     async with scripted(path, answer) as conversations:
@@ -182,7 +182,7 @@ async def test_what_nobody_knows_is_kept_as_it_came(path: Path) -> None:
     """A platform may tell of more than we have names for."""
     payload = {"type": "HOLOGRAM", "nested": [{"a": 1.5}, None], "text": "é"}
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(Event(EventKind.RAW, {"name": "HOLOGRAM", "payload": payload}))
         await work.finish("Done.")
 
@@ -197,7 +197,7 @@ async def test_what_nobody_knows_is_kept_as_it_came(path: Path) -> None:
 async def test_reasoning_is_no_part_of_the_answer(path: Path) -> None:
     """It is in the journal, joined like text and apart from it."""
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         await work.emit(
             thought("Let me "),
             thought("think."),
@@ -253,7 +253,7 @@ async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not
     """A tool that changes something, and the entry that says so."""
     renamed = "UPDATE conversations SET title = 'renamed'"
 
-    async def answer(work: Work) -> None:
+    async def answer(work: RunContext) -> None:
         done = Event(EventKind.TOOL_CALL_RESULT, {"tool_call_id": "1", "outcome": "ok"})
         with pytest.raises(ZeroDivisionError):
             await work.emit(done, together=lambda tx: (tx.run(renamed), 1 // 0))

@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ConflictError,
-    Conversations,
     Coverage,
     Feature,
     InvalidInputError,
@@ -20,7 +20,7 @@ from tertulia import (
     SyncProgress,
     UnavailableError,
 )
-from tertulia.keeper import Keeper
+from tertulia.runs.leases import LeaseHolder
 from tertulia.store.database import Store
 from tests.client.inside import leases_run_out, rows
 from tests.doubles.library import ALL, Library, opened
@@ -40,13 +40,13 @@ def library(
     return made
 
 
-async def found(conversations: Conversations, text: str) -> list[str]:
+async def found(conversations: Client, text: str) -> list[str]:
     """Return the conversations in which the index finds something, each as often as it does."""
     page = await conversations.search(SearchQuery(text=text, limit=50))
     return [hit.conversation_id for hit in page.hits]
 
 
-async def covered(conversations: Conversations, instance: str = "library") -> Coverage | None:
+async def covered(conversations: Client, instance: str = "library") -> Coverage | None:
     """Return what a search tells of an instance."""
     page = await conversations.search(SearchQuery(text="anything"))
     return next(one.coverage for one in page.answered if one.instance == instance)
@@ -241,7 +241,7 @@ async def test_another_principal_sees_nothing_of_a_sync(path: Path) -> None:
     """Neither in the index nor in the coverage."""
     async with opened(path, library=library()) as conversations:
         await conversations.sync("library")
-        other = conversations.acting_as("somebody")
+        other = conversations.as_principal("somebody")
 
         assert await found(other, "answer") == []
         assert await covered(other) == Coverage()
@@ -287,7 +287,7 @@ async def test_what_cannot_be_synced_is_refused_with_the_reason(path: Path) -> N
 async def test_an_instance_is_synced_once_at_a_time(path: Path) -> None:
     """Whoever comes second is told so; that it is alive is seen by its lease being renewed."""
     async with opened(path, library=library()) as conversations, Store(path) as store:
-        keeper = Keeper(store)
+        keeper = LeaseHolder(store)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(keeper.renew)
             async with keeper.hold("local", "sync library") as lease:
@@ -303,7 +303,7 @@ async def test_a_sync_whose_process_died_is_not_waited_for_longer_than_its_lease
     async with (
         opened(path, library=library()) as conversations,
         Store(path) as store,
-        Keeper(store).hold("local", "sync library") as lease,
+        LeaseHolder(store).hold("local", "sync library") as lease,
         anyio.create_task_group() as tasks,
     ):
         assert lease is not None

@@ -10,9 +10,9 @@ import anyio.lowlevel
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConflictError,
-    Conversations,
     InstanceSettings,
     SearchQuery,
     SyncProgress,
@@ -32,12 +32,12 @@ SECONDS = 40
 
 
 @asynccontextmanager
-async def revengai(path: Path, url: str) -> AsyncGenerator[Conversations]:
+async def revengai(path: Path, url: str) -> AsyncGenerator[Client]:
     """Open a client of RevEng.AI on a store."""
     settings = InstanceSettings(
         platform="revengai", options={"api_key": KEY, "base_url": url}, environment={}
     )
-    async with Conversations.open(ClientSettings(store=path, instances={"revengai": settings})) as client:
+    async with Client.open(ClientSettings(store=path, instances={"revengai": settings})) as client:
         yield client
 
 
@@ -141,7 +141,7 @@ async def test_r2r_is_synced_with_one_request_for_each_conversation(tmp_path: Pa
                     double.memory.add(made.id, {"role": role, "content": f"{role} {number}"})
             settings = InstanceSettings(platform="r2r", options={"base_url": url}, environment={})
             client_settings = ClientSettings(store=tmp_path / "store.db", instances={"r2r": settings})
-            async with Conversations.open(client_settings) as client:
+            async with Client.open(client_settings) as client:
                 first = await client.sync("r2r")
                 asked = len(double.requests)
                 double.memory.add(talks[1].id, {"role": "user", "content": "and later"})

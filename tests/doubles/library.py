@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia import ClientSettings, Conversations, InstanceSettings
-from tertulia.platforms import PLATFORMS
+from tertulia import Client, ClientSettings, InstanceSettings
 from tertulia.platforms.base import Platform
+from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import NotFoundError, UnavailableError
 from tertulia.vocabulary.features import Feature
@@ -221,8 +221,8 @@ def settings(store: Path, **libraries: Library | dict[str, Any]) -> ClientSettin
 @asynccontextmanager
 async def opened(
     store: Path, *, principal: str = LOCAL_PRINCIPAL, **libraries: Library | dict[str, Any]
-) -> AsyncGenerator[Conversations]:
+) -> AsyncGenerator[Client]:
     """Open a client with these instances, as one process has it; what is inside takes `SECONDS` at most."""
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(settings(store, **libraries), principal=principal) as conversations:
+        async with Client.open(settings(store, **libraries), principal=principal) as conversations:
             yield conversations

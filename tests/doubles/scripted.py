@@ -13,10 +13,10 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia import Approvals, ClientSettings, Conversations, InstanceSettings
-from tertulia.platforms import PLATFORMS
-from tertulia.platforms.base import Work
+from tertulia import Approvals, Client, ClientSettings, InstanceSettings
+from tertulia.platforms.base import RunContext
 from tertulia.platforms.local.platform import LocalPlatform
+from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
@@ -39,7 +39,7 @@ AGENT = "scripted:agent"
 SECONDS = 20
 """How long a test waits for what must come."""
 
-Answer = Callable[[Work], Coroutine[Any, Any, None]]
+Answer = Callable[[RunContext], Coroutine[Any, Any, None]]
 
 
 class Script:
@@ -47,7 +47,7 @@ class Script:
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = deque(answers or [echo])
-        self.works: list[Work] = []
+        self.works: list[RunContext] = []
         """One for each time that an answer was asked for."""
         self.settled: list[Settlement] = []
         self.canceled: list[Run] = []
@@ -57,7 +57,7 @@ class Script:
         """Raised instead of passing a settlement on."""
         self.features = LocalPlatform.features | {Feature.QUESTIONS}
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, work: RunContext) -> None:
         """Give the next answer."""
         self.works.append(work)
         answer = self._answers.popleft() if len(self._answers) > 1 else self._answers[0]
@@ -94,7 +94,7 @@ class ScriptedPlatform(LocalPlatform):
     def _for_agent(self, message: Message) -> Message:
         return message
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, work: RunContext) -> None:
         """Follow the script."""
         await self._script.answer(work)
 
@@ -117,7 +117,7 @@ async def scripted(
     approvals: Approvals = Approvals.HOST,
     principal: str = LOCAL_PRINCIPAL,
     **options: Any,
-) -> AsyncGenerator[Conversations]:
+) -> AsyncGenerator[Client]:
     """Open a client with the instance `scripted`, as one process has it; what is inside takes `SECONDS` at most."""
     cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:ScriptedPlatform"
     if not isinstance(script, Script):
@@ -125,7 +125,7 @@ async def scripted(
     instances = {KIND: InstanceSettings(platform=KIND, options={"script": script, **options})}
     settings = ClientSettings(store=store, approvals=approvals, instances=instances)
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(settings, principal=principal) as conversations:
+        async with Client.open(settings, principal=principal) as conversations:
             yield conversations
 
 
@@ -150,12 +150,12 @@ def may_i(tool: str = "shred", **arguments: object) -> RequestDraft:
     )
 
 
-async def echo(work: Work) -> None:
+async def echo(work: RunContext) -> None:
     """Answer with the message."""
     await work.finish(f"You said: {work.message.text}")
 
 
-async def asks_first(work: Work) -> None:
+async def asks_first(work: RunContext) -> None:
     """Ask whether a tool may run, then say how that was decided."""
     if not work.requests:
         await work.ask(may_i(paper="contract"))
@@ -173,7 +173,7 @@ class Held:
         """Set once the answer waits."""
         self.go_on = anyio.Event()
 
-    async def __call__(self, work: Work) -> None:
+    async def __call__(self, work: RunContext) -> None:
         """Answer."""
         if self._before:
             await work.emit(piece(self._before))

@@ -27,9 +27,9 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.platforms import PLATFORMS
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tertulia.platforms.local.platform import LocalPlatform
+from tertulia.platforms.registry import PLATFORMS
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.events import Event, EventKind
@@ -79,7 +79,7 @@ class Stage(LocalPlatform):
     def _for_agent(self, message: Message) -> Message:
         return message
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, work: RunContext) -> None:
         """Play the message."""
         text = work.message.text or ""
         try:
@@ -93,7 +93,7 @@ class Stage(LocalPlatform):
             await work.emit(checkpoint={"done": number + 1})
         await work.finish()
 
-    async def _play(self, work: Work, number: int, step: Step) -> bool:
+    async def _play(self, work: RunContext, number: int, step: Step) -> bool:
         """Play one step; return whether the answer goes on."""
         call_id = f"{work.run.id}_{number}"
         about = {"tool_call_id": call_id}
@@ -145,12 +145,12 @@ class Stage(LocalPlatform):
                 raise AssertionError(f"no such step: {step}")
         return True
 
-    async def _say(self, work: Work, *pieces: str) -> None:
+    async def _say(self, work: RunContext, *pieces: str) -> None:
         message_id = f"m_{work.run.id.removeprefix('run_')}"
         for piece in pieces:
             await work.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece}))
 
-    async def _ask(self, work: Work, draft: RequestDraft, *events: Event) -> bool:
+    async def _ask(self, work: RunContext, draft: RequestDraft, *events: Event) -> bool:
         """Ask, or say how it was decided; return whether it was."""
         request = next((each for each in work.requests if each.tool_call_id == draft.tool_call_id), None)
         if request is None:

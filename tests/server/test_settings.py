@@ -11,8 +11,8 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
 from tertulia_server.config_command import show
 from tertulia_server.settings import Settings, Source, load, without_secrets
-from tertulia_tools.catalogue import TOOLS, selected
 from tertulia_tools.definition import Toolset
+from tertulia_tools.toolset import TOOLS, selected
 
 READING = {tool.name for tool in TOOLS if tool.read_only}
 

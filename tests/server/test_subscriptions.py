@@ -42,7 +42,7 @@ WAYS = [
     pytest.param((era, transport), id=f"{era}-{name}")
     for (name, transport), era in product({**TRANSPORTS, "http": http}.items(), ERAS)
 ]
-Told = Callable[[], Awaitable[str]]
+EventListener = Callable[[], Awaitable[str]]
 """Waits for the next URI that a host is told."""
 
 
@@ -55,7 +55,7 @@ class Listener:
     inbox: MemoryObjectReceiveStream[str]
 
     @asynccontextmanager
-    async def subscribed(self, *uris: str) -> AsyncGenerator[Told]:
+    async def subscribed(self, *uris: str) -> AsyncGenerator[EventListener]:
         """Be told about these resources inside."""
         if self.era == "legacy":
             for uri in uris:
@@ -125,7 +125,7 @@ async def created(host: Host, title: str = "Renewals") -> str:
     return str((await host.call("create_conversation", agent=ACTOR, title=title))["conversation_id"])
 
 
-async def told_of(change: Callable[[], Awaitable[object]], told: Told) -> str:
+async def told_of(change: Callable[[], Awaitable[object]], told: EventListener) -> str:
     """Return what is told of a change. It is made until then: the stream that carries it may not be open yet."""
     with anyio.fail_after(SECONDS):
         while True:

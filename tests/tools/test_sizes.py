@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tertulia_tools.quoting import Quoter, fitting, size
+from tertulia_tools.quotes import Quoter, fitting, size
 from tertulia_tools.results import MAX_RESULT
 from tests.doubles.hosts import Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia_tools.quoting import Quoter, cleaned
+from tertulia_tools.quotes import Quoter, cleaned
 from tests.doubles.hosts import Connect, Host, Reply, decide
 from tests.doubles.stage import ACTOR, script
 

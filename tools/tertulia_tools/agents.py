@@ -8,8 +8,8 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from tertulia_tools.definition import Definition, Toolset
-from tertulia_tools.hosting import host_of
-from tertulia_tools.quoting import Quoter
+from tertulia_tools.host import host_of
+from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import AgentLine, Result, answer, fit
 
 MAX_AGENTS = 7_500

@@ -23,8 +23,8 @@ from tertulia_tools.arguments import (
     query_of,
 )
 from tertulia_tools.definition import Definition, Toolset
-from tertulia_tools.hosting import host_of
-from tertulia_tools.quoting import Quoter
+from tertulia_tools.host import host_of
+from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import MAX_REPLY, MAX_REQUESTS, Result, answer, compact
 
 MOST_TOOLS = 30

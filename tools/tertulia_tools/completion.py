@@ -9,7 +9,7 @@ from inspect import signature
 
 from mcp_types import CompleteRequestParams, Completion, PromptReference
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.states import Status
@@ -20,7 +20,7 @@ MOST = 100
 """The most values that the protocol lets a completion have."""
 
 
-async def complete(conversations: Conversations, params: CompleteRequestParams) -> Completion:
+async def complete(conversations: Client, params: CompleteRequestParams) -> Completion:
     """Return what an argument may become.
 
     Raises:
@@ -55,7 +55,7 @@ def _check(params: CompleteRequestParams) -> None:
 
 
 async def _values(
-    conversations: Conversations, name: str, typed: str, given: Mapping[str, str], *, native: bool
+    conversations: Client, name: str, typed: str, given: Mapping[str, str], *, native: bool
 ) -> Sequence[str]:
     """Return all the values, or more than `MOST` of them. `native`: of an id only the part behind the colon."""
     instance = given.get("instance") or None

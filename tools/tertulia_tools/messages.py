@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, Page, Rating, Role
 from tertulia_tools.arguments import (
@@ -23,8 +23,8 @@ from tertulia_tools.arguments import (
     RoleName,
 )
 from tertulia_tools.definition import Definition, Toolset
-from tertulia_tools.hosting import host_of
-from tertulia_tools.quoting import Quoter, fitting
+from tertulia_tools.host import host_of
+from tertulia_tools.quotes import Quoter, fitting
 from tertulia_tools.results import (
     MAX_ITEMS,
     MAX_JSON,
@@ -126,7 +126,7 @@ async def list_messages(
 
 
 async def message_page(
-    conversations: Conversations,
+    conversations: Client,
     conversation_id: str,
     quoter: Quoter,
     *,

@@ -9,15 +9,15 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.prompts import Prompt
 from pydantic import Field
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import ConversationQuery
 from tertulia.vocabulary.states import Status
 from tertulia_tools.arguments import moment
-from tertulia_tools.hosting import host_of
+from tertulia_tools.host import host_of
 from tertulia_tools.messages import ABOUT_A_MESSAGE, PAGE, MessageShown, message_shown
-from tertulia_tools.quoting import Quoter, cleaned
+from tertulia_tools.quotes import Quoter, cleaned
 from tertulia_tools.resources import conversation_uri
 from tertulia_tools.results import (
     MAX_ITEMS,
@@ -164,7 +164,7 @@ def offer(server: MCPServer[Any], tools: Collection[str]) -> None:
 
 
 async def _newest(
-    conversations: Conversations, conversation_id: str, quoter: Quoter, *, since: datetime | None, limit: int
+    conversations: Client, conversation_id: str, quoter: Quoter, *, since: datetime | None, limit: int
 ) -> tuple[list[MessageShown], bool]:
     """Return the newest messages that fit into `limit`, oldest first, and whether those are all since then.
 
@@ -184,7 +184,7 @@ async def _newest(
     return shown[::-1], complete
 
 
-async def _meant(conversations: Conversations, text: str) -> str:
+async def _meant(conversations: Client, text: str) -> str:
     """Return the id of the conversation that a person means.
 
     Raises:

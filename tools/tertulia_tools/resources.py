@@ -19,19 +19,19 @@ from mcp.shared.uri_template import UriTemplate
 from mcp_types import Annotations, CallToolResult, Resource
 from pydantic import Field
 
-from tertulia.conversations import Conversations
+from tertulia.client import Client
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import conversation_id, shown, split_conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationQuery
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.agents import list_agents
 from tertulia_tools.arguments import StatusName
-from tertulia_tools.browsing import list_conversations
-from tertulia_tools.hosting import host_of
+from tertulia_tools.conversations import list_conversations
+from tertulia_tools.event_pages import happenings
+from tertulia_tools.host import host_of
 from tertulia_tools.messages import message_page
-from tertulia_tools.quoting import Quoter, cleaned
+from tertulia_tools.quotes import Quoter, cleaned
 from tertulia_tools.results import ConversationLine, compact, messages_counted, time_shown
-from tertulia_tools.streaming import happenings
 
 TRANSCRIPT = "conversation://{instance}/{conversation}{?after}"
 MESSAGES = "conversation://{instance}/{conversation}/messages{?after}"
@@ -159,7 +159,7 @@ TEMPLATES: Sequence[Template] = (
     Template(TRANSCRIPT, "Transcript of a conversation", MARKDOWN, transcript),
     Template(MESSAGES, "Messages of a conversation", JSON, messages),
     Template(EVENTS, "Events of a conversation", JSON, events),
-    Template(CONVERSATIONS, "Conversations", JSON, conversations),
+    Template(CONVERSATIONS, "Client", JSON, conversations),
     Template(AGENTS, "Agents", JSON, agents),
 )
 _OF_A_CONVERSATION = tuple(UriTemplate.parse(template) for template in (TRANSCRIPT, MESSAGES, EVENTS))
@@ -180,7 +180,7 @@ def offer(server: MCPServer[Any]) -> None:
         )(template.read)
 
 
-async def listed(conversations: Conversations) -> list[Resource]:
+async def listed(conversations: Client) -> list[Resource]:
     """Return the resources that a host can show at once: the lists, and what was talked about last."""
     page = await conversations.list(ConversationQuery(limit=MOST_LISTED))
     lists = [

@@ -1,7 +1,7 @@
 """What results say, and how they read. Some hosts hand a model only the structure, some only the text: both say all.
 
 Every result stays within `MAX_RESULT` characters in each form, and says how to get at what was left out: what varies
-in length has a share of them, counted as `tertulia_tools.quoting.size` counts.
+in length has a share of them, counted as `tertulia_tools.quotes.size` counts.
 """
 
 import json
@@ -13,7 +13,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
 from tertulia.vocabulary.models import Agent, Conversation, Rating, Request, RequestKind
-from tertulia_tools.quoting import Quoter, size
+from tertulia_tools.quotes import Quoter, size
 
 MAX_RESULT = 10_000
 """The most characters of a result, in either form: the least any known host keeps whole is 12,000."""

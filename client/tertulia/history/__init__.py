@@ -1,1 +1,1 @@
-"""Conversations that were held elsewhere come in, and all that is here goes out: see `tertulia.history.history`."""
+"""Conversations that were held elsewhere come in, and all that is here goes out: see `tertulia.resources.history`."""

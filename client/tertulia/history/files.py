@@ -16,7 +16,7 @@ _ENDINGS = (".json", ".jsonl", ".ndjson")
 _LITTER = "__MACOSX/"
 _CHUNK = 1 << 18
 
-Told = Callable[[int], object]
+EventListener = Callable[[int], object]
 """Is given how many bytes more have been read."""
 
 
@@ -51,7 +51,7 @@ class SourceFile:
         return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
 
     @contextmanager
-    def open(self, told: Told | None = None) -> Generator[BufferedReader]:
+    def open(self, told: EventListener | None = None) -> Generator[BufferedReader]:
         """Open it for reading."""
         if self.member is None:
             with self.path.open("rb") as stream:
@@ -64,7 +64,7 @@ class SourceFile:
 class _Counted(RawIOBase):
     """A stream that tells how much of it was read."""
 
-    def __init__(self, stream: IO[bytes], told: Told | None) -> None:
+    def __init__(self, stream: IO[bytes], told: EventListener | None) -> None:
         self._stream = stream
         self._told = told
 

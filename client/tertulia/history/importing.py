@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Generator, Sequence
 
-from tertulia.history.files import SourceFile, Told
+from tertulia.history.files import EventListener, SourceFile
 from tertulia.history.reading import read
 from tertulia.history.records import Entry, Found, ImportSummary, LeftOut, Parting, Problem, Thread
 from tertulia.store import transfer
 from tertulia.store.database import Transaction
-from tertulia.store.transfer import Reception
+from tertulia.store.transfer import Admission
 
 _BATCH = 200
 """How many records are entered in one transaction: other processes wait for it."""
@@ -28,19 +28,19 @@ class Importer:
         principal: str,
         *,
         restore: bool,
-        kept_here: Callable[[str], bool],
+        embedded: Callable[[str], bool],
         problem: Callable[[Problem], object],
     ) -> None:
         self.summary = ImportSummary()
         self._principal = principal
         self._restore = restore
-        self._kept_here = kept_here
+        self._kept_here = embedded
         self._problem = problem
-        self._received: dict[str, Reception] = {}
+        self._received: dict[str, Admission] = {}
         self._updated: set[str] = set()
 
     def batches(
-        self, files: Sequence[SourceFile], format_name: str | None, told: Told | None
+        self, files: Sequence[SourceFile], format_name: str | None, told: EventListener | None
     ) -> Generator[Sequence[Found]]:
         """Yield what the files hold, in parts for one transaction each."""
         batch: list[Found] = []
@@ -80,23 +80,23 @@ class Importer:
                     if found.exact:
                         self._receive(tx, found)
                         exact[found.conversation.id] = found
-                    elif self._received.get(found.conversation.id) is Reception.NEW:
+                    elif self._received.get(found.conversation.id) is Admission.NEW:
                         transfer.name(tx, self._principal, found.conversation)
                 case Entry():
                     self._add(tx, found)
                     if found.thread.exact:
                         exact[found.thread.conversation.id] = found.thread
                 case Parting():
-                    if self._receive(tx, found.thread) is not Reception.DELETED:
+                    if self._receive(tx, found.thread) is not Admission.DELETED:
                         transfer.add_branch(tx, self._principal, found.thread.conversation.id, found.branch)
                 case Problem():
                     pass
         for conversation_id, thread in exact.items():
-            if self._received.get(conversation_id) is Reception.NEW:
+            if self._received.get(conversation_id) is Admission.NEW:
                 counted = self._kept_here(conversation_id.partition(":")[0])
                 transfer.settle(tx, self._principal, thread.conversation, counted=counted)
 
-    def _receive(self, tx: Transaction, thread: Thread) -> Reception:
+    def _receive(self, tx: Transaction, thread: Thread) -> Admission:
         conversation_id = thread.conversation.id
         if conversation_id not in self._received:
             received = transfer.receive(
@@ -104,23 +104,23 @@ class Importer:
             )
             self._received[conversation_id] = received
             match received:
-                case Reception.NEW:
+                case Admission.NEW:
                     self.summary.new += 1
-                case Reception.KNOWN:
+                case Admission.KNOWN:
                     self.summary.unchanged += 1
-                case Reception.DELETED:
+                case Admission.DELETED:
                     self.summary.deleted += 1
         return self._received[conversation_id]
 
     def _add(self, tx: Transaction, entry: Entry) -> None:
         received = self._receive(tx, entry.thread)
-        if received is Reception.DELETED:
+        if received is Admission.DELETED:
             return
         message = entry.message
         if not transfer.add(tx, self._principal, message, timed=entry.timed):
             return
         self.summary.messages += 1
-        if received is Reception.KNOWN and message.conversation_id not in self._updated:
+        if received is Admission.KNOWN and message.conversation_id not in self._updated:
             self._updated.add(message.conversation_id)
             self.summary.unchanged -= 1
             self.summary.updated += 1

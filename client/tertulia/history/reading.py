@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, cast
 
 from tertulia.history import formats, units
-from tertulia.history.files import SourceFile, Told
+from tertulia.history.files import EventListener, SourceFile
 from tertulia.history.formats import FORMATS, Origin, Reader
 from tertulia.history.records import Found, Problem, UnreadableError
 from tertulia.history.units import Shape, Unit
@@ -23,7 +23,7 @@ _TOO_LONG = f"it is longer than {units.LONGEST_RECORD >> 20} MiB, which is not r
 _OTHERWISE = "it is not as its format has it"
 
 
-def read(file: SourceFile, format_name: str | None, told: Told | None = None) -> Iterator[Found]:
+def read(file: SourceFile, format_name: str | None, told: EventListener | None = None) -> Iterator[Found]:
     """Yield what a file holds, and what in it could not be read.
 
     A file that somebody has named, and that is of no known format, is a problem; another is none, and is passed by.
@@ -43,7 +43,7 @@ def read(file: SourceFile, format_name: str | None, told: Told | None = None) ->
         yield Problem(file.name, None, f"it cannot be read: {error}")
 
 
-def _records(file: SourceFile, shape: Shape, name: str, told: Told | None) -> Generator[Found]:
+def _records(file: SourceFile, shape: Shape, name: str, told: EventListener | None) -> Generator[Found]:
     reader = formats.reader(
         name,
         Origin(file.stem, file.modified, lambda: _digest(file, shape)),

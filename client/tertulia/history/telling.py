@@ -55,7 +55,7 @@ def from_elsewhere(
     )
 
 
-class Telling:
+class EventMapper:
     """The messages of one conversation, as they are told."""
 
     def __init__(self, thread: Thread) -> None:

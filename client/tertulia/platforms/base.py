@@ -1,19 +1,24 @@
 """The seam between the client and a platform.
 
-A platform is one module (or one small package) that subclasses `Platform`. It speaks its wire, maps what it reads onto
-the vocabulary, and keeps no table of ours: answers are told to a `Work`, which journals them. Everything a platform
-does not override raises `NotOffered`, so a platform declares in `features` exactly what it overrides.
+A platform subclasses `Platform`. It speaks its wire and maps what it reads onto the vocabulary. It has no table in the
+store: it reports an answer to a `RunContext`, which journals it. Each call that a platform does not override raises
+`NotOffered`, so a platform declares in `features` exactly the calls that it overrides. `Capabilities` says how the
+client must treat it.
 
-`principal` says for whom something is done. Most platforms know one account, ours, and only pass it by.
+`EmbeddedPlatform` adds what only the store's own platform does: it takes part in the store's transactions.
+
+The argument `principal` says for whom a call is made. Most platforms know one account, that of the configuration.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
 
 from tertulia.vocabulary.errors import InvalidInputError, NotOffered
 from tertulia.vocabulary.events import Event, JournalEntry
 from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import (
     Agent,
     Analytics,
@@ -25,6 +30,7 @@ from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
     MessageDraft,
+    MessageQuery,
     Page,
     Participant,
     ParticipantRole,
@@ -43,16 +49,16 @@ if TYPE_CHECKING:
     from tertulia.store.database import Transaction
 
 
-class Work(Protocol):
-    """One answer to be produced, handed to `Platform.answer`; implemented by the runner.
+class RunContext(Protocol):
+    """One run, as the code that produces its answer sees it; `tertulia.runs.context` implements it.
 
-    Everything told to it is in the store when the call returns, or the call raises because this process has lost the
-    run (it was canceled, or another process took it over): let that pass, and stop.
+    Whatever is reported to it is in the store when the call returns. A call raises when this process has lost the run
+    (somebody canceled it, or another process took it over): the platform lets that error pass and stops.
     """
 
     @property
     def principal(self) -> str:
-        """For whom."""
+        """The principal who sent the message."""
         ...
 
     @property
@@ -71,54 +77,59 @@ class Work(Protocol):
         ...
 
     @property
-    def context(self) -> Mapping[str, Any] | None:
-        """What was sent along for this message only."""
+    def message_context(self) -> Mapping[str, Any] | None:
+        """The `context` that was sent with this message only."""
         ...
 
     @property
     def checkpoint(self) -> Mapping[str, Any]:
-        """What the platform saved last with `emit`; empty at the first attempt. Another process may have saved it."""
+        """The checkpoint that the platform saved last; empty at the first attempt. Another process may have saved it."""
         ...
 
     @property
     def entries(self) -> Sequence[JournalEntry]:
-        """What the journal has of this run from earlier attempts."""
+        """The journal's entries of this run from earlier attempts."""
         ...
 
     @property
     def requests(self) -> Sequence[Request]:
-        """What earlier attempts asked, settled or not."""
+        """The requests of earlier attempts, settled or not."""
         ...
 
     async def emit(
         self,
         *events: Event,
         checkpoint: Mapping[str, Any] | None = None,
-        together: "Callable[[Transaction], object] | None" = None,
+        awaiting: bool | None = None,
     ) -> None:
         """Journal events, in order. Deltas are joined and written about every 100 ms.
 
-        `checkpoint` and whatever `together` does become true in the same transaction as the events, or not at all.
+        The store takes the events, the checkpoint and `Conversation.awaiting` in one transaction, or none of them.
         """
         ...
 
-    async def ask(self, draft: RequestDraft, *events: Event) -> Request:
-        """Ask a person, after `events`. `answer` may return then: it is called again once the request is settled."""
+    async def ask(
+        self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None
+    ) -> Request:
+        """Ask a person, after `events`; the checkpoint is saved in the same transaction.
+
+        `answer` may return then: it is called again once the request is settled.
+        """
         ...
 
-    async def settled(self, request_id: str) -> Request:
+    async def wait_settled(self, request_id: str) -> Request:
         """Wait until a request is settled, for a platform that keeps its connection meanwhile."""
         ...
 
     async def withdraw(self, request_id: str) -> None:
-        """Say that a request was settled on the platform itself; a run that waited for it goes on.
+        """Record that a request was settled on the platform itself; a run that waited for it continues.
 
         Nothing happens to a request that is not pending.
         """
         ...
 
     def approved_arguments(self, request: Request) -> Mapping[str, Any]:
-        """Return the arguments that an approval was given for."""
+        """Return the arguments that a person approved."""
         ...
 
     async def finish(
@@ -130,23 +141,61 @@ class Work(Protocol):
         message_id: str | None = None,
         type: str | None = None,
     ) -> None:
-        """End the run well. `text` is the whole answer and overrides the deltas; None takes their sum.
+        """Complete the run. `text` is the whole answer and overrides the deltas; None takes their sum.
 
-        With `data`, None means that the answer has no text; what the deltas say of it is shown nevertheless.
+        With `data`, None means that the answer has no text; the deltas are shown nevertheless.
         """
         ...
 
     async def fail(self, message: str, *, retryable: bool = False) -> None:
-        """End the run with an error, told in one sentence."""
+        """End the run with an error, which `message` tells in one sentence."""
         ...
 
     async def interrupt(self, message: str) -> None:
-        """End the run because the rest of the answer cannot be had any more; what came of it stays."""
+        """End the run because the rest of the answer can no longer be had; what arrived of it stays."""
         ...
 
     async def cancel(self, reason: str) -> None:
         """End the run because somebody canceled it on the platform itself."""
         ...
+
+
+class EmbeddedRunContext(RunContext, Protocol):
+    """The run context of an embedded platform, whose answer changes the store itself."""
+
+    async def commit(
+        self, change: "Callable[[Transaction], object]", *events: Event, checkpoint: Mapping[str, Any]
+    ) -> None:
+        """Make a change of the store, journal events and save the checkpoint in one transaction."""
+        ...
+
+
+class Execution(StrEnum):
+    """Which process can produce a platform's answers."""
+
+    ANY_PROCESS = "any_process"
+    """Every process that takes the conversation's lease. The process of the caller tells the platform decisions
+    (`Platform.settle`) and cancellations (`Platform.cancel`)."""
+    WORKER = "worker"
+    """A worker process only, since the agent is a program that it runs. Every other process records decisions and
+    cancellations in the store; the worker that holds the lease carries them out (`RunContext.wait_settled`, and the
+    cancellation of `Platform.answer`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """How the client must treat a platform, beside the calls that its `features` declare."""
+
+    lists_unfiltered: bool = False
+    """`Platform.list` ignores its query and returns all there are: the client filters, sorts and pages."""
+    lists_all_users: bool = False
+    """`Platform.list` can return the conversations of all users of the platform's tenant."""
+    refresh_before_send: bool = False
+    """`Platform.check_can_send` needs the conversation as the platform has it now: it is read before each send."""
+    opens_with_message: bool = False
+    """A conversation comes into being by its first message: `Platform.open` is offered, and `create` is not."""
+    execution: Execution = Execution.ANY_PROCESS
+    """Which process can produce the platform's answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +204,12 @@ class Opened:
 
     conversation: Conversation
     checkpoint: Mapping[str, Any]
-    """What `Platform.answer` will find as `Work.checkpoint`: that the message was sent, and as what."""
+    """The checkpoint that `Platform.answer` will find: that the message was sent, and under which id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reception:
-    """What becomes of a message that is sent into a conversation."""
+class Admission:
+    """What the embedded platform does with a message that is sent into a conversation."""
 
     message: Message
     """The message as it is recorded."""
@@ -178,20 +227,7 @@ class Platform:
     kind: ClassVar[str]
     """The platform's name in the configuration."""
     features: frozenset[Feature] = frozenset()
-    kept_here: bool = False
-    """Whether our store is where this platform's conversations live, rather than a record of what we saw of them."""
-    lists_all: bool = False
-    """Whether `list` heeds nothing of its query and returns all there are: filters, order and pages are then ours."""
-
-    lists_all_users: bool = False
-    """Whether `list` can return the conversations of all users of the platform's tenant."""
-    looks_before_sending: bool = False
-    """Whether `admits` needs to know how things stand on the platform: a conversation is then read before each send."""
-    opens_with_message: bool = False
-    """Whether a conversation comes into being by its first message: then `create` is not offered, and `open` is."""
-
-    tend_seconds: float | None = None
-    """How often `tend` is called while nobody asks for anything; None where there is nothing to tend."""
+    capabilities: Capabilities = Capabilities()
 
     def __init__(self, instance: str, *, missing: str | None = None) -> None:
         self.instance = instance
@@ -203,19 +239,13 @@ class Platform:
     async def close(self) -> None:
         """Give back connections; called once, at the end."""
 
-    async def present(self, principal: str) -> None:
-        """Make known that we are there, where others can write to us."""
-
-    async def tend(self) -> None:
-        """Do what is due by now, for every principal: what only the time that has passed brings about.
-
-        Called again and again from the store's first use on, and before the store alone is read or written to: it must
-        be cheap when nothing is due, and several processes may do it at once.
-        """
-
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return who can be talked to, without failing when the platform cannot be reached."""
         raise NotImplementedError
+
+    def new_native_id(self) -> str:
+        """Return the native id of a conversation that is to be created (`ConversationDraft.native_id`)."""
+        return new_id(length=10)
 
     async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
         """Create a conversation.
@@ -226,7 +256,7 @@ class Platform:
         self._refuse(Feature.CREATE)
 
     async def open(self, principal: str, draft: ConversationDraft, message: Message) -> Opened:
-        """Send the first message of a new conversation, where `opens_with_message`.
+        """Send the first message of a new conversation (`Capabilities.opens_with_message`).
 
         The ids of draft and message are ours and stay the same when it is tried again (`draft.repeated`): sent twice,
         it must arrive once.
@@ -241,7 +271,7 @@ class Platform:
         self._refuse(Feature.GET)
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
-        """Return one page of conversations; or all of them, where `lists_all`."""
+        """Return one page of conversations; all of them, with `Capabilities.lists_unfiltered`."""
         self._refuse(Feature.LIST)
 
     async def discover(self, principal: str) -> Sequence[Conversation]:
@@ -255,17 +285,8 @@ class Platform:
         """Return what the platform itself finds; `query.instance` is this one, and `query.cursor` its own."""
         self._refuse(Feature.SEARCH)
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
-        """Return one page of a conversation's messages: of one of its branches, or of the newest."""
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+        """Return one page of a conversation's messages."""
         self._refuse(Feature.MESSAGES)
 
     async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
@@ -352,61 +373,49 @@ class Platform:
         """Bring a deleted conversation back."""
         self._refuse(Feature.RESTORE)
 
-    def admits(self, conversation: Conversation) -> None:
-        """See whether a message can be sent now, from what the store knows.
+    def check_can_send(self, conversation: Conversation) -> None:
+        """Check, from stored state alone, that the conversation accepts a message.
 
         Raises:
-            ConflictError: it cannot; says how to go on.
+            ConflictError: it does not; the hint says how to continue.
         """
 
-    def prepare(self, message: Message) -> Message:
-        """Return the message as it will be recorded and sent, before anything happens."""
+    def normalize(self, message: Message) -> Message:
+        """Return the message as the store will record it and the platform will get it, before anything happens.
+
+        Raises:
+            InvalidInputError: the platform cannot take it.
+        """
         return message
 
-    def receive(
-        self,
-        tx: "Transaction",
-        principal: str,
-        conversation: Conversation,
-        message: Message,
-        active: Run | None,
-    ) -> Reception:
-        """Say what becomes of a message, in the transaction that records it; `active` is the conversation's run.
-
-        Raises:
-            NotAllowedError: its author may not write there.
-            NotFoundError: the message that it is to follow is not there.
-        """
-        return Reception(message=message, agent=conversation.agent)
-
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """See whether this can be sent along with a message, before anything happens.
+        """Check that this can be sent along with a message, before anything happens.
 
         Raises:
-            InvalidInputError: the platform knows something else; names that.
+            InvalidInputError: the platform does not know it; names what it knows.
         """
 
-    def answers(self, run: Run) -> bool:
-        """Whether `answer` has this run answered; not so where somebody else does by a message of theirs."""
-        return True
+    async def answer(self, context: RunContext) -> None:
+        """Produce the answer to a message and report it to `context`, up to an end or to a question.
 
-    async def answer(self, work: Work) -> None:
-        """Have the message answered and tell `work` what happens, up to an end or to a question.
+        The runner calls this in a task of its own, at first and again whenever the run must continue: after a request
+        was settled, or after the process that had the run died. A platform that cannot continue calls
+        `context.interrupt`.
 
-        Called in a task of its own, at first and again whenever the run must go on: after a request was settled, or
-        after the process that had it died. A platform that cannot go on calls `work.interrupt`.
+        It may return when the run has ended (`finish`, `fail`, `interrupt`, `cancel`) or when one of its requests is
+        pending. The runner fails a run whose `answer` returns otherwise.
         """
         self._refuse(Feature.SEND)
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
-        """Tell the platform a decision, before it is recorded.
+        """Tell the platform a decision, before the store records it. Deciding may begin the conversation's next run.
 
         Raises:
-            MovedOnError: it is not pending any more: something else may be, or the answer goes on without it.
+            MovedOnError: the request is no longer pending there: another may be, or the answer continues without it.
         """
 
     async def cancel(self, principal: str, run: Run) -> None:
-        """Tell the platform to stop an answer, before it is recorded."""
+        """Tell the platform to stop an answer, before the store records the cancellation."""
         self._refuse(Feature.CANCEL)
 
     def _takes_none_of(self, *fields: str, draft: ConversationDraft) -> None:
@@ -447,3 +456,44 @@ class Platform:
             instance=self.instance,
             feature=feature,
         )
+
+
+class EmbeddedPlatform(Platform):
+    """A platform whose conversations live in the store: the store is not a record of what was seen elsewhere."""
+
+    maintenance_interval: float | None = None
+    """Seconds between two calls of `maintain` while nobody asks for anything; None where nothing is to be maintained."""
+
+    async def announce(self, principal: str) -> None:
+        """Register this server's mailbox name so that other servers can address it."""
+
+    async def maintain(self) -> None:
+        """Do what is due by now, for every principal: what only the passing of time brings about.
+
+        The runner calls this from the store's first use on, and every caller before it reads or writes the store
+        alone. It must be cheap when nothing is due. Several processes may call it at once.
+        """
+
+    def admit(
+        self,
+        tx: "Transaction",
+        principal: str,
+        conversation: Conversation,
+        message: Message,
+        active: Run | None,
+    ) -> Admission:
+        """Decide what becomes of a message, in the transaction that records it; `active` is the conversation's run.
+
+        Raises:
+            NotAllowedError: its author may not write there.
+            NotFoundError: the message that it is to follow is not there.
+        """
+        return Admission(message=message, agent=conversation.agent)
+
+    def produces_answer(self, run: Run) -> bool:
+        """Whether `answer_in_store` produces the answer of this run; False where somebody answers it with a message."""
+        return True
+
+    async def answer_in_store(self, context: EmbeddedRunContext) -> None:
+        """Produce the answer to a message under the contract of `answer`, in transactions of the store."""
+        self._refuse(Feature.SEND)

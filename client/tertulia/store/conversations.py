@@ -362,7 +362,7 @@ def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
 def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
     """Return the condition that a row of `conversations` must meet to be one of a query's, and what is bound in it.
 
-    It leaves the same as `tertulia.listing.fits`.
+    It leaves the same as `tertulia.platforms.kit.paging.fits`.
     """
     clauses: list[str] = ["principal = ?"]
     values: list[Any] = [principal]

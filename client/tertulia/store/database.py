@@ -106,9 +106,9 @@ def storable(text: str) -> str:
 class Transaction:
     """An open transaction. `at` is its one moment; `touched` collects the conversations to wake readers of."""
 
-    def __init__(self, connection: _Connection, discreet: frozenset[str] = frozenset()) -> None:
+    def __init__(self, connection: _Connection, content_free: frozenset[str] = frozenset()) -> None:
         self._connection = connection
-        self._discreet = discreet
+        self._discreet = content_free
         self.at = now()
         self.touched: set[str] = set()
 
@@ -141,10 +141,10 @@ class Store:
     """
 
     def __init__(
-        self, path: Path, *, steps: Sequence[str] = STEPS, discreet: frozenset[str] = frozenset()
+        self, path: Path, *, steps: Sequence[str] = STEPS, content_free: frozenset[str] = frozenset()
     ) -> None:
         self.path = path
-        self._discreet = discreet
+        self._discreet = content_free
         self.epoch = ""
         """Names this store, from its creation on. Empty until the first use."""
         self._steps = steps

@@ -8,14 +8,14 @@ from tertulia.store.database import Transaction, storable
 from tertulia.store.terms import quoted
 from tertulia.store.words import words
 
-Marks = Mapping[str, tuple[int, int] | None]
+ChangeMarks = Mapping[str, tuple[int, int] | None]
 """For each conversation a mark of its present state, to compare with a later one; None while there is none."""
 _LONGEST = 200
 """The most characters of what was typed that count: a title has no more."""
 _LAST = "\U0010ffff"
 
 
-def marks(tx: Transaction, principal: str, conversation_ids: Collection[str]) -> Marks:
+def change_marks(tx: Transaction, principal: str, conversation_ids: Collection[str]) -> ChangeMarks:
     """Return a mark of each of these conversations."""
     rows = tx.all(
         "SELECT id, last_seq, updated_at FROM conversations"

@@ -14,7 +14,7 @@ from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
 _RUN = "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
 _REQUEST = (
     "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
-    " reason, answer, created_at, settled_at"
+    " reason, answer, created_at, settled_at, data"
 )
 ACTIVE = ", ".join(f"'{status}'" for status in sorted(ACTIVE_RUN))
 """The states of a run that may still produce something, for SQL's IN."""
@@ -247,7 +247,7 @@ def add_request(tx: Transaction, principal: str, run: Run, draft: RequestDraft) 
     request_id = new_id("req_")
     tx.run(
         "INSERT INTO requests (id, principal, run_id, conversation_id, kind, prompt, tool, arguments, tool_call_id,"
-        " upstream_id, status, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " upstream_id, data, status, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         request_id,
         principal,
         run.id,
@@ -258,6 +258,7 @@ def add_request(tx: Transaction, principal: str, run: Run, draft: RequestDraft) 
         encode(draft.arguments),
         draft.tool_call_id,
         draft.upstream_id,
+        encode(draft.data),
         RequestStatus.PENDING,
         tx.at,
     )
@@ -376,4 +377,5 @@ def _request(row: Row) -> Request:
         answer=row[12],
         created_at=to_datetime(row[13]),
         settled_at=None if row[14] is None else to_datetime(row[14]),
+        data=json.loads(row[15]),
     )

@@ -266,8 +266,12 @@ CREATE TABLE synced_conversations (
 CREATE INDEX synced_of_instance ON synced_conversations (principal, instance, listed_in);
 """
 
+_SIXTH = """
+ALTER TABLE requests ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
 """Step n takes a file from version n to n + 1."""

@@ -18,7 +18,7 @@ from tertulia.vocabulary.models import (
 )
 
 
-class Reception(StrEnum):
+class Admission(StrEnum):
     """How a conversation was received."""
 
     NEW = "new"
@@ -46,19 +46,19 @@ def receive(
     participants: Sequence[Participant],
     *,
     restore: bool = False,
-) -> Reception:
+) -> Admission:
     """Enter a conversation that is not here yet, without messages; one that is here stays as it is.
 
     `restore` brings one back that was deleted here.
     """
     if conversations.known(tx, principal, conversation.id):
-        return Reception.KNOWN
+        return Admission.KNOWN
     deleted = tx.one(
         "SELECT 1 FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation.id
     )
     if deleted is not None:
         if not restore:
-            return Reception.DELETED
+            return Admission.DELETED
         conversations.undelete(tx, principal, conversation.id)
     counted = conversation.message_count is not None
     conversations.remember(tx, principal, replace(conversation, message_count=0 if counted else None))
@@ -71,7 +71,7 @@ def receive(
             participant.role,
             tx.at if participant.joined_at is None else from_datetime(participant.joined_at),
         )
-    return Reception.NEW
+    return Admission.NEW
 
 
 def name(tx: Transaction, principal: str, conversation: Conversation) -> None:

@@ -43,7 +43,7 @@ class Answered:
     """Why its platform has not answered, in a sentence; None where it has, or has no search."""
     coverage: Coverage | None = None
     """What the index has of it; None where it keeps nothing of it."""
-    kept_here: bool = False
+    embedded: bool = False
     """Whether its conversations live in our store, so that the index has all of them."""
 
 

@@ -132,6 +132,25 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewConversation:
+    """A conversation that a caller wants to create, with an agent that is addressed as `instance:name`."""
+
+    agent: str
+    title: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
+    """What the agent's platform takes for every message of the conversation."""
+    entity_type: str | None = None
+    """Whom the agent talks with: an `EntityType`, in letters of any case."""
+    source: str | None = None
+    """Where the conversation came from (`website`, `crm`)."""
+    source_ref: str | None = None
+    """What it belongs to there."""
+    participants: Mapping[str, ParticipantRole] | None = None
+    """Who takes part beside the caller and the agent, by address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversationDraft:
     """A conversation that is to be created.
 
@@ -183,6 +202,16 @@ class Message:
     rating: Rating | None = None
     branch: str | None = None
     """The branch that it was written on, where its platform has branches and tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageQuery:
+    """Which page of a conversation's messages to return: of one of its branches, or of the newest."""
+
+    cursor: str | None = None
+    limit: int = 50
+    newest_first: bool = False
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +305,8 @@ class RequestDraft:
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tool_call_id: str | None = None
     upstream_id: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The platform's own data about the request, which it gets back with a decision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,6 +323,8 @@ class Request:
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tool_call_id: str | None = None
     upstream_id: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The platform's own data about the request (`RequestDraft.data`)."""
     declined: bool = False
     """A person turned the form down: from then on only an accepted form can approve."""
     reason: str | None = None
@@ -324,7 +357,7 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunResult:
     """What there is of a run at one moment."""
 
     run: Run

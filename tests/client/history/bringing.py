@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tertulia import ClientSettings, Conversation, ConversationQuery, Conversations, InstanceSettings, Message
+from tertulia import Client, ClientSettings, Conversation, ConversationQuery, InstanceSettings, Message
 from tertulia.history.exporting import ExportFormat
-from tertulia.history.history import Progress, Selection
 from tertulia.history.records import ImportSummary
+from tertulia.resources.history import Progress, Selection
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
@@ -17,7 +17,7 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures"
 class Bringing:
     """A store to bring files into. `problems` are those of all imports, as they were told."""
 
-    conversations: Conversations
+    conversations: Client
     problems: list[str] = field(default_factory=list[str])
     sizes: list[int] = field(default_factory=list[int])
     read: int = 0
@@ -63,5 +63,5 @@ class Bringing:
 @asynccontextmanager
 async def bringing(store: Path, **instances: InstanceSettings) -> AsyncGenerator[Bringing]:
     """Open a store."""
-    async with Conversations.open(ClientSettings(store=store, instances=instances)) as conversations:
+    async with Client.open(ClientSettings(store=store, instances=instances)) as conversations:
         yield Bringing(conversations)

@@ -26,7 +26,7 @@ from tertulia import (
     Status,
 )
 from tertulia.history.exporting import ExportFormat, Markdown
-from tertulia.history.history import Selection
+from tertulia.resources.history import Selection
 from tertulia.store import conversations, transfer
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transfer import BranchRow
@@ -232,7 +232,7 @@ async def test_a_conversation_of_an_instance_that_is_not_here_keeps_its_id(
 
 async def test_an_instance_whose_contents_are_not_kept_gets_none_by_an_import(tmp_path: Path) -> None:
     """That setting holds for whatever way they come."""
-    discreet = InstanceSettings(
+    content_free = InstanceSettings(
         platform="r2r", options={"base_url": "http://127.0.0.1:9", "store_content": False}
     )
     file = tmp_path / "all.jsonl"
@@ -251,7 +251,7 @@ async def test_an_instance_whose_contents_are_not_kept_gets_none_by_an_import(tm
         + json.dumps({"tertulia": 1, "kind": "message", **message})
     )
 
-    async with bringing(tmp_path / "t.db", r2r=discreet) as here:
+    async with bringing(tmp_path / "t.db", r2r=content_free) as here:
         await here.bring(file)
         exported = await here.export()
 

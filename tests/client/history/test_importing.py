@@ -282,7 +282,7 @@ async def test_nobody_answers_in_what_was_imported(here: Bringing) -> None:
     conversation, _ = await here.only()
 
     assert (conversation.agent, conversation.status) == (None, Status.COMPLETED)
-    other = here.conversations.acting_as("bea")
+    other = here.conversations.as_principal("bea")
     with pytest.raises(NotFoundError):
         await other.get(conversation.id)
 

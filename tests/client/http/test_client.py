@@ -11,10 +11,10 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from tertulia.http import client
-from tertulia.http.client import Http, Reply
-from tertulia.http.errors import ErrorTable, Meaning
-from tertulia.http.streams import BrokenStreamError
+from tertulia.platforms.kit.http import client
+from tertulia.platforms.kit.http.client import Http, Reply
+from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
+from tertulia.platforms.kit.http.streams import BrokenStreamError
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,

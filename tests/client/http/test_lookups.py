@@ -6,8 +6,8 @@ from itertools import repeat
 import anyio
 import pytest
 
-from tertulia.http import lookups
-from tertulia.http.lookups import shows_up
+from tertulia.platforms.kit.http import lookups
+from tertulia.platforms.kit.http.lookups import shows_up
 from tertulia.vocabulary.errors import NotFoundError, UnavailableError
 
 pytestmark = pytest.mark.anyio

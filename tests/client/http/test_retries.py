@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.http.retries import pauses, retry_after
+from tertulia.platforms.kit.http.retries import pauses, retry_after
 
 
 @pytest.mark.parametrize(("value", "seconds"), [("0", 0), ("7", 7), ("0.25", 0.25), (" 3 ", 3), ("-5", 0)])

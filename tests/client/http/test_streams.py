@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.http import streams
-from tertulia.http.streams import BrokenStreamError, Frame, Frames, resumed
+from tertulia.platforms.kit.http import streams
+from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames, resumed
 from tertulia.vocabulary.errors import NotFoundError, UnavailableError
 
 pytestmark = pytest.mark.anyio

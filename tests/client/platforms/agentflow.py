@@ -10,19 +10,19 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
-    Conversations,
     EventKind,
     InstanceSettings,
     JournalEntry,
     MessageDraft,
-    Outcome,
+    RunResult,
     RunStatus,
     Sent,
 )
-from tertulia.http import client, streams
 from tertulia.platforms.agentflow import answering
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
+from tertulia.platforms.kit.http import client, streams
 from tertulia.store.database import Store
 from tests.doubles.agentflow import TOKEN, AgentFlowDouble
 from tests.doubles.network import Faults, served
@@ -51,9 +51,9 @@ class Place:
         return ClientSettings(store=self.path, instances={"agentflow": instance})
 
     @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[Conversations]:
+    async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Conversations.open(self.settings(**options)) as conversations:
+        async with Client.open(self.settings(**options)) as conversations:
             yield conversations
 
     @asynccontextmanager
@@ -92,29 +92,29 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "pauses", pauses)
 
 
-async def start(conversations: Conversations, text: str, **more: Any) -> Sent:
+async def start(conversations: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     return await conversations.start(MAIN, MessageDraft(text=text), **more)
 
 
-async def answered(conversations: Conversations, text: str, **more: Any) -> Outcome:
+async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
     return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
-async def ended(conversations: Conversations, outcome: Outcome) -> Outcome:
+async def ended(conversations: Client, outcome: RunResult) -> RunResult:
     """Wait for the rest of a run; return it."""
     later = await conversations.wait(outcome.run, timeout=SECONDS)
     assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
     return later
 
 
-def native(sent: Sent | Outcome) -> str:
+def native(sent: Sent | RunResult) -> str:
     """Return AgentFlow's own id of a conversation."""
     return sent.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Conversations, sent: Sent | Outcome) -> Sequence[JournalEntry]:
+async def journal(conversations: Client, sent: Sent | RunResult) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
     entries = (await conversations.events(sent.run.conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
@@ -126,7 +126,7 @@ def of(entries: Sequence[JournalEntry], *kinds: EventKind) -> list[dict[str, Any
     return [dict(entry.data) for entry in entries if entry.kind in kinds]
 
 
-async def until_told(conversations: Conversations, sent: Sent, text: str) -> None:
+async def until_told(conversations: Client, sent: Sent, text: str) -> None:
     """Wait until a text was told of an answer."""
     so_far = ""
     async for entries in conversations.follow(sent.run):

@@ -8,12 +8,12 @@ from typing import Any
 import anyio
 
 from tertulia import (
+    Client,
     ClientSettings,
-    Conversations,
     InstanceSettings,
     JournalEntry,
     MessageDraft,
-    Outcome,
+    RunResult,
     Sent,
 )
 from tertulia.platforms.knowrithm.platform import KnowrithmPlatform
@@ -51,10 +51,10 @@ class Place:
         return InstanceSettings(platform="knowrithm", options=given, environment={})
 
     @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[Conversations]:
+    async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
         instances = {"knowrithm": self.settings(**options)}
-        async with Conversations.open(ClientSettings(store=self.path, instances=instances)) as conversations:
+        async with Client.open(ClientSettings(store=self.path, instances=instances)) as conversations:
             yield conversations
 
     @asynccontextmanager
@@ -77,22 +77,22 @@ async def placed(path: Path, double: KnowrithmDouble | None = None) -> AsyncGene
             yield place
 
 
-async def start(conversations: Conversations, text: str, **more: Any) -> Sent:
+async def start(conversations: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     return await conversations.start(SUPPORT, MessageDraft(text=text), **more)
 
 
-async def answered(conversations: Conversations, text: str, **more: Any) -> Outcome:
+async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
     return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
-def native(sent: Sent | Outcome) -> str:
+def native(sent: Sent | RunResult) -> str:
     """Return Knowrithm's own id of a conversation."""
     return sent.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Conversations, conversation_id: str) -> Sequence[JournalEntry]:
+async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
     entries = (await conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))

@@ -8,17 +8,17 @@ from typing import Any
 import anyio
 
 from tertulia import (
+    Client,
     ClientSettings,
-    Conversations,
     Event,
     InstanceSettings,
     JournalEntry,
     MessageDraft,
-    Outcome,
+    RunResult,
     RunStatus,
     Sent,
 )
-from tertulia.work import coalesced
+from tertulia.runs.context import coalesced
 from tests.doubles.network import Faults, served
 from tests.doubles.revengai import KEY, RevEngAIDouble
 
@@ -36,12 +36,12 @@ class Place:
         self.url = ""
 
     @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[Conversations]:
+    async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
         given = {"api_key": KEY, "base_url": self.url, **options}
         settings = InstanceSettings(platform="revengai", options=given, environment={})
         instances = {"revengai": settings}
-        async with Conversations.open(ClientSettings(store=self.path, instances=instances)) as conversations:
+        async with Client.open(ClientSettings(store=self.path, instances=instances)) as conversations:
             yield conversations
 
     def posts(self, action: str) -> int:
@@ -58,29 +58,29 @@ async def placed(path: Path, double: RevEngAIDouble | None = None) -> AsyncGener
             yield place
 
 
-async def start(conversations: Conversations, text: str, **more: Any) -> Sent:
+async def start(conversations: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     return await conversations.start(ASSISTANT, MessageDraft(text=text), **more)
 
 
-async def answered(conversations: Conversations, text: str, **more: Any) -> Outcome:
+async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
     return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
-async def ended(conversations: Conversations, outcome: Outcome) -> Outcome:
+async def ended(conversations: Client, outcome: RunResult) -> RunResult:
     """Wait for the rest of a run; return it."""
     later = await conversations.wait(outcome.run, timeout=SECONDS)
     assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
     return later
 
 
-def native(sent: Sent | Outcome) -> str:
+def native(sent: Sent | RunResult) -> str:
     """Return RevEng.AI's own id of a conversation."""
     return sent.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Conversations, conversation_id: str) -> Sequence[JournalEntry]:
+async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
     entries = (await conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))

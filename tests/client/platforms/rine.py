@@ -11,15 +11,15 @@ import pytest
 import rine
 
 from tertulia import (
+    Client,
     ClientSettings,
-    Conversations,
     InstanceSettings,
     JournalEntry,
     MessageDraft,
-    Outcome,
+    RunResult,
     Sent,
 )
-from tertulia.http import client
+from tertulia.platforms.kit.http import client
 from tertulia.platforms.rine import answering, platform
 from tests.doubles.network import Faults, served
 from tests.doubles.rine import Agent, RineDouble
@@ -44,9 +44,9 @@ class Place:
         return ClientSettings(store=self.path, instances={"rine": instance})
 
     @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[Conversations]:
+    async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Conversations.open(self.settings(**options)) as conversations:
+        async with Client.open(self.settings(**options)) as conversations:
             yield conversations
 
     @asynccontextmanager
@@ -75,28 +75,28 @@ async def placed(path: Path) -> AsyncGenerator[Place]:
             yield place
 
 
-async def start(conversations: Conversations, text: str, agent: str = BOB, **more: Any) -> Sent:
+async def start(conversations: Client, text: str, agent: str = BOB, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     return await conversations.start(agent, MessageDraft(text=text), **more)
 
 
-async def answered(conversations: Conversations, text: str, **more: Any) -> Outcome:
+async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
     return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
-async def sent(conversations: Conversations, conversation_id: str, text: str) -> Outcome:
+async def sent(conversations: Client, conversation_id: str, text: str) -> RunResult:
     """Send a message into a conversation; return what came of it."""
     message = await conversations.send(conversation_id, MessageDraft(text=text))
     return await conversations.wait(message.run, timeout=SECONDS)
 
 
-def native(of: Sent | Outcome) -> str:
+def native(of: Sent | RunResult) -> str:
     """Return Rine's own id of a conversation."""
     return of.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Conversations, conversation_id: str) -> Sequence[JournalEntry]:
+async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
     entries = (await conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))

@@ -286,7 +286,7 @@ async def test_all_users_are_listed_for_whom_the_configuration_allows_it(place: 
     async with place.client(all_users=["local"]) as conversations:
         allowed = await conversations.list(everybody)
         with pytest.raises(NotAllowedError):
-            await conversations.acting_as("visitor").list(everybody)
+            await conversations.as_principal("visitor").list(everybody)
     async with place.platform(all_users=["local"]) as platform:
         with pytest.raises(InvalidInputError, match="only together with a `source_ref`"):
             await platform.list("local", replace(HERE, all_users=True))

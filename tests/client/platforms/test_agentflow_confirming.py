@@ -14,10 +14,10 @@ from tertulia import (
     Feature,
     InvalidInputError,
     NotOffered,
-    Outcome,
     Request,
     RequestKind,
     RequestStatus,
+    RunResult,
     RunStatus,
     Settlement,
     Status,
@@ -59,7 +59,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     hurried(monkeypatch)
 
 
-def asked_in(outcome: Outcome) -> Request:
+def asked_in(outcome: RunResult) -> Request:
     (request,) = outcome.pending
     return request
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     Feature,
     InstanceSettings,
     InvalidInputError,
@@ -61,7 +61,7 @@ def settings(path: Path, environment: dict[str, str] | None = None, /, **options
 
 async def test_an_instance_without_an_address_says_what_to_set_and_cannot_be_used(tmp_path: Path) -> None:
     """There is no default: each tenant has a deployment of its own."""
-    async with Conversations.open(settings(tmp_path)) as conversations:
+    async with Client.open(settings(tmp_path)) as conversations:
         (agent,) = await conversations.agents("agentflow")
         for call in (
             conversations.create(MAIN),
@@ -83,7 +83,7 @@ async def test_address_and_token_may_come_from_the_environment(place: Place) -> 
     """Under documented names, or those that the configuration gives."""
     environment = {"AGENTFLOW_API_BASE": place.url, "AGENTFLOW_TOKEN": "other", "MINE": TOKEN}
     configured = settings(place.path.parent, environment, token_env="MINE", tenant="acme", user="u1")
-    async with Conversations.open(configured) as conversations:
+    async with Client.open(configured) as conversations:
         assert (await conversations.create(MAIN)).agent == MAIN
 
     sent = place.double.headers[-1]
@@ -236,14 +236,14 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
 ) -> None:
     """Without showing what may be a secret."""
     with pytest.raises(InvalidInputError) as caught:
-        async with Conversations.open(settings(tmp_path, **options)):
+        async with Client.open(settings(tmp_path, **options)):
             pass
 
     assert sentence in str(caught.value)
     assert "se-cret" not in str(caught.value)
 
 
-async def everything(conversations: Conversations, place: Place) -> None:
+async def everything(conversations: Client, place: Place) -> None:
     """Use every call that the vendor does not publish."""
     place.double.breaks_after = [2]
     sent = await start(conversations, "hold on")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tertulia import EventKind
 from tertulia.platforms.agentflow import rows
 from tertulia.platforms.agentflow.access import read_refusal
-from tertulia.platforms.agentflow.events import ASKING, Telling, asked, listed, read
+from tertulia.platforms.agentflow.events import ASKING, EventMapper, asked, listed, read
 from tertulia.platforms.agentflow.paths import discovered, guesses
 from tertulia.store.database import encode
 from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
@@ -69,7 +69,7 @@ def frame(data: str, event: str = "message", own_id: str = "") -> ServerSentEven
 @example(["[DONE]"])
 def test_every_event_can_be_told(payloads: list[Any]) -> None:
     """And written to the journal; what asks somebody can be asked."""
-    telling = Telling("m_1")
+    telling = EventMapper("m_1")
     for payload in payloads:
         happened = read(frame(json.dumps(payload)))
         for event in [*telling.events(happened), *telling.held()]:
@@ -90,7 +90,7 @@ def test_every_event_can_be_told(payloads: list[Any]) -> None:
 def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
     """Also one whose data is no JSON: it is kept as it came."""
     happened = read(frame(data, event, own_id))
-    told = Telling("m_1").events(happened)
+    told = EventMapper("m_1").events(happened)
     if told and told[0].kind is EventKind.RAW:
         encode(told[0].data)
 
@@ -99,7 +99,7 @@ def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
 @given(st.lists(st.tuples(st.sampled_from(["call_0", "call_1", "call_2"]), st.text(min_size=1)), max_size=30))
 def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None:
     """However its words and those of its sub-agents are mixed."""
-    telling = Telling("m_1")
+    telling = EventMapper("m_1")
     events = [
         event
         for number, (call, piece) in enumerate(pieces)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     Decision,
     EventKind,
     Feature,
@@ -23,17 +23,17 @@ from tertulia import (
     MessageChanges,
     MessageDraft,
     NotOffered,
-    Outcome,
     ParticipantRole,
     Rating,
     RequestKind,
+    RunResult,
     RunStatus,
     SearchQuery,
     Settlement,
     Status,
 )
-from tertulia.platforms import PLATFORMS
 from tertulia.platforms.r2r import answering as r2r_answering
+from tertulia.platforms.registry import PLATFORMS
 from tests.client.platforms import agentflow, knowrithm, revengai, rine, test_r2r
 from tests.doubles.knowrithm import KnowrithmDouble
 
@@ -51,7 +51,7 @@ class Site:
     """A platform's double. `texts` has what to say for an answer that asks, has a question, or is not over at once."""
 
     agent: str
-    open: Callable[[], AbstractAsyncContextManager[Conversations]]
+    open: Callable[[], AbstractAsyncContextManager[Client]]
     texts: Mapping[str, str]
 
     @property
@@ -65,15 +65,15 @@ class At:
     """A client of a platform, and a conversation there with an answer."""
 
     site: Site
-    client: Conversations
-    outcome: Outcome
+    client: Client
+    outcome: RunResult
 
     @property
     def own_id(self) -> str:
         """The conversation's id."""
         return self.outcome.run.conversation_id
 
-    async def say(self, what: str) -> Outcome:
+    async def say(self, what: str) -> RunResult:
         """Begin another conversation by a text of `Site.texts`; return what there is once it is over, or asks."""
         return await begun(self.client, self.site, what)
 
@@ -85,7 +85,7 @@ class At:
 Try = Callable[[At], Awaitable[object]]
 
 
-async def begun(client: Conversations, site: Site, what: str) -> Outcome:
+async def begun(client: Client, site: Site, what: str) -> RunResult:
     """Begin a conversation by a text of `Site.texts`."""
     sent = await client.start(site.agent, MessageDraft(text=site.texts.get(what, "Hello")))
     return await client.wait(sent.run, timeout=SECONDS)
@@ -97,8 +97,8 @@ async def local(path: Path) -> AsyncGenerator[Site]:
 
     settings = InstanceSettings(platform="local", options={"mailboxes": ["reviewer"]})
 
-    def open() -> AbstractAsyncContextManager[Conversations]:
-        return Conversations.open(ClientSettings(store=path / "store.db", instances={"local": settings}))
+    def open() -> AbstractAsyncContextManager[Client]:
+        return Client.open(ClientSettings(store=path / "store.db", instances={"local": settings}))
 
     asks = "archive this"
     yield Site("local:archivist", open, {"asks": asks, "lasts": asks})

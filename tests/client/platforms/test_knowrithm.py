@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConflictError,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
@@ -55,7 +55,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "FIRST_PAUSE", 0.0)
 
 
-async def listed(conversations: Conversations, query: ConversationQuery = HERE) -> list[str]:
+async def listed(conversations: Client, query: ConversationQuery = HERE) -> list[str]:
     """Return the titles of all pages, after seeing that none is too long."""
     titles: list[str] = []
     while True:
@@ -671,7 +671,7 @@ async def test_an_instance_without_credentials_says_what_to_set_and_cannot_be_us
     tmp_path: Path, options: dict[str, Any], hint: str
 ) -> None:
     """It is listed all the same."""
-    async with Conversations.open(settings(tmp_path, **options, agents={"support": AGENT})) as conversations:
+    async with Client.open(settings(tmp_path, **options, agents={"support": AGENT})) as conversations:
         (agent,) = await conversations.agents("lab")
         assert (agent.available, agent.hint) == (False, hint)
         for call in (
@@ -692,7 +692,7 @@ async def test_the_credentials_may_come_from_the_environment(tmp_path: Path) -> 
             "KNOWRITHM_API_SECRET": SECRET,
             "KNOWRITHM_API_BASE": place.url,
         }
-        async with Conversations.open(settings(tmp_path, environment)) as conversations:
+        async with Client.open(settings(tmp_path, environment)) as conversations:
             assert (await conversations.create(f"lab:{AGENT}")).agent == f"lab:{AGENT}"
 
 
@@ -720,7 +720,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
 ) -> None:
     """Without showing what may be a secret."""
     with pytest.raises(InvalidInputError) as caught:
-        async with Conversations.open(settings(tmp_path, **options)):
+        async with Client.open(settings(tmp_path, **options)):
             pass
     assert sentence in str(caught.value)
     assert "se-cret" not in str(caught.value)
@@ -733,7 +733,7 @@ async def test_two_accounts_stand_side_by_side(tmp_path: Path) -> None:
             "one": place.settings(),
             "two": place.settings(agents={"sales": OTHER_AGENT}),
         }
-        async with Conversations.open(
+        async with Client.open(
             ClientSettings(store=tmp_path / "s.db", instances=instances)
         ) as conversations:
             first = await conversations.create("one:support")

@@ -17,7 +17,7 @@ from tertulia import (
     Role,
     RunStatus,
 )
-from tertulia.http import client, lookups
+from tertulia.platforms.kit.http import client, lookups
 from tertulia.platforms.knowrithm import answering, server
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     EventKind,
     Feature,
     InstanceSettings,
@@ -25,9 +25,9 @@ from tertulia import (
     NotConfiguredError,
     NotFoundError,
     NotOffered,
-    Outcome,
     Page,
     Role,
+    RunResult,
     RunStatus,
     SearchQuery,
     SortKey,
@@ -61,13 +61,13 @@ class Place:
     @asynccontextmanager
     async def open(
         self, environment: dict[str, str] | None = None, **options: Any
-    ) -> AsyncGenerator[Conversations]:
+    ) -> AsyncGenerator[Client]:
         """Open a client whose instance `r2r` is here."""
         r2r = InstanceSettings(
             platform="r2r", options={"base_url": self.url, **options}, environment=environment or {}
         )
         settings = ClientSettings(store=self.path, instances={"r2r": r2r})
-        async with Conversations.open(settings) as conversations:
+        async with Client.open(settings) as conversations:
             yield conversations
 
     def sent(self, method: str) -> list[str]:
@@ -98,24 +98,24 @@ async def place(path: Path) -> AsyncGenerator[Place]:
 
 
 @pytest.fixture
-async def talk(place: Place) -> AsyncGenerator[Conversations]:
+async def talk(place: Place) -> AsyncGenerator[Client]:
     """Return a client of it."""
     async with place.open() as conversations:
         yield conversations
 
 
-async def ask(talk: Conversations, text: str, agent: str = RAG, **draft: Any) -> Outcome:
+async def ask(talk: Client, text: str, agent: str = RAG, **draft: Any) -> RunResult:
     """Ask in a new conversation; return what came of it."""
     sent = await talk.start(agent, MessageDraft(text=text, **draft))
     return await talk.wait(sent.run, timeout=SECONDS)
 
 
-async def journal(talk: Conversations, outcome: Outcome) -> Sequence[JournalEntry]:
+async def journal(talk: Client, outcome: RunResult) -> Sequence[JournalEntry]:
     """Return what happened in a run."""
     return (await talk.events(outcome.run.conversation_id)).entries
 
 
-async def history(talk: Conversations, conversation_id: str) -> list[tuple[Role, str | None]]:
+async def history(talk: Client, conversation_id: str) -> list[tuple[Role, str | None]]:
     """Return who said what."""
     return [(one.role, one.text) for one in (await talk.messages(conversation_id)).items]
 
@@ -128,7 +128,7 @@ def native(conversation_id: str) -> str:
 # Configuration
 
 
-async def test_an_address_is_all_that_an_instance_needs(talk: Conversations) -> None:
+async def test_an_address_is_all_that_an_instance_needs(talk: Client) -> None:
     agents = await talk.agents("r2r")
     assert [agent.address for agent in agents] == ["r2r:rag", "r2r:research"]
     assert all(agent.available and agent.hint is None for agent in agents)
@@ -147,7 +147,7 @@ async def test_an_address_is_all_that_an_instance_needs(talk: Conversations) -> 
     }
 
 
-async def test_what_is_not_offered_is_refused_with_a_word_on_who_offers_it(talk: Conversations) -> None:
+async def test_what_is_not_offered_is_refused_with_a_word_on_who_offers_it(talk: Client) -> None:
     made = await talk.create(RAG)
     with pytest.raises(NotOffered, match="does not offer status") as refused:
         await talk.update_status(made.id, Status.PAUSED)
@@ -271,7 +271,7 @@ async def test_a_server_that_is_not_there_is_told_as_such(path: Path) -> None:
             assert refused.value.retryable
 
 
-async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Conversations) -> None:
+async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Client) -> None:
     place.network.plan(
         "POST", "/conversations", answer(200, {"ok": True}), answer(404, {"detail": "Not Found"})
     )
@@ -287,7 +287,7 @@ async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> Non
             name: InstanceSettings(platform="r2r", options={"base_url": place.url}, environment={})
             for name, place in (("one", one), ("other", other))
         }
-        async with Conversations.open(ClientSettings(store=path, instances=instances)) as talk:
+        async with Client.open(ClientSettings(store=path, instances=instances)) as talk:
             made = [await talk.create(f"{name}:rag", title=name) for name in instances]
             assert [one.title for one in made] == ["one", "other"]
             assert len(one.double.memory.conversations) == len(other.double.memory.conversations) == 1
@@ -296,7 +296,7 @@ async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> Non
 # Conversations
 
 
-async def test_a_conversation_is_created_read_renamed_and_deleted(place: Place, talk: Conversations) -> None:
+async def test_a_conversation_is_created_read_renamed_and_deleted(place: Place, talk: Client) -> None:
     made = await talk.create(RAG, title="Renewals")
     assert (made.title, made.agent, made.status) == ("Renewals", RAG, Status.OPEN)
     assert made.created_at is not None
@@ -311,7 +311,7 @@ async def test_a_conversation_is_created_read_renamed_and_deleted(place: Place, 
 
 @pytest.mark.parametrize("unknown", [NOWHERE, "r2r:nope", "r2r:..%2Fusers%2Fme", f"r2r:{FACT.upper()}"])
 async def test_an_unknown_conversation_is_not_found_whatever_is_done_to_it(
-    talk: Conversations, unknown: str
+    talk: Client, unknown: str
 ) -> None:
     message = MessageDraft(text="x")
     for attempt in (
@@ -348,7 +348,7 @@ async def test_what_belongs_to_another_account_is_not_there(path: Path) -> None:
     assert (theirs.name, double.messages(theirs.id)) == ("Private", [("user", "mine")])
 
 
-async def test_a_list_goes_page_by_page_newest_first(talk: Conversations) -> None:
+async def test_a_list_goes_page_by_page_newest_first(talk: Client) -> None:
     made = [(await talk.create(RAG, title=f"{number}")).id for number in range(5)]
     query = ConversationQuery(instance="r2r", limit=2)
     seen: list[str] = []
@@ -362,7 +362,7 @@ async def test_a_list_goes_page_by_page_newest_first(talk: Conversations) -> Non
     assert seen == made[::-1]
 
 
-async def test_a_list_can_be_asked_for_some_ids(talk: Conversations) -> None:
+async def test_a_list_can_be_asked_for_some_ids(talk: Client) -> None:
     made = [(await talk.create(RAG)).id for _ in range(3)]
     await talk.create("local:archivist")
     some = frozenset({made[0], made[2], NOWHERE})
@@ -373,7 +373,7 @@ async def test_a_list_can_be_asked_for_some_ids(talk: Conversations) -> None:
     assert not (await talk.list(ConversationQuery(instance="r2r", ids=others))).items
 
 
-async def test_another_order_of_the_list_is_not_offered(talk: Conversations) -> None:
+async def test_another_order_of_the_list_is_not_offered(talk: Client) -> None:
     for query in (
         ConversationQuery(instance="r2r", sort=SortKey.TITLE),
         ConversationQuery(instance="r2r", descending=False),
@@ -382,13 +382,13 @@ async def test_another_order_of_the_list_is_not_offered(talk: Conversations) -> 
             await talk.list(query)
 
 
-async def test_an_unknown_agent_is_told_with_those_there_are(talk: Conversations) -> None:
+async def test_an_unknown_agent_is_told_with_those_there_are(talk: Client) -> None:
     with pytest.raises(NotFoundError) as refused:
         await talk.create("r2r:archivist")
     assert refused.value.valid == ("r2r:rag", "r2r:research")
 
 
-async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Conversations) -> None:
+async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Client) -> None:
     place.network.plan("POST", "/conversations", lose)
     with pytest.raises(UncertainError):
         await talk.create(RAG)
@@ -396,7 +396,7 @@ async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Con
 
 
 async def test_a_repeated_start_whose_message_was_taken_starts_no_other_conversation(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     """Its process died before it could note what it had done."""
     message = MessageDraft(text="hello")
@@ -408,7 +408,7 @@ async def test_a_repeated_start_whose_message_was_taken_starts_no_other_conversa
     assert len(place.double.memory.conversations) == 1
 
 
-async def test_too_many_calls_are_told_with_how_long_to_wait(place: Place, talk: Conversations) -> None:
+async def test_too_many_calls_are_told_with_how_long_to_wait(place: Place, talk: Client) -> None:
     limited = {"detail": "Per-route per-minute rate limit exceeded"}
     place.network.plan("POST", "/conversations", answer(429, limited), answer(429, limited, retry_after="7"))
     with pytest.raises(UnavailableError, match="Per-route per-minute rate limit exceeded") as refused:
@@ -431,7 +431,7 @@ async def test_too_many_calls_are_told_with_how_long_to_wait(place: Place, talk:
     ],
 )
 async def test_what_a_failing_server_says_is_kept_from_everybody(
-    place: Place, talk: Conversations, caplog: pytest.LogCaptureFixture, body: object
+    place: Place, talk: Client, caplog: pytest.LogCaptureFixture, body: object
 ) -> None:
     caplog.set_level(logging.DEBUG)
     made = await talk.create(RAG)
@@ -444,7 +444,7 @@ async def test_what_a_failing_server_says_is_kept_from_everybody(
 # Messages
 
 
-async def test_a_message_is_added_with_metadata_and_parent(place: Place, talk: Conversations) -> None:
+async def test_a_message_is_added_with_metadata_and_parent(place: Place, talk: Client) -> None:
     made = await talk.create(RAG)
     first = await talk.add_message(made.id, MessageDraft(text="Hello", metadata={"k": "v"}))
     second = await talk.add_message(
@@ -457,7 +457,7 @@ async def test_a_message_is_added_with_metadata_and_parent(place: Place, talk: C
 
 
 async def test_metadata_other_than_text_is_refused_before_it_is_sent(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     made = await talk.create(RAG)
     added = await talk.add_message(made.id, MessageDraft(text="Hello"))
@@ -478,13 +478,13 @@ async def test_metadata_other_than_text_is_refused_before_it_is_sent(
         MessageDraft(text="x", role=Role.TOOL),
     ],
 )
-async def test_what_r2r_cannot_keep_is_refused(talk: Conversations, draft: MessageDraft) -> None:
+async def test_what_r2r_cannot_keep_is_refused(talk: Client, draft: MessageDraft) -> None:
     made = await talk.create(RAG)
     with pytest.raises(InvalidInputError):
         await talk.add_message(made.id, draft)
 
 
-async def test_an_unknown_parent_is_told_in_r2rs_words(talk: Conversations) -> None:
+async def test_an_unknown_parent_is_told_in_r2rs_words(talk: Client) -> None:
     made = await talk.create(RAG)
     with pytest.raises(NotFoundError, match=f"Parent message {FACT} not found"):
         await talk.add_message(made.id, MessageDraft(text="x", parent_id=FACT))
@@ -493,7 +493,7 @@ async def test_an_unknown_parent_is_told_in_r2rs_words(talk: Conversations) -> N
 
 
 async def test_a_message_whose_addition_got_no_answer_is_not_added_again(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     made = await talk.create(RAG)
     place.network.plan("POST", "/messages", lose)
@@ -505,7 +505,7 @@ async def test_a_message_whose_addition_got_no_answer_is_not_added_again(
 
 
 async def test_a_message_whose_addition_was_lost_is_added_when_it_is_repeated(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     made = await talk.create(RAG)
     place.network.plan("POST", "/messages", drop)
@@ -515,7 +515,7 @@ async def test_a_message_whose_addition_was_lost_is_added_when_it_is_repeated(
     assert place.double.messages(native(made.id)) == [("user", "Once.")]
 
 
-async def test_a_message_is_changed_in_its_place(talk: Conversations) -> None:
+async def test_a_message_is_changed_in_its_place(talk: Client) -> None:
     made = await talk.create(RAG)
     first = await talk.add_message(made.id, MessageDraft(text="Helo", metadata={"k": "v"}))
     await talk.add_message(made.id, MessageDraft(text="Hi.", role=Role.ASSISTANT))
@@ -529,7 +529,7 @@ async def test_a_message_is_changed_in_its_place(talk: Conversations) -> None:
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-async def test_messages_go_page_by_page(talk: Conversations, newest_first: bool) -> None:
+async def test_messages_go_page_by_page(talk: Client, newest_first: bool) -> None:
     made = await talk.create(RAG)
     for number in range(5):
         await talk.add_message(made.id, MessageDraft(text=f"{number}"))
@@ -561,7 +561,7 @@ CALL = ["tool_call_start", "tool_call_args", "tool_call_end"]
     ],
 )
 async def test_what_an_agent_streams_is_told_as_it_comes(
-    talk: Conversations, text: str, kinds: Sequence[str], reply: str
+    talk: Client, text: str, kinds: Sequence[str], reply: str
 ) -> None:
     outcome = await ask(talk, text)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, reply)
@@ -570,7 +570,7 @@ async def test_what_an_agent_streams_is_told_as_it_comes(
     assert (await history(talk, outcome.run.conversation_id))[-1] == (Role.ASSISTANT, reply)
 
 
-async def test_a_tool_and_what_was_cited_are_told(talk: Conversations) -> None:
+async def test_a_tool_and_what_was_cited_are_told(talk: Client) -> None:
     outcome = await ask(talk, "tool please")
     entries = await journal(talk, outcome)
     assert outcome.reply == f"It is 42 [{FACT[:7]}], said [be064a3]; so [{FACT[:7]}]."
@@ -591,7 +591,7 @@ async def test_a_tool_and_what_was_cited_are_told(talk: Conversations) -> None:
     assert reply.data["citations"][0]["payload"]["id"] == FACT
 
 
-async def test_the_title_that_r2r_makes_up_is_told(talk: Conversations) -> None:
+async def test_the_title_that_r2r_makes_up_is_told(talk: Client) -> None:
     outcome = await ask(talk, "hello")
     assert (await talk.known(outcome.run.conversation_id)).title == NAME
     named = await talk.create(RAG, title="Mine")
@@ -637,7 +637,7 @@ async def test_settings_of_instance_conversation_and_message_reach_the_agent_in_
     ],
 )
 async def test_what_agents_cannot_be_sent_is_refused_and_not_recorded(
-    place: Place, talk: Conversations, draft: MessageDraft
+    place: Place, talk: Client, draft: MessageDraft
 ) -> None:
     made = await talk.create(RAG)
     with pytest.raises(InvalidInputError):
@@ -647,7 +647,7 @@ async def test_what_agents_cannot_be_sent_is_refused_and_not_recorded(
 
 
 async def test_a_failed_agent_is_told_without_its_servers_words_and_its_question_seen_once(
-    place: Place, talk: Conversations, caplog: pytest.LogCaptureFixture
+    place: Place, talk: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     outcome = await ask(talk, "boom")
@@ -664,20 +664,20 @@ async def test_a_failed_agent_is_told_without_its_servers_words_and_its_question
     assert await history(talk, conversation_id) == [(Role.USER, "boom")] * 2
 
 
-async def test_an_agent_that_fails_half_way_keeps_what_it_said(talk: Conversations) -> None:
+async def test_an_agent_that_fails_half_way_keeps_what_it_said(talk: Client) -> None:
     outcome = await ask(talk, "cut please")
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.reply == "You said: You said: I could not complete this."
 
 
-async def test_an_empty_answer_is_a_failure(talk: Conversations) -> None:
+async def test_an_empty_answer_is_a_failure(talk: Client) -> None:
     outcome = await ask(talk, "empty")
     assert (outcome.run.status, outcome.reply) == (RunStatus.FAILED, "")
     assert outcome.run.error == "R2R's agent ended without an answer."
 
 
 async def test_a_stream_cut_in_mid_frame_interrupts_and_keeps_the_question(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     place.network.plan("POST", AGENT, cut('"value": "said'))
     outcome = await ask(talk, "hello")
@@ -691,7 +691,7 @@ async def test_a_stream_cut_in_mid_frame_interrupts_and_keeps_the_question(
     assert (again.run.status, again.reply) == (RunStatus.COMPLETED, "You said: hello (turn 2).")
 
 
-async def test_a_stream_that_just_ends_interrupts(place: Place, talk: Conversations) -> None:
+async def test_a_stream_that_just_ends_interrupts(place: Place, talk: Client) -> None:
     async def short(app: App, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -702,14 +702,14 @@ async def test_a_stream_that_just_ends_interrupts(place: Place, talk: Conversati
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
 
 
-async def test_a_stream_cut_behind_the_final_answer_is_whole(place: Place, talk: Conversations) -> None:
+async def test_a_stream_cut_behind_the_final_answer_is_whole(place: Place, talk: Client) -> None:
     place.network.plan("POST", AGENT, cut("event: done"))
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
 
 
 async def test_a_silent_stream_is_given_up(
-    place: Place, talk: Conversations, monkeypatch: pytest.MonkeyPatch
+    place: Place, talk: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     outcome = await ask(talk, "hold")
@@ -718,7 +718,7 @@ async def test_a_silent_stream_is_given_up(
 
 
 async def test_an_answer_that_was_lost_on_its_way_is_found_in_the_conversation(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     place.network.plan("POST", AGENT, lose)
     outcome = await ask(talk, "hello")
@@ -726,7 +726,7 @@ async def test_an_answer_that_was_lost_on_its_way_is_found_in_the_conversation(
     assert len(place.double.bodies) == 1
 
 
-async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place, talk: Conversations) -> None:
+async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place, talk: Client) -> None:
     place.network.plan("POST", AGENT, drop)
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, True)
@@ -734,7 +734,7 @@ async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place,
     assert place.double.messages(native(outcome.run.conversation_id)) == []
 
 
-async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, talk: Conversations) -> None:
+async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, talk: Client) -> None:
     """It is in the conversation by the second look only."""
     made = await talk.create(RAG)
     path = f"/v3/conversations/{native(made.id)}"
@@ -744,7 +744,7 @@ async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, ta
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
 
 
-async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Conversations) -> None:
+async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Client) -> None:
     made = await talk.create(RAG)
     place.network.plan("GET", native(made.id), answer(200, {"results": []}), answer(500))
     place.network.plan("POST", AGENT, drop)
@@ -756,7 +756,7 @@ async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Co
 
 
 async def test_a_server_that_fails_before_it_streams_is_told_as_such(
-    place: Place, talk: Conversations
+    place: Place, talk: Client
 ) -> None:
     place.network.plan("POST", AGENT, answer(500, {"message": "key sk-123", "error_type": "R2RException"}))
     outcome = await ask(talk, "hello")
@@ -776,7 +776,7 @@ async def test_a_question_that_r2r_refuses_is_told_in_its_words(place: Place) ->
     assert "body.search_mode: Input should be 'basic'" in outcome.run.error
 
 
-async def test_cancelling_closes_the_stream(place: Place, talk: Conversations) -> None:
+async def test_cancelling_closes_the_stream(place: Place, talk: Client) -> None:
     sent = await talk.start(RAG, MessageDraft(text="hold"))
     async for entries in talk.follow(sent.run):
         if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):

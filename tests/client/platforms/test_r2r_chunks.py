@@ -13,7 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tertulia import ClientSettings, Conversations, EventKind, InstanceSettings, MessageDraft
+from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft
 from tests.doubles.network import App, Faults, Receive, Scope, Send, served
 from tests.doubles.r2r import Played, R2RDouble, echo, result, stream, think, tool
 
@@ -35,7 +35,7 @@ ENDINGS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 class Place:
     """A client of a server whose agent streams what is recorded, cut as a test says."""
 
-    talk: Conversations
+    talk: Client
     portal: BlockingPortal
     network: Faults
 
@@ -70,7 +70,7 @@ async def opened(folder: Path, portal: BlockingPortal) -> AsyncGenerator[Place]:
     network = Faults(R2RDouble().app)
     async with served(network) as url:
         r2r = InstanceSettings(platform="r2r", options={"base_url": url}, environment={})
-        async with Conversations.open(
+        async with Client.open(
             ClientSettings(store=folder / "store.db", instances={"r2r": r2r})
         ) as talk:
             yield Place(talk, portal, network)

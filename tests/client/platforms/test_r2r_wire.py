@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tertulia import ClientSettings, Conversations, EventKind, InstanceSettings, MessageDraft
+from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft
 from tests.doubles.network import served
 from tests.doubles.r2r import ADMIN, KEY, R2RDouble
 
@@ -76,14 +76,14 @@ async def test_our_adapter_tells_the_same_of_the_double_as_of_r2r_itself(tmp_pat
             async with serving() as url:
                 r2r = InstanceSettings(platform="r2r", options={**options, "base_url": url}, environment={})
                 settings = ClientSettings(store=tmp_path / f"{number}.db", instances={"r2r": r2r})
-                async with Conversations.open(settings) as talk:
+                async with Client.open(settings) as talk:
                     found.append(
                         [await told_of(talk, text) for text in ("hello", "think", "tool", "boom", "empty")]
                     )
     assert found[0] == found[1]
 
 
-async def told_of(talk: Conversations, text: str) -> Sequence[Any]:
+async def told_of(talk: Client, text: str) -> Sequence[Any]:
     """Return what is told of an answer, without ids and with the pieces of text joined."""
     sent = await talk.start("r2r:rag", MessageDraft(text=text))
     outcome = await talk.wait(sent.run, timeout=SECONDS)

@@ -342,7 +342,7 @@ async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Plac
     """It is not created again."""
     place.faults.plan("POST", "/conversations", lose)
     async with place.client() as conversations:
-        created = await conversations.create(ASSISTANT, title="Once")
+        created = await conversations.create(ASSISTANT, title="Idempotency")
 
     assert list(place.double.conversations) == [created.id.partition(":")[2]]
 
@@ -352,9 +352,9 @@ async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_re
     place.faults.plan("POST", "/conversations", drop)
     async with place.client() as conversations:
         with pytest.raises(UncertainError, match="whether the conversation was created"):
-            await conversations.create(ASSISTANT, title="Once", idempotency_key="k")
-        created = await conversations.create(ASSISTANT, title="Once", idempotency_key="k")
-        again = await conversations.create(ASSISTANT, title="Once", idempotency_key="k")
+            await conversations.create(ASSISTANT, title="Idempotency", idempotency_key="k")
+        created = await conversations.create(ASSISTANT, title="Idempotency", idempotency_key="k")
+        again = await conversations.create(ASSISTANT, title="Idempotency", idempotency_key="k")
 
     assert created.id == again.id
     assert list(place.double.conversations) == [created.id.partition(":")[2]]

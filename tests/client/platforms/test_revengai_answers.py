@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
-from tertulia.http import client, lookups, streams
-from tertulia.http.streams import MAX_FRAME
+from tertulia.platforms.kit.http import client, lookups, streams
+from tertulia.platforms.kit.http.streams import MAX_FRAME
 from tertulia.platforms.revengai import answering, server
 from tests.client.platforms.revengai import (
     ASSISTANT,

@@ -12,8 +12,8 @@ from tertulia import (
     Decision,
     EventKind,
     NotOffered,
-    Outcome,
     RequestStatus,
+    RunResult,
     RunStatus,
     Settlement,
     Status,
@@ -21,7 +21,7 @@ from tertulia import (
     UncertainError,
 )
 from tertulia.platforms.revengai import answering, server
-from tertulia.platforms.revengai.events import Happened, Telling
+from tertulia.platforms.revengai.events import EventMapper, UpstreamEvent
 from tests.client.platforms.revengai import Place, answered, ended, journal, native, placed
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import CONFIRM, RENAME, called, refusal, said
@@ -39,7 +39,7 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
         yield place
 
 
-def request_of(outcome: Outcome) -> str:
+def request_of(outcome: RunResult) -> str:
     (request,) = outcome.pending
     return request.id
 
@@ -275,6 +275,6 @@ def test_whatever_comes_with_a_confirmation_is_shown(
     data: Any, tool: str | None, arguments: Mapping[str, Any], prompt: str
 ) -> None:
     """Its data is untyped: what has a known name stands in its place, the rest is quoted."""
-    draft = Telling().request(Happened(5, CONFIRM, "run-1", data))
+    draft = EventMapper().request(UpstreamEvent(5, CONFIRM, "run-1", data))
 
     assert (draft.tool, draft.arguments, draft.prompt, draft.upstream_id) == (tool, arguments, prompt, "5")

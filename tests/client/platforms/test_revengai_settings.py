@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
-    Conversations,
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
@@ -37,7 +37,7 @@ def settings(
 
 async def test_an_instance_without_a_key_says_what_to_set_and_cannot_be_used(tmp_path: Path) -> None:
     """It is listed all the same; nothing is called."""
-    async with Conversations.open(settings(tmp_path, lab={})) as conversations:
+    async with Client.open(settings(tmp_path, lab={})) as conversations:
         (agent,) = await conversations.agents("lab")
         for call in (
             conversations.create("lab:assistant"),
@@ -73,7 +73,7 @@ async def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
             empty={"api_key_env": "EMPTY"},
             own={"api_key": KEY, "base_url": f"{place.url}/"},
         )
-        async with Conversations.open(configured) as conversations:
+        async with Client.open(configured) as conversations:
             available = {agent.address: agent.available for agent in await conversations.agents()}
             for name in ("first", "own"):
                 assert (await conversations.create(f"{name}:assistant")).id.startswith(f"{name}:")
@@ -110,7 +110,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
 ) -> None:
     """Without showing what may be a secret."""
     with pytest.raises(InvalidInputError) as caught:
-        async with Conversations.open(settings(tmp_path, lab=options)):
+        async with Client.open(settings(tmp_path, lab=options)):
             pass
 
     assert sentence in str(caught.value)
@@ -170,7 +170,7 @@ async def test_the_embedded_platforms_contents_are_kept(tmp_path: Path) -> None:
     """They are nowhere else."""
     local = InstanceSettings(platform="local", options={"store_content": False})
     with pytest.raises(InvalidInputError, match="in the store or nowhere"):
-        async with Conversations.open(
+        async with Client.open(
             ClientSettings(store=tmp_path / "store.db", instances={"local": local})
         ):
             pass

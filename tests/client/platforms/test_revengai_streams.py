@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tertulia import ClientSettings, Conversations, InstanceSettings, RunStatus
-from tertulia.http import streams
+from tertulia import Client, ClientSettings, InstanceSettings, RunStatus
+from tertulia.platforms.kit.http import streams
 from tests.client.platforms.revengai import ASSISTANT, SECONDS, answered, journal, told
 from tests.doubles.revengai import RENAME, RESULT, Step, called, frame, said
 
@@ -115,7 +115,7 @@ async def happened(cuts: Sequence[int], breaks: Sequence[int]) -> list[tuple[str
         patched.setattr(streams, "pauses", pauses)
         instance = InstanceSettings(platform="revengai", options={"api_key": "k"}, environment={})
         client = ClientSettings(store=Path(folder) / "store.db", instances={"revengai": instance})
-        async with Conversations.open(client) as conversations:
+        async with Client.open(client) as conversations:
             outcome = await answered(conversations, "What packs this?")
             assert outcome.run.status is RunStatus.COMPLETED
             assert outcome.reply == "Ünpacked with UPX 🎈\n\nDone."

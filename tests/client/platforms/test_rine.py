@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ConflictError,
     ConversationChanges,
     ConversationQuery,
-    Conversations,
     EventKind,
     InvalidInputError,
     MessageDraft,
@@ -51,7 +51,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
         yield place
 
 
-async def awaiting(conversations: Conversations) -> set[str]:
+async def awaiting(conversations: Client) -> set[str]:
     """Return the conversations at Rine that await us, as a list tells them."""
     page = await conversations.list(ConversationQuery(instance="rine", awaiting=True))
     assert page.from_index

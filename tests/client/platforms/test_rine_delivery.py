@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ConflictError,
-    Conversations,
     MessageDraft,
     NotAllowedError,
     NotConfiguredError,
@@ -19,7 +19,7 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.http import client as http_client
+from tertulia.platforms.kit.http import client as http_client
 from tertulia.platforms.rine import platform
 from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
@@ -139,7 +139,7 @@ async def test_the_identical_call_twice_at_once_arrives_once(place: Place) -> No
     begun: list[Sent] = []
     async with place.client() as here, place.client() as there:
 
-        async def begin(conversations: Conversations) -> None:
+        async def begin(conversations: Client) -> None:
             begun.append(await start(conversations, "hold", join=True))
 
         async with anyio.create_task_group() as tasks:
@@ -157,7 +157,7 @@ async def begins(path: str, url: str, folder: str, key: str) -> None:
     options = {"base_url": url, "config_dir": folder}
     rine = InstanceSettings(platform="rine", options=options, environment={})
     settings = ClientSettings(store=Path(path), instances={"rine": rine})
-    async with Conversations.open(settings) as conversations:
+    async with Client.open(settings) as conversations:
         begun = await start(conversations, "hello", join=True, idempotency_key=key or None)
         say(begun.run.id)
         await conversations.wait(begun.run, timeout=SECONDS)

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConversationQuery,
-    Conversations,
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
@@ -35,7 +35,7 @@ def settings(
     )
 
 
-async def refused(conversations: Conversations, name: str) -> str:
+async def refused(conversations: Client, name: str) -> str:
     """See that an instance is listed as not available and cannot be used; return what to do about it."""
     agents = await conversations.agents(name)
     hints = {agent.hint for agent in agents}
@@ -59,7 +59,7 @@ async def test_without_the_extra_it_says_how_to_install_it(
 ) -> None:
     """In one sentence; everything else works."""
     monkeypatch.setattr(access, "PACKAGE", "rine_that_is_not_there")
-    async with Conversations.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as conversations:
+    async with Client.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as conversations:
         hint = await refused(conversations, "rine")
         assert [agent.available for agent in await conversations.agents("local")] == [True]
     assert hint == "Install Rine's own package, which encrypts: `pip install 'tertulia[rine]'`."
@@ -79,7 +79,7 @@ async def test_windows_is_told_that_there_is_no_release_for_it(
 
 
 def _options(configured: ClientSettings) -> Any:
-    from tertulia.options import Options
+    from tertulia.platforms.kit.options import Options
 
     return Options("rine", configured.instances["rine"])
 
@@ -87,7 +87,7 @@ def _options(configured: ClientSettings) -> Any:
 async def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     """Half of one is none."""
     configured = settings(tmp_path, rine={"config_dir": str(tmp_path), "client_id": "cid"})
-    async with Conversations.open(configured) as conversations:
+    async with Client.open(configured) as conversations:
         hint = await refused(conversations, "rine")
     assert hint.startswith("Run `rine onboard`, or set RINE_CLIENT_ID and RINE_CLIENT_SECRET")
 
@@ -114,7 +114,7 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
             "config_dir": str(place.double.home(bob, tmp_path / "bob")),
         }
         configured = settings(tmp_path, environment, ours={}, theirs=theirs)
-        async with Conversations.open(configured) as conversations:
+        async with Client.open(configured) as conversations:
             begun = await start(conversations, "hold", "ours:bob@beta")
             waiting = await conversations.list(ConversationQuery(instance="theirs", awaiting=True))
 
@@ -194,7 +194,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
 ) -> None:
     """In a sentence that says what it must be."""
     with pytest.raises(InvalidInputError) as caught:
-        async with Conversations.open(settings(tmp_path, rine=options)):
+        async with Client.open(settings(tmp_path, rine=options)):
             pass
     assert sentence in str(caught.value)
 
@@ -202,7 +202,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
 async def test_the_vendors_package_is_imported_when_it_is_needed_and_not_before(tmp_path: Path) -> None:
     """A host waits for the first list of tools; the package takes more than half a second."""
     program = (
-        "import sys; from pathlib import Path; from tertulia.platforms import build;"
+        "import sys; from pathlib import Path; from tertulia.platforms.registry import build;"
         "from tertulia import InstanceSettings; from tertulia.store.database import Store;"
         f"options = {{'config_dir': {str(tmp_path)!r}, 'client_id': 'a', 'client_secret': 'b'}};"
         "built = build({'rine': InstanceSettings(platform='rine', options=options)}, Store(Path('x')));"
@@ -220,7 +220,7 @@ async def test_credentials_that_are_none_are_none(tmp_path: Path) -> None:
     for content in ("", "[]", "{}", '{"default": {"client_id": 1, "client_secret": "x"}}', '{"default": []}'):
         (tmp_path / "credentials.json").write_text(content)
         configured = settings(tmp_path, rine={"config_dir": str(tmp_path)})
-        async with Conversations.open(configured) as conversations:
+        async with Client.open(configured) as conversations:
             assert (await conversations.agents("rine"))[0].available is False
 
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.lifecycle import move
 from tertulia.store import branches, conversations, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.extracts import (
@@ -22,6 +21,7 @@ from tertulia.store.extracts import (
 )
 from tertulia.store.milestones import STARTED, milestones
 from tertulia.store.terms import read
+from tertulia.store.transitions import move
 from tertulia.vocabulary.models import ConversationDraft, Message, Role
 from tertulia.vocabulary.states import Status
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tertulia import ConversationQuery, InvalidInputError, SortKey, Status, listing
+from tertulia import ConversationQuery, InvalidInputError, SortKey, Status
 from tertulia.store import conversations, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft, RequestKind

@@ -6,7 +6,7 @@ import anyio
 import anyio.from_thread
 import pytest
 
-from tertulia.keeper import Keeper
+from tertulia.runs.leases import LeaseHolder
 from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import TTL, Lease, LostLeaseError
@@ -147,7 +147,7 @@ async def test_ending_a_lease_fences_its_owner_off(store: Store) -> None:
 
 async def test_a_keeper_gives_back_what_it_holds_whatever_happens(store: Store) -> None:
     """Also when the work under it fails or is cancelled."""
-    keeper = Keeper(store)
+    keeper = LeaseHolder(store)
 
     with anyio.fail_after(SECONDS):
         with pytest.raises(ValueError, match=r"^$"):
@@ -163,7 +163,7 @@ async def test_a_keeper_gives_back_what_it_holds_whatever_happens(store: Store) 
 
 async def test_two_keepers_of_one_thing_do_not_hold_it_at_once(store: Store) -> None:
     """The second learns it and does something else."""
-    async with Keeper(store).hold(ME, C1) as one, Keeper(store).hold(ME, C1) as two:
+    async with LeaseHolder(store).hold(ME, C1) as one, LeaseHolder(store).hold(ME, C1) as two:
         assert one is not None
         assert two is None
         await store.read(lambda tx: leases.check(tx, one))
@@ -185,7 +185,7 @@ async def test_a_caller_who_leaves_while_a_lease_is_taken_does_not_keep_it(
     monkeypatch.setattr(leases, "take", leave_meanwhile)
     with anyio.fail_after(SECONDS):
         with scope:
-            async with Keeper(store).hold(ME, C1):
+            async with LeaseHolder(store).hold(ME, C1):
                 await anyio.sleep_forever()
 
         assert not await store.write(lambda tx: leases.held(tx, ME, C1))
@@ -202,7 +202,7 @@ async def test_a_keeper_renews_only_while_it_holds_something(
         renewed.append(owner)
 
     monkeypatch.setattr(leases, "renew", note)
-    keeper = Keeper(store)
+    keeper = LeaseHolder(store)
 
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:

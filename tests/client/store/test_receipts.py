@@ -8,7 +8,7 @@ import pytest
 from tertulia import ConflictError
 from tertulia.store import receipts
 from tertulia.store.database import Store, Transaction
-from tertulia.store.receipts import Receipt
+from tertulia.store.idempotency import IdempotencyRecord
 from tests.client.making import ME
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ def enter(
     operation: str = "send_message",
     call: str = "digest",
     effect: dict[str, Any] | None = None,
-) -> Receipt:
+) -> IdempotencyRecord:
     """Enter a call."""
     effect = {"run_id": "run_1"} if effect is None else effect
     return receipts.enter(tx, principal, key, operation=operation, call_digest=call, effect=effect)
@@ -32,7 +32,7 @@ async def test_a_receipt_is_there_before_anything_happens(store: Store) -> None:
     """With the ids that the call will use."""
     receipt = await store.write(enter)
 
-    assert receipt == Receipt(key="k1", effect={"run_id": "run_1"}, done=False, first=True)
+    assert receipt == IdempotencyRecord(key="k1", effect={"run_id": "run_1"}, done=False, first=True)
 
 
 async def test_the_same_call_gets_the_ids_of_the_first(store: Store) -> None:
@@ -41,7 +41,7 @@ async def test_the_same_call_gets_the_ids_of_the_first(store: Store) -> None:
 
     again = await store.write(partial(enter, effect={"run_id": "run_2"}))
 
-    assert again == Receipt(key="k1", effect={"run_id": "run_1"}, done=False, first=False)
+    assert again == IdempotencyRecord(key="k1", effect={"run_id": "run_1"}, done=False, first=False)
 
 
 async def test_a_call_that_came_to_its_end_is_known_with_all_it_did(store: Store) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConversationQuery,
-    Conversations,
     Rating,
     SearchQuery,
     Status,
@@ -72,7 +72,7 @@ async def old(path: Path) -> Path:
 
 async def test_what_the_first_version_kept_is_still_there(old: Path) -> None:
     """Found by id, in lists and by search; what it did not know is not known."""
-    async with Conversations.open(ClientSettings(store=old)) as client:
+    async with Client.open(ClientSettings(store=old)) as client:
         conversation = await client.get("local:old")
         listed = await client.list(
             ConversationQuery(source="web", metadata={"team": "sales"}, entity_type="USER")
@@ -91,7 +91,7 @@ async def test_what_the_first_version_kept_is_still_there(old: Path) -> None:
 
 async def test_what_the_first_version_could_not_do_works_on_its_conversations(old: Path) -> None:
     """Ratings, figures, titles and the rest."""
-    async with Conversations.open(ClientSettings(store=old)) as client:
+    async with Client.open(ClientSettings(store=old)) as client:
         await client.rate_message("local:old", "m_1", Rating(value=5))
         await client.update_status("local:old", Status.COMPLETED, rating=Rating(value=4, feedback="Good"))
         figures = await client.analytics("local:old")

@@ -10,7 +10,7 @@ from typing import Any
 from tertulia.history.formats import Origin
 from tertulia.history.formats.tree import path
 from tertulia.history.records import Found, LeftOut, UnreadableError
-from tertulia.history.telling import REASONING, Telling, from_elsewhere, shown
+from tertulia.history.telling import REASONING, EventMapper, from_elsewhere, shown
 from tertulia.history.values import mapping, present, sequence, text, when
 from tertulia.vocabulary.models import Role
 
@@ -43,7 +43,7 @@ class ChatGPTReader:
             created_at=when(record.get("create_time")) or self._origin.modified,
             archived=record.get("is_archived") is True,
         )
-        telling = Telling(thread)
+        telling = EventMapper(thread)
         parents = {name: text(mapping(node).get("parent")) for name, node in nodes.items()}
         shown_path = path(parents, text(record.get("current_node")))
         for name in shown_path:
@@ -58,7 +58,7 @@ class ChatGPTReader:
         return ()
 
 
-def _message(telling: Telling, name: str, message: dict[str, Any]) -> Iterable[Found]:
+def _message(telling: EventMapper, name: str, message: dict[str, Any]) -> Iterable[Found]:
     author, content = mapping(message.get("author")), mapping(message.get("content"))
     metadata, kind = mapping(message.get("metadata")), content.get("content_type")
     role, at = author.get("role"), when(message.get("create_time"))

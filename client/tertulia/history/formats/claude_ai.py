@@ -11,7 +11,7 @@ from typing import Any
 from tertulia.history.formats import Origin
 from tertulia.history.formats.tree import path
 from tertulia.history.records import Found, LeftOut, UnreadableError
-from tertulia.history.telling import Telling, from_elsewhere
+from tertulia.history.telling import EventMapper, from_elsewhere
 from tertulia.history.values import mapping, present, sequence, text, when
 from tertulia.vocabulary.models import Role
 
@@ -41,7 +41,7 @@ class ClaudeAIReader:
             ),
             created_at=when(record.get("created_at")) or self._origin.modified,
         )
-        telling = Telling(thread)
+        telling = EventMapper(thread)
         said = [mapping(message) for message in record["chat_messages"]]
         leaf = text(record.get("current_leaf_message_uuid"))
         if leaf is not None and all(text(message.get("uuid")) for message in said):
@@ -58,7 +58,7 @@ class ClaudeAIReader:
         return ()
 
 
-def _message(telling: Telling, number: int, message: dict[str, Any]) -> Iterable[Found]:
+def _message(telling: EventMapper, number: int, message: dict[str, Any]) -> Iterable[Found]:
     role = _ROLES.get(str(message.get("sender")))
     if role is None:
         raise UnreadableError(f"message {number + 1} of a conversation has no `sender` that is known")

@@ -10,7 +10,7 @@ from typing import Any
 
 from tertulia.history.formats import Origin
 from tertulia.history.records import Found, LeftOut, UnreadableError
-from tertulia.history.telling import Telling, from_elsewhere
+from tertulia.history.telling import EventMapper, from_elsewhere
 from tertulia.history.values import mapping, text, when
 from tertulia.vocabulary.models import Role
 
@@ -24,7 +24,7 @@ class ClaudeCodeReader:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._tellings: dict[str, Telling] = {}
+        self._tellings: dict[str, EventMapper] = {}
         self._title: str | None = None
 
     def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
@@ -73,7 +73,7 @@ class ClaudeCodeReader:
         if telling is not None and telling.know(title=self._title):
             yield telling.thread
 
-    def _telling(self, record: dict[str, Any]) -> Telling:
+    def _telling(self, record: dict[str, Any]) -> EventMapper:
         session = text(record.get("sessionId")) or self._origin.stem
         agent = text(record.get("agentId")) if record.get("isSidechain") is True else None
         ref = session if agent is None else f"{session}:{agent}"
@@ -86,5 +86,5 @@ class ClaudeCodeReader:
                 metadata={} if agent is None else {"subagent_of": session},
                 created_at=at,
             )
-            self._tellings[ref] = Telling(thread)
+            self._tellings[ref] = EventMapper(thread)
         return self._tellings[ref]

@@ -12,7 +12,7 @@ from typing import Any
 
 from tertulia.history.formats import Origin
 from tertulia.history.records import Found, LeftOut, UnreadableError
-from tertulia.history.telling import REASONING, Telling, from_elsewhere, shown
+from tertulia.history.telling import REASONING, EventMapper, from_elsewhere, shown
 from tertulia.history.units import parse
 from tertulia.history.values import mapping, sequence, text, when
 from tertulia.vocabulary.models import Role
@@ -28,7 +28,7 @@ class CodexReader:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._telling: Telling | None = None
+        self._telling: EventMapper | None = None
 
     def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
         """Yield what an item says."""
@@ -67,9 +67,9 @@ class CodexReader:
             metadata={name: value for name, value in metadata.items() if value is not None},
             created_at=when(meta.get("timestamp")) or at or self._origin.modified,
         )
-        self._telling = Telling(thread)
+        self._telling = EventMapper(thread)
 
-    def _told(self, at: datetime | None) -> Telling:
+    def _told(self, at: datetime | None) -> EventMapper:
         if self._telling is None:
             self._begin({}, at)
         assert self._telling is not None
@@ -105,7 +105,7 @@ def _by_harness(item: dict[str, Any], said: str | None) -> bool:
     return kinds == {"harness"} or (said or "").lstrip().startswith(_HARNESS)
 
 
-def _model(telling: Telling, role: object) -> dict[str, Any]:
+def _model(telling: EventMapper, role: object) -> dict[str, Any]:
     return {"model": telling.thread.conversation.metadata.get("model")} if role == "assistant" else {}
 
 

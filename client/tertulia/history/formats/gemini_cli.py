@@ -10,7 +10,7 @@ from typing import Any
 
 from tertulia.history.formats import Origin
 from tertulia.history.records import Found, LeftOut, UnreadableError
-from tertulia.history.telling import REASONING, Telling, from_elsewhere, shown
+from tertulia.history.telling import REASONING, EventMapper, from_elsewhere, shown
 from tertulia.history.values import mapping, sequence, text, when
 from tertulia.vocabulary.models import Role
 
@@ -24,7 +24,7 @@ class GeminiReader:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._telling: Telling | None = None
+        self._telling: EventMapper | None = None
         self._held: dict[str, Any] | None = None
         self._told: set[str] = set()
 
@@ -54,7 +54,7 @@ class GeminiReader:
                 metadata={"project": head["projectHash"]} if text(head.get("projectHash")) else {},
                 created_at=when(head.get("startTime")) or self._origin.modified,
             )
-            self._telling = Telling(thread)
+            self._telling = EventMapper(thread)
 
     def _all(self, messages: Iterable[object]) -> Iterable[Found]:
         for message in messages:
@@ -105,7 +105,7 @@ class GeminiReader:
                 yield from self._returned(telling, mapping(part.get("functionResponse")), called, call)
 
     def _returned(
-        self, telling: Telling, returned: dict[str, Any], at: Any, call: dict[str, Any] | None = None
+        self, telling: EventMapper, returned: dict[str, Any], at: Any, call: dict[str, Any] | None = None
     ) -> Iterable[Found]:
         call = call or {}
         response = mapping(returned.get("response"))

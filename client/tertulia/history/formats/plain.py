@@ -11,7 +11,7 @@ from typing import Any
 
 from tertulia.history.formats import Origin
 from tertulia.history.records import Found, UnreadableError
-from tertulia.history.telling import Telling, from_elsewhere, shown
+from tertulia.history.telling import EventMapper, from_elsewhere, shown
 from tertulia.history.units import parse
 from tertulia.history.values import mapping, present, sequence, text, when
 from tertulia.vocabulary.identifiers import digest
@@ -36,21 +36,21 @@ class PlainReader:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._telling: Telling | None = None
+        self._telling: EventMapper | None = None
         self._number = 0
 
     def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
         """Yield a message, or those of a conversation."""
         if "messages" not in record:
             if self._telling is None:
-                self._telling = Telling(self._thread({}, self._origin.digest()))
+                self._telling = EventMapper(self._thread({}, self._origin.digest()))
             yield from _message(self._telling, self._number, record)
             self._number += 1
             return
         messages = sequence(record["messages"])
         if not messages and record["messages"] != []:
             raise UnreadableError("`messages` is no list")
-        telling = Telling(self._thread(record, text(record.get("id")) or digest(record)))
+        telling = EventMapper(self._thread(record, text(record.get("id")) or digest(record)))
         for number, message in enumerate(messages):
             yield from _message(telling, number, mapping(message))
 
@@ -68,7 +68,7 @@ class PlainReader:
         )
 
 
-def _message(telling: Telling, number: int, message: dict[str, Any]) -> Iterable[Found]:
+def _message(telling: EventMapper, number: int, message: dict[str, Any]) -> Iterable[Found]:
     role = _ROLES.get(str(message.get("role")))
     if role is None:
         raise UnreadableError(f"message {number + 1} has no `role` that is known")

@@ -20,9 +20,6 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.retries import pauses
-from tertulia.http.streams import BrokenStreamError, Frames
-from tertulia.http.values import text
 from tertulia.platforms.agentflow import rows
 from tertulia.platforms.agentflow.access import PLATFORM
 from tertulia.platforms.agentflow.asking import body
@@ -37,15 +34,18 @@ from tertulia.platforms.agentflow.events import (
     SETTLED,
     SNAPSHOT,
     START,
-    Happened,
-    Telling,
+    EventMapper,
+    UpstreamEvent,
     asked,
     read,
 )
 from tertulia.platforms.agentflow.rows import Exchange, Record
 from tertulia.platforms.agentflow.server import MOST, Server
 from tertulia.platforms.agentflow.waiting import Waiting
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.retries import pauses
+from tertulia.platforms.kit.http.streams import BrokenStreamError, Frames
+from tertulia.platforms.kit.http.values import text
 from tertulia.vocabulary.errors import (
     ConflictError,
     NotFoundError,
@@ -80,13 +80,15 @@ class OutOfReachError(UnavailableError):
 class Answer:
     """One attempt at having a message answered."""
 
-    def __init__(self, server: Server, directory: Directory, work: Work, defaults: Mapping[str, Any]) -> None:
+    def __init__(
+        self, server: Server, directory: Directory, work: RunContext, defaults: Mapping[str, Any]
+    ) -> None:
         self._server = server
         self._directory = directory
         self._work = work
         self._defaults = defaults
         self._native_id = split_conversation_id(work.conversation.id)[1]
-        self._telling = Telling(f"m_{work.run.id.removeprefix('run_')}", work.entries)
+        self._telling = EventMapper(f"m_{work.run.id.removeprefix('run_')}", work.entries)
         self._checkpoint: dict[str, Any] = dict(work.checkpoint)
         self._before = int(self._checkpoint.get("after", 0))
         self._seen: set[int] = set()
@@ -282,7 +284,7 @@ class Answer:
         await self._work.emit(*self._telling.held())
         return False
 
-    async def _tell(self, happened: Happened, *, watching: bool) -> bool:
+    async def _tell(self, happened: UpstreamEvent, *, watching: bool) -> bool:
         """Journal an event; whether the run needs nothing more."""
         if happened.name in NOTHING or self._again(happened):
             return False
@@ -315,13 +317,13 @@ class Answer:
                 await self._work.emit(*told, checkpoint=dict(self._checkpoint))
         return False
 
-    async def _tell_unnamed(self, happened: Happened) -> bool:
+    async def _tell_unnamed(self, happened: UpstreamEvent) -> bool:
         """Heed an event of a conversation in which our call has no name yet: it may be of an earlier answer."""
         if happened.name in ASKING:
             await self._waiting.look(None)
         return happened.of_root and happened.name in {END, ERROR, *CANCELED} and await self._over()
 
-    def _again(self, happened: Happened) -> bool:
+    def _again(self, happened: UpstreamEvent) -> bool:
         """Whether an event came before, to this process or to an earlier one."""
         if happened.number is None:
             return False
@@ -330,7 +332,7 @@ class Answer:
         self._seen.add(happened.number)
         return False
 
-    async def _replace(self, happened: Happened) -> bool:
+    async def _replace(self, happened: UpstreamEvent) -> bool:
         """Show a durable snapshot in place of what was shown; whether the run needs nothing more."""
         messages, alone, going = rows.snapshot(happened.content)
         known = int(self._checkpoint.get("known", 0))
@@ -369,7 +371,7 @@ class Answer:
             self._heard = anyio.current_time()
             await self._work.emit(*self._telling.snapshot(answer), checkpoint=dict(self._checkpoint))
 
-    async def _end(self, happened: Happened) -> None:
+    async def _end(self, happened: UpstreamEvent) -> None:
         said = happened.text()
         if happened.name in CANCELED:
             await self._work.emit(*self._telling.closed(None))

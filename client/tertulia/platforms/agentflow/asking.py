@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tertulia.platforms.agentflow.access import PLATFORM
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown
 
@@ -37,13 +37,13 @@ def checked_context(context: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return context
 
 
-def body(work: Work, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+def body(work: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a message is sent as, with the settings of instance, conversation and message, in turn.
 
     Its id is the key under which AgentFlow takes it once.
     """
     conversation, message = work.conversation, work.message
-    chosen = {**defaults, **(conversation.context or {}), **(work.context or {})}
+    chosen = {**defaults, **(conversation.context or {}), **(work.message_context or {})}
     origin = {"source": conversation.source, "source_id": conversation.source_ref}
     return {
         **{name: value for name, value in chosen.items() if name in CONTEXT},

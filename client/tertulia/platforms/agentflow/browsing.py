@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tertulia import listing
-from tertulia.http.values import text
 from tertulia.platforms.agentflow import rows
 from tertulia.platforms.agentflow.access import PLATFORM
 from tertulia.platforms.agentflow.directory import Directory
 from tertulia.platforms.agentflow.rows import Record
 from tertulia.platforms.agentflow.server import MOST, Server
+from tertulia.platforms.kit import paging
+from tertulia.platforms.kit.http.values import text
 from tertulia.store import conversations
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError, NotFoundError
@@ -86,7 +86,7 @@ class Browsing:
         known = await self._store.write(
             lambda tx: [conversations.remember(tx, principal, one) for one in found]
         )
-        return listing.page(known, query)
+        return paging.page(known, query)
 
     async def search(self, query: SearchQuery) -> SearchResult:
         """Return the conversations that AgentFlow finds, in its own order; what its wire cannot filter, we do."""
@@ -166,7 +166,7 @@ class Browsing:
             )
 
     async def _own_page(self, query: ConversationQuery, filters: dict[str, Any]) -> Page[Conversation]:
-        identity = listing.page_identity(query)
+        identity = paging.page_identity(query)
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         records, total = await self._server.page(filters, offset=offset, limit=query.limit)
         end = offset + len(records)

@@ -6,9 +6,9 @@ from typing import Any
 
 import anyio
 
-from tertulia.agents import no_such_agent
-from tertulia.http.values import text
 from tertulia.platforms.agentflow.server import Server
+from tertulia.platforms.kit.directory import no_such_agent
+from tertulia.platforms.kit.http.values import text
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.identifiers import split_agent_address
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tertulia.http.streams import Frame
-from tertulia.http.values import table, text, words
 from tertulia.platforms.agentflow.access import PLATFORM
 from tertulia.platforms.agentflow.rows import WORDS
+from tertulia.platforms.kit.http.streams import Frame
+from tertulia.platforms.kit.http.values import table, text, words
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import named, shown
 from tertulia.vocabulary.models import RequestDraft, RequestKind
@@ -49,7 +49,7 @@ _HELD_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class UpstreamEvent:
     """One event as AgentFlow sends it. `number` rises within a conversation; `event_id` is the stream's own."""
 
     number: int | None
@@ -85,7 +85,7 @@ class Happened:
         return text(str(found) if isinstance(found, str | int) else self.call_id) or ""
 
 
-def read(frame: Frame) -> Happened:
+def read(frame: Frame) -> UpstreamEvent:
     """Return what a frame says; one whose data is no object is kept as it is."""
     payload: Any
     try:
@@ -98,7 +98,7 @@ def read(frame: Frame) -> Happened:
         alone = payload.strip() if isinstance(payload, str) else ""
         name = alone if alone.lower() in NOTHING else frame.event
     content = outer.get("content")
-    return Happened(
+    return UpstreamEvent(
         number=next((outer[key] for key in _NUMBERS if type(outer.get(key)) is int), None),
         event_id=frame.id,
         name=name.lower(),
@@ -114,7 +114,7 @@ def read(frame: Frame) -> Happened:
 class Fields:
     """The fields of an event about an approval or a question: of `content`, of what is nested there, of `metadata`."""
 
-    def __init__(self, happened: Happened) -> None:
+    def __init__(self, happened: UpstreamEvent) -> None:
         content = table(happened.content)
         nested = table(content.get("approval")) or table(content.get("question"))
         self._left: dict[str, Any] = {**happened.metadata, **content, **nested}
@@ -136,7 +136,7 @@ class Fields:
         return {name: value for name, value in self._left.items() if value is not None}
 
 
-class Telling:
+class EventMapper:
     """What a run's events mean, one after the other; `entries` are what earlier attempts told of them."""
 
     def __init__(self, message_id: str, entries: Sequence[JournalEntry] = ()) -> None:
@@ -159,7 +159,7 @@ class Telling:
             elif entry.kind is EventKind.TOOL_CALL_RESULT:
                 self._children[call_id] = True
 
-    def events(self, happened: Happened) -> list[Event]:
+    def events(self, happened: UpstreamEvent) -> list[Event]:
         """Return an event as we journal it. The first of what it becomes has its id, so that it is entered once."""
         told = self._of_root(happened) if happened.of_root else self._of_child(happened)
         if told is None:
@@ -197,7 +197,7 @@ class Telling:
             for call_id, parts in held.items()
         ]
 
-    def _of_root(self, happened: Happened) -> list[Event] | None:
+    def _of_root(self, happened: UpstreamEvent) -> list[Event] | None:
         if happened.name == START:
             return []
         if happened.name != DELTA:
@@ -210,7 +210,7 @@ class Telling:
         self.said = True
         return [*self._opened(), Event(EventKind.TEXT_MESSAGE_CONTENT, {**self._about, "delta": piece})]
 
-    def _of_child(self, happened: Happened) -> list[Event] | None:
+    def _of_child(self, happened: UpstreamEvent) -> list[Event] | None:
         if happened.name not in {START, DELTA, END, ERROR} or happened.call_id is None:
             return None
         call_id = happened.call_id
@@ -228,7 +228,7 @@ class Telling:
             Event(EventKind.TOOL_CALL_RESULT, {**about, "result": happened.content, "outcome": outcome}),
         ]
 
-    def _begun(self, happened: Happened) -> list[Event]:
+    def _begun(self, happened: UpstreamEvent) -> list[Event]:
         call_id = happened.call_id or ""
         if call_id in self._children:
             return []
@@ -267,7 +267,7 @@ class Telling:
         return {"message_id": self._message_id}
 
 
-def asked(happened: Happened) -> RequestDraft:
+def asked(happened: UpstreamEvent) -> RequestDraft:
     """Return what an approval or a question wants to know; a person sees all that came with it."""
     fields = Fields(happened)
     kind = ASKING[happened.name]
@@ -307,7 +307,7 @@ def draft(kind: RequestKind, own_id: str, call_id: str | None, fields: Fields) -
 
 def listed(approval: Mapping[str, Any], own_id: str) -> RequestDraft:
     """Return the request for an approval that is listed as pending."""
-    happened = Happened(None, "", APPROVAL_REQUIRED, None, "", None, approval, {}, approval)
+    happened = UpstreamEvent(None, "", APPROVAL_REQUIRED, None, "", None, approval, {}, approval)
     fields = Fields(happened)
     fields.take(*_APPROVAL_ID)
     return draft(RequestKind.CONFIRMATION, own_id, text(fields.take("tool_call_id", "call_id")), fields)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from string import Formatter
 from typing import Any
 
-from tertulia.http.values import table, tables
+from tertulia.platforms.kit.http.values import table, tables
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import shown

@@ -8,7 +8,6 @@ from typing import Any
 
 import anyio
 
-from tertulia.options import Options
 from tertulia.platforms.agentflow import browsing
 from tertulia.platforms.agentflow.access import PLATFORM, Access
 from tertulia.platforms.agentflow.answering import LOOKS, Answer
@@ -17,7 +16,8 @@ from tertulia.platforms.agentflow.browsing import Browsing
 from tertulia.platforms.agentflow.directory import Directory
 from tertulia.platforms.agentflow.paths import FEATURES, Name, configured
 from tertulia.platforms.agentflow.server import MOST, Server
-from tertulia.platforms.base import Platform, Work
+from tertulia.platforms.base import Capabilities, Platform, RunContext
+from tertulia.platforms.kit.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.store import conversations
 from tertulia.store.checkpoints import saved
@@ -40,6 +40,7 @@ from tertulia.vocabulary.models import (
     ConversationQuery,
     Decision,
     Message,
+    MessageQuery,
     Page,
     Request,
     RequestKind,
@@ -81,7 +82,7 @@ class AgentFlowPlatform(Platform):
 
     kind = "agentflow"
     features = _FEATURES
-    lists_all_users = True
+    capabilities = Capabilities(lists_all_users=True)
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         options = Options(instance, settings)
@@ -175,21 +176,12 @@ class AgentFlowPlatform(Platform):
         """Return the conversations that AgentFlow finds (see `browsing`)."""
         return await self._browsing.search(query)
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of a conversation's messages."""
-        if branch is not None:
+        if query.branch is not None:
             self._refuse(Feature.BRANCHES)
         return await self._browsing.messages(
-            principal, native_id, cursor=cursor, limit=limit, newest_first=newest_first
+            principal, native_id, cursor=query.cursor, limit=query.limit, newest_first=query.newest_first
         )
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
@@ -218,7 +210,7 @@ class AgentFlowPlatform(Platform):
         """Delete a conversation."""
         await self._server.delete(native_id)
 
-    def prepare(self, message: Message) -> Message:
+    def normalize(self, message: Message) -> Message:
         """Refuse what AgentFlow's agents do not take: they answer a text of the user's.
 
         Metadata go with it as `source_metadata`, which says where a message comes from.
@@ -230,12 +222,12 @@ class AgentFlowPlatform(Platform):
         return message
 
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """See whether AgentFlow knows what is to be set for an answer."""
+        """Check whether AgentFlow knows what is to be set for an answer."""
         checked_context(context, "`context`")
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, context: RunContext) -> None:
         """Have the agent answer; or find its answer again, and tell the rest."""
-        await Answer(self._server, self._directory, work, self._defaults).produce()
+        await Answer(self._server, self._directory, context, self._defaults).produce()
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Tell a decision about an approval that is still pending, or the answer to a question.

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tertulia.http.moments import moment
-from tertulia.http.values import table, tables, text, words
+from tertulia.platforms.kit.http.moments import moment
+from tertulia.platforms.kit.http.values import table, tables, text, words
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Conversation, Message, Role
 from tertulia.vocabulary.states import Status

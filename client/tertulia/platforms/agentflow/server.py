@@ -6,11 +6,11 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.client import Http
-from tertulia.http.streams import Frames
-from tertulia.http.values import table, tables, text
 from tertulia.platforms.agentflow.access import PLATFORM
 from tertulia.platforms.agentflow.paths import Call, Name, discovered, guesses
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.http.streams import Frames
+from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.errors import (
     NotFoundError,
     NotOffered,
@@ -36,7 +36,7 @@ _NO_CALL = frozenset({404, 405})
 
 
 class Server:
-    """A deployment, as one instance uses it. Every method may raise what `tertulia.http.client.Http` raises.
+    """A deployment, as one instance uses it. Every method may raise what `tertulia.platforms.kit.http.client.Http` raises.
 
     Calls whose paths are inferred (see `paths`) raise `NotOffered` where the deployment has not the call. That is
     remembered, and told to `lacking` once.

@@ -4,7 +4,7 @@ import anyio
 
 from tertulia.platforms.agentflow.events import listed
 from tertulia.platforms.agentflow.server import Server
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import Event
 from tertulia.vocabulary.identifiers import split_conversation_id
@@ -21,7 +21,7 @@ Key = tuple[RequestKind, str]
 class Waiting:
     """The requests of one run. Each is asked once, whichever attempt sees it first."""
 
-    def __init__(self, server: Server, work: Work) -> None:
+    def __init__(self, server: Server, work: RunContext) -> None:
         self._server = server
         self._work = work
         self._native_id = split_conversation_id(work.conversation.id)[1]
@@ -66,7 +66,7 @@ class Waiting:
         request = self._pending.pop(key, None)
         if request is not None:
             with anyio.move_on_after(SETTLING_SECONDS):
-                await self._work.settled(request.id)
+                await self._work.wait_settled(request.id)
             await self._work.withdraw(request.id)
 
     async def went_on(self, call_id: str | None) -> None:
@@ -79,7 +79,7 @@ class Waiting:
         """Wait; less long, if a person decides meanwhile."""
         with anyio.move_on_after(seconds):
             for key, request in [*self._pending.items()][:1]:
-                await self._work.settled(request.id)
+                await self._work.wait_settled(request.id)
                 await self.settled(key)
                 return
             await anyio.sleep_forever()

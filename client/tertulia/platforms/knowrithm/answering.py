@@ -25,10 +25,10 @@ import anyio
 import anyio.abc
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from tertulia.http.lookups import shows_up
-from tertulia.http.retries import pauses
-from tertulia.http.streams import Frame
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.lookups import shows_up
+from tertulia.platforms.kit.http.retries import pauses
+from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.knowrithm import records
 from tertulia.platforms.knowrithm.reading import PAGE_SIZE
 from tertulia.platforms.knowrithm.records import Record, Said, mapping
@@ -78,7 +78,7 @@ class _Exchange:
 class Answer:
     """One attempt at having a message answered."""
 
-    def __init__(self, server: Server, work: Work) -> None:
+    def __init__(self, server: Server, work: RunContext) -> None:
         self._server = server
         self._work = work
         self._native_id = split_conversation_id(work.conversation.id)[1]
@@ -387,7 +387,7 @@ def _plain(text: str | None) -> str:
     return "" if text is None else text.strip()
 
 
-def _open_step(work: Work) -> str | None:
+def _open_step(work: RunContext) -> str | None:
     """Return the step that the journal shows as begun and not ended."""
     for entry in reversed(work.entries):
         if entry.kind is EventKind.STEP_STARTED:

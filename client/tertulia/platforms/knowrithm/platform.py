@@ -7,10 +7,10 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.client import Http
-from tertulia.listing import page_identity
-from tertulia.options import Options
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.options import Options
+from tertulia.platforms.kit.paging import page_identity
 from tertulia.platforms.knowrithm import records
 from tertulia.platforms.knowrithm.answering import LOOKS, Answer
 from tertulia.platforms.knowrithm.directory import Directory
@@ -42,6 +42,7 @@ from tertulia.vocabulary.models import (
     ConversationDraft,
     ConversationQuery,
     Message,
+    MessageQuery,
     Page,
     SearchHit,
     SearchQuery,
@@ -221,33 +222,24 @@ class KnowrithmPlatform(OlderWire):
             next_cursor=None if behind is None else page_cursor(identity, behind.position),
         )
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of a conversation's messages."""
-        if branch is not None:
+        if query.branch is not None:
             self._refuse(Feature.BRANCHES)
-        check_limit(limit, MAX_PAGE)
-        identity = {"messages": native_id, "newest_first": newest_first}
-        position = None if cursor is None else int(read_page_cursor(cursor, identity))
+        check_limit(query.limit, MAX_PAGE)
+        identity = {"messages": native_id, "newest_first": query.newest_first}
+        position = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         history = self._server.history(native_id)
-        if newest_first:
+        if query.newest_first:
             end = await history.count() if position is None else position
-            start = max(0, end - limit)
+            start = max(0, end - query.limit)
             rows = (await history.rows(start, end))[::-1]
             rest = start or None
         else:
             start = position or 0
-            rows = await history.rows(start, start + limit + 1)
-            rest = start + limit if len(rows) > limit else None
-            rows = rows[:limit]
+            rows = await history.rows(start, start + query.limit + 1)
+            rest = start + query.limit if len(rows) > query.limit else None
+            rows = rows[: query.limit]
         agent = await self._directory.agent_of(principal, native_id)
         own_id = conversation_id(self.instance, native_id)
         return Page(
@@ -272,7 +264,7 @@ class KnowrithmPlatform(OlderWire):
         )
         return await self.get(principal, native_id) if restored is None else restored
 
-    def admits(self, conversation: Conversation) -> None:
+    def check_can_send(self, conversation: Conversation) -> None:
         """Refuse messages to a conversation that has ended or is in the archive."""
         if conversation.status.terminal:
             where = "in the archive" if conversation.archived else conversation.status
@@ -282,7 +274,7 @@ class KnowrithmPlatform(OlderWire):
                 conversation_id=conversation.id,
             )
 
-    def prepare(self, message: Message) -> Message:
+    def normalize(self, message: Message) -> Message:
         """Refuse what Knowrithm has no place for: a message is a user's text."""
         self._takes_text_only(message, PLATFORM)
         return message
@@ -295,9 +287,9 @@ class KnowrithmPlatform(OlderWire):
                 hint=f"A conversation takes one when it is created, with `{CONTEXT}`.",
             )
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, context: RunContext) -> None:
         """Have the agent answer; or find its task again, and tell the rest."""
-        await Answer(self._server, work).produce()
+        await Answer(self._server, context).produce()
 
     def _only(self, found: Sequence[Conversation], *, certain: bool = True) -> Conversation:
         if certain and len(found) == 1:

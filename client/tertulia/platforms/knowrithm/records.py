@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tertulia.http.moments import moment
+from tertulia.platforms.kit.http.moments import moment
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Analytics, Conversation, Message, Rating, Role
 from tertulia.vocabulary.states import Status

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tertulia.listing import fits
+from tertulia.platforms.kit.paging import fits
 from tertulia.vocabulary.models import Conversation, ConversationQuery
 from tertulia.vocabulary.states import Status
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.http.client import Http, Reply
-from tertulia.http.errors import ErrorTable, Meaning
-from tertulia.http.streams import Frames
+from tertulia.platforms.kit.http.client import Http, Reply
+from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
+from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.knowrithm import records
 from tertulia.platforms.knowrithm.reading import PAGE_SIZE, History, Place, Walk
 from tertulia.platforms.knowrithm.records import Part, Record, mapping

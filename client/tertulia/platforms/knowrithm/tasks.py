@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tertulia.http.moments import moment
+from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.knowrithm.records import Record, mapping
 
 SUCCESSES = frozenset({"completed", "success", "succeeded", "finished", "done"})

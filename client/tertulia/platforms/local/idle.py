@@ -7,9 +7,9 @@ or in which an answer is being produced, are left alone.
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tertulia.lifecycle import move
 from tertulia.store import runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.transitions import move
 from tertulia.vocabulary.states import Status
 
 AT_ONCE = 100

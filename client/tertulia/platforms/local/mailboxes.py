@@ -8,7 +8,7 @@ goes to the owner as well.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tertulia.platforms.base import Reception
+from tertulia.platforms.base import Admission
 from tertulia.store import participants
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import ConflictError
@@ -37,9 +37,9 @@ def agents(
     return described
 
 
-def receive(
+def admit(
     tx: Transaction, principal: str, conversation: Conversation, message: Message, active: Run | None
-) -> Reception:
+) -> Admission:
     """Say what becomes of a message in a conversation with a mailbox.
 
     Raises:
@@ -48,7 +48,7 @@ def receive(
     if message.author == conversation.agent:
         message = replace(message, role=Role.ASSISTANT)
     if active is not None:
-        return Reception(
+        return Admission(
             message=message, agent=active.agent, run=active, reply=active.agent == message.author
         )
     addressee = conversation.agent
@@ -61,4 +61,4 @@ def receive(
             hint="Start a new conversation with create_conversation; add_message keeps a message without an answer.",
             conversation_id=conversation.id,
         )
-    return Reception(message=message, agent=addressee)
+    return Admission(message=message, agent=addressee)

@@ -5,18 +5,18 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tertulia.agents import no_such_agent
-from tertulia.lifecycle import end_run, move
-from tertulia.options import Options
-from tertulia.platforms.base import Platform, Reception, Work
+from tertulia.platforms.base import Admission, EmbeddedPlatform, EmbeddedRunContext
+from tertulia.platforms.kit.directory import no_such_agent
+from tertulia.platforms.kit.options import Options
 from tertulia.platforms.local.changes import apply, rate, rate_ended
 from tertulia.platforms.local.idle import IdleEnding
-from tertulia.platforms.local.mailboxes import agents, receive
+from tertulia.platforms.local.mailboxes import admit, agents
 from tertulia.platforms.local.roles import check_moves, check_writes, invite
 from tertulia.platforms.local.writing import add, change, remove_branch
 from tertulia.settings import USER, InstanceSettings, address_of
 from tertulia.store import analytics, branches, conversations, messages, participants, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.transitions import end_run, move
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
@@ -32,6 +32,7 @@ from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
     MessageDraft,
+    MessageQuery,
     Page,
     Participant,
     ParticipantRole,
@@ -85,12 +86,11 @@ _OF_MAILBOXES = _FEATURES - {Feature.CONFIRM, Feature.EDIT_ARGUMENTS, Feature.ST
 """A person, or another host, answers: with a whole message, and without asking for approvals."""
 
 
-class LocalPlatform(Platform):
+class LocalPlatform(EmbeddedPlatform):
     """Conversations in the store, answered by the archivist, or by whoever serves under the name of a mailbox."""
 
     kind = "local"
     features = _FEATURES
-    kept_here = True
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         super().__init__(instance)
@@ -101,7 +101,7 @@ class LocalPlatform(Platform):
         self._identity = None if settings.identity is None else checked_mailbox(settings.identity)
         self._store = store
         self._idle = None if idle is None else IdleEnding(instance, idle)
-        self.tend_seconds = None if self._idle is None else self._idle.every_seconds
+        self.maintenance_interval = None if self._idle is None else self._idle.every_seconds
 
     @cached_property
     def _archivist(self) -> "Archivist":
@@ -110,8 +110,8 @@ class LocalPlatform(Platform):
 
         return Archivist(self._store)
 
-    async def present(self, principal: str) -> None:
-        """Make the name known under which this process serves."""
+    async def announce(self, principal: str) -> None:
+        """Register the name under which this process serves."""
         if self._identity is not None:
             await self._store.write(partial(self._register, principal=principal))
 
@@ -127,7 +127,7 @@ class LocalPlatform(Platform):
         )
         return [archivist, *agents(self.instance, _OF_MAILBOXES, self._configured, registered)]
 
-    async def tend(self) -> None:
+    async def maintain(self) -> None:
         """End the conversations that were idle for too long."""
         if self._idle is not None:
             await self._idle.end(self._store)
@@ -163,34 +163,31 @@ class LocalPlatform(Platform):
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
-        await self.tend()
+        await self.maintain()
         return await self._store.read(
             partial(conversations.get, principal=principal, conversation_id=self._id(native_id))
         )
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
-        await self.tend()
+        await self.maintain()
         own = replace(query, instance=self.instance)
         return await self._store.read(lambda tx: conversations.page(tx, principal, own))
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
-        """Return one page of the messages of a branch of a conversation."""
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+        """Return one page of the messages of a query.branch of a conversation."""
         own_id = self._id(native_id)
 
         def read(tx: Transaction) -> Page[Message]:
             conversations.get(tx, principal, own_id)
             return messages.page(
-                tx, principal, own_id, cursor=cursor, limit=limit, newest_first=newest_first, branch=branch
+                tx,
+                principal,
+                own_id,
+                cursor=query.cursor,
+                limit=query.limit,
+                newest_first=query.newest_first,
+                branch=query.branch,
             )
 
         return await self._store.read(read)
@@ -239,7 +236,7 @@ class LocalPlatform(Platform):
         """Add a message that starts no answer."""
 
         def write(tx: Transaction, own_id: str) -> Message:
-            self.admits(conversations.get(tx, principal, own_id))
+            self.check_can_send(conversations.get(tx, principal, own_id))
             return add(tx, principal, own_id, self._me(principal), draft)
 
         return await self._write(principal, native_id, write)
@@ -251,7 +248,7 @@ class LocalPlatform(Platform):
 
         def write(tx: Transaction, own_id: str) -> Message:
             if changes.text is not None:
-                self.admits(conversations.get(tx, principal, own_id))
+                self.check_can_send(conversations.get(tx, principal, own_id))
             return change(tx, principal, own_id, self._me(principal), message_id, changes)
 
         return await self._write(principal, native_id, write)
@@ -304,7 +301,7 @@ class LocalPlatform(Platform):
             ConflictError: the transition is not allowed, or something has to be settled first.
         """
         own_id = self._id(native_id)
-        await self.tend()
+        await self.maintain()
 
         def update(tx: Transaction) -> Conversation:
             conversation = conversations.get(tx, principal, own_id)
@@ -338,7 +335,7 @@ class LocalPlatform(Platform):
             principal, native_id, lambda tx, own_id: conversations.delete(tx, principal, own_id)
         )
 
-    def admits(self, conversation: Conversation) -> None:
+    def check_can_send(self, conversation: Conversation) -> None:
         """Refuse messages to a conversation that is paused or over."""
         if conversation.status is Status.PAUSED:
             raise ConflictError(
@@ -353,14 +350,14 @@ class LocalPlatform(Platform):
                 conversation_id=conversation.id,
             )
 
-    def receive(
+    def admit(
         self,
         tx: Transaction,
         principal: str,
         conversation: Conversation,
         message: Message,
         active: Run | None,
-    ) -> Reception:
+    ) -> Admission:
         """Put a message in its place: for the archivist, or for a mailbox (see `local.mailboxes`).
 
         What the archivist takes as a command is marked, so that it never finds its own instructions.
@@ -373,20 +370,20 @@ class LocalPlatform(Platform):
         self._register(tx, principal)
         at_once = self._answers_at_once(conversation.agent)
         if at_once and active is not None:  # it is refused: an agent answers one message at a time
-            return Reception(message=message, agent=conversation.agent)
+            return Admission(message=message, agent=conversation.agent)
         place = branches.place(tx, principal, conversation.id, message.parent_id)
         message = replace(message, parent_id=place.parent_id, branch=place.branch)
         if at_once:
-            return Reception(message=self._for_agent(message), agent=conversation.agent)
-        return receive(tx, principal, conversation, message, active)
+            return Admission(message=self._for_agent(message), agent=conversation.agent)
+        return admit(tx, principal, conversation, message, active)
 
-    def answers(self, run: Run) -> bool:
-        """Whether an agent of ours answers: what lies in a mailbox waits for a message of its owner's."""
+    def produces_answer(self, run: Run) -> bool:
+        """Whether the archivist answers: a message in a mailbox waits for a message of the mailbox's owner."""
         return self._answers_at_once(run.agent)
 
-    async def answer(self, work: Work) -> None:
-        """Have the archivist answer."""
-        await self._archivist.answer(work)
+    async def answer_in_store(self, context: EmbeddedRunContext) -> None:
+        """Let the archivist answer."""
+        await self._archivist.answer(context)
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Nobody has to be told: whoever works on a run that was ended can write nothing more."""
@@ -399,7 +396,7 @@ class LocalPlatform(Platform):
         return agent == self._archivist_address
 
     def _for_agent(self, message: Message) -> Message:
-        return self._archivist.prepare(message)
+        return self._archivist.mark(message)
 
     def _register(self, tx: Transaction, principal: str) -> None:
         """Whoever has a name and writes can be written to."""
@@ -421,7 +418,7 @@ class LocalPlatform(Platform):
     async def _write(self, principal: str, native_id: str, change: Callable[[Transaction, str], T]) -> T:
         """Have a conversation changed by who may write there."""
         own_id, me = self._id(native_id), self._me(principal)
-        await self.tend()
+        await self.maintain()
 
         def write(tx: Transaction) -> T:
             conversations.get(tx, principal, own_id)

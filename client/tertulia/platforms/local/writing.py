@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from tertulia.lifecycle import added
 from tertulia.store import branches, journal, messages, runs
 from tertulia.store.database import Transaction
+from tertulia.store.transitions import message_added
 from tertulia.vocabulary.errors import ConflictError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import new_id
@@ -34,7 +34,7 @@ def add(tx: Transaction, principal: str, own_id: str, me: str, draft: MessageDra
         metadata=draft.metadata,
     )
     messages.add(tx, principal, message)
-    journal.append(tx, principal, own_id, [added(message)])
+    journal.append(tx, principal, own_id, [message_added(message)])
     return messages.get(tx, principal, own_id, message_id)
 
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import httpx
 
-from tertulia.http.client import Http
-from tertulia.http.errors import ErrorTable, Meaning
-from tertulia.http.tokens import Token, TokenAuth
-from tertulia.options import Options
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
+from tertulia.platforms.kit.http.tokens import Token, TokenAuth
+from tertulia.platforms.kit.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotConfiguredError, NotOffered, UnavailableError
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.http.streams import BrokenStreamError
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.streams import BrokenStreamError
 from tertulia.platforms.r2r.rows import Row, exchange, text_of
 from tertulia.platforms.r2r.server import Server
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError, UncertainError
@@ -54,9 +54,9 @@ def checked_context(context: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return context
 
 
-def question(work: Work, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+def question(work: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what the agent is asked: the message, with the settings of instance, conversation and message, in turn."""
-    settings = {**defaults, **(work.conversation.context or {}), **(work.context or {})}
+    settings = {**defaults, **(work.conversation.context or {}), **(work.message_context or {})}
     settings = {key: value for key, value in settings.items() if key in CONTEXT}
     for config in _CONFIGS:
         # In research mode, its own configuration counts if there is one, and the other's if not.
@@ -68,7 +68,7 @@ def question(work: Work, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"message": {"role": "user", "content": work.message.text}, "mode": mode, **settings}
 
 
-async def answer(work: Work, server: Server, defaults: Mapping[str, Any]) -> None:
+async def answer(work: RunContext, server: Server, defaults: Mapping[str, Any]) -> None:
     """Ask the agent and tell what it streams, to the very end of the stream: R2R stores the answer behind `done`."""
     if work.message.text is None:
         await work.interrupt("The message is not kept here, and the process that had it has ended.")
@@ -83,7 +83,7 @@ async def answer(work: Work, server: Server, defaults: Mapping[str, Any]) -> Non
         if asked is not None:
             await _end_lost(work, reply)
             return
-    told = Told(f"m_{work.run.id.removeprefix('run_')}")
+    told = EventMapper(f"m_{work.run.id.removeprefix('run_')}")
     lost: TertuliaError | None = None
     try:
         async with server.ask(native_id, question(work, defaults)) as frames:
@@ -115,7 +115,7 @@ async def answer(work: Work, server: Server, defaults: Mapping[str, Any]) -> Non
         await _end_lost(work, reply)
 
 
-class Told:
+class EventMapper:
     """What a stream told so far.
 
     The text is one message up to each call of a tool and one behind it, as the agent writes it; R2R's final answer is
@@ -212,12 +212,14 @@ def _answered(lost: TertuliaError | None) -> bool:
     return lost is not None and "status" in lost.ids
 
 
-async def _found(work: Work, server: Server, native_id: str, known: int) -> tuple[Row | None, Row | None]:
+async def _found(
+    work: RunContext, server: Server, native_id: str, known: int
+) -> tuple[Row | None, Row | None]:
     """Return the question and its whole answer, as far as R2R has them."""
     return exchange((await server.rows(native_id))[known:], work.message.text or "")
 
 
-async def _end_lost(work: Work, reply: Row | None) -> None:
+async def _end_lost(work: RunContext, reply: Row | None) -> None:
     """End a run whose stream was lost, by what R2R has of it."""
     if reply is not None:
         await work.finish(text_of(reply), message_id=str(reply["id"]))
@@ -228,7 +230,7 @@ async def _end_lost(work: Work, reply: Row | None) -> None:
     )
 
 
-async def _tell_title(work: Work, server: Server, native_id: str) -> None:
+async def _tell_title(work: RunContext, server: Server, native_id: str) -> None:
     """Tell the title of a conversation that had none: R2R makes one up with the first answer."""
     if work.conversation.title is None:
         with suppress(TertuliaError):

@@ -9,9 +9,9 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.moments import moment
-from tertulia.options import Options
-from tertulia.platforms.base import Platform, Work
+from tertulia.platforms.base import Platform, RunContext
+from tertulia.platforms.kit.http.moments import moment
+from tertulia.platforms.kit.options import Options
 from tertulia.platforms.r2r.access import Access
 from tertulia.platforms.r2r.answering import answer, checked_context
 from tertulia.platforms.r2r.rows import Row, citations_of, role_of, text_of, without_echoes
@@ -37,6 +37,7 @@ from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
     MessageDraft,
+    MessageQuery,
     Page,
     Role,
     Run,
@@ -172,30 +173,28 @@ class R2RPlatform(Platform):
             total=None if filtered or (offset and not records) else total,
         )
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of the messages; R2R shows neither their times nor their parents."""
-        check_limit(limit, MAX_PAGE)
-        if branch is not None and not await self._branching():
+        check_limit(query.limit, MAX_PAGE)
+        if query.branch is not None and not await self._branching():
             self._refuse(Feature.BRANCHES)
-        identity = {"messages": self._id(native_id), "branch": branch, "newest_first": newest_first}
-        place = None if cursor is None else int(read_page_cursor(cursor, identity))
-        rows = without_echoes(await self._server.rows(native_id, branch))
-        if newest_first:
+        identity = {
+            "messages": self._id(native_id),
+            "branch": query.branch,
+            "newest_first": query.newest_first,
+        }
+        place = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        rows = without_echoes(await self._server.rows(native_id, query.branch))
+        if query.newest_first:
             end = len(rows) if place is None else place
-            start = max(0, end - limit)
+            start = max(0, end - query.limit)
             page, rest = rows[start:end][::-1], start or None
         else:
             start = place or 0
-            page, rest = rows[start : start + limit], start + limit if start + limit < len(rows) else None
+            page, rest = (
+                rows[start : start + query.limit],
+                start + query.limit if start + query.limit < len(rows) else None,
+            )
         return Page(
             items=[self._message(native_id, row) for row in page],
             next_cursor=None if rest is None else page_cursor(identity, rest),
@@ -263,7 +262,7 @@ class R2RPlatform(Platform):
         """Delete a conversation with its messages."""
         await self._server.delete(native_id)
 
-    def prepare(self, message: Message) -> Message:
+    def normalize(self, message: Message) -> Message:
         """Refuse what R2R's agents do not take: they answer a text of the user's, behind the last message.
 
         Raises:
@@ -278,12 +277,12 @@ class R2RPlatform(Platform):
         return message
 
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """See whether R2R's agents know what is to be set for an answer."""
+        """Check whether R2R's agents know what is to be set for an answer."""
         checked_context(context, "`context`")
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, context: RunContext) -> None:
         """Have the agent answer. Stopping this is what cancels it."""
-        await answer(work, self._server, self._defaults)
+        await answer(context, self._server, self._defaults)
 
     async def cancel(self, principal: str, run: Run) -> None:
         """R2R is told by the connection: it ends with the work on the run."""

@@ -9,8 +9,8 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, cast
 from uuid import UUID
 
-from tertulia.http.client import Http
-from tertulia.http.streams import Frames
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.r2r.rows import Row
 from tertulia.vocabulary.errors import NotFoundError, NotOffered, UnavailableError
 from tertulia.vocabulary.identifiers import conversation_id, shown
@@ -27,7 +27,7 @@ _NOWHERE = str(UUID(int=0))
 class Server:
     """An R2R server, as one instance uses it.
 
-    Every method may raise what `tertulia.http.client.Http` raises; those that are given a native id, `NotFoundError` if
+    Every method may raise what `tertulia.platforms.kit.http.client.Http` raises; those that are given a native id, `NotFoundError` if
     this account has no such conversation.
     """
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.lookups import shows_up
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.lookups import shows_up
 from tertulia.platforms.revengai import history
 from tertulia.platforms.revengai.events import (
     CONFIRMATION_REQUIRED,
@@ -25,8 +25,8 @@ from tertulia.platforms.revengai.events import (
     RUN_CANCELLED,
     RUN_ERROR,
     RUN_STARTED,
-    Happened,
-    Telling,
+    EventMapper,
+    UpstreamEvent,
 )
 from tertulia.platforms.revengai.server import PATIENCE_SECONDS, PLATFORM, OutOfReachError, Server
 from tertulia.vocabulary.errors import InvalidInputError, UncertainError
@@ -50,13 +50,13 @@ _LONGEST_QUOTE = 300
 class Answer:
     """One attempt at having a message answered."""
 
-    def __init__(self, server: Server, work: Work) -> None:
+    def __init__(self, server: Server, work: RunContext) -> None:
         self._server = server
         self._work = work
         self._native_id = split_conversation_id(work.conversation.id)[1]
-        self._telling = Telling(work.entries)
+        self._telling = EventMapper(work.entries)
         self._checkpoint: dict[str, Any] = dict(work.checkpoint)
-        self._early_end: Happened | None = None
+        self._early_end: UpstreamEvent | None = None
         asked = [request for request in work.requests if request.upstream_id is not None]
         self._asked = {request.upstream_id: request for request in asked}
         self._pending: Request | None = None
@@ -78,7 +78,7 @@ class Answer:
     async def _send(self) -> bool:
         """Send the message; whether RevEng.AI has it then. If not, the run was ended."""
         work, text = self._work, self._work.message.text
-        context = checked_context(work.context)
+        context = checked_context(work.message_context)
         if "after" in self._checkpoint:  # an earlier attempt died over it
             if text is None or not await self._arrived(text):
                 raise self._uncertain()
@@ -135,7 +135,7 @@ class Answer:
                     await self._work.interrupt(f"{PLATFORM} has said nothing about this answer for an hour.")
                     return
 
-    async def _tell(self, happened: Happened) -> bool:
+    async def _tell(self, happened: UpstreamEvent) -> bool:
         """Journal an event; whether it was the last of the run."""
         run = self._checkpoint.get("run")
         if happened.name in ENDS and run is None:
@@ -162,7 +162,7 @@ class Answer:
             await self._work.emit(self._telling.event(happened), checkpoint=saved)
         return False
 
-    async def _ask(self, happened: Happened, saved: Mapping[str, Any]) -> None:
+    async def _ask(self, happened: UpstreamEvent, saved: Mapping[str, Any]) -> None:
         draft = self._telling.request(happened)
         request = self._asked.get(draft.upstream_id)
         if request is None:
@@ -173,11 +173,11 @@ class Answer:
     async def _go_on(self, request: Request) -> None:
         """The run goes on after a confirmation: because of a decision here, or of one that was made at RevEng.AI."""
         with anyio.move_on_after(SETTLING_SECONDS):
-            await self._work.settled(request.id)
+            await self._work.wait_settled(request.id)
         await self._work.withdraw(request.id)
         self._pending = None
 
-    async def _end(self, happened: Happened) -> None:
+    async def _end(self, happened: UpstreamEvent) -> None:
         text = happened.text()
         if happened.name == RUN_ERROR:
             said = f": {shown(text, _LONGEST_QUOTE)}" if text else ""

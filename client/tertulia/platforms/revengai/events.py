@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from tertulia.http.streams import Frame
+from tertulia.platforms.kit.http.streams import Frame
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import RequestDraft, RequestKind
@@ -71,7 +71,7 @@ _TEXTS = frozenset({"message_id", "tool_call_id", "delta", "text", "name", "tool
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
+class UpstreamEvent:
     """One event of a conversation as RevEng.AI sends it. `number` is its `event_id`, which rises."""
 
     number: int | None
@@ -97,7 +97,7 @@ class Happened:
         return self.name in _MOVING
 
 
-def read(frame: Frame) -> Happened:
+def read(frame: Frame) -> UpstreamEvent:
     """Return what a frame says; one whose data is no object as documented is kept as it is."""
     payload: Any
     try:
@@ -105,12 +105,12 @@ def read(frame: Frame) -> Happened:
     except (ValueError, RecursionError):
         payload = None
     if not isinstance(payload, dict):
-        return Happened(int(frame.id) if frame.id.isdecimal() else None, frame.event, None, frame.data)
+        return UpstreamEvent(int(frame.id) if frame.id.isdecimal() else None, frame.event, None, frame.data)
     outer = cast(dict[str, Any], payload)
     number, name, run = outer.get("event_id"), outer.get("type"), outer.get("source_run_id")
     if not isinstance(number, int):
         number = int(frame.id) if frame.id.isdecimal() else None
-    return Happened(
+    return UpstreamEvent(
         number,
         name if isinstance(name, str) else frame.event,
         run if isinstance(run, str) else None,
@@ -142,7 +142,7 @@ class Fields:
         return self._left
 
 
-class Telling:
+class EventMapper:
     """What a run's events mean. It knows what later events refer to: the message, the tools and their arguments."""
 
     def __init__(self, entries: Sequence[JournalEntry] = ()) -> None:
@@ -154,7 +154,7 @@ class Telling:
         for entry in entries:
             self._note(entry.kind, entry.data)
 
-    def event(self, happened: Happened) -> Event:
+    def event(self, happened: UpstreamEvent) -> Event:
         """Return an event as we journal it; one that nobody here knows is `RAW`."""
         upstream_id = None if happened.number is None else str(happened.number)
         raw = Event(EventKind.RAW, {"name": happened.name, "payload": happened.data}, upstream_id)
@@ -182,7 +182,7 @@ class Telling:
         self._note(kind, data)
         return Event(kind, data, upstream_id)
 
-    def request(self, happened: Happened) -> RequestDraft:
+    def request(self, happened: UpstreamEvent) -> RequestDraft:
         """Return what is asked with a confirmation that is required; a person sees all that came with it."""
         fields = _call(happened.data)
         call_id = _optional_text(fields.take(*_CALL_ID))

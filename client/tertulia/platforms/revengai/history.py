@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from tertulia.http.moments import moment
-from tertulia.http.values import words
+from tertulia.platforms.kit.http.moments import moment
+from tertulia.platforms.kit.http.values import words
 from tertulia.vocabulary.models import Message, Role
 
 _WORDS = ("content", "text", "message", "delta")

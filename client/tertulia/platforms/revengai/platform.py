@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.http.client import Http
-from tertulia.http.moments import moment
-from tertulia.options import Options
-from tertulia.platforms.base import Platform, Work
+from tertulia.platforms.base import Capabilities, Platform, RunContext
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.http.moments import moment
+from tertulia.platforms.kit.options import Options
 from tertulia.platforms.revengai import history
 from tertulia.platforms.revengai.answering import LOOKS, Answer, checked_context
 from tertulia.platforms.revengai.server import BASE_URL, ERRORS, PLATFORM, Server
@@ -38,6 +38,7 @@ from tertulia.vocabulary.models import (
     ConversationQuery,
     Decision,
     Message,
+    MessageQuery,
     Page,
     Request,
     Run,
@@ -74,7 +75,7 @@ class RevEngAIPlatform(Platform):
             Feature.CANCEL,
         }
     )
-    lists_all = True
+    capabilities = Capabilities(lists_unfiltered=True)
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         options = Options(instance, settings)
@@ -145,36 +146,29 @@ class RevEngAIPlatform(Platform):
         """Return all conversations: the wire has neither filters nor pages."""
         return Page(items=[self._conversation(record) for record in await self._server.list()])
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of a conversation's messages, made from its events (see `history`)."""
-        if branch is not None:
+        if query.branch is not None:
             self._refuse(Feature.BRANCHES)
-        check_limit(limit, MAX_PAGE)
-        identity: dict[str, Any] = {"messages": native_id, "newest_first": newest_first}
-        passed = None if cursor is None else int(read_page_cursor(cursor, identity))
+        check_limit(query.limit, MAX_PAGE)
+        identity: dict[str, Any] = {"messages": native_id, "newest_first": query.newest_first}
+        passed = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         found = self._messages(await self._server.get(native_id))
         total = len(found)
-        if newest_first:
+        if query.newest_first:
             found = found[::-1]
         if passed is not None:
-            found = [one for one in found if (int(one.id) < passed if newest_first else int(one.id) > passed)]
-        page = found[:limit]
+            found = [
+                one for one in found if (int(one.id) < passed if query.newest_first else int(one.id) > passed)
+            ]
+        page = found[: query.limit]
         return Page(
             items=page,
-            next_cursor=page_cursor(identity, int(page[-1].id)) if len(found) > limit else None,
+            next_cursor=page_cursor(identity, int(page[-1].id)) if len(found) > query.limit else None,
             total=total,
         )
 
-    def prepare(self, message: Message) -> Message:
+    def normalize(self, message: Message) -> Message:
         """Refuse what RevEng.AI has no place for: a message is a user's text."""
         self._takes_text_only(message, PLATFORM)
         return message
@@ -183,9 +177,9 @@ class RevEngAIPlatform(Platform):
         """Refuse a context that names anything but an analysis and a function, by their numbers."""
         checked_context(context)
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, context: RunContext) -> None:
         """Have RevEng.AI answer; or find its run again, and tell the rest."""
-        await Answer(self._server, work).produce()
+        await Answer(self._server, context).produce()
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Approve or reject what is pending, if that is still what was shown: the wire's call has no id for it.

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.http.client import Http
-from tertulia.http.errors import ErrorTable, Meaning
-from tertulia.http.streams import BrokenStreamError, Frames, resumed
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
+from tertulia.platforms.kit.http.streams import BrokenStreamError, Frames, resumed
 from tertulia.platforms.revengai import history
-from tertulia.platforms.revengai.events import CONFIRMATION_REQUIRED, Happened, read
+from tertulia.platforms.revengai.events import CONFIRMATION_REQUIRED, UpstreamEvent, read
 from tertulia.vocabulary.errors import (
     ConflictError,
     MovedOnError,
@@ -146,7 +146,7 @@ class Server:
         """Stop the run."""
         await self._post(native_id, "cancel", None)
 
-    async def events(self, native_id: str, *, after: int) -> AsyncGenerator[Happened | None]:
+    async def events(self, native_id: str, *, after: int) -> AsyncGenerator[UpstreamEvent | None]:
         """Yield the events behind number `after`, each once, without an end; None when nothing came for a while.
 
         Raises:
@@ -160,14 +160,14 @@ class Server:
         except UnavailableError as error:
             raise OutOfReachError(error.message, retryable=error.retryable, **error.ids) from error
 
-    async def pending(self, native_id: str, *, shown: int) -> Happened | None:
+    async def pending(self, native_id: str, *, shown: int) -> UpstreamEvent | None:
         """Return the confirmation that is awaited now: event `shown`, a later one, or none any more.
 
         Raises:
             UnavailableError: that could not be read.
         """
         goal = max(shown, history.newest(await self.get(native_id)))
-        awaited: Happened | None = None
+        awaited: UpstreamEvent | None = None
         reached = 0
         with anyio.move_on_after(LOOK_SECONDS) as look, suppress(BrokenStreamError):
             async with self._stream(native_id, shown - 1) as frames:

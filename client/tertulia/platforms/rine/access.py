@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import httpx
 
-from tertulia.http.client import Http
-from tertulia.http.errors import ErrorTable, Meaning
-from tertulia.http.retries import retry_after
-from tertulia.options import Options
+from tertulia.platforms.kit.http.client import Http
+from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
+from tertulia.platforms.kit.http.retries import retry_after
+from tertulia.platforms.kit.options import Options
 from tertulia.vocabulary.errors import ConflictError, NotAllowedError, NotConfiguredError, UnavailableError
 
 PLATFORM = "Rine"

@@ -19,15 +19,14 @@ from typing import Any
 
 import anyio
 
-from tertulia.http.retries import pauses
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.retries import pauses
+from tertulia.platforms.kit.outbox import Outbox
 from tertulia.platforms.rine import history
 from tertulia.platforms.rine.access import PLATFORM
 from tertulia.platforms.rine.payloads import payload
 from tertulia.platforms.rine.sealing import Sealer
 from tertulia.platforms.rine.server import Record, Server
-from tertulia.store import conversations, outbox
-from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import ConflictError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import shown, split_conversation_id
@@ -49,9 +48,18 @@ _LONGEST_QUOTE = 300
 class Answer:
     """One attempt at having a message answered."""
 
-    def __init__(self, server: Server, sealer: Sealer, work: Work, *, address: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        sealer: Sealer,
+        outbox: Outbox,
+        work: RunContext,
+        *,
+        address: Callable[[str], str],
+    ) -> None:
         self._server = server
         self._sealer = sealer
+        self._outbox = outbox
         self._address = address
         self._work = work
         self._instance, self._native_id = split_conversation_id(work.conversation.id)
@@ -114,15 +122,11 @@ class Answer:
         )
 
     async def _settled(self, *, awaiting: bool) -> None:
-        """Record that our message has arrived: nothing more of it is in the outbox, and it is their turn."""
-        work, key = self._work, self._checkpoint.pop("key", None)
-
-        def settle(tx: Transaction) -> None:
-            if key is not None:
-                outbox.remove(tx, work.principal, self._instance, key)
-            conversations.set_awaiting(tx, work.principal, work.conversation.id, awaiting)
-
-        await work.emit(checkpoint=dict(self._checkpoint), together=settle)
+        """Record that our message has arrived and whose turn it is; nothing of the message stays in the outbox."""
+        key = self._checkpoint.pop("key", None)
+        if key is not None:  # removed first: an attempt that dies in between finds it gone, and goes on
+            await self._outbox.remove(self._work.principal, key)
+        await self._work.emit(checkpoint=dict(self._checkpoint), awaiting=awaiting)
 
     async def _follow(self) -> None:
         waits = pauses(FIRST_PAUSE, longest=LONGEST_PAUSE)

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.http.retries import pauses
-from tertulia.lifecycle import end_run
-from tertulia.options import Options
-from tertulia.platforms.base import Opened, Platform, Work
+from tertulia.platforms.base import Capabilities, Opened, Platform, RunContext
+from tertulia.platforms.kit.http.retries import pauses
+from tertulia.platforms.kit.options import Options
+from tertulia.platforms.kit.outbox import Outbox
 from tertulia.platforms.rine import history
 from tertulia.platforms.rine.access import PLATFORM, Access
 from tertulia.platforms.rine.answering import Answer, arrived, envelope, nothing_to_answer
@@ -21,8 +21,9 @@ from tertulia.platforms.rine.payloads import handle, is_uuid, parts, payload
 from tertulia.platforms.rine.sealing import Sealer
 from tertulia.platforms.rine.server import Actor, Record, Server, at, moment
 from tertulia.settings import InstanceSettings
-from tertulia.store import conversations, outbox, runs
+from tertulia.store import conversations, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.transitions import end_run
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -47,6 +48,7 @@ from tertulia.vocabulary.models import (
     Conversation,
     ConversationDraft,
     Message,
+    MessageQuery,
     Page,
     Participant,
     ParticipantRole,
@@ -91,8 +93,7 @@ class RinePlatform(Platform):
             Feature.CANCEL,  # ends the wait, here: the other side is not told
         }
     )
-    looks_before_sending = True
-    opens_with_message = True
+    capabilities = Capabilities(refresh_before_send=True, opens_with_message=True)
 
     def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
         options = Options(instance, settings)
@@ -104,6 +105,7 @@ class RinePlatform(Platform):
         self._server = Server(access, self._http)
         self._sealer = Sealer(str(access.config_dir), self._server.keys)
         self._store = store
+        self._outbox = Outbox(store, instance)
         self._looked: dict[str, str] = {}
         """The newest message in the inbox of each conversation that was read because of it."""
 
@@ -157,19 +159,18 @@ class RinePlatform(Platform):
         if draft.metadata:
             _check_metadata(draft.metadata)
         key = f"tertulia-{draft.native_id}-{message.id}"
-        place = {"principal": principal, "instance": self.instance, "key": key}
-        body = await self._store.read(partial(outbox.find, **place))
+        body = await self._outbox.find(principal, key)
         if prepared := body is None:
             made = await self._first(draft, message)
             # Whoever prepared it first has prepared it for all.
-            body = await self._store.write(partial(outbox.put, **place, body=made))
+            body = await self._outbox.put(principal, key, made)
         try:
             sent = await self._send(body, key)
         except (UncertainError, UnavailableError):
             raise
         except TertuliaError:
             if prepared:  # and so refused at once
-                await self._store.write(partial(outbox.remove, **place))
+                await self._outbox.remove(principal, key)
             raise
         actor = await self._server.actor()
         opened = Conversation(
@@ -224,37 +225,28 @@ class RinePlatform(Platform):
         self._looked |= {native_id: newest[native_id]["id"] for native_id in new[:MOST_NEW]}
         return found
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of a conversation's messages, decrypted, each with its `verification` in the metadata."""
-        if branch is not None:
+        if query.branch is not None:
             self._refuse(Feature.BRANCHES)
-        check_limit(limit, MAX_PAGE)
-        identity: dict[str, Any] = {"messages": native_id, "newest_first": newest_first}
-        last = None if cursor is None else str(read_page_cursor(cursor, identity))
+        check_limit(query.limit, MAX_PAGE)
+        identity: dict[str, Any] = {"messages": native_id, "newest_first": query.newest_first}
+        last = None if query.cursor is None else str(read_page_cursor(query.cursor, identity))
         rows, complete = await self._server.messages(native_id)
         total = len(rows) if complete else None
-        rows = rows[::-1] if newest_first else rows
+        rows = rows[::-1] if query.newest_first else rows
         if last is not None:
             ids = [row["id"] for row in rows]
             if last not in ids:
                 raise InvalidInputError(
-                    f"The message behind which this cursor stands is not in the history any more at {PLATFORM}.",
-                    hint="Leave the cursor out for the first page.",
+                    f"The message behind which this query.cursor stands is not in the history any more at {PLATFORM}.",
+                    hint="Leave the query.cursor out for the first page.",
                 )
             rows = rows[ids.index(last) + 1 :]
-        shown_rows = rows[:limit]
+        shown_rows = rows[: query.limit]
         return Page(
             items=await self._messages(native_id, shown_rows),
-            next_cursor=page_cursor(identity, shown_rows[-1]["id"]) if len(rows) > limit else None,
+            next_cursor=page_cursor(identity, shown_rows[-1]["id"]) if len(rows) > query.limit else None,
             total=total,
         )
 
@@ -304,7 +296,7 @@ class RinePlatform(Platform):
             await self._store.write(partial(_end_wait, principal=principal, own_id=own_id, status=status))
         return await self.get(principal, native_id)
 
-    def admits(self, conversation: Conversation) -> None:
+    def check_can_send(self, conversation: Conversation) -> None:
         """Refuse a message to a conversation that is paused or over, or in which it is not our turn."""
         if conversation.status is Status.PAUSED:
             raise ConflictError(
@@ -321,7 +313,7 @@ class RinePlatform(Platform):
         if not conversation.awaiting:
             raise nothing_to_answer(conversation.id, conversation.agent)
 
-    def prepare(self, message: Message) -> Message:
+    def normalize(self, message: Message) -> Message:
         """Refuse what cannot be sent; return the message as the other side will read it."""
         if message.role is not Role.USER:
             raise InvalidInputError(
@@ -352,9 +344,9 @@ class RinePlatform(Platform):
     async def cancel(self, principal: str, run: Run) -> None:
         """End the wait for an answer: that is ours alone, and Rine has no word for it."""
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, context: RunContext) -> None:
         """Send our reply, if it is one, and wait for the other side's."""
-        await Answer(self._server, self._sealer, work, address=self._address).produce()
+        await Answer(self._server, self._sealer, self._outbox, context, address=self._address).produce()
 
     def _address(self, name: str) -> str:
         """Return the address of an agent with a handle or id: its alias, where the configuration has one for it."""

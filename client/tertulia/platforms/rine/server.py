@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from tertulia.http.client import Http
+from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.rine.access import PLATFORM, Access
 from tertulia.platforms.rine.payloads import is_uuid
 from tertulia.vocabulary.errors import (
@@ -38,7 +38,7 @@ class Actor:
 
 
 class Server:
-    """Rine as one instance reaches it. Every method raises as `tertulia.http.client.Http` does."""
+    """Rine as one instance reaches it. Every method raises as `tertulia.platforms.kit.http.client.Http` does."""
 
     def __init__(self, access: Access, http: Http) -> None:
         self._access = access

@@ -10,9 +10,9 @@ from typing import Any
 import anyio
 
 from tertulia import (
+    Client,
     ClientSettings,
     Conversation,
-    Conversations,
     Decision,
     EventKind,
     JournalEntry,
@@ -56,7 +56,7 @@ class Answer:
 Decide = Callable[[Request], Settlement]
 
 
-async def see_through(client: Conversations, run: Run, decide: Decide | Settlement = APPROVED) -> Answer:
+async def run_and_wait(client: Client, run: Run, decide: Decide | Settlement = APPROVED) -> Answer:
     """Wait for a run's end, and decide what it asks."""
     requests: list[Request] = []
     with anyio.fail_after(LIMIT):
@@ -75,13 +75,13 @@ class Talk:
     """A client, and the conversation with the archivist that a test is about."""
 
     path: Path
-    client: Conversations
+    client: Client
     here: Conversation
 
     async def say(self, text: str, decide: Decide | Settlement = APPROVED) -> Answer:
         """Say something and return what came of it, whatever it asked on the way."""
         run = (await self.client.send(self.here.id, MessageDraft(text=text))).run
-        return await see_through(self.client, run, decide)
+        return await run_and_wait(self.client, run, decide)
 
     async def ask(self, text: str) -> Request:
         """Say something that has to be confirmed, and return what is asked."""
@@ -96,7 +96,7 @@ class Talk:
         made = await self.client.create("local:archivist", title=title)
         for text in texts:
             run = (await self.client.send(made.id, MessageDraft(text=text))).run
-            await see_through(self.client, run)
+            await run_and_wait(self.client, run)
         return await self.client.get(made.id)
 
     async def elsewhere(
@@ -128,7 +128,7 @@ class Talk:
 @asynccontextmanager
 async def talk(path: Path) -> AsyncGenerator[Talk]:
     """Open a client on the store at `path`, with a new conversation."""
-    async with Conversations.open(ClientSettings(store=path)) as client:
+    async with Client.open(ClientSettings(store=path)) as client:
         yield Talk(path, client, await client.create("local:archivist", title="Here"))
 
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from tertulia import Conversations, EventKind, MessageDraft, RunStatus
+from tertulia import Client, EventKind, MessageDraft, RunStatus
 from tertulia.platforms.local.archivist.passages import MAX_PASSAGE, passage
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
-from tests.client.platforms.local.talk import Talk, day, see_through
+from tests.client.platforms.local.talk import Talk, day, run_and_wait
 
 pytestmark = pytest.mark.anyio
 
@@ -99,7 +99,7 @@ async def test_a_message_that_has_a_type_keeps_it(here: Talk) -> None:
     """A caller's own type is not ours to replace."""
     sent = await here.client.send(here.here.id, MessageDraft(text="help", type="mine"))
 
-    await see_through(here.client, sent.run)
+    await run_and_wait(here.client, sent.run)
 
     page = await here.client.messages(here.here.id)
     assert [message.type for message in page.items] == ["mine", "archivist.answer"]
@@ -109,7 +109,7 @@ async def test_a_message_of_data_only_is_answered_with_what_can_be_said(here: Ta
     """The archivist reads text."""
     sent = await here.client.send(here.here.id, MessageDraft(data={"find": "Acme"}))
 
-    answer = await see_through(here.client, sent.run)
+    answer = await run_and_wait(here.client, sent.run)
 
     assert answer.text.startswith("I answer from your own history")
 
@@ -393,12 +393,12 @@ async def test_what_others_wrote_cannot_pass_for_the_archivist(here: Talk) -> No
 async def test_nobody_finds_what_is_another_principals(here: Talk) -> None:
     """The history is the caller's own."""
     await here.conversation("Renewals", PROMISE)
-    other: Conversations = here.client.acting_as("somebody")
+    other: Client = here.client.as_principal("somebody")
     conversation = await other.create("local:archivist")
 
     async def say(text: str) -> str:
         sent = await other.send(conversation.id, MessageDraft(text=text))
-        return (await see_through(other, sent.run)).text
+        return (await run_and_wait(other, sent.run)).text
 
     assert await say("find Acme") == "Nothing in your history has “Acme”."
     assert (await say("list")).startswith("1 conversation,")

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Client,
     ConversationQuery,
-    Conversations,
     Decision,
     EventKind,
     MessageDraft,
@@ -17,12 +17,12 @@ from tertulia import (
     Status,
     UnavailableError,
 )
-from tests.client.platforms.local.talk import APPROVED, Talk, see_through
+from tests.client.platforms.local.talk import APPROVED, Talk, run_and_wait
 
 pytestmark = pytest.mark.anyio
 
 
-async def titles(client: Conversations, *, archived: bool) -> set[str | None]:
+async def titles(client: Client, *, archived: bool) -> set[str | None]:
     """The titles of all conversations, archived or not."""
     page = await client.list(ConversationQuery(archived=archived, limit=100))
     return {conversation.title for conversation in page.items}
@@ -39,7 +39,7 @@ async def test_archive_asks_in_words_and_then_archives(here: Talk) -> None:
     assert not (await here.client.get(old.id)).archived
     assert (await here.client.get(here.here.id)).status is Status.INPUT_REQUIRED
 
-    answer = await see_through(here.client, await here.client.settle(request.id, APPROVED))
+    answer = await run_and_wait(here.client, await here.client.settle(request.id, APPROVED))
 
     assert answer.text == f"Archived: “Renewals 2024” (`{old.id}`)."
     assert (await here.client.get(old.id)).archived
@@ -215,7 +215,7 @@ async def test_a_conversation_that_is_being_answered_is_not_deleted(here: Talk) 
     pending = await here.ask(f"delete {idle.id}")
     await here.client.send(idle.id, MessageDraft(text="archive this"))
 
-    late = await see_through(here.client, await here.client.settle(pending.id, APPROVED))
+    late = await run_and_wait(here.client, await here.client.settle(pending.id, APPROVED))
     early = await here.say(f"delete {busy.id}")
 
     still = "is still being answered: stop that with cancel_run, or wait for its end."
@@ -231,7 +231,7 @@ async def test_what_was_deleted_while_it_was_asked_for_is_told(here: Talk) -> No
     pending = await here.ask(f"archive {made.id}")
     await here.client.delete(made.id)
 
-    answer = await see_through(here.client, await here.client.settle(pending.id, APPROVED))
+    answer = await run_and_wait(here.client, await here.client.settle(pending.id, APPROVED))
 
     assert answer.text.startswith(
         f"Not archived: “Renewals” (`{made.id}`). The conversation {made.id} was deleted on "
@@ -316,7 +316,7 @@ async def test_a_change_that_the_store_cannot_write_is_not_told_as_done(
 
     monkeypatch.setattr("tertulia.platforms.local.archivist.tools.make", locked)
 
-    answer = await see_through(here.client, await here.client.settle(pending.id, APPROVED))
+    answer = await run_and_wait(here.client, await here.client.settle(pending.id, APPROVED))
 
     assert answer.run.status is RunStatus.FAILED
     assert answer.run.retryable

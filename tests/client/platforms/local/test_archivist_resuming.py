@@ -11,9 +11,9 @@ import apsw
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     Conversation,
-    Conversations,
     Decision,
     EventKind,
     MessageDraft,
@@ -22,10 +22,10 @@ from tertulia import (
     RunStatus,
     Settlement,
 )
+from tertulia.runs.context import StoredRunContext
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.events import Event
-from tertulia.work import StoredWork
-from tests.client.platforms.local.talk import APPROVED, LIMIT, Answer, Talk, see_through, talk
+from tests.client.platforms.local.talk import APPROVED, LIMIT, Answer, Talk, run_and_wait, talk
 
 pytestmark = pytest.mark.anyio
 
@@ -69,7 +69,7 @@ def copied_after_every_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         return result
 
     monkeypatch.setattr(Store, "write", writing)
-    monkeypatch.setattr("tertulia.work.COALESCE_SECONDS", 0.0)  # so that each piece of the text is a commit
+    monkeypatch.setattr("tertulia.runs.context.COALESCE_SECONDS", 0.0)  # so that each piece of the text is a commit
     return copies
 
 
@@ -82,12 +82,12 @@ async def undisturbed(here: Talk, text: str, decide: Callable[[Request], Settlem
 
 async def resumed(path: Path, expected: Answer, decide: Callable[[Request], Settlement]) -> Answer | None:
     """Take up the run in a copy, and see it through; None if the copy is from before the run."""
-    async with Conversations.open(ClientSettings(store=path)) as client:
+    async with Client.open(ClientSettings(store=path)) as client:
         try:
             run = await client.run(expected.run.id)
         except NotFoundError:
             return None
-        return await see_through(client, run, decide)
+        return await run_and_wait(client, run, decide)
 
 
 def see_that_nothing_was_said_twice(answer: Answer) -> None:
@@ -131,13 +131,13 @@ async def test_changes_that_are_left_anywhere_are_made_once(
         assert answer.text == expected.text
         assert [tool for tool, _ in answer.calls] == [tool for tool, _ in expected.calls]
         see_that_nothing_was_said_twice(answer)
-        async with Conversations.open(ClientSettings(store=path)) as client:
+        async with Client.open(ClientSettings(store=path)) as client:
             await see_the_changes(client, one, two, three, four)
     assert seen > 20
 
 
 async def see_the_changes(
-    client: Conversations, one: Conversation, two: Conversation, three: Conversation, four: Conversation
+    client: Client, one: Conversation, two: Conversation, three: Conversation, four: Conversation
 ) -> None:
     """See that one was archived, two has its new title from one change, three is gone and four is as it was."""
     assert (await client.get(one.id)).archived
@@ -210,18 +210,18 @@ async def test_two_processes_that_wait_make_a_change_once(tmp_path: Path) -> Non
     """Whoever takes the run up does it; the other sees the same answer."""
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(talk(tmp_path / "tertulia.db"))
-        other = await stack.enter_async_context(Conversations.open(ClientSettings(store=here.path)))
+        other = await stack.enter_async_context(Client.open(ClientSettings(store=here.path)))
         request = await here.ask("retitle this to There")
         answers: list[Answer] = []
 
         async def settle_and_wait() -> None:
-            answers.append(await see_through(here.client, await here.client.settle(request.id, APPROVED)))
+            answers.append(await run_and_wait(here.client, await here.client.settle(request.id, APPROVED)))
 
         async def wait() -> None:
             async for _ in other.watch(here.here.id, after=0):
                 run = await other.run(request.run_id)
                 if not run.status.active:
-                    answers.append(await see_through(other, run))
+                    answers.append(await run_and_wait(other, run))
                     return
 
         with anyio.fail_after(LIMIT):
@@ -243,18 +243,18 @@ async def test_a_run_that_is_canceled_between_two_steps_says_no_more(
 ) -> None:
     """Whoever cancels it, nothing is written to the journal behind the cancellation."""
     reached, go_on = anyio.Event(), anyio.Event()
-    emit = StoredWork.emit
+    emit = StoredRunContext.emit
 
-    async def emitting(self: StoredWork, *events: Event, **more: Any) -> None:
+    async def emitting(self: StoredRunContext, *events: Event, **more: Any) -> None:
         await emit(self, *events, **more)
         if any(event.kind is at for event in events):
             reached.set()
             await go_on.wait()
 
-    monkeypatch.setattr(StoredWork, "emit", emitting)
+    monkeypatch.setattr(StoredRunContext, "emit", emitting)
     async with AsyncExitStack() as stack:
         here = await stack.enter_async_context(talk(tmp_path / "tertulia.db"))
-        other = await stack.enter_async_context(Conversations.open(ClientSettings(store=here.path)))
+        other = await stack.enter_async_context(Client.open(ClientSettings(store=here.path)))
         with anyio.fail_after(LIMIT):
             run = (await here.client.send(here.here.id, MessageDraft(text="find Acme"))).run
             await reached.wait()

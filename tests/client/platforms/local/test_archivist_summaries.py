@@ -11,7 +11,7 @@ from tertulia.platforms.local.archivist.toolcalls import Tool
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
 from tests.client.platforms.local.counting import read_by
 from tests.client.platforms.local.histories import ACME, enter, enter_all
-from tests.client.platforms.local.talk import Talk, see_through
+from tests.client.platforms.local.talk import Talk, run_and_wait
 
 pytestmark = pytest.mark.anyio
 
@@ -299,7 +299,7 @@ async def test_a_conversation_whose_contents_are_not_kept_has_nothing_to_summari
     """Messages without text are none that can be read."""
     made = await here.client.create("local:archivist", title="Data")
     run = (await here.client.send(made.id, MessageDraft(data={"a": 1}))).run
-    await see_through(here.client, run)
+    await run_and_wait(here.client, run)
 
     answer = await here.say(f"summarise {made.id}")
 

@@ -204,7 +204,7 @@ async def test_nothing_of_another_principal_is_in_a_timeline(here: Talk) -> None
     theirs = ["The secret budget was approved."] * 4
     await enter(here, "r2r:theirs", "Theirs", theirs, principal="somebody")
     await enter(here, "r2r:acme", "Theirs", theirs, principal="somebody")
-    other = here.client.acting_as("somebody")
+    other = here.client.as_principal("somebody")
     await other.create("local:archivist", title="Their own")
 
     everything = await here.say("timeline")

@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConflictError,
     ConversationQuery,
-    Conversations,
     EventKind,
     InstanceSettings,
     InvalidInputError,
@@ -31,17 +31,17 @@ pytestmark = pytest.mark.anyio
 @asynccontextmanager
 async def serving(
     path: Path, identity: str | None = None, *, mailboxes: list[str] | None = None
-) -> AsyncGenerator[Conversations]:
+) -> AsyncGenerator[Client]:
     """Serve under a name, as a process of its own does."""
     local = InstanceSettings(platform="local", options={"mailboxes": mailboxes or []})
     settings = ClientSettings(store=path, identity=identity, instances={"local": local})
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(settings) as conversations:
+        async with Client.open(settings) as conversations:
             await conversations.present()
             yield conversations
 
 
-async def awaiting(conversations: Conversations) -> list[str]:
+async def awaiting(conversations: Client) -> list[str]:
     """Return the conversations in which something of ours is awaited."""
     page = await conversations.list(ConversationQuery(awaiting=True))
     assert page.total == len(page.items)
@@ -145,7 +145,7 @@ async def test_who_writes_under_a_name_can_be_written_to(path: Path) -> None:
     """However short its process lives: the name is known from its first message on."""
     settings = ClientSettings(store=path, identity="alice")
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(settings) as alice:
+        async with Client.open(settings) as alice:
             await alice.start("local:archivist", says("help"))
         async with serving(path, "bob") as bob:
             assert "local:alice" in {agent.address for agent in await bob.agents()}

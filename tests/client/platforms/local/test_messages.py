@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Client,
     ConflictError,
-    Conversations,
     EventKind,
     InvalidInputError,
     Message,
@@ -24,13 +24,13 @@ from tests.doubles.scripted import AGENT, Held, says, scripted
 pytestmark = pytest.mark.anyio
 
 
-async def history(conversations: Conversations, conversation_id: str, branch: str | None = None) -> list[str]:
+async def history(conversations: Client, conversation_id: str, branch: str | None = None) -> list[str]:
     """Return the texts on a branch."""
     page = await conversations.messages(conversation_id, branch=branch)
     return [message.text or "" for message in page.items]
 
 
-async def talked(conversations: Conversations, *texts: str) -> tuple[str, list[Message]]:
+async def talked(conversations: Client, *texts: str) -> tuple[str, list[Message]]:
     """Have texts answered; return the conversation's id and its messages."""
     conversation = await conversations.create(AGENT)
     for text in texts:
@@ -61,10 +61,10 @@ async def test_adding_with_a_key_adds_once(path: Path) -> None:
     """Whether or not the first call came to its end."""
     async with scripted(path) as conversations:
         own_id, _ = await talked(conversations)
-        first = await conversations.add_message(own_id, says("Once"), idempotency_key="k")
-        again = await conversations.add_message(own_id, says("Once"), idempotency_key="k")
+        first = await conversations.add_message(own_id, says("Idempotency"), idempotency_key="k")
+        again = await conversations.add_message(own_id, says("Idempotency"), idempotency_key="k")
         assert first.id == again.id
-        assert await history(conversations, own_id) == ["Once"]
+        assert await history(conversations, own_id) == ["Idempotency"]
 
 
 async def test_a_message_cannot_follow_one_that_is_not_there(path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Client,
     ConversationChanges,
-    Conversations,
     EventKind,
     InvalidInputError,
     MessageChanges,
@@ -26,7 +26,7 @@ from tests.doubles.scripted import says
 pytestmark = pytest.mark.anyio
 
 OBSERVER, MEDIATOR = ParticipantRole.OBSERVER, ParticipantRole.MEDIATOR
-Attempt = Callable[[Conversations, str, str], Awaitable[Any]]
+Attempt = Callable[[Client, str, str], Awaitable[Any]]
 
 
 @dataclass
@@ -35,9 +35,9 @@ class Table:
 
     own_id: str
     message_id: str
-    alice: Conversations
-    bob: Conversations
-    carol: Conversations
+    alice: Client
+    bob: Client
+    carol: Client
 
     async def roles(self) -> dict[str, ParticipantRole]:
         """Return who takes part, and how."""

@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tertulia import (
+    Client,
     ClientSettings,
     ConflictError,
     ConversationChanges,
-    Conversations,
     EventKind,
     InvalidInputError,
     Message,
@@ -183,7 +183,7 @@ async def test_where_there_are_no_words_the_error_says_what_to_give(path: Path) 
         with pytest.raises(InvalidInputError, match="`seed_message` has no words"):
             await conversations.generate_title(own_id, seed_message="...")
         with pytest.raises(NotFoundError):
-            await conversations.acting_as("alice").generate_title(own_id, seed_message="Mine")
+            await conversations.as_principal("alice").generate_title(own_id, seed_message="Mine")
 
         assert (await conversations.get(own_id)).title is None
 
@@ -192,7 +192,7 @@ async def test_where_there_are_no_words_the_error_says_what_to_give(path: Path) 
 async def test_a_conversation_with_the_archivist_is_named_after_its_question(path: Path) -> None:
     """Though that is a command to the archivist."""
     with anyio.fail_after(SECONDS):
-        async with Conversations.open(ClientSettings(store=path)) as conversations:
+        async with Client.open(ClientSettings(store=path)) as conversations:
             sent = await conversations.start(ARCHIVIST, says("list"))
             await conversations.wait(sent.run, timeout=SECONDS)
             again = await conversations.send(sent.conversation.id, says("What did we promise Acme?"))

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from tertulia.platforms.base import Work
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.archivist import tools
 from tertulia.platforms.local.archivist.commands import Keep
 from tertulia.platforms.local.archivist.describing import ANSWER, COMMAND
@@ -44,7 +44,7 @@ class Archivist:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def prepare(self, message: Message) -> Message:
+    def mark(self, message: Message) -> Message:
         """Mark a message that tells the archivist to do something, so that no search of its own finds it.
 
         Notes stay as they are: they are there to be found.
@@ -53,49 +53,51 @@ class Archivist:
             return message
         return replace(message, type=COMMAND)
 
-    async def answer(self, work: Work) -> None:
+    async def answer(self, context: EmbeddedRunContext) -> None:
         """Answer a message, as far as that is possible without a person's decision."""
-        done = _Done(work.entries)
-        text = await self._carry_out(work, done)
+        done = _Done(context.entries)
+        text = await self._carry_out(context, done)
         if text is not None:
-            await _tell(work, done, text)
+            await _tell(context, done, text)
 
-    async def _carry_out(self, work: Work, done: "_Done") -> str | None:
+    async def _carry_out(self, context: EmbeddedRunContext, done: "_Done") -> str | None:
         """Return the answer's text; None if a person must decide first."""
-        steps = plan(parse(work.message.text or ""), work.conversation.id)
+        steps = plan(parse(context.message.text or ""), context.conversation.id)
         result: ToolResult | None = None
         for number in count(1):
             try:
                 call = next(steps) if result is None else steps.send(result)
             except StopIteration as end:
                 return end.value
-            call_id = f"{work.run.id}_{number}"
+            call_id = f"{context.run.id}_{number}"
             result = done.results.get(call_id)
             if result is None and call.prompt is None:
-                result = await self._look_up(work, call, call_id, done.kinds[call_id])
+                result = await self._look_up(context, call, call_id, done.kinds[call_id])
             elif result is None:
-                result = await self._change(work, call, call_id, done.kinds[call_id])
+                result = await self._change(context, call, call_id, done.kinds[call_id])
                 if result is None:
                     return None
         raise AssertionError("a plan ends")
 
-    async def _look_up(self, work: Work, call: ToolCall, call_id: str, told: set[EventKind]) -> ToolResult:
+    async def _look_up(
+        self, context: EmbeddedRunContext, call: ToolCall, call_id: str, told: set[EventKind]
+    ) -> ToolResult:
         begin = [*_opening(call, call_id), Event(EventKind.TOOL_CALL_END, {"tool_call_id": call_id})]
-        await work.emit(*(event for event in begin if event.kind not in told))
-        find = partial(tools.look_up, principal=work.principal, tool=call.tool, arguments=call.arguments)
+        await context.emit(*(event for event in begin if event.kind not in told))
+        find = partial(tools.look_up, principal=context.principal, tool=call.tool, arguments=call.arguments)
         try:
             result = ToolResult(ToolOutcome.OK, await self._store.read(find))
         except _TOLD as error:
             result = ToolResult(ToolOutcome.ERROR, {"message": error.message})
         result, event = _ended(call_id, result)
-        await work.emit(event)
+        await context.emit(event)
         return result
 
     async def _change(
-        self, work: Work, call: ToolCall, call_id: str, told: set[EventKind]
+        self, context: EmbeddedRunContext, call: ToolCall, call_id: str, told: set[EventKind]
     ) -> ToolResult | None:
         """Have a change approved and make it; None while nobody has decided yet."""
-        request = next((each for each in work.requests if each.tool_call_id == call_id), None)
+        request = next((each for each in context.requests if each.tool_call_id == call_id), None)
         if request is None:
             draft = RequestDraft(
                 kind=RequestKind.CONFIRMATION,
@@ -104,7 +106,7 @@ class Archivist:
                 arguments=call.arguments,
                 tool_call_id=call_id,
             )
-            await work.ask(draft, *_opening(call, call_id))
+            await context.ask(draft, *_opening(call, call_id))
             return None
         if request.status is RequestStatus.PENDING:
             return None
@@ -113,18 +115,20 @@ class Archivist:
         if request.status is not RequestStatus.APPROVED:
             why = {} if request.reason is None else {"reason": request.reason}
             result, event = _ended(call_id, ToolResult(ToolOutcome.REJECTED, why))
-            await work.emit(*end, event)
+            await context.emit(*end, event)
             return result
-        scope = {"principal": work.principal, "own_id": work.conversation.id, "tool": call.tool}
+        scope = {"principal": context.principal, "own_id": context.conversation.id, "tool": call.tool}
         try:
-            arguments = tools.checked_arguments(call.tool, work.approved_arguments(request))
+            arguments = tools.checked_arguments(call.tool, context.approved_arguments(request))
             value = await self._store.read(partial(tools.foreseen, **scope, arguments=arguments))
             edited = {} if arguments == call.arguments else {"edited": True}
             result, event = _ended(call_id, ToolResult(ToolOutcome.OK, value | edited))
-            await work.emit(*end, event, together=partial(tools.make, **scope, arguments=arguments))
+            await context.commit(
+                partial(tools.make, **scope, arguments=arguments), *end, event, checkpoint=context.checkpoint
+            )
         except _TOLD as error:
             result, event = _ended(call_id, ToolResult(ToolOutcome.ERROR, {"message": error.message}))
-            await work.emit(*end, event)
+            await context.emit(*end, event)
         return result
 
 
@@ -147,22 +151,22 @@ class _Done:
                 self.text += str(entry.data["delta"])
 
 
-async def _tell(work: Work, done: _Done, text: str) -> None:
+async def _tell(context: EmbeddedRunContext, done: _Done, text: str) -> None:
     """Stream what the journal lacks of the answer, and end the run."""
-    message_id = f"m_{work.run.id.removeprefix('run_')}"
+    message_id = f"m_{context.run.id.removeprefix('run_')}"
     told = done.kinds[message_id]
     about = {"message_id": message_id}
     if EventKind.TEXT_MESSAGE_START not in told:
-        await work.emit(Event(EventKind.TEXT_MESSAGE_START, about))
+        await context.emit(Event(EventKind.TEXT_MESSAGE_START, about))
     end: Mapping[str, Any] = about
     if text.startswith(done.text):
         for piece in pieces(text[len(done.text) :]):
-            await work.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": piece}))
+            await context.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": piece}))
     else:  # another version of this module began the answer
         end = {**about, "text": text}
     if EventKind.TEXT_MESSAGE_END not in told:
-        await work.emit(Event(EventKind.TEXT_MESSAGE_END, end))
-    await work.finish(message_id=message_id, type=ANSWER)
+        await context.emit(Event(EventKind.TEXT_MESSAGE_END, end))
+    await context.finish(message_id=message_id, type=ANSWER)
 
 
 def _opening(call: ToolCall, call_id: str) -> list[Event]:

@@ -26,7 +26,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunResult:
     """What a search came to: `head` says of it what it did not find. `meant` is a correction that was not followed."""
 
     value: Mapping[str, Any]
@@ -56,7 +56,7 @@ def place(sought: Sought, own_id: str) -> Generator[ToolCall, ToolResult, Place 
 
 def seek(
     sought: Sought, where: Place, tool: Tool, any_in: Callable[[Mapping[str, Any]], bool]
-) -> Generator[ToolCall, ToolResult, Outcome | str]:
+) -> Generator[ToolCall, ToolResult, RunResult | str]:
     """Have a tool look for all of what is sought; where it finds nothing, for what was meant, or for some of it.
 
     A search the tool refuses returns the sentence that says why.
@@ -67,23 +67,23 @@ def seek(
     if result.outcome is not ToolOutcome.OK:
         return str(result.value["message"])
     if any_in(result.value):
-        return Outcome(result.value, "", found=True)
+        return RunResult(result.value, "", found=True)
     suggested = result.value.get("suggestion")
     if suggested is not None and not careful:
         corrected = yield from _corrected(suggested, where, tool)
         if corrected is not None and any_in(corrected):
-            return Outcome(corrected, _instead(sought, where, suggested), found=True)
+            return RunResult(corrected, _instead(sought, where, suggested), found=True)
     if some is not None:
         looser = yield ToolCall(tool, {"query": some, **where.arguments})
         if looser.outcome is ToolOutcome.OK:
             if any_in(looser.value):
                 head = f"Nothing{where.words} has all of {spoken(sought)}; this has some of it. "
-                return Outcome(looser.value, head, found=True)
+                return RunResult(looser.value, head, found=True)
             if suggested is None and (suggested := looser.value.get("suggestion")) is not None:
                 corrected = yield from _corrected(suggested, where, tool)
                 if corrected is not None and any_in(corrected):
-                    return Outcome(corrected, _instead(sought, where, suggested), found=True)
-    return Outcome(
+                    return RunResult(corrected, _instead(sought, where, suggested), found=True)
+    return RunResult(
         result.value, "", found=False, meant=None if suggested is None else _plain(suggested, careful)
     )
 

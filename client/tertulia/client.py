@@ -1,0 +1,122 @@
+"""The entrance: conversations with agents on any platform, for one principal.
+
+Whatever a method does for a caller is in the store before the method returns. A method that changes something takes an
+`idempotency_key`: repeated with the same key and arguments it does nothing more and returns the same.
+
+Every method raises `TertuliaError`s only. Each docstring names those beyond the ones that can always happen:
+`InvalidInputError` for an argument that cannot be used, `NotFoundError` for an id that this principal does not have,
+`NotOffered` for a feature that the platform lacks, `StoreError` and `UnavailableError` for a store that cannot be used.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from tertulia.platforms.base import EmbeddedPlatform
+from tertulia.platforms.registry import build
+from tertulia.resources.agents import Agents
+from tertulia.resources.conversations import Conversations
+from tertulia.resources.messages import Messages
+from tertulia.resources.runs import Runs
+from tertulia.resources.scope import Scope, Services
+from tertulia.resources.search import Search
+from tertulia.runs.idempotency import Idempotency
+from tertulia.runs.leases import LeaseHolder
+from tertulia.runs.runner import Runner, Worker
+from tertulia.settings import ClientSettings
+from tertulia.store.database import Store
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.identifiers import split_conversation_id
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
+
+if TYPE_CHECKING:
+    from tertulia.resources.history import History
+
+
+class Client:
+    """Conversations of one principal. Open one per process; `as_principal` gives another principal's view of it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self.agents = Agents(scope)
+        self.messages = Messages(scope)
+        self.conversations = Conversations(scope, self.messages)
+        self.runs = Runs(scope)
+        self.search = Search(scope)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: ClientSettings,
+        *,
+        principal: str = LOCAL_PRINCIPAL,
+        worker: Worker | None = None,
+    ) -> AsyncGenerator["Client"]:
+        """Open the client; it touches the store at the first use only. Leaving it stops its runs and loses nothing.
+
+        `worker` says how this process has runs executed that only a worker can execute (`Execution.WORKER`).
+
+        Raises:
+            InvalidInputError: an instance is configured in a way that cannot work.
+        """
+        async with AsyncExitStack() as stack:
+            content_free = frozenset(
+                name for name, instance in settings.instances.items() if not instance.keeps_content
+            )
+            store = await stack.enter_async_context(Store(settings.store, content_free=content_free))
+            platforms = build(settings.instances, store, identity=settings.identity)
+            for platform in platforms.values():
+                stack.push_async_callback(platform.close)
+            leases = LeaseHolder(store)
+            runner = await stack.enter_async_context(Runner(store, leases, platforms, worker))
+            services = Services(settings, store, platforms, runner, Idempotency(store, leases), leases)
+            yield cls(Scope(services, principal))
+
+    def as_principal(self, principal: str) -> "Client":
+        """Return the view of another principal, who shares nothing with this one but the process."""
+        return Client(Scope(self._scope.services, principal))
+
+    @property
+    def history(self) -> "History":
+        """Import and export of whole conversations."""
+        # Imported here: a host waits for the first tools/list.
+        from tertulia.resources.history import History
+
+        return History(self._scope)
+
+    @property
+    def principal(self) -> str:
+        """The principal who calls."""
+        return self._scope.principal
+
+    @property
+    def address(self) -> str:
+        """The address under which this principal writes on the embedded platform."""
+        return self._scope.address
+
+    @property
+    def instances(self) -> Sequence[str]:
+        """The configured instances, in order."""
+        return self._scope.instances
+
+    @property
+    def remote_instances(self) -> Sequence[str]:
+        """The instances that can be used and whose conversations live elsewhere, in order."""
+        platforms = self._scope.services.platforms
+        return [
+            name
+            for name in self._scope.instances
+            if platforms[name].missing is None and not isinstance(platforms[name], EmbeddedPlatform)
+        ]
+
+    def offers(self, conversation_id: str, feature: Feature) -> bool:
+        """Whether the platform of a conversation offers a feature."""
+        instance, _ = split_conversation_id(conversation_id)
+        return feature in self._scope.configured(instance).features
+
+    async def announce(self) -> None:
+        """Register this server's mailbox name so that other servers can address it."""
+        for platform in self._scope.services.platforms.values():
+            if isinstance(platform, EmbeddedPlatform):
+                await platform.announce(self._scope.principal)

@@ -1,0 +1,295 @@
+"""One pooled HTTP client for each instance, for the life of the process.
+
+Requests that change nothing (GET) are tried again, with jitter and within `PATIENCE` seconds; the others never are:
+where no answer came back, whether it was done is unknown, and `UncertainError` says so. The client is made at the first
+call, since making one takes some 15 ms. Redirects are not followed: credentials go to the configured address only.
+"""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import httpx
+
+from tertulia.platforms.kit.http.errors import ErrorTable, Refusal
+from tertulia.platforms.kit.http.retries import pauses, retry_after
+from tertulia.platforms.kit.http.streams import Frames
+from tertulia.vocabulary.errors import (
+    InvalidInputError,
+    NotConfiguredError,
+    TertuliaError,
+    UnavailableError,
+    UncertainError,
+)
+from tertulia.vocabulary.identifiers import shown
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 15.0
+"""How long a request that changes nothing may take, each time."""
+WRITE_SECONDS = 30.0
+"""How long a request that changes something may take."""
+IDLE_SECONDS = 75.0
+"""How long a stream may be silent: longer than the minute after which proxies cut idle connections."""
+PATIENCE = 30.0
+"""How long a request that changes nothing may take with all its repetitions: hosts give up on a call at 60 seconds."""
+ATTEMPTS = 4
+_LONGEST_PAUSE = 8.0
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a platform answered."""
+
+    body: Any
+    """Its JSON; None, where a call that changes something is answered with nothing."""
+    retry_after: float | None
+    """Seconds after which it asks to be called again (`Retry-After`), as it does about what it has yet to finish."""
+
+
+class Http:
+    """HTTP for one instance. `headers` may hold credentials; nothing here shows them.
+
+    Every method takes a path as segments, each quoted: an id never changes which path is called. `about` are the ids a
+    call is about, for its errors. All raise what the instance's `ErrorTable` makes of a refusal, and:
+
+        NotConfiguredError: `missing` says what to set first.
+        UnavailableError: the platform cannot be reached, or answers something else than it should.
+        UncertainError: a call that changes something got no answer: it may or may not have been carried out.
+    """
+
+    def __init__(
+        self,
+        instance: str,
+        errors: ErrorTable,
+        *,
+        base_url: str,
+        headers: Mapping[str, str],
+        auth: httpx.Auth | None = None,
+        missing: str | None = None,
+    ) -> None:
+        self._instance = instance
+        self._errors = errors
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"user-agent": "tertulia", "accept": "application/json", **headers}
+        self._auth = auth
+        self._missing = missing
+        self._opened: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._opened is not None:
+            await self._opened.aclose()
+
+    async def get(
+        self,
+        *segments: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Return the JSON that a GET is answered with. Tried again where that may help."""
+        return (await self.get_reply(*segments, params=params, headers=headers, about=about)).body
+
+    async def get_reply(
+        self,
+        *segments: str,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Make a GET as `get` does, and return all of its answer."""
+        request = self._request("GET", segments, READ_SECONDS, params=params, headers=headers)
+        waits = pauses(longest=_LONGEST_PAUSE)
+        with anyio.move_on_after(PATIENCE):
+            for attempts_left in range(ATTEMPTS - 1, -1, -1):
+                try:
+                    return self._reply(await self._send(request, about), safe=True)
+                except UnavailableError as error:
+                    pause = max(next(waits), error.ids.get("retry_after", 0))
+                    if not attempts_left or not error.retryable or pause > _LONGEST_PAUSE:
+                        raise
+                await anyio.sleep(pause)
+        raise self._unreachable(f"did not answer within {PATIENCE:.0f} seconds")
+
+    async def send(
+        self,
+        method: str,
+        *segments: str,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Make a request that changes something, once; return the JSON of its answer (None where that is empty).
+
+        `content` is JSON that is to be sent byte for byte.
+        """
+        reply = await self.send_reply(
+            method,
+            *segments,
+            json=json,
+            form=form,
+            params=params,
+            content=content,
+            headers=headers,
+            about=about,
+        )
+        return reply.body
+
+    async def send_reply(
+        self,
+        method: str,
+        *segments: str,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Make a request that changes something, as `send` does, and return all of its answer."""
+        if content is not None:
+            headers = {"content-type": "application/json", **(headers or {})}
+        request = self._request(
+            method,
+            segments,
+            WRITE_SECONDS,
+            params=params,
+            json=json,
+            data=form,
+            content=content,
+            headers=headers,
+        )
+        return self._reply(await self._send(request, about), safe=False)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        *segments: str,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        idle: float = IDLE_SECONDS,
+        about: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Frames]:
+        """Open a stream of events; leaving the context closes its connection at once. Nothing is tried again.
+
+        Without a byte for `idle` seconds, the stream is broken (`BrokenStreamError`, from iterating over the events).
+        """
+        request = self._request(method, segments, idle, params=params, json=json, headers=headers)
+        # A compressed stream would be held back by whoever compresses it, until a block is full.
+        request.headers.update(
+            {"accept": "text/event-stream", "cache-control": "no-store", "accept-encoding": "identity"}
+        )
+        response = await self._send(request, about, stream=True)
+        frames = Frames(response, self._errors.platform)
+        try:
+            if response.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
+                raise self._unreachable("answered something else than a stream of events", retryable=False)
+            yield frames
+        finally:
+            with anyio.CancelScope(shield=True):
+                await frames.aclose()
+                await response.aclose()
+
+    def _request(
+        self, method: str, segments: tuple[str, ...], seconds: float, **content: Any
+    ) -> httpx.Request:
+        if self._missing is not None:
+            raise NotConfiguredError(
+                f"The instance {self._instance} is not configured.",
+                hint=self._missing,
+                instance=self._instance,
+            )
+        if self._opened is None:
+            # Some platforms produce dozens of answers at once, each with a stream of its own.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+            self._opened = httpx.AsyncClient(headers=self._headers, auth=self._auth, limits=limits)
+        timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        return self._opened.build_request(
+            method, self._base_url + _path(segments), timeout=timeout, **content
+        )
+
+    async def _send(
+        self, request: httpx.Request, about: Mapping[str, str] | None, *, stream: bool = False
+    ) -> httpx.Response:
+        """Return a successful response, read unless it is to be streamed."""
+        assert self._opened is not None
+        try:
+            response = await self._opened.send(request, stream=True)
+            if stream and response.is_success:
+                return response
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+        except httpx.RequestError as error:
+            ids: dict[str, Any] = {"instance": self._instance, **(about or {})}
+            if isinstance(error, _NOT_SENT) or request.method == "GET":
+                timeout = isinstance(error, httpx.TimeoutException)
+                raise self._unreachable(
+                    "did not answer in time" if timeout else "cannot be reached"
+                ) from error
+            raise UncertainError(
+                f"{self._errors.platform} ({self._instance}) gave no answer; whether it got the call is not known.",
+                hint="Look at the present state before you call again.",
+                **ids,
+            ) from error
+        if response.is_success:
+            return response
+        raise self._refused(response, request.method == "GET", about)
+
+    def _refused(
+        self, response: httpx.Response, safe: bool, about: Mapping[str, str] | None
+    ) -> TertuliaError:
+        try:
+            code, text, trace_id = self._errors.read(response.json())
+        except (ValueError, RecursionError):
+            code = text = trace_id = None
+        refusal = Refusal(
+            status=response.status_code,
+            code=code,
+            text=text,
+            trace_id=trace_id,
+            retry_after=retry_after(response.headers.get("retry-after")),
+        )
+        return self._errors.error(refusal, instance=self._instance, safe=safe, about=about)
+
+    def _reply(self, response: httpx.Response, *, safe: bool) -> Reply:
+        body = self._json(response, safe=safe) if safe or response.content else None
+        return Reply(body, retry_after(response.headers.get("retry-after")))
+
+    def _json(self, response: httpx.Response, *, safe: bool) -> Any:
+        try:
+            return response.json()
+        except (ValueError, RecursionError) as error:
+            if safe:
+                raise self._unreachable("answered something else than JSON", retryable=False) from error
+            raise UncertainError(
+                f"{self._errors.platform} ({self._instance}) answered something else than JSON; whether the call was "
+                "carried out is not known.",
+                hint=f"Check `base_url` of the instance {self._instance}.",
+                instance=self._instance,
+            ) from error
+
+    def _unreachable(self, what: str, *, retryable: bool = True) -> UnavailableError:
+        return UnavailableError(
+            f"{self._errors.platform} ({self._instance}) {what}.",
+            hint=f"Call again in a moment; if that does not help, check `base_url` of the instance {self._instance}.",
+            retryable=retryable,
+            instance=self._instance,
+        )
+
+
+def _path(segments: tuple[str, ...]) -> str:
+    for segment in segments:
+        if segment in {"", ".", ".."}:  # quoting leaves dots alone, and they would climb
+            raise InvalidInputError(f"{shown(segment)} is not an id.", hint="Take the id from a list.")
+    return "".join(f"/{quote(segment, safe='')}" for segment in segments)

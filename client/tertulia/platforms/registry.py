@@ -1,0 +1,80 @@
+"""The platforms, by the name a configuration knows them under.
+
+Each is imported only when an instance of it is there.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import cast
+
+from tertulia.platforms.base import Platform
+from tertulia.settings import STORE_CONTENT, InstanceSettings
+from tertulia.store.database import Store
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import shown, valid_instance
+
+PLATFORMS: Mapping[str, str] = {
+    "local": "tertulia.platforms.local.platform:LocalPlatform",
+    "revengai": "tertulia.platforms.revengai.platform:RevEngAIPlatform",
+    "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
+    "knowrithm": "tertulia.platforms.knowrithm.platform:KnowrithmPlatform",
+    "agentflow": "tertulia.platforms.agentflow.platform:AgentFlowPlatform",
+    "rine": "tertulia.platforms.rine.platform:RinePlatform",
+}
+"""Where each platform's class is. A class is called with the instance's name, its settings and the store."""
+
+LOCAL = "local"
+
+
+def build(
+    instances: Mapping[str, InstanceSettings], store: Store, *, identity: str | None = None
+) -> dict[str, Platform]:
+    """Return the configured platforms by instance, the embedded one always among them.
+
+    `identity` is the name under which this process speaks there.
+
+    Raises:
+        InvalidInputError: an instance has an impossible name or an unknown platform.
+    """
+    wanted = {LOCAL: InstanceSettings(platform=LOCAL), **instances}
+    built = {
+        name: _build(name, replace(settings, identity=identity), store) for name, settings in wanted.items()
+    }
+    for platform in built.values():
+        platform.peers = built
+    return built
+
+
+def _build(name: str, settings: InstanceSettings, store: Store) -> Platform:
+    if not valid_instance(name):
+        raise InvalidInputError(
+            f"{shown(name)} cannot be the name of an instance.",
+            hint="Use up to 32 lower-case letters, digits, `-` and `_`, beginning with a letter.",
+        )
+    if settings.platform not in PLATFORMS:
+        raise InvalidInputError(
+            f"The instance {name} is of an unknown platform, {shown(settings.platform)}.",
+            valid=sorted(PLATFORMS),
+            instance=name,
+        )
+    if (settings.platform == LOCAL) != (name == LOCAL):
+        raise InvalidInputError(
+            f"The instance {name} cannot be of the platform {settings.platform}: there is one embedded platform, "
+            f"and its instance is `{LOCAL}`.",
+            instance=name,
+        )
+    if not isinstance(settings.options.get(STORE_CONTENT, True), bool):
+        raise InvalidInputError(
+            f"`{STORE_CONTENT}` of the instance {name} is neither true nor false.", instance=name
+        )
+    if name == LOCAL and not settings.keeps_content:
+        raise InvalidInputError(
+            f"`{STORE_CONTENT}` of the instance {name} cannot be false: its conversations are in the store or nowhere.",
+            instance=name,
+        )
+    module, _, attribute = PLATFORMS[settings.platform].partition(":")
+    platform = cast(
+        Callable[[str, InstanceSettings, Store], Platform], getattr(import_module(module), attribute)
+    )
+    return platform(name, settings, store)

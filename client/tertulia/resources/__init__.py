@@ -1,0 +1,1 @@
+"""What a caller can do, one noun a module: agents, conversations, messages, runs, search, history."""

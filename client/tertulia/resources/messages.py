@@ -1,0 +1,142 @@
+"""Messages: reading them, and adding, changing and rating them without anything being answered."""
+
+from dataclasses import asdict, replace
+
+from tertulia.platforms.base import EmbeddedPlatform, Platform
+from tertulia.resources.scope import Scope
+from tertulia.resources.validation import checked_message, checked_rating, new_message_id
+from tertulia.runs.idempotency import Effect
+from tertulia.store import journal, messages, runs
+from tertulia.store.database import Transaction
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.models import (
+    Message,
+    MessageChanges,
+    MessageDraft,
+    MessageQuery,
+    Page,
+    Rating,
+)
+from tertulia.vocabulary.text import checked_json, checked_text
+
+
+class Messages:
+    """The messages of one principal's conversations."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    async def list(self, conversation_id: str, query: MessageQuery | None = None) -> Page[Message]:
+        """Return one page of a conversation's messages: the oldest fifty, unless `query` says otherwise."""
+        query = query or MessageQuery()
+        scope = self._scope
+        platform, native_id = scope.platform_of(conversation_id)
+        page = await platform.messages(scope.principal, native_id, query)
+        if not isinstance(platform, EmbeddedPlatform):
+            await scope.stored(conversation_id)
+            oldest_first = page.items[::-1] if query.newest_first else page.items
+
+            def remember(tx: Transaction, principal: str) -> None:
+                settled = runs.active(tx, principal, conversation_id) is None
+                messages.remember(tx, principal, conversation_id, oldest_first, settled=settled)
+
+            await scope.write(remember)
+        return page
+
+    async def add(
+        self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None
+    ) -> Message:
+        """Add a message that nobody is to answer; return it as its platform has it."""
+        scope = self._scope
+        platform, native_id = scope.platform_of(conversation_id)
+        message = checked_message(message)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            named = replace(message, id=ids["message_id"])
+            added = await platform.add_message(scope.principal, native_id, named, repeated=repeated)
+            await self._store(platform, added, EventKind.MESSAGE_ADDED)
+            return {"message_id": added.id}
+
+        call = {"conversation_id": conversation_id, "message": asdict(message)}
+        effect = await scope.once(idempotency_key, "add_message", call, new_message_id(), carry_out)
+        return await self._find(conversation_id, effect["message_id"])
+
+    async def update(
+        self,
+        conversation_id: str,
+        message_id: str,
+        changes: MessageChanges,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Message:
+        """Change a message's text or metadata (merged key by key).
+
+        Returns it as its platform has it then: under a new id, if that begins a branch.
+        """
+        scope = self._scope
+        platform, native_id = scope.platform_of(conversation_id)
+        if changes.text is not None:
+            checked_text("text", changes.text)
+        if changes.metadata is not None:
+            checked_json("metadata", changes.metadata)
+        if changes == MessageChanges():
+            raise InvalidInputError("There is nothing to change.", valid=["text", "metadata"])
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            named = replace(changes, id=ids["message_id"])
+            changed = await platform.update_message(scope.principal, native_id, message_id, named)
+            await self._store(platform, changed, EventKind.MESSAGE_UPDATED)
+            return {"message_id": changed.id}
+
+        call = {"conversation_id": conversation_id, "message_id": message_id, "changes": asdict(changes)}
+        effect = await scope.once(idempotency_key, "update_message", call, new_message_id(), carry_out)
+        return await self._find(conversation_id, effect["message_id"])
+
+    async def rate(
+        self, conversation_id: str, message_id: str, rating: Rating, *, idempotency_key: str | None = None
+    ) -> Message:
+        """Rate a message from 1 to 5; the last rating counts. Return it as its platform has it then."""
+        scope = self._scope
+        platform, native_id = scope.platform_of(conversation_id)
+        rating = checked_rating(rating)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            rated = await platform.rate_message(scope.principal, native_id, message_id, rating)
+            await self._store(platform, rated, EventKind.MESSAGE_UPDATED)
+            return {"message_id": rated.id}
+
+        call = {"conversation_id": conversation_id, "message_id": message_id, "rating": asdict(rating)}
+        effect = await scope.once(idempotency_key, "rate_message", call, {}, carry_out)
+        return await self._find(conversation_id, effect["message_id"])
+
+    async def _find(self, conversation_id: str, message_id: str) -> Message:
+        """Return a message as its platform has it: one of the newest, most likely."""
+        query = MessageQuery(limit=100, newest_first=True)
+        while True:
+            page = await self.list(conversation_id, query)
+            for message in page.items:
+                if message.id == message_id:
+                    return message
+            if page.next_cursor is None:
+                raise NotFoundError(
+                    f"The message {message_id} is not in {conversation_id} any more.",
+                    conversation_id=conversation_id,
+                    message_id=message_id,
+                )
+            query = replace(query, cursor=page.next_cursor)
+
+    async def _store(self, platform: Platform, message: Message, kind: EventKind) -> None:
+        """Store and journal a message that a remote platform has accepted."""
+        if isinstance(platform, EmbeddedPlatform):
+            return
+        scope = self._scope
+        await scope.stored(message.conversation_id)
+        event = Event(kind, {"message_id": message.id, "author": message.author, "role": message.role})
+
+        def store(tx: Transaction, principal: str) -> None:
+            settled = runs.active(tx, principal, message.conversation_id) is None
+            messages.remember(tx, principal, message.conversation_id, [message], settled=settled)
+            journal.append(tx, principal, message.conversation_id, [event])
+
+        await scope.write(store)

@@ -1,0 +1,423 @@
+"""Runs: sending messages, following their answers, deciding what a run asks, and stopping it."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from tertulia.platforms.base import EmbeddedPlatform, Execution
+from tertulia.resources.scope import Scope
+from tertulia.resources.validation import checked_message, conversation_draft, message_ids
+from tertulia.runs import feed
+from tertulia.runs.admission import Submission
+from tertulia.runs.approvals import check_settlement, find_pending, record_settlement, settled_alike
+from tertulia.runs.feed import EventListener
+from tertulia.runs.idempotency import Effect
+from tertulia.settings import address_of
+from tertulia.store import idempotency, runs
+from tertulia.store.database import Transaction
+from tertulia.store.transitions import end_run, withdraw
+from tertulia.vocabulary.errors import ConflictError, MovedOnError
+from tertulia.vocabulary.events import Event, EventKind, JournalEntry
+from tertulia.vocabulary.identifiers import digest, split_agent_address, split_conversation_id
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationDraft,
+    Message,
+    MessageDraft,
+    MessageQuery,
+    NewConversation,
+    Request,
+    Role,
+    Run,
+    RunResult,
+    SentAs,
+    Settlement,
+)
+from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.text import checked_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message on its way, and the run that answers it (or that it answers, if it is a `REPLY`)."""
+
+    conversation: Conversation
+    run: Run
+    sent_as: SentAs = SentAs.BEGUN
+
+    @property
+    def joined(self) -> bool:
+        """Whether nothing was sent, since the identical call had been made and was not over."""
+        return self.sent_as is SentAs.JOINED
+
+
+class Runs:
+    """The runs of one principal's conversations."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    async def start(
+        self,
+        new: NewConversation,
+        message: MessageDraft,
+        *,
+        join: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Sent:
+        """Create a conversation with its first message.
+
+        `join`: without a key, protect against the identical call being made while the first is unfinished or before
+        anybody took its result (`SentAs.JOINED`).
+        """
+        scope = self._scope
+        platform = scope.configured(split_agent_address(new.agent)[0])
+        start = _Start(
+            draft=conversation_draft(new, platform.new_native_id()),
+            message=checked_message(message),
+            call={**new_conversation_call(new), "message": asdict(message)},
+        )
+        if not join or idempotency_key is not None:
+            return await self._started(await self._start_once(idempotency_key, start))
+        same = await self._identical(start)
+        if same is not None:
+            return Sent(
+                conversation=await scope.stored(same.conversation_id), run=same, sent_as=SentAs.JOINED
+            )
+        if not platform.capabilities.opens_with_message:
+            return await self._started(await self._start_once(None, start))
+        # Until its run is recorded, nothing else tells that the identical call may have reached the platform.
+        key = f"first message {digest(start.call)}"
+        forget = partial(idempotency.forget, key=key)
+        await scope.write(forget)
+        effect = await self._start_once(key, start, join=True)
+        await scope.write(forget)
+        return await self._started(effect)
+
+    async def send(
+        self,
+        conversation_id: str,
+        message: MessageDraft | str,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Sent:
+        """Send a message; its answer becomes a run that continues whether or not anybody waits.
+
+        Without a key the identical call is joined while the first is unfinished, or until somebody took its result
+        (`SentAs.JOINED`).
+
+        Raises:
+            ConflictError: another run is active, or the conversation takes no message in its state.
+        """
+        split_conversation_id(conversation_id)
+        scope = self._scope
+        draft = checked_message(MessageDraft(text=message) if isinstance(message, str) else message)
+        call = {"conversation_id": conversation_id, "message": asdict(draft)}
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            submission = self._submission(conversation_id, draft, ids, call)
+            run, sent_as = await self._submit(replace(submission, join=idempotency_key is None))
+            return {**ids, "run_id": run.id, "sent_as": sent_as}
+
+        effect = await scope.once(idempotency_key, "send_message", call, message_ids(), carry_out)
+        conversation = await scope.stored(conversation_id)
+        run = await self.get(effect["run_id"])
+        return Sent(conversation=conversation, run=run, sent_as=SentAs(effect["sent_as"]))
+
+    async def stream(
+        self,
+        conversation_id: str,
+        message: MessageDraft | str,
+        *,
+        idempotency_key: str | None = None,
+    ) -> AsyncGenerator[JournalEntry]:
+        """Send a message and yield the events of its run, until it ends or needs a person.
+
+        Leaving the loop leaves the run going.
+
+        Raises:
+            ConflictError: another run is active, or the conversation takes no message in its state.
+        """
+        sent = await self.send(conversation_id, message, idempotency_key=idempotency_key)
+        async for entries in self.follow(sent.run):
+            for entry in entries:
+                yield entry
+
+    async def get(self, run_id: str) -> Run:
+        """Return a run as it is now."""
+        return await self._scope.read(partial(runs.get, run_id=run_id))
+
+    async def latest(self, conversation_id: str) -> Run | None:
+        """Return a conversation's newest run, if it ever had one."""
+        split_conversation_id(conversation_id)
+        return await self._scope.read(partial(runs.latest, conversation_id=conversation_id))
+
+    async def result(self, run: Run) -> RunResult:
+        """Return the run's current state and reply, without marking it as delivered."""
+        return await self._with_reply(await self._scope.read(partial(feed.result, run=run)))
+
+    async def take_result(self, run: Run, *, answered: bool = False) -> RunResult:
+        """Return the run's current state and reply. It counts as delivered: the identical call is a new one from now on.
+
+        `answered`: it is delivered to the caller who answered the run with a message (`SentAs.REPLY`), rather than to
+        the one who began it.
+        """
+        taken = await self._scope.write(partial(feed.take_result, run=run, answered=answered))
+        return await self._with_reply(taken)
+
+    async def wait(self, run: Run, *, timeout: float, on_events: EventListener | None = None) -> RunResult:
+        """Wait until a run ends or needs a person, `timeout` seconds at most; take the result that is there then."""
+        await self.wait_idle(run, timeout=timeout, on_events=on_events)
+        return await self.take_result(run)
+
+    async def wait_idle(self, run: Run, *, timeout: float, on_events: EventListener | None = None) -> None:
+        """Wait until a run ends or needs a person, `timeout` seconds at most.
+
+        `on_events` is given the journal's entries as they come.
+        """
+        services = self._scope.services
+        await feed.wait_idle(
+            services.store,
+            services.runner,
+            self._scope.principal,
+            run,
+            timeout=timeout,
+            on_events=on_events,
+        )
+
+    def follow(self, run: Run, *, after: int | None = None) -> AsyncGenerator[Sequence[JournalEntry]]:
+        """Yield a run's entries (those after `after`, a `seq`) as they come, until it ends or needs a person."""
+        services = self._scope.services
+        start = run.first_seq if after is None else after
+        return feed.follow(services.store, services.runner, self._scope.principal, run, after=start)
+
+    async def request(self, request_id: str) -> Request:
+        """Return a request, settled or not."""
+        return await self._scope.read(partial(runs.get_request, request_id=request_id))
+
+    async def pending(self, conversation_id: str | None = None) -> Sequence[Request]:
+        """Return the requests that await a decision, oldest first: in one conversation, or in all."""
+        if conversation_id is not None:
+            split_conversation_id(conversation_id)
+        return await self._scope.read(partial(runs.pending_requests, conversation_id=conversation_id))
+
+    async def respond(
+        self, request_id: str, settlement: Settlement, *, idempotency_key: str | None = None
+    ) -> Run:
+        """Decide about a pending request; its run continues.
+
+        Raises:
+            ConflictError: it is no longer pending; or its form was declined and this is not an accepted form.
+            NotAllowedError: only a person's approval counts here.
+        """
+        if settlement.arguments is not None:
+            checked_json("arguments", settlement.arguments)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            if not (repeated and settled_alike(await self.request(request_id), settlement)):
+                await self._settle(request_id, settlement)
+            return ids
+
+        call = {"request_id": request_id, "settlement": asdict(settlement)}
+        ids = {"request_id": request_id}
+        await self._scope.once(idempotency_key, "confirm_tool", call, ids, carry_out)
+        run = await self.get((await self.request(request_id)).run_id)
+        self._scope.services.runner.execute_run(self._scope.principal, run)
+        return run
+
+    async def decline(self, request_id: str) -> None:
+        """Record that a person declined the form of a request: from then on only an accepted form can approve it."""
+
+        def decline(tx: Transaction, principal: str) -> None:
+            runs.decline(tx, runs.get_request(tx, principal, request_id))
+
+        await self._scope.write(decline)
+
+    async def cancel(self, conversation_id: str, *, idempotency_key: str | None = None) -> Run:
+        """Stop the answer that is being produced; return its run. One that was canceled before is returned as it is.
+
+        Raises:
+            ConflictError: nothing is being answered.
+        """
+        scope = self._scope
+        platform, _ = scope.platform_of(conversation_id)
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            await scope.stored(conversation_id)
+            run = await self.latest(conversation_id)
+            if run is None or not run.status.active:
+                if run is not None and run.status is RunStatus.CANCELED:
+                    return {"run_id": run.id}
+                raise _nothing_to_cancel(conversation_id, run)
+            if platform.capabilities.execution is Execution.ANY_PROCESS:
+                await platform.cancel(scope.principal, run)
+
+            def cancel(tx: Transaction, principal: str) -> None:
+                current = runs.get(tx, principal, run.id)
+                if current.status.active:
+                    end_run(tx, principal, current, RunStatus.CANCELED, Event(EventKind.RUN_CANCELED))
+
+            await scope.write(cancel)
+            scope.services.runner.stop(run)
+            return {"run_id": run.id}
+
+        call = {"conversation_id": conversation_id}
+        effect = await scope.once(idempotency_key, "cancel_run", call, {}, carry_out)
+        return await self.get(effect["run_id"])
+
+    async def _start_once(self, key: str | None, start: "_Start", *, join: bool = False) -> Effect:
+        """Create the conversation and send its message; return the ids, and as what the message was sent."""
+
+        async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            if repeated:
+                begun = await self._scope.read(partial(runs.find, run_id=ids["run_id"]))
+                if begun is not None:  # a platform that takes no ids would create another conversation
+                    return {**ids, "conversation_id": begun.conversation_id}
+            elif join:  # the identical call may have ended since it was looked for
+                same = await self._identical(start)
+                if same is not None:
+                    joined = {"run_id": same.id, "conversation_id": same.conversation_id}
+                    return {**ids, **joined, "sent_as": SentAs.JOINED}
+            draft = replace(start.draft, native_id=ids["native_id"], repeated=repeated)
+            conversation, checkpoint = await self._open(draft, start.message, ids)
+            submission = self._submission(conversation.id, start.message, ids, start.call)
+            await self._submit(replace(submission, checkpoint=checkpoint))
+            return {**ids, "conversation_id": conversation.id}
+
+        ids = {"native_id": start.draft.native_id, **message_ids()}
+        return await self._scope.once(key, "start_conversation", start.call, ids, carry_out)
+
+    async def _started(self, effect: Effect) -> Sent:
+        return Sent(
+            conversation=await self._scope.stored(effect["conversation_id"]),
+            run=await self.get(effect["run_id"]),
+            sent_as=SentAs(effect.get("sent_as", SentAs.BEGUN)),
+        )
+
+    async def _identical(self, start: "_Start") -> Run | None:
+        """Return the run of the identical call that is unfinished, or whose result nobody has taken yet."""
+        return await self._scope.read(partial(runs.same_call, call_digest=digest(start.call)))
+
+    async def _open(
+        self, draft: ConversationDraft, message: MessageDraft, ids: Effect
+    ) -> tuple[Conversation, Mapping[str, Any] | None]:
+        """Create a conversation; by its first message, where its platform wants that (then with a checkpoint)."""
+        scope = self._scope
+        instance = split_agent_address(draft.agent)[0]
+        platform = scope.platform(instance)
+        if not platform.capabilities.opens_with_message:
+            created = await platform.create(scope.principal, draft)
+            return await scope.store_conversation(platform, created), None
+        if message.context is not None:
+            platform.check_context(message.context)
+        # The conversation has no id yet: the message belongs to none.
+        first = platform.normalize(self._message(f"{instance}:{draft.native_id}", message, ids))
+        opened = await platform.open(scope.principal, draft, first)
+        return await scope.store_conversation(platform, opened.conversation), opened.checkpoint
+
+    async def _submit(self, submission: Submission) -> tuple[Run, SentAs]:
+        conversation_id = submission.message.conversation_id
+        platform, _ = self._scope.platform_of(conversation_id)
+        if platform.capabilities.refresh_before_send and submission.checkpoint is None:
+            await self._scope.fetch(conversation_id)
+        elif not isinstance(platform, EmbeddedPlatform):
+            await self._scope.stored(conversation_id)
+        elif platform.maintenance_interval is not None:
+            await platform.maintain()
+        return await self._scope.services.runner.submit(self._scope.principal, submission)
+
+    def _submission(
+        self, conversation_id: str, draft: MessageDraft, ids: Effect, call: Mapping[str, Any]
+    ) -> Submission:
+        return Submission(
+            message=self._message(conversation_id, draft, ids),
+            run_id=ids["run_id"],
+            call_digest=digest(call),
+            context=draft.context,
+        )
+
+    def _message(self, conversation_id: str, draft: MessageDraft, ids: Effect) -> Message:
+        scope = self._scope
+        embedded = isinstance(scope.platform_of(conversation_id)[0], EmbeddedPlatform)
+        return Message(
+            id=ids["message_id"],
+            conversation_id=conversation_id,
+            author=scope.address if embedded else address_of(scope.principal, None),
+            role=draft.role,
+            text=draft.text,
+            data=draft.data,
+            type=draft.type,
+            parent_id=draft.parent_id,
+            metadata=draft.metadata,
+        )
+
+    async def _settle(self, request_id: str, settlement: Settlement) -> None:
+        """Tell the platform a decision, unless a worker does that, and record it."""
+        scope = self._scope
+        pending = await scope.read(partial(find_pending, request_id=request_id))
+        platform, _ = scope.platform_of(pending.conversation_id)
+        check_settlement(pending, settlement, scope.services.settings.approvals, platform.features)
+        if platform.capabilities.execution is Execution.ANY_PROCESS:
+            try:
+                await platform.settle(scope.principal, pending, settlement)
+            except MovedOnError:
+                run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
+                scope.services.runner.execute_run(scope.principal, run)
+                raise
+
+        def record(tx: Transaction, principal: str) -> None:
+            record_settlement(tx, principal, find_pending(tx, principal, request_id), settlement)
+
+        await scope.write(record)
+
+    async def _with_reply(self, result: RunResult) -> RunResult:
+        """Return the result with the answer that the platform has, if the store keeps no contents."""
+        scope = self._scope
+        instance, native_id = split_conversation_id(result.run.conversation_id)
+        settings = scope.services.settings.instances.get(instance)
+        if result.run.status is not RunStatus.COMPLETED or settings is None or settings.keeps_content:
+            return result
+        newest = MessageQuery(limit=10, newest_first=True)
+        page = await scope.platform(instance).messages(scope.principal, native_id, newest)
+        answers = [message for message in page.items if message.role is Role.ASSISTANT]
+        own = [message for message in answers if message.id == result.run.reply_id]
+        replies = (message for message in own or answers if message.text or message.data)
+        return replace(result, reply=next((one.text or json.dumps(one.data) for one in replies), ""))
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What `Runs.start` was asked to do; `call` identifies it when it is repeated."""
+
+    draft: ConversationDraft
+    message: MessageDraft
+    call: Mapping[str, Any]
+
+
+def new_conversation_call(new: NewConversation) -> dict[str, Any]:
+    """Return what identifies the creation of a conversation when it is repeated."""
+    given = {
+        "entity_type": new.entity_type,
+        "source": new.source,
+        "source_ref": new.source_ref,
+        "participants": new.participants or None,
+    }
+    return {
+        "agent": new.agent,
+        "title": new.title,
+        "metadata": new.metadata,
+        "context": new.context,
+        # Left out where they are not given, so that keys stay good that were used before these fields existed.
+        **{name: value for name, value in given.items() if value is not None},
+    }
+
+
+def _nothing_to_cancel(conversation_id: str, run: Run | None) -> ConflictError:
+    why = ": it had no message yet." if run is None else f": its last run {run.id} is {run.status}."
+    return ConflictError(
+        f"Nothing is being answered in {conversation_id}{why}",
+        hint="stream_conversation shows what happened.",
+        conversation_id=conversation_id,
+    )

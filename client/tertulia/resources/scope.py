@@ -1,0 +1,132 @@
+"""What the resources of one principal share: the services of the process, and the steps that several of them take."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from tertulia.platforms.base import EmbeddedPlatform, Platform
+from tertulia.runs.idempotency import Effect, Idempotency
+from tertulia.runs.leases import LeaseHolder
+from tertulia.runs.runner import Runner
+from tertulia.settings import ClientSettings, address_of
+from tertulia.store import conversations
+from tertulia.store.database import Store, Transaction
+from tertulia.store.transitions import store_conversation
+from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.identifiers import shown, split_conversation_id
+from tertulia.vocabulary.models import Conversation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What all principals of a process share."""
+
+    settings: ClientSettings
+    store: Store
+    platforms: Mapping[str, Platform]
+    """The configured platforms, by instance."""
+    runner: Runner
+    idempotency: Idempotency
+    leases: LeaseHolder
+
+
+class Scope:
+    """One principal's access to the services."""
+
+    def __init__(self, services: Services, principal: str) -> None:
+        self.services = services
+        self.principal = principal
+
+    @property
+    def address(self) -> str:
+        """The address under which this principal writes on the embedded platform."""
+        return address_of(self.principal, self.services.settings.identity)
+
+    @property
+    def instances(self) -> Sequence[str]:
+        """The configured instances, in order."""
+        return sorted(self.services.platforms)
+
+    def configured(self, instance: str) -> Platform:
+        """Return an instance, whether or not it can be used yet.
+
+        Raises:
+            NotFoundError: there is no such instance.
+        """
+        if instance not in self.services.platforms:
+            raise NotFoundError(
+                f"There is no instance {shown(instance)}.",
+                valid=self.instances,
+                hint="Instances are configured in Tertulia's configuration file.",
+                instance=instance,
+            )
+        return self.services.platforms[instance]
+
+    def platform(self, instance: str) -> Platform:
+        """Return an instance that can be used.
+
+        Raises:
+            NotFoundError: there is no such instance.
+            NotConfiguredError: something must be set first.
+        """
+        platform = self.configured(instance)
+        if platform.missing is not None:
+            raise NotConfiguredError(
+                f"The instance {instance} is not configured yet.", hint=platform.missing, instance=instance
+            )
+        return platform
+
+    def platform_of(self, conversation_id: str) -> tuple[Platform, str]:
+        """Return a conversation's platform and its id there."""
+        instance, native_id = split_conversation_id(conversation_id)
+        return self.platform(instance), native_id
+
+    async def read(self, query: Callable[[Transaction, str], T]) -> T:
+        """Read from the store, as this principal."""
+        return await self.services.store.read(lambda tx: query(tx, self.principal))
+
+    async def write(self, change: Callable[[Transaction, str], T]) -> T:
+        """Write to the store, as this principal, in one transaction."""
+        return await self.services.store.write(lambda tx: change(tx, self.principal))
+
+    async def once(
+        self,
+        key: str | None,
+        operation: str,
+        call: Mapping[str, Any],
+        ids: Effect,
+        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
+    ) -> Effect:
+        """Carry out a call once under its idempotency key (see `Idempotency.once`)."""
+        return await self.services.idempotency.once(self.principal, key, operation, call, ids, carry_out)
+
+    async def maintain(self) -> None:
+        """Let the embedded platforms do what is due by now, before the store alone is asked."""
+        for platform in self.services.platforms.values():
+            if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
+                await platform.maintain()
+
+    async def fetch(self, conversation_id: str) -> Conversation:
+        """Return a conversation as its platform has it now, after the store took that."""
+        platform, native_id = self.platform_of(conversation_id)
+        return await self.store_conversation(platform, await platform.get(self.principal, native_id))
+
+    async def stored(self, conversation_id: str) -> Conversation:
+        """Return a conversation as the store has it; the platform is asked only for one that the store lacks."""
+        platform, _ = self.platform_of(conversation_id)
+        if not isinstance(platform, EmbeddedPlatform):
+            with suppress(NotFoundError):
+                return await self.read(partial(conversations.get, conversation_id=conversation_id))
+        return await self.fetch(conversation_id)
+
+    async def store_conversation(self, platform: Platform, found: Conversation) -> Conversation:
+        """Store what a platform says of a conversation; return that together with what was known."""
+        if isinstance(platform, EmbeddedPlatform):
+            return found
+        has_states = Feature.STATUS in platform.features
+        return await self.write(partial(store_conversation, found=found, has_states=has_states))

@@ -1,0 +1,120 @@
+"""Checking what is to be sent or created, before anything happens."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import (
+    new_id,
+    shown,
+    split_agent_address,
+    split_conversation_id,
+)
+from tertulia.vocabulary.models import (
+    ConversationDraft,
+    ConversationQuery,
+    EntityType,
+    MessageDraft,
+    NewConversation,
+    Rating,
+)
+from tertulia.vocabulary.text import checked_json, checked_line, checked_text
+
+
+def conversation_draft(new: NewConversation, native_id: str) -> ConversationDraft:
+    """Return the draft of a conversation that can be created.
+
+    Raises:
+        InvalidInputError: it cannot.
+    """
+    split_agent_address(new.agent)
+    return ConversationDraft(
+        agent=new.agent,
+        native_id=native_id,
+        title=None if new.title is None else checked_line("title", new.title),
+        metadata={} if new.metadata is None else checked_json("metadata", new.metadata),
+        context=None if new.context is None else checked_json("context", new.context),
+        entity_type=None if new.entity_type is None else checked_entity_type(new.entity_type),
+        source=None if new.source is None else checked_line("source", new.source),
+        source_ref=None if new.source_ref is None else checked_line("source_ref", new.source_ref),
+        participants=new.participants or {},
+    )
+
+
+def checked_entity_type(value: str) -> EntityType:
+    """Return the kind of entity that is meant, whatever the case of its letters.
+
+    Raises:
+        InvalidInputError: there is no such kind.
+    """
+    try:
+        return EntityType(value.strip().lower())
+    except ValueError:
+        raise InvalidInputError(f"`entity_type` is {shown(value)}.", valid=[*EntityType]) from None
+
+
+def checked_query(query: ConversationQuery) -> ConversationQuery:
+    """Return a list's query as it is to be answered.
+
+    Raises:
+        InvalidInputError: no conversation can ever have what it asks for.
+    """
+    if query.agent is not None:
+        split_agent_address(query.agent)
+    for conversation_id in query.ids:
+        split_conversation_id(conversation_id)
+    checked_json("metadata", query.metadata)
+    lines = {name: getattr(query, name) for name in ("source", "exclude_source", "source_ref")}
+    for name in ("created_after", "created_before"):
+        at: datetime | None = getattr(query, name)
+        if at is not None and at.tzinfo is None:
+            raise InvalidInputError(
+                f"`{name}` has no time zone.", hint="Give the time with its offset, as 2026-11-03T09:00:00Z."
+            )
+    return replace(
+        query,
+        entity_type=None if query.entity_type is None else checked_entity_type(query.entity_type),
+        **{name: None if line is None else checked_line(name, line) for name, line in lines.items()},
+    )
+
+
+def checked_rating(rating: Rating) -> Rating:
+    """Return a rating that can be given.
+
+    Raises:
+        InvalidInputError: it cannot.
+    """
+    if not 1 <= rating.value <= 5:
+        raise InvalidInputError(f"`rating` is {rating.value}; it must be from 1 (poor) to 5 (excellent).")
+    if rating.feedback is not None:
+        checked_text("feedback", rating.feedback)
+    return rating
+
+
+def message_ids() -> dict[str, str]:
+    """Return the ids that a message and its run will have."""
+    return {"run_id": new_id("run_"), **new_message_id()}
+
+
+def new_message_id() -> dict[str, str]:
+    """Return the id that a message will have."""
+    return {"message_id": new_id("m_", 10)}
+
+
+def checked_message(message: MessageDraft) -> MessageDraft:
+    """Return a message that can be sent.
+
+    Raises:
+        InvalidInputError: it cannot.
+    """
+    if message.text is None and message.data is None:
+        raise InvalidInputError("A message needs `text` or `data`.", valid=["text", "data"])
+    if message.text is not None:
+        checked_text("text", message.text)
+    for name, line in (("type", message.type), ("parent_id", message.parent_id)):
+        if line is not None:
+            checked_line(name, line)
+    for name, value in (("data", message.data), ("metadata", message.metadata), ("context", message.context)):
+        if value is not None:
+            checked_json(name, value)
+    return message

@@ -1,0 +1,137 @@
+"""Admitting a message: what the store records of it, decided in the one transaction that records it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tertulia.platforms.base import Admission, EmbeddedPlatform, Platform
+from tertulia.store import conversations, journal, messages, runs
+from tertulia.store.database import Transaction
+from tertulia.store.transitions import add_to_run, message_added
+from tertulia.vocabulary.errors import ConflictError
+from tertulia.vocabulary.models import Conversation, Message, Run, SentAs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A message on its way into a conversation, under ids that stay the same when the call is repeated."""
+
+    message: Message
+    run_id: str
+    call_digest: str
+    context: Mapping[str, Any] | None = None
+    """What was sent along with this message only."""
+    join: bool = False
+    """Whether the identical call is joined that is unfinished, or whose result nobody has taken yet."""
+    checkpoint: Mapping[str, Any] | None = None
+    """What the platform did already, where the conversation came into being by this message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What became of a submission."""
+
+    run: Run
+    sent_as: SentAs
+    message: Message | None = None
+    """The message as it was recorded, where it began a run of its own."""
+
+
+def admit(tx: Transaction, principal: str, platform: Platform, submission: Submission) -> Admitted:
+    """Record a message, and the run that answers it unless it belongs to an active one.
+
+    What the same ids did already is returned as it is.
+
+    Raises:
+        NotFoundError: there is no such conversation.
+        ConflictError: the conversation accepts no message now, or another run is active.
+    """
+    conversation = conversations.get(tx, principal, submission.message.conversation_id)
+    earlier = _earlier(tx, principal, submission)
+    if earlier is not None:
+        return earlier
+    if submission.checkpoint is None:
+        platform.check_can_send(conversation)
+    message = platform.normalize(submission.message)
+    active = runs.active(tx, principal, conversation.id)
+    admission = _admission(tx, principal, platform, conversation, message, active)
+    if admission.run is not None:
+        run = add_to_run(
+            tx,
+            principal,
+            admission.run,
+            admission.message,
+            call_digest=submission.call_digest,
+            reply=admission.reply,
+        )
+        return Admitted(run=run, sent_as=SentAs.REPLY if admission.reply else SentAs.ADDED)
+    if active is not None:
+        raise _still_active(tx, active)
+    return _begin(tx, principal, conversation, admission, submission)
+
+
+def _earlier(tx: Transaction, principal: str, submission: Submission) -> Admitted | None:
+    """Return what an earlier attempt of this call did, or the identical call that it may join."""
+    run = runs.find(tx, principal, submission.run_id)
+    if run is not None:
+        return Admitted(run=run, sent_as=SentAs.BEGUN)
+    message_id = submission.message.id
+    run = runs.went_into(tx, principal, message_id)
+    if run is not None:
+        return Admitted(run=run, sent_as=SentAs.REPLY if run.reply_id == message_id else SentAs.ADDED)
+    run = runs.same_call(tx, principal, submission.call_digest) if submission.join else None
+    return None if run is None else Admitted(run=run, sent_as=SentAs.JOINED)
+
+
+def _admission(
+    tx: Transaction,
+    principal: str,
+    platform: Platform,
+    conversation: Conversation,
+    message: Message,
+    active: Run | None,
+) -> Admission:
+    if isinstance(platform, EmbeddedPlatform):
+        return platform.admit(tx, principal, conversation, message, active)
+    return Admission(message=message, agent=conversation.agent)
+
+
+def _begin(
+    tx: Transaction,
+    principal: str,
+    conversation: Conversation,
+    admission: Admission,
+    submission: Submission,
+) -> Admitted:
+    messages.add(tx, principal, admission.message)
+    seq = journal.append(
+        tx, principal, conversation.id, [message_added(admission.message)], submission.run_id
+    )
+    run = runs.insert(
+        tx,
+        principal,
+        run_id=submission.run_id,
+        conversation_id=conversation.id,
+        agent=admission.agent,
+        message_id=admission.message.id,
+        call_digest=submission.call_digest,
+        context=submission.context,
+        first_seq=seq,
+    )
+    if submission.checkpoint is not None:
+        runs.save_checkpoint(tx, run.id, submission.checkpoint)
+    return Admitted(run=run, sent_as=SentAs.BEGUN, message=admission.message)
+
+
+def _still_active(tx: Transaction, run: Run) -> ConflictError:
+    pending = [request.id for request in runs.requests_of(tx, run.id) if request.status == "pending"]
+    return ConflictError(
+        f"The conversation {run.conversation_id} is still answering: its run {run.id} is {run.status}.",
+        hint=(
+            f"Settle the request {pending[0]} with confirm_tool, or stop the run with cancel_run."
+            if pending
+            else "Wait for it with stream_conversation, or stop it with cancel_run."
+        ),
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+    )

@@ -1,0 +1,129 @@
+"""Deciding what a run waits for: which decisions fit, and what they set going."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tertulia.settings import Approvals
+from tertulia.store import journal, runs
+from tertulia.store.database import Transaction
+from tertulia.store.transitions import move
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotAllowedError, NotOffered
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.models import Decision, Request, RequestKind, Settlement
+from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+from tertulia.vocabulary.text import checked_json, checked_text
+
+_STATUS = {
+    Decision.APPROVE: RequestStatus.APPROVED,
+    Decision.REJECT: RequestStatus.REJECTED,
+    Decision.ANSWER: RequestStatus.ANSWERED,
+}
+_FITTING = {
+    RequestKind.CONFIRMATION: (Decision.APPROVE, Decision.REJECT),
+    RequestKind.QUESTION: (Decision.ANSWER, Decision.REJECT),
+}
+MAX_REASON = 4_000
+
+
+def find_pending(tx: Transaction, principal: str, request_id: str) -> Request:
+    """Return a request that is still pending.
+
+    Raises:
+        NotFoundError: there is no such request.
+        ConflictError: it was settled; says how and shows what is pending now.
+    """
+    request = runs.get_request(tx, principal, request_id)
+    if request.status is not RequestStatus.PENDING:
+        raise _settled(request, runs.pending_requests(tx, principal, request.conversation_id))
+    return request
+
+
+def check_settlement(
+    request: Request, settlement: Settlement, approvals: Approvals, features: frozenset[Feature]
+) -> None:
+    """Check that a decision can be taken about a pending request.
+
+    Raises:
+        InvalidInputError: it does not fit what was asked.
+        NotOffered: the platform takes no changed arguments.
+        NotAllowedError: it takes a person's approval.
+        ConflictError: the form was declined, so that only an accepted form can approve.
+    """
+    ids: dict[str, Any] = {
+        "request_id": request.id,
+        "conversation_id": request.conversation_id,
+        "run_id": request.run_id,
+    }
+    fitting = _FITTING[request.kind]
+    if settlement.decision not in fitting:
+        raise InvalidInputError(
+            f"The request {request.id} is a {request.kind}; it cannot be settled with `{settlement.decision}`.",
+            valid=fitting,
+            **ids,
+        )
+    if settlement.decision is Decision.ANSWER:
+        checked_text("answer", settlement.answer or "")
+    if settlement.reason is not None:
+        checked_text("reason", settlement.reason, limit=MAX_REASON)
+    if settlement.arguments is not None:
+        if settlement.decision is not Decision.APPROVE:
+            raise InvalidInputError("Only an approval can change the arguments of a tool.", **ids)
+        if Feature.EDIT_ARGUMENTS not in features:
+            raise NotOffered(
+                "This platform runs a tool with the arguments it asked for, or not at all.",
+                hint="Approve without `arguments`, or reject and say in `reason` what should be different.",
+                **ids,
+            )
+        checked_json("arguments", settlement.arguments)
+    if settlement.decision is Decision.APPROVE and not settlement.by_person:
+        if approvals is Approvals.PERSON:
+            raise NotAllowedError(
+                "Here only a person can approve, in a form that the host shows.",
+                hint="Call stream_conversation from a host that shows forms, or reject the request.",
+                **ids,
+            )
+        if request.declined:
+            raise ConflictError(
+                f"The form for the request {request.id} was declined: only an accepted form can approve it now.",
+                hint="Call stream_conversation to have the form shown again, or reject the request.",
+                **ids,
+            )
+
+
+def record_settlement(tx: Transaction, principal: str, request: Request, settlement: Settlement) -> None:
+    """Write a decision, and set the run going again once nothing else is pending."""
+    runs.settle(tx, request, _STATUS[settlement.decision], settlement)
+    data: dict[str, object] = {"request_id": request.id, "decision": settlement.decision}
+    if settlement.reason is not None:
+        data["reason"] = settlement.reason
+    kind = EventKind.TOOL_CONFIRMATION_RESOLVED
+    if request.kind is RequestKind.QUESTION:
+        kind = EventKind.QUESTION_ANSWERED
+        data["answer"] = settlement.answer
+    journal.append(tx, principal, request.conversation_id, [Event(kind, data)], request.run_id)
+    if not any(other.status is RequestStatus.PENDING for other in runs.requests_of(tx, request.run_id)):
+        runs.set_status(tx, runs.get(tx, principal, request.run_id), RunStatus.QUEUED)
+        move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
+
+
+def settled_alike(request: Request, settlement: Settlement) -> bool:
+    """Whether the request was settled with this very decision."""
+    return request.status is _STATUS[settlement.decision] and request.answer == settlement.answer
+
+
+def _settled(request: Request, pending: Sequence[Request]) -> ConflictError:
+    how = str(request.status)
+    if request.status is RequestStatus.WITHDRAWN:
+        how += " when its run ended, or went on without it"
+    when = "" if request.settled_at is None else f" on {request.settled_at:%Y-%m-%d at %H:%M:%S} UTC"
+    return ConflictError(
+        f"The request {request.id} was {how}{when}.",
+        valid=[other.id for other in pending],
+        hint="These requests are pending in its conversation now."
+        if pending
+        else "Nothing else is pending there.",
+        request_id=request.id,
+        conversation_id=request.conversation_id,
+        run_id=request.run_id,
+    )

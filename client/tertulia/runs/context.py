@@ -1,0 +1,330 @@
+"""A run as its platform's code sees it: what it reports goes to the journal, fenced by the lease, with text coalesced."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+
+from tertulia.store import conversations, journal, leases, messages, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.store.leases import Lease, LostLeaseError
+from tertulia.store.transitions import end_run, message_added, move, withdraw
+from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
+from tertulia.vocabulary.identifiers import new_id
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationChanges,
+    Message,
+    Request,
+    RequestDraft,
+    RequestKind,
+    Role,
+    Run,
+)
+from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+
+logger = logging.getLogger(__name__)
+
+COALESCE_SECONDS = 0.1
+"""Text that arrives within this time becomes one journal entry."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class StoredRunContext:
+    """Implements `tertulia.platforms.base.RunContext` over the store."""
+
+    store: Store
+    lease: Lease
+    run: Run
+    conversation: Conversation
+    message: Message
+    message_context: Mapping[str, Any] | None
+    checkpoint: Mapping[str, Any]
+    entries: Sequence[JournalEntry]
+    requests: Sequence[Request]
+    approvals: Mapping[str, Mapping[str, Any]]
+    """The arguments that each settled request was approved with."""
+
+    _queue: list[Event] = field(default_factory=list[Event], init=False)
+    _unsaved: Mapping[str, Any] | None = field(default=None, init=False)
+    _written: float = field(default=0.0, init=False)
+    _flushing: anyio.Lock = field(default_factory=anyio.Lock, init=False)
+    _waiting: anyio.Event = field(default_factory=anyio.Event, init=False)
+
+    @classmethod
+    def load(cls, tx: Transaction, *, store: Store, lease: Lease, run_id: str) -> "StoredRunContext":
+        """Read a run from the store, for the process that holds its conversation's lease."""
+        principal = lease.principal
+        run = runs.get(tx, principal, run_id)
+        requests = runs.requests_of(tx, run_id)
+        return cls(
+            store=store,
+            lease=lease,
+            run=run,
+            conversation=conversations.get(tx, principal, run.conversation_id),
+            message=messages.get(tx, principal, run.conversation_id, run.message_id),
+            message_context=runs.message_context(tx, run_id),
+            checkpoint=runs.checkpoint(tx, run_id),
+            entries=journal.read_all(tx, principal, run),
+            requests=requests,
+            approvals={request.id: runs.approved_arguments(tx, request) for request in requests},
+        )
+
+    @property
+    def principal(self) -> str:
+        """The principal who sent the message."""
+        return self.lease.principal
+
+    @property
+    def ready(self) -> bool:
+        """Whether the run has neither ended nor waits for a person."""
+        return self.run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
+
+    async def start(self, *, opens: bool = True) -> None:
+        """Mark the run as running; at its first attempt the conversation opens, unless its platform tells its state."""
+        first = not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries)
+
+        def start(tx: Transaction) -> None:
+            if first and opens:
+                move(tx, self.principal, self.conversation.id, Status.OPEN, run_id=self.run.id)
+            if first:
+                self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
+            runs.set_status(tx, self.run, RunStatus.RUNNING)
+
+        await self._commit(start)
+
+    async def emit(
+        self,
+        *events: Event,
+        checkpoint: Mapping[str, Any] | None = None,
+        awaiting: bool | None = None,
+    ) -> None:
+        """See `tertulia.platforms.base.RunContext.emit`."""
+        change = None if awaiting is None else partial(self._set_awaiting, awaiting=awaiting)
+        urgent = not events or change is not None or any(event.kind not in DELTAS for event in events)
+        if urgent or time.monotonic() - self._written >= COALESCE_SECONDS:
+            await self._flush(events, checkpoint, change)
+        else:
+            self._queue.extend(events)
+            if checkpoint is not None:
+                self._unsaved = checkpoint
+            self._waiting.set()
+
+    async def commit(
+        self, change: Callable[[Transaction], object], *events: Event, checkpoint: Mapping[str, Any]
+    ) -> None:
+        """See `tertulia.platforms.base.EmbeddedRunContext.commit`."""
+        await self._flush(events, checkpoint, change)
+
+    async def flush(self) -> None:
+        """Write what is still held back."""
+        await self._flush((), None, None)
+
+    async def write_in_time(self) -> None:
+        """Write held-back text when nothing follows it; a task beside the answer."""
+        while True:
+            await self._waiting.wait()
+            self._waiting = anyio.Event()
+            await anyio.sleep(COALESCE_SECONDS)
+            try:
+                await self.flush()
+            except LostLeaseError:
+                return  # the answer itself learns it from its next event
+            except TertuliaError:
+                logger.warning("run %s: held back text was not written yet", self.run.id, exc_info=True)
+
+    async def ask(
+        self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None
+    ) -> Request:
+        """See `tertulia.platforms.base.RunContext.ask`."""
+        await self.flush()
+
+        def ask(tx: Transaction) -> Request:
+            request = runs.add_request(tx, self.principal, self.run, draft)
+            shown: dict[str, Any] = {"request_id": request.id, "prompt": draft.prompt}
+            kind = EventKind.QUESTION_ASKED
+            if draft.kind is RequestKind.CONFIRMATION:
+                kind = EventKind.TOOL_CONFIRMATION_REQUIRED
+                shown |= {
+                    "tool": draft.tool,
+                    "arguments": draft.arguments,
+                    "tool_call_id": draft.tool_call_id,
+                }
+            self._append(tx, [*events, Event(kind, shown)])
+            if checkpoint is not None:
+                runs.save_checkpoint(tx, self.run.id, checkpoint)
+            runs.set_status(tx, self.run, RunStatus.INPUT_REQUIRED)
+            move(tx, self.principal, self.conversation.id, Status.INPUT_REQUIRED, run_id=self.run.id)
+            return request
+
+        return await self._commit(ask)
+
+    async def wait_settled(self, request_id: str) -> Request:
+        """See `tertulia.platforms.base.RunContext.wait_settled`."""
+        with self.store.watch(self.conversation.id) as watch:
+            while True:
+                request = await self.store.read(lambda tx: runs.get_request(tx, self.principal, request_id))
+                if request.status is not RequestStatus.PENDING:
+                    return request
+                await watch.changed()
+
+    async def withdraw(self, request_id: str) -> None:
+        """See `tertulia.platforms.base.RunContext.withdraw`."""
+        await self.flush()
+        await self._commit(
+            partial(withdraw, principal=self.principal, request_id=request_id, run=RunStatus.RUNNING)
+        )
+
+    def approved_arguments(self, request: Request) -> Mapping[str, Any]:
+        """See `tertulia.platforms.base.RunContext.approved_arguments`."""
+        return self.approvals.get(request.id, request.arguments)
+
+    async def finish(
+        self,
+        text: str | None = None,
+        *,
+        data: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+        type: str | None = None,
+    ) -> None:
+        """See `tertulia.platforms.base.RunContext.finish`."""
+        await self.flush()
+
+        def finish(tx: Transaction) -> None:
+            whole = text
+            if whole is None and data is None:
+                whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
+            if whole or data is not None:
+                reply = Message(
+                    id=message_id or new_id("m_"),
+                    conversation_id=self.conversation.id,
+                    author=self.run.agent or self.conversation.id.partition(":")[0],
+                    role=Role.ASSISTANT,
+                    text=whole or None,
+                    data=data,
+                    type=type,
+                    parent_id=self.message.id,
+                    branch=self.message.branch,
+                    metadata={} if metadata is None else metadata,
+                )
+                messages.add(tx, self.principal, reply)
+                runs.set_reply(tx, self.run.id, reply.id)
+                self._append(tx, [message_added(reply)])
+            end_run(tx, self.principal, self.run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
+
+        await self._commit(finish)
+
+    async def fail(self, message: str, *, retryable: bool = False) -> None:
+        """See `tertulia.platforms.base.RunContext.fail`."""
+        event = Event(EventKind.RUN_ERROR, {"message": message, "retryable": retryable})
+        await self._end(RunStatus.FAILED, event, message, retryable=retryable)
+
+    async def interrupt(self, message: str) -> None:
+        """See `tertulia.platforms.base.RunContext.interrupt`."""
+        event = Event(EventKind.RUN_INTERRUPTED, {"message": message})
+        await self._end(RunStatus.INTERRUPTED, event, message, retryable=True)
+
+    async def cancel(self, reason: str) -> None:
+        """See `tertulia.platforms.base.RunContext.cancel`."""
+        await self._end(
+            RunStatus.CANCELED, Event(EventKind.RUN_CANCELED, {"reason": reason}), reason, retryable=False
+        )
+
+    async def at_rest(self) -> bool:
+        """Whether the run has ended or waits for a person."""
+        run = await self.store.read(lambda tx: runs.get(tx, self.principal, self.run.id))
+        return run.status is not RunStatus.RUNNING
+
+    async def _flush(
+        self,
+        events: Sequence[Event],
+        checkpoint: Mapping[str, Any] | None,
+        change: Callable[[Transaction], object] | None,
+    ) -> None:
+        """Write what is still held back, and after it `events` with what belongs to them, in one transaction."""
+        async with self._flushing:
+            held, self._queue = self._queue, []
+            unsaved, self._unsaved = self._unsaved, None
+            joined = coalesced([*held, *events])
+            latest = unsaved if checkpoint is None else checkpoint
+            if not joined and latest is None and change is None:
+                return
+
+            def flush(tx: Transaction) -> None:
+                self._append(tx, joined)
+                if latest is not None:
+                    runs.save_checkpoint(tx, self.run.id, latest)
+                if change is not None:
+                    change(tx)
+
+            try:
+                await self._commit(flush)
+            except TertuliaError:
+                # What belongs together with a change that failed must not be written without it.
+                self._queue[:0] = held if change is not None else [*held, *events]
+                self._unsaved = self._unsaved or (unsaved if change is not None else latest)
+                raise
+            self._written = time.monotonic()
+
+    def _set_awaiting(self, tx: Transaction, *, awaiting: bool) -> None:
+        conversations.set_awaiting(tx, self.principal, self.conversation.id, awaiting)
+
+    async def _end(self, status: RunStatus, event: Event, message: str, *, retryable: bool) -> None:
+        await self.flush()
+        await self._commit(
+            partial(
+                end_run,
+                principal=self.principal,
+                run=self.run,
+                status=status,
+                event=event,
+                error=message,
+                retryable=retryable,
+            )
+        )
+
+    def _append(self, tx: Transaction, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.kind is EventKind.TITLE_UPDATED and tx.keeps_content(self.conversation.id):
+                retitled = ConversationChanges(title=event.data["title"])
+                conversations.change(tx, self.principal, self.conversation.id, retitled)
+        journal.append(tx, self.principal, self.conversation.id, events, self.run.id)
+
+    async def _commit(self, change: Callable[[Transaction], T]) -> T:
+        def fenced(tx: Transaction) -> T:
+            leases.check(tx, self.lease)
+            return change(tx)
+
+        return await self.store.write(fenced)
+
+
+def coalesced(events: Sequence[Event]) -> list[Event]:
+    """Return the events with neighbouring deltas of one message joined; the joined one has the last's upstream id."""
+    result: list[Event] = []
+    parts: list[str] = []
+    for event in [*events, None]:
+        last = result[-1] if result else None
+        if (
+            event is not None
+            and last is not None
+            and event.kind in DELTAS
+            and event.kind is last.kind
+            and event.data.get("message_id") == last.data.get("message_id")
+        ):
+            parts.append(str(event.data.get("delta", "")))
+            result[-1] = Event(last.kind, last.data, event.upstream_id)
+            continue
+        if last is not None and len(parts) > 1:
+            result[-1] = Event(last.kind, {**last.data, "delta": "".join(parts)}, last.upstream_id)
+        if event is not None:
+            result.append(event)
+            parts = [str(event.data.get("delta", ""))]
+    return result

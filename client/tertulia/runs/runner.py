@@ -1,0 +1,258 @@
+"""The runner: it has answers produced, and goes on with runs whose process died.
+
+A run is a row in the store. The process that holds its conversation's lease lets the platform produce the answer in a
+task that belongs to the process, not to the call that asked; callers only read the journal. A process that waits for a
+run that nobody executes takes the lease and continues it. That is how a run survives the process that began it, and
+also how it continues after a request was settled.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, cast
+
+import anyio
+import anyio.abc
+
+from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
+from tertulia.runs.admission import Admitted, Submission, admit
+from tertulia.runs.context import StoredRunContext
+from tertulia.runs.leases import LeaseHolder
+from tertulia.store import leases, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.store.leases import Lease, LostLeaseError
+from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.models import Message, Run, SentAs
+from tertulia.vocabulary.states import RunStatus
+
+logger = logging.getLogger(__name__)
+
+FAULT = "The answer failed because of a fault in Tertulia; its log has the details."
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """How a process has runs executed that only a worker can execute (`Execution.WORKER`)."""
+
+    launch: Callable[[], Awaitable[object]] | None = None
+    """Sees to it that a worker of this store is running; None where this process is the worker."""
+
+
+class Runner:
+    """Executes runs for as long as it is entered. Leaving it stops that and leaves the runs to be continued."""
+
+    def __init__(
+        self,
+        store: Store,
+        holder: LeaseHolder,
+        platforms: Mapping[str, Platform],
+        worker: Worker | None = None,
+    ) -> None:
+        self._store = store
+        self._leases = holder
+        self._platforms = platforms
+        self._worker = worker
+        self._executing: dict[str, anyio.CancelScope] = {}
+        self._unkept: dict[str, tuple[Message, Mapping[str, Any] | None]] = {}
+        """The messages to answer of which the store keeps no contents: they are lost with this process."""
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def __aenter__(self) -> Self:
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._leases.renew)
+        for platform in self._platforms.values():
+            if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
+                self._tasks.start_soon(self._maintain, platform, platform.maintenance_interval)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def submit(self, principal: str, submission: Submission) -> tuple[Run, SentAs]:
+        """Record a message and the run that answers it, in one transaction; then execute the run.
+
+        Returns the run and what became of the message (see `admit`).
+
+        Raises:
+            NotFoundError: there is no such conversation.
+            ConflictError: it takes no message now, or another run is active.
+        """
+        conversation_id = submission.message.conversation_id
+        platform = self._platforms[_instance(conversation_id)]
+        if submission.context is not None:
+            platform.check_context(submission.context)
+
+        def record(tx: Transaction) -> tuple[Admitted, bool]:
+            return admit(tx, principal, platform, submission), tx.keeps_content(conversation_id)
+
+        admitted: Admitted | None = None
+        with anyio.CancelScope(
+            shield=True
+        ):  # a caller that leaves now must not leave a run that nobody executes
+            admitted, kept = await self._store.write(record)
+            if admitted.message is not None and not kept:
+                self._unkept[admitted.run.id] = admitted.message, submission.context
+            self.execute_run(principal, admitted.run)
+        assert admitted is not None, "a shielded scope is not left early"
+        return admitted.run, admitted.sent_as
+
+    def execute_run(self, principal: str, run: Run) -> None:
+        """See to it that a run is executed that needs it: here, unless another process does. Returns at once.
+
+        A run of an instance that is not configured here is left to a process where it is.
+        """
+        platform = self._platforms.get(_instance(run.conversation_id))
+        if platform is None or run.id in self._executing or not _needs_execution(platform, run):
+            return
+        assert self._tasks is not None, "the runner was not entered"
+        self._executing[run.id] = scope = anyio.CancelScope()
+        if platform.capabilities.execution is Execution.ANY_PROCESS or self._is_worker:
+            self._tasks.start_soon(self._execute, principal, run, scope)
+        else:
+            self._tasks.start_soon(self._launch_worker, run)
+
+    def stop(self, run: Run) -> None:
+        """Stop executing a run here that was ended in the store, without waiting for its task to notice."""
+        self._unkept.pop(run.id, None)
+        if run.id in self._executing:
+            self._executing[run.id].cancel()
+
+    @property
+    def _is_worker(self) -> bool:
+        return self._worker is not None and self._worker.launch is None
+
+    async def _maintain(self, platform: EmbeddedPlatform, interval: float) -> None:
+        await self._store.opened()
+        while True:
+            try:
+                await platform.maintain()
+            except TertuliaError:
+                logger.warning(
+                    "%s was not maintained; the next attempt follows", platform.instance, exc_info=True
+                )
+            except Exception:  # whatever a platform lets through must not end the process
+                logger.exception("%s could not be maintained; the next attempt follows", platform.instance)
+            await anyio.sleep(interval)
+
+    async def _launch_worker(self, run: Run) -> None:
+        try:
+            if self._worker is None or self._worker.launch is None:
+                logger.warning("run %s waits for a worker, and this process cannot start one", run.id)
+            else:
+                await self._worker.launch()
+        except Exception:  # a run must not take the process with it, whatever is the matter
+            logger.exception("run %s: no worker could be started", run.id)
+        finally:
+            del self._executing[run.id]
+
+    async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
+        try:
+            with scope:
+                while await self._execute_once(principal, run):
+                    pass
+        except* LostLeaseError:
+            logger.info("run %s was ended or taken over elsewhere", run.id)
+        except* Exception:  # a run must not take the process with it, whatever is the matter
+            logger.exception("run %s could not be executed", run.id)
+        finally:
+            del self._executing[run.id]
+
+    async def _execute_once(self, principal: str, run: Run) -> bool:
+        """Execute a run unless another process does; return whether it must be executed again."""
+        async with self._leases.hold(principal, run.conversation_id) as lease:
+            if lease is None:
+                return False
+            await self._answer(lease, run.id)
+        after = await self._store.read(partial(runs.find, principal=principal, run_id=run.id))
+        if after is None or not after.status.active:
+            self._unkept.pop(run.id, None)
+        return after is not None and after.status is RunStatus.QUEUED
+
+    async def _answer(self, lease: Lease, run_id: str) -> None:
+        context = await self._store.read(
+            partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id)
+        )
+        if not context.ready:
+            return
+        unkept = self._unkept.get(run_id)
+        if unkept is not None:
+            context.message, context.message_context = unkept
+        platform = self._platforms[_instance(context.run.conversation_id)]
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(context.write_in_time)
+                tasks.start_soon(self._stop_when_lost, lease, tasks.cancel_scope)
+                await context.start(opens=_opens_at_start(platform))
+                await _produce(platform, context)
+                await context.flush()
+                if not await context.at_rest():
+                    raise RuntimeError(f"{platform.kind} neither ended the run nor asked anything")
+                tasks.cancel_scope.cancel()
+        except Exception as raised:  # whatever a platform lets through must end its run, not the process
+            error = _cause(raised)
+            if isinstance(error, TertuliaError):
+                sentences = filter(None, (error.message, error.hint))
+                await context.fail(" ".join(sentences), retryable=error.retryable)
+            else:
+                logger.exception("run %s: %s failed", run_id, platform.kind)
+                await context.fail(FAULT)
+
+    async def _stop_when_lost(self, lease: Lease, scope: anyio.CancelScope) -> None:
+        with self._store.watch(lease.resource) as watch:
+            try:
+                while True:
+                    await watch.changed()
+                    await self._store.read(lambda tx: leases.check(tx, lease))
+            except LostLeaseError:
+                scope.cancel()
+
+
+def _instance(conversation_id: str) -> str:
+    return conversation_id.partition(":")[0]
+
+
+def _needs_execution(platform: Platform, run: Run) -> bool:
+    if run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}:
+        return False
+    return not isinstance(platform, EmbeddedPlatform) or platform.produces_answer(run)
+
+
+def _opens_at_start(platform: Platform) -> bool:
+    """Whether the conversation opens when its run starts, rather than when its platform says so."""
+    return isinstance(platform, EmbeddedPlatform) or Feature.STATUS not in platform.features
+
+
+async def _produce(platform: Platform, context: StoredRunContext) -> None:
+    if isinstance(platform, EmbeddedPlatform):
+        await platform.answer_in_store(context)
+    else:
+        await platform.answer(context)
+
+
+def _cause(raised: Exception) -> Exception:
+    """Return the first error of those that a platform raised.
+
+    Raises:
+        LostLeaseError: this process has lost the run.
+    """
+    errors = _flattened(raised)
+    for error in errors:
+        if isinstance(error, LostLeaseError):
+            raise error from None
+    return errors[0]
+
+
+def _flattened(raised: Exception) -> list[Exception]:
+    """Return the raised errors, without the groups that task groups put them into."""
+    if isinstance(raised, ExceptionGroup):
+        group = cast("ExceptionGroup[Exception]", raised)
+        return [error for inner in group.exceptions for error in _flattened(inner)]
+    return [raised]

@@ -1,0 +1,89 @@
+"""Receipts: what a call with an idempotency key has done, so that repeating it does nothing more.
+
+The ids a call will use are chosen when its receipt is written, before anything happens. A call that died half-way is
+done again with the same ids, and so finds what the first attempt had done.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tertulia.store.database import Transaction, encode, to_datetime
+from tertulia.vocabulary.errors import ConflictError
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """`effect` holds the ids the call uses; `done` says whether it came to its end."""
+
+    key: str
+    effect: dict[str, Any]
+    done: bool
+    first: bool
+    """Whether this call wrote the receipt."""
+
+
+def enter(
+    tx: Transaction, principal: str, key: str, *, operation: str, call_digest: str, effect: dict[str, Any]
+) -> IdempotencyRecord:
+    """Return the receipt under `key`, written with these ids if there was none.
+
+    Raises:
+        ConflictError: the key was used for another call.
+    """
+    first = tx.run(
+        "INSERT INTO receipts (principal, key, operation, call_digest, effect, created_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        principal,
+        key,
+        operation,
+        call_digest,
+        encode(effect),
+        tx.at,
+    )
+    row = tx.one(
+        "SELECT operation, call_digest, effect, done, created_at FROM receipts WHERE principal = ? AND key = ?",
+        principal,
+        key,
+    )
+    assert row is not None
+    if (row[0], row[1]) != (operation, call_digest):
+        same = row[0] == operation
+        raise ConflictError(
+            f"The idempotency key was used on {to_datetime(row[4]):%Y-%m-%d at %H:%M:%S} UTC for "
+            + (f"a {operation} with other arguments." if same else f"another call ({row[0]})."),
+            hint="Use a new key for a new call; repeat a call with exactly the arguments it had.",
+            first_operation=row[0],
+            **json.loads(row[2]),
+        )
+    return IdempotencyRecord(key=key, effect=json.loads(row[2]), done=bool(row[3]), first=bool(first))
+
+
+def find(tx: Transaction, principal: str, key: str) -> IdempotencyRecord | None:
+    """Return the receipt under `key`, if there is one."""
+    row = tx.one("SELECT effect, done FROM receipts WHERE principal = ? AND key = ?", principal, key)
+    return (
+        None
+        if row is None
+        else IdempotencyRecord(key=key, effect=json.loads(row[0]), done=bool(row[1]), first=False)
+    )
+
+
+def complete(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) -> None:
+    """Note that the call under this key has done all it does; `effect` may have grown."""
+    tx.run(
+        "UPDATE receipts SET done = 1, effect = ? WHERE principal = ? AND key = ?",
+        encode(effect),
+        principal,
+        key,
+    )
+
+
+def forget(tx: Transaction, principal: str, key: str) -> None:
+    """Forget a call that came to its end: the same call is another one from now on."""
+    tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 1", principal, key)
+
+
+def withdraw(tx: Transaction, principal: str, key: str) -> None:
+    """Forget a call that was refused and did nothing: repeating it may succeed."""
+    tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 0", principal, key)

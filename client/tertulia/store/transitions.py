@@ -1,0 +1,118 @@
+"""How conversations and runs move from state to state, as steps inside a transaction."""
+
+from typing import Any
+
+from tertulia.store import conversations, journal, leases, messages, ratings, runs
+from tertulia.store.database import Transaction
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.models import Conversation, Message, Rating, RequestKind, Run
+from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
+
+
+def store_conversation(
+    tx: Transaction, principal: str, found: Conversation, *, has_states: bool
+) -> Conversation:
+    """Store what a platform says of a conversation; return that together with what was known.
+
+    `has_states`: the platform decides the conversation's state, which is journalled where it has changed.
+    """
+    known = conversations.known(tx, principal, found.id)
+    before = conversations.get(tx, principal, found.id).status if known else None
+    entered = conversations.remember(tx, principal, found, has_states=has_states)
+    if has_states and before is not None and before is not entered.status:
+        moved = {"status": entered.status, "before": before}
+        journal.append(tx, principal, found.id, [Event(EventKind.STATUS_CHANGED, moved)])
+    return entered
+
+
+def move(
+    tx: Transaction,
+    principal: str,
+    conversation_id: str,
+    status: Status,
+    *,
+    run_id: str | None = None,
+    reason: str | None = None,
+    rating: Rating | None = None,
+) -> Conversation:
+    """Move a conversation to `status` if its state allows that, and journal it; return it as it is then."""
+    before = conversations.get(tx, principal, conversation_id).status
+    if status in TRANSITIONS[before]:
+        conversations.set_status(tx, principal, conversation_id, status)
+        data: dict[str, Any] = {"status": status, "before": before}
+        if reason is not None:
+            data["reason"] = reason
+        if rating is not None:
+            ratings.rate_conversation(tx, principal, conversation_id, rating)
+            data |= {"rating": rating.value} | ({"feedback": rating.feedback} if rating.feedback else {})
+        journal.append(tx, principal, conversation_id, [Event(EventKind.STATUS_CHANGED, data)], run_id)
+    return conversations.get(tx, principal, conversation_id)
+
+
+def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus) -> Run:
+    """Let a run continue, as `run`, that waited for a request; return it. A pending request was settled elsewhere."""
+    request = runs.get_request(tx, principal, request_id)
+    waiting = runs.get(tx, principal, request.run_id)
+    if waiting.status is RunStatus.QUEUED:
+        runs.set_status(tx, waiting, run)
+    if request.status is RequestStatus.PENDING:
+        runs.withdraw(tx, request)
+        resolved: dict[str, Any] = {"request_id": request_id, "decision": "elsewhere"}
+        event = Event(EventKind.TOOL_CONFIRMATION_RESOLVED, resolved)
+        if request.kind is RequestKind.QUESTION:
+            event = Event(EventKind.QUESTION_ANSWERED, resolved | {"answer": None})
+        journal.append(tx, principal, request.conversation_id, [event], request.run_id)
+        runs.set_status(tx, waiting, run)
+        move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
+    return runs.get(tx, principal, request.run_id)
+
+
+def message_added(message: Message) -> Event:
+    """Return the event that tells of a new message."""
+    told: dict[str, Any] = {"message_id": message.id, "author": message.author, "role": message.role}
+    return Event(EventKind.MESSAGE_ADDED, told)
+
+
+def add_to_run(
+    tx: Transaction, principal: str, run: Run, message: Message, *, call_digest: str, reply: bool
+) -> Run:
+    """Enter a message that belongs to an active run; one that is its answer (`reply`) ends it. Return the run."""
+    messages.add(tx, principal, message)
+    runs.note_sent(tx, principal, run, message.id, call_digest)
+    if not reply:
+        journal.append(tx, principal, run.conversation_id, [message_added(message)], run.id)
+        return run
+    move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
+    about = {"message_id": message.id}
+    text = [Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": message.text})] if message.text else []
+    told = [
+        Event(EventKind.TEXT_MESSAGE_START, about),
+        *text,
+        Event(EventKind.TEXT_MESSAGE_END, about),
+        message_added(message),
+    ]
+    journal.append(tx, principal, run.conversation_id, told, run.id)
+    runs.set_reply(tx, run.id, message.id)
+    return end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
+
+
+def end_run(
+    tx: Transaction,
+    principal: str,
+    run: Run,
+    status: RunStatus,
+    event: Event,
+    *,
+    error: str | None = None,
+    retryable: bool = False,
+) -> Run:
+    """End a run: journal `event`, withdraw what the run still asks, and open a conversation that waited for that.
+
+    Whoever works on the run is fenced off: nothing more can be written under its lease.
+    """
+    journal.append(tx, principal, run.conversation_id, [event], run.id)
+    runs.set_status(tx, run, status, error=error, retryable=retryable)
+    if conversations.get(tx, principal, run.conversation_id).status is Status.INPUT_REQUIRED:
+        move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
+    leases.end(tx, principal, run.conversation_id)
+    return runs.get(tx, principal, run.id)

@@ -1,0 +1,219 @@
+"""The tools that change conversations: title and metadata, state, deletion."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult
+from pydantic import Field
+
+from tertulia.client import Client
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.models import Conversation, ConversationChanges, ParticipantRole, Rating
+from tertulia.vocabulary.states import TRANSITIONS, Status
+from tertulia_tools.arguments import ConversationId, IdempotencyKey, StatusName
+from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.host import host_of
+from tertulia_tools.quotes import Quoter
+from tertulia_tools.results import MAX_JSON, Result, answer, compact, feedback_shown
+
+MOST_SHOWN = 20
+"""How many participants are shown at most."""
+
+
+class Changed(Result):
+    """A conversation after a change."""
+
+    conversation_id: str
+    status: str
+    title: str | None = None
+    archived: bool
+    metadata: str | None = Field(default=None, description="JSON.")
+    rating: int | None = None
+    feedback: str | None = None
+    participants: list[str] = []
+    next: str | None = None
+
+    def lines(self) -> Sequence[str]:
+        """Return the result's text, line by line."""
+        parts = [
+            self.conversation_id,
+            self.status,
+            self.title or "(no title)",
+            "archived" if self.archived else None,
+            f"rated {self.rating}" if self.rating else None,
+            self.feedback,
+        ]
+        lines = [" · ".join(part for part in parts if part)]
+        lines += [f"Participant {participant}" for participant in self.participants]
+        lines += [f"Metadata: {self.metadata}"] if self.metadata else []
+        return [*lines, f"Next: {self.next}"] if self.next else lines
+
+
+class Deleted(Result):
+    """A conversation that is gone, or a branch of one."""
+
+    conversation_id: str
+    status: str = "deleted"
+    branch: str | None = None
+    note: str
+
+    def lines(self) -> Sequence[str]:
+        """Return the result's text, line by line."""
+        what = f"The branch {self.branch} of {self.conversation_id}" if self.branch else self.conversation_id
+        return [f"{what} is {self.status}. {self.note}"]
+
+
+async def update_conversation(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    title: Annotated[str | None, Field(description="A new title: up to 200 characters, one line.")] = None,
+    generate_title: Annotated[
+        bool, Field(description="true: have a title made of what was said; false by default.")
+    ] = False,
+    seed_message: Annotated[
+        str | None, Field(description="For generate_title: make it of this text instead.")
+    ] = None,
+    force: Annotated[
+        bool, Field(description="For generate_title: also if there is a title; false by default.")
+    ] = False,
+    metadata: Annotated[
+        dict[str, Any] | None, Field(description="Merged key by key into what is there; null removes a key.")
+    ] = None,
+    archived: Annotated[bool | None, Field(description="true puts it away, false brings it back.")] = None,
+    participants: Annotated[
+        dict[str, Literal["observer", "mediator", "none"]] | None,
+        Field(description="By address: observer (reads), mediator (writes, invites); none lets one go."),
+    ] = None,
+    restore: Annotated[
+        bool, Field(description="true: bring it back after it was deleted, where its platform can.")
+    ] = False,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, Changed]:
+    """Change a conversation's title (rename, or have one made), metadata (tags, labels), participants; archive it."""
+    conversations = host_of(ctx).conversations
+    changes = ConversationChanges(title=title, metadata=metadata, archived=archived)
+    roles = {
+        address: None if role == "none" else ParticipantRole(role)
+        for address, role in (participants or {}).items()
+    }
+    if (seed_message is not None or force) and not generate_title:
+        raise InvalidInputError(
+            "`seed_message` and `force` go with `generate_title`.", valid=["generate_title"]
+        )
+    if title is not None and generate_title:
+        raise InvalidInputError("Give either `title` or `generate_title`.", valid=["title", "generate_title"])
+    steps: dict[str, Callable[[str | None], Awaitable[object]]] = {}
+    if restore:
+        steps["restore"] = lambda key: conversations.restore(conversation_id, idempotency_key=key)
+    if changes != ConversationChanges() or not (restore or generate_title or roles):
+        steps["update"] = lambda key: conversations.update(conversation_id, changes, idempotency_key=key)
+    if generate_title:
+        steps["generate_title"] = lambda key: conversations.generate_title(
+            conversation_id, seed_message=seed_message, force=force, idempotency_key=key
+        )
+    if roles:
+        steps["invite"] = lambda key: conversations.invite(conversation_id, roles, idempotency_key=key)
+    for name, take in steps.items():
+        # A key stands for one change; several in one call have one each.
+        several = idempotency_key is not None and len(steps) > 1
+        await take(f"{idempotency_key} {name}" if several else idempotency_key)
+    return await _changed(conversations, await conversations.known(conversation_id), everybody=bool(roles))
+
+
+async def update_status(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    status: Annotated[
+        StatusName, Field(description="completed ends it well; canceled, rejected, failed end it.")
+    ],
+    reason: Annotated[str | None, Field(description="Why; kept with the change.")] = None,
+    rating: Annotated[
+        int | None, Field(ge=1, le=5, description="With an ending: 1 (poor) to 5 (excellent).")
+    ] = None,
+    feedback: Annotated[str | None, Field(description="With a rating: what was good or bad.")] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, Changed]:
+    """Move a conversation to another state: complete, close, end (and rate), pause, reopen, cancel or reject it.
+
+    submitted: open, rejected, canceled, failed. open: paused, input_required, completed, failed, canceled. paused and
+    input_required: open, completed, failed, canceled. The others are final. An ending stops what is being answered.
+    """
+    if feedback is not None and rating is None:
+        raise InvalidInputError("`feedback` goes with a `rating` from 1 to 5.", valid=["rating"])
+    conversations = host_of(ctx).conversations
+    conversation = await conversations.update_status(
+        conversation_id,
+        Status(status),
+        reason=reason,
+        rating=None if rating is None else Rating(value=rating, feedback=feedback),
+        idempotency_key=idempotency_key,
+    )
+    return await _changed(conversations, conversation)
+
+
+async def delete_conversation(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    branch: Annotated[str | None, Field(description="Only this branch, from get_conversation.")] = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, Deleted]:
+    """Delete a conversation for good, with its messages and events. This cannot be undone; archiving can."""
+    conversations = host_of(ctx).conversations
+    if branch is not None:
+        await conversations.remove_branch(conversation_id, branch, idempotency_key=idempotency_key)
+        note = "Messages that other branches have as well are still there."
+    else:
+        await conversations.delete(conversation_id, idempotency_key=idempotency_key)
+        note = "Its messages and events are gone."
+        if conversations.offers(conversation_id, Feature.RESTORE):
+            note = "Its platform keeps it: update_conversation (restore) brings it back."
+    deleted = Deleted(conversation_id=conversation_id, branch=branch, note=note)
+    return answer(deleted, Quoter())
+
+
+async def _changed(
+    conversations: Client, conversation: Conversation, *, everybody: bool = False
+) -> CallToolResult:
+    quoter = Quoter()
+    following = sorted(TRANSITIONS[conversation.status])
+    taking_part = await conversations.participants(conversation.id) if everybody else ()
+    result = Changed(
+        conversation_id=conversation.id,
+        status=conversation.status,
+        title=None if conversation.title is None else quoter.line(conversation.title),
+        archived=conversation.archived,
+        metadata=quoter.quote(compact(conversation.metadata), MAX_JSON) if conversation.metadata else None,
+        rating=None if conversation.rating is None else conversation.rating.value,
+        feedback=feedback_shown(conversation.rating, quoter),
+        participants=[f"{quoter.line(each.address)} ({each.role})" for each in taking_part[:MOST_SHOWN]],
+        next=f"it can become {', '.join(following)}." if following else f"{conversation.status} is final.",
+    )
+    return answer(result, quoter)
+
+
+MANAGING_TOOLS = (
+    Definition(
+        function=update_conversation,
+        title="Change a conversation",
+        toolset=Toolset.MANAGE,
+        idempotent=True,
+        open_world=True,
+    ),
+    Definition(
+        function=update_status,
+        title="Change a conversation's state",
+        toolset=Toolset.MANAGE,
+        destructive=True,
+        open_world=True,
+    ),
+    Definition(
+        function=delete_conversation,
+        title="Delete a conversation",
+        toolset=Toolset.MANAGE,
+        destructive=True,
+        idempotent=True,
+        open_world=True,
+    ),
+)

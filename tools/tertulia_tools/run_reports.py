@@ -1,0 +1,170 @@
+"""Seeing a run through for a caller: waiting, reporting, asking, and telling what there is when the time is up."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+
+import anyio
+from mcp_types import CallToolResult, InputRequiredResult
+from pydantic import Field
+
+from tertulia.client import Client, Sent
+from tertulia.vocabulary.models import Request, Run, RunResult, SentAs
+from tertulia.vocabulary.states import RunStatus
+from tertulia_tools.host import Host
+from tertulia_tools.quotes import Quoter, size
+from tertulia_tools.results import (
+    MAX_JSON,
+    MAX_PROMPT,
+    MAX_REPLY,
+    PendingRequest,
+    Result,
+    answer,
+    compact,
+    requests_shown,
+)
+
+MAX_WAIT = 300
+WaitSeconds = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=MAX_WAIT,
+        description="How long to wait for the answer, 0 to 300 seconds; 45 unless configured otherwise. The answer is "
+        "produced whether or not anybody waits.",
+    ),
+]
+
+
+class RunReport(Result):
+    """What there is of an answer."""
+
+    conversation_id: str
+    run_id: str | None = None
+    status: str = Field(description="Of the run; of the conversation while it has none.")
+    reply: str | None = Field(default=None, description="The answer so far; all of it when completed.")
+    reply_data: str | None = Field(default=None, description="The structured part of the answer. JSON.")
+    error: str | None = None
+    pending: list[PendingRequest] = []
+    cursor: str | None = Field(default=None, description="For stream_conversation: what follows this result.")
+    note: str | None = None
+    next: str
+
+    def lines(self) -> Sequence[str]:
+        """Return the result's text, line by line."""
+        run = "" if self.run_id is None else f" · {self.run_id}"
+        lines = [f"{self.status} · {self.conversation_id}{run}"]
+        lines += [text for text in (self.note, self.reply, self.reply_data, self.error) if text is not None]
+        lines += [request.line() for request in self.pending]
+        lines.append(f"Next: {self.next}")
+        if self.cursor is not None:
+            lines.append(f"Cursor: {self.cursor}")
+        return lines
+
+
+async def run_and_wait(
+    host: Host, begin: Callable[[], Awaitable[Sent]], wait_seconds: float | None
+) -> CallToolResult | InputRequiredResult:
+    """Begin a run, or find the one that this repeated call began; wait, ask the person if need be, and tell.
+
+    `wait_seconds` covers beginning and waiting, but not the time in which a person looks at a form.
+    """
+    deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
+    sent_as = SentAs.BEGUN
+    resumed = await host.resumed_run()
+    if resumed is None:
+        sent = await begin()
+        run, sent_as = sent.run, sent.sent_as
+    else:
+        run = await host.conversations.run(resumed)
+    if sent_as is SentAs.REPLY:
+        return await _delivered(host.conversations, run)
+    outcome, question = await wait_and_ask(host, run, deadline)
+    if question is not None:
+        return question
+    quoter = Quoter()
+    return answer(await run_report(host.conversations, outcome, quoter, sent_as=sent_as), quoter)
+
+
+async def _delivered(conversations: Client, run: Run) -> CallToolResult:
+    """Tell the sender of an answer that it has arrived."""
+    outcome = await conversations.collect(run, answered=True)
+    told = RunReport(
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+        status=outcome.run.status,
+        cursor=await conversations.cursor(run.conversation_id, outcome.seq),
+        note="Delivered: this was the answer that the other side waited for.",
+        next="nothing has to be done; stream_conversation with this cursor waits for what comes back.",
+    )
+    return answer(told, Quoter())
+
+
+async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult, InputRequiredResult | None]:
+    """Wait for a run until `deadline`, having the person decide what it asks; return what there is, or the question."""
+    while True:
+        remaining = max(0.0, deadline - anyio.current_time())
+        with host.waiting():
+            await host.conversations.attend(run, timeout=remaining, told=host.told)
+        outcome = await host.conversations.collect(run)
+        if not outcome.pending:
+            return outcome, None
+        before = anyio.current_time()
+        asked = await host.ask(outcome)
+        deadline += anyio.current_time() - before
+        if asked.question is not None:
+            return outcome, asked.question
+        if not asked.settled:  # looked at again: that a form was declined is part of what there is
+            return await host.conversations.collect(run), None
+
+
+async def run_report(
+    conversations: Client, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
+) -> RunReport:
+    """Return what there is of a run, as it is shown."""
+    run, reply = outcome.run, outcome.reply
+    notes: list[str] = []
+    if sent_as is SentAs.ADDED:
+        notes.append("It was added to the message that waits for its answer already.")
+    if sent_as is SentAs.JOINED:
+        notes.append(
+            "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
+            "send the same text again."
+        )
+    if size(reply) > MAX_REPLY:
+        whole = "list_messages" if run.reply_id is not None else "stream_conversation without a cursor"
+        notes.append(f"The reply is cut here, of {len(reply):,} characters so far; {whole} reads all of it.")
+    pending, more = requests_shown(outcome.pending, quoter)
+    return RunReport(
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+        status=run.status,
+        reply=quoter.quote(reply, MAX_REPLY) if reply else None,
+        reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
+        error=None if run.error is None else quoter.line(run.error, MAX_PROMPT),
+        pending=pending,
+        cursor=await conversations.cursor(run.conversation_id, outcome.seq),
+        note=" ".join([*notes, *more]) or None,
+        next=next_step(run, outcome.pending, me=conversations.address),
+    )
+
+
+def next_step(run: Run, pending: Sequence[Request], *, me: str) -> str:
+    """Return what to call next, given where a run stands; `me` is the caller's address."""
+    if run.status.active and run.agent == me:
+        return "send_message with this conversation_id answers what is asked here."
+    match run.status:
+        case RunStatus.QUEUED | RunStatus.RUNNING:
+            return "stream_conversation with this cursor waits for the rest; cancel_run stops it."
+        case RunStatus.INPUT_REQUIRED:
+            if not pending:
+                return "stream_conversation with this cursor shows how it goes on."
+            if pending[0].declined:
+                return "stream_conversation has the form shown again; confirm_tool can reject the request."
+            return f"ask your user, then confirm_tool with request_id {pending[0].id}."
+        case RunStatus.COMPLETED:
+            return "send_message goes on with the conversation; update_status (completed) ends it."
+        case RunStatus.FAILED | RunStatus.INTERRUPTED:
+            again = "send the message again" if run.retryable else "send another message"
+            return f"{again} with send_message; the conversation is unharmed."
+        case RunStatus.CANCELED:
+            return "send_message goes on with the conversation."

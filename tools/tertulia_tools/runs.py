@@ -1,0 +1,238 @@
+"""The tools that hold a conversation: create, send, stream, confirm, cancel."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context
+from mcp_types import CallToolResult, InputRequiredResult
+from pydantic import Field
+
+from tertulia.client import Sent
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
+from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.models import Decision, MessageDraft, ParticipantRole, Role, Settlement
+from tertulia_tools.arguments import (
+    ConversationId,
+    Data,
+    IdempotencyKey,
+    JsonObject,
+    MessageMetadata,
+    ParentId,
+    ParticipantRoleName,
+    RoleName,
+)
+from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.event_pages import StreamResult, stream
+from tertulia_tools.host import host_of
+from tertulia_tools.quotes import Quoter
+from tertulia_tools.results import answer as told
+from tertulia_tools.run_reports import RunReport, WaitSeconds, run_and_wait, run_report
+
+Agent = Annotated[str, Field(description="Who answers: an address from list_agents, like local:archivist.")]
+_REQUEST_ID = re.compile("req_[0-9a-z]{1,40}")
+
+
+async def create_conversation(
+    ctx: Context[Any, Any],
+    agent: Agent,
+    title: Annotated[str | None, Field(description="Up to 200 characters, one line.")] = None,
+    metadata: Annotated[
+        JsonObject | None, Field(description="Keys and values of your own, kept with it.")
+    ] = None,
+    context: Annotated[
+        JsonObject | None, Field(description="What the agent should know, where its platform takes it.")
+    ] = None,
+    entity_type: Annotated[
+        Literal["user", "lead"] | None, Field(description="Whom the agent talks with: a user, or a lead.")
+    ] = None,
+    source: Annotated[str | None, Field(description="Where it comes from, like website.")] = None,
+    source_ref: Annotated[str | None, Field(description="What it belongs to there, like a ticket.")] = None,
+    participants: Annotated[
+        dict[str, ParticipantRoleName] | None,
+        Field(description="Who else takes part, by address: observer (reads) or mediator (writes, invites)."),
+    ] = None,
+    message: Annotated[
+        str | None, Field(description="The first message. With it, this waits for the answer.")
+    ] = None,
+    wait_seconds: WaitSeconds = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, RunReport] | InputRequiredResult:
+    """Create a conversation (thread, chat session) with an agent, with title and metadata, and send its first message.
+
+    To just ask something, send_message with an agent is enough.
+    """
+    host = host_of(ctx)
+    about: dict[str, Any] = {
+        "title": title,
+        "metadata": metadata,
+        "context": context,
+        "entity_type": entity_type,
+        "source": source,
+        "source_ref": source_ref,
+        "participants": {address: ParticipantRole(role) for address, role in (participants or {}).items()},
+        "idempotency_key": idempotency_key,
+    }
+    if message is None:
+        conversation = await host.conversations.create(agent, **about)
+        created = RunReport(
+            conversation_id=conversation.id,
+            status=conversation.status,
+            next="send_message with this conversation_id.",
+        )
+        return told(created, Quoter())
+
+    async def begin() -> Sent:
+        return await host.conversations.start(agent, MessageDraft(text=message), **about)
+
+    return await run_and_wait(host, begin, wait_seconds)
+
+
+async def send_message(
+    ctx: Context[Any, Any],
+    text: Annotated[str | None, Field(description="The message, up to 1 MiB of text.")] = None,
+    conversation_id: Annotated[str | None, Field(description="The conversation to go on with.")] = None,
+    agent: Annotated[
+        str | None, Field(description="Instead of a conversation: start a new one with this agent.")
+    ] = None,
+    data: Data = None,
+    type: Annotated[str | None, Field(description="A kind of message that the platform knows.")] = None,
+    role: Annotated[RoleName, Field(description="Whose voice it is: user by default.")] = "user",
+    parent_id: ParentId = None,
+    metadata: MessageMetadata = None,
+    context: Annotated[
+        JsonObject | None, Field(description="For this message, where the platform takes it.")
+    ] = None,
+    wait_seconds: WaitSeconds = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, RunReport] | InputRequiredResult:
+    """Send a message to another agent and wait for its answer (ask, reply, chat, delegate).
+
+    Give either conversation_id, or agent to start a new conversation. Returns the answer, or what there is of it when
+    the time is up, or a request that needs approval (see confirm_tool); nothing is lost, and stream_conversation goes
+    on. Repeating the identical call while it is unanswered does not send it twice. Where others wait for you
+    (list_conversations, awaiting_me), it is your answer.
+    """
+    host = host_of(ctx)
+    draft = MessageDraft(
+        text=text,
+        data=data,
+        type=type,
+        role=Role(role),
+        parent_id=parent_id,
+        metadata=metadata or {},
+        context=context,
+    )
+    if (conversation_id is None) == (agent is None):
+        raise InvalidInputError(
+            "Give either `conversation_id` or `agent`" + (", not both." if agent is not None else "."),
+            hint="list_agents shows the agents, list_conversations the conversations.",
+        )
+
+    async def begin() -> Sent:
+        if conversation_id is not None:
+            return await host.conversations.send(conversation_id, draft, idempotency_key=idempotency_key)
+        assert agent is not None
+        return await host.conversations.start(agent, draft, join=True, idempotency_key=idempotency_key)
+
+    return await run_and_wait(host, begin, wait_seconds)
+
+
+async def stream_conversation(
+    ctx: Context[Any, Any],
+    conversation_id: ConversationId,
+    cursor: Annotated[
+        str | None, Field(description="From an earlier result; from the beginning, if left out.")
+    ] = None,
+    wait_seconds: WaitSeconds = None,
+) -> Annotated[CallToolResult, StreamResult] | InputRequiredResult:
+    """Read what happened in a conversation after a cursor, and wait for more: follow, poll or resume an answer.
+
+    Returns at the end of the answer, at the first request that needs approval, or when the time is up. Reports progress
+    meanwhile. Works for answers that another process began, and after a restart.
+    """
+    return await stream(host_of(ctx), conversation_id, cursor, wait_seconds)
+
+
+async def confirm_tool(
+    ctx: Context[Any, Any],
+    request_id: Annotated[str, Field(description="From a pending request, like req_….")],
+    decision: Annotated[
+        Literal["approve", "reject", "answer"],
+        Field(description="approve or reject a tool; answer (or reject) a question."),
+    ],
+    reason: Annotated[str | None, Field(description="Why; the other agent is told.")] = None,
+    answer: Annotated[str | None, Field(description="The answer to a question.")] = None,
+    arguments: Annotated[
+        JsonObject | None,
+        Field(description="Run the tool with these arguments instead, where the platform allows it."),
+    ] = None,
+    wait_seconds: WaitSeconds = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Annotated[CallToolResult, RunReport] | InputRequiredResult:
+    """Approve or reject a tool that another agent wants to run, or answer its question; then wait for its answer.
+
+    Ask your user before approving: the tool runs with their rights. Settles exactly the request that was shown.
+    """
+    host = host_of(ctx)
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise NotFoundError(
+            f"There is no request {shown(request_id)}: its id looks like `req_7k2mq9x4ab1c3d5e`.",
+            hint="list_conversations (awaiting_me) shows what awaits a decision.",
+        )
+
+    async def begin() -> Sent:
+        settlement = Settlement(
+            decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
+        )
+        run = await host.conversations.settle(request_id, settlement, idempotency_key=idempotency_key)
+        return Sent(conversation=await host.conversations.known(run.conversation_id), run=run)
+
+    return await run_and_wait(host, begin, wait_seconds)
+
+
+async def cancel_run(
+    ctx: Context[Any, Any], conversation_id: ConversationId, idempotency_key: IdempotencyKey = None
+) -> Annotated[CallToolResult, RunReport]:
+    """Stop the answer that is being produced in a conversation (cancel, abort, interrupt). What came of it stays."""
+    conversations = host_of(ctx).conversations
+    run = await conversations.cancel(conversation_id, idempotency_key=idempotency_key)
+    quoter = Quoter()
+    return told(await run_report(conversations, await conversations.outcome(run), quoter), quoter)
+
+
+TALKING_TOOLS = (
+    Definition(
+        function=create_conversation, title="Create a conversation", toolset=Toolset.TALK, open_world=True
+    ),
+    Definition(
+        function=send_message,
+        title="Send a message",
+        toolset=Toolset.TALK,
+        open_world=True,
+        meta={"anthropic/alwaysLoad": True},
+    ),
+    Definition(
+        function=stream_conversation,
+        title="Follow a conversation",
+        toolset=Toolset.TALK,
+        read_only=True,
+        idempotent=True,
+        open_world=True,
+    ),
+    Definition(
+        function=confirm_tool,
+        title="Approve or reject a tool",
+        toolset=Toolset.TALK,
+        destructive=True,
+        open_world=True,
+        meta={"anthropic/requiresUserInteraction": True},
+    ),
+    Definition(
+        function=cancel_run,
+        title="Stop an answer",
+        toolset=Toolset.TALK,
+        destructive=True,
+        idempotent=True,
+        open_world=True,
+    ),
+)
