@@ -19,7 +19,7 @@ from tertulia.platforms.base import RunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.settings import ClientSettings
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
-from tertulia.vocabulary.models import MessageDraft
+from tertulia.vocabulary.models import MessageDraft, NewConversation
 from tertulia_server.progress import Progress
 
 
@@ -64,12 +64,12 @@ async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, 
         told += len(entries)
         await progress.told(entries)
 
-    LocalPlatform.answer = answer  # the registry finds the class by its name
+    LocalPlatform.answer_in_store = answer  # the registry finds the class by its name
     async with Client.open(ClientSettings(store=folder / "store.db")) as conversations:
-        created = await conversations.create("local:archivist")
+        created = await conversations.conversations.create(NewConversation(agent="local:archivist"))
         start = time.perf_counter()
-        sent = await conversations.send(created.id, MessageDraft(text="go"))
-        await conversations.wait(sent.run, timeout=300, told=tell)
+        sent = await conversations.runs.send(created.id, MessageDraft(text="go"))
+        await conversations.runs.wait(sent.run, timeout=300, on_events=tell)
         return time.perf_counter() - start, told, len(reported)
 
 

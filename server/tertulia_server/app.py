@@ -122,7 +122,7 @@ class ServerState(Hosting):
         """Make known that we are there, if we have a name: soon, but not while a host waits for our first answers."""
         await anyio.sleep(ANNOUNCE_AFTER)
         try:
-            await self.conversations.present()
+            await self.conversations.announce()
         except TertuliaError:
             logger.warning("our name could not be made known", exc_info=True)
 
@@ -176,7 +176,10 @@ class Server(MCPServer[ServerState]):
             raise kind(_sentence(cause)) from error
 
     async def get_prompt(
-        self, name: str, arguments: dict[str, Any] | None = None, context: Context[ServerState, Any] | None = None
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[ServerState, Any] | None = None,
     ) -> GetPromptResult | InputRequiredResult:
         """Return a prompt; what cannot be done with the arguments is told in a sentence."""
         known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
@@ -243,7 +246,9 @@ async def _list_resources(
     return ListResourcesResult(resources=await resources.listed(conversations_of(ctx)))
 
 
-async def _complete(ctx: ServerRequestContext[ServerState, Any], params: CompleteRequestParams) -> CompleteResult:
+async def _complete(
+    ctx: ServerRequestContext[ServerState, Any], params: CompleteRequestParams
+) -> CompleteResult:
     return CompleteResult(completion=await complete(conversations_of(ctx), params))
 
 

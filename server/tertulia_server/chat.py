@@ -20,6 +20,8 @@ from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.models import (
     Decision,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     Request,
     RequestKind,
     Run,
@@ -50,11 +52,13 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Client.open(settings.client())) as conversations,
     ):
-        portal.call(conversations.present)
+        portal.call(conversations.announce)
         if conversation_id is None:
-            conversation_id = portal.call(lambda: conversations.create(agent)).id
+            conversation_id = portal.call(
+                lambda: conversations.conversations.create(NewConversation(agent=agent))
+            ).id
         else:
-            agent = portal.call(conversations.get, conversation_id).agent or agent
+            agent = portal.call(conversations.conversations.get, conversation_id).agent or agent
         print(f"{conversation_id} with {agent}. Ctrl-C stops an answer, Ctrl-D leaves.")
         Chat(portal, conversations, conversation_id).talk()
         print(f"To go on: tertulia chat --conversation {conversation_id}")
@@ -89,7 +93,7 @@ class Chat:
                     print(f"! {error} {error.hint or ''}".rstrip())
 
     def _settle_what_waits(self) -> None:
-        run = self._portal.call(self._conversations.latest_run, self._id)
+        run = self._portal.call(self._conversations.runs.latest, self._id)
         if run is None or not run.status.active:
             return
         if run.agent == self._conversations.address:
@@ -99,7 +103,9 @@ class Chat:
 
     def _show_what_awaits_us(self, run: Run) -> None:
         page = self._portal.call(
-            lambda: self._conversations.messages(self._id, limit=MOST_AWAITING, newest_first=True)
+            lambda: self._conversations.messages.list(
+                self._id, MessageQuery(limit=MOST_AWAITING, newest_first=True)
+            )
         )
         awaiting = list(takewhile(lambda message: message.id != run.message_id, page.items))
         for message in reversed(page.items[: len(awaiting) + 1]):
@@ -107,9 +113,9 @@ class Chat:
             self._printer.line(f"{in_a_line(message.author)}: {said}")
 
     def _send(self, text: str) -> None:
-        sent = self._portal.call(self._conversations.send, self._id, MessageDraft(text=text))
+        sent = self._portal.call(self._conversations.runs.send, self._id, MessageDraft(text=text))
         if sent.sent_as is SentAs.REPLY:
-            self._portal.call(lambda: self._conversations.collect(sent.run, answered=True))
+            self._portal.call(lambda: self._conversations.runs.take_result(sent.run, answered=True))
             self._printer.line("Delivered.")
         else:
             self._see_through(sent.run)
@@ -128,9 +134,9 @@ class Chat:
 
     def _follow(self, run: Run, after: int) -> RunResult:
         async def follow() -> RunResult:
-            async for entries in self._conversations.follow(run, after=after):
+            async for entries in self._conversations.runs.follow(run, after=after):
                 self._printer.show(entries)
-            return await self._conversations.outcome(await self._conversations.run(run.id))
+            return await self._conversations.runs.result(await self._conversations.runs.get(run.id))
 
         return self._interruptible(self._portal.start_task_soon(follow), run)
 
@@ -143,7 +149,7 @@ class Chat:
                     raise
             except KeyboardInterrupt:
                 with suppress(ConflictError):  # it may have come to its end already
-                    self._portal.call(self._conversations.cancel, run.conversation_id)
+                    self._portal.call(self._conversations.runs.cancel, run.conversation_id)
 
     def _decide(self, request: Request) -> bool:
         """Have a request decided; return False if the person left it open."""
@@ -156,7 +162,7 @@ class Chat:
             said = _asked("  approve? [y/n, or why not] ")
             settlement = _settlement(said)
         if said:
-            self._portal.call(self._conversations.settle, request.id, settlement)
+            self._portal.call(self._conversations.runs.respond, request.id, settlement)
         return bool(said)
 
 

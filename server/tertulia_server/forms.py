@@ -58,7 +58,7 @@ class Forms:
         for request_id in self._asked:
             response = responses.get(request_id)
             if isinstance(response, ElicitResult):
-                await self._take(await self._conversations.request(request_id), response)
+                await self._take(await self._conversations.runs.request(request_id), response)
 
     async def ask(self, outcome: RunResult) -> Asked:
         """Have the person decide what a run waits for, unless this call asked that already."""
@@ -98,12 +98,12 @@ class Forms:
     async def _take(self, request: Request, response: ElicitResult) -> bool:
         """Carry out an accepted form; return whether it settled the request."""
         if response.action == "decline":
-            await self._conversations.decline(request.id)
+            await self._conversations.runs.decline(request.id)
         settlement = settlement_of(request, response.content or {}) if response.action == "accept" else None
         if settlement is None:
             return False
         if not settled_alike(request, settlement):
-            await self._conversations.settle(request.id, settlement)
+            await self._conversations.runs.respond(request.id, settlement)
         return True
 
 

@@ -76,7 +76,7 @@ class Subscriptions:
             conversations = self._conversations_of(ctx)
             marks: ChangeMarks = {}
             if subscribed:  # else the store stays unopened: some hosts listen from their start to their end
-                marks = await conversations.marks(set(subscribed.values()))
+                marks = await conversations.conversations.change_marks(set(subscribed.values()))
             honored = SubscriptionFilter(resource_subscriptions=list(subscribed) or None)
             acknowledged = SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
             await send(SubscriptionsAcknowledgedNotification(params=acknowledged))
@@ -94,8 +94,8 @@ class Subscriptions:
         """
         conversations = self._conversations_of(ctx)
         own_id = conversation_of(params.uri)
-        await conversations.known(own_id)
-        marks = await conversations.marks([own_id])
+        await conversations.conversations.get_stored(own_id)
+        marks = await conversations.conversations.change_marks([own_id])
         connection, scopes = _session(ctx)
         if params.uri not in scopes:
             scopes[params.uri] = anyio.CancelScope()
@@ -134,7 +134,7 @@ async def _follow(
     tell: Callable[[str], Awaitable[None]],
 ) -> None:
     """Tell the URIs of what changes, from the state in `marks` on; `subscribed` has the conversation for each URI."""
-    async with aclosing(conversations.changes(marks)) as changes:
+    async with aclosing(conversations.conversations.changes(marks)) as changes:
         async for changed in changes:
             for uri, own_id in subscribed.items():
                 if own_id in changed:

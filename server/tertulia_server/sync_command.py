@@ -45,7 +45,7 @@ async def _sync(settings: Settings, instances: Sequence[str], everything: bool) 
         for instance in _chosen(conversations, instances, everything):
             try:
                 with _Reporting(instance) as reporting:
-                    summary = await conversations.sync(instance, told=reporting.progress)
+                    summary = await conversations.search.sync(instance, on_progress=reporting.progress)
             except TertuliaError as error:
                 hint = f" {error.hint}" if error.hint else ""
                 print(f"{instance}: {in_a_line(f'{error}{hint}')}", file=sys.stderr, flush=True)
@@ -57,7 +57,7 @@ async def _sync(settings: Settings, instances: Sequence[str], everything: bool) 
 
 
 def _chosen(conversations: Client, instances: Sequence[str], everything: bool) -> Sequence[str]:
-    syncable = conversations.syncable
+    syncable = conversations.search.syncable
     if everything == bool(instances):
         raise InvalidInputError(
             "Name instances or give --all, not both." if everything else "Which instance is to be synced?",

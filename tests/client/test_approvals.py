@@ -14,6 +14,7 @@ from tertulia import (
     Decision,
     EventKind,
     InvalidInputError,
+    NewConversation,
     NotAllowedError,
     NotFoundError,
     NotOffered,
@@ -40,14 +41,14 @@ APPROVE_IN_A_FORM = Settlement(decision=Decision.APPROVE, by_person=True)
 
 async def asked(conversations: Client) -> Request:
     """Have the agent ask, and return what it asks."""
-    sent = await conversations.start(AGENT, says("Shred it"))
-    (request,) = (await conversations.wait(sent.run, timeout=10)).pending
+    sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Shred it"))
+    (request,) = (await conversations.runs.wait(sent.run, timeout=10)).pending
     return request
 
 
 async def reply(conversations: Client, request: Request) -> str:
     """Return what the agent makes of the decision."""
-    outcome = await conversations.wait(await conversations.run(request.run_id), timeout=10)
+    outcome = await conversations.runs.wait(await conversations.runs.get(request.run_id), timeout=10)
     assert outcome.run.status is RunStatus.COMPLETED
     return outcome.reply
 
@@ -74,13 +75,17 @@ async def test_a_request_shows_what_the_agent_wants_to_do(path: Path) -> None:
                 RequestStatus.PENDING,
             ),
         )
-        assert (await conversations.run(request.run_id)).status is RunStatus.INPUT_REQUIRED
-        assert (await conversations.get(request.conversation_id)).status is Status.INPUT_REQUIRED
+        assert (await conversations.runs.get(request.run_id)).status is RunStatus.INPUT_REQUIRED
         assert (
-            await conversations.pending() == await conversations.pending(request.conversation_id) == [request]
+            await conversations.conversations.get(request.conversation_id)
+        ).status is Status.INPUT_REQUIRED
+        assert (
+            await conversations.runs.pending()
+            == await conversations.runs.pending(request.conversation_id)
+            == [request]
         )
-        assert await conversations.request(request.id) == request
-        entries = (await conversations.events(request.conversation_id)).entries
+        assert await conversations.runs.request(request.id) == request
+        entries = (await conversations.conversations.events(request.conversation_id)).entries
         (shown,) = (each for each in entries if each.kind is EventKind.TOOL_CONFIRMATION_REQUIRED)
         assert (shown.data["request_id"], shown.data["arguments"]) == (request.id, {"paper": "contract"})
 
@@ -91,15 +96,15 @@ async def test_an_approval_lets_the_run_go_on(path: Path) -> None:
     async with scripted(path, script) as conversations:
         request = await asked(conversations)
 
-        await conversations.settle(request.id, APPROVE)
+        await conversations.runs.respond(request.id, APPROVE)
 
         assert await reply(conversations, request) == "approved"
         assert script.settled == [APPROVE]
-        assert (await conversations.get(request.conversation_id)).status is Status.OPEN
-        settled = await conversations.request(request.id)
+        assert (await conversations.conversations.get(request.conversation_id)).status is Status.OPEN
+        settled = await conversations.runs.request(request.id)
         assert settled.status is RequestStatus.APPROVED
         assert settled.settled_at is not None
-        entries = (await conversations.events(request.conversation_id)).entries
+        entries = (await conversations.conversations.events(request.conversation_id)).entries
         (decided,) = (each for each in entries if each.kind is EventKind.TOOL_CONFIRMATION_RESOLVED)
         assert decided.data == {"request_id": request.id, "decision": "approve"}
 
@@ -113,12 +118,12 @@ async def test_a_rejection_reaches_the_agent_with_its_reason(path: Path) -> None
     async with scripted(path, answer) as conversations:
         request = await asked(conversations)
 
-        await conversations.settle(
+        await conversations.runs.respond(
             request.id, Settlement(decision=Decision.REJECT, reason="it is the only copy")
         )
 
         assert await reply(conversations, request) == "Because it is the only copy"
-        assert (await conversations.request(request.id)).status is RequestStatus.REJECTED
+        assert (await conversations.runs.request(request.id)).status is RequestStatus.REJECTED
 
 
 async def test_a_question_is_answered_with_text(path: Path) -> None:
@@ -126,12 +131,14 @@ async def test_a_question_is_answered_with_text(path: Path) -> None:
     async with scripted(path, asks_which) as conversations:
         first, second = await asked(conversations), await asked(conversations)
 
-        await conversations.settle(first.id, Settlement(decision=Decision.ANSWER, answer="The blue one"))
-        await conversations.settle(second.id, REJECT)
+        await conversations.runs.respond(
+            first.id, Settlement(decision=Decision.ANSWER, answer="The blue one")
+        )
+        await conversations.runs.respond(second.id, REJECT)
 
         assert await reply(conversations, first) == "answered: The blue one"
         assert await reply(conversations, second) == "rejected: None"
-        entries = (await conversations.events(first.conversation_id)).entries
+        entries = (await conversations.conversations.events(first.conversation_id)).entries
         (answered,) = (each for each in entries if each.kind is EventKind.QUESTION_ANSWERED)
         assert answered.data["answer"] == "The blue one"
 
@@ -141,10 +148,10 @@ async def test_what_was_decided_cannot_be_decided_again(path: Path, again: Settl
     """The conflict says how and when it was decided, and what is pending there now."""
     async with scripted(path, asks_first) as conversations:
         request = await asked(conversations)
-        await conversations.settle(request.id, APPROVE)
+        await conversations.runs.respond(request.id, APPROVE)
 
         with pytest.raises(ConflictError, match=rf"{request.id} was approved on \d{{4}}-") as raised:
-            await conversations.settle(request.id, again)
+            await conversations.runs.respond(request.id, again)
 
         assert raised.value.ids == {
             "request_id": request.id,
@@ -162,7 +169,7 @@ async def test_of_two_decisions_at_once_one_counts(path: Path) -> None:
 
         async def settle(conversations: Client, settlement: Settlement) -> None:
             try:
-                await conversations.settle(request.id, settlement)
+                await conversations.runs.respond(request.id, settlement)
                 decided.append(settlement.decision)
             except ConflictError:
                 decided.append("conflict")
@@ -172,7 +179,7 @@ async def test_of_two_decisions_at_once_one_counts(path: Path) -> None:
             tasks.start_soon(settle, there, REJECT)
 
         assert decided.count("conflict") == 1
-        status = (await here.request(request.id)).status
+        status = (await here.runs.request(request.id)).status
         assert status is (RequestStatus.APPROVED if "approve" in decided else RequestStatus.REJECTED)
         assert await reply(here, request) == status
 
@@ -189,21 +196,21 @@ async def test_a_run_goes_on_once_nothing_it_asked_is_pending(path: Path) -> Non
 
     script = Script(answer)
     async with scripted(path, script) as conversations:
-        sent = await conversations.start(AGENT, says("Destroy it"))
-        while len(await conversations.pending()) < 2:
-            await conversations.wait(sent.run, timeout=0.01)
-        first, second = await conversations.pending()
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Destroy it"))
+        while len(await conversations.runs.pending()) < 2:
+            await conversations.runs.wait(sent.run, timeout=0.01)
+        first, second = await conversations.runs.pending()
 
-        await conversations.settle(second.id, APPROVE)
-        outcome = await conversations.wait(sent.run, timeout=10)
+        await conversations.runs.respond(second.id, APPROVE)
+        outcome = await conversations.runs.wait(sent.run, timeout=10)
         assert ([each.id for each in outcome.pending], outcome.run.status) == (
             [first.id],
             RunStatus.INPUT_REQUIRED,
         )
         with pytest.raises(ConflictError) as raised:
-            await conversations.settle(second.id, APPROVE)
+            await conversations.runs.respond(second.id, APPROVE)
         assert raised.value.valid == (first.id,)
-        await conversations.settle(first.id, REJECT)
+        await conversations.runs.respond(first.id, REJECT)
 
         assert await reply(conversations, first) == "rejected approved"
 
@@ -214,7 +221,7 @@ async def test_an_unknown_request_is_told_with_those_that_are_pending(path: Path
         request = await asked(conversations)
 
         with pytest.raises(NotFoundError, match="There is no request") as raised:
-            await conversations.settle("req_nonsense", APPROVE)
+            await conversations.runs.respond("req_nonsense", APPROVE)
 
         assert raised.value.valid == (request.id,)
 
@@ -245,9 +252,9 @@ async def test_a_decision_that_does_not_fit_changes_nothing(
         request = await asked(conversations)
 
         with pytest.raises(InvalidInputError, match=told):
-            await conversations.settle(request.id, settlement, idempotency_key="k1")
+            await conversations.runs.respond(request.id, settlement, idempotency_key="k1")
 
-        assert await conversations.request(request.id) == request
+        assert await conversations.runs.request(request.id) == request
         assert script.settled == []
 
 
@@ -262,14 +269,14 @@ async def test_an_approval_may_change_the_arguments(path: Path) -> None:
 
     async with scripted(path, answer) as conversations:
         changed, as_shown = await asked(conversations), await asked(conversations)
-        await conversations.settle(
+        await conversations.runs.respond(
             changed.id, Settlement(decision=Decision.APPROVE, arguments={"paper": "draft"})
         )
-        await conversations.settle(as_shown.id, APPROVE)
+        await conversations.runs.respond(as_shown.id, APPROVE)
 
         assert await reply(conversations, changed) == "{'paper': 'draft'}"
         assert await reply(conversations, as_shown) == "{'paper': 'contract'}"
-        assert (await conversations.request(changed.id)).arguments == {"paper": "contract"}
+        assert (await conversations.runs.request(changed.id)).arguments == {"paper": "contract"}
 
 
 async def test_where_arguments_cannot_be_changed_the_caller_learns_what_to_do_instead(path: Path) -> None:
@@ -280,12 +287,12 @@ async def test_where_arguments_cannot_be_changed_the_caller_learns_what_to_do_in
         request = await asked(conversations)
 
         with pytest.raises(NotOffered, match="with the arguments it asked for, or not at all") as raised:
-            await conversations.settle(
+            await conversations.runs.respond(
                 request.id, Settlement(decision=Decision.APPROVE, arguments={"paper": "x"})
             )
 
         assert "reject" in (raised.value.hint or "")
-        assert (await conversations.request(request.id)).status is RequestStatus.PENDING
+        assert (await conversations.runs.request(request.id)).status is RequestStatus.PENDING
 
 
 async def test_a_decision_that_the_platform_did_not_take_is_not_recorded(path: Path) -> None:
@@ -295,11 +302,11 @@ async def test_a_decision_that_the_platform_did_not_take_is_not_recorded(path: P
     async with scripted(path, script) as conversations:
         request = await asked(conversations)
         with pytest.raises(UnavailableError):
-            await conversations.settle(request.id, APPROVE)
-        assert (await conversations.request(request.id)).status is RequestStatus.PENDING
+            await conversations.runs.respond(request.id, APPROVE)
+        assert (await conversations.runs.request(request.id)).status is RequestStatus.PENDING
         script.refusal = None
 
-        await conversations.settle(request.id, APPROVE)
+        await conversations.runs.respond(request.id, APPROVE)
 
         assert await reply(conversations, request) == "approved"
 
@@ -311,15 +318,15 @@ async def test_after_a_person_declined_only_a_person_approves(path: Path) -> Non
     """A host cannot overrule the form it showed."""
     async with scripted(path, asks_first) as conversations:
         request = await asked(conversations)
-        await conversations.decline(request.id)
+        await conversations.runs.decline(request.id)
 
-        declined = await conversations.request(request.id)
+        declined = await conversations.runs.request(request.id)
         assert (declined.declined, declined.status) == (True, RequestStatus.PENDING)
         with pytest.raises(ConflictError, match="was declined: only an accepted form") as raised:
-            await conversations.settle(request.id, APPROVE)
+            await conversations.runs.respond(request.id, APPROVE)
         assert "form" in (raised.value.hint or "")
-        assert (await conversations.request(request.id)).status is RequestStatus.PENDING
-        await conversations.settle(request.id, APPROVE_IN_A_FORM)
+        assert (await conversations.runs.request(request.id)).status is RequestStatus.PENDING
+        await conversations.runs.respond(request.id, APPROVE_IN_A_FORM)
 
         assert await reply(conversations, request) == "approved"
 
@@ -328,9 +335,9 @@ async def test_what_a_person_declined_anybody_may_reject(path: Path) -> None:
     """That only makes it final."""
     async with scripted(path, asks_first) as conversations:
         request = await asked(conversations)
-        await conversations.decline(request.id)
+        await conversations.runs.decline(request.id)
 
-        await conversations.settle(request.id, REJECT)
+        await conversations.runs.respond(request.id, REJECT)
 
         assert await reply(conversations, request) == "rejected"
 
@@ -341,10 +348,10 @@ async def test_where_only_a_persons_approval_counts_a_hosts_does_not(path: Path)
         first, second = await asked(conversations), await asked(conversations)
 
         with pytest.raises(NotAllowedError, match="only a person can approve"):
-            await conversations.settle(first.id, APPROVE)
-        assert (await conversations.request(first.id)).status is RequestStatus.PENDING
-        await conversations.settle(first.id, APPROVE_IN_A_FORM)
-        await conversations.settle(second.id, REJECT)
+            await conversations.runs.respond(first.id, APPROVE)
+        assert (await conversations.runs.request(first.id)).status is RequestStatus.PENDING
+        await conversations.runs.respond(first.id, APPROVE_IN_A_FORM)
+        await conversations.runs.respond(second.id, REJECT)
 
         assert await reply(conversations, first) == "approved"
         assert await reply(conversations, second) == "rejected"
@@ -355,7 +362,7 @@ async def test_an_answer_needs_no_form(path: Path) -> None:
     async with scripted(path, asks_which, approvals=Approvals.PERSON) as conversations:
         request = await asked(conversations)
 
-        await conversations.settle(request.id, Settlement(decision=Decision.ANSWER, answer="Blue"))
+        await conversations.runs.respond(request.id, Settlement(decision=Decision.ANSWER, answer="Blue"))
 
         assert await reply(conversations, request) == "answered: Blue"
 
@@ -364,9 +371,9 @@ async def test_a_request_whose_run_is_over_cannot_be_decided_any_more(path: Path
     """It was withdrawn; that a person turned its form down too late means nothing."""
     async with scripted(path, asks_first) as conversations:
         request = await asked(conversations)
-        await conversations.cancel(request.conversation_id)
+        await conversations.runs.cancel(request.conversation_id)
 
         with pytest.raises(ConflictError, match="was withdrawn when its run ended"):
-            await conversations.settle(request.id, APPROVE)
-        await conversations.decline(request.id)
+            await conversations.runs.respond(request.id, APPROVE)
+        await conversations.runs.decline(request.id)
         assert await rows(path, "SELECT status, declined FROM requests") == [("withdrawn", 0)]

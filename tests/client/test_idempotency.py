@@ -15,13 +15,14 @@ from tertulia import (
     ConversationChanges,
     Decision,
     InvalidInputError,
+    NewConversation,
     NotFoundError,
     RunStatus,
     Settlement,
     Status,
     UnavailableError,
     UncertainError,
-    once,
+    idempotency,
 )
 from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
@@ -47,28 +48,37 @@ class Prepared:
 
 async def prepared(conversations: Client) -> Prepared:
     """Prepare them."""
-    sent = await conversations.start(AGENT, says("Shred it"))
-    (request,) = (await conversations.wait(sent.run, timeout=10)).pending
-    return Prepared(conversations, sent.conversation, request.id, await conversations.create(AGENT))
+    sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Shred it"))
+    (request,) = (await conversations.runs.wait(sent.run, timeout=10)).pending
+    return Prepared(
+        conversations,
+        sent.conversation,
+        request.id,
+        await conversations.conversations.create(NewConversation(agent=AGENT)),
+    )
 
 
 Call = Callable[[Prepared, str], Awaitable[object]]
 
 CALLS: dict[str, Call] = {
-    "create": lambda p, key: p.conversations.create(AGENT, title="T", idempotency_key=key),
-    "start": lambda p, key: p.conversations.start(AGENT, says("Hello"), idempotency_key=key),
-    "send": lambda p, key: p.conversations.send(p.idle.id, says("Hello"), idempotency_key=key),
-    "update": lambda p, key: p.conversations.update(
+    "create": lambda p, key: p.conversations.conversations.create(
+        NewConversation(agent=AGENT, title="T"), idempotency_key=key
+    ),
+    "start": lambda p, key: p.conversations.runs.start(
+        NewConversation(agent=AGENT), says("Hello"), idempotency_key=key
+    ),
+    "send": lambda p, key: p.conversations.runs.send(p.idle.id, says("Hello"), idempotency_key=key),
+    "update": lambda p, key: p.conversations.conversations.update(
         p.idle.id, ConversationChanges(title="New"), idempotency_key=key
     ),
-    "update_status": lambda p, key: p.conversations.update_status(
+    "update_status": lambda p, key: p.conversations.conversations.update_status(
         p.idle.id, Status.OPEN, idempotency_key=key
     ),
-    "settle": lambda p, key: p.conversations.settle(
+    "settle": lambda p, key: p.conversations.runs.respond(
         p.request_id, Settlement(decision=Decision.APPROVE), idempotency_key=key
     ),
-    "cancel": lambda p, key: p.conversations.cancel(p.asking.id, idempotency_key=key),
-    "delete": lambda p, key: p.conversations.delete(p.idle.id, idempotency_key=key),
+    "cancel": lambda p, key: p.conversations.runs.cancel(p.asking.id, idempotency_key=key),
+    "delete": lambda p, key: p.conversations.conversations.delete(p.idle.id, idempotency_key=key),
 }
 calls = pytest.mark.parametrize("call", [pytest.param(call, id=name) for name, call in CALLS.items()])
 
@@ -120,11 +130,13 @@ async def test_the_same_call_twice_at_once_is_made_once(path: Path, call: Call) 
 async def begins_when_told(path: str) -> None:
     """Begin a conversation with a key when told, and tell what came of it."""
     async with scripted(Path(path)) as conversations:
-        await conversations.pending()
+        await conversations.runs.pending()
         say("ready")
         await told()
-        sent = await conversations.start(AGENT, says("Hello"), idempotency_key="k1")
-        outcome = await conversations.wait(sent.run, timeout=15)
+        sent = await conversations.runs.start(
+            NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1"
+        )
+        outcome = await conversations.runs.wait(sent.run, timeout=15)
         say(f"{sent.conversation.id} {sent.run.id} {outcome.reply}")
 
 
@@ -146,13 +158,17 @@ async def test_the_same_call_in_two_processes_at_once_is_made_once(path: Path) -
 async def test_another_call_with_the_key_is_a_conflict_that_names_the_first(path: Path) -> None:
     """Its ids are attributes; nothing is done."""
     async with scripted(path) as conversations:
-        first = await conversations.create(AGENT, title="One", idempotency_key="k1")
+        first = await conversations.conversations.create(
+            NewConversation(agent=AGENT, title="One"), idempotency_key="k1"
+        )
 
         with pytest.raises(ConflictError, match="a create_conversation with other arguments") as raised:
-            await conversations.create(AGENT, title="Two", idempotency_key="k1")
+            await conversations.conversations.create(
+                NewConversation(agent=AGENT, title="Two"), idempotency_key="k1"
+            )
         assert raised.value.ids["conversation_id"] == first.id
         with pytest.raises(ConflictError, match=r"another call \(create_conversation\)"):
-            await conversations.delete(first.id, idempotency_key="k1")
+            await conversations.conversations.delete(first.id, idempotency_key="k1")
 
         assert await rows(path, "SELECT title FROM conversations") == [("One",)]
 
@@ -165,7 +181,13 @@ async def test_two_different_calls_at_once_with_one_key_do_not_both_happen(path:
         async def create(title: str) -> None:
             try:
                 outcomes.append(
-                    str((await conversations.create(AGENT, title=title, idempotency_key="k1")).title)
+                    str(
+                        (
+                            await conversations.conversations.create(
+                                NewConversation(agent=AGENT, title=title), idempotency_key="k1"
+                            )
+                        ).title
+                    )
                 )
             except ConflictError:
                 outcomes.append("conflict")
@@ -181,8 +203,12 @@ async def test_two_different_calls_at_once_with_one_key_do_not_both_happen(path:
 async def test_the_order_of_keys_in_an_argument_makes_no_difference(path: Path) -> None:
     """And whether a default was spelled out does not either."""
     async with scripted(path) as conversations:
-        first = await conversations.create(AGENT, metadata={"a": 1, "b": 2}, idempotency_key="k1")
-        again = await conversations.create(AGENT, title=None, metadata={"b": 2, "a": 1}, idempotency_key="k1")
+        first = await conversations.conversations.create(
+            NewConversation(agent=AGENT, metadata={"a": 1, "b": 2}), idempotency_key="k1"
+        )
+        again = await conversations.conversations.create(
+            NewConversation(agent=AGENT, title=None, metadata={"b": 2, "a": 1}), idempotency_key="k1"
+        )
 
     assert again == first
 
@@ -190,8 +216,10 @@ async def test_the_order_of_keys_in_an_argument_makes_no_difference(path: Path) 
 async def test_a_key_belongs_to_its_principal(path: Path) -> None:
     """Another's key of that name is another key."""
     async with scripted(path) as conversations:
-        mine = await conversations.create(AGENT, idempotency_key="k1")
-        hers = await conversations.as_principal("alice").create(AGENT, title="Hers", idempotency_key="k1")
+        mine = await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+        hers = await conversations.as_principal("alice").conversations.create(
+            NewConversation(agent=AGENT, title="Hers"), idempotency_key="k1"
+        )
 
         assert mine.id != hers.id
 
@@ -199,11 +227,11 @@ async def test_a_key_belongs_to_its_principal(path: Path) -> None:
 async def test_a_message_with_a_key_is_sent_though_it_was_sent_before(path: Path) -> None:
     """The key says what is the same; without one, identical messages are taken for one."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
         runs = set[str]()
         for key in ("k1", "k2", "k1"):
-            sent = await conversations.send(conversation.id, says("Hello"), idempotency_key=key)
-            async for _ in conversations.follow(sent.run):
+            sent = await conversations.runs.send(conversation.id, says("Hello"), idempotency_key=key)
+            async for _ in conversations.runs.follow(sent.run):
                 pass
             assert not sent.joined
             runs.add(sent.run.id)
@@ -226,14 +254,16 @@ async def test_a_call_that_died_half_way_is_done_again_with_the_same_ids(path: P
     script.created = cut
     async with scripted(path, script) as conversations:
         with pytest.raises(PowerCut):
-            await conversations.start(AGENT, says("Hello"), idempotency_key="k1")
+            await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1")
     (half,) = await rows(path, "SELECT id FROM conversations")
     assert await rows(path, "SELECT done FROM receipts") == [(0,)]
     assert await rows(path, "SELECT 1 FROM runs") == []
 
     async with scripted(path) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"), idempotency_key="k1")
-        assert (await conversations.wait(sent.run, timeout=10)).reply == "You said: Hello"
+        sent = await conversations.runs.start(
+            NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1"
+        )
+        assert (await conversations.runs.wait(sent.run, timeout=10)).reply == "You said: Hello"
 
     assert sent.conversation.id == half[0]
     assert await rows(path, "SELECT count(*) FROM conversations") == [(1,)]
@@ -250,12 +280,19 @@ async def test_a_call_whose_caller_left_half_way_is_finished_by_the_next(path: P
     script.created = wait
     async with scripted(path, script) as conversations:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(conversations.start, AGENT, says("Hello"), idempotency_key="k1"))
+            tasks.start_soon(partial(
+                    conversations.runs.start,
+                    NewConversation(agent=AGENT),
+                    says("Hello"),
+                    idempotency_key="k1",
+                ))
             await half.wait()
             tasks.cancel_scope.cancel()
         script.created = None
 
-        sent = await conversations.start(AGENT, says("Hello"), idempotency_key="k1")
+        sent = await conversations.runs.start(
+            NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1"
+        )
 
         assert await rows(path, "SELECT id FROM conversations") == [(sent.conversation.id,)]
 
@@ -283,16 +320,16 @@ async def test_a_call_that_died_before_its_receipt_was_completed_is_not_made_twi
 async def test_a_call_that_was_refused_can_be_made_once_it_fits(path: Path) -> None:
     """Its key is not used up by the refusal."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
-        await conversations.update_status(conversation.id, Status.OPEN)
-        await conversations.update_status(conversation.id, Status.PAUSED)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+        await conversations.conversations.update_status(conversation.id, Status.OPEN)
+        await conversations.conversations.update_status(conversation.id, Status.PAUSED)
         with pytest.raises(ConflictError, match="paused"):
-            await conversations.send(conversation.id, says("Hello"), idempotency_key="k1")
-        await conversations.update_status(conversation.id, Status.OPEN)
+            await conversations.runs.send(conversation.id, says("Hello"), idempotency_key="k1")
+        await conversations.conversations.update_status(conversation.id, Status.OPEN)
 
-        sent = await conversations.send(conversation.id, says("Hello"), idempotency_key="k1")
+        sent = await conversations.runs.send(conversation.id, says("Hello"), idempotency_key="k1")
 
-        assert (await conversations.wait(sent.run, timeout=10)).run.status is RunStatus.COMPLETED
+        assert (await conversations.runs.wait(sent.run, timeout=10)).run.status is RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize("error", [UncertainError("It may have arrived."), UnavailableError("It is down.")])
@@ -306,10 +343,10 @@ async def test_a_call_that_may_have_had_an_effect_keeps_its_ids(path: Path, erro
     script.created = fail
     async with scripted(path, script) as conversations:
         with pytest.raises(type(error)):
-            await conversations.create(AGENT, idempotency_key="k1")
+            await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
         script.created = None
 
-        created = await conversations.create(AGENT, idempotency_key="k1")
+        created = await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert await rows(path, "SELECT id FROM conversations") == [(created.id,)]
 
@@ -317,12 +354,12 @@ async def test_a_call_that_may_have_had_an_effect_keeps_its_ids(path: Path, erro
 async def test_deleting_again_with_the_key_is_no_error_and_without_it_is_one(path: Path) -> None:
     """It is gone either way."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
-        await conversations.delete(conversation.id, idempotency_key="k1")
-        await conversations.delete(conversation.id, idempotency_key="k1")
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+        await conversations.conversations.delete(conversation.id, idempotency_key="k1")
+        await conversations.conversations.delete(conversation.id, idempotency_key="k1")
 
         with pytest.raises(NotFoundError, match="was deleted on"):
-            await conversations.delete(conversation.id)
+            await conversations.conversations.delete(conversation.id)
 
 
 @pytest.fixture
@@ -355,7 +392,13 @@ async def test_the_same_call_is_waited_for_while_it_is_made_elsewhere(
     async with scripted(path, script) as here, scripted(path, Script()) as there:
 
         async def create(conversations: Client) -> None:
-            created.append((await conversations.create(AGENT, idempotency_key="k1")).id)
+            created.append(
+                (
+                    await conversations.conversations.create(
+                        NewConversation(agent=AGENT), idempotency_key="k1"
+                    )
+                ).id
+            )
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(create, here)
@@ -385,11 +428,13 @@ async def test_the_same_call_is_made_by_who_waited_if_the_first_is_refused(
     async with scripted(path, script) as here, scripted(path, Script()) as there:
 
         async def wait() -> None:
-            created.append((await there.create(AGENT, idempotency_key="k1")).id)
+            created.append(
+                (await there.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")).id
+            )
 
         async def fail() -> None:
             with pytest.raises(ConflictError, match="Not now"):
-                await here.create(AGENT, idempotency_key="k1")
+                await here.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fail)
@@ -398,32 +443,34 @@ async def test_the_same_call_is_made_by_who_waited_if_the_first_is_refused(
             await refused.wait()
             go_on.set()
 
-        assert [(await there.create(AGENT, idempotency_key="k1")).id] == created
+        assert [
+            (await there.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")).id
+        ] == created
 
 
 async def test_the_same_call_is_not_waited_for_without_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller may try again, with the same key; nothing was done meanwhile."""
-    monkeypatch.setattr(once, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(idempotency, "PATIENCE_SECONDS", 0)
     async with scripted(path) as conversations:
         async with Store(path) as store:
             await store.write(partial(leases.take, principal="local", resource="call k1", owner="somebody"))
 
         with pytest.raises(UnavailableError, match="is still being carried out") as raised:
-            await conversations.create(AGENT, idempotency_key="k1")
+            await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert raised.value.retryable
         assert await rows(path, "SELECT 1 FROM conversations") == []
         await change(path, "UPDATE leases SET expires_at = 0")
-        await conversations.create(AGENT, idempotency_key="k1")
+        await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
 
 async def test_patience_with_others_does_not_cut_a_call_short(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it takes itself."""
-    monkeypatch.setattr(once, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(idempotency, "PATIENCE_SECONDS", 0)
     script = Script()
 
     async def slowly(_conversation: Conversation) -> None:
@@ -432,7 +479,7 @@ async def test_patience_with_others_does_not_cut_a_call_short(
 
     script.created = slowly
     async with scripted(path, script) as conversations:
-        created = await conversations.create(AGENT, idempotency_key="k1")
+        created = await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert await rows(path, "SELECT id FROM conversations") == [(created.id,)]
 
@@ -442,7 +489,7 @@ async def test_a_key_that_cannot_be_one_is_refused(path: Path, key: str) -> None
     """Before anything happens."""
     async with scripted(path) as conversations:
         with pytest.raises(InvalidInputError, match="`idempotency_key`"):
-            await conversations.create(AGENT, idempotency_key=key)
+            await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key=key)
 
         assert await rows(path, "SELECT 1 FROM conversations") == []
 
@@ -452,12 +499,12 @@ async def test_a_repeated_decision_is_not_told_to_the_platform_again(path: Path)
     script = Script(asks_first)
     async with scripted(path, script) as conversations:
         all_ = await prepared(conversations)
-        run = await conversations.settle(
+        run = await conversations.runs.respond(
             all_.request_id, Settlement(decision=Decision.REJECT, reason="No."), idempotency_key="k1"
         )
-        assert (await conversations.wait(run, timeout=10)).reply == "rejected"
+        assert (await conversations.runs.wait(run, timeout=10)).reply == "rejected"
 
-        again = await conversations.settle(
+        again = await conversations.runs.respond(
             all_.request_id, Settlement(decision=Decision.REJECT, reason="No."), idempotency_key="k1"
         )
 

@@ -17,6 +17,8 @@ from tertulia import (
     Decision,
     InvalidInputError,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotFoundError,
     SearchQuery,
     Settlement,
@@ -85,47 +87,72 @@ def objects(name: str, use: Callable[[Client, str, Any], Awaitable[Any]]) -> dic
 
 
 ATTEMPTS: dict[str, Attempt] = {
-    **texts("text", lambda c, at, text: c.send(at, says(text))),
-    **texts("text of the first message", lambda c, _, text: c.start(AGENT, says(text), idempotency_key="k1")),
-    **texts("title", lambda c, _, text: c.create(AGENT, title=text, idempotency_key="k1")),
-    **texts("new title", lambda c, at, text: c.update(at, ConversationChanges(title=text))),
-    **texts("reason", lambda c, at, text: c.update_status(at, Status.CANCELED, reason=text)),
-    **texts("key", lambda c, _, text: c.create(AGENT, idempotency_key=text)),
-    **texts("type", lambda c, at, text: c.send(at, MessageDraft(text="Hello", type=text))),
-    **texts("parent", lambda c, at, text: c.send(at, MessageDraft(text="Hello", parent_id=text))),
-    **objects("metadata", lambda c, _, value: c.create(AGENT, metadata=value, idempotency_key="k1")),
-    **objects("context", lambda c, _, value: c.create(AGENT, context=value)),
-    **objects("new metadata", lambda c, at, value: c.update(at, ConversationChanges(metadata=value))),
-    **objects("data", lambda c, at, value: c.send(at, MessageDraft(data=value), idempotency_key="k1")),
+    **texts("text", lambda c, at, text: c.runs.send(at, says(text))),
+    **texts(
+        "text of the first message",
+        lambda c, _, text: c.runs.start(NewConversation(agent=AGENT), says(text), idempotency_key="k1"),
+    ),
+    **texts(
+        "title",
+        lambda c, _, text: c.conversations.create(
+            NewConversation(agent=AGENT, title=text), idempotency_key="k1"
+        ),
+    ),
+    **texts("new title", lambda c, at, text: c.conversations.update(at, ConversationChanges(title=text))),
+    **texts("reason", lambda c, at, text: c.conversations.update_status(at, Status.CANCELED, reason=text)),
+    **texts(
+        "key", lambda c, _, text: c.conversations.create(NewConversation(agent=AGENT), idempotency_key=text)
+    ),
+    **texts("type", lambda c, at, text: c.runs.send(at, MessageDraft(text="Hello", type=text))),
+    **texts("parent", lambda c, at, text: c.runs.send(at, MessageDraft(text="Hello", parent_id=text))),
     **objects(
-        "metadata of a message", lambda c, at, value: c.send(at, MessageDraft(text="Hello", metadata=value))
+        "metadata",
+        lambda c, _, value: c.conversations.create(
+            NewConversation(agent=AGENT, metadata=value), idempotency_key="k1"
+        ),
     ),
     **objects(
-        "context of a message", lambda c, at, value: c.send(at, MessageDraft(text="Hello", context=value))
+        "context", lambda c, _, value: c.conversations.create(NewConversation(agent=AGENT, context=value))
     ),
-    "a message of nothing": lambda c, at: c.send(at, MessageDraft()),
-    "no change": lambda c, at: c.update(at, ConversationChanges()),
-    "a title of two lines": lambda c, _: c.create(AGENT, title="One\nTwo"),
-    "a long title": lambda c, _: c.create(AGENT, title="x" * 201),
-    "no address": lambda c, _: c.create("archivist"),
-    "an address with a line break": lambda c, _: c.create("local:archi\nvist"),
-    "no id": lambda c, _: c.get("nonsense"),
-    "an id in another spelling": lambda c, at: c.get(at.replace(":", ":%61", 1)),
-    "a path for an id": lambda c, _: c.get("local:../../etc/passwd"),
-    "3 MB for an id": lambda c, _: c.get("local:" + MEGABYTES),
-    "half a character for an id": lambda c, _: c.get(f"local:{SURROGATE}"),
-    "no cursor of a journal": lambda c, at: c.events(at, cursor="nonsense"),
-    "3 MB for a cursor": lambda c, at: c.events(at, cursor=MEGABYTES),
-    "half a character for a cursor": lambda c, at: c.events(at, cursor=SURROGATE),
-    "no cursor of a history": lambda c, at: c.messages(at, cursor="nonsense"),
-    "no cursor of a list": lambda c, _: c.list(ConversationQuery(cursor="nonsense")),
-    "no cursor of a search": lambda c, _: c.search(SearchQuery(text="hello", cursor="nonsense")),
-    "too large a page of a history": lambda c, at: c.messages(at, limit=101),
-    "too small a page of a list": lambda c, _: c.list(ConversationQuery(limit=0)),
-    "too large a page of a search": lambda c, _: c.search(SearchQuery(text="hello", limit=1000)),
-    "a list of no agent": lambda c, _: c.list(ConversationQuery(agent="nonsense")),
-    "a search for nothing": lambda c, _: c.search(SearchQuery(text="  ")),
-    "a search for no word": lambda c, _: c.search(SearchQuery(text="?!")),
+    **objects(
+        "new metadata", lambda c, at, value: c.conversations.update(at, ConversationChanges(metadata=value))
+    ),
+    **objects("data", lambda c, at, value: c.runs.send(at, MessageDraft(data=value), idempotency_key="k1")),
+    **objects(
+        "metadata of a message",
+        lambda c, at, value: c.runs.send(at, MessageDraft(text="Hello", metadata=value)),
+    ),
+    **objects(
+        "context of a message",
+        lambda c, at, value: c.runs.send(at, MessageDraft(text="Hello", context=value)),
+    ),
+    "a message of nothing": lambda c, at: c.runs.send(at, MessageDraft()),
+    "no change": lambda c, at: c.conversations.update(at, ConversationChanges()),
+    "a title of two lines": lambda c, _: c.conversations.create(
+        NewConversation(agent=AGENT, title="One\nTwo")
+    ),
+    "a long title": lambda c, _: c.conversations.create(NewConversation(agent=AGENT, title="x" * 201)),
+    "no address": lambda c, _: c.conversations.create(NewConversation(agent="archivist")),
+    "an address with a line break": lambda c, _: c.conversations.create(
+        NewConversation(agent="local:archi\nvist")
+    ),
+    "no id": lambda c, _: c.conversations.get("nonsense"),
+    "an id in another spelling": lambda c, at: c.conversations.get(at.replace(":", ":%61", 1)),
+    "a path for an id": lambda c, _: c.conversations.get("local:../../etc/passwd"),
+    "3 MB for an id": lambda c, _: c.conversations.get("local:" + MEGABYTES),
+    "half a character for an id": lambda c, _: c.conversations.get(f"local:{SURROGATE}"),
+    "no cursor of a journal": lambda c, at: c.conversations.events(at, cursor="nonsense"),
+    "3 MB for a cursor": lambda c, at: c.conversations.events(at, cursor=MEGABYTES),
+    "half a character for a cursor": lambda c, at: c.conversations.events(at, cursor=SURROGATE),
+    "no cursor of a history": lambda c, at: c.messages.list(at, MessageQuery(cursor="nonsense")),
+    "no cursor of a list": lambda c, _: c.conversations.list(ConversationQuery(cursor="nonsense")),
+    "no cursor of a search": lambda c, _: c.search.messages(SearchQuery(text="hello", cursor="nonsense")),
+    "too large a page of a history": lambda c, at: c.messages.list(at, MessageQuery(limit=101)),
+    "too small a page of a list": lambda c, _: c.conversations.list(ConversationQuery(limit=0)),
+    "too large a page of a search": lambda c, _: c.search.messages(SearchQuery(text="hello", limit=1000)),
+    "a list of no agent": lambda c, _: c.conversations.list(ConversationQuery(agent="nonsense")),
+    "a search for nothing": lambda c, _: c.search.messages(SearchQuery(text="  ")),
+    "a search for no word": lambda c, _: c.search.messages(SearchQuery(text="?!")),
 }
 
 
@@ -135,7 +162,7 @@ async def test_bad_input_is_told_in_a_sentence_and_leaves_nothing_behind(
 ) -> None:
     """Short, printable, and without any of the three megabytes."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
         before = await contents(path)
 
         with pytest.raises(InvalidInputError) as raised:
@@ -150,24 +177,26 @@ async def test_bad_input_is_told_in_a_sentence_and_leaves_nothing_behind(
 
 
 UNKNOWN: dict[str, Attempt] = {
-    "conversation": lambda c, _: c.get("local:nosuchone"),
-    "conversation to send to": lambda c, _: c.send("scripted:nosuchone", says("Hello")),
-    "conversation to watch": lambda c, _: anext(c.watch("scripted:nosuchone", after=0)),
-    "instance": lambda c, _: c.agents("nowhere"),
-    "instance of a conversation": lambda c, _: c.get("nowhere:abc"),
-    "instance of an agent": lambda c, _: c.create("nowhere:agent"),
-    "instance of a list": lambda c, _: c.list(ConversationQuery(instance="nowhere")),
-    "instance of a search": lambda c, _: c.search(SearchQuery(text="hello", instance="nowhere")),
-    "instance of 3 MB": lambda c, _: c.list(ConversationQuery(instance=MEGABYTES)),
-    "instance of half a character": lambda c, _: c.list(ConversationQuery(instance=SURROGATE)),
-    "agent": lambda c, _: c.create("scripted:nobody"),
-    "run": lambda c, _: c.run("run_nonsense"),
-    "run of 3 MB": lambda c, _: c.run(MEGABYTES),
-    "run of half a character": lambda c, _: c.run(SURROGATE),
-    "request": lambda c, _: c.request("req_nonsense"),
-    "request of 3 MB": lambda c, _: c.settle(MEGABYTES, Settlement(decision=Decision.APPROVE)),
-    "request of half a character": lambda c, _: c.settle(SURROGATE, Settlement(decision=Decision.APPROVE)),
-    "request with a line break": lambda c, _: c.decline("req\n\x1b[31m"),
+    "conversation": lambda c, _: c.conversations.get("local:nosuchone"),
+    "conversation to send to": lambda c, _: c.runs.send("scripted:nosuchone", says("Hello")),
+    "conversation to watch": lambda c, _: anext(c.conversations.watch("scripted:nosuchone", after=0)),
+    "instance": lambda c, _: c.agents.list("nowhere"),
+    "instance of a conversation": lambda c, _: c.conversations.get("nowhere:abc"),
+    "instance of an agent": lambda c, _: c.conversations.create(NewConversation(agent="nowhere:agent")),
+    "instance of a list": lambda c, _: c.conversations.list(ConversationQuery(instance="nowhere")),
+    "instance of a search": lambda c, _: c.search.messages(SearchQuery(text="hello", instance="nowhere")),
+    "instance of 3 MB": lambda c, _: c.conversations.list(ConversationQuery(instance=MEGABYTES)),
+    "instance of half a character": lambda c, _: c.conversations.list(ConversationQuery(instance=SURROGATE)),
+    "agent": lambda c, _: c.conversations.create(NewConversation(agent="scripted:nobody")),
+    "run": lambda c, _: c.runs.get("run_nonsense"),
+    "run of 3 MB": lambda c, _: c.runs.get(MEGABYTES),
+    "run of half a character": lambda c, _: c.runs.get(SURROGATE),
+    "request": lambda c, _: c.runs.request("req_nonsense"),
+    "request of 3 MB": lambda c, _: c.runs.respond(MEGABYTES, Settlement(decision=Decision.APPROVE)),
+    "request of half a character": lambda c, _: c.runs.respond(
+        SURROGATE, Settlement(decision=Decision.APPROVE)
+    ),
+    "request with a line break": lambda c, _: c.runs.decline("req\n\x1b[31m"),
 }
 
 
@@ -175,7 +204,7 @@ UNKNOWN: dict[str, Attempt] = {
 async def test_what_does_not_exist_is_told_in_a_sentence(path: Path, attempt: Attempt) -> None:
     """With what there is, or how to find out."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
         before = await contents(path)
 
         with pytest.raises(NotFoundError) as raised:
@@ -192,7 +221,7 @@ async def test_an_unknown_instance_is_told_with_those_that_there_are(path: Path)
     """Sorted, for a reader."""
     async with scripted(path) as conversations:
         with pytest.raises(NotFoundError, match="no instance 'nowhere'") as raised:
-            await conversations.get("nowhere:abc")
+            await conversations.conversations.get("nowhere:abc")
 
         assert raised.value.valid == ("local", "scripted")
         assert list(conversations.instances) == ["local", "scripted"]
@@ -204,7 +233,7 @@ async def test_an_unknown_agent_is_told_with_those_that_there_are_and_the_neares
         with pytest.raises(
             NotFoundError, match=r"no agent scripted:agnt\. Did you mean scripted:agent\?"
         ) as raised:
-            await conversations.create("scripted:agnt")
+            await conversations.conversations.create(NewConversation(agent="scripted:agnt"))
 
         assert raised.value.valid == ("scripted:agent",)
 
@@ -212,16 +241,16 @@ async def test_an_unknown_agent_is_told_with_those_that_there_are_and_the_neares
 async def test_deep_data_are_kept_as_they_are_or_refused(path: Path) -> None:
     """There is no depth at which anything but that happens."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
         for levels in (1, 50, 90, 200, 300, 330, 400, 480, 500, 600, 900, 990, 1100, 5000):
             try:
-                sent = await conversations.send(
+                sent = await conversations.runs.send(
                     conversation.id, MessageDraft(data=nested(levels)), idempotency_key=f"k{levels}"
                 )
             except InvalidInputError:
                 continue
-            await conversations.wait(sent.run, timeout=10)
-            page = await conversations.messages(conversation.id, newest_first=True)
+            await conversations.runs.wait(sent.run, timeout=10)
+            page = await conversations.messages.list(conversation.id, MessageQuery(newest_first=True))
             kept = next(message for message in page.items if message.id == sent.run.message_id)
             assert kept.data == nested(levels)
 
@@ -281,39 +310,39 @@ async def test_whatever_is_passed_is_taken_or_refused_in_our_own_words(
     since: datetime | None,
 ) -> None:
     """There is no other way out of any method."""
-    more: dict[str, Any] = {"metadata": draft.data, "context": draft.context, "idempotency_key": key}
+    more: dict[str, Any] = {"metadata": draft.data, "context": draft.context}
     with TemporaryDirectory() as folder:
         async with scripted(Path(folder) / "store.db") as c:
-            mine = (await c.create(AGENT)).id
+            mine = (await c.conversations.create(NewConversation(agent=AGENT))).id
             attempts: list[Callable[[], Awaitable[Any]]] = [
-                lambda: c.create(text, **more),
-                lambda: c.create(AGENT, title=text, **more),
-                lambda: c.start(text, draft, **more),
-                lambda: c.start(AGENT, draft, join=True),
-                lambda: c.send(mine, draft, idempotency_key=key),
-                lambda: c.send(text, draft),
-                lambda: c.get(text),
-                lambda: c.list(ConversationQuery(instance=text)),
-                lambda: c.list(ConversationQuery(agent=text, ids=frozenset({other}))),
-                lambda: c.list(ConversationQuery(cursor=text)),
-                lambda: c.search(SearchQuery(text=text, since=since)),
-                lambda: c.search(SearchQuery(text="hello", instance=text, agent=other)),
-                lambda: c.search(SearchQuery(text="hello", conversation_id=text, cursor=other)),
-                lambda: c.messages(mine, cursor=text),
-                lambda: c.update(
+                lambda: c.conversations.create(NewConversation(agent=text, **more), idempotency_key=key),
+                lambda: c.conversations.create(NewConversation(agent=AGENT, title=text, **more), idempotency_key=key),
+                lambda: c.runs.start(NewConversation(agent=text, **more), draft, idempotency_key=key),
+                lambda: c.runs.start(NewConversation(agent=AGENT), draft, join=True),
+                lambda: c.runs.send(mine, draft, idempotency_key=key),
+                lambda: c.runs.send(text, draft),
+                lambda: c.conversations.get(text),
+                lambda: c.conversations.list(ConversationQuery(instance=text)),
+                lambda: c.conversations.list(ConversationQuery(agent=text, ids=frozenset({other}))),
+                lambda: c.conversations.list(ConversationQuery(cursor=text)),
+                lambda: c.search.messages(SearchQuery(text=text, since=since)),
+                lambda: c.search.messages(SearchQuery(text="hello", instance=text, agent=other)),
+                lambda: c.search.messages(SearchQuery(text="hello", conversation_id=text, cursor=other)),
+                lambda: c.messages.list(mine, MessageQuery(cursor=text)),
+                lambda: c.conversations.update(
                     mine, ConversationChanges(title=text, metadata=draft.data), idempotency_key=key
                 ),
-                lambda: c.update_status(mine, Status.OPEN, reason=text, idempotency_key=key),
-                lambda: c.events(mine, cursor=text),
-                lambda: c.cursor(text, 1),
-                lambda: c.run(text),
-                lambda: c.latest_run(text),
-                lambda: c.pending(text),
-                lambda: c.settle(text, settlement, idempotency_key=key),
-                lambda: c.decline(text),
-                lambda: c.cancel(text),
-                lambda: c.suggest(text),
-                lambda: c.delete(text),
+                lambda: c.conversations.update_status(mine, Status.OPEN, reason=text, idempotency_key=key),
+                lambda: c.conversations.events(mine, cursor=text),
+                lambda: c.conversations.cursor(text, 1),
+                lambda: c.runs.get(text),
+                lambda: c.runs.latest(text),
+                lambda: c.runs.pending(text),
+                lambda: c.runs.respond(text, settlement, idempotency_key=key),
+                lambda: c.runs.decline(text),
+                lambda: c.runs.cancel(text),
+                lambda: c.conversations.suggest(text),
+                lambda: c.conversations.delete(text),
             ]
             for attempt in attempts:
                 sentence = await refusal(attempt())
@@ -324,7 +353,7 @@ async def test_whatever_is_passed_is_taken_or_refused_in_our_own_words(
 async def test_a_moment_may_be_any(path: Path) -> None:
     """Also the first and the last that there are."""
     async with scripted(path) as conversations:
-        await conversations.start(AGENT, says("Hello"))
+        await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)):
-            await conversations.search(SearchQuery(text="hello", since=at))
-            await conversations.search(SearchQuery(text="hello", until=at))
+            await conversations.search.messages(SearchQuery(text="hello", since=at))
+            await conversations.search.messages(SearchQuery(text="hello", until=at))

@@ -15,6 +15,7 @@ from tertulia import (
     ConversationQuery,
     InstanceSettings,
     InvalidInputError,
+    NewConversation,
     NotOffered,
     Status,
 )
@@ -60,9 +61,9 @@ async def test_the_embedded_platform_is_always_there(path: Path) -> None:
     with anyio.fail_after(SECONDS):
         async with Client.open(ClientSettings(store=path)) as conversations:
             assert list(conversations.instances) == ["local"]
-            (agent,) = await conversations.agents()
+            (agent,) = await conversations.agents.list()
             assert agent.address == "local:archivist"
-            assert await conversations.agents("local") == [agent]
+            assert await conversations.agents.list("local") == [agent]
 
     assert names(path) == set()
 
@@ -70,8 +71,8 @@ async def test_the_embedded_platform_is_always_there(path: Path) -> None:
 async def test_agents_are_listed_of_every_instance_or_of_one(path: Path) -> None:
     """With their addresses."""
     async with scripted(path) as conversations:
-        assert [agent.address for agent in await conversations.agents()] == ["local:archivist", AGENT]
-        assert [agent.address for agent in await conversations.agents("scripted")] == [AGENT]
+        assert [agent.address for agent in await conversations.agents.list()] == ["local:archivist", AGENT]
+        assert [agent.address for agent in await conversations.agents.list("scripted")] == [AGENT]
 
 
 @pytest.mark.parametrize(
@@ -109,15 +110,15 @@ Attempt = Callable[[Client], Awaitable[Any]]
 
 
 ATTEMPTS: dict[Feature, Attempt] = {
-    Feature.CREATE: lambda c: c.create("bare:agent"),
-    Feature.GET: lambda c: c.get("bare:1"),
-    Feature.MESSAGES: lambda c: c.messages("bare:1"),
-    Feature.TITLE: lambda c: c.update("bare:1", ConversationChanges(title="T")),
-    Feature.METADATA: lambda c: c.update("bare:1", ConversationChanges(metadata={"a": 1})),
-    Feature.ARCHIVE: lambda c: c.update("bare:1", ConversationChanges(archived=True)),
-    Feature.STATUS: lambda c: c.update_status("bare:1", Status.PAUSED),
-    Feature.END: lambda c: c.update_status("bare:1", Status.COMPLETED),
-    Feature.DELETE: lambda c: c.delete("bare:1"),
+    Feature.CREATE: lambda c: c.conversations.create(NewConversation(agent="bare:agent")),
+    Feature.GET: lambda c: c.conversations.get("bare:1"),
+    Feature.MESSAGES: lambda c: c.messages.list("bare:1"),
+    Feature.TITLE: lambda c: c.conversations.update("bare:1", ConversationChanges(title="T")),
+    Feature.METADATA: lambda c: c.conversations.update("bare:1", ConversationChanges(metadata={"a": 1})),
+    Feature.ARCHIVE: lambda c: c.conversations.update("bare:1", ConversationChanges(archived=True)),
+    Feature.STATUS: lambda c: c.conversations.update_status("bare:1", Status.PAUSED),
+    Feature.END: lambda c: c.conversations.update_status("bare:1", Status.COMPLETED),
+    Feature.DELETE: lambda c: c.conversations.delete("bare:1"),
 }
 
 
@@ -148,13 +149,13 @@ async def test_a_list_that_a_platform_lacks_is_made_here_and_says_so(path: Path,
         return [begun]
 
     async with Client.open(settings(path, bare=instance)) as conversations:
-        await conversations.create("local:archivist")
-        empty = await conversations.list(ConversationQuery(instance="bare"))
+        await conversations.conversations.create(NewConversation(agent="local:archivist"))
+        empty = await conversations.conversations.list(ConversationQuery(instance="bare"))
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Platform, "discover", discover)
-            found = await conversations.list(ConversationQuery(instance="bare", awaiting=True))
-        kept = await conversations.list(ConversationQuery(instance="bare"))
-        everything = await conversations.list(ConversationQuery())
+            found = await conversations.conversations.list(ConversationQuery(instance="bare", awaiting=True))
+        kept = await conversations.conversations.list(ConversationQuery(instance="bare"))
+        everything = await conversations.conversations.list(ConversationQuery())
 
     assert (empty.items, empty.from_index) == ([], True)
     assert [one.id for one in found.items] == [one.id for one in kept.items] == ["bare:1"]
@@ -179,12 +180,14 @@ async def test_a_platform_is_closed_once_when_the_client_is(path: Path, bare: li
 async def test_a_list_without_an_instance_has_what_passed_through_of_all(path: Path) -> None:
     """With one, only what is there."""
     async with scripted(path) as conversations:
-        here = await conversations.create("local:archivist", title="Here")
-        there = await conversations.create(AGENT, title="There")
+        here = await conversations.conversations.create(
+            NewConversation(agent="local:archivist", title="Here")
+        )
+        there = await conversations.conversations.create(NewConversation(agent=AGENT, title="There"))
 
         def ids(page: Any) -> set[str]:
             return {each.id for each in page.items}
 
-        assert ids(await conversations.list(ConversationQuery())) == {here.id, there.id}
-        assert ids(await conversations.list(ConversationQuery(instance="local"))) == {here.id}
-        assert ids(await conversations.list(ConversationQuery(agent=AGENT))) == {there.id}
+        assert ids(await conversations.conversations.list(ConversationQuery())) == {here.id, there.id}
+        assert ids(await conversations.conversations.list(ConversationQuery(instance="local"))) == {here.id}
+        assert ids(await conversations.conversations.list(ConversationQuery(agent=AGENT))) == {there.id}

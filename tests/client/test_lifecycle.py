@@ -17,6 +17,7 @@ from tertulia import (
     EventKind,
     InstanceSettings,
     InvalidInputError,
+    NewConversation,
     NotFoundError,
     Rating,
     Status,
@@ -35,8 +36,8 @@ HALF_AN_HOUR = timedelta(minutes=30)
 
 async def said_hello(conversations: Client) -> str:
     """Have a conversation; return its id."""
-    sent = await conversations.start(AGENT, says("Hello"))
-    await conversations.wait(sent.run, timeout=SECONDS)
+    sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    await conversations.runs.wait(sent.run, timeout=SECONDS)
     return sent.conversation.id
 
 
@@ -53,7 +54,7 @@ async def age(path: Path, conversation_id: str, by: timedelta) -> None:
 
 async def endings(conversations: Client, conversation_id: str) -> list[dict[str, Any]]:
     """Return what the journal tells of how a conversation ended."""
-    entries = (await conversations.events(conversation_id)).entries
+    entries = (await conversations.conversations.events(conversation_id)).entries
     moves = [dict(entry.data) for entry in entries if entry.kind is EventKind.STATUS_CHANGED]
     return [move for move in moves if Status(move["status"]).terminal]
 
@@ -65,10 +66,10 @@ async def endings(conversations: Client, conversation_id: str) -> list[dict[str,
 async def test_the_kind_of_entity_is_taken_in_letters_of_any_case(path: Path, given: str, kept: str) -> None:
     """And kept in one."""
     async with scripted(path) as conversations:
-        made = await conversations.create(AGENT, entity_type=given)
-        begun = await conversations.start(AGENT, says("Hello"), entity_type=given)
+        made = await conversations.conversations.create(NewConversation(agent=AGENT, entity_type=given))
+        begun = await conversations.runs.start(NewConversation(agent=AGENT, entity_type=given), says("Hello"))
 
-        assert (await conversations.get(made.id)).entity_type == kept
+        assert (await conversations.conversations.get(made.id)).entity_type == kept
         assert begun.conversation.entity_type == kept
 
 
@@ -76,11 +77,13 @@ async def test_a_conversation_keeps_where_it_came_from_and_its_context(path: Pat
     """However it began, and for whoever lists it."""
     about: dict[str, Any] = {"source": "website", "source_ref": "/pricing", "context": {"plan": "pro"}}
     async with scripted(path) as conversations:
-        made = await conversations.create(AGENT, **about)
-        begun = (await conversations.start(AGENT, says("Hello"), **about)).conversation
-        await conversations.create(AGENT, source="crm")
+        made = await conversations.conversations.create(NewConversation(agent=AGENT, **about))
+        begun = (
+            await conversations.runs.start(NewConversation(agent=AGENT, **about), says("Hello"))
+        ).conversation
+        await conversations.conversations.create(NewConversation(agent=AGENT, source="crm"))
         query = ConversationQuery(instance="scripted", source="website", source_ref="/pricing")
-        listed = await conversations.list(query)
+        listed = await conversations.conversations.list(query)
 
         assert {one.id for one in listed.items} == {made.id, begun.id}
         for one in listed.items:
@@ -102,34 +105,42 @@ async def test_what_cannot_be_kept_is_refused_before_anything_is_created(
     """Also as a filter; the kinds of entity are named."""
     async with scripted(path) as conversations:
         with pytest.raises(InvalidInputError, match=told_) as raised:
-            await conversations.create(AGENT, **wrong)
+            await conversations.conversations.create(NewConversation(agent=AGENT, **wrong))
         with pytest.raises(InvalidInputError, match=told_):
-            await conversations.start(AGENT, says("Hello"), **wrong)
+            await conversations.runs.start(NewConversation(agent=AGENT, **wrong), says("Hello"))
         with pytest.raises(InvalidInputError, match=told_):
-            await conversations.list(replace(ConversationQuery(), **wrong))
+            await conversations.conversations.list(replace(ConversationQuery(), **wrong))
 
         assert raised.value.valid == (("user", "lead") if "entity_type" in wrong else ())
-        assert (await conversations.list(ConversationQuery())).total == 0
+        assert (await conversations.conversations.list(ConversationQuery())).total == 0
 
 
 async def test_a_creation_with_another_source_is_another_call(path: Path) -> None:
     """A key that was used with the first is a conflict; the same call is not."""
     async with scripted(path) as conversations:
-        made = await conversations.create(AGENT, source="web", idempotency_key="k")
-        assert (await conversations.create(AGENT, source="web", idempotency_key="k")).id == made.id
+        made = await conversations.conversations.create(
+            NewConversation(agent=AGENT, source="web"), idempotency_key="k"
+        )
+        assert (
+            await conversations.conversations.create(
+                NewConversation(agent=AGENT, source="web"), idempotency_key="k"
+            )
+        ).id == made.id
         with pytest.raises(ConflictError):
-            await conversations.create(AGENT, source="crm", idempotency_key="k")
+            await conversations.conversations.create(
+                NewConversation(agent=AGENT, source="crm"), idempotency_key="k"
+            )
 
 
 async def test_archiving_is_no_ending(path: Path) -> None:
     """An archived conversation is out of the way, and in its state."""
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
-        archived = await conversations.update(own_id, ConversationChanges(archived=True))
+        archived = await conversations.conversations.update(own_id, ConversationChanges(archived=True))
 
         assert (archived.archived, archived.status) == (True, Status.OPEN)
-        assert (await conversations.list(ConversationQuery())).total == 0
-        assert (await conversations.list(ConversationQuery(archived=True))).total == 1
+        assert (await conversations.conversations.list(ConversationQuery())).total == 0
+        assert (await conversations.conversations.list(ConversationQuery(archived=True))).total == 1
 
 
 # Ratings
@@ -139,10 +150,12 @@ async def test_who_ends_a_conversation_can_rate_it_with_feedback(path: Path) -> 
     """The rating is kept with it, and told with the move."""
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
-        ended = await conversations.update_status(own_id, Status.COMPLETED, reason="Done", rating=POOR)
+        ended = await conversations.conversations.update_status(
+            own_id, Status.COMPLETED, reason="Done", rating=POOR
+        )
 
         assert (ended.status, ended.rating) == (Status.COMPLETED, POOR)
-        assert (await conversations.get(own_id)).rating == POOR
+        assert (await conversations.conversations.get(own_id)).rating == POOR
         (told_,) = await endings(conversations, own_id)
         assert told_ == {
             "status": "completed",
@@ -157,7 +170,7 @@ async def test_an_ending_without_a_rating_leaves_none(path: Path) -> None:
     """And no trace of one."""
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
-        assert (await conversations.update_status(own_id, Status.COMPLETED)).rating is None
+        assert (await conversations.conversations.update_status(own_id, Status.COMPLETED)).rating is None
         assert "rating" not in (await endings(conversations, own_id))[0]
 
 
@@ -165,17 +178,17 @@ async def test_a_conversation_that_is_over_can_still_be_rated_once(path: Path) -
     """By ending it alike; it is not ended twice, and another ending is refused as ever."""
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
-        await conversations.update_status(own_id, Status.COMPLETED)
+        await conversations.conversations.update_status(own_id, Status.COMPLETED)
         with pytest.raises(ConflictError):
-            await conversations.update_status(own_id, Status.CANCELED, rating=POOR)
-        rated = await conversations.update_status(
+            await conversations.conversations.update_status(own_id, Status.CANCELED, rating=POOR)
+        rated = await conversations.conversations.update_status(
             own_id, Status.COMPLETED, rating=POOR, idempotency_key="late"
         )
-        again = await conversations.update_status(
+        again = await conversations.conversations.update_status(
             own_id, Status.COMPLETED, rating=POOR, idempotency_key="late"
         )
         with pytest.raises(ConflictError):
-            await conversations.update_status(own_id, Status.COMPLETED, rating=Rating(value=5))
+            await conversations.conversations.update_status(own_id, Status.COMPLETED, rating=Rating(value=5))
 
         assert rated.rating == again.rating == POOR
         assert [one.get("rating") for one in await endings(conversations, own_id)] == [None, 2]
@@ -186,13 +199,15 @@ async def test_a_rating_goes_from_one_to_five(path: Path, value: int) -> None:
     """Of conversations and messages alike; nothing is done otherwise."""
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
-        (message, *_) = (await conversations.messages(own_id)).items
+        (message, *_) = (await conversations.messages.list(own_id)).items
         with pytest.raises(InvalidInputError, match="from 1 "):
-            await conversations.update_status(own_id, Status.COMPLETED, rating=Rating(value=value))
+            await conversations.conversations.update_status(
+                own_id, Status.COMPLETED, rating=Rating(value=value)
+            )
         with pytest.raises(InvalidInputError, match="from 1 "):
-            await conversations.rate_message(own_id, message.id, Rating(value=value))
+            await conversations.messages.rate(own_id, message.id, Rating(value=value))
 
-        assert (await conversations.get(own_id)).status is Status.OPEN
+        assert (await conversations.conversations.get(own_id)).status is Status.OPEN
 
 
 async def test_only_an_ending_takes_a_rating(path: Path) -> None:
@@ -200,7 +215,7 @@ async def test_only_an_ending_takes_a_rating(path: Path) -> None:
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
         with pytest.raises(InvalidInputError, match="paused is no ending") as raised:
-            await conversations.update_status(own_id, Status.PAUSED, rating=POOR)
+            await conversations.conversations.update_status(own_id, Status.PAUSED, rating=POOR)
 
         assert "completed" in raised.value.valid
 
@@ -209,13 +224,13 @@ async def test_the_last_rating_of_a_message_counts(path: Path) -> None:
     """Each is told in the journal, whose reader looks the message up."""
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
-        reply = (await conversations.messages(own_id)).items[-1]
-        await conversations.rate_message(own_id, reply.id, Rating(value=5, feedback="Clear"))
-        rated = await conversations.rate_message(own_id, reply.id, Rating(value=3))
+        reply = (await conversations.messages.list(own_id)).items[-1]
+        await conversations.messages.rate(own_id, reply.id, Rating(value=5, feedback="Clear"))
+        rated = await conversations.messages.rate(own_id, reply.id, Rating(value=3))
 
         assert rated == replace(reply, rating=Rating(value=3))
-        assert (await conversations.messages(own_id)).items[-1] == rated
-        entries = (await conversations.events(own_id)).entries
+        assert (await conversations.messages.list(own_id)).items[-1] == rated
+        entries = (await conversations.conversations.events(own_id)).entries
         updates = [dict(each.data) for each in entries if each.kind is EventKind.MESSAGE_UPDATED]
         assert updates == [{"message_id": reply.id}] * 2
 
@@ -225,13 +240,13 @@ async def test_only_a_message_that_is_there_can_be_rated(path: Path) -> None:
     async with scripted(path) as conversations:
         own_id = await said_hello(conversations)
         other = await said_hello(conversations)
-        (message, *_) = (await conversations.messages(other)).items
+        (message, *_) = (await conversations.messages.list(other)).items
         with pytest.raises(NotFoundError, match=f"has no message {message.id}"):
-            await conversations.rate_message(own_id, message.id, POOR)
+            await conversations.messages.rate(own_id, message.id, POOR)
         with pytest.raises(NotFoundError, match="no conversation"):
-            await conversations.as_principal("alice").rate_message(other, message.id, POOR)
+            await conversations.as_principal("alice").messages.rate(other, message.id, POOR)
 
-        assert (await conversations.messages(other)).items[0].rating is None
+        assert (await conversations.messages.list(other)).items[0].rating is None
 
 
 # Ending by itself
@@ -250,8 +265,8 @@ async def test_the_idle_time_is_a_number_with_its_unit_or_of_minutes(
         await age(path, longer, timedelta(seconds=seconds))
         await age(path, shorter, timedelta(seconds=seconds * 0.9 - 1) if seconds > 60 else timedelta(0))
 
-        assert (await conversations.get(longer)).status is Status.COMPLETED
-        assert (await conversations.get(shorter)).status is Status.OPEN
+        assert (await conversations.conversations.get(longer)).status is Status.COMPLETED
+        assert (await conversations.conversations.get(shorter)).status is Status.OPEN
 
 
 @pytest.mark.parametrize(
@@ -282,7 +297,7 @@ async def test_without_that_option_nothing_ends_by_itself(path: Path) -> None:
         own_id = await said_hello(conversations)
         await age(path, own_id, timedelta(days=3000))
 
-        assert (await conversations.get(own_id)).status is Status.OPEN
+        assert (await conversations.conversations.get(own_id)).status is Status.OPEN
 
 
 async def test_an_idle_conversation_is_completed_and_the_journal_says_why(path: Path) -> None:
@@ -291,12 +306,14 @@ async def test_an_idle_conversation_is_completed_and_the_journal_says_why(path: 
         ids = [await said_hello(conversations) for _ in range(3)]
         completed = frozenset({Status.COMPLETED})
         await age(path, ids[0], HALF_AN_HOUR)
-        assert (await conversations.get(ids[0])).status is Status.COMPLETED
+        assert (await conversations.conversations.get(ids[0])).status is Status.COMPLETED
         await age(path, ids[1], HALF_AN_HOUR)
-        found = await conversations.list(ConversationQuery(instance="scripted", statuses=completed))
+        found = await conversations.conversations.list(
+            ConversationQuery(instance="scripted", statuses=completed)
+        )
         assert {one.id for one in found.items} == {ids[0], ids[1]}
         await age(path, ids[2], HALF_AN_HOUR)
-        assert (await conversations.list(ConversationQuery(statuses=completed))).total == 3
+        assert (await conversations.conversations.list(ConversationQuery(statuses=completed))).total == 3
 
         for own_id in ids:
             (told_,) = await endings(conversations, own_id)
@@ -306,10 +323,10 @@ async def test_an_idle_conversation_is_completed_and_the_journal_says_why(path: 
 async def test_a_conversation_that_was_never_used_is_canceled(path: Path) -> None:
     """It has done nothing that could be complete."""
     async with scripted(path, end_after_idle="30m") as conversations:
-        own_id = (await conversations.create(AGENT)).id
+        own_id = (await conversations.conversations.create(NewConversation(agent=AGENT))).id
         await age(path, own_id, HALF_AN_HOUR)
 
-        assert (await conversations.get(own_id)).status is Status.CANCELED
+        assert (await conversations.conversations.get(own_id)).status is Status.CANCELED
         (told_,) = await endings(conversations, own_id)
         assert told_["reason"] == "not answered for longer than 30 minutes"
 
@@ -327,11 +344,11 @@ async def test_what_waits_for_somebody_is_left_alone(path: Path) -> None:
 
     async with scripted(path, answer, end_after_idle="30m") as conversations:
         paused, failed = await said_hello(conversations), await said_hello(conversations)
-        await conversations.update_status(paused, Status.PAUSED)
-        await conversations.update_status(failed, Status.FAILED)
-        asking = await conversations.start(AGENT, says("ask"))
-        await conversations.wait(asking.run, timeout=SECONDS)
-        working = (await conversations.start(AGENT, says("hold"))).conversation.id
+        await conversations.conversations.update_status(paused, Status.PAUSED)
+        await conversations.conversations.update_status(failed, Status.FAILED)
+        asking = await conversations.runs.start(NewConversation(agent=AGENT), says("ask"))
+        await conversations.runs.wait(asking.run, timeout=SECONDS)
+        working = (await conversations.runs.start(NewConversation(agent=AGENT), says("hold"))).conversation.id
         await held.reached.wait()
         expected = {
             paused: Status.PAUSED,
@@ -342,7 +359,9 @@ async def test_what_waits_for_somebody_is_left_alone(path: Path) -> None:
         for own_id in expected:
             await age(path, own_id, HALF_AN_HOUR)
 
-        assert {own_id: (await conversations.get(own_id)).status for own_id in expected} == expected
+        assert {
+            own_id: (await conversations.conversations.get(own_id)).status for own_id in expected
+        } == expected
         held.go_on.set()
 
 
@@ -356,7 +375,7 @@ async def test_the_end_of_an_answer_counts_as_something_that_happened(path: Path
         own_id = await said_hello(conversations)
         await change(path, "UPDATE conversations SET updated_at = updated_at - 3600000000")
 
-        assert (await conversations.get(own_id)).status is Status.OPEN
+        assert (await conversations.conversations.get(own_id)).status is Status.OPEN
 
 
 @pytest.mark.parametrize("first", ["send", "pause", "retitle"])
@@ -367,12 +386,12 @@ async def test_nobody_goes_on_with_a_conversation_whose_time_is_over(path: Path,
         await age(path, own_id, HALF_AN_HOUR)
         if first == "send":
             with pytest.raises(ConflictError, match="is completed, which is final"):
-                await conversations.send(own_id, says("Are you there?"))
+                await conversations.runs.send(own_id, says("Are you there?"))
         elif first == "pause":
             with pytest.raises(ConflictError, match="is completed and cannot become paused"):
-                await conversations.update_status(own_id, Status.PAUSED)
+                await conversations.conversations.update_status(own_id, Status.PAUSED)
         else:
-            changed = await conversations.update(own_id, ConversationChanges(title="Old"))
+            changed = await conversations.conversations.update(own_id, ConversationChanges(title="Old"))
             assert (changed.status, changed.title) == (Status.COMPLETED, "Old")
 
 
@@ -382,7 +401,7 @@ async def test_conversations_of_every_principal_end(path: Path) -> None:
         alice = conversations.as_principal("alice")
         own_id = await said_hello(alice)
         await age(path, own_id, HALF_AN_HOUR)
-        await conversations.list(ConversationQuery())
+        await conversations.conversations.list(ConversationQuery())
 
         assert await rows(path, "SELECT principal, status FROM conversations") == [("alice", "completed")]
 
@@ -391,7 +410,7 @@ async def test_a_great_many_end_in_several_transactions_before_a_list_is_made(pa
     """So that others get their turn, and the list is still right."""
     async with scripted(path, end_after_idle="30m") as conversations:
         for _ in range(3):
-            await conversations.create(AGENT)
+            await conversations.conversations.create(NewConversation(agent=AGENT))
         await change(
             path,
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
@@ -401,15 +420,15 @@ async def test_a_great_many_end_in_several_transactions_before_a_list_is_made(pa
         )
         completed = ConversationQuery(statuses=frozenset({Status.COMPLETED}))
 
-        assert (await conversations.list(completed)).total == AT_ONCE * 2 + 1
+        assert (await conversations.conversations.list(completed)).total == AT_ONCE * 2 + 1
 
 
 async def test_idle_conversations_end_while_nobody_asks_for_anything(path: Path) -> None:
     """Whoever watches sees it happen; the store's first use begins it."""
     async with scripted(path, end_after_idle="1s") as conversations:
-        own_id = (await conversations.create(AGENT)).id
-        await conversations.update(own_id, ConversationChanges(metadata={"touched": True}))
-        async for entries in conversations.watch(own_id, after=0):
+        own_id = (await conversations.conversations.create(NewConversation(agent=AGENT))).id
+        await conversations.conversations.update(own_id, ConversationChanges(metadata={"touched": True}))
+        async for entries in conversations.conversations.watch(own_id, after=0):
             assert [entry.data["status"] for entry in entries] == ["canceled"]
             break
 
@@ -425,10 +444,10 @@ async def test_opening_a_client_does_not_touch_the_store_for_it(path: Path) -> N
 async def end_idle_ones(path: str) -> None:
     """End what is idle, with the test's other processes (a job)."""
     async with scripted(Path(path), end_after_idle="30m") as conversations:
-        await conversations.get(await told())
+        await conversations.conversations.get(await told())
         say("ready")
         await told()
-        await conversations.list(ConversationQuery())
+        await conversations.conversations.list(ConversationQuery())
         say("done")
         await told()
 
@@ -451,4 +470,4 @@ async def test_several_processes_end_a_conversation_once(path: Path) -> None:
                 assert await each.says() == "done"
             for own_id in ids:
                 assert len(await endings(conversations, own_id)) == 1
-            assert (await conversations.get(other)).status is Status.OPEN
+            assert (await conversations.conversations.get(other)).status is Status.OPEN

@@ -15,6 +15,8 @@ from tertulia import (
     ConversationQuery,
     Decision,
     MessageChanges,
+    MessageQuery,
+    NewConversation,
     NotFoundError,
     NotOffered,
     ParticipantRole,
@@ -43,11 +45,13 @@ class Hers:
 async def alices(conversations: Client) -> Hers:
     """Let alice talk."""
     alice = conversations.as_principal("alice")
-    sent = await alice.start(
-        AGENT, says("Where is the zanzibar file?"), title="Zanzibar", idempotency_key="k1"
+    sent = await alice.runs.start(
+        NewConversation(agent=AGENT, title="Zanzibar"),
+        says("Where is the zanzibar file?"),
+        idempotency_key="k1",
     )
-    outcome = await alice.wait(sent.run, timeout=10)
-    cursor = (await alice.events(sent.conversation.id)).cursor
+    outcome = await alice.runs.wait(sent.run, timeout=10)
+    cursor = (await alice.conversations.events(sent.conversation.id)).cursor
     return Hers(sent.conversation.id, outcome.run, outcome.pending[0].id, cursor)
 
 
@@ -62,63 +66,69 @@ CHANGES = ConversationChanges(title="Mine")
 Attempt = Callable[[Client, Hers], Awaitable[Any]]
 
 REFUSED: dict[str, Attempt] = {
-    "get": lambda bob, hers: bob.get(hers.conversation_id),
-    "known": lambda bob, hers: bob.known(hers.conversation_id),
-    "send": lambda bob, hers: bob.send(hers.conversation_id, says("Hello")),
-    "messages": lambda bob, hers: bob.messages(hers.conversation_id),
-    "update": lambda bob, hers: bob.update(hers.conversation_id, CHANGES),
-    "update_status": lambda bob, hers: bob.update_status(hers.conversation_id, Status.COMPLETED),
-    "delete": lambda bob, hers: bob.delete(hers.conversation_id),
-    "rate_message": lambda bob, hers: bob.rate_message(
+    "get": lambda bob, hers: bob.conversations.get(hers.conversation_id),
+    "known": lambda bob, hers: bob.conversations.get_stored(hers.conversation_id),
+    "send": lambda bob, hers: bob.runs.send(hers.conversation_id, says("Hello")),
+    "messages": lambda bob, hers: bob.messages.list(hers.conversation_id),
+    "update": lambda bob, hers: bob.conversations.update(hers.conversation_id, CHANGES),
+    "update_status": lambda bob, hers: bob.conversations.update_status(
+        hers.conversation_id, Status.COMPLETED
+    ),
+    "delete": lambda bob, hers: bob.conversations.delete(hers.conversation_id),
+    "rate_message": lambda bob, hers: bob.messages.rate(
         hers.conversation_id, hers.run.message_id, Rating(value=5)
     ),
-    "generate_title": lambda bob, hers: bob.generate_title(hers.conversation_id),
-    "analytics": lambda bob, hers: bob.analytics(hers.conversation_id),
-    "run": lambda bob, hers: bob.run(hers.run.id),
-    "outcome": lambda bob, hers: bob.outcome(hers.run),
-    "attend": lambda bob, hers: bob.attend(hers.run, timeout=1),
-    "collect": lambda bob, hers: bob.collect(hers.run),
-    "wait": lambda bob, hers: bob.wait(hers.run, timeout=1),
-    "follow": lambda bob, hers: first(bob.follow(hers.run)),
-    "watch": lambda bob, hers: first(bob.watch(hers.conversation_id, after=0)),
-    "events": lambda bob, hers: bob.events(hers.conversation_id, cursor=hers.cursor),
-    "cursor": lambda bob, hers: bob.cursor(hers.conversation_id, 1),
-    "request": lambda bob, hers: bob.request(hers.request_id),
-    "settle": lambda bob, hers: bob.settle(hers.request_id, APPROVE),
-    "decline": lambda bob, hers: bob.decline(hers.request_id),
-    "cancel": lambda bob, hers: bob.cancel(hers.conversation_id),
-    "add_message": lambda bob, hers: bob.add_message(hers.conversation_id, says("x")),
-    "update_message": lambda bob, hers: bob.update_message(
+    "generate_title": lambda bob, hers: bob.conversations.generate_title(hers.conversation_id),
+    "analytics": lambda bob, hers: bob.conversations.analytics(hers.conversation_id),
+    "run": lambda bob, hers: bob.runs.get(hers.run.id),
+    "outcome": lambda bob, hers: bob.runs.result(hers.run),
+    "attend": lambda bob, hers: bob.runs.wait_idle(hers.run, timeout=1),
+    "collect": lambda bob, hers: bob.runs.take_result(hers.run),
+    "wait": lambda bob, hers: bob.runs.wait(hers.run, timeout=1),
+    "follow": lambda bob, hers: first(bob.runs.follow(hers.run)),
+    "watch": lambda bob, hers: first(bob.conversations.watch(hers.conversation_id, after=0)),
+    "events": lambda bob, hers: bob.conversations.events(hers.conversation_id, cursor=hers.cursor),
+    "cursor": lambda bob, hers: bob.conversations.cursor(hers.conversation_id, 1),
+    "request": lambda bob, hers: bob.runs.request(hers.request_id),
+    "settle": lambda bob, hers: bob.runs.respond(hers.request_id, APPROVE),
+    "decline": lambda bob, hers: bob.runs.decline(hers.request_id),
+    "cancel": lambda bob, hers: bob.runs.cancel(hers.conversation_id),
+    "add_message": lambda bob, hers: bob.messages.add(hers.conversation_id, says("x")),
+    "update_message": lambda bob, hers: bob.messages.update(
         hers.conversation_id, hers.run.message_id, MessageChanges(text="x")
     ),
-    "branches": lambda bob, hers: bob.branches(hers.conversation_id),
-    "remove_branch": lambda bob, hers: bob.remove_branch(hers.conversation_id, "main"),
-    "participants": lambda bob, hers: bob.participants(hers.conversation_id),
-    "invite": lambda bob, hers: bob.invite(hers.conversation_id, {"user": ParticipantRole.OBSERVER}),
+    "branches": lambda bob, hers: bob.conversations.branches(hers.conversation_id),
+    "remove_branch": lambda bob, hers: bob.conversations.remove_branch(hers.conversation_id, "main"),
+    "participants": lambda bob, hers: bob.conversations.participants(hers.conversation_id),
+    "invite": lambda bob, hers: bob.conversations.invite(
+        hers.conversation_id, {"user": ParticipantRole.OBSERVER}
+    ),
 }
 
 NOTHING: dict[str, Attempt] = {
-    "analytics_of": lambda bob, hers: _counted(bob.analytics_of(ConversationQuery())),
-    "list": lambda bob, hers: _items(bob.list(ConversationQuery(archived=None))),
-    "list one instance": lambda bob, hers: _items(bob.list(ConversationQuery(instance="scripted"))),
-    "list what waits": lambda bob, hers: _items(bob.list(ConversationQuery(awaiting=True))),
+    "analytics_of": lambda bob, hers: _counted(bob.conversations.analytics_of(ConversationQuery())),
+    "list": lambda bob, hers: _items(bob.conversations.list(ConversationQuery(archived=None))),
+    "list one instance": lambda bob, hers: _items(
+        bob.conversations.list(ConversationQuery(instance="scripted"))
+    ),
+    "list what waits": lambda bob, hers: _items(bob.conversations.list(ConversationQuery(awaiting=True))),
     "list by id": lambda bob, hers: _items(
-        bob.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
+        bob.conversations.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
     ),
     "search": lambda bob, hers: _hits(bob, SearchQuery(text="zanzibar")),
     "search one conversation": lambda bob, hers: _hits(
         bob, SearchQuery(text="zanzibar", conversation_id=hers.conversation_id)
     ),
     "search for a suggestion": lambda bob, hers: _suggestion(bob, SearchQuery(text="zanzibat")),
-    "latest_run": lambda bob, hers: bob.latest_run(hers.conversation_id),
-    "pending": lambda bob, hers: bob.pending(),
-    "pending in one": lambda bob, hers: bob.pending(hers.conversation_id),
-    "suggest": lambda bob, hers: bob.suggest("zanz"),
-    "suggest an id": lambda bob, hers: bob.suggest(hers.conversation_id),
+    "latest_run": lambda bob, hers: bob.runs.latest(hers.conversation_id),
+    "pending": lambda bob, hers: bob.runs.pending(),
+    "pending in one": lambda bob, hers: bob.runs.pending(hers.conversation_id),
+    "suggest": lambda bob, hers: bob.conversations.suggest("zanz"),
+    "suggest an id": lambda bob, hers: bob.conversations.suggest(hers.conversation_id),
 }
 
 NOT_OFFERED: dict[str, Attempt] = {
-    "restore": lambda bob, hers: bob.restore(hers.conversation_id),
+    "restore": lambda bob, hers: bob.conversations.restore(hers.conversation_id),
 }
 """What the embedded platform, on which these tests stand, does not offer."""
 NOBODYS = {
@@ -152,12 +162,12 @@ async def _counted(figures: Awaitable[Analytics]) -> int:
 
 
 async def _hits(bob: Client, query: SearchQuery) -> Any:
-    result = await bob.search(query)
+    result = await bob.search.messages(query)
     return [*result.hits, *([result.total] if result.total else [])]
 
 
 async def _suggestion(bob: Client, query: SearchQuery) -> Any:
-    return (await bob.search(query)).suggestion
+    return (await bob.search.messages(query)).suggestion
 
 
 def test_every_method_is_tried_below() -> None:
@@ -212,11 +222,11 @@ async def test_what_another_principal_does_changes_nothing_that_one_has_marked(p
     async with scripted(path, asks_first) as conversations:
         bob = conversations.as_principal("bob")
         hers = await alices(conversations)
-        before = await bob.marks([hers.conversation_id])
+        before = await bob.conversations.change_marks([hers.conversation_id])
 
-        await conversations.as_principal("alice").update(hers.conversation_id, CHANGES)
+        await conversations.as_principal("alice").conversations.update(hers.conversation_id, CHANGES)
 
-        assert await bob.marks([hers.conversation_id]) == before
+        assert await bob.conversations.change_marks([hers.conversation_id]) == before
 
 
 async def test_everybody_has_rows_of_their_own(path: Path) -> None:
@@ -236,11 +246,17 @@ async def test_everybody_has_rows_of_their_own(path: Path) -> None:
 async def test_whoever_runs_the_process_is_a_principal_like_any_other(path: Path) -> None:
     """Over stdio there is no other; over HTTP each has a name, and messages carry it."""
     async with scripted(path) as conversations:
-        sent = await conversations.as_principal("alice").start(AGENT, says("Hello"))
-        mine = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.as_principal("alice").runs.start(
+            NewConversation(agent=AGENT), says("Hello")
+        )
+        mine = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
 
-        (hers,) = (await conversations.as_principal("alice").messages(sent.conversation.id, limit=1)).items
-        (my,) = (await conversations.messages(mine.conversation.id, limit=1)).items
+        (hers,) = (
+            await conversations.as_principal("alice").messages.list(
+                sent.conversation.id, MessageQuery(limit=1)
+            )
+        ).items
+        (my,) = (await conversations.messages.list(mine.conversation.id, MessageQuery(limit=1))).items
         assert (hers.author, my.author) == ("alice", "user")
         with pytest.raises(NotFoundError):
-            await conversations.get(sent.conversation.id)
+            await conversations.conversations.get(sent.conversation.id)

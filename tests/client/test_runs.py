@@ -17,6 +17,7 @@ from tertulia import (
     Event,
     EventKind,
     JournalEntry,
+    NewConversation,
     NotFoundError,
     Run,
     RunStatus,
@@ -39,13 +40,13 @@ WORDS = [f"word{number} " for number in range(20)]
 
 async def entries_of(conversations: Client, run: Run) -> list[JournalEntry]:
     """Return all that a run's conversation has in its journal."""
-    return [*(await conversations.events(run.conversation_id)).entries]
+    return [*(await conversations.conversations.events(run.conversation_id)).entries]
 
 
 async def ended(conversations: Client, answer: str = "Hello") -> Run:
     """Send a message, and return its run when that is over or waits."""
-    sent = await conversations.start(AGENT, says(answer))
-    return (await conversations.wait(sent.run, timeout=15)).run
+    sent = await conversations.runs.start(NewConversation(agent=AGENT), says(answer))
+    return (await conversations.runs.wait(sent.run, timeout=15)).run
 
 
 async def resumable(work: RunContext, held: Held | None = None) -> None:
@@ -83,8 +84,8 @@ async def test_a_platform_that_crashes_fails_its_run_and_nothing_else(
         run = await ended(conversations)
 
         assert (run.status, run.error, run.retryable) == (RunStatus.FAILED, FAULT, False)
-        assert (await conversations.outcome(run)).reply == "So far, "
-        assert (await conversations.get(run.conversation_id)).status is Status.OPEN
+        assert (await conversations.runs.result(run)).reply == "So far, "
+        assert (await conversations.conversations.get(run.conversation_id)).status is Status.OPEN
         assert (await ended(conversations)).status is RunStatus.COMPLETED
 
     assert "secret detail" in caplog.text
@@ -143,7 +144,7 @@ async def test_an_answer_that_was_cut_off_keeps_what_came_of_it(path: Path) -> N
             "The connection broke.",
             True,
         )
-        assert (await conversations.outcome(run)).reply == "So far, "
+        assert (await conversations.runs.result(run)).reply == "So far, "
         assert (await entries_of(conversations, run))[-1].kind is EventKind.RUN_INTERRUPTED
 
 
@@ -194,17 +195,17 @@ async def test_a_canceled_run_is_over_at_once(path: Path) -> None:
     answer = Held("So far, ")
     script = Script(answer, echo)
     async with scripted(path, script) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await answer.reached.wait()
 
-        run = await conversations.cancel(sent.conversation.id)
+        run = await conversations.runs.cancel(sent.conversation.id)
 
         assert (run.id, run.status) == (sent.run.id, RunStatus.CANCELED)
         assert [told.id for told in script.canceled] == [run.id]
-        assert (await conversations.outcome(run)).reply == "So far, "
-        assert (await conversations.get(run.conversation_id)).status is Status.OPEN
-        again = await conversations.send(run.conversation_id, says("Again"))
-        assert (await conversations.wait(again.run, timeout=10)).reply == "You said: Again"
+        assert (await conversations.runs.result(run)).reply == "So far, "
+        assert (await conversations.conversations.get(run.conversation_id)).status is Status.OPEN
+        again = await conversations.runs.send(run.conversation_id, says("Again"))
+        assert (await conversations.runs.wait(again.run, timeout=10)).reply == "You said: Again"
 
 
 async def test_a_canceled_run_cannot_be_written_to(path: Path) -> None:
@@ -224,13 +225,13 @@ async def test_a_canceled_run_cannot_be_written_to(path: Path) -> None:
 
     held = Held("So far, ", after=late)
     async with scripted(path, answer) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
-        run = await conversations.cancel(sent.conversation.id)
+        run = await conversations.runs.cancel(sent.conversation.id)
         held.go_on.set()
         await failure.wait()
 
-        assert (await conversations.run(run.id)).status is RunStatus.CANCELED
+        assert (await conversations.runs.get(run.id)).status is RunStatus.CANCELED
         assert (await entries_of(conversations, run))[-1].kind is EventKind.RUN_CANCELED
 
 
@@ -238,20 +239,20 @@ async def test_canceling_withdraws_what_the_run_asked(path: Path) -> None:
     """And opens the conversation again."""
     async with scripted(path, asks_first) as conversations:
         run = await ended(conversations)
-        assert (await conversations.get(run.conversation_id)).status is Status.INPUT_REQUIRED
+        assert (await conversations.conversations.get(run.conversation_id)).status is Status.INPUT_REQUIRED
 
-        assert (await conversations.cancel(run.conversation_id)).status is RunStatus.CANCELED
+        assert (await conversations.runs.cancel(run.conversation_id)).status is RunStatus.CANCELED
 
-        assert await conversations.pending() == []
-        assert (await conversations.get(run.conversation_id)).status is Status.OPEN
+        assert await conversations.runs.pending() == []
+        assert (await conversations.conversations.get(run.conversation_id)).status is Status.OPEN
 
 
 async def test_canceling_twice_is_canceling_once(path: Path) -> None:
     """The second finds it stopped."""
     async with scripted(path, Held()) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
 
-        assert await conversations.cancel(sent.conversation.id) == await conversations.cancel(
+        assert await conversations.runs.cancel(sent.conversation.id) == await conversations.runs.cancel(
             sent.conversation.id
         )
 
@@ -259,13 +260,13 @@ async def test_canceling_twice_is_canceling_once(path: Path) -> None:
 async def test_where_nothing_is_answered_nothing_can_be_canceled(path: Path) -> None:
     """The error says how the last run ended."""
     async with scripted(path) as conversations:
-        conversation = await conversations.create(AGENT)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
         with pytest.raises(ConflictError, match="it had no message yet"):
-            await conversations.cancel(conversation.id)
+            await conversations.runs.cancel(conversation.id)
 
         run = await ended(conversations)
         with pytest.raises(ConflictError, match=f"its last run {run.id} is completed"):
-            await conversations.cancel(run.conversation_id)
+            await conversations.runs.cancel(run.conversation_id)
 
 
 async def test_a_run_is_canceled_wherever_it_is_worked_on(path: Path) -> None:
@@ -279,29 +280,29 @@ async def test_a_run_is_canceled_wherever_it_is_worked_on(path: Path) -> None:
             stopped.set()
 
     async with scripted(path, answering) as here, scripted(path, echo) as there:
-        sent = await here.start(AGENT, says("Hello"))
+        sent = await here.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await answer.reached.wait()
 
-        await there.cancel(sent.conversation.id)
+        await there.runs.cancel(sent.conversation.id)
 
         await stopped.wait()
-        assert (await here.wait(sent.run, timeout=10)).run.status is RunStatus.CANCELED
+        assert (await here.runs.wait(sent.run, timeout=10)).run.status is RunStatus.CANCELED
 
 
 async def test_of_an_end_and_a_stop_at_once_one_wins(path: Path) -> None:
     """The journal has one end, whichever."""
     async with scripted(path, Script(*[held := Held(after=echo)])) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         async with anyio.create_task_group() as tasks:
             held.go_on.set()
 
             async def stop() -> None:
                 with suppress(ConflictError):
-                    await conversations.cancel(sent.conversation.id)
+                    await conversations.runs.cancel(sent.conversation.id)
 
             tasks.start_soon(stop)
-        outcome = await conversations.wait(sent.run, timeout=10)
+        outcome = await conversations.runs.wait(sent.run, timeout=10)
 
         ends = {EventKind.RUN_FINISHED, EventKind.RUN_CANCELED, EventKind.RUN_ERROR}
         assert (
@@ -329,12 +330,12 @@ async def test_leaving_stops_the_work_and_the_next_reader_has_it_resumed(path: P
     """At once: nobody has to wait for a lease to run out."""
     held = Held()
     async with scripted(path, partial(resumable, held=held)) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
     assert await rows(path, "SELECT status FROM runs") == [("running",)]
 
     async with scripted(path, resumable) as conversations:
-        outcome = await conversations.wait(sent.run, timeout=15)
+        outcome = await conversations.runs.wait(sent.run, timeout=15)
 
         assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "".join(WORDS))
         assert told_once(await entries_of(conversations, sent.run))
@@ -344,7 +345,7 @@ async def answers_half(path: str) -> None:
     """Send a message, answer half of it, tell its run, and wait for the end that comes."""
     held = Held()
     async with scripted(Path(path), partial(resumable, held=held)) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         say(sent.run.id)
         await told()
@@ -365,10 +366,10 @@ async def test_a_run_whose_process_was_killed_goes_on_with_the_next_reader(path:
     await leases_run_out(path)
 
     async with scripted(path, resumable) as conversations:
-        run = await conversations.run(run_id)
-        read = [entry async for entries in conversations.follow(run) for entry in entries]
+        run = await conversations.runs.get(run_id)
+        read = [entry async for entries in conversations.runs.follow(run) for entry in entries]
 
-        assert (await conversations.outcome(run)).reply == "".join(WORDS)
+        assert (await conversations.runs.result(run)).reply == "".join(WORDS)
         assert told_once(await entries_of(conversations, run))
         assert [entry.seq for entry in read] == [*range(run.first_seq + 1, read[-1].seq + 1)]
 
@@ -381,14 +382,14 @@ async def test_of_many_readers_of_a_run_that_nobody_works_on_one_goes_on_with_it
     replies: list[str] = []
 
     async def read(conversations: Client) -> None:
-        run = await conversations.run(run_id)
-        replies.append((await conversations.wait(run, timeout=15)).reply)
+        run = await conversations.runs.get(run_id)
+        replies.append((await conversations.runs.wait(run, timeout=15)).reply)
 
     async with scripted(path, scripts[0]) as one, scripted(path, scripts[1]) as two:
         async with anyio.create_task_group() as tasks:
             for conversations in (one, two, one, two):
                 tasks.start_soon(read, conversations)
-        assert told_once(await entries_of(one, await one.run(run_id)))
+        assert told_once(await entries_of(one, await one.runs.get(run_id)))
 
     assert replies == ["".join(WORDS)] * 4
     assert sum(len(script.works) for script in scripts) == 1
@@ -400,7 +401,7 @@ async def test_a_run_is_left_alone_while_its_process_may_live(path: Path) -> Non
     script = Script(resumable)
 
     async with scripted(path, script) as conversations:
-        outcome = await conversations.wait(await conversations.run(run_id), timeout=0.2)
+        outcome = await conversations.runs.wait(await conversations.runs.get(run_id), timeout=0.2)
 
         assert outcome.run.status is RunStatus.RUNNING
         assert outcome.reply.startswith("word0 ")
@@ -410,11 +411,11 @@ async def test_a_run_is_left_alone_while_its_process_may_live(path: Path) -> Non
 async def test_a_run_that_was_accepted_and_never_begun_is_begun_by_the_next_reader(path: Path) -> None:
     """Its process died between the two."""
     async with scripted(path, Held()) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
     await change(path, "UPDATE runs SET status = 'queued'")
 
     async with scripted(path) as conversations:
-        assert (await conversations.wait(sent.run, timeout=15)).reply == "You said: Hello"
+        assert (await conversations.runs.wait(sent.run, timeout=15)).reply == "You said: Hello"
 
 
 async def test_a_process_that_was_taken_for_dead_can_write_nothing_more(path: Path) -> None:
@@ -422,15 +423,15 @@ async def test_a_process_that_was_taken_for_dead_can_write_nothing_more(path: Pa
     held = Held()
     asleep = Script(partial(resumable, held=held))
     async with scripted(path, asleep) as here:
-        sent = await here.start(AGENT, says("Hello"))
+        sent = await here.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         await leases_run_out(path)
 
         async with scripted(path, resumable) as there:
-            assert (await there.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
+            assert (await there.runs.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
         held.go_on.set()
 
-        assert (await here.wait(sent.run, timeout=15)).reply == "".join(WORDS)
+        assert (await here.runs.wait(sent.run, timeout=15)).reply == "".join(WORDS)
         assert told_once(await entries_of(here, sent.run))
         with pytest.raises(LostLeaseError):
             await asleep.works[0].emit(Event(EventKind.RAW, {"name": "late"}))
@@ -440,12 +441,12 @@ async def test_a_run_that_waited_for_a_person_survives_as_well(path: Path) -> No
     """The decision sets it going again, in whichever process."""
     async with scripted(path, asks_first) as conversations:
         run = await ended(conversations)
-        (request,) = await conversations.pending(run.conversation_id)
+        (request,) = await conversations.runs.pending(run.conversation_id)
 
     async with scripted(path, asks_first) as conversations:
-        assert await conversations.pending() == [request]
-        await conversations.settle(request.id, Settlement(decision=Decision.APPROVE))
-        assert (await conversations.wait(run, timeout=15)).reply == "approved"
+        assert await conversations.runs.pending() == [request]
+        await conversations.runs.respond(request.id, Settlement(decision=Decision.APPROVE))
+        assert (await conversations.runs.wait(run, timeout=15)).reply == "approved"
 
 
 async def test_a_run_of_an_instance_that_is_not_configured_any_more_harms_nobody(
@@ -453,21 +454,21 @@ async def test_a_run_of_an_instance_that_is_not_configured_any_more_harms_nobody
 ) -> None:
     """It can be read; the rest waits until the instance is there again."""
     async with scripted(path, Held("So far, ")) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
-        await conversations.wait(sent.run, timeout=0)
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+        await conversations.runs.wait(sent.run, timeout=0)
 
     with anyio.fail_after(20):
         async with Client.open(ClientSettings(store=path)) as conversations:
-            outcome = await conversations.wait(await conversations.run(sent.run.id), timeout=0.2)
+            outcome = await conversations.runs.wait(await conversations.runs.get(sent.run.id), timeout=0.2)
             assert outcome.run.status.active
             with pytest.raises(NotFoundError, match="There is no instance 'scripted'"):
-                await conversations.get(sent.conversation.id)
-            assert [each.id for each in (await conversations.list(ConversationQuery())).items] == [
-                sent.conversation.id
-            ]
+                await conversations.conversations.get(sent.conversation.id)
+            assert [
+                each.id for each in (await conversations.conversations.list(ConversationQuery())).items
+            ] == [sent.conversation.id]
 
     async with scripted(path) as conversations:
-        assert (await conversations.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
+        assert (await conversations.runs.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -478,15 +479,15 @@ async def test_a_lease_is_renewed_for_as_long_as_an_answer_takes(
     monkeypatch.setattr(leases, "RENEWAL", 0)
     held, there_script = Held(), Script(echo)
     async with scripted(path, held) as here, scripted(path, there_script) as there:
-        sent = await here.start(AGENT, says("Hello"))
+        sent = await here.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         await leases_run_out(path)
         while not await rows(path, "SELECT 1 FROM leases WHERE expires_at > 0"):
             pass
 
-        await there.wait(sent.run, timeout=0.2)
+        await there.runs.wait(sent.run, timeout=0.2)
         held.go_on.set()
-        assert (await there.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
+        assert (await there.runs.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
 
     assert there_script.works == []
 
@@ -496,15 +497,15 @@ async def test_a_request_can_be_waited_for_with_the_connection_kept(path: Path) 
 
     async def answer(work: RunContext) -> None:
         request = await work.ask(may_i())
-        decided = await work.settled(request.id)
+        decided = await work.wait_settled(request.id)
         await work.finish(f"It was {decided.status}.")
 
     script = Script(answer)
     async with scripted(path, script) as conversations:
         run = await ended(conversations)
         assert run.status is RunStatus.INPUT_REQUIRED
-        (request,) = await conversations.pending()
-        await conversations.settle(request.id, Settlement(decision=Decision.REJECT))
+        (request,) = await conversations.runs.pending()
+        await conversations.runs.respond(request.id, Settlement(decision=Decision.REJECT))
 
-        assert (await conversations.wait(run, timeout=15)).reply == "It was rejected."
+        assert (await conversations.runs.wait(run, timeout=15)).reply == "It was rejected."
     assert len(script.works) == 1

@@ -10,8 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia import Client, Event, EventKind, InvalidInputError, JournalEntry, RunResult, RunStatus
-from tertulia.platforms.base import RunContext
+from tertulia import (
+    Client,
+    Event,
+    EventKind,
+    InvalidInputError,
+    JournalEntry,
+    NewConversation,
+    RunResult,
+    RunStatus,
+)
+from tertulia.platforms.base import EmbeddedRunContext, RunContext
 from tertulia.runs import context as working
 from tertulia.runs.context import coalesced
 from tests.client.elsewhere import elsewhere, say, told
@@ -42,12 +51,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def answered(conversations: Client) -> RunResult:
     """Send a message, and return what comes of it."""
-    return await conversations.wait((await conversations.start(AGENT, says("Hello"))).run, timeout=10)
+    return await conversations.runs.wait(
+        (await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))).run, timeout=10
+    )
 
 
 async def journal(conversations: Client, outcome: RunResult) -> Sequence[JournalEntry]:
     """Return what happened in an answer."""
-    entries = (await conversations.events(outcome.run.conversation_id)).entries
+    entries = (await conversations.conversations.events(outcome.run.conversation_id)).entries
     return [entry for entry in entries if entry.seq > outcome.run.first_seq]
 
 
@@ -108,9 +119,9 @@ async def test_text_is_written_in_time_though_nothing_follows_it(
         await anyio.sleep_forever()
 
     async with scripted(path, answer) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         text = ""
-        async with aclosing(conversations.follow(sent.run)) as news:
+        async with aclosing(conversations.runs.follow(sent.run)) as news:
             while text != "At once, and in time.":
                 text += "".join(deltas(await anext(news)))
 
@@ -129,10 +140,10 @@ async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, c
         await work.finish(f"{work.checkpoint} after {''.join(deltas(work.entries))}")
 
     async with scripted(path, answer) as conversations:
-        sent = await conversations.start(AGENT, says("Hello"))
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
     async with scripted(path, go_on) as conversations:
-        outcome = await conversations.wait(sent.run, timeout=10)
+        outcome = await conversations.runs.wait(sent.run, timeout=10)
 
     assert outcome.reply == "{'at': 1} after written, "
 
@@ -148,7 +159,7 @@ async def test_a_final_text_overrides_the_pieces(path: Path) -> None:
         outcome = await answered(conversations)
 
         assert outcome.reply == "Hello."
-        message = (await conversations.messages(outcome.run.conversation_id)).items[-1]
+        message = (await conversations.messages.list(outcome.run.conversation_id)).items[-1]
         assert (message.id, message.text, message.type) == ("m_7", "Hello.", "greeting")
 
 
@@ -175,7 +186,7 @@ async def test_an_answer_of_no_words_is_no_message(path: Path) -> None:
         outcome = await answered(conversations)
 
         assert (outcome.run.status, outcome.run.reply_id, outcome.reply) == (RunStatus.COMPLETED, None, "")
-        assert len((await conversations.messages(outcome.run.conversation_id)).items) == 1
+        assert len((await conversations.messages.list(outcome.run.conversation_id)).items) == 1
 
 
 async def test_what_nobody_knows_is_kept_as_it_came(path: Path) -> None:
@@ -253,11 +264,11 @@ async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not
     """A tool that changes something, and the entry that says so."""
     renamed = "UPDATE conversations SET title = 'renamed'"
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         done = Event(EventKind.TOOL_CALL_RESULT, {"tool_call_id": "1", "outcome": "ok"})
         with pytest.raises(ZeroDivisionError):
-            await work.emit(done, together=lambda tx: (tx.run(renamed), 1 // 0))
-        await work.emit(done, together=lambda tx: tx.run(renamed))
+            await work.commit(lambda tx: (tx.run(renamed), 1 // 0), done, checkpoint={})
+        await work.commit(lambda tx: tx.run(renamed), done, checkpoint={})
         await work.finish("Done.")
 
     async with scripted(path, answer) as conversations:
@@ -266,7 +277,7 @@ async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not
         assert outcome.run.status is RunStatus.COMPLETED
         kinds = [entry.kind for entry in await journal(conversations, outcome)]
         assert kinds.count(EventKind.TOOL_CALL_RESULT) == 1
-        assert (await conversations.get(outcome.run.conversation_id)).title == "renamed"
+        assert (await conversations.conversations.get(outcome.run.conversation_id)).title == "renamed"
 
 
 # Reading
@@ -276,8 +287,10 @@ async def test_a_run_is_followed_from_its_beginning_to_its_end(path: Path) -> No
     """Or from anywhere in it; a run that is over is read all the same."""
     async with scripted(path) as conversations:
         run = (await answered(conversations)).run
-        whole = [entry.seq async for entries in conversations.follow(run) for entry in entries]
-        rest = [entry.seq async for entries in conversations.follow(run, after=whole[1]) for entry in entries]
+        whole = [entry.seq async for entries in conversations.runs.follow(run) for entry in entries]
+        rest = [
+            entry.seq async for entries in conversations.runs.follow(run, after=whole[1]) for entry in entries
+        ]
 
     assert whole == [*range(run.first_seq + 1, whole[-1] + 1)]
     assert rest == whole[2:]
@@ -287,26 +300,26 @@ async def test_a_reader_sees_an_answer_while_it_is_produced(path: Path) -> None:
     """Whoever produces it: here, another client on the same file."""
     answer = Held("Half, ", after=lambda work: work.finish("Half, and whole."))
     async with scripted(path, answer) as here, scripted(path, echo) as there:
-        sent = await here.start(AGENT, says("Hello"))
+        sent = await here.runs.start(NewConversation(agent=AGENT), says("Hello"))
         seen: list[str] = []
-        async for entries in there.follow(sent.run):
+        async for entries in there.runs.follow(sent.run):
             seen += deltas(entries)
             if seen:
                 answer.go_on.set()
 
         assert seen == ["Half, "]
-        assert (await there.outcome(sent.run)).reply == "Half, and whole."
+        assert (await there.runs.result(sent.run)).reply == "Half, and whole."
 
 
 async def sends_twice(path: str) -> None:
     """Begin a conversation, tell its id, and when told, send another message there."""
     async with scripted(Path(path)) as conversations:
-        sent = await conversations.start(AGENT, says("One"))
-        await conversations.wait(sent.run, timeout=10)
+        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("One"))
+        await conversations.runs.wait(sent.run, timeout=10)
         say(sent.conversation.id)
         await told()
-        again = await conversations.send(sent.conversation.id, says("Two"))
-        await conversations.wait(again.run, timeout=10)
+        again = await conversations.runs.send(sent.conversation.id, says("Two"))
+        await conversations.runs.wait(again.run, timeout=10)
         say(again.run.id)
 
 
@@ -315,16 +328,16 @@ async def test_a_watcher_sees_what_another_process_does_from_its_cursor_on(path:
     async with elsewhere(sends_twice, path) as other:
         conversation_id = await other.says()
         async with scripted(path) as conversations:
-            before = await conversations.events(conversation_id)
+            before = await conversations.conversations.events(conversation_id)
             last = before.entries[-1].seq
             await other.tell()
             seen: list[JournalEntry] = []
-            async with aclosing(conversations.watch(conversation_id, after=last)) as news:
+            async with aclosing(conversations.conversations.watch(conversation_id, after=last)) as news:
                 while not seen or seen[-1].kind is not EventKind.RUN_FINISHED:
                     seen += await anext(news)
             run_id = await other.says()
 
-            after = await conversations.events(conversation_id, cursor=before.cursor)
+            after = await conversations.conversations.events(conversation_id, cursor=before.cursor)
         assert await other.ends() == 0
 
     assert [entry.seq for entry in seen] == [*range(last + 1, last + 1 + len(seen))]
@@ -336,16 +349,16 @@ async def test_events_are_read_page_by_page(path: Path) -> None:
     """Each page has the cursor for the next, and says whether there is more."""
     async with scripted(path) as conversations:
         conversation_id = (await answered(conversations)).run.conversation_id
-        whole = await conversations.events(conversation_id)
+        whole = await conversations.conversations.events(conversation_id)
 
         read: list[JournalEntry] = []
         cursor: str | None = None
         more = True
         while more:
-            page = await conversations.events(conversation_id, cursor=cursor, limit=2)
+            page = await conversations.conversations.events(conversation_id, cursor=cursor, limit=2)
             read += page.entries
             cursor, more = page.cursor, page.more
-        nothing = await conversations.events(conversation_id, cursor=cursor)
+        nothing = await conversations.conversations.events(conversation_id, cursor=cursor)
 
     assert read == list(whole.entries)
     assert not whole.more
@@ -357,34 +370,36 @@ async def test_a_cursor_outlives_the_process_that_gave_it(path: Path) -> None:
     """And is the same, whichever process gives it, were it the first thing that it does."""
     async with scripted(path) as conversations:
         run = (await answered(conversations)).run
-        cursor = (await conversations.events(run.conversation_id, limit=2)).cursor
+        cursor = (await conversations.conversations.events(run.conversation_id, limit=2)).cursor
 
     async with scripted(path) as conversations:
-        assert await conversations.cursor(run.conversation_id, 2) == cursor
-        assert (await conversations.events(run.conversation_id, cursor=cursor)).entries[0].seq == 3
+        assert await conversations.conversations.cursor(run.conversation_id, 2) == cursor
+        assert (await conversations.conversations.events(run.conversation_id, cursor=cursor)).entries[
+            0
+        ].seq == 3
 
 
 async def test_a_cursor_is_good_for_its_conversation_of_its_store_only(path: Path) -> None:
     """The error says which of them is wrong."""
     async with scripted(path) as conversations:
         one, two = (await answered(conversations)).run, (await answered(conversations)).run
-        cursor = (await conversations.events(one.conversation_id)).cursor
+        cursor = (await conversations.conversations.events(one.conversation_id)).cursor
 
         with pytest.raises(InvalidInputError, match="another conversation"):
-            await conversations.events(two.conversation_id, cursor=cursor)
+            await conversations.conversations.events(two.conversation_id, cursor=cursor)
         with pytest.raises(InvalidInputError, match="is not a cursor"):
-            await conversations.events(one.conversation_id, cursor="nonsense")
+            await conversations.conversations.events(one.conversation_id, cursor="nonsense")
 
     async with scripted(path.with_name("other.db")) as conversations:
         three = (await answered(conversations)).run
         with pytest.raises(InvalidInputError, match="another store"):
-            await conversations.events(three.conversation_id, cursor=cursor)
+            await conversations.conversations.events(three.conversation_id, cursor=cursor)
 
 
 @pytest.mark.parametrize("limit", [0, 501])
 async def test_a_page_of_events_has_from_one_to_five_hundred(path: Path, limit: int) -> None:
     """The error says so."""
     async with scripted(path, Script()) as conversations:
-        conversation = await conversations.create(AGENT)
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
         with pytest.raises(InvalidInputError, match="must be from 1 to 500"):
-            await conversations.events(conversation.id, limit=limit)
+            await conversations.conversations.events(conversation.id, limit=limit)

@@ -59,7 +59,7 @@ async def syncing_elsewhere(path: str, url: str) -> None:
             say(progress.conversations)
 
     async with revengai(Path(path), url) as client:
-        await client.sync("revengai", told=told)
+        await client.search.sync("revengai", on_progress=told)
 
 
 class Held:
@@ -89,18 +89,18 @@ async def test_a_sync_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> No
                 await anyio.lowlevel.checkpoint()
             async with revengai(path, place.url) as client:
                 with pytest.raises(ConflictError, match="synced by another process"):
-                    await client.sync("revengai")
+                    await client.search.sync("revengai")
             await other.dies()
         await leases_run_out(path)
         place.double.calls.clear()
 
         async with revengai(path, place.url) as client:
-            summary = await client.sync("revengai")
+            summary = await client.search.sync("revengai")
 
             base = "GET /v2/conversations"
             assert sorted(place.double.calls) == sorted([base, *(f"{base}/{one}" for one in own_ids[4:])])
             assert (summary.conversations, summary.read, summary.messages) == (8, 4, 8)
-            assert (await client.search(SearchQuery(text="question"))).total == 16
+            assert (await client.search.messages(SearchQuery(text="question"))).total == 16
     assert await rows(path, "SELECT count(*), count(DISTINCT conversation_id) FROM messages") == [(16, 8)]
 
 
@@ -109,15 +109,15 @@ async def test_a_second_sync_of_revengai_asks_only_for_what_has_changed(tmp_path
     path = tmp_path / "mine" / "store.db"
     async with placed(tmp_path) as place, revengai(path, place.url) as client:
         own_ids = await filled(place, 3)
-        await client.sync("revengai")
+        await client.search.sync("revengai")
         place.double.begin(own_ids[1], "and later")
         place.double.calls.clear()
 
-        summary = await client.sync("revengai")
+        summary = await client.search.sync("revengai")
 
         assert place.double.calls == ["GET /v2/conversations", f"GET /v2/conversations/{own_ids[1]}"]
         assert summary.read == 1
-        assert (await client.search(SearchQuery(text="later"))).hits
+        assert (await client.search.messages(SearchQuery(text="later"))).hits
 
 
 async def test_a_platform_that_wants_to_be_left_alone_is_waited_for(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ async def test_a_platform_that_wants_to_be_left_alone_is_waited_for(tmp_path: Pa
         (own_id,) = await filled(place, 1)
         place.faults.plan("GET", f"/{own_id}", answer(429, {"error": {}}, retry_after="0"))
 
-        assert (await client.sync("revengai")).messages == 2
+        assert (await client.search.sync("revengai")).messages == 2
 
 
 async def test_r2r_is_synced_with_one_request_for_each_conversation(tmp_path: Path) -> None:
@@ -142,15 +142,15 @@ async def test_r2r_is_synced_with_one_request_for_each_conversation(tmp_path: Pa
             settings = InstanceSettings(platform="r2r", options={"base_url": url}, environment={})
             client_settings = ClientSettings(store=tmp_path / "store.db", instances={"r2r": settings})
             async with Client.open(client_settings) as client:
-                first = await client.sync("r2r")
+                first = await client.search.sync("r2r")
                 asked = len(double.requests)
                 double.memory.add(talks[1].id, {"role": "user", "content": "and later"})
-                second = await client.sync("r2r")
+                second = await client.search.sync("r2r")
 
                 assert (first.conversations, first.messages, second.messages) == (3, 6, 1)
                 assert len(double.requests) - asked <= asked
                 assert {method for method, _ in double.requests} == {"GET"}
-                assert len((await client.search(SearchQuery(text="assistant"))).hits) == 3
+                assert len((await client.search.messages(SearchQuery(text="assistant"))).hits) == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Rine's encryption has no wheel for Windows")
@@ -164,10 +164,10 @@ async def test_what_others_began_at_rine_is_found_and_read_once(tmp_path: Path) 
             double.write({"text": f"Can you help {number}?"}, sender=double.carol) for number in range(3)
         ]
 
-        first = await client.sync("rine")
-        found = await client.search(SearchQuery(text="help"))
+        first = await client.search.sync("rine")
+        found = await client.search.messages(SearchQuery(text="help"))
         double.calls.clear()
-        second = await client.sync("rine")
+        second = await client.search.sync("rine")
 
         assert (first.conversations, first.messages) == (3, 3)
         assert {hit.conversation_id for hit in found.hits} == {f"rine:{one}" for one in own_ids}

@@ -25,6 +25,7 @@ from tertulia.vocabulary.models import (
     Conversation,
     ConversationQuery,
     Message,
+    MessageQuery,
     Page,
     Role,
     SearchHit,
@@ -117,25 +118,16 @@ class LibraryPlatform(Platform):
         self._library.asked.append("discover")
         return [self._conversation(one) for one in self._library.books]
 
-    async def messages(
-        self,
-        principal: str,
-        native_id: str,
-        *,
-        cursor: str | None,
-        limit: int,
-        newest_first: bool,
-        branch: str | None = None,
-    ) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return a page of messages."""
-        start = 0 if cursor is None else int(read_page_cursor(cursor, {"of": native_id}))
-        self._library.asked.append(f"messages {native_id} {'-' if newest_first else '+'}{start}")
+        start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, {"of": native_id}))
+        self._library.asked.append(f"messages {native_id} {'-' if query.newest_first else '+'}{start}")
         if native_id in self._library.broken:
             raise self._library.broken[native_id]
         told = self._conversation(native_id)
         numbered = list(enumerate(self._library.books[native_id].messages))
-        numbered = numbered[::-1] if newest_first else numbered
-        page = numbered[start : start + limit]
+        numbered = numbered[::-1] if query.newest_first else numbered
+        page = numbered[start : start + query.limit]
         return Page(
             items=[
                 Message(
@@ -148,8 +140,8 @@ class LibraryPlatform(Platform):
                 )
                 for number, text in page
             ],
-            next_cursor=page_cursor({"of": native_id}, start + limit)
-            if start + limit < len(numbered)
+            next_cursor=page_cursor({"of": native_id}, start + query.limit)
+            if start + query.limit < len(numbered)
             else None,
             total=len(numbered),
         )

@@ -14,7 +14,7 @@ from typing import Any, cast
 import anyio
 
 from tertulia import Approvals, Client, ClientSettings, InstanceSettings
-from tertulia.platforms.base import RunContext
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
@@ -39,7 +39,7 @@ AGENT = "scripted:agent"
 SECONDS = 20
 """How long a test waits for what must come."""
 
-Answer = Callable[[RunContext], Coroutine[Any, Any, None]]
+Answer = Callable[[EmbeddedRunContext], Coroutine[Any, Any, None]]
 
 
 class Script:
@@ -47,7 +47,7 @@ class Script:
 
     def __init__(self, *answers: Answer) -> None:
         self._answers = deque(answers or [echo])
-        self.works: list[RunContext] = []
+        self.works: list[EmbeddedRunContext] = []
         """One for each time that an answer was asked for."""
         self.settled: list[Settlement] = []
         self.canceled: list[Run] = []
@@ -57,11 +57,11 @@ class Script:
         """Raised instead of passing a settlement on."""
         self.features = LocalPlatform.features | {Feature.QUESTIONS}
 
-    async def answer(self, work: RunContext) -> None:
+    async def answer(self, context: EmbeddedRunContext) -> None:
         """Give the next answer."""
-        self.works.append(work)
+        self.works.append(context)
         answer = self._answers.popleft() if len(self._answers) > 1 else self._answers[0]
-        await answer(work)
+        await answer(context)
 
 
 class ScriptedPlatform(LocalPlatform):
@@ -94,9 +94,9 @@ class ScriptedPlatform(LocalPlatform):
     def _for_agent(self, message: Message) -> Message:
         return message
 
-    async def answer(self, work: RunContext) -> None:
+    async def answer_in_store(self, context: EmbeddedRunContext) -> None:
         """Follow the script."""
-        await self._script.answer(work)
+        await self._script.answer(context)
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Note the decision."""
@@ -150,17 +150,17 @@ def may_i(tool: str = "shred", **arguments: object) -> RequestDraft:
     )
 
 
-async def echo(work: RunContext) -> None:
+async def echo(context: EmbeddedRunContext) -> None:
     """Answer with the message."""
-    await work.finish(f"You said: {work.message.text}")
+    await context.finish(f"You said: {context.message.text}")
 
 
-async def asks_first(work: RunContext) -> None:
+async def asks_first(context: EmbeddedRunContext) -> None:
     """Ask whether a tool may run, then say how that was decided."""
-    if not work.requests:
-        await work.ask(may_i(paper="contract"))
-    elif all(request.status != "pending" for request in work.requests):
-        await work.finish(" ".join(request.status for request in work.requests))
+    if not context.requests:
+        await context.ask(may_i(paper="contract"))
+    elif all(request.status != "pending" for request in context.requests):
+        await context.finish(" ".join(request.status for request in context.requests))
 
 
 class Held:
@@ -173,10 +173,10 @@ class Held:
         """Set once the answer waits."""
         self.go_on = anyio.Event()
 
-    async def __call__(self, work: RunContext) -> None:
+    async def __call__(self, context: EmbeddedRunContext) -> None:
         """Answer."""
         if self._before:
-            await work.emit(piece(self._before))
+            await context.emit(piece(self._before))
         self.reached.set()
         await self.go_on.wait()
-        await (work.finish() if self._after is None else self._after(work))
+        await (context.finish() if self._after is None else self._after(context))

@@ -27,7 +27,7 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.platforms.base import RunContext
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.settings import InstanceSettings
@@ -79,31 +79,31 @@ class Stage(LocalPlatform):
     def _for_agent(self, message: Message) -> Message:
         return message
 
-    async def answer(self, work: RunContext) -> None:
+    async def answer_in_store(self, context: EmbeddedRunContext) -> None:
         """Play the message."""
-        text = work.message.text or ""
+        text = context.message.text or ""
         try:
             steps: list[dict[str, Any]] = json.loads(text)["play"]
         except (ValueError, TypeError, KeyError):
             steps = [{"say": f"You said: {text}"}]
-        done = int(work.checkpoint.get("done", 0))
+        done = int(context.checkpoint.get("done", 0))
         for number, step in enumerate(steps[done:], start=done):
-            if not await self._play(work, number, step):
+            if not await self._play(context, number, step):
                 return
-            await work.emit(checkpoint={"done": number + 1})
-        await work.finish()
+            await context.emit(checkpoint={"done": number + 1})
+        await context.finish()
 
-    async def _play(self, work: RunContext, number: int, step: Step) -> bool:
+    async def _play(self, context: EmbeddedRunContext, number: int, step: Step) -> bool:
         """Play one step; return whether the answer goes on."""
-        call_id = f"{work.run.id}_{number}"
+        call_id = f"{context.run.id}_{number}"
         about = {"tool_call_id": call_id}
         match step:
             case {"say": piece}:
-                await self._say(work, *[str(piece)] * int(step.get("times", 1)))
+                await self._say(context, *[str(piece)] * int(step.get("times", 1)))
             case {"think": piece}:
-                await work.emit(Event(EventKind.REASONING, {"delta": piece}))
+                await context.emit(Event(EventKind.REASONING, {"delta": piece}))
             case {"tool": tool}:
-                await work.emit(
+                await context.emit(
                     Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}),
                     Event(EventKind.TOOL_CALL_ARGS, {**about, "arguments": step.get("arguments", {})}),
                     Event(EventKind.TOOL_CALL_END, about),
@@ -120,21 +120,21 @@ class Stage(LocalPlatform):
                     arguments=arguments,
                     tool_call_id=call_id,
                 )
-                return await self._ask(work, draft, Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}))
+                return await self._ask(context, draft, Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}))
             case {"question": prompt}:
                 draft = RequestDraft(kind=RequestKind.QUESTION, prompt=str(prompt), tool_call_id=call_id)
-                return await self._ask(work, draft)
+                return await self._ask(context, draft)
             case {"hold": name}:
                 await self._released[str(name)].wait()
             case {"release": name}:
                 self._released[str(name)].set()
             case {"event": kind}:
-                await work.emit(Event(EventKind(kind), step.get("data", {})))
+                await context.emit(Event(EventKind(kind), step.get("data", {})))
             case {"fail": sentence}:
-                await work.fail(str(sentence), retryable=bool(step.get("retryable")))
+                await context.fail(str(sentence), retryable=bool(step.get("retryable")))
                 return False
             case {"interrupt": sentence}:
-                await work.interrupt(str(sentence))
+                await context.interrupt(str(sentence))
                 return False
             case {"crash": text}:
                 raise RuntimeError(text)
@@ -145,16 +145,16 @@ class Stage(LocalPlatform):
                 raise AssertionError(f"no such step: {step}")
         return True
 
-    async def _say(self, work: RunContext, *pieces: str) -> None:
-        message_id = f"m_{work.run.id.removeprefix('run_')}"
+    async def _say(self, context: EmbeddedRunContext, *pieces: str) -> None:
+        message_id = f"m_{context.run.id.removeprefix('run_')}"
         for piece in pieces:
-            await work.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece}))
+            await context.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece}))
 
-    async def _ask(self, work: RunContext, draft: RequestDraft, *events: Event) -> bool:
+    async def _ask(self, context: EmbeddedRunContext, draft: RequestDraft, *events: Event) -> bool:
         """Ask, or say how it was decided; return whether it was."""
-        request = next((each for each in work.requests if each.tool_call_id == draft.tool_call_id), None)
+        request = next((each for each in context.requests if each.tool_call_id == draft.tool_call_id), None)
         if request is None:
-            await work.ask(draft, *events)
+            await context.ask(draft, *events)
             return False
         if request.status is RequestStatus.PENDING:
             return False
@@ -164,6 +164,6 @@ class Stage(LocalPlatform):
         if request.answer:
             told.append(request.answer)
         if request.status is RequestStatus.APPROVED:
-            told.append(json.dumps(work.approved_arguments(request)))
-        await self._say(work, " ".join(told) + "]")
+            told.append(json.dumps(context.approved_arguments(request)))
+        await self._say(context, " ".join(told) + "]")
         return True

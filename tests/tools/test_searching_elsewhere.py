@@ -38,7 +38,7 @@ async def test_a_host_is_told_what_a_platform_found_and_who_answered(tmp_path: P
         async with host_at(place) as host:
             before = await host.call("search_conversations", query="acme")
             async with place.client() as client:
-                await client.sync("knowrithm")
+                await client.search.sync("knowrithm")
             after = await host.call("search_conversations", query="acme", instance="knowrithm")
             place.faults.plan("GET", "/conversation", answer(403, refusal()))
             failed = await host.call("search_conversations", query="acme", instance="knowrithm")

@@ -46,7 +46,7 @@ async def list_agents(
     """
     conversations = host_of(ctx).conversations
     quoter = Quoter()
-    found = await conversations.agents(instance)
+    found = await conversations.agents.list(instance)
     lines = fit((AgentLine.of(agent, quoter) for agent in found), MAX_AGENTS)
     note = None
     if left_out := len(found) - len(lines):

@@ -104,12 +104,12 @@ async def get_analytics(
         archived=archived,
     )
     if conversation_id is None:
-        return _told(await conversations.analytics_of(query), None)
+        return _told(await conversations.conversations.analytics_of(query), None)
     if query != query_of(**_NO_FILTERS):
         raise InvalidInputError(
             "Give either `conversation_id` or filters.", hint="Leave the filters out for one conversation."
         )
-    return _told(await conversations.analytics(conversation_id), conversation_id)
+    return _told(await conversations.conversations.analytics(conversation_id), conversation_id)
 
 
 _NO_FILTERS: dict[str, Any] = {

@@ -106,20 +106,28 @@ async def update_conversation(
         raise InvalidInputError("Give either `title` or `generate_title`.", valid=["title", "generate_title"])
     steps: dict[str, Callable[[str | None], Awaitable[object]]] = {}
     if restore:
-        steps["restore"] = lambda key: conversations.restore(conversation_id, idempotency_key=key)
+        steps["restore"] = lambda key: conversations.conversations.restore(
+            conversation_id, idempotency_key=key
+        )
     if changes != ConversationChanges() or not (restore or generate_title or roles):
-        steps["update"] = lambda key: conversations.update(conversation_id, changes, idempotency_key=key)
+        steps["update"] = lambda key: conversations.conversations.update(
+            conversation_id, changes, idempotency_key=key
+        )
     if generate_title:
-        steps["generate_title"] = lambda key: conversations.generate_title(
+        steps["generate_title"] = lambda key: conversations.conversations.generate_title(
             conversation_id, seed_message=seed_message, force=force, idempotency_key=key
         )
     if roles:
-        steps["invite"] = lambda key: conversations.invite(conversation_id, roles, idempotency_key=key)
+        steps["invite"] = lambda key: conversations.conversations.invite(
+            conversation_id, roles, idempotency_key=key
+        )
     for name, take in steps.items():
         # A key stands for one change; several in one call have one each.
         several = idempotency_key is not None and len(steps) > 1
         await take(f"{idempotency_key} {name}" if several else idempotency_key)
-    return await _changed(conversations, await conversations.known(conversation_id), everybody=bool(roles))
+    return await _changed(
+        conversations, await conversations.conversations.get_stored(conversation_id), everybody=bool(roles)
+    )
 
 
 async def update_status(
@@ -143,7 +151,7 @@ async def update_status(
     if feedback is not None and rating is None:
         raise InvalidInputError("`feedback` goes with a `rating` from 1 to 5.", valid=["rating"])
     conversations = host_of(ctx).conversations
-    conversation = await conversations.update_status(
+    conversation = await conversations.conversations.update_status(
         conversation_id,
         Status(status),
         reason=reason,
@@ -162,10 +170,12 @@ async def delete_conversation(
     """Delete a conversation for good, with its messages and events. This cannot be undone; archiving can."""
     conversations = host_of(ctx).conversations
     if branch is not None:
-        await conversations.remove_branch(conversation_id, branch, idempotency_key=idempotency_key)
+        await conversations.conversations.remove_branch(
+            conversation_id, branch, idempotency_key=idempotency_key
+        )
         note = "Messages that other branches have as well are still there."
     else:
-        await conversations.delete(conversation_id, idempotency_key=idempotency_key)
+        await conversations.conversations.delete(conversation_id, idempotency_key=idempotency_key)
         note = "Its messages and events are gone."
         if conversations.offers(conversation_id, Feature.RESTORE):
             note = "Its platform keeps it: update_conversation (restore) brings it back."
@@ -178,7 +188,7 @@ async def _changed(
 ) -> CallToolResult:
     quoter = Quoter()
     following = sorted(TRANSITIONS[conversation.status])
-    taking_part = await conversations.participants(conversation.id) if everybody else ()
+    taking_part = await conversations.conversations.participants(conversation.id) if everybody else ()
     result = Changed(
         conversation_id=conversation.id,
         status=conversation.status,

@@ -61,12 +61,14 @@ async def _values(
     instance = given.get("instance") or None
     match name:
         case "conversation":
-            ids = await conversations.suggest(typed, instance=instance if native else None, limit=MOST + 1)
+            ids = await conversations.conversations.suggest(
+                typed, instance=instance if native else None, limit=MOST + 1
+            )
             return [split_conversation_id(each)[1] for each in ids] if native else ids
         case "agent":
             asked = [instance] if instance in conversations.instances else conversations.instances
             return _fitting(
-                typed, [agent.address for each in asked for agent in await conversations.agents(each)]
+                typed, [agent.address for each in asked for agent in await conversations.agents.list(each)]
             )
         case "instance":
             return _fitting(typed, conversations.instances)

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import Field
-from tertulia.reading import EventPage
+from tertulia.resources.conversations import EventPage
 
 from tertulia.client import Client
-from tertulia.vocabulary.models import Branch, Conversation, Run, SortKey
+from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Run, SortKey
 from tertulia_tools.arguments import (
     AgentFilter,
     Archived,
@@ -153,8 +153,8 @@ async def get_conversation(
     """Show one conversation: its state, title, agent, metadata and newest run; on demand its messages and more."""
     conversations = host_of(ctx).conversations
     quoter = Quoter()
-    conversation = await conversations.get(conversation_id)
-    run = await conversations.latest_run(conversation_id)
+    conversation = await conversations.conversations.get(conversation_id)
+    run = await conversations.runs.latest(conversation_id)
     result = ConversationResult(
         conversation_id=conversation.id,
         status=conversation.status,
@@ -172,7 +172,7 @@ async def get_conversation(
         source_ref=None if conversation.source_ref is None else quoter.line(conversation.source_ref),
         rating=None if conversation.rating is None else conversation.rating.value,
         feedback=feedback_shown(conversation.rating, quoter),
-        cursor=await conversations.cursor(conversation_id, conversation.last_seq),
+        cursor=await conversations.conversations.cursor(conversation_id, conversation.last_seq),
     )
     kept = bool(conversation.metadata) + bool(conversation.context)
     share = MAX_DETAILS // (len(set(include)) + kept or 1)
@@ -182,21 +182,21 @@ async def get_conversation(
     if conversation.context:
         result.context = quoter.quote(compact(conversation.context), share)
     if "participants" in include:
-        everybody = await conversations.participants(conversation_id)
+        everybody = await conversations.conversations.participants(conversation_id)
         result.participants = [
             f"{quoter.line(each.address)} ({each.role})" for each in everybody[:MOST_SHOWN]
         ]
         notes += _left_out(len(everybody), "participants")
     if "branches" in include:
-        lines = await conversations.branches(conversation_id)
+        lines = await conversations.conversations.branches(conversation_id)
         result.branches = [_branch(each) for each in lines[-MOST_SHOWN:]]
         notes += _left_out(len(lines), "older branches")
     if "requests" in include:
-        pending = await conversations.pending(conversation_id)
+        pending = await conversations.runs.pending(conversation_id)
         result.pending, notes = requests_shown(pending, quoter, max(share, MAX_REQUESTS))
     if "messages" in include:
         most = min(RECENT, share // (ABOUT_A_MESSAGE + LEAST_OF_A_MESSAGE))
-        page = await conversations.messages(conversation_id, limit=most, newest_first=True)
+        page = await conversations.messages.list(conversation_id, MessageQuery(limit=most, newest_first=True))
         limit = share // max(1, len(page.items)) - ABOUT_A_MESSAGE
         result.messages = list(messages_shown(page.items[::-1], quoter, limit))
         if page.next_cursor or any(size(message.text or "") > limit for message in page.items):
@@ -268,9 +268,9 @@ async def list_conversations(
         limit=limit,
         cursor=cursor,
     )
-    page = await conversations.list(query)
+    page = await conversations.conversations.list(query)
     awaiting: dict[str, list[str]] = {}
-    for request in await conversations.pending():
+    for request in await conversations.runs.pending():
         awaiting.setdefault(request.conversation_id, []).append(request.id)
 
     def shown_of(found: Conversation) -> ConversationLine:
@@ -278,7 +278,7 @@ async def list_conversations(
 
     lines = fit(map(shown_of, page.items))
     if len(lines) < len(page.items):  # the cursor behind the last of those that are shown
-        page = await conversations.list(replace(query, limit=len(lines)))
+        page = await conversations.conversations.list(replace(query, limit=len(lines)))
         lines = list(map(shown_of, page.items))
     return answer(
         ConversationList(
@@ -295,8 +295,8 @@ def _whence(conversations: Client, instance: str | None, *, from_index: bool) ->
     """Say what a list may lack."""
     if from_index:
         return f"The platform of {instance} has no list: this is what is known here."
-    if instance is None and conversations.elsewhere:
-        others = ", ".join(conversations.elsewhere)
+    if instance is None and conversations.remote_instances:
+        others = ", ".join(conversations.remote_instances)
         return f"This is what is known here. These may hold more: {others} (pass one as `instance`)."
     return None
 
@@ -318,8 +318,8 @@ def _left_out(count: int, what: str) -> list[str]:
 
 
 async def _recent_events(conversations: Client, conversation_id: str, last_seq: int) -> EventPage:
-    start = await conversations.cursor(conversation_id, max(0, last_seq - RECENT_EVENTS))
-    return await conversations.events(conversation_id, cursor=start)
+    start = await conversations.conversations.cursor(conversation_id, max(0, last_seq - RECENT_EVENTS))
+    return await conversations.conversations.events(conversation_id, cursor=start)
 
 
 BROWSING_TOOLS = tuple(

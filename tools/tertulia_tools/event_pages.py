@@ -6,7 +6,7 @@ from contextlib import aclosing
 import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import BaseModel, Field
-from tertulia.reading import EventPage
+from tertulia.resources.conversations import EventPage
 
 from tertulia.client import Client
 from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
@@ -71,27 +71,25 @@ async def stream(
     conversations = host.conversations
     await host.resumed_run()
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
-    news = await conversations.events(conversation_id, cursor=cursor)
+    news = await conversations.conversations.events(conversation_id, cursor=cursor)
     if not news.entries and not _answers(news.run, conversations.address):
         with host.waiting():
             await _anything(conversations, conversation_id, cursor, deadline)
-        news = await conversations.events(conversation_id, cursor=cursor)
+        news = await conversations.conversations.events(conversation_id, cursor=cursor)
     if news.run is not None and _answers(news.run, conversations.address) and not news.more:
         _, question = await wait_and_ask(host, news.run, deadline)
         if question is not None:
             return question
-        news = await conversations.events(conversation_id, cursor=cursor)
+        news = await conversations.conversations.events(conversation_id, cursor=cursor)
     quoter = Quoter()
     return answer(await _result(conversations, conversation_id, news, quoter), quoter)
 
 
-async def _anything(
-    conversations: Client, conversation_id: str, cursor: str | None, deadline: float
-) -> None:
-    conversation = await conversations.known(conversation_id)
-    if (await conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
+async def _anything(conversations: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
+    conversation = await conversations.conversations.get_stored(conversation_id)
+    if (await conversations.conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
         return  # it came between the first look and the second: nothing would wake us
-    news = conversations.watch(conversation_id, after=conversation.last_seq)
+    news = conversations.conversations.watch(conversation_id, after=conversation.last_seq)
     async with aclosing(news):
         with anyio.move_on_at(deadline):
             await anext(news)
@@ -103,9 +101,14 @@ async def _result(
     events, used = happenings(news.entries, quoter)
     cursor, more = news.cursor, news.more
     if used < len(news.entries):
-        cursor, more = await conversations.cursor(conversation_id, news.entries[used - 1].seq), True
+        cursor, more = (
+            await conversations.conversations.cursor(conversation_id, news.entries[used - 1].seq),
+            True,
+        )
     run = news.run
-    requests: Sequence[Request] = () if run is None or more else await conversations.pending(conversation_id)
+    requests: Sequence[Request] = (
+        () if run is None or more else await conversations.runs.pending(conversation_id)
+    )
     pending, notes = requests_shown(requests, quoter)
     if sum(map(shown_size, [*events, *pending])) > MAX_ITEMS:  # one piece of text can be that long
         pending, notes, more = [], [], True
@@ -116,7 +119,9 @@ async def _result(
         following = "send_message starts an answer."
     else:
         following = next_step(run, requests, me=conversations.address)
-    status = (await conversations.known(conversation_id)).status if run is None else run.status
+    status = (
+        (await conversations.conversations.get_stored(conversation_id)).status if run is None else run.status
+    )
     return StreamResult(
         conversation_id=conversation_id,
         run_id=None if run is None else run.id,

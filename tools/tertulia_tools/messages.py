@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from tertulia.client import Client
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, Page, Rating, Role
+from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, MessageQuery, Page, Rating, Role
 from tertulia_tools.arguments import (
     ConversationId,
     Cursor,
@@ -139,7 +139,9 @@ async def message_page(
     start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
 
     async def read(most: int) -> Page[Message]:
-        return await conversations.messages(conversation_id, cursor=start, limit=most, branch=branch)
+        return await conversations.messages.list(
+            conversation_id, MessageQuery(cursor=start, limit=most, branch=branch)
+        )
 
     page = await read(1 if offset else limit)
     messages = [] if offset else fit(messages_shown(page.items, quoter))
@@ -212,7 +214,7 @@ async def add_message(
         text=text, data=data, role=Role(role), type=type, parent_id=parent_id, metadata=metadata or {}
     )
     conversations = host_of(ctx).conversations
-    message = await conversations.add_message(conversation_id, draft, idempotency_key=idempotency_key)
+    message = await conversations.messages.add(conversation_id, draft, idempotency_key=idempotency_key)
     return _told(message, "send_message goes on behind it, and has that answered.")
 
 
@@ -230,7 +232,7 @@ async def update_message(
 ) -> Annotated[CallToolResult, MessageResult]:
     """Change a message's text (edit, correct) or its metadata. The old text stays readable on its branch."""
     changes = MessageChanges(text=text, metadata=metadata)
-    changed = await host_of(ctx).conversations.update_message(
+    changed = await host_of(ctx).conversations.messages.update(
         conversation_id, message_id, changes, idempotency_key=idempotency_key
     )
     next_step = "list_messages shows the conversation with it."
@@ -251,7 +253,7 @@ async def rate_message(
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, MessageResult]:
     """Rate a message from 1 to 5, with feedback (thumbs up, score an answer). The last rating counts."""
-    rated = await host_of(ctx).conversations.rate_message(
+    rated = await host_of(ctx).conversations.messages.rate(
         conversation_id,
         message_id,
         Rating(value=rating, feedback=feedback),

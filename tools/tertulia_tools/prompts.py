@@ -12,7 +12,7 @@ from pydantic import Field
 from tertulia.client import Client
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import shown
-from tertulia.vocabulary.models import ConversationQuery
+from tertulia.vocabulary.models import ConversationQuery, MessageQuery
 from tertulia.vocabulary.states import Status
 from tertulia_tools.arguments import moment
 from tertulia_tools.host import host_of
@@ -44,7 +44,7 @@ async def hand_over(
 ) -> str:
     """Hand a task over to another agent and see it through."""
     conversations = host_of(ctx).conversations
-    known = {each.address: each for each in await conversations.agents()}
+    known = {each.address: each for each in await conversations.agents.list()}
     if agent not in known:
         raise NotFoundError(f"There is no agent {shown(agent)}.", valid=list(known), agent=agent)
     quoter = Quoter()
@@ -64,7 +64,7 @@ async def hand_over(
         f"The agent: {AgentLine.of(known[agent], quoter).line()}",
     ]
     query = ConversationQuery(agent=agent, statuses=_GOING_ON, limit=MOST_OPEN)
-    if open_ones := (await conversations.list(query)).items:
+    if open_ones := (await conversations.conversations.list(query)).items:
         lines.append(
             "Open conversations with it; if one is about this, send_message with its conversation_id instead:"
         )
@@ -80,10 +80,10 @@ async def catch_up(
     """Tell me what happened in a conversation."""
     conversations = host_of(ctx).conversations
     start = moment("since", (since or "").strip() or None)
-    found = await conversations.get(await _meant(conversations, conversation))
-    run = await conversations.latest_run(found.id)
+    found = await conversations.conversations.get(await _meant(conversations, conversation))
+    run = await conversations.runs.latest(found.id)
     quoter = Quoter()
-    pending, notes = requests_shown(await conversations.pending(found.id), quoter)
+    pending, notes = requests_shown(await conversations.runs.pending(found.id), quoter)
     recent, complete = await _newest(
         conversations, found.id, quoter, since=start, limit=MAX_ITEMS - MAX_REQUESTS
     )
@@ -111,7 +111,7 @@ async def catch_up(
 async def review_approvals(ctx: Context[Any, Any]) -> str:
     """Go through what other agents want approved or answered."""
     conversations = host_of(ctx).conversations
-    requests = await conversations.pending()
+    requests = await conversations.runs.pending()
     if not requests:
         return (
             "Tell me that no agent waits for a decision of mine. Should I ask again later, list_conversations with"
@@ -127,7 +127,7 @@ async def review_approvals(ctx: Context[Any, Any]) -> str:
         "",
     ]
     for request, line in zip(requests, shown_ones, strict=False):
-        run = await conversations.run(request.run_id)
+        run = await conversations.runs.get(request.run_id)
         asked = f" since {time_shown(request.created_at)}" if request.created_at else ""
         lines.append(f"- {run.agent or 'An agent'} in {request.conversation_id}{asked}. {line.line()}")
     return _told([*lines, *notes], quoter)
@@ -170,7 +170,7 @@ async def _newest(
 
     Of the newest one there is at least the beginning.
     """
-    page = await conversations.messages(conversation_id, limit=PAGE, newest_first=True)
+    page = await conversations.messages.list(conversation_id, MessageQuery(limit=PAGE, newest_first=True))
     recent = [
         message
         for message in page.items
@@ -191,7 +191,7 @@ async def _meant(conversations: Client, text: str) -> str:
         NotFoundError: none has such an id or title; or several have, which it names.
     """
     typed = text.strip()
-    ids = await conversations.suggest(typed, limit=MOST_NAMED + 1)
+    ids = await conversations.conversations.suggest(typed, limit=MOST_NAMED + 1)
     if typed in ids:
         return typed
     if len(ids) == 1 and typed:
@@ -201,7 +201,7 @@ async def _meant(conversations: Client, text: str) -> str:
             f"No conversation is called {shown(text)}.",
             hint="Give its id, or words of its title; search_conversations finds it by what was said in it.",
         )
-    named = [await conversations.known(each) for each in ids]
+    named = [await conversations.conversations.get_stored(each) for each in ids]
     raise NotFoundError(
         f"Several conversations may be meant by {shown(text)}.",
         valid=[f"{each.id} ({shown(each.title) if each.title else 'no title'})" for each in named],

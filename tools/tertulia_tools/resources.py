@@ -56,11 +56,11 @@ async def transcript(
     """What was said in a conversation, oldest first, in pages."""
     conversations = host_of(ctx).conversations
     quoter = Quoter()
-    found = await conversations.get(conversation_id(instance, conversation))
+    found = await conversations.conversations.get(conversation_id(instance, conversation))
     page = await message_page(conversations, found.id, quoter, cursor=after)
     line = ConversationLine.of(found, quoter)
-    run = await conversations.latest_run(found.id)
-    pending = [request.id for request in await conversations.pending(found.id)]
+    run = await conversations.runs.latest(found.id)
+    pending = [request.id for request in await conversations.runs.pending(found.id)]
     about = [
         found.id,
         found.status,
@@ -102,12 +102,12 @@ async def events(
     """
     conversations = host_of(ctx).conversations
     quoter = Quoter()
-    found = await conversations.known(conversation_id(instance, conversation))
-    news = await conversations.events(found.id, cursor=after)
+    found = await conversations.conversations.get_stored(conversation_id(instance, conversation))
+    news = await conversations.conversations.events(found.id, cursor=after)
     told, used = happenings(news.entries, quoter)
     cursor, more = news.cursor, news.more
     if used < len(news.entries):
-        cursor, more = await conversations.cursor(found.id, news.entries[used - 1].seq), True
+        cursor, more = await conversations.conversations.cursor(found.id, news.entries[used - 1].seq), True
     content = {
         "conversation_id": found.id,
         "status": found.status,
@@ -182,7 +182,7 @@ def offer(server: MCPServer[Any]) -> None:
 
 async def listed(conversations: Client) -> list[Resource]:
     """Return the resources that a host can show at once: the lists, and what was talked about last."""
-    page = await conversations.list(ConversationQuery(limit=MOST_LISTED))
+    page = await conversations.conversations.list(ConversationQuery(limit=MOST_LISTED))
     lists = [
         Resource(
             uri=link(template.uri),

@@ -7,7 +7,8 @@ import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
-from tertulia.client import Client, Sent
+from tertulia.client import Client
+from tertulia.resources.runs import Sent
 from tertulia.vocabulary.models import Request, Run, RunResult, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.host import Host
@@ -75,7 +76,7 @@ async def run_and_wait(
         sent = await begin()
         run, sent_as = sent.run, sent.sent_as
     else:
-        run = await host.conversations.run(resumed)
+        run = await host.conversations.runs.get(resumed)
     if sent_as is SentAs.REPLY:
         return await _delivered(host.conversations, run)
     outcome, question = await wait_and_ask(host, run, deadline)
@@ -87,12 +88,12 @@ async def run_and_wait(
 
 async def _delivered(conversations: Client, run: Run) -> CallToolResult:
     """Tell the sender of an answer that it has arrived."""
-    outcome = await conversations.collect(run, answered=True)
+    outcome = await conversations.runs.take_result(run, answered=True)
     told = RunReport(
         conversation_id=run.conversation_id,
         run_id=run.id,
         status=outcome.run.status,
-        cursor=await conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=await conversations.conversations.cursor(run.conversation_id, outcome.seq),
         note="Delivered: this was the answer that the other side waited for.",
         next="nothing has to be done; stream_conversation with this cursor waits for what comes back.",
     )
@@ -104,8 +105,8 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
     while True:
         remaining = max(0.0, deadline - anyio.current_time())
         with host.waiting():
-            await host.conversations.attend(run, timeout=remaining, told=host.told)
-        outcome = await host.conversations.collect(run)
+            await host.conversations.runs.wait_idle(run, timeout=remaining, on_events=host.told)
+        outcome = await host.conversations.runs.take_result(run)
         if not outcome.pending:
             return outcome, None
         before = anyio.current_time()
@@ -114,7 +115,7 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
         if asked.question is not None:
             return outcome, asked.question
         if not asked.settled:  # looked at again: that a form was declined is part of what there is
-            return await host.conversations.collect(run), None
+            return await host.conversations.runs.take_result(run), None
 
 
 async def run_report(
@@ -142,7 +143,7 @@ async def run_report(
         reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
         error=None if run.error is None else quoter.line(run.error, MAX_PROMPT),
         pending=pending,
-        cursor=await conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=await conversations.conversations.cursor(run.conversation_id, outcome.seq),
         note=" ".join([*notes, *more]) or None,
         next=next_step(run, outcome.pending, me=conversations.address),
     )

@@ -7,10 +7,17 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
-from tertulia.client import Sent
+from tertulia.resources.runs import Sent
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import shown
-from tertulia.vocabulary.models import Decision, MessageDraft, ParticipantRole, Role, Settlement
+from tertulia.vocabulary.models import (
+    Decision,
+    MessageDraft,
+    NewConversation,
+    ParticipantRole,
+    Role,
+    Settlement,
+)
 from tertulia_tools.arguments import (
     ConversationId,
     Data,
@@ -62,18 +69,18 @@ async def create_conversation(
     To just ask something, send_message with an agent is enough.
     """
     host = host_of(ctx)
-    about: dict[str, Any] = {
-        "title": title,
-        "metadata": metadata,
-        "context": context,
-        "entity_type": entity_type,
-        "source": source,
-        "source_ref": source_ref,
-        "participants": {address: ParticipantRole(role) for address, role in (participants or {}).items()},
-        "idempotency_key": idempotency_key,
-    }
+    new = NewConversation(
+        agent=agent,
+        title=title,
+        metadata=metadata,
+        context=context,
+        entity_type=entity_type,
+        source=source,
+        source_ref=source_ref,
+        participants={address: ParticipantRole(role) for address, role in (participants or {}).items()},
+    )
     if message is None:
-        conversation = await host.conversations.create(agent, **about)
+        conversation = await host.conversations.conversations.create(new, idempotency_key=idempotency_key)
         created = RunReport(
             conversation_id=conversation.id,
             status=conversation.status,
@@ -82,7 +89,9 @@ async def create_conversation(
         return told(created, Quoter())
 
     async def begin() -> Sent:
-        return await host.conversations.start(agent, MessageDraft(text=message), **about)
+        return await host.conversations.runs.start(
+            new, MessageDraft(text=message), idempotency_key=idempotency_key
+        )
 
     return await run_and_wait(host, begin, wait_seconds)
 
@@ -130,9 +139,11 @@ async def send_message(
 
     async def begin() -> Sent:
         if conversation_id is not None:
-            return await host.conversations.send(conversation_id, draft, idempotency_key=idempotency_key)
+            return await host.conversations.runs.send(conversation_id, draft, idempotency_key=idempotency_key)
         assert agent is not None
-        return await host.conversations.start(agent, draft, join=True, idempotency_key=idempotency_key)
+        return await host.conversations.runs.start(
+            NewConversation(agent=agent), draft, join=True, idempotency_key=idempotency_key
+        )
 
     return await run_and_wait(host, begin, wait_seconds)
 
@@ -184,8 +195,10 @@ async def confirm_tool(
         settlement = Settlement(
             decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
         )
-        run = await host.conversations.settle(request_id, settlement, idempotency_key=idempotency_key)
-        return Sent(conversation=await host.conversations.known(run.conversation_id), run=run)
+        run = await host.conversations.runs.respond(request_id, settlement, idempotency_key=idempotency_key)
+        return Sent(
+            conversation=await host.conversations.conversations.get_stored(run.conversation_id), run=run
+        )
 
     return await run_and_wait(host, begin, wait_seconds)
 
@@ -195,9 +208,9 @@ async def cancel_run(
 ) -> Annotated[CallToolResult, RunReport]:
     """Stop the answer that is being produced in a conversation (cancel, abort, interrupt). What came of it stays."""
     conversations = host_of(ctx).conversations
-    run = await conversations.cancel(conversation_id, idempotency_key=idempotency_key)
+    run = await conversations.runs.cancel(conversation_id, idempotency_key=idempotency_key)
     quoter = Quoter()
-    return told(await run_report(conversations, await conversations.outcome(run), quoter), quoter)
+    return told(await run_report(conversations, await conversations.runs.result(run), quoter), quoter)
 
 
 TALKING_TOOLS = (

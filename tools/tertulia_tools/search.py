@@ -160,7 +160,7 @@ async def search_conversations(
     def shown(hits: Sequence[SearchHit]) -> int:
         return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - reserved))
 
-    found = await conversations.search(search, shown=shown)
+    found = await conversations.search.messages(search, hit_limit=shown)
     elsewhere = [Searched.of_answered(one) for one in found.answered if not one.embedded]
     told = fit(elsewhere, MAX_SEARCHED)
     result = Matches(

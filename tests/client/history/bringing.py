@@ -5,7 +5,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tertulia import Client, ClientSettings, Conversation, ConversationQuery, InstanceSettings, Message
+from tertulia import (
+    Client,
+    ClientSettings,
+    Conversation,
+    ConversationQuery,
+    InstanceSettings,
+    Message,
+    MessageQuery,
+)
 from tertulia.history.exporting import ExportFormat
 from tertulia.history.records import ImportSummary
 from tertulia.resources.history import Progress, Selection
@@ -40,7 +48,7 @@ class Bringing:
     async def known(self) -> Sequence[Conversation]:
         """Return all conversations, the oldest first."""
         query = ConversationQuery(archived=None, limit=100)
-        found = (await self.conversations.list(query)).items
+        found = (await self.conversations.conversations.list(query)).items
         return sorted(found, key=lambda one: (str(one.created_at), one.id))
 
     async def only(self) -> tuple[Conversation, Sequence[Message]]:
@@ -50,7 +58,7 @@ class Bringing:
 
     async def messages(self, conversation_id: str) -> Sequence[Message]:
         """Return the first messages of a conversation."""
-        return (await self.conversations.messages(conversation_id, limit=100)).items
+        return (await self.conversations.messages.list(conversation_id, MessageQuery(limit=100))).items
 
     async def export(
         self, selection: Selection | None = None, format: ExportFormat = ExportFormat.JSONL

@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from tertulia import (
+    NewConversation,
     ConversationChanges,
     InvalidInputError,
     MessageDraft,
@@ -98,7 +99,7 @@ async def test_what_was_changed_here_stays(here: Bringing) -> None:
     await here.bring(FIXTURES / "claude-code.jsonl")
     conversation, _ = await here.only()
     changes = ConversationChanges(title="Prices", archived=True, metadata={"team": "sales"})
-    await here.conversations.update(conversation.id, changes)
+    await here.conversations.conversations.update(conversation.id, changes)
 
     await here.bring(FIXTURES / "claude-code.jsonl")
 
@@ -111,12 +112,12 @@ async def test_what_was_deleted_here_stays_deleted_unless_it_is_restored(here: B
     """People import the same folder again and again."""
     await here.bring(FIXTURES / "codex.jsonl")
     conversation, messages = await here.only()
-    await here.conversations.delete(conversation.id)
+    await here.conversations.conversations.delete(conversation.id)
 
     again = await here.bring(FIXTURES / "codex.jsonl")
     assert (again.new, again.deleted, again.messages) == (0, 1, 0)
     with pytest.raises(NotFoundError):
-        await here.conversations.get(conversation.id)
+        await here.conversations.conversations.get(conversation.id)
 
     restored = await here.bring(FIXTURES / "codex.jsonl", restore=True)
     assert (restored.new, restored.deleted, restored.messages) == (1, 0, len(messages))
@@ -264,11 +265,13 @@ async def test_search_finds_what_was_imported_and_the_archivist_quotes_it(here: 
     """That is what it is brought in for."""
     await here.bring(FIXTURES / "claude-code.jsonl", FIXTURES / "claude.ai.json")
 
-    found = await here.conversations.search(SearchQuery(text="Initech 35000"))
-    command = await here.conversations.search(SearchQuery(text='"echo 40000"'))
-    sent = await here.conversations.start("local:archivist", MessageDraft(text='quote "net thirty days"'))
+    found = await here.conversations.search.messages(SearchQuery(text="Initech 35000"))
+    command = await here.conversations.search.messages(SearchQuery(text='"echo 40000"'))
+    sent = await here.conversations.runs.start(
+        NewConversation(agent="local:archivist"), MessageDraft(text='quote "net thirty days"')
+    )
     with anyio.fail_after(LIMIT):
-        outcome = await here.conversations.wait(sent.run, timeout=LIMIT)
+        outcome = await here.conversations.runs.wait(sent.run, timeout=LIMIT)
 
     assert [hit.snippet for hit in found.hits] == ["Initech pays 35000."]
     assert {hit.conversation_title for hit in command.hits} == {"What does Acme pay? Look it up."}
@@ -284,7 +287,7 @@ async def test_nobody_answers_in_what_was_imported(here: Bringing) -> None:
     assert (conversation.agent, conversation.status) == (None, Status.COMPLETED)
     other = here.conversations.as_principal("bea")
     with pytest.raises(NotFoundError):
-        await other.get(conversation.id)
+        await other.conversations.get(conversation.id)
 
 
 async def test_text_that_no_store_can_keep_is_kept_as_far_as_it_can(here: Bringing, tmp_path: Path) -> None:
@@ -323,7 +326,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 import anyio
-from tertulia import ClientSettings, Conversations
+from tertulia import Client, ClientSettings
 
 async def main():
     async with Conversations.open(ClientSettings(store=Path(sys.argv[1]) / "t.db")) as conversations:

@@ -16,6 +16,7 @@ from tertulia import (
     InstanceSettings,
     JournalEntry,
     MessageDraft,
+    NewConversation,
     RunResult,
     RunStatus,
     Sent,
@@ -94,17 +95,19 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def start(conversations: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
-    return await conversations.start(MAIN, MessageDraft(text=text), **more)
+    sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
+    new = NewConversation(agent=MAIN, **more)
+    return await conversations.runs.start(new, MessageDraft(text=text), **sending)
 
 
 async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
 async def ended(conversations: Client, outcome: RunResult) -> RunResult:
     """Wait for the rest of a run; return it."""
-    later = await conversations.wait(outcome.run, timeout=SECONDS)
+    later = await conversations.runs.wait(outcome.run, timeout=SECONDS)
     assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
     return later
 
@@ -116,7 +119,7 @@ def native(sent: Sent | RunResult) -> str:
 
 async def journal(conversations: Client, sent: Sent | RunResult) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.events(sent.run.conversation_id)).entries
+    entries = (await conversations.conversations.events(sent.run.conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
 
@@ -129,7 +132,7 @@ def of(entries: Sequence[JournalEntry], *kinds: EventKind) -> list[dict[str, Any
 async def until_told(conversations: Client, sent: Sent, text: str) -> None:
     """Wait until a text was told of an answer."""
     so_far = ""
-    async for entries in conversations.follow(sent.run):
+    async for entries in conversations.runs.follow(sent.run):
         so_far += "".join(str(entry.data.get("delta", "")) for entry in entries)
         if text in so_far:
             return

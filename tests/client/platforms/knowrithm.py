@@ -13,6 +13,7 @@ from tertulia import (
     InstanceSettings,
     JournalEntry,
     MessageDraft,
+    NewConversation,
     RunResult,
     Sent,
 )
@@ -79,12 +80,14 @@ async def placed(path: Path, double: KnowrithmDouble | None = None) -> AsyncGene
 
 async def start(conversations: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
-    return await conversations.start(SUPPORT, MessageDraft(text=text), **more)
+    sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
+    new = NewConversation(agent=SUPPORT, **more)
+    return await conversations.runs.start(new, MessageDraft(text=text), **sending)
 
 
 async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
 def native(sent: Sent | RunResult) -> str:
@@ -94,6 +97,6 @@ def native(sent: Sent | RunResult) -> str:
 
 async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.events(conversation_id)).entries
+    entries = (await conversations.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries

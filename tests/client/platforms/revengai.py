@@ -14,6 +14,7 @@ from tertulia import (
     InstanceSettings,
     JournalEntry,
     MessageDraft,
+    NewConversation,
     RunResult,
     RunStatus,
     Sent,
@@ -60,17 +61,19 @@ async def placed(path: Path, double: RevEngAIDouble | None = None) -> AsyncGener
 
 async def start(conversations: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
-    return await conversations.start(ASSISTANT, MessageDraft(text=text), **more)
+    sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
+    new = NewConversation(agent=ASSISTANT, **more)
+    return await conversations.runs.start(new, MessageDraft(text=text), **sending)
 
 
 async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
 async def ended(conversations: Client, outcome: RunResult) -> RunResult:
     """Wait for the rest of a run; return it."""
-    later = await conversations.wait(outcome.run, timeout=SECONDS)
+    later = await conversations.runs.wait(outcome.run, timeout=SECONDS)
     assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
     return later
 
@@ -82,7 +85,7 @@ def native(sent: Sent | RunResult) -> str:
 
 async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.events(conversation_id)).entries
+    entries = (await conversations.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
 

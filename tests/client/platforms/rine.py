@@ -16,6 +16,7 @@ from tertulia import (
     InstanceSettings,
     JournalEntry,
     MessageDraft,
+    NewConversation,
     RunResult,
     Sent,
 )
@@ -77,18 +78,21 @@ async def placed(path: Path) -> AsyncGenerator[Place]:
 
 async def start(conversations: Client, text: str, agent: str = BOB, **more: Any) -> Sent:
     """Begin a conversation with a message."""
-    return await conversations.start(agent, MessageDraft(text=text), **more)
+    sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
+    return await conversations.runs.start(
+        NewConversation(agent=agent, **more), MessageDraft(text=text), **sending
+    )
 
 
 async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
 
 
 async def sent(conversations: Client, conversation_id: str, text: str) -> RunResult:
     """Send a message into a conversation; return what came of it."""
-    message = await conversations.send(conversation_id, MessageDraft(text=text))
-    return await conversations.wait(message.run, timeout=SECONDS)
+    message = await conversations.runs.send(conversation_id, MessageDraft(text=text))
+    return await conversations.runs.wait(message.run, timeout=SECONDS)
 
 
 def native(of: Sent | RunResult) -> str:
@@ -98,7 +102,7 @@ def native(of: Sent | RunResult) -> str:
 
 async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.events(conversation_id)).entries
+    entries = (await conversations.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
 

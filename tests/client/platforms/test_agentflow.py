@@ -16,6 +16,8 @@ from tertulia import (
     InvalidInputError,
     Message,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotAllowedError,
     NotFoundError,
     NotOffered,
@@ -56,7 +58,7 @@ async def test_agents_are_addressed_by_name(place: Place) -> None:
     """One whose name is taken, or cannot be one, by its id."""
     place.double.agents |= {"agent_2": "MainAgent", "agent_3": "", "agent_4": "two\nlines"}
     async with place.client() as conversations:
-        agents = await conversations.agents("agentflow")
+        agents = await conversations.agents.list("agentflow")
 
     assert [agent.address for agent in agents] == [
         "agentflow:MainAgent",
@@ -72,11 +74,11 @@ async def test_agents_are_addressed_by_name(place: Place) -> None:
 async def test_agents_that_cannot_be_read_are_said_to_be_unknown(place: Place) -> None:
     """Listing them does not fail; those that were known stay, as not available."""
     async with place.client(token="wrong") as conversations:
-        (unknown,) = await conversations.agents("agentflow")
+        (unknown,) = await conversations.agents.list("agentflow")
     async with place.client() as conversations:
-        await conversations.agents("agentflow")
+        await conversations.agents.list("agentflow")
         place.double.tokens.clear()
-        known = await conversations.agents("agentflow")
+        known = await conversations.agents.list("agentflow")
 
     assert (unknown.address, unknown.available) == ("agentflow:?", False)
     assert unknown.hint is not None
@@ -89,7 +91,7 @@ async def test_an_unknown_agent_is_refused_with_those_there_are_and_the_nearest(
     """Nothing is created."""
     async with place.client() as conversations:
         with pytest.raises(NotFoundError, match="Did you mean agentflow:MainAgent") as caught:
-            await conversations.create("agentflow:MainAgnet")
+            await conversations.conversations.create(NewConversation(agent="agentflow:MainAgnet"))
 
     assert caught.value.valid == ("agentflow:MainAgent", "agentflow:Researcher")
     assert place.double.conversations == {}
@@ -98,10 +100,12 @@ async def test_an_unknown_agent_is_refused_with_those_there_are_and_the_nearest(
 async def test_an_agent_that_is_new_there_is_found(place: Place) -> None:
     """The names are kept, and read again when one is missing."""
     async with place.client() as conversations:
-        await conversations.create(MAIN)
-        await conversations.create(MAIN)
+        await conversations.conversations.create(NewConversation(agent=MAIN))
+        await conversations.conversations.create(NewConversation(agent=MAIN))
         place.double.agents["agent_new"] = "Newcomer"
-        created = await conversations.create("agentflow:Newcomer", title="First")
+        created = await conversations.conversations.create(
+            NewConversation(agent="agentflow:Newcomer", title="First")
+        )
 
     assert (created.agent, created.title, created.status) == ("agentflow:Newcomer", "First", Status.OPEN)
     assert place.count("GET", "/agents") == 2
@@ -111,9 +115,9 @@ async def test_what_the_wire_of_creating_has_no_place_for_is_refused(place: Plac
     """Before anything is created."""
     async with place.client() as conversations:
         with pytest.raises(NotOffered):
-            await conversations.create(MAIN, metadata={"team": "sales"})
+            await conversations.conversations.create(NewConversation(agent=MAIN, metadata={"team": "sales"}))
         with pytest.raises(InvalidInputError, match="has 'colour', which AgentFlow does not know"):
-            await conversations.create(MAIN, context={"colour": "red"})
+            await conversations.conversations.create(NewConversation(agent=MAIN, context={"colour": "red"}))
 
     assert place.count("POST", "/conversations") == 0
 
@@ -123,7 +127,7 @@ async def test_a_creation_whose_response_was_lost_is_found(place: Place) -> None
     async with place.client() as conversations:
         place.double.add(7, title="Renewal")
         place.faults.plan("POST", "/conversations", lose)
-        created = await conversations.create(MAIN, title="Renewal")
+        created = await conversations.conversations.create(NewConversation(agent=MAIN, title="Renewal"))
 
     assert created.id == "agentflow:conv_2"
     assert len(place.double.conversations) == 2
@@ -134,8 +138,12 @@ async def test_a_creation_that_was_lost_is_uncertain_and_made_when_it_is_repeate
     place.faults.plan("POST", "/conversations", drop)
     async with place.client() as conversations:
         with pytest.raises(UncertainError):
-            await conversations.create(MAIN, title="Renewal", idempotency_key="k")
-        created = await conversations.create(MAIN, title="Renewal", idempotency_key="k")
+            await conversations.conversations.create(
+                NewConversation(agent=MAIN, title="Renewal"), idempotency_key="k"
+            )
+        created = await conversations.conversations.create(
+            NewConversation(agent=MAIN, title="Renewal"), idempotency_key="k"
+        )
 
     assert [*place.double.conversations] == [created.id.partition(":")[2]]
 
@@ -143,12 +151,14 @@ async def test_a_creation_that_was_lost_is_uncertain_and_made_when_it_is_repeate
 async def test_where_a_conversation_comes_from_goes_with_its_messages(place: Place) -> None:
     """The call that creates it has no place for that; lists find it by that afterwards."""
     async with place.client() as conversations:
-        created = await conversations.create(MAIN, source="crm", source_ref="deal-7")
-        sent = await conversations.send(created.id, MessageDraft(text="hello"))
-        await conversations.wait(sent.run, timeout=SECONDS)
-        found = await conversations.list(replace(HERE, source="crm", source_ref="deal-7"))
+        created = await conversations.conversations.create(
+            NewConversation(agent=MAIN, source="crm", source_ref="deal-7")
+        )
+        sent = await conversations.runs.send(created.id, MessageDraft(text="hello"))
+        await conversations.runs.wait(sent.run, timeout=SECONDS)
+        found = await conversations.conversations.list(replace(HERE, source="crm", source_ref="deal-7"))
         with pytest.raises(InvalidInputError, match="no place for `entity_type`"):
-            await conversations.create(MAIN, entity_type="lead")
+            await conversations.conversations.create(NewConversation(agent=MAIN, entity_type="lead"))
 
     assert (created.source, created.source_ref) == ("crm", "deal-7")
     assert [body.get("source_id") for body in place.double.bodies] == [None, "deal-7"]
@@ -159,9 +169,9 @@ async def test_a_conversation_is_read_as_it_is_there(place: Place) -> None:
     """Its count of messages is not told there."""
     place.double.add(1, active=False)
     async with place.client() as conversations:
-        got = await conversations.get("agentflow:conv_1")
+        got = await conversations.conversations.get("agentflow:conv_1")
         with pytest.raises(NotFoundError, match="AgentFlow has no conversation agentflow:conv_9"):
-            await conversations.get("agentflow:conv_9")
+            await conversations.conversations.get("agentflow:conv_9")
 
     assert (got.agent, got.title, got.status) == (MAIN, "Title 1", Status.COMPLETED)
     assert got.created_at == BEGAN + timedelta(minutes=1)
@@ -171,9 +181,9 @@ async def test_ids_never_change_which_call_is_made(place: Place) -> None:
     """Whatever stands in them."""
     async with place.client() as conversations:
         with pytest.raises(NotFoundError):
-            await conversations.get("agentflow:..%2Fagents")
+            await conversations.conversations.get("agentflow:..%2Fagents")
         with pytest.raises(InvalidInputError):
-            await conversations.get("agentflow:..")
+            await conversations.conversations.get("agentflow:..")
 
     assert place.double.calls == ["GET /api/v1/conversations/..%2Fagents"]
 
@@ -233,8 +243,8 @@ async def test_filters_and_orders_that_the_wire_lacks_are_ours(
     place.double.add(2)
     place.double.add(3, source="crm", agent_id="agent_re")
     async with place.client() as conversations:
-        await conversations.list(HERE)
-        whole = await conversations.list(query)
+        await conversations.conversations.list(HERE)
+        whole = await conversations.conversations.list(query)
     async with place.platform() as platform:
         pages = await listed(platform, replace(query, limit=1))
 
@@ -247,8 +257,8 @@ async def test_an_unknown_agent_is_not_listed_as_having_nothing(place: Place) ->
     """It is refused; an agent of another instance has nothing here."""
     async with place.client() as conversations:
         with pytest.raises(NotFoundError, match="There is no agent agentflow:Nobody"):
-            await conversations.list(replace(HERE, agent="agentflow:Nobody"))
-        elsewhere = await conversations.list(replace(HERE, agent="local:archivist"))
+            await conversations.conversations.list(replace(HERE, agent="agentflow:Nobody"))
+        elsewhere = await conversations.conversations.list(replace(HERE, agent="local:archivist"))
 
     assert (elsewhere.items, elsewhere.total) == ([], 0)
 
@@ -258,7 +268,7 @@ async def test_conversations_that_wait_for_a_decision_are_listed(place: Place) -
     place.double.add(1)
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
-        waiting = await conversations.list(replace(HERE, awaiting=True))
+        waiting = await conversations.conversations.list(replace(HERE, awaiting=True))
 
     assert [one.id for one in waiting.items] == [outcome.run.conversation_id]
 
@@ -272,7 +282,7 @@ async def test_too_many_to_filter_here_are_not_filtered_in_part(
         place.double.add(number)
     async with place.client() as conversations:
         with pytest.raises(InvalidInputError, match="more than 100 such conversations") as caught:
-            await conversations.list(replace(HERE, sort=SortKey.TITLE))
+            await conversations.conversations.list(replace(HERE, sort=SortKey.TITLE))
 
     assert caught.value.hint is not None
     assert "`source_ref`" in caught.value.hint
@@ -284,9 +294,9 @@ async def test_all_users_are_listed_for_whom_the_configuration_allows_it(place: 
     place.double.add(2, source_id="deal-1")
     everybody = replace(HERE, all_users=True, source_ref="deal-1")
     async with place.client(all_users=["local"]) as conversations:
-        allowed = await conversations.list(everybody)
+        allowed = await conversations.conversations.list(everybody)
         with pytest.raises(NotAllowedError):
-            await conversations.as_principal("visitor").list(everybody)
+            await conversations.as_principal("visitor").conversations.list(everybody)
     async with place.platform(all_users=["local"]) as platform:
         with pytest.raises(InvalidInputError, match="only together with a `source_ref`"):
             await platform.list("local", replace(HERE, all_users=True))
@@ -340,8 +350,8 @@ async def test_messages_are_paged_in_both_directions(place: Place, newest_first:
         found: list[Message] = []
         cursor: str | None = None
         while True:
-            page = await conversations.messages(
-                "agentflow:conv_1", cursor=cursor, limit=2, newest_first=newest_first
+            page = await conversations.messages.list(
+                "agentflow:conv_1", MessageQuery(cursor=cursor, limit=2, newest_first=newest_first)
             )
             found += page.items
             assert page.total == 5
@@ -349,7 +359,7 @@ async def test_messages_are_paged_in_both_directions(place: Place, newest_first:
             if cursor is None:
                 break
         with pytest.raises(NotOffered):
-            await conversations.messages("agentflow:conv_1", branch="b")
+            await conversations.messages.list("agentflow:conv_1", MessageQuery(branch="b"))
 
     texts = [f"text {n}" for n in range(5)]
     assert [message.text for message in found] == (texts[::-1] if newest_first else texts)
@@ -362,7 +372,7 @@ async def test_who_answers_is_named_where_the_conversation_is_known(place: Place
     """By the agent's address."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "hello")
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
 
     assert [message.author for message in page.items] == ["user", MAIN]
 
@@ -382,9 +392,9 @@ async def test_a_message_that_agentflow_does_not_take_is_refused(
 ) -> None:
     """Before it is sent."""
     async with place.client() as conversations:
-        conversation = await conversations.create(MAIN)
+        conversation = await conversations.conversations.create(NewConversation(agent=MAIN))
         with pytest.raises(InvalidInputError, match=sentence):
-            await conversations.send(conversation.id, draft)
+            await conversations.runs.send(conversation.id, draft)
 
     assert place.count("POST", "/chat") == 0
 
@@ -394,11 +404,11 @@ async def test_a_title_is_set_generated_and_kept_unless_forced(place: Place) -> 
     async with place.client() as conversations:
         outcome = await answered(conversations, "hello")
         own_id = outcome.run.conversation_id
-        made = await conversations.generate_title(own_id)
-        kept = await conversations.generate_title(own_id, seed_message="Acme")
-        forced = await conversations.generate_title(own_id, seed_message="Acme", force=True)
-        renamed = await conversations.update(own_id, ConversationChanges(title="Mine"))
-        again = await conversations.get(own_id)
+        made = await conversations.conversations.generate_title(own_id)
+        kept = await conversations.conversations.generate_title(own_id, seed_message="Acme")
+        forced = await conversations.conversations.generate_title(own_id, seed_message="Acme", force=True)
+        renamed = await conversations.conversations.update(own_id, ConversationChanges(title="Mine"))
+        again = await conversations.conversations.get(own_id)
 
     assert [one.title for one in (made, kept, forced, renamed, again)] == [
         "About hello",
@@ -416,9 +426,11 @@ async def test_a_title_whose_response_was_lost_is_looked_at(place: Place) -> Non
     place.double.add(1)
     place.faults.plan("PATCH", "/conv_1", lose, drop)
     async with place.client() as conversations:
-        renamed = await conversations.update("agentflow:conv_1", ConversationChanges(title="Mine"))
+        renamed = await conversations.conversations.update(
+            "agentflow:conv_1", ConversationChanges(title="Mine")
+        )
         with pytest.raises(UncertainError):
-            await conversations.update("agentflow:conv_1", ConversationChanges(title="Other"))
+            await conversations.conversations.update("agentflow:conv_1", ConversationChanges(title="Other"))
 
     assert renamed.title == "Mine"
 
@@ -431,7 +443,7 @@ async def test_nothing_but_a_title_can_be_changed(place: Place, changes: Convers
     place.double.add(1)
     async with place.client() as conversations:
         with pytest.raises(NotOffered):
-            await conversations.update("agentflow:conv_1", changes)
+            await conversations.conversations.update("agentflow:conv_1", changes)
 
     assert place.double.conversations["conv_1"].title == "Title 1"
 
@@ -440,12 +452,12 @@ async def test_a_conversation_is_deleted_there_and_here(place: Place) -> None:
     """For good."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "hello xylophone")
-        await conversations.delete(outcome.run.conversation_id)
+        await conversations.conversations.delete(outcome.run.conversation_id)
         with pytest.raises(NotFoundError, match="AgentFlow has no conversation"):
-            await conversations.known(outcome.run.conversation_id)
+            await conversations.conversations.get_stored(outcome.run.conversation_id)
         with pytest.raises(NotFoundError):
-            await conversations.delete("agentflow:conv_9")
-        found = await conversations.search(SearchQuery(text="xylophone"))
+            await conversations.conversations.delete("agentflow:conv_9")
+        found = await conversations.search.messages(SearchQuery(text="xylophone"))
 
     assert (place.double.conversations, found.hits) == ({}, [])
 
@@ -457,8 +469,8 @@ async def test_an_answer_of_somebody_else_s_in_the_conversation_is_waited_for_by
     place.faults.plan("POST", "/chat", answer(409, {"detail": "Busy"}))
     async with place.client() as conversations:
         outcome = await answered(conversations, "hello")
-        again = await conversations.send(outcome.run.conversation_id, MessageDraft(text="hello again"))
-        second = await conversations.wait(again.run, timeout=SECONDS)
+        again = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="hello again"))
+        second = await conversations.runs.wait(again.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
@@ -477,14 +489,14 @@ async def test_a_second_message_during_an_answer_is_refused_here(place: Place) -
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         with pytest.raises(ConflictError, match="is still answering"):
-            await conversations.send(outcome.run.conversation_id, MessageDraft(text="and?"))
+            await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="and?"))
 
 
 async def test_what_answers_at_a_wrong_address_is_no_agentflow(place: Place) -> None:
     """It says which setting to check."""
     async with place.client(base_url=f"{place.url}/elsewhere") as conversations:
         with pytest.raises(UnavailableError, match="is no AgentFlow") as caught:
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
 
     assert caught.value.hint is not None
     assert "`base_url`" in caught.value.hint
@@ -494,7 +506,7 @@ async def test_a_deployment_that_calls_itself_by_its_api_s_address_is_found(plac
     """`/api/v1` behind the address is left out."""
     place.double.add(1)
     async with place.client(base_url=f"{place.url}/api/v1/") as conversations:
-        assert (await conversations.get("agentflow:conv_1")).title == "Title 1"
+        assert (await conversations.conversations.get("agentflow:conv_1")).title == "Title 1"
 
 
 async def test_a_deployment_that_names_no_agents_still_lists_its_conversations(tmp_path: Path) -> None:
@@ -502,6 +514,6 @@ async def test_a_deployment_that_names_no_agents_still_lists_its_conversations(t
     async with placed(tmp_path, AgentFlowDouble()) as place, place.client() as conversations:
         place.double.add(1)
         place.faults.plan("GET", "/agents", answer(500))
-        page = await conversations.list(HERE)
+        page = await conversations.conversations.list(HERE)
 
     assert [(one.id, one.agent) for one in page.items] == [("agentflow:conv_1", None)]

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
+from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, RunStatus
 from tertulia.platforms.agentflow import answering, platform, server
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
@@ -50,7 +50,7 @@ async def test_a_message_is_sent_once_under_ids_of_ours(place: Place) -> None:
     """Its id is the key under which AgentFlow takes it once, and the answer streams."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "hello", title="Greeting")
-        messages = await conversations.messages(outcome.run.conversation_id)
+        messages = await conversations.messages.list(outcome.run.conversation_id)
         entries = await journal(conversations, outcome)
 
     (sent,) = [body for body in place.double.bodies if "message_id" in body]
@@ -71,10 +71,12 @@ async def test_settings_for_an_answer_come_from_instance_conversation_and_messag
 ) -> None:
     """And a message's metadata say where it comes from."""
     async with place.client(chat={"model": "small", "max_turns": 3, "temperature": 0.1}) as conversations:
-        conversation = await conversations.create(MAIN, context={"model": "large", "max_turns": 5})
+        conversation = await conversations.conversations.create(
+            NewConversation(agent=MAIN, context={"model": "large", "max_turns": 5})
+        )
         draft = MessageDraft(text="hi", context={"max_turns": 7}, metadata={"ticket": "T1"})
-        sent = await conversations.send(conversation.id, draft)
-        await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(conversation.id, draft)
+        await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     body = place.double.bodies[-1]
     assert (body["model"], body["max_turns"], body["temperature"]) == ("large", 7, 0.1)
@@ -167,7 +169,7 @@ async def test_an_answer_whose_stream_ends_early_is_watched_to_its_end(
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.count("GET", "/watch") > 0 and place.double.streams == 1)
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         shown = of(await journal(conversations, outcome), EventKind.SNAPSHOT)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
@@ -182,7 +184,7 @@ async def test_a_watch_goes_on_behind_the_last_event(place: Place) -> None:
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.count("GET", "/watch") > 0)
         place.double.release(native(sent))
-        await conversations.wait(sent.run, timeout=SECONDS)
+        await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     at = next(n for n, call in enumerate(place.double.calls) if call.endswith("/watch"))
     assert place.double.queries[at] == "last_event_id=3"
@@ -196,7 +198,7 @@ async def test_a_stream_that_is_cut_is_followed_on(place: Place, behind: str) ->
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.count("GET", "/watch") > 0)
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
     assert place.count("POST", "/chat") == 1
@@ -213,7 +215,7 @@ async def test_a_stream_that_stalls_is_given_up_for_a_watch(
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.count("GET", "/watch") > 1)
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.reply == HELD
 
@@ -225,7 +227,7 @@ async def test_an_answer_that_cannot_be_watched_is_looked_for(tmp_path: Path) ->
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.count("GET", "/messages") > 3)
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         again = await answered(conversations, "hello")
 
     assert (outcome.reply, again.reply) == (HELD, "You said: hello")
@@ -264,12 +266,12 @@ async def test_a_message_that_arrives_late_and_twice_is_answered_once(place: Pla
     idle = answer(200, {"id": "conv_1", "has_active_generation": False})
     place.faults.plan("POST", "/chat", lose)
     async with place.client() as conversations:
-        conversation = await conversations.create(MAIN)
+        conversation = await conversations.conversations.create(NewConversation(agent=MAIN))
         looks = 2 + len(answering.LOOKS)
         place.faults.plan("GET", "/messages", *[hidden] * looks)
         place.faults.plan("GET", "/conv_1", *[idle] * (looks - 1))
-        sent = await conversations.send(conversation.id, MessageDraft(text="hello"))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hello"))
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello")
     assert (place.count("POST", "/chat"), place.double.duplicates) == (2, 1)
@@ -312,8 +314,8 @@ async def test_the_answer_to_the_same_words_of_before_is_not_taken_for_this_one(
     async with placed(tmp_path, AgentFlowDouble(keeps_ids=False)) as place, place.client() as conversations:
         first = await answered(conversations, "hello")
         place.faults.plan("POST", "/chat", drop)
-        sent = await conversations.send(first.run.conversation_id, MessageDraft(text="hello"))
-        second = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(first.run.conversation_id, MessageDraft(text="hello"))
+        second = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert second.run.status is RunStatus.COMPLETED
     assert len(place.double.conversations[native(first)].messages) == 4
@@ -334,10 +336,10 @@ async def test_a_message_that_is_refused_says_why(place: Place) -> None:
 async def test_an_agent_that_is_gone_is_named_as_such(place: Place) -> None:
     """The conversation is still there."""
     async with place.client() as conversations:
-        conversation = await conversations.create(MAIN)
+        conversation = await conversations.conversations.create(NewConversation(agent=MAIN))
         del place.double.agents["agent_main"]
-        sent = await conversations.send(conversation.id, MessageDraft(text="hello"))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hello"))
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
@@ -351,11 +353,11 @@ async def test_a_deployment_that_stays_away_leaves_the_answer_interrupted(
     monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.2)
     async with place.client() as conversations:
         place.double.breaks_after = [3]
-        conversation = await conversations.create(MAIN)
+        conversation = await conversations.conversations.create(NewConversation(agent=MAIN))
         away: Any = [drop] * 5000
-        sent = await conversations.send(conversation.id, MessageDraft(text="hold on"))
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hold on"))
         place.faults.plan("GET", "/conv_1", *away)
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error is not None
@@ -371,7 +373,7 @@ async def test_an_answer_that_agentflow_gave_up_is_interrupted(place: Place) -> 
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "Let ")
         place.double.conversations[native(sent)].runs[0].over = True
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error is not None
@@ -386,10 +388,10 @@ async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> Non
     await place.double.until(lambda: place.double.streams == 0)
     async with place.client() as conversations:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(conversations.attend, sent.run, timeout=SECONDS))
+            tasks.start_soon(partial(conversations.runs.wait_idle, sent.run, timeout=SECONDS))
             await place.double.until(lambda: place.count("GET", "/watch") > 0)
             place.double.release(native(sent))
-        outcome = await conversations.outcome(sent.run)
+        outcome = await conversations.runs.result(sent.run)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
     assert (place.count("POST", "/chat"), place.double.duplicates) == (1, 0)
@@ -414,8 +416,8 @@ async def test_a_process_that_is_killed_in_an_answer_leaves_it_to_another(place:
     await leases_run_out(place.path)
     place.double.release("conv_1")
     async with place.client() as conversations:
-        run = await conversations.run(run_id)
-        outcome = await conversations.wait(run, timeout=SECONDS)
+        run = await conversations.runs.get(run_id)
+        outcome = await conversations.runs.wait(run, timeout=SECONDS)
         entries = await journal(conversations, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
@@ -441,7 +443,7 @@ async def test_a_process_that_ends_over_sending_leaves_it_to_the_next_to_find_ou
         sent = await start(conversations, "hello")
         await sending.wait()
     async with place.client() as conversations:
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello")
     assert (place.count("POST", "/chat"), place.double.duplicates) == (1, 0)
@@ -455,7 +457,7 @@ async def test_a_message_that_is_not_kept_is_found_again_by_its_id_or_lost(place
         await place.double.until(lambda: place.double.streams == 1)
     place.double.release(native(sent))
     async with place.client(store_content=False) as conversations:
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
 
         hanging = anyio.Event()
@@ -468,7 +470,7 @@ async def test_a_message_that_is_not_kept_is_found_again_by_its_id_or_lost(place
         lost = await start(conversations, "lost")
         await hanging.wait()
     async with place.client(store_content=False) as conversations:
-        outcome = await conversations.wait(lost.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(lost.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert b"hold on" not in place.path.read_bytes()
@@ -479,9 +481,9 @@ async def test_a_run_is_canceled_by_its_call(place: Place) -> None:
     async with place.client() as conversations:
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "see. ")
-        run = await conversations.cancel(sent.conversation.id)
-        again = await conversations.send(sent.conversation.id, MessageDraft(text="next"))
-        outcome = await conversations.wait(again.run, timeout=SECONDS)
+        run = await conversations.runs.cancel(sent.conversation.id)
+        again = await conversations.runs.send(sent.conversation.id, MessageDraft(text="next"))
+        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
 
     assert (run.status, outcome.reply) == (RunStatus.CANCELED, "You said: next")
     assert {"call_id": "call_1"} in place.double.bodies
@@ -493,8 +495,8 @@ async def test_a_run_that_is_canceled_at_agentflow_is_canceled_here(place: Place
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "see. ")
         async with place.platform() as alone:
-            await alone.cancel("local", await other.run(sent.run.id))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+            await alone.cancel("local", await other.runs.get(sent.run.id))
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.CANCELED
 
@@ -509,9 +511,9 @@ async def test_a_run_whose_call_has_no_name_yet_cannot_be_canceled(
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.double.streams == 1)
         with pytest.raises(ConflictError, match="has not named the call that answers in"):
-            await conversations.cancel(sent.conversation.id)
+            await conversations.runs.cancel(sent.conversation.id)
         place.double.conversations[native(sent)].runs[0].over = True
-        run = await conversations.cancel(sent.conversation.id)
+        run = await conversations.runs.cancel(sent.conversation.id)
 
     assert run.status is RunStatus.CANCELED
     assert place.count("POST", "/cancel") == 0
@@ -523,7 +525,7 @@ async def test_a_run_that_is_over_there_can_still_be_canceled_here(place: Place)
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "see. ")
         place.double.conversations[native(sent)].runs[0].over = True
-        run = await conversations.cancel(sent.conversation.id)
+        run = await conversations.runs.cancel(sent.conversation.id)
 
     assert run.status is RunStatus.CANCELED
 
@@ -535,10 +537,10 @@ async def test_an_earlier_answer_in_the_same_conversation_is_not_taken_for_this_
         first = await answered(conversations, "hello")
         events = place.double.conversations[native(first)].events
         place.faults.plan("POST", "/chat", lose_at_once)
-        sent = await conversations.send(first.run.conversation_id, MessageDraft(text="hold on"))
+        sent = await conversations.runs.send(first.run.conversation_id, MessageDraft(text="hold on"))
         await place.double.until(lambda: place.double.watched == len(events) > 6)
         place.double.release(native(first))
-        second = await conversations.wait(sent.run, timeout=SECONDS)
+        second = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (second.run.status, second.reply) == (RunStatus.COMPLETED, HELD)
 
@@ -553,7 +555,7 @@ async def test_another_answer_in_the_same_conversation_is_none_of_the_run_s(plac
         await place.double.until(lambda: place.double.watched == 4)
         place.double.interfere(native(sent))
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         entries = await journal(conversations, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
@@ -575,10 +577,10 @@ async def test_events_that_come_again_are_told_once(place: Place, dies: bool) ->
         await until_told(conversations, sent, LONG)
     async with place.client() as conversations:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(conversations.attend, sent.run, timeout=SECONDS))
+            tasks.start_soon(partial(conversations.runs.wait_idle, sent.run, timeout=SECONDS))
             await place.double.until(lambda: place.double.watched == 10 and place.double.streams == 1)
             place.double.release(native(sent))
-        outcome = await conversations.outcome(sent.run)
+        outcome = await conversations.runs.result(sent.run)
         entries = await journal(conversations, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, f"{LONG}Ten.")
@@ -594,7 +596,7 @@ async def test_an_answer_with_a_gap_is_completed_by_what_agentflow_keeps(place: 
         sent = await start(conversations, "hold on")
         await place.double.until(lambda: place.count("GET", "/watch") > 0 and place.double.streams == 1)
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, HELD)
 

@@ -68,7 +68,7 @@ async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) ->
     """The run and its conversation say that they wait."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
-        conversation = await conversations.get(outcome.run.conversation_id)
+        conversation = await conversations.conversations.get(outcome.run.conversation_id)
 
     request = asked_in(outcome)
     assert (request.kind, request.tool, request.arguments) == (RequestKind.CONFIRMATION, "send_mail", MAIL)
@@ -94,7 +94,7 @@ async def test_a_decision_sets_the_run_going_again(
     """It arrives once, with the arguments as they were changed, and the answer follows."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
-        await conversations.settle(asked_in(outcome).id, settlement)
+        await conversations.runs.respond(asked_in(outcome).id, settlement)
         outcome = await ended(conversations, outcome)
         entries = await journal(conversations, outcome)
 
@@ -108,7 +108,7 @@ async def test_a_reason_is_sent_where_the_deployment_says_that_it_takes_one(plac
     """Its OpenAPI document names the fields of the call; another is sent nothing that is not documented."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
-        await conversations.settle(asked_in(outcome).id, NO)
+        await conversations.runs.respond(asked_in(outcome).id, NO)
     assert place.double.bodies[-1] == {"decision": "denied", "reason": "Not to them"}
 
 
@@ -120,7 +120,7 @@ async def test_a_sub_agent_s_approval_is_asked_for_the_tool_that_waits(place: Pl
     async with place.client() as conversations:
         outcome = await answered(conversations, "nested")
         request = asked_in(outcome)
-        await conversations.settle(request.id, YES)
+        await conversations.runs.respond(request.id, YES)
         outcome = await ended(conversations, outcome)
 
     assert (request.tool_call_id, request.arguments) == ("call_t", {"path": "/tmp"})
@@ -136,7 +136,7 @@ async def test_what_was_decided_at_agentflow_is_withdrawn_here_and_the_run_goes_
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         place.double.settle(native(outcome), decision)
-        while (await conversations.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+        while (await conversations.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
         outcome = await ended(conversations, outcome)
 
@@ -156,8 +156,8 @@ async def test_a_decision_about_what_was_decided_at_agentflow_meanwhile_is_refus
         double.settle(native(outcome), "denied")
         async with place.client() as conversations:
             with pytest.raises(ConflictError, match="does not wait for req_.* any more"):
-                await conversations.settle(asked_in(outcome).id, YES)
-            withdrawn = await conversations.request(asked_in(outcome).id)
+                await conversations.runs.respond(asked_in(outcome).id, YES)
+            withdrawn = await conversations.runs.request(asked_in(outcome).id)
             outcome = await ended(conversations, outcome)
 
     assert withdrawn.status is RequestStatus.WITHDRAWN
@@ -170,7 +170,7 @@ async def test_a_decision_can_be_made_after_the_process_died_that_asked(place: P
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
     async with place.client() as conversations:
-        await conversations.settle(asked_in(outcome).id, YES)
+        await conversations.runs.respond(asked_in(outcome).id, YES)
         outcome = await ended(conversations, outcome)
         entries = await journal(conversations, outcome)
 
@@ -185,7 +185,7 @@ async def test_a_decision_whose_response_was_lost_has_arrived_if_it_is_not_pendi
     place.faults.plan("POST", "/respond", lose)
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
-        await conversations.settle(asked_in(outcome).id, YES)
+        await conversations.runs.respond(asked_in(outcome).id, YES)
         outcome = await ended(conversations, outcome)
 
     assert (outcome.reply, place.double.decisions) == ("A mail. Done.", [("approved", None)])
@@ -197,8 +197,8 @@ async def test_a_decision_that_was_lost_is_uncertain_and_can_be_made_again(place
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         with pytest.raises(UncertainError, match="gave no answer to the decision"):
-            await conversations.settle(asked_in(outcome).id, NO)
-        await conversations.settle(asked_in(outcome).id, NO)
+            await conversations.runs.respond(asked_in(outcome).id, NO)
+        await conversations.runs.respond(asked_in(outcome).id, NO)
         outcome = await ended(conversations, outcome)
 
     assert (outcome.reply, place.double.decisions) == ("A mail. Then not.", [("denied", None)])
@@ -210,11 +210,11 @@ async def test_a_deployment_without_the_call_says_so_and_is_not_asked_again(tmp_
     async with placed(tmp_path, double) as place, place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         with pytest.raises(NotOffered, match="`respond_approval` at POST /api/v1/approvals"):
-            await conversations.settle(asked_in(outcome).id, YES)
+            await conversations.runs.respond(asked_in(outcome).id, YES)
         with pytest.raises(NotOffered) as caught:
-            await conversations.settle(asked_in(outcome).id, YES)
-        features = (await conversations.agents("agentflow"))[0].features
-        still = await conversations.request(asked_in(outcome).id)
+            await conversations.runs.respond(asked_in(outcome).id, YES)
+        features = (await conversations.agents.list("agentflow"))[0].features
+        still = await conversations.runs.request(asked_in(outcome).id)
 
     assert (
         caught.value.hint == "Set `paths.respond_approval` in [instances.agentflow] to the path that it has."
@@ -232,7 +232,7 @@ async def test_an_approval_is_found_where_only_looking_shows_it(tmp_path: Path, 
     async with placed(tmp_path, double) as place, place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         request = asked_in(outcome)
-        await conversations.settle(request.id, YES)
+        await conversations.runs.respond(request.id, YES)
         outcome = await ended(conversations, outcome)
 
     assert (request.tool, request.arguments) == ("send_mail", MAIL)
@@ -248,7 +248,7 @@ async def test_a_decision_after_which_only_a_snapshot_comes_sets_the_run_going_a
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         await place.double.until(lambda: place.double.watched == 4)
-        await conversations.settle(asked_in(outcome).id, YES)
+        await conversations.runs.respond(asked_in(outcome).id, YES)
         outcome = await ended(conversations, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
@@ -259,9 +259,9 @@ async def test_a_question_is_asked_with_all_that_came_with_it_and_answered(place
     async with place.client() as conversations:
         outcome = await answered(conversations, "ask me")
         request = asked_in(outcome)
-        await conversations.settle(request.id, Settlement(decision=Decision.ANSWER, answer="Q3"))
+        await conversations.runs.respond(request.id, Settlement(decision=Decision.ANSWER, answer="Q3"))
         outcome = await ended(conversations, outcome)
-        settled = await conversations.request(request.id)
+        settled = await conversations.runs.request(request.id)
 
     assert request.kind is RequestKind.QUESTION
     assert (
@@ -280,7 +280,7 @@ async def test_a_question_that_was_answered_at_agentflow_is_withdrawn(
     async with place.client() as conversations:
         outcome = await answered(conversations, "ask me")
         place.double.settle(native(outcome), "Q2")
-        while (await conversations.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+        while (await conversations.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
         outcome = await ended(conversations, outcome)
 
@@ -292,8 +292,8 @@ async def test_a_question_can_be_answered_and_not_refused(place: Place) -> None:
     async with place.client() as conversations:
         outcome = await answered(conversations, "ask me")
         with pytest.raises(InvalidInputError, match="takes an answer to a question") as caught:
-            await conversations.settle(asked_in(outcome).id, NO)
-        run = await conversations.cancel(outcome.run.conversation_id)
+            await conversations.runs.respond(asked_in(outcome).id, NO)
+        run = await conversations.runs.cancel(outcome.run.conversation_id)
 
     assert caught.value.hint == "Answer it, or stop the run with cancel_run."
     assert run.status is RunStatus.CANCELED
@@ -306,7 +306,9 @@ async def test_where_questions_are_answered_can_be_set(tmp_path: Path) -> None:
     setting = {"answer_question": f"put {path}"}
     async with placed(tmp_path, double) as place, place.client(paths=setting) as conversations:
         outcome = await answered(conversations, "ask me")
-        await conversations.settle(asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3"))
+        await conversations.runs.respond(
+            asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3")
+        )
         outcome = await ended(conversations, outcome)
 
     assert outcome.reply == "Thank you."
@@ -319,10 +321,10 @@ async def test_an_answer_to_a_question_without_its_call_says_what_to_set(tmp_pat
     async with placed(tmp_path, double) as place, place.client() as conversations:
         outcome = await answered(conversations, "ask me")
         with pytest.raises(NotOffered, match="`answer_question`"):
-            await conversations.settle(
+            await conversations.runs.respond(
                 asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3")
             )
-        (agent, *_) = await conversations.agents("agentflow")
+        (agent, *_) = await conversations.agents.list("agentflow")
 
     assert Feature.QUESTIONS not in agent.features
 
@@ -336,7 +338,7 @@ async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_h
     async with place.client() as conversations:
         outcome = await answered(conversations, "approve it")
         await place.double.until(lambda: place.double.streams == 0)
-        await conversations.settle(asked_in(outcome).id, YES)
+        await conversations.runs.respond(asked_in(outcome).id, YES)
         outcome = await ended(conversations, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
@@ -354,7 +356,7 @@ async def test_a_tool_that_was_decided_about_at_agentflow_while_the_stream_was_l
         outcome = await answered(conversations, "approve it")
         await place.double.until(lambda: place.count("GET", "/watch") > 0)
         place.double.settle(native(outcome), "denied")
-        while (await conversations.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+        while (await conversations.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
         outcome = await ended(conversations, outcome)
 
@@ -367,10 +369,10 @@ async def test_a_decision_that_is_not_taken_now_can_be_made_again(place: Place) 
     place.double.breaks_after = [4]
     async with place.client() as conversations:
         sent = await start(conversations, "approve it")
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         with pytest.raises(UnavailableError):
-            await conversations.settle(asked_in(outcome).id, YES)
-        await conversations.settle(asked_in(outcome).id, YES)
+            await conversations.runs.respond(asked_in(outcome).id, YES)
+        await conversations.runs.respond(asked_in(outcome).id, YES)
         outcome = await ended(conversations, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")

@@ -15,6 +15,7 @@ from tertulia import (
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
+    NewConversation,
     NotConfiguredError,
     NotFoundError,
     NotOffered,
@@ -62,14 +63,14 @@ def settings(path: Path, environment: dict[str, str] | None = None, /, **options
 async def test_an_instance_without_an_address_says_what_to_set_and_cannot_be_used(tmp_path: Path) -> None:
     """There is no default: each tenant has a deployment of its own."""
     async with Client.open(settings(tmp_path)) as conversations:
-        (agent,) = await conversations.agents("agentflow")
+        (agent,) = await conversations.agents.list("agentflow")
         for call in (
-            conversations.create(MAIN),
-            conversations.get("agentflow:1"),
-            conversations.list(HERE),
-            conversations.messages("agentflow:1"),
-            conversations.delete("agentflow:1"),
-            conversations.send("agentflow:1", MessageDraft(text="hi")),
+            conversations.conversations.create(NewConversation(agent=MAIN)),
+            conversations.conversations.get("agentflow:1"),
+            conversations.conversations.list(HERE),
+            conversations.messages.list("agentflow:1"),
+            conversations.conversations.delete("agentflow:1"),
+            conversations.runs.send("agentflow:1", MessageDraft(text="hi")),
         ):
             with pytest.raises(NotConfiguredError, match="agentflow is not configured") as caught:
                 await call
@@ -84,7 +85,7 @@ async def test_address_and_token_may_come_from_the_environment(place: Place) -> 
     environment = {"AGENTFLOW_API_BASE": place.url, "AGENTFLOW_TOKEN": "other", "MINE": TOKEN}
     configured = settings(place.path.parent, environment, token_env="MINE", tenant="acme", user="u1")
     async with Client.open(configured) as conversations:
-        assert (await conversations.create(MAIN)).agent == MAIN
+        assert (await conversations.conversations.create(NewConversation(agent=MAIN))).agent == MAIN
 
     sent = place.double.headers[-1]
     assert (sent["authorization"], sent["snc-tenant"], sent["snc-userid"]) == (
@@ -99,7 +100,7 @@ async def test_a_server_that_bypasses_authentication_needs_no_token(place: Place
     """`DEV_AUTH_BYPASS`: nothing is sent."""
     place.double.needs_token = False
     async with place.client(token=None) as conversations:
-        await conversations.create(MAIN)
+        await conversations.conversations.create(NewConversation(agent=MAIN))
 
     assert "authorization" not in place.double.headers[-1]
 
@@ -108,7 +109,7 @@ async def test_a_token_that_is_not_accepted_says_what_to_set(place: Place) -> No
     """Without showing it."""
     async with place.client(token="wr0ng") as conversations:
         with pytest.raises(NotConfiguredError, match="does not accept the credentials") as caught:
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
 
     assert "wr0ng" not in f"{caught.value} {caught.value.hint}"
 
@@ -130,11 +131,11 @@ async def test_a_machine_fetches_a_token_once_and_again_when_it_is_refused(place
         first = await answered(conversations, "hello")
         issued = place.double.issued
         place.double.tokens.clear()
-        await conversations.list(HERE)
+        await conversations.conversations.list(HERE)
         again = place.double.issued
         place.faults.plan("GET", "/conversations", answer(401), answer(401))
         with pytest.raises(NotConfiguredError):
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
 
     assert (first.reply, issued, again, place.double.issued) == ("You said: hello", 1, 2, 3)
     assert place.double.bodies[0] == {
@@ -151,9 +152,9 @@ async def test_a_token_that_ends_is_renewed_before(place: Place) -> None:
     place.double.tokens.add("short")
     place.faults.plan("POST", "/oauth/token", answer(200, short))
     async with place.client(**machine(place)) as conversations:
-        await conversations.list(HERE)
-        await conversations.list(HERE)
-        await conversations.list(HERE)
+        await conversations.conversations.list(HERE)
+        await conversations.conversations.list(HERE)
+        await conversations.conversations.list(HERE)
 
     used = [one.get("authorization") for one in place.double.headers if "authorization" in one]
     assert used[0] == "Bearer short"
@@ -178,7 +179,7 @@ async def test_a_token_that_cannot_be_had_says_so(
     place.faults.plan("POST", "/oauth/token", *[fault] * 9)
     async with place.client(**machine(place)) as conversations:
         with pytest.raises(error, match=sentence):
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ async def test_a_machine_that_lacks_something_says_what_to_set(
     """Nothing is sent."""
     async with place.client(**machine(place, **{left_out: None})) as conversations:
         with pytest.raises(NotConfiguredError) as caught:
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
 
     assert caught.value.hint is not None
     assert caught.value.hint.startswith(hint)
@@ -249,15 +250,17 @@ async def everything(conversations: Client, place: Place) -> None:
     sent = await start(conversations, "hold on")
     await place.double.until(lambda: bool(place.double.streams) and _watched(place))
     place.double.release(native(sent))
-    outcome = await conversations.wait(sent.run, timeout=SECONDS)
+    outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
     assert outcome.reply == "Let me see. There it is."
     own_id = outcome.run.conversation_id
-    assert (await conversations.generate_title(own_id, force=True)).title == "About hold on"
-    assert (await conversations.update(own_id, ConversationChanges(title="Mine"))).title == "Mine"
-    again = await conversations.send(own_id, MessageDraft(text="hold on"))
+    assert (await conversations.conversations.generate_title(own_id, force=True)).title == "About hold on"
+    assert (
+        await conversations.conversations.update(own_id, ConversationChanges(title="Mine"))
+    ).title == "Mine"
+    again = await conversations.runs.send(own_id, MessageDraft(text="hold on"))
     await until_told(conversations, again, "see. ")
-    assert (await conversations.cancel(own_id)).status is RunStatus.CANCELED
-    await conversations.delete(own_id)
+    assert (await conversations.runs.cancel(own_id)).status is RunStatus.CANCELED
+    await conversations.conversations.delete(own_id)
     assert place.double.conversations == {}
 
 
@@ -289,7 +292,7 @@ async def test_a_setting_goes_before_what_is_discovered(tmp_path: Path) -> None:
         place.double.add(1)
         async with place.client(paths={"delete": GUESSED["delete"]}) as conversations:
             with pytest.raises(NotOffered, match="`delete` at DELETE /api/v1/conversations/"):
-                await conversations.delete("agentflow:conv_1")
+                await conversations.conversations.delete("agentflow:conv_1")
 
 
 @pytest.mark.parametrize(
@@ -306,9 +309,9 @@ async def test_a_document_that_cannot_be_had_leaves_the_guesses(
     place.double.add(1)
     place.double.add(2)
     async with place.client() as conversations:
-        await conversations.delete("agentflow:conv_1")
+        await conversations.conversations.delete("agentflow:conv_1")
         asked = place.count("GET", "/openapi.json")
-        await conversations.delete("agentflow:conv_2")
+        await conversations.conversations.delete("agentflow:conv_2")
 
     assert place.double.conversations == {}
     assert place.count("GET", "/openapi.json") == asked
@@ -332,21 +335,21 @@ async def test_a_deployment_without_a_call_says_so_once_and_its_feature_is_gone(
 
         async def attempt(own_id: str) -> None:
             if name == "delete":
-                await conversations.delete(own_id)
+                await conversations.conversations.delete(own_id)
             elif name == "title":
-                await conversations.update(own_id, ConversationChanges(title="x"))
+                await conversations.conversations.update(own_id, ConversationChanges(title="x"))
             else:
-                await conversations.generate_title(own_id)
+                await conversations.conversations.generate_title(own_id)
 
         if name == "generate_title":
             with pytest.raises(NotFoundError):
                 await attempt("agentflow:conv_9")
-        before = (await conversations.agents("agentflow"))[0].features
+        before = (await conversations.agents.list("agentflow"))[0].features
         with pytest.raises(NotOffered):
             await attempt("agentflow:conv_1")
         with pytest.raises(NotOffered) as caught:
             await attempt("agentflow:conv_1")
-        after = (await conversations.agents("agentflow"))[0].features
+        after = (await conversations.agents.list("agentflow"))[0].features
 
     assert (
         caught.value.message == f"This deployment of AgentFlow (agentflow) does not have `{name}` at {call}."
@@ -364,8 +367,8 @@ async def test_what_a_discovered_call_does_not_find_is_not_there(place: Place) -
         place.faults.plan("DELETE", "/conv_1", answer(404))
         for own_id in ("agentflow:conv_1", "agentflow:conv_9"):
             with pytest.raises(NotFoundError):
-                await conversations.delete(own_id)
-        agent = (await conversations.agents("agentflow"))[0]
+                await conversations.conversations.delete(own_id)
+        agent = (await conversations.agents.list("agentflow"))[0]
 
     assert Feature.DELETE in agent.features
 
@@ -376,9 +379,9 @@ async def test_a_run_that_cannot_be_stopped_says_so(tmp_path: Path) -> None:
         sent = await start(conversations, "hold on")
         await until_told(conversations, sent, "see. ")
         with pytest.raises(NotOffered, match="`cancel` at POST"):
-            await conversations.cancel(sent.conversation.id)
+            await conversations.runs.cancel(sent.conversation.id)
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
-        agent = (await conversations.agents("agentflow"))[0]
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        agent = (await conversations.agents.list("agentflow"))[0]
 
     assert (outcome.run.status, Feature.CANCEL in agent.features) == (RunStatus.COMPLETED, False)

@@ -22,6 +22,8 @@ from tertulia import (
     InstanceSettings,
     MessageChanges,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotOffered,
     ParticipantRole,
     Rating,
@@ -79,7 +81,7 @@ class At:
 
     async def answer_id(self) -> str:
         """Return the id of the answer."""
-        return (await self.client.messages(self.own_id, limit=10)).items[-1].id
+        return (await self.client.messages.list(self.own_id, MessageQuery(limit=10))).items[-1].id
 
 
 Try = Callable[[At], Awaitable[object]]
@@ -87,8 +89,10 @@ Try = Callable[[At], Awaitable[object]]
 
 async def begun(client: Client, site: Site, what: str) -> RunResult:
     """Begin a conversation by a text of `Site.texts`."""
-    sent = await client.start(site.agent, MessageDraft(text=site.texts.get(what, "Hello")))
-    return await client.wait(sent.run, timeout=SECONDS)
+    sent = await client.runs.start(
+        NewConversation(agent=site.agent), MessageDraft(text=site.texts.get(what, "Hello"))
+    )
+    return await client.runs.wait(sent.run, timeout=SECONDS)
 
 
 @asynccontextmanager
@@ -152,33 +156,33 @@ SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
 
 
 async def create(at: At) -> None:
-    made = await at.client.create(at.site.agent)
-    assert (await at.client.get(made.id)).id == made.id
+    made = await at.client.conversations.create(NewConversation(agent=at.site.agent))
+    assert (await at.client.conversations.get(made.id)).id == made.id
 
 
 async def get(at: At) -> None:
-    assert (await at.client.get(at.own_id)).agent == at.site.agent
+    assert (await at.client.conversations.get(at.own_id)).agent == at.site.agent
 
 
 async def list_own(at: At) -> None:
-    page = await at.client.list(ConversationQuery(instance=at.site.instance))
+    page = await at.client.conversations.list(ConversationQuery(instance=at.site.instance))
     assert at.own_id in {each.id for each in page.items}
     assert page.from_index == (not at.client.offers(at.own_id, Feature.LIST))
 
 
 async def search(at: At) -> None:
     """What was said is found, by whoever answers."""
-    found = await at.client.search(SearchQuery(text="Hello", instance=at.site.instance))
+    found = await at.client.search.messages(SearchQuery(text="Hello", instance=at.site.instance))
     assert at.own_id in {hit.conversation_id for hit in found.hits}
 
 
 async def delete(at: At) -> None:
-    await at.client.delete(at.own_id)
+    await at.client.conversations.delete(at.own_id)
 
 
 async def restore(at: At) -> None:
-    await at.client.delete(at.own_id)
-    assert (await at.client.restore(at.own_id)).id == at.own_id
+    await at.client.conversations.delete(at.own_id)
+    assert (await at.client.conversations.restore(at.own_id)).id == at.own_id
 
 
 async def send(at: At) -> None:
@@ -187,99 +191,103 @@ async def send(at: At) -> None:
 
 
 async def stream(at: At) -> None:
-    entries = (await at.client.events(at.own_id)).entries
+    entries = (await at.client.conversations.events(at.own_id)).entries
     assert {EventKind.TEXT_MESSAGE_CONTENT, EventKind.TEXT_MESSAGE_END} & {entry.kind for entry in entries}
 
 
 async def resume(at: At) -> None:
     """Another process has the answer of a run whose process is gone."""
-    sent = await at.client.start(at.site.agent, MessageDraft(text="Hello again"))
+    sent = await at.client.runs.start(NewConversation(agent=at.site.agent), MessageDraft(text="Hello again"))
     async with at.site.open() as other:
-        assert (await other.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+        assert (await other.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
 
 async def messages(at: At) -> None:
-    assert len((await at.client.messages(at.own_id)).items) == 2
+    assert len((await at.client.messages.list(at.own_id)).items) == 2
 
 
 async def add_message(at: At) -> None:
-    added = await at.client.add_message(at.own_id, MessageDraft(text="A note"))
+    added = await at.client.messages.add(at.own_id, MessageDraft(text="A note"))
     assert added.text == "A note"
 
 
 async def update_message(at: At) -> None:
-    changed = await at.client.update_message(at.own_id, await at.answer_id(), MessageChanges(text="Better"))
+    changed = await at.client.messages.update(at.own_id, await at.answer_id(), MessageChanges(text="Better"))
     assert changed.text == "Better"
 
 
 async def rate_message(at: At) -> None:
-    rated = await at.client.rate_message(at.own_id, await at.answer_id(), Rating(value=5))
+    rated = await at.client.messages.rate(at.own_id, await at.answer_id(), Rating(value=5))
     assert rated.id
 
 
 async def branches(at: At) -> None:
-    assert len(await at.client.branches(at.own_id)) == 1
+    assert len(await at.client.conversations.branches(at.own_id)) == 1
 
 
 async def remove_branch(at: At) -> None:
-    await at.client.update_message(at.own_id, await at.answer_id(), MessageChanges(text="Better"))
-    first, _ = await at.client.branches(at.own_id)
-    await at.client.remove_branch(at.own_id, first.id)
-    assert len(await at.client.branches(at.own_id)) == 1
+    await at.client.messages.update(at.own_id, await at.answer_id(), MessageChanges(text="Better"))
+    first, _ = await at.client.conversations.branches(at.own_id)
+    await at.client.conversations.remove_branch(at.own_id, first.id)
+    assert len(await at.client.conversations.branches(at.own_id)) == 1
 
 
 async def participants(at: At) -> None:
-    assert len(await at.client.participants(at.own_id)) == 2
+    assert len(await at.client.conversations.participants(at.own_id)) == 2
 
 
 async def invite(at: At) -> None:
-    await at.client.invite(at.own_id, {"local:reviewer": ParticipantRole.OBSERVER})
-    assert len(await at.client.participants(at.own_id)) == 3
+    await at.client.conversations.invite(at.own_id, {"local:reviewer": ParticipantRole.OBSERVER})
+    assert len(await at.client.conversations.participants(at.own_id)) == 3
 
 
 async def title(at: At) -> None:
-    assert (await at.client.update(at.own_id, ConversationChanges(title="Mine"))).title == "Mine"
+    assert (
+        await at.client.conversations.update(at.own_id, ConversationChanges(title="Mine"))
+    ).title == "Mine"
 
 
 async def generate_title(at: At) -> None:
-    made = await at.client.generate_title(
+    made = await at.client.conversations.generate_title(
         at.own_id, seed_message="What does our pipeline look like?", force=True
     )
     assert made.title
 
 
 async def metadata(at: At) -> None:
-    changed = await at.client.update(at.own_id, ConversationChanges(metadata={"a": "b"}))
+    changed = await at.client.conversations.update(at.own_id, ConversationChanges(metadata={"a": "b"}))
     assert changed.metadata["a"] == "b"
 
 
 async def archive(at: At) -> None:
-    assert (await at.client.update(at.own_id, ConversationChanges(archived=True))).archived
+    assert (await at.client.conversations.update(at.own_id, ConversationChanges(archived=True))).archived
 
 
 async def opened(at: At) -> None:
     """See that the conversation is open: not every platform opens it by an answer."""
-    if (await at.client.get(at.own_id)).status is Status.SUBMITTED:
-        await at.client.update_status(at.own_id, Status.OPEN)
+    if (await at.client.conversations.get(at.own_id)).status is Status.SUBMITTED:
+        await at.client.conversations.update_status(at.own_id, Status.OPEN)
 
 
 async def status(at: At) -> None:
     await opened(at)
-    assert (await at.client.update_status(at.own_id, Status.PAUSED)).status is Status.PAUSED
+    assert (await at.client.conversations.update_status(at.own_id, Status.PAUSED)).status is Status.PAUSED
 
 
 async def end(at: At) -> None:
     await opened(at)
-    assert (await at.client.update_status(at.own_id, Status.COMPLETED)).status is Status.COMPLETED
+    assert (
+        await at.client.conversations.update_status(at.own_id, Status.COMPLETED)
+    ).status is Status.COMPLETED
 
 
 async def rating(at: At) -> None:
-    ended = await at.client.update_status(at.own_id, Status.COMPLETED, rating=Rating(value=4))
+    ended = await at.client.conversations.update_status(at.own_id, Status.COMPLETED, rating=Rating(value=4))
     assert ended.status is Status.COMPLETED
 
 
 async def analytics(at: At) -> None:
-    found = await at.client.analytics(at.own_id)
+    found = await at.client.conversations.analytics(at.own_id)
     told = at.client.offers(at.own_id, Feature.ANALYTICS) and at.site.instance != "local"
     assert found.computed is not told
     assert sum(found.messages.values()) == 2
@@ -293,7 +301,7 @@ async def edit_arguments(at: At) -> None:
     """An approval with other arguments is taken, or refused by name."""
     (request,) = (await at.say("asks")).pending
     edited = Settlement(decision=Decision.APPROVE, arguments=dict(request.arguments))
-    await at.client.settle(request.id, edited)
+    await at.client.runs.respond(request.id, edited)
 
 
 async def questions(at: At) -> None:
@@ -301,17 +309,19 @@ async def questions(at: At) -> None:
 
 
 async def cancel(at: At) -> None:
-    sent = await at.client.start(at.site.agent, MessageDraft(text=at.site.texts.get("lasts", "Hello")))
-    await at.client.wait(sent.run, timeout=0)
-    assert (await at.client.cancel(sent.conversation.id)).status is RunStatus.CANCELED
+    sent = await at.client.runs.start(
+        NewConversation(agent=at.site.agent), MessageDraft(text=at.site.texts.get("lasts", "Hello"))
+    )
+    await at.client.runs.wait(sent.run, timeout=0)
+    assert (await at.client.runs.cancel(sent.conversation.id)).status is RunStatus.CANCELED
 
 
 async def settle(at: At, what: str, kind: RequestKind, settlement: Settlement) -> None:
     asked = await at.say(what)
     (request,) = asked.pending
     assert request.kind is kind
-    await at.client.settle(request.id, settlement)
-    assert (await at.client.wait(asked.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+    await at.client.runs.respond(request.id, settlement)
+    assert (await at.client.runs.wait(asked.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
 
 TRIES: Mapping[Feature, Try] = {

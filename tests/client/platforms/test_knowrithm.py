@@ -17,6 +17,8 @@ from tertulia import (
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotConfiguredError,
     NotFoundError,
     NotOffered,
@@ -59,7 +61,7 @@ async def listed(conversations: Client, query: ConversationQuery = HERE) -> list
     """Return the titles of all pages, after seeing that none is too long."""
     titles: list[str] = []
     while True:
-        page = await conversations.list(query)
+        page = await conversations.conversations.list(query)
         assert len(page.items) <= query.limit
         titles += [one.title or "" for one in page.items]
         if page.next_cursor is None:
@@ -77,10 +79,10 @@ async def test_a_conversation_is_created_with_an_agent_by_name_or_id(
     place.double.nests, place.double.creates_later = nests, later
     async with place.client() as conversations:
         context = {"max_context_length": 2000}
-        created = await conversations.create(
-            f"knowrithm:{name}", title="Plans", metadata={"k": 1}, context=context
+        created = await conversations.conversations.create(
+            NewConversation(agent=f"knowrithm:{name}", title="Plans", metadata={"k": 1}, context=context)
         )
-        read = await conversations.get(created.id)
+        read = await conversations.conversations.get(created.id)
 
     assert (created.title, created.metadata, created.context) == ("Plans", {"k": 1}, context)
     assert (created.status, read) == (Status.OPEN, replace(created, agent=read.agent))
@@ -94,10 +96,12 @@ async def test_a_conversation_is_created_with_an_agent_by_name_or_id(
 async def test_a_conversation_has_an_entity_type(place: Place, entity_type: str | None) -> None:
     """In lower case, as the wire takes it, whatever the case it comes back in."""
     async with place.client() as conversations:
-        created = await conversations.create(SUPPORT, entity_type=entity_type)
+        created = await conversations.conversations.create(
+            NewConversation(agent=SUPPORT, entity_type=entity_type)
+        )
         (record,) = [one.record for one in place.double.conversations.values()]
         record["entity_type"] = record["entity_type"].upper()
-        read = await conversations.get(created.id)
+        read = await conversations.conversations.get(created.id)
 
     expected = (entity_type or "user").lower()
     assert created.entity_type == read.entity_type == expected
@@ -121,7 +125,7 @@ async def test_what_a_conversation_cannot_carry_there_is_refused_and_not_dropped
     """Before anything is sent."""
     async with place.client() as conversations:
         with pytest.raises(InvalidInputError, match=sentence):
-            await conversations.create(SUPPORT, **given)
+            await conversations.conversations.create(NewConversation(agent=SUPPORT, **given))
     assert place.double.calls == []
 
 
@@ -129,15 +133,15 @@ async def test_an_agent_that_is_not_there_is_refused_with_those_that_are(place: 
     """By Knowrithm, since any id may be one."""
     async with place.client() as conversations:
         with pytest.raises(NotFoundError, match="knows no agent knowrithm:nobody") as caught:
-            await conversations.create("knowrithm:nobody")
+            await conversations.conversations.create(NewConversation(agent="knowrithm:nobody"))
     assert caught.value.valid == (SUPPORT,)
 
 
 async def test_an_account_without_named_agents_says_how_to_name_one(place: Place) -> None:
     """An agent can be talked to by its id all the same."""
     async with place.client(agents={}) as conversations:
-        (agent,) = await conversations.agents("knowrithm")
-        created = await conversations.create(f"knowrithm:{AGENT}")
+        (agent,) = await conversations.agents.list("knowrithm")
+        created = await conversations.conversations.create(NewConversation(agent=f"knowrithm:{AGENT}"))
     assert (agent.available, agent.address) == (False, "knowrithm:AGENT_ID")
     assert "[instances.knowrithm.agents]" in (agent.hint or "")
     assert created.agent == f"knowrithm:{AGENT}"
@@ -147,19 +151,27 @@ async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Plac
     """It is not made twice."""
     place.faults.plan("POST", "/conversation", lose)
     async with place.client() as conversations:
-        created = await conversations.create(SUPPORT, title="Plans", metadata={"k": 1})
+        created = await conversations.conversations.create(
+            NewConversation(agent=SUPPORT, title="Plans", metadata={"k": 1})
+        )
     assert [created.id] == [f"knowrithm:{one}" for one in place.double.conversations]
 
 
 async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_repeated(place: Place) -> None:
     """With the same key; another conversation of that title that is known here is not taken for it."""
     async with place.client() as conversations:
-        other = await conversations.create(SUPPORT, title="Plans")
+        other = await conversations.conversations.create(NewConversation(agent=SUPPORT, title="Plans"))
         place.faults.plan("POST", "/conversation", drop)
         with pytest.raises(UncertainError, match="whether the conversation was created"):
-            await conversations.create(SUPPORT, title="Plans", idempotency_key="k")
-        created = await conversations.create(SUPPORT, title="Plans", idempotency_key="k")
-        again = await conversations.create(SUPPORT, title="Plans", idempotency_key="k")
+            await conversations.conversations.create(
+                NewConversation(agent=SUPPORT, title="Plans"), idempotency_key="k"
+            )
+        created = await conversations.conversations.create(
+            NewConversation(agent=SUPPORT, title="Plans"), idempotency_key="k"
+        )
+        again = await conversations.conversations.create(
+            NewConversation(agent=SUPPORT, title="Plans"), idempotency_key="k"
+        )
     assert created.id == again.id != other.id
     assert len(place.double.conversations) == 2
 
@@ -171,7 +183,7 @@ async def test_a_creation_whose_task_fails_says_so(place: Place) -> None:
     place.faults.plan("GET", "/tasks/t1/status", answer(200, failed))
     async with place.client() as conversations:
         with pytest.raises(UnavailableError, match=r"failed over it: 'No room' \(code 'DB_1'\)") as caught:
-            await conversations.create(SUPPORT)
+            await conversations.conversations.create(NewConversation(agent=SUPPORT))
     assert caught.value.ids["upstream_code"] == "DB_1"
 
 
@@ -201,7 +213,7 @@ async def test_a_server_without_pages_is_not_asked_for_ever(place: Place) -> Non
         assert await listed(conversations) == ["2", "1", "0"]
         assert await listed(conversations, replace(HERE, limit=1)) == ["2", "1", "0"]
         with pytest.raises(NotFoundError):
-            await conversations.get("knowrithm:none")
+            await conversations.conversations.get("knowrithm:none")
 
 
 async def test_a_page_goes_on_behind_the_last_although_others_were_begun_meanwhile(place: Place) -> None:
@@ -209,7 +221,7 @@ async def test_a_page_goes_on_behind_the_last_although_others_were_begun_meanwhi
     for number in range(6):
         place.double.add(title=f"{number}")
     async with place.client() as conversations:
-        page = await conversations.list(replace(HERE, limit=2))
+        page = await conversations.conversations.list(replace(HERE, limit=2))
         place.double.add(title="new")
         later = await listed(conversations, replace(HERE, limit=2, cursor=page.next_cursor))
     assert ([one.title for one in page.items], later) == (["5", "4"], ["3", "2", "1", "0"])
@@ -265,7 +277,7 @@ async def test_a_filter_that_leaves_little_reads_only_so_much_for_one_call(
         place.double.add(title=f"{number}")
     query = replace(HERE, entity_type="lead")
     async with place.client() as conversations:
-        first = await conversations.list(query)
+        first = await conversations.conversations.list(query)
         assert (first.items, first.next_cursor is None) == ([], False)
         assert await listed(conversations, query) == ["sought"]
 
@@ -278,7 +290,7 @@ async def test_another_order_of_the_list_is_not_offered(place: Place, query: Con
     """It says where there is one."""
     async with place.client() as conversations:
         with pytest.raises(NotOffered, match="in its own order") as caught:
-            await conversations.list(query)
+            await conversations.conversations.list(query)
     assert "Leave out `instance`" in (caught.value.hint or "")
 
 
@@ -290,7 +302,7 @@ async def test_a_limit_out_of_range_is_refused(place: Place, limit: int) -> None
         for call in (
             platform.list("local", replace(HERE, limit=limit)),
             platform.search("local", SearchQuery(text="a", limit=limit)),
-            platform.messages("local", native_id, cursor=None, limit=limit, newest_first=False),
+            platform.messages("local", native_id, MessageQuery(limit=limit)),
         ):
             with pytest.raises(InvalidInputError, match="must be from 1 to 100"):
                 await call
@@ -305,11 +317,11 @@ async def test_one_conversation_is_read_by_way_of_the_list(place: Place) -> None
     for number in range(7):
         double.add(title=f"{number}")
     async with place.client() as conversations:
-        found = await conversations.get(f"knowrithm:{sought}")
+        found = await conversations.conversations.get(f"knowrithm:{sought}")
         first = len(double.calls)
-        assert await conversations.get(found.id) == found
+        assert await conversations.conversations.get(found.id) == found
         again = double.calls[first:]
-        old = await conversations.get(f"knowrithm:{archived}")
+        old = await conversations.conversations.get(f"knowrithm:{archived}")
 
     assert (found.title, found.agent, found.status) == ("sought", f"knowrithm:{OTHER_AGENT}", Status.OPEN)
     assert found.created_at == datetime(2026, 1, 1, 10, tzinfo=UTC)
@@ -323,10 +335,10 @@ async def test_filters_that_a_server_does_not_take_are_done_without(place: Place
     """To find one conversation, all of the list is read then."""
     place.double.refused_filters = ("created_after", "status", "agent_id")
     async with place.client() as conversations:
-        created = await conversations.create(SUPPORT, title="Plans")
-        assert (await conversations.get(created.id)).title == "Plans"
+        created = await conversations.conversations.create(NewConversation(agent=SUPPORT, title="Plans"))
+        assert (await conversations.conversations.get(created.id)).title == "Plans"
         with pytest.raises(NotFoundError, match="has no conversation knowrithm:none"):
-            await conversations.get("knowrithm:none")
+            await conversations.conversations.get("knowrithm:none")
 
 
 async def test_a_conversation_too_far_back_is_told_as_such(
@@ -340,7 +352,7 @@ async def test_a_conversation_too_far_back_is_told_as_such(
         place.double.add()
     async with place.client() as conversations:
         with pytest.raises(NotFoundError, match="is not among the first") as caught:
-            await conversations.get(f"knowrithm:{sought}")
+            await conversations.conversations.get(f"knowrithm:{sought}")
     assert "narrow them down" in (caught.value.hint or "")
 
 
@@ -405,8 +417,9 @@ async def test_messages_come_in_pages_in_both_directions(
             texts: list[str | None] = []
             cursor = None
             while True:
-                page = await conversations.messages(
-                    f"knowrithm:{native_id}", cursor=cursor, limit=limit, newest_first=newest_first
+                page = await conversations.messages.list(
+                    f"knowrithm:{native_id}",
+                    MessageQuery(cursor=cursor, limit=limit, newest_first=newest_first),
                 )
                 assert len(page.items) <= limit
                 texts += [message.text for message in page.items]
@@ -420,9 +433,9 @@ async def test_a_message_has_what_knowrithm_tells_of_it(place: Place) -> None:
     """Author, time, model and what it cites."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
-        _, reply = (await conversations.messages(outcome.run.conversation_id)).items
+        _, reply = (await conversations.messages.list(outcome.run.conversation_id)).items
         with pytest.raises(NotOffered, match="branches"):
-            await conversations.messages(outcome.run.conversation_id, branch="b")
+            await conversations.messages.list(outcome.run.conversation_id, MessageQuery(branch="b"))
 
     assert (reply.author, reply.role, reply.text) == (SUPPORT, Role.ASSISTANT, "You said: hi")
     assert reply.metadata["model_used"] == "gpt"
@@ -434,23 +447,25 @@ async def test_a_message_is_found_once_though_it_was_seen_twice(place: Place) ->
     """When it was answered, and when its conversation was read."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
-        await conversations.messages(outcome.run.conversation_id)
-        found = await conversations.search(SearchQuery(text="said"))
+        await conversations.messages.list(outcome.run.conversation_id)
+        found = await conversations.search.messages(SearchQuery(text="said"))
     assert len(found.hits) == 1
 
 
 async def test_a_deleted_conversation_is_gone_and_can_be_brought_back(place: Place) -> None:
     """Both may be a task first."""
     async with place.client() as conversations:
-        created = await conversations.create(SUPPORT, title="Plans", metadata={"k": 1})
-        await conversations.delete(created.id)
+        created = await conversations.conversations.create(
+            NewConversation(agent=SUPPORT, title="Plans", metadata={"k": 1})
+        )
+        await conversations.conversations.delete(created.id)
         with pytest.raises(NotFoundError):
-            await conversations.get(created.id)
+            await conversations.conversations.get(created.id)
         assert await listed(conversations) == []
-        restored = await conversations.restore(created.id)
+        restored = await conversations.conversations.restore(created.id)
         assert await listed(conversations) == ["Plans"]
         with pytest.raises(NotFoundError):
-            await conversations.restore("knowrithm:none")
+            await conversations.conversations.restore("knowrithm:none")
     assert (restored.id, restored.title, restored.metadata) == (created.id, "Plans", {"k": 1})
 
 
@@ -471,9 +486,9 @@ async def test_figures_are_mapped_onto_ours_and_the_rest_is_kept(place: Place) -
     native_id = place.double.add(rating=4)
     place.double.say(native_id, "user", "hi")
     async with place.client() as conversations:
-        figures = await conversations.analytics(f"knowrithm:{native_id}")
+        figures = await conversations.conversations.analytics(f"knowrithm:{native_id}")
         with pytest.raises(NotFoundError):
-            await conversations.analytics("knowrithm:none")
+            await conversations.conversations.analytics("knowrithm:none")
 
     assert (figures.computed, figures.messages, figures.duration_seconds) == (False, {"total": 1}, 90)
     assert (figures.rating, figures.ratings, figures.tokens) == (4, 1, None)
@@ -489,21 +504,23 @@ async def test_the_older_wire_ends_rates_archives_and_sets_metadata(place: Place
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi", metadata={"a": 1, "b": 2})
         own_id = outcome.run.conversation_id
-        page = await conversations.messages(own_id)
-        rated = await conversations.rate_message(own_id, page.items[1].id, Rating(value=5, feedback="Clear"))
-        changed = await conversations.update(own_id, ConversationChanges(metadata={"a": None, "c": {"d": 3}}))
-        ended = await conversations.update_status(
+        page = await conversations.messages.list(own_id)
+        rated = await conversations.messages.rate(own_id, page.items[1].id, Rating(value=5, feedback="Clear"))
+        changed = await conversations.conversations.update(
+            own_id, ConversationChanges(metadata={"a": None, "c": {"d": 3}})
+        )
+        ended = await conversations.conversations.update_status(
             own_id, Status.COMPLETED, rating=Rating(value=4, feedback="Slow")
         )
         with pytest.raises(ConflictError, match="is completed, which is final"):
-            await conversations.send(own_id, MessageDraft(text="more"))
-        archived = await conversations.update(own_id, ConversationChanges(archived=True))
-        read = await conversations.get(own_id)
+            await conversations.runs.send(own_id, MessageDraft(text="more"))
+        archived = await conversations.conversations.update(own_id, ConversationChanges(archived=True))
+        read = await conversations.conversations.get(own_id)
         with pytest.raises(ConflictError, match="is in the archive"):
-            await conversations.send(own_id, MessageDraft(text="more"))
+            await conversations.runs.send(own_id, MessageDraft(text="more"))
         with pytest.raises(NotFoundError, match="has no message 'none'"):
-            await conversations.rate_message(own_id, "none", Rating(value=5))
-        (agent,) = await conversations.agents("knowrithm")
+            await conversations.messages.rate(own_id, "none", Rating(value=5))
+        (agent,) = await conversations.agents.list("knowrithm")
 
     record = place.double.conversations[native(outcome)].record
     assert (rated.text, rated.rating and rated.rating.value) == ("You said: hi", 5)
@@ -524,20 +541,26 @@ async def test_a_server_without_the_older_wire_is_asked_once(place: Place, statu
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
         own_id = outcome.run.conversation_id
-        message = (await conversations.messages(own_id)).items[1]
+        message = (await conversations.messages.list(own_id)).items[1]
         calls = (
-            ("end", lambda: conversations.update_status(own_id, Status.COMPLETED)),
-            ("rate_message", lambda: conversations.rate_message(own_id, message.id, Rating(value=5))),
-            ("metadata", lambda: conversations.update(own_id, ConversationChanges(metadata={"a": 1}))),
-            ("archive", lambda: conversations.update(own_id, ConversationChanges(archived=True))),
+            ("end", lambda: conversations.conversations.update_status(own_id, Status.COMPLETED)),
+            ("rate_message", lambda: conversations.messages.rate(own_id, message.id, Rating(value=5))),
+            (
+                "metadata",
+                lambda: conversations.conversations.update(own_id, ConversationChanges(metadata={"a": 1})),
+            ),
+            (
+                "archive",
+                lambda: conversations.conversations.update(own_id, ConversationChanges(archived=True)),
+            ),
         )
         for feature, call in calls:
-            assert feature in (await conversations.agents("knowrithm"))[0].features
+            assert feature in (await conversations.agents.list("knowrithm"))[0].features
             for _ in range(2):
                 with pytest.raises(NotOffered, match=f"of knowrithm does not have {feature}") as caught:
                     await call()
                 assert "offer" in (caught.value.hint or "")
-        (agent,) = await conversations.agents("knowrithm")
+        (agent,) = await conversations.agents.list("knowrithm")
 
     assert not agent.features & OLDER
     writes = [call for call in place.double.calls if call.split()[0] in {"PUT", "PATCH", "POST"}]
@@ -549,12 +572,12 @@ async def test_a_conversation_that_is_not_there_does_not_pass_for_a_call_that_is
     place.double.older = True
     async with place.client() as conversations:
         with pytest.raises(NotFoundError):
-            await conversations.update_status("knowrithm:none", Status.COMPLETED)
+            await conversations.conversations.update_status("knowrithm:none", Status.COMPLETED)
         with pytest.raises(NotFoundError):
-            await conversations.update("knowrithm:none", ConversationChanges(archived=True))
+            await conversations.conversations.update("knowrithm:none", ConversationChanges(archived=True))
         with pytest.raises(NotFoundError):
-            await conversations.rate_message("knowrithm:none", "m", Rating(value=1))
-        assert (await conversations.agents("knowrithm"))[0].features >= OLDER
+            await conversations.messages.rate("knowrithm:none", "m", Rating(value=1))
+        assert (await conversations.agents.list("knowrithm"))[0].features >= OLDER
 
 
 async def test_a_call_of_the_older_wire_that_fails_stays_offered(place: Place) -> None:
@@ -564,11 +587,17 @@ async def test_a_call_of_the_older_wire_that_fails_stays_offered(place: Place) -
     place.faults.plan("PATCH", "/archive", answer(503, refusal()), drop)
     async with place.client() as conversations:
         with pytest.raises(UnavailableError):
-            await conversations.update(f"knowrithm:{native_id}", ConversationChanges(archived=True))
+            await conversations.conversations.update(
+                f"knowrithm:{native_id}", ConversationChanges(archived=True)
+            )
         with pytest.raises(UncertainError):
-            await conversations.update(f"knowrithm:{native_id}", ConversationChanges(archived=True))
+            await conversations.conversations.update(
+                f"knowrithm:{native_id}", ConversationChanges(archived=True)
+            )
         assert (
-            await conversations.update(f"knowrithm:{native_id}", ConversationChanges(archived=True))
+            await conversations.conversations.update(
+                f"knowrithm:{native_id}", ConversationChanges(archived=True)
+            )
         ).archived
 
 
@@ -576,9 +605,9 @@ async def test_metadata_that_the_list_does_not_show_is_not_lost_over_a_change(pl
     """What the store knows of it is kept."""
     place.double.older = True
     async with place.client() as conversations:
-        created = await conversations.create(SUPPORT, metadata={"a": 1})
+        created = await conversations.conversations.create(NewConversation(agent=SUPPORT, metadata={"a": 1}))
         place.double.shows_metadata = False
-        await conversations.update(created.id, ConversationChanges(metadata={"b": 2}))
+        await conversations.conversations.update(created.id, ConversationChanges(metadata={"b": 2}))
     (conversation,) = place.double.conversations.values()
     assert conversation.record["metadata"] == {"a": 1, "b": 2}
 
@@ -587,22 +616,22 @@ async def test_what_knowrithm_does_not_offer_is_said_with_who_does(place: Place)
     """And nothing is called."""
     own_id = f"knowrithm:{place.double.add()}"
     async with place.client() as conversations:
-        await conversations.get(own_id)
+        await conversations.conversations.get(own_id)
         before = len(place.double.calls)
         for call in (
-            conversations.update(own_id, ConversationChanges(title="Mine")),
-            conversations.update_status(own_id, Status.PAUSED),
-            conversations.branches(own_id),
-            conversations.participants(own_id),
-            conversations.add_message(own_id, MessageDraft(text="hi")),
-            conversations.generate_title(own_id),
+            conversations.conversations.update(own_id, ConversationChanges(title="Mine")),
+            conversations.conversations.update_status(own_id, Status.PAUSED),
+            conversations.conversations.branches(own_id),
+            conversations.conversations.participants(own_id),
+            conversations.messages.add(own_id, MessageDraft(text="hi")),
+            conversations.conversations.generate_title(own_id),
         ):
             with pytest.raises(NotOffered):
                 await call
         with pytest.raises(NotOffered, match="brings a conversation back from its archive"):
-            await conversations.update(own_id, ConversationChanges(archived=False))
+            await conversations.conversations.update(own_id, ConversationChanges(archived=False))
         with pytest.raises(InvalidInputError, match="keeps no reason"):
-            await conversations.update_status(own_id, Status.COMPLETED, reason="done")
+            await conversations.conversations.update_status(own_id, Status.COMPLETED, reason="done")
     assert len(place.double.calls) == before
 
 
@@ -612,7 +641,7 @@ async def test_a_refusal_carries_its_code_and_what_is_wrong_with_which_field(pla
     place.faults.plan("POST", "/conversation", answer(400, body))
     async with place.client() as conversations:
         with pytest.raises(InvalidInputError) as caught:
-            await conversations.create(SUPPORT)
+            await conversations.conversations.create(NewConversation(agent=SUPPORT))
     assert caught.value.ids == {"instance": "knowrithm", "status": 400, "upstream_code": "DOC_001"}
     assert str(caught.value) == (
         "Knowrithm cannot use this call. It says: 'Validation failed; field: msg, more; other: bad (DOC_001)'."
@@ -637,7 +666,7 @@ async def test_a_refusal_is_read_in_whatever_shape_it_comes(
     place.faults.plan("POST", "/conversation", answer(400, body))
     async with place.client() as conversations:
         with pytest.raises(InvalidInputError) as caught:
-            await conversations.create(SUPPORT)
+            await conversations.conversations.create(NewConversation(agent=SUPPORT))
     says = "" if said is None else f" It says: '{said}'."
     assert str(caught.value) == f"Knowrithm cannot use this call.{says}"
 
@@ -648,7 +677,7 @@ async def test_what_is_no_list_is_told_as_such(place: Place, body: Any) -> None:
     place.faults.plan("GET", "/conversation", answer(200, body))
     async with place.client() as conversations:
         with pytest.raises(UnavailableError, match="returned no list of conversations") as caught:
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
     assert not caught.value.retryable
 
 
@@ -672,12 +701,12 @@ async def test_an_instance_without_credentials_says_what_to_set_and_cannot_be_us
 ) -> None:
     """It is listed all the same."""
     async with Client.open(settings(tmp_path, **options, agents={"support": AGENT})) as conversations:
-        (agent,) = await conversations.agents("lab")
+        (agent,) = await conversations.agents.list("lab")
         assert (agent.available, agent.hint) == (False, hint)
         for call in (
-            conversations.create("lab:support"),
-            conversations.get("lab:1"),
-            conversations.list(ConversationQuery(instance="lab")),
+            conversations.conversations.create(NewConversation(agent="lab:support")),
+            conversations.conversations.get("lab:1"),
+            conversations.conversations.list(ConversationQuery(instance="lab")),
         ):
             with pytest.raises(NotConfiguredError, match="lab is not configured yet") as caught:
                 await call
@@ -693,14 +722,16 @@ async def test_the_credentials_may_come_from_the_environment(tmp_path: Path) -> 
             "KNOWRITHM_API_BASE": place.url,
         }
         async with Client.open(settings(tmp_path, environment)) as conversations:
-            assert (await conversations.create(f"lab:{AGENT}")).agent == f"lab:{AGENT}"
+            assert (
+                await conversations.conversations.create(NewConversation(agent=f"lab:{AGENT}"))
+            ).agent == f"lab:{AGENT}"
 
 
 async def test_wrong_credentials_are_told_as_such(place: Place) -> None:
     """Without showing them."""
     async with place.client(api_secret="wr-ong") as conversations:
         with pytest.raises(NotConfiguredError, match="does not accept the key and secret") as caught:
-            await conversations.list(HERE)
+            await conversations.conversations.list(HERE)
     assert "wr-ong" not in str(caught.value)
 
 
@@ -733,11 +764,9 @@ async def test_two_accounts_stand_side_by_side(tmp_path: Path) -> None:
             "one": place.settings(),
             "two": place.settings(agents={"sales": OTHER_AGENT}),
         }
-        async with Client.open(
-            ClientSettings(store=tmp_path / "s.db", instances=instances)
-        ) as conversations:
-            first = await conversations.create("one:support")
-            second = await conversations.create("two:sales")
-            page = await conversations.list(ConversationQuery(instance="two"))
+        async with Client.open(ClientSettings(store=tmp_path / "s.db", instances=instances)) as conversations:
+            first = await conversations.conversations.create(NewConversation(agent="one:support"))
+            second = await conversations.conversations.create(NewConversation(agent="two:sales"))
+            page = await conversations.conversations.list(ConversationQuery(instance="two"))
     assert (first.agent, second.agent) == ("one:support", "two:sales")
     assert {one.agent for one in page.items} == {f"two:{AGENT}", "two:sales"}

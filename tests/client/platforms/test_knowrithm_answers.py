@@ -13,6 +13,7 @@ from tertulia import (
     EventKind,
     InvalidInputError,
     MessageDraft,
+    NewConversation,
     NotOffered,
     Role,
     RunStatus,
@@ -107,7 +108,7 @@ async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Plac
     """Before the message was sent, and while it is answered, with and without a word on whose it is."""
     theirs = {"role": "assistant", "content": "Not for you"}
     async with place.client() as conversations:
-        conversation = await conversations.create(SUPPORT)
+        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
         native_id = conversation.id.partition(":")[2]
 
         async def before(app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,7 +116,7 @@ async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Plac
             await app(scope, receive, send)
 
         place.faults.plan("POST", "/chat", before)
-        sent = await conversations.send(conversation.id, MessageDraft(text="hold"))
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hold"))
         await place.double.listened_to()
         await place.double.holds(native_id)
         others: Sequence[dict[str, Any]] = (
@@ -126,7 +127,7 @@ async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Plac
             place.double.tell(native_id, "chat_response", {"response": "Not for you", **about})
             place.double.tell(native_id, "chat_status", {"status": "failed", **about})
         place.double.release(native_id)
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hold")
 
@@ -143,7 +144,7 @@ async def test_an_event_that_nobody_knows_is_kept_as_it_came(place: Place) -> No
         place.double.tell(native_id, "chat_status", [1])
         place.double.tell(native_id, "chat_response", {})
         place.double.release(native_id)
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         entries = await journal(conversations, sent.conversation.id)
 
     assert outcome.run.status is RunStatus.COMPLETED
@@ -218,7 +219,7 @@ async def test_the_reply_is_found_in_what_a_task_returns_or_else_in_the_conversa
     place.double.streams, place.double.result_shape, place.double.result_under = False, shape, under
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
     assert [(message.role, message.text) for message in page.items] == [
@@ -238,7 +239,7 @@ async def test_an_answer_without_a_reply_is_a_failure(place: Place) -> None:
         assert task is not None
         task.done = lambda: {"message": "Chat processed"}
         place.double.release(native_id)
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, "Knowrithm ended without an answer.")
 
@@ -294,10 +295,10 @@ async def test_a_task_is_asked_again_when_its_server_wishes(
     double = place.double
     double.streams, double.slow, double.hints, double.retry_after = False, 1, hints, header
     async with place.client() as conversations:
-        conversation = await conversations.create(SUPPORT)
+        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
         began = anyio.current_time()
-        sent = await conversations.send(conversation.id, MessageDraft(text="hi"))
-        await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hi"))
+        await conversations.runs.wait(sent.run, timeout=SECONDS)
         took = anyio.current_time() - began
 
     assert took >= 0.3
@@ -377,8 +378,8 @@ async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> Non
     async with place.client() as conversations:
         first = await answered(conversations, "hi")
         place.faults.plan("POST", "/chat", drop)
-        sent = await conversations.send(first.run.conversation_id, MessageDraft(text="hi"))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(first.run.conversation_id, MessageDraft(text="hi"))
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error == (
@@ -392,7 +393,7 @@ async def test_a_lost_message_is_found_behind_many_others(place: Place) -> None:
     """Whatever is said in the conversation meanwhile, and however few messages a page holds."""
     place.double.most_per_page = 7
     async with place.client() as conversations:
-        conversation = await conversations.create(SUPPORT)
+        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
         native_id = conversation.id.partition(":")[2]
         for number in range(30):
             place.double.say(native_id, "user" if number % 2 else "assistant", f"{number}")
@@ -406,8 +407,8 @@ async def test_a_lost_message_is_found_behind_many_others(place: Place) -> None:
 
         place.faults.plan("POST", "/chat", crowded)
         place.double.streams = False
-        sent = await conversations.send(conversation.id, MessageDraft(text="hi"))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hi"))
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
     assert place.double.posts("/chat") == 1
@@ -540,13 +541,13 @@ async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> Non
     """By its task, which goes on at Knowrithm; its steps are told once."""
     async with place.client() as conversations:
         sent = await start(conversations, "hold")
-        async for entries in conversations.follow(sent.run):
+        async for entries in conversations.runs.follow(sent.run):
             if any(entry.data.get("name") == "in_progress" for entry in entries):
                 break
     await place.double.listened_to(0)
     place.double.release(native(sent))
     async with place.client() as conversations:
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         entries = await journal(conversations, sent.conversation.id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hold")
@@ -565,7 +566,7 @@ async def ask_and_wait(path: str, url: str) -> None:
     place.origin = url
     async with place.client() as conversations:
         sent = await start(conversations, "hold")
-        async for entries in conversations.follow(sent.run):
+        async for entries in conversations.runs.follow(sent.run):
             if any(entry.data.get("name") == "in_progress" for entry in entries):
                 break
         say(f"{sent.run.id}")
@@ -581,7 +582,7 @@ async def test_an_answer_survives_the_death_of_its_process(place: Place) -> None
     (native_id,) = place.double.conversations
     place.double.release(native_id)
     async with place.client() as conversations:
-        outcome = await conversations.wait(await conversations.run(run_id), timeout=SECONDS)
+        outcome = await conversations.runs.wait(await conversations.runs.get(run_id), timeout=SECONDS)
         await journal(conversations, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hold")
@@ -609,7 +610,7 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
         sent = await start(conversations, "hi")
         await sending.wait()
     async with place.client() as conversations:
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert place.double.posts("/chat") == (1 if arrives else 0)
@@ -629,10 +630,10 @@ async def test_an_answer_cannot_be_stopped_since_knowrithm_has_no_call_for_that(
         sent = await start(conversations, "hold")
         await place.double.listened_to(1)
         with pytest.raises(NotOffered, match="does not offer cancel"):
-            await conversations.cancel(sent.conversation.id)
+            await conversations.runs.cancel(sent.conversation.id)
         await place.double.holds(native(sent))
         place.double.release(native(sent))
-        assert (await conversations.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+        assert (await conversations.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
 
 async def test_one_message_at_a_time_is_answered(place: Place) -> None:
@@ -640,7 +641,7 @@ async def test_one_message_at_a_time_is_answered(place: Place) -> None:
     async with place.client() as conversations:
         sent = await start(conversations, "hold")
         with pytest.raises(ConflictError, match="is still answering"):
-            await conversations.send(sent.conversation.id, MessageDraft(text="more"))
+            await conversations.runs.send(sent.conversation.id, MessageDraft(text="more"))
 
 
 @pytest.mark.parametrize(
@@ -659,10 +660,10 @@ async def test_what_a_message_cannot_carry_there_is_refused_and_not_dropped(
 ) -> None:
     """Before anything is sent or recorded."""
     async with place.client() as conversations:
-        conversation = await conversations.create(SUPPORT)
+        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
         with pytest.raises(InvalidInputError, match="Knowrithm takes"):
-            await conversations.send(conversation.id, draft)
-        assert await conversations.latest_run(conversation.id) is None
+            await conversations.runs.send(conversation.id, draft)
+        assert await conversations.runs.latest(conversation.id) is None
 
 
 async def test_nothing_that_is_said_is_kept_where_it_must_not_be(place: Place) -> None:
@@ -671,12 +672,12 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(place: Place) -
     async with place.client(store_content=False) as conversations:
         outcome = await answered(conversations, f"say {secret}", title=secret, metadata={"a": secret})
         sent = await start(conversations, "hold")
-        async for entries in conversations.follow(sent.run):
+        async for entries in conversations.runs.follow(sent.run):
             if any(entry.kind is EventKind.STEP_STARTED for entry in entries):
                 break
     place.double.release(native(sent))
     async with place.client(store_content=False) as conversations:
-        later = await conversations.wait(sent.run, timeout=SECONDS)
+        later = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     kept = b"".join(file.read_bytes() for file in place.path.parent.iterdir())
     assert (outcome.reply, later.reply) == (f"You said: say {secret}", "You said: hold")
@@ -689,7 +690,7 @@ async def test_the_key_and_the_secret_appear_nowhere_but_in_their_headers(
     """Not in what is stored, logged or told."""
     caplog.set_level(0)
     async with place.client() as conversations:
-        agents = await conversations.agents()
+        agents = await conversations.agents.list()
         outcome = await answered(conversations, "hi")
         entries = await journal(conversations, outcome.run.conversation_id)
     kept = b"".join(file.read_bytes() for file in place.path.parent.iterdir())

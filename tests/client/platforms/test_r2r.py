@@ -22,6 +22,8 @@ from tertulia import (
     Message,
     MessageChanges,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotConfiguredError,
     NotFoundError,
     NotOffered,
@@ -59,9 +61,7 @@ class Place:
         self.path = path
 
     @asynccontextmanager
-    async def open(
-        self, environment: dict[str, str] | None = None, **options: Any
-    ) -> AsyncGenerator[Client]:
+    async def open(self, environment: dict[str, str] | None = None, **options: Any) -> AsyncGenerator[Client]:
         """Open a client whose instance `r2r` is here."""
         r2r = InstanceSettings(
             platform="r2r", options={"base_url": self.url, **options}, environment=environment or {}
@@ -106,18 +106,18 @@ async def talk(place: Place) -> AsyncGenerator[Client]:
 
 async def ask(talk: Client, text: str, agent: str = RAG, **draft: Any) -> RunResult:
     """Ask in a new conversation; return what came of it."""
-    sent = await talk.start(agent, MessageDraft(text=text, **draft))
-    return await talk.wait(sent.run, timeout=SECONDS)
+    sent = await talk.runs.start(NewConversation(agent=agent), MessageDraft(text=text, **draft))
+    return await talk.runs.wait(sent.run, timeout=SECONDS)
 
 
 async def journal(talk: Client, outcome: RunResult) -> Sequence[JournalEntry]:
     """Return what happened in a run."""
-    return (await talk.events(outcome.run.conversation_id)).entries
+    return (await talk.conversations.events(outcome.run.conversation_id)).entries
 
 
 async def history(talk: Client, conversation_id: str) -> list[tuple[Role, str | None]]:
     """Return who said what."""
-    return [(one.role, one.text) for one in (await talk.messages(conversation_id)).items]
+    return [(one.role, one.text) for one in (await talk.messages.list(conversation_id)).items]
 
 
 def native(conversation_id: str) -> str:
@@ -129,7 +129,7 @@ def native(conversation_id: str) -> str:
 
 
 async def test_an_address_is_all_that_an_instance_needs(talk: Client) -> None:
-    agents = await talk.agents("r2r")
+    agents = await talk.agents.list("r2r")
     assert [agent.address for agent in agents] == ["r2r:rag", "r2r:research"]
     assert all(agent.available and agent.hint is None for agent in agents)
     assert agents[0].features == {
@@ -148,25 +148,25 @@ async def test_an_address_is_all_that_an_instance_needs(talk: Client) -> None:
 
 
 async def test_what_is_not_offered_is_refused_with_a_word_on_who_offers_it(talk: Client) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     with pytest.raises(NotOffered, match="does not offer status") as refused:
-        await talk.update_status(made.id, Status.PAUSED)
+        await talk.conversations.update_status(made.id, Status.PAUSED)
     assert refused.value.hint is not None
     assert "local" in refused.value.hint
     with pytest.raises(NotOffered, match="metadata"):
-        await talk.create(RAG, metadata={"team": "sales"})
+        await talk.conversations.create(NewConversation(agent=RAG, metadata={"team": "sales"}))
     for field in ("entity_type", "source", "source_ref"):
         about: dict[str, Any] = {field: "lead"}
         with pytest.raises(InvalidInputError, match=f"has no place for `{field}` of a conversation"):
-            await talk.create(RAG, **about)
+            await talk.conversations.create(NewConversation(agent=RAG, **about))
     with pytest.raises(NotOffered, match="metadata"):
-        await talk.update(made.id, ConversationChanges(metadata={"team": "sales"}))
+        await talk.conversations.update(made.id, ConversationChanges(metadata={"team": "sales"}))
     with pytest.raises(NotOffered, match="archive"):
-        await talk.update(made.id, ConversationChanges(archived=True))
+        await talk.conversations.update(made.id, ConversationChanges(archived=True))
     with pytest.raises(NotOffered, match="branches"):
-        await talk.branches(made.id)
+        await talk.conversations.branches(made.id)
     with pytest.raises(NotOffered, match="branches"):
-        await talk.messages(made.id, branch="b")
+        await talk.messages.list(made.id, MessageQuery(branch="b"))
 
 
 async def test_a_key_goes_into_its_own_header(path: Path) -> None:
@@ -183,7 +183,7 @@ async def test_a_login_is_made_once_and_again_when_its_token_has_ended(path: Pat
         assert outcome.run.status is RunStatus.COMPLETED
         assert place.sent("POST").count("/v3/users/login") == 1
         double.tokens.clear()
-        added = await talk.add_message(outcome.run.conversation_id, MessageDraft(text="One more."))
+        added = await talk.messages.add(outcome.run.conversation_id, MessageDraft(text="One more."))
         assert added.text == "One more."
         assert place.sent("POST").count("/v3/users/login") == 2
 
@@ -195,8 +195,8 @@ async def test_a_wrong_password_is_told_without_telling_it(
     double = R2RDouble(require_authentication=True, users={"ada@example.org": "right"})
     async with at(path, double) as place, place.open(email="ada@example.org", password="s3cr3t") as talk:
         with pytest.raises(NotConfiguredError, match="does not let the instance r2r log in") as refused:
-            await talk.create(RAG)
-        agents = await talk.agents("r2r")
+            await talk.conversations.create(NewConversation(agent=RAG))
+        agents = await talk.agents.list("r2r")
         assert not agents[0].available
         assert agents[0].hint == "Check `email` and `password` in the configuration."
     assert "s3cr3t" not in f"{refused.value!r} {refused.value.ids} {caplog.text}"
@@ -205,10 +205,10 @@ async def test_a_wrong_password_is_told_without_telling_it(
 async def test_a_server_that_asks_for_credentials_says_what_to_set(path: Path) -> None:
     async with at(path, R2RDouble(require_authentication=True)) as place, place.open() as talk:
         with pytest.raises(NotConfiguredError, match="asks for credentials") as refused:
-            await talk.create(RAG)
+            await talk.conversations.create(NewConversation(agent=RAG))
         assert refused.value.hint is not None
         assert "R2R_API_KEY" in refused.value.hint
-        assert (await talk.agents("r2r"))[0].hint == refused.value.hint
+        assert (await talk.agents.list("r2r"))[0].hint == refused.value.hint
 
 
 async def test_a_key_and_a_login_are_not_possible_together(place: Place) -> None:
@@ -227,16 +227,16 @@ async def test_what_the_configuration_names_goes_before_what_the_environment_has
         at(path, double) as place,
         place.open(everybody, email="ada@example.org", password="pw") as talk,
     ):
-        await talk.create(RAG)
+        await talk.conversations.create(NewConversation(agent=RAG))
 
 
 async def test_a_login_without_its_password_is_not_configured(place: Place) -> None:
     async with place.open(email="ada@example.org") as talk:
-        agents = await talk.agents("r2r")
+        agents = await talk.agents.list("r2r")
         assert not agents[0].available
         assert agents[0].hint == "Set `password` (or R2R_PASSWORD), or remove `email`."
         with pytest.raises(NotConfiguredError):
-            await talk.create(RAG)
+            await talk.conversations.create(NewConversation(agent=RAG))
     assert place.double.requests == []
 
 
@@ -265,9 +265,9 @@ async def test_a_server_that_is_not_there_is_told_as_such(path: Path) -> None:
         pass
     with anyio.fail_after(SECONDS):
         async with place.open() as talk:
-            assert not (await talk.agents("r2r"))[0].available
+            assert not (await talk.agents.list("r2r"))[0].available
             with pytest.raises(UnavailableError, match="cannot be reached") as refused:
-                await talk.create(RAG)
+                await talk.conversations.create(NewConversation(agent=RAG))
             assert refused.value.retryable
 
 
@@ -276,9 +276,9 @@ async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Client)
         "POST", "/conversations", answer(200, {"ok": True}), answer(404, {"detail": "Not Found"})
     )
     with pytest.raises(UnavailableError, match="is no R2R server"):
-        await talk.create(RAG)
+        await talk.conversations.create(NewConversation(agent=RAG))
     with pytest.raises(NotOffered, match="does not know this call"):
-        await talk.create(RAG)
+        await talk.conversations.create(NewConversation(agent=RAG))
 
 
 async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> None:
@@ -288,7 +288,10 @@ async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> Non
             for name, place in (("one", one), ("other", other))
         }
         async with Client.open(ClientSettings(store=path, instances=instances)) as talk:
-            made = [await talk.create(f"{name}:rag", title=name) for name in instances]
+            made = [
+                await talk.conversations.create(NewConversation(agent=f"{name}:rag", title=name))
+                for name in instances
+            ]
             assert [one.title for one in made] == ["one", "other"]
             assert len(one.double.memory.conversations) == len(other.double.memory.conversations) == 1
 
@@ -297,16 +300,16 @@ async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> Non
 
 
 async def test_a_conversation_is_created_read_renamed_and_deleted(place: Place, talk: Client) -> None:
-    made = await talk.create(RAG, title="Renewals")
+    made = await talk.conversations.create(NewConversation(agent=RAG, title="Renewals"))
     assert (made.title, made.agent, made.status) == ("Renewals", RAG, Status.OPEN)
     assert made.created_at is not None
-    assert await talk.get(made.id) == made
-    renamed = await talk.update(made.id, ConversationChanges(title="Vertragsverlängerungen"))
+    assert await talk.conversations.get(made.id) == made
+    renamed = await talk.conversations.update(made.id, ConversationChanges(title="Vertragsverlängerungen"))
     assert renamed.title == place.double.memory.get(native(made.id)).name == "Vertragsverlängerungen"
-    await talk.delete(made.id)
+    await talk.conversations.delete(made.id)
     assert place.double.memory.conversations == {}
     with pytest.raises(NotFoundError):
-        await talk.get(made.id)
+        await talk.conversations.get(made.id)
 
 
 @pytest.mark.parametrize("unknown", [NOWHERE, "r2r:nope", "r2r:..%2Fusers%2Fme", f"r2r:{FACT.upper()}"])
@@ -315,13 +318,13 @@ async def test_an_unknown_conversation_is_not_found_whatever_is_done_to_it(
 ) -> None:
     message = MessageDraft(text="x")
     for attempt in (
-        talk.get(unknown),
-        talk.messages(unknown),
-        talk.send(unknown, message),
-        talk.add_message(unknown, message),
-        talk.update_message(unknown, FACT, MessageChanges(text="x")),
-        talk.update(unknown, ConversationChanges(title="x")),
-        talk.delete(unknown),
+        talk.conversations.get(unknown),
+        talk.messages.list(unknown),
+        talk.runs.send(unknown, message),
+        talk.messages.add(unknown, message),
+        talk.messages.update(unknown, FACT, MessageChanges(text="x")),
+        talk.conversations.update(unknown, ConversationChanges(title="x")),
+        talk.conversations.delete(unknown),
     ):
         with pytest.raises(NotFoundError):
             await attempt
@@ -335,25 +338,28 @@ async def test_what_belongs_to_another_account_is_not_there(path: Path) -> None:
     mine = double.memory.create("ada", "Mine")
     async with at(path, double) as place, place.open(api_key=KEY) as talk:
         for attempt in (
-            talk.get(f"r2r:{theirs.id}"),
-            talk.update(f"r2r:{theirs.id}", ConversationChanges(title="x")),
-            talk.add_message(f"r2r:{theirs.id}", MessageDraft(text="x")),
-            talk.update_message(f"r2r:{theirs.id}", question.id, MessageChanges(text="x")),
-            talk.update_message(f"r2r:{mine.id}", question.id, MessageChanges(text="x")),
+            talk.conversations.get(f"r2r:{theirs.id}"),
+            talk.conversations.update(f"r2r:{theirs.id}", ConversationChanges(title="x")),
+            talk.messages.add(f"r2r:{theirs.id}", MessageDraft(text="x")),
+            talk.messages.update(f"r2r:{theirs.id}", question.id, MessageChanges(text="x")),
+            talk.messages.update(f"r2r:{mine.id}", question.id, MessageChanges(text="x")),
         ):
             with pytest.raises(NotFoundError):
                 await attempt
-        listed = await talk.list(ConversationQuery(instance="r2r"))
+        listed = await talk.conversations.list(ConversationQuery(instance="r2r"))
         assert [one.title for one in listed.items] == ["Mine"]
     assert (theirs.name, double.messages(theirs.id)) == ("Private", [("user", "mine")])
 
 
 async def test_a_list_goes_page_by_page_newest_first(talk: Client) -> None:
-    made = [(await talk.create(RAG, title=f"{number}")).id for number in range(5)]
+    made = [
+        (await talk.conversations.create(NewConversation(agent=RAG, title=f"{number}"))).id
+        for number in range(5)
+    ]
     query = ConversationQuery(instance="r2r", limit=2)
     seen: list[str] = []
     while True:
-        page = await talk.list(query)
+        page = await talk.conversations.list(query)
         seen += [one.id for one in page.items]
         assert page.total == 5
         if page.next_cursor is None:
@@ -363,14 +369,14 @@ async def test_a_list_goes_page_by_page_newest_first(talk: Client) -> None:
 
 
 async def test_a_list_can_be_asked_for_some_ids(talk: Client) -> None:
-    made = [(await talk.create(RAG)).id for _ in range(3)]
-    await talk.create("local:archivist")
+    made = [(await talk.conversations.create(NewConversation(agent=RAG))).id for _ in range(3)]
+    await talk.conversations.create(NewConversation(agent="local:archivist"))
     some = frozenset({made[0], made[2], NOWHERE})
     for instance in ("r2r", None):
-        page = await talk.list(ConversationQuery(instance=instance, ids=some))
+        page = await talk.conversations.list(ConversationQuery(instance=instance, ids=some))
         assert {one.id for one in page.items} == {made[0], made[2]}
     others = frozenset({"local:7k2mq9x4ab", "r2r:nope"})
-    assert not (await talk.list(ConversationQuery(instance="r2r", ids=others))).items
+    assert not (await talk.conversations.list(ConversationQuery(instance="r2r", ids=others))).items
 
 
 async def test_another_order_of_the_list_is_not_offered(talk: Client) -> None:
@@ -379,19 +385,19 @@ async def test_another_order_of_the_list_is_not_offered(talk: Client) -> None:
         ConversationQuery(instance="r2r", descending=False),
     ):
         with pytest.raises(NotOffered, match="newest first"):
-            await talk.list(query)
+            await talk.conversations.list(query)
 
 
 async def test_an_unknown_agent_is_told_with_those_there_are(talk: Client) -> None:
     with pytest.raises(NotFoundError) as refused:
-        await talk.create("r2r:archivist")
+        await talk.conversations.create(NewConversation(agent="r2r:archivist"))
     assert refused.value.valid == ("r2r:rag", "r2r:research")
 
 
 async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Client) -> None:
     place.network.plan("POST", "/conversations", lose)
     with pytest.raises(UncertainError):
-        await talk.create(RAG)
+        await talk.conversations.create(NewConversation(agent=RAG))
     assert place.sent("POST") == ["/v3/conversations"]
 
 
@@ -400,10 +406,10 @@ async def test_a_repeated_start_whose_message_was_taken_starts_no_other_conversa
 ) -> None:
     """Its process died before it could note what it had done."""
     message = MessageDraft(text="hello")
-    sent = await talk.start(RAG, message, idempotency_key="k1")
-    await talk.wait(sent.run, timeout=SECONDS)
+    sent = await talk.runs.start(NewConversation(agent=RAG), message, idempotency_key="k1")
+    await talk.runs.wait(sent.run, timeout=SECONDS)
     await change(place.path, "UPDATE receipts SET done = 0")
-    again = await talk.start(RAG, message, idempotency_key="k1")
+    again = await talk.runs.start(NewConversation(agent=RAG), message, idempotency_key="k1")
     assert (again.conversation.id, again.run.id) == (sent.conversation.id, sent.run.id)
     assert len(place.double.memory.conversations) == 1
 
@@ -412,12 +418,12 @@ async def test_too_many_calls_are_told_with_how_long_to_wait(place: Place, talk:
     limited = {"detail": "Per-route per-minute rate limit exceeded"}
     place.network.plan("POST", "/conversations", answer(429, limited), answer(429, limited, retry_after="7"))
     with pytest.raises(UnavailableError, match="Per-route per-minute rate limit exceeded") as refused:
-        await talk.create(RAG)
+        await talk.conversations.create(NewConversation(agent=RAG))
     assert refused.value.retryable
     with pytest.raises(UnavailableError) as refused:
-        await talk.create(RAG)
+        await talk.conversations.create(NewConversation(agent=RAG))
     assert refused.value.hint == "Wait 7 seconds, then call again."
-    await talk.create(RAG)
+    await talk.conversations.create(NewConversation(agent=RAG))
 
 
 @pytest.mark.parametrize(
@@ -434,10 +440,10 @@ async def test_what_a_failing_server_says_is_kept_from_everybody(
     place: Place, talk: Client, caplog: pytest.LogCaptureFixture, body: object
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     place.network.plan("GET", native(made.id), answer(500, body))
     with pytest.raises(UnavailableError, match="failed over this call") as refused:
-        await talk.messages(made.id)
+        await talk.messages.list(made.id)
     assert "sk-123" not in f"{refused.value!r} {refused.value.ids} {caplog.text}"
 
 
@@ -445,27 +451,27 @@ async def test_what_a_failing_server_says_is_kept_from_everybody(
 
 
 async def test_a_message_is_added_with_metadata_and_parent(place: Place, talk: Client) -> None:
-    made = await talk.create(RAG)
-    first = await talk.add_message(made.id, MessageDraft(text="Hello", metadata={"k": "v"}))
-    second = await talk.add_message(
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    first = await talk.messages.add(made.id, MessageDraft(text="Hello", metadata={"k": "v"}))
+    second = await talk.messages.add(
         made.id, MessageDraft(text="Be kind.", role=Role.SYSTEM, parent_id=first.id)
     )
     assert (first.role, first.text, first.metadata) == (Role.USER, "Hello", {"k": "v"})
     assert place.double.memory.get(native(made.id)).messages[1].parent_id == first.id
-    assert (await talk.messages(made.id)).items == [first, second]
-    assert [entry.kind for entry in (await talk.events(made.id)).entries] == [EventKind.MESSAGE_ADDED] * 2
+    assert (await talk.messages.list(made.id)).items == [first, second]
+    assert [entry.kind for entry in (await talk.conversations.events(made.id)).entries] == [
+        EventKind.MESSAGE_ADDED
+    ] * 2
 
 
-async def test_metadata_other_than_text_is_refused_before_it_is_sent(
-    place: Place, talk: Client
-) -> None:
-    made = await talk.create(RAG)
-    added = await talk.add_message(made.id, MessageDraft(text="Hello"))
+async def test_metadata_other_than_text_is_refused_before_it_is_sent(place: Place, talk: Client) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    added = await talk.messages.add(made.id, MessageDraft(text="Hello"))
     before = len(place.sent("POST"))
     with pytest.raises(InvalidInputError, match="only texts"):
-        await talk.add_message(made.id, MessageDraft(text="x", metadata={"n": 1}))
+        await talk.messages.add(made.id, MessageDraft(text="x", metadata={"n": 1}))
     with pytest.raises(InvalidInputError, match="only texts"):
-        await talk.update_message(made.id, added.id, MessageChanges(metadata={"n": None}))
+        await talk.messages.update(made.id, added.id, MessageChanges(metadata={"n": None}))
     assert len(place.sent("POST")) == before
 
 
@@ -479,67 +485,67 @@ async def test_metadata_other_than_text_is_refused_before_it_is_sent(
     ],
 )
 async def test_what_r2r_cannot_keep_is_refused(talk: Client, draft: MessageDraft) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     with pytest.raises(InvalidInputError):
-        await talk.add_message(made.id, draft)
+        await talk.messages.add(made.id, draft)
 
 
 async def test_an_unknown_parent_is_told_in_r2rs_words(talk: Client) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     with pytest.raises(NotFoundError, match=f"Parent message {FACT} not found"):
-        await talk.add_message(made.id, MessageDraft(text="x", parent_id=FACT))
+        await talk.messages.add(made.id, MessageDraft(text="x", parent_id=FACT))
     with pytest.raises((InvalidInputError, NotFoundError)):
-        await talk.add_message(made.id, MessageDraft(text="x", parent_id="nope"))
+        await talk.messages.add(made.id, MessageDraft(text="x", parent_id="nope"))
 
 
-async def test_a_message_whose_addition_got_no_answer_is_not_added_again(
-    place: Place, talk: Client
-) -> None:
-    made = await talk.create(RAG)
+async def test_a_message_whose_addition_got_no_answer_is_not_added_again(place: Place, talk: Client) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     place.network.plan("POST", "/messages", lose)
     with pytest.raises(UncertainError):
-        await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
-    added = await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
-    assert await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1") == added
+        await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    added = await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    assert await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1") == added
     assert place.double.messages(native(made.id)) == [("user", "Once.")]
 
 
 async def test_a_message_whose_addition_was_lost_is_added_when_it_is_repeated(
     place: Place, talk: Client
 ) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     place.network.plan("POST", "/messages", drop)
     with pytest.raises(UncertainError):
-        await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
-    await talk.add_message(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+        await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
+    await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
     assert place.double.messages(native(made.id)) == [("user", "Once.")]
 
 
 async def test_a_message_is_changed_in_its_place(talk: Client) -> None:
-    made = await talk.create(RAG)
-    first = await talk.add_message(made.id, MessageDraft(text="Helo", metadata={"k": "v"}))
-    await talk.add_message(made.id, MessageDraft(text="Hi.", role=Role.ASSISTANT))
-    rated = await talk.update_message(made.id, first.id, MessageChanges(metadata={"rating": "up"}))
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    first = await talk.messages.add(made.id, MessageDraft(text="Helo", metadata={"k": "v"}))
+    await talk.messages.add(made.id, MessageDraft(text="Hi.", role=Role.ASSISTANT))
+    rated = await talk.messages.update(made.id, first.id, MessageChanges(metadata={"rating": "up"}))
     assert rated.metadata == {"k": "v", "rating": "up", "edited": False}
-    changed = await talk.update_message(made.id, first.id, MessageChanges(text="Hello"))
+    changed = await talk.messages.update(made.id, first.id, MessageChanges(text="Hello"))
     assert (changed.id, changed.text, changed.metadata["edited"]) == (first.id, "Hello", True)
     assert await history(talk, made.id) == [(Role.USER, "Hello"), (Role.ASSISTANT, "Hi.")]
-    assert (await talk.search(SearchQuery(text="hello"))).hits
-    assert not (await talk.search(SearchQuery(text="helo"))).hits
+    assert (await talk.search.messages(SearchQuery(text="hello"))).hits
+    assert not (await talk.search.messages(SearchQuery(text="helo"))).hits
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
 async def test_messages_go_page_by_page(talk: Client, newest_first: bool) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     for number in range(5):
-        await talk.add_message(made.id, MessageDraft(text=f"{number}"))
+        await talk.messages.add(made.id, MessageDraft(text=f"{number}"))
     pages: list[Page[Message]] = []
     cursor = None
     while cursor is not None or not pages:
-        pages.append(await talk.messages(made.id, limit=2, cursor=cursor, newest_first=newest_first))
+        pages.append(
+            await talk.messages.list(made.id, MessageQuery(limit=2, cursor=cursor, newest_first=newest_first))
+        )
         cursor = pages[-1].next_cursor
         if newest_first:  # what comes meanwhile moves nothing
-            await talk.add_message(made.id, MessageDraft(text="new"))
+            await talk.messages.add(made.id, MessageDraft(text="new"))
     texts = [[one.text for one in page.items] for page in pages]
     assert texts == ([["4", "3"], ["2", "1"], ["0"]] if newest_first else [["0", "1"], ["2", "3"], ["4"]])
 
@@ -585,7 +591,7 @@ async def test_a_tool_and_what_was_cited_are_told(talk: Client) -> None:
     ends = [entry.data for entry in entries if entry.kind is EventKind.TEXT_MESSAGE_END]
     assert ["text" in end for end in ends] == [False, True]
     assert ends[1]["citations"][0]["payload"]["text"] == "A fact."
-    reply = (await talk.messages(outcome.run.conversation_id)).items[-1]
+    reply = (await talk.messages.list(outcome.run.conversation_id)).items[-1]
     assert reply.id == outcome.run.reply_id
     assert reply.data is not None
     assert reply.data["citations"][0]["payload"]["id"] == FACT
@@ -593,23 +599,27 @@ async def test_a_tool_and_what_was_cited_are_told(talk: Client) -> None:
 
 async def test_the_title_that_r2r_makes_up_is_told(talk: Client) -> None:
     outcome = await ask(talk, "hello")
-    assert (await talk.known(outcome.run.conversation_id)).title == NAME
-    named = await talk.create(RAG, title="Mine")
-    sent = await talk.send(named.id, MessageDraft(text="hello"))
-    await talk.wait(sent.run, timeout=SECONDS)
-    assert (await talk.get(named.id)).title == "Mine"
+    assert (await talk.conversations.get_stored(outcome.run.conversation_id)).title == NAME
+    named = await talk.conversations.create(NewConversation(agent=RAG, title="Mine"))
+    sent = await talk.runs.send(named.id, MessageDraft(text="hello"))
+    await talk.runs.wait(sent.run, timeout=SECONDS)
+    assert (await talk.conversations.get(named.id)).title == "Mine"
 
 
 async def test_settings_of_instance_conversation_and_message_reach_the_agent_in_turn(place: Place) -> None:
     agent = {"search_mode": "advanced", "rag_generation_config": {"model": "m"}, "rag_tools": ["web_search"]}
     async with place.open(agent=agent) as talk:
-        made = await talk.create("r2r:research", context={"search_mode": "basic", "task_prompt": "Be brief."})
+        made = await talk.conversations.create(
+            NewConversation(
+                agent="r2r:research", context={"search_mode": "basic", "task_prompt": "Be brief."}
+            )
+        )
         context = {
             "search_settings": {"limit": 3},
             "research_generation_config": {"temperature": 0, "stream": False},
         }
-        sent = await talk.send(made.id, MessageDraft(text="hello", context=context))
-        await talk.wait(sent.run, timeout=SECONDS)
+        sent = await talk.runs.send(made.id, MessageDraft(text="hello", context=context))
+        await talk.runs.wait(sent.run, timeout=SECONDS)
     assert place.double.bodies == [
         {
             "message": {"role": "user", "content": "hello"},
@@ -639,10 +649,10 @@ async def test_settings_of_instance_conversation_and_message_reach_the_agent_in_
 async def test_what_agents_cannot_be_sent_is_refused_and_not_recorded(
     place: Place, talk: Client, draft: MessageDraft
 ) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     with pytest.raises(InvalidInputError):
-        await talk.send(made.id, draft)
-    assert await talk.latest_run(made.id) is None
+        await talk.runs.send(made.id, draft)
+    assert await talk.runs.latest(made.id) is None
     assert place.double.bodies == []
 
 
@@ -657,8 +667,8 @@ async def test_a_failed_agent_is_told_without_its_servers_words_and_its_question
     conversation_id = outcome.run.conversation_id
     assert place.double.messages(native(conversation_id)) == [("user", "boom")] * 2
     assert await history(talk, conversation_id) == [(Role.USER, "boom")]
-    again = await talk.wait(
-        (await talk.send(conversation_id, MessageDraft(text="boom"))).run, timeout=SECONDS
+    again = await talk.runs.wait(
+        (await talk.runs.send(conversation_id, MessageDraft(text="boom"))).run, timeout=SECONDS
     )
     assert again.run.status is RunStatus.FAILED
     assert await history(talk, conversation_id) == [(Role.USER, "boom")] * 2
@@ -685,8 +695,8 @@ async def test_a_stream_cut_in_mid_frame_interrupts_and_keeps_the_question(
     assert outcome.reply == "You "
     conversation_id = outcome.run.conversation_id
     assert await history(talk, conversation_id) == [(Role.USER, "hello")]
-    again = await talk.wait(
-        (await talk.send(conversation_id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    again = await talk.runs.wait(
+        (await talk.runs.send(conversation_id, MessageDraft(text="hello"))).run, timeout=SECONDS
     )
     assert (again.run.status, again.reply) == (RunStatus.COMPLETED, "You said: hello (turn 2).")
 
@@ -736,28 +746,30 @@ async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place,
 
 async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, talk: Client) -> None:
     """It is in the conversation by the second look only."""
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     path = f"/v3/conversations/{native(made.id)}"
     place.network.plan("GET", path, *[answer(200, {"results": []})] * 2)
     place.network.plan("POST", AGENT, lose)
-    outcome = await talk.wait((await talk.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS)
+    outcome = await talk.runs.wait(
+        (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    )
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
 
 
 async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Client) -> None:
-    made = await talk.create(RAG)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
     place.network.plan("GET", native(made.id), answer(200, {"results": []}), answer(500))
     place.network.plan("POST", AGENT, drop)
-    outcome = await talk.wait((await talk.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS)
+    outcome = await talk.runs.wait(
+        (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    )
     assert outcome.run.status is RunStatus.FAILED
     assert not outcome.run.retryable
     assert outcome.run.error is not None
     assert "not known" in outcome.run.error
 
 
-async def test_a_server_that_fails_before_it_streams_is_told_as_such(
-    place: Place, talk: Client
-) -> None:
+async def test_a_server_that_fails_before_it_streams_is_told_as_such(place: Place, talk: Client) -> None:
     place.network.plan("POST", AGENT, answer(500, {"message": "key sk-123", "error_type": "R2RException"}))
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, "R2R did not take the message.")
@@ -777,11 +789,11 @@ async def test_a_question_that_r2r_refuses_is_told_in_its_words(place: Place) ->
 
 
 async def test_cancelling_closes_the_stream(place: Place, talk: Client) -> None:
-    sent = await talk.start(RAG, MessageDraft(text="hold"))
-    async for entries in talk.follow(sent.run):
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+    async for entries in talk.runs.follow(sent.run):
         if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
             break
-    run = await talk.cancel(sent.conversation.id)
+    run = await talk.runs.cancel(sent.conversation.id)
     assert run.status is RunStatus.CANCELED
     await place.double.left.wait()
     assert await history(talk, sent.conversation.id) == [(Role.USER, "hold")]
@@ -789,28 +801,28 @@ async def test_cancelling_closes_the_stream(place: Place, talk: Client) -> None:
 
 async def test_an_answer_dies_with_its_process_and_its_question_is_not_asked_again(place: Place) -> None:
     async with place.open() as talk:
-        sent = await talk.start(RAG, MessageDraft(text="hold"))
-        async for entries in talk.follow(sent.run):
+        sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+        async for entries in talk.runs.follow(sent.run):
             if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
                 break
     await place.double.left.wait()
     async with place.open() as talk:
-        outcome = await talk.wait(sent.run, timeout=SECONDS)
+        outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
     assert len(place.double.bodies) == 1
 
 
 async def test_an_answer_that_was_whole_when_its_process_died_is_taken_over(place: Place) -> None:
     async with place.open() as talk:
-        sent = await talk.start(RAG, MessageDraft(text="hold"))
-        async for entries in talk.follow(sent.run):
+        sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+        async for entries in talk.runs.follow(sent.run):
             if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
                 break
     await place.double.left.wait()
     stored = {"role": "assistant", "content": "One two."}
     place.double.memory.add(native(sent.conversation.id), stored, metadata={"output_tokens": 22})
     async with place.open() as talk:
-        outcome = await talk.wait(sent.run, timeout=SECONDS)
+        outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "One two.")
 
 
@@ -823,10 +835,10 @@ async def test_a_question_that_died_with_its_process_before_it_was_taken_is_aske
 
     place.network.plan("POST", AGENT, never)
     async with place.open() as talk:
-        sent = await talk.start(RAG, MessageDraft(text="hello"))
+        sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hello"))
         await asked.wait()
     async with place.open() as talk:
-        outcome = await talk.wait(sent.run, timeout=SECONDS)
+        outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
     assert len(place.double.bodies) == 1
 
@@ -835,17 +847,17 @@ async def test_what_is_said_can_be_kept_out_of_the_store(place: Place) -> None:
     async with place.open(store_content=False) as talk:
         outcome = await ask(talk, "tool please")
         assert outcome.reply.startswith("It is 42")
-        assert not (await talk.search(SearchQuery(text="42"))).hits
+        assert not (await talk.search.messages(SearchQuery(text="42"))).hits
         assert "A fact." not in str(await journal(talk, outcome))
 
 
 async def test_a_question_that_was_kept_nowhere_is_not_asked_by_another_process(place: Place) -> None:
     async with place.open(store_content=False) as talk:
-        sent = await talk.start(RAG, MessageDraft(text="hold"))
+        sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
         while not place.double.bodies:
-            await talk.wait(sent.run, timeout=0.01)
+            await talk.runs.wait(sent.run, timeout=0.01)
     async with place.open(store_content=False) as talk:
-        outcome = await talk.wait(sent.run, timeout=SECONDS)
+        outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert len(place.double.bodies) == 1
 
@@ -862,16 +874,18 @@ async def older(path: Path) -> AsyncGenerator[Place]:
 
 async def test_branches_are_found_where_a_server_has_them(older: Place) -> None:
     async with older.open() as talk:
-        assert Feature.BRANCHES in (await talk.agents("r2r"))[0].features
-        made = await talk.create(RAG)
-        await talk.add_message(made.id, MessageDraft(text="Hello"))
-        wrong = await talk.add_message(made.id, MessageDraft(text="Helo?"))
-        changed = await talk.update_message(made.id, wrong.id, MessageChanges(text="Hello?"))
+        assert Feature.BRANCHES in (await talk.agents.list("r2r"))[0].features
+        made = await talk.conversations.create(NewConversation(agent=RAG))
+        await talk.messages.add(made.id, MessageDraft(text="Hello"))
+        wrong = await talk.messages.add(made.id, MessageDraft(text="Helo?"))
+        changed = await talk.messages.update(made.id, wrong.id, MessageChanges(text="Hello?"))
         assert changed.id != wrong.id
-        first, second = await talk.branches(made.id)
+        first, second = await talk.conversations.branches(made.id)
         assert (first.parted_from, second.parted_from) == (None, wrong.id)
         by_branch = {
-            branch: [one.text for one in (await talk.messages(made.id, branch=branch)).items]
+            branch: [
+                one.text for one in (await talk.messages.list(made.id, MessageQuery(branch=branch))).items
+            ]
             for branch in (first.id, second.id, None)
         }
         assert by_branch == {first.id: ["Hello", "Helo?"], second.id: ["Hello?"], None: ["Hello?"]}
@@ -879,10 +893,10 @@ async def test_branches_are_found_where_a_server_has_them(older: Place) -> None:
 
 async def test_an_older_server_changes_no_metadata_and_has_no_agent_that_we_understand(older: Place) -> None:
     async with older.open() as talk:
-        made = await talk.create(RAG)
-        added = await talk.add_message(made.id, MessageDraft(text="Hello"))
+        made = await talk.conversations.create(NewConversation(agent=RAG))
+        added = await talk.messages.add(made.id, MessageDraft(text="Hello"))
         with pytest.raises(NotOffered):
-            await talk.update_message(made.id, added.id, MessageChanges(metadata={"k": "v"}))
+            await talk.messages.update(made.id, added.id, MessageChanges(metadata={"k": "v"}))
         outcome = await ask(talk, "hello")
         assert outcome.run.status is RunStatus.FAILED
         assert outcome.run.error is not None
@@ -894,5 +908,5 @@ async def test_nothing_shows_a_secret(place: Place) -> None:
     assert "s3cr3t" not in repr(settings)
     async with place.open(api_key="s3cr3t.s3cr3t") as talk:
         with pytest.raises(NotConfiguredError) as refused:
-            await talk.create(RAG)
+            await talk.conversations.create(NewConversation(agent=RAG))
     assert "s3cr3t" not in f"{refused.value!r} {refused.value.hint} {refused.value.ids}"

@@ -13,7 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft
+from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft, NewConversation
 from tests.doubles.network import App, Faults, Receive, Scope, Send, served
 from tests.doubles.r2r import Played, R2RDouble, echo, result, stream, think, tool
 
@@ -52,9 +52,9 @@ class Place:
 
         self.network.plan("POST", "/retrieval/agent", streamed)
         with anyio.fail_after(SECONDS):
-            sent = await self.talk.start("r2r:rag", MessageDraft(text=QUESTION))
-            await self.talk.wait(sent.run, timeout=SECONDS)
-            entries = (await self.talk.events(sent.conversation.id)).entries
+            sent = await self.talk.runs.start(NewConversation(agent="r2r:rag"), MessageDraft(text=QUESTION))
+            await self.talk.runs.wait(sent.run, timeout=SECONDS)
+            entries = (await self.talk.conversations.events(sent.conversation.id)).entries
         told: list[tuple[EventKind, Mapping[str, Any]]] = []
         for entry in entries:
             data = {key: value for key, value in entry.data.items() if key != "message_id"}
@@ -70,9 +70,7 @@ async def opened(folder: Path, portal: BlockingPortal) -> AsyncGenerator[Place]:
     network = Faults(R2RDouble().app)
     async with served(network) as url:
         r2r = InstanceSettings(platform="r2r", options={"base_url": url}, environment={})
-        async with Client.open(
-            ClientSettings(store=folder / "store.db", instances={"r2r": r2r})
-        ) as talk:
+        async with Client.open(ClientSettings(store=folder / "store.db", instances={"r2r": r2r})) as talk:
             yield Place(talk, portal, network)
 
 

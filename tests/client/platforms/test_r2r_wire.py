@@ -12,7 +12,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft
+from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft, NewConversation
 from tests.doubles.network import served
 from tests.doubles.r2r import ADMIN, KEY, R2RDouble
 
@@ -85,11 +85,11 @@ async def test_our_adapter_tells_the_same_of_the_double_as_of_r2r_itself(tmp_pat
 
 async def told_of(talk: Client, text: str) -> Sequence[Any]:
     """Return what is told of an answer, without ids and with the pieces of text joined."""
-    sent = await talk.start("r2r:rag", MessageDraft(text=text))
-    outcome = await talk.wait(sent.run, timeout=SECONDS)
-    history = (await talk.messages(sent.conversation.id)).items
+    sent = await talk.runs.start(NewConversation(agent="r2r:rag"), MessageDraft(text=text))
+    outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
+    history = (await talk.messages.list(sent.conversation.id)).items
     told: list[tuple[EventKind, Mapping[str, Any]]] = []
-    for entry in (await talk.events(sent.conversation.id)).entries:
+    for entry in (await talk.conversations.events(sent.conversation.id)).entries:
         data = {key: value for key, value in entry.data.items() if key != "message_id"}
         if told and told[-1][0] is entry.kind and "delta" in data:
             data["delta"] = told.pop()[1]["delta"] + data["delta"]

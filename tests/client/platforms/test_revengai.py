@@ -13,6 +13,8 @@ from tertulia import (
     EventKind,
     InvalidInputError,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotFoundError,
     NotOffered,
     Role,
@@ -50,11 +52,13 @@ async def test_a_conversation_is_created_with_title_and_context(place: Place) ->
     """The key stands alone in its header, and nothing else is sent."""
     async with place.client() as conversations:
         context = {"analysis_id": 7, "function_id": 9}
-        created = await conversations.create(ASSISTANT, title="Packers", context=context)
+        created = await conversations.conversations.create(
+            NewConversation(agent=ASSISTANT, title="Packers", context=context)
+        )
 
         assert (created.title, created.context, created.agent) == ("Packers", context, ASSISTANT)
         assert created.status is Status.OPEN
-        assert await conversations.get(created.id) == replace(created, message_count=0)
+        assert await conversations.conversations.get(created.id) == replace(created, message_count=0)
     assert place.double.bodies == [{"title": "Packers", "context": context}]
 
 
@@ -62,7 +66,7 @@ async def test_a_message_is_answered(place: Place) -> None:
     """The question and its answer are in the history, under RevEng.AI's ids."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "What packs this?")
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
         entries = await journal(conversations, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: What packs this?")
@@ -94,7 +98,7 @@ async def test_every_event_is_told_however_its_data_is_spelled_and_kept(
     ):
         outcome = await answered(conversations, "all")
         entries = await journal(conversations, outcome.run.conversation_id)
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
 
     assert outcome.reply == "First.\n\nLast."
     assert told(entries)[2:-2] == [
@@ -145,8 +149,8 @@ async def test_a_title_that_revengai_gives_is_known_at_once(place: Place) -> Non
     """In the list of everything, too, and in search, without asking again."""
     async with place.client() as conversations:
         await answered(conversations, "title")
-        listed = await conversations.list(ConversationQuery())
-        found = await conversations.search(SearchQuery(text="about that"))
+        listed = await conversations.conversations.list(ConversationQuery())
+        found = await conversations.search.messages(SearchQuery(text="about that"))
 
     assert [one.title for one in listed.items] == ["About that"]
     assert found.hits[0].conversation_title == "About that"
@@ -156,10 +160,10 @@ async def test_the_context_of_a_message_goes_with_it_alone(place: Place) -> None
     """As `analysis_id` and `function_id`."""
     async with place.client() as conversations:
         draft = MessageDraft(text="hi", context={"function_id": 9})
-        sent = await conversations.start(ASSISTANT, draft)
-        await conversations.wait(sent.run, timeout=SECONDS)
-        again = await conversations.send(sent.conversation.id, MessageDraft(text="more"))
-        await conversations.wait(again.run, timeout=SECONDS)
+        sent = await conversations.runs.start(NewConversation(agent=ASSISTANT), draft)
+        await conversations.runs.wait(sent.run, timeout=SECONDS)
+        again = await conversations.runs.send(sent.conversation.id, MessageDraft(text="more"))
+        await conversations.runs.wait(again.run, timeout=SECONDS)
 
     assert place.double.contexts == [{"function_id": 9}, None]
 
@@ -171,10 +175,10 @@ async def test_a_context_that_revengai_does_not_know_is_refused_before_anything_
     """The error names what can be said."""
     async with place.client() as conversations:
         with pytest.raises(InvalidInputError) as caught:
-            await conversations.create(ASSISTANT, context=context)
-        conversation = await conversations.create(ASSISTANT)
+            await conversations.conversations.create(NewConversation(agent=ASSISTANT, context=context))
+        conversation = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
         with pytest.raises(InvalidInputError):
-            await conversations.send(conversation.id, MessageDraft(text="hi", context=context))
+            await conversations.runs.send(conversation.id, MessageDraft(text="hi", context=context))
 
     assert caught.value.valid == ("analysis_id", "function_id")
     assert place.posts("messages") == 0
@@ -196,10 +200,10 @@ async def test_what_a_message_cannot_carry_there_is_refused_and_not_dropped(
 ) -> None:
     """Nothing is sent."""
     async with place.client() as conversations:
-        conversation = await conversations.create(ASSISTANT)
+        conversation = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
         with pytest.raises(InvalidInputError):
-            await conversations.send(conversation.id, draft)
-        assert await conversations.latest_run(conversation.id) is None
+            await conversations.runs.send(conversation.id, draft)
+        assert await conversations.runs.latest(conversation.id) is None
 
     assert place.posts("messages") == 0
 
@@ -207,12 +211,12 @@ async def test_what_a_message_cannot_carry_there_is_refused_and_not_dropped(
 async def test_what_revengai_does_not_offer_is_said_with_who_does(place: Place) -> None:
     """The hint names the configured instances that have the feature."""
     async with place.client() as conversations:
-        created = await conversations.create(ASSISTANT)
+        created = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
         calls = [
-            conversations.update(created.id, ConversationChanges(title="Other")),
-            conversations.update_status(created.id, Status.COMPLETED),
-            conversations.delete(created.id),
-            conversations.create(ASSISTANT, metadata={"team": "x"}),
+            conversations.conversations.update(created.id, ConversationChanges(title="Other")),
+            conversations.conversations.update_status(created.id, Status.COMPLETED),
+            conversations.conversations.delete(created.id),
+            conversations.conversations.create(NewConversation(agent=ASSISTANT, metadata={"team": "x"})),
         ]
         for call in calls:
             with pytest.raises(NotOffered, match="revengai") as caught:
@@ -220,7 +224,7 @@ async def test_what_revengai_does_not_offer_is_said_with_who_does(place: Place) 
             assert caught.value.hint is not None
             assert caught.value.hint.startswith("It is offered by: local.")
         with pytest.raises(NotOffered):
-            await conversations.messages(created.id, branch="1")
+            await conversations.messages.list(created.id, MessageQuery(branch="1"))
 
 
 async def test_conversations_that_were_begun_elsewhere_are_listed_and_found(place: Place) -> None:
@@ -229,10 +233,10 @@ async def test_conversations_that_were_begun_elsewhere_are_listed_and_found(plac
         created = await answered(conversations, "hello from the web")
     place.path.unlink()
     async with place.client() as conversations:
-        listed = await conversations.list(ConversationQuery(instance="revengai"))
-        await conversations.messages(created.run.conversation_id)
-        everything = await conversations.list(ConversationQuery())
-        found = await conversations.search(SearchQuery(text="web"))
+        listed = await conversations.conversations.list(ConversationQuery(instance="revengai"))
+        await conversations.messages.list(created.run.conversation_id)
+        everything = await conversations.conversations.list(ConversationQuery())
+        found = await conversations.search.messages(SearchQuery(text="web"))
 
     assert [one.id for one in listed.items] == [created.run.conversation_id]
     assert [one.id for one in everything.items] == [created.run.conversation_id]
@@ -243,11 +247,11 @@ async def test_a_message_is_found_once_though_it_was_seen_twice(place: Place) ->
     """It was recorded when it was sent, and read with the history."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "unmistakable")
-        before = await conversations.search(SearchQuery(text="unmistakable"))
-        page = await conversations.messages(outcome.run.conversation_id)
-        await conversations.messages(outcome.run.conversation_id, newest_first=True)
-        after = await conversations.search(SearchQuery(text="unmistakable"))
-        again = await conversations.outcome(await conversations.run(outcome.run.id))
+        before = await conversations.search.messages(SearchQuery(text="unmistakable"))
+        page = await conversations.messages.list(outcome.run.conversation_id)
+        await conversations.messages.list(outcome.run.conversation_id, MessageQuery(newest_first=True))
+        after = await conversations.search.messages(SearchQuery(text="unmistakable"))
+        again = await conversations.runs.result(await conversations.runs.get(outcome.run.id))
 
     assert (len(before.hits), len(after.hits)) == (2, 2)
     assert {hit.message_id for hit in after.hits} == {message.id for message in page.items}
@@ -258,22 +262,25 @@ async def test_an_answer_in_several_messages_is_found_once(place: Place) -> None
     """It is recorded as a whole."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "all")
-        await conversations.messages(outcome.run.conversation_id)
+        await conversations.messages.list(outcome.run.conversation_id)
 
-        assert len((await conversations.search(SearchQuery(text="last"))).hits) == 1
+        assert len((await conversations.search.messages(SearchQuery(text="last"))).hits) == 1
 
 
 async def test_lists_have_the_filters_orders_and_pages_that_revengai_lacks(place: Place) -> None:
     """They are ours; nothing is listed twice or left out."""
     async with place.client() as conversations:
-        created = [await conversations.create(ASSISTANT, title=title) for title in ("b", "c", "a")]
+        created = [
+            await conversations.conversations.create(NewConversation(agent=ASSISTANT, title=title))
+            for title in ("b", "c", "a")
+        ]
         pending = await answered(conversations, "confirm")
 
         async def titles(**query: object) -> list[str | None]:
-            found = await conversations.list(ConversationQuery(instance="revengai", **query))  # pyright: ignore[reportArgumentType]
+            found = await conversations.conversations.list(ConversationQuery(instance="revengai", **query))  # pyright: ignore[reportArgumentType]
             return [one.title for one in found.items]
 
-        first = await conversations.list(
+        first = await conversations.conversations.list(
             ConversationQuery(instance="revengai", sort=SortKey.TITLE, descending=False, limit=3)
         )
         assert ([one.title for one in first.items], first.total) == (["New conversation", "a", "b"], 4)
@@ -293,16 +300,16 @@ async def test_messages_come_in_pages_in_both_directions(place: Place) -> None:
         outcome = await answered(conversations, "one")
         conversation_id = outcome.run.conversation_id
         for text in ("two", "three"):
-            sent = await conversations.send(conversation_id, MessageDraft(text=text))
-            await conversations.wait(sent.run, timeout=SECONDS)
+            sent = await conversations.runs.send(conversation_id, MessageDraft(text=text))
+            await conversations.runs.wait(sent.run, timeout=SECONDS)
         expected = ["one", "You said: one", "two", "You said: two", "three", "You said: three"]
 
         for newest_first in (False, True):
             texts: list[str | None] = []
             cursor: str | None = None
             while True:
-                page = await conversations.messages(
-                    conversation_id, cursor=cursor, limit=4, newest_first=newest_first
+                page = await conversations.messages.list(
+                    conversation_id, MessageQuery(cursor=cursor, limit=4, newest_first=newest_first)
                 )
                 texts += [message.text for message in page.items]
                 cursor = page.next_cursor
@@ -319,21 +326,21 @@ async def test_an_id_that_revengai_does_not_know_is_not_found(place: Place, nati
     """Whether it is malformed or only unknown; nothing about it is remembered."""
     async with place.client() as conversations:
         for call in (
-            conversations.get(f"revengai:{native_id}"),
-            conversations.messages(f"revengai:{native_id}"),
-            conversations.events(f"revengai:{native_id}"),
-            conversations.send(f"revengai:{native_id}", MessageDraft(text="hi")),
+            conversations.conversations.get(f"revengai:{native_id}"),
+            conversations.messages.list(f"revengai:{native_id}"),
+            conversations.conversations.events(f"revengai:{native_id}"),
+            conversations.runs.send(f"revengai:{native_id}", MessageDraft(text="hi")),
         ):
             with pytest.raises((NotFoundError, InvalidInputError)):
                 await call
-        assert (await conversations.list(ConversationQuery())).items == []
+        assert (await conversations.conversations.list(ConversationQuery())).items == []
 
 
 async def test_an_agent_that_is_not_there_is_refused_with_the_one_that_is(place: Place) -> None:
     """RevEng.AI has one."""
     async with place.client() as conversations:
         with pytest.raises(NotFoundError) as caught:
-            await conversations.create("revengai:analyst")
+            await conversations.conversations.create(NewConversation(agent="revengai:analyst"))
 
     assert caught.value.valid == (ASSISTANT,)
 
@@ -342,7 +349,9 @@ async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Plac
     """It is not created again."""
     place.faults.plan("POST", "/conversations", lose)
     async with place.client() as conversations:
-        created = await conversations.create(ASSISTANT, title="Idempotency")
+        created = await conversations.conversations.create(
+            NewConversation(agent=ASSISTANT, title="Idempotency")
+        )
 
     assert list(place.double.conversations) == [created.id.partition(":")[2]]
 
@@ -352,9 +361,15 @@ async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_re
     place.faults.plan("POST", "/conversations", drop)
     async with place.client() as conversations:
         with pytest.raises(UncertainError, match="whether the conversation was created"):
-            await conversations.create(ASSISTANT, title="Idempotency", idempotency_key="k")
-        created = await conversations.create(ASSISTANT, title="Idempotency", idempotency_key="k")
-        again = await conversations.create(ASSISTANT, title="Idempotency", idempotency_key="k")
+            await conversations.conversations.create(
+                NewConversation(agent=ASSISTANT, title="Idempotency"), idempotency_key="k"
+            )
+        created = await conversations.conversations.create(
+            NewConversation(agent=ASSISTANT, title="Idempotency"), idempotency_key="k"
+        )
+        again = await conversations.conversations.create(
+            NewConversation(agent=ASSISTANT, title="Idempotency"), idempotency_key="k"
+        )
 
     assert created.id == again.id
     assert list(place.double.conversations) == [created.id.partition(":")[2]]
@@ -363,14 +378,16 @@ async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_re
 async def test_a_creation_that_may_be_one_of_several_stays_uncertain(place: Place) -> None:
     """None is taken for it by chance."""
     async with place.client() as conversations:
-        await conversations.create(ASSISTANT, title="Twin")
-        await conversations.create(ASSISTANT, title="Twin")
+        await conversations.conversations.create(NewConversation(agent=ASSISTANT, title="Twin"))
+        await conversations.conversations.create(NewConversation(agent=ASSISTANT, title="Twin"))
     place.path.unlink()
     place.faults.plan("POST", "/conversations", drop)
     async with place.client() as conversations:
         for _ in range(2):
             with pytest.raises(UncertainError):
-                await conversations.create(ASSISTANT, title="Twin", idempotency_key="k")
+                await conversations.conversations.create(
+                    NewConversation(agent=ASSISTANT, title="Twin"), idempotency_key="k"
+                )
 
     assert len(place.double.conversations) == 2
 
@@ -405,8 +422,8 @@ async def test_a_message_that_is_refused_says_what_to_do(
         assert outcome.run.status is RunStatus.FAILED
         assert outcome.run.error is not None
         assert outcome.run.error.startswith(sentence)
-        again = await conversations.send(outcome.run.conversation_id, MessageDraft(text="again"))
-        assert (await conversations.wait(again.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+        again = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="again"))
+        assert (await conversations.runs.wait(again.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
     assert place.posts("messages") == 1
 
@@ -416,8 +433,8 @@ async def test_a_run_that_was_begun_elsewhere_is_not_disturbed(place: Place) -> 
     async with place.client() as conversations:
         outcome = await answered(conversations, "hi")
         place.double.begin(native(outcome), "hold")
-        sent = await conversations.send(outcome.run.conversation_id, MessageDraft(text="me too"))
-        refused = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="me too"))
+        refused = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert refused.run.error is not None
     assert "wait for the end of that answer" in refused.run.error
@@ -428,7 +445,7 @@ async def test_one_message_at_a_time_is_answered(place: Place) -> None:
     async with place.client() as conversations:
         sent = await start(conversations, "hold")
         with pytest.raises(ConflictError, match="still answering"):
-            await conversations.send(sent.conversation.id, MessageDraft(text="more"))
+            await conversations.runs.send(sent.conversation.id, MessageDraft(text="more"))
 
 
 async def test_revengais_error_ends_the_run_with_its_words_quoted(place: Place) -> None:
@@ -448,7 +465,7 @@ async def test_the_key_appears_nowhere_but_in_its_header(
     """Not in what is stored, logged or told."""
     caplog.set_level(0)
     async with place.client() as conversations:
-        agents = await conversations.agents()
+        agents = await conversations.agents.list()
         outcome = await answered(conversations, "hi")
         shown = f"{agents!r} {outcome!r} {await journal(conversations, outcome.run.conversation_id)!r} {caplog.text}"
 

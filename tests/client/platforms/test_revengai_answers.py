@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tertulia import ConflictError, EventKind, MessageDraft, RunStatus
+from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, RunStatus
 from tertulia.platforms.kit.http import client, lookups, streams
 from tertulia.platforms.kit.http.streams import MAX_FRAME
 from tertulia.platforms.revengai import answering, server
@@ -83,7 +83,7 @@ async def test_a_server_that_ends_its_streams_is_asked_again(place: Place) -> No
         while "TEXT_MESSAGE_END" not in str(place.double.conversations[native(sent)].streamed):
             await anyio.lowlevel.checkpoint()
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.reply == "Let me see.\n\nThere it is."
 
@@ -159,11 +159,11 @@ async def test_a_message_is_looked_for_until_the_history_can_be_read(place: Plac
     """A network that fails over a message may be away for a while."""
     place.faults.plan("POST", "/messages", lose)
     async with place.client() as conversations:
-        conversation = await conversations.create(ASSISTANT)
+        conversation = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
         native_id = conversation.id.partition(":")[2]
         place.faults.plan("GET", native_id, passed, *[drop] * 6)
-        sent = await conversations.send(conversation.id, MessageDraft(text="hi"))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hi"))
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hi")
 
@@ -195,13 +195,13 @@ async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> Non
     """From the very event behind the last that was journalled; a late reader gets all of it."""
     async with place.client() as conversations:
         sent = await start(conversations, "hold")
-        async for entries in conversations.follow(sent.run):
+        async for entries in conversations.runs.follow(sent.run):
             if any(entry.kind is EventKind.TEXT_MESSAGE_END for entry in entries):
                 break
     await place.double.listened_to(0)
     place.double.release(native(sent))
     async with place.client() as conversations:
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
         late = told(await journal(conversations, sent.conversation.id))
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Let me see.\n\nThere it is.")
@@ -228,7 +228,7 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
         sent = await start(conversations, "hi")
         await sending.wait()
     async with place.client() as conversations:
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert place.posts("messages") == (1 if arrives else 0)
@@ -268,11 +268,11 @@ async def test_a_run_is_canceled_there_and_here(place: Place) -> None:
     async with place.client() as conversations:
         sent = await start(conversations, "hold")
         await place.double.listened_to(1)
-        run = await conversations.cancel(sent.conversation.id)
+        run = await conversations.runs.cancel(sent.conversation.id)
         await place.double.listened_to(0)
         entries = await journal(conversations, sent.conversation.id)
-        again = await conversations.send(sent.conversation.id, MessageDraft(text="next"))
-        outcome = await conversations.wait(again.run, timeout=SECONDS)
+        again = await conversations.runs.send(sent.conversation.id, MessageDraft(text="next"))
+        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
 
     assert run.status is RunStatus.CANCELED
     assert entries[-1].kind is EventKind.RUN_CANCELED
@@ -293,7 +293,7 @@ async def test_a_message_on_its_way_is_sent_before_its_run_is_canceled(place: Pl
         sent = await start(conversations, "hold")
         await sending.wait()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(conversations.cancel, sent.conversation.id)
+            tasks.start_soon(conversations.runs.cancel, sent.conversation.id)
             await anyio.lowlevel.checkpoint()
             go_on.set()
 
@@ -310,8 +310,8 @@ async def test_what_is_over_cannot_be_canceled_any_more(place: Place) -> None:
         sent = await start(conversations, "hold")
         await place.double.listened_to(1)
         with pytest.raises(ConflictError, match=r"not answering in .* any more") as caught:
-            await conversations.cancel(sent.conversation.id)
-        assert (await conversations.run(sent.run.id)).status.active
+            await conversations.runs.cancel(sent.conversation.id)
+        assert (await conversations.runs.get(sent.run.id)).status.active
 
     assert caught.value.hint == "stream_conversation shows how the answer ended."
 
@@ -340,11 +340,13 @@ async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(
 
         place.faults.plan("POST", "/messages", late)
         place.double.calls.clear()
-        sent = await conversations.send(outcome.run.conversation_id, MessageDraft(text="hold"))
+        sent = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="hold"))
         while sum(call.endswith("/events") for call in place.double.calls) < 3:
             await anyio.lowlevel.checkpoint()
         place.double.release(native(outcome))
-        assert (await conversations.wait(sent.run, timeout=SECONDS)).reply == "Let me see.\n\nThere it is."
+        assert (
+            await conversations.runs.wait(sent.run, timeout=SECONDS)
+        ).reply == "Let me see.\n\nThere it is."
 
 
 async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> None:
@@ -356,7 +358,7 @@ async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> 
         place.double.tell(conversation, "RUN_STARTED", {}, run_id="run-within")
         place.double.tell(conversation, "RUN_FINISHED", {}, run_id="run-within")
         place.double.release(native(sent))
-        outcome = await conversations.wait(sent.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.reply == "Let me see.\n\nThere it is."
 

@@ -48,7 +48,7 @@ async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) ->
     """The run and its conversation say that they wait."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
-        conversation = await conversations.get(outcome.run.conversation_id)
+        conversation = await conversations.conversations.get(outcome.run.conversation_id)
 
     (request,) = outcome.pending
     assert (request.tool, request.arguments, request.tool_call_id) == ("rename_function", RENAME, "call_1")
@@ -61,7 +61,7 @@ async def test_a_decision_sets_the_run_going_again(place: Place, settlement: Set
     """It arrives once, and the answer follows."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
-        await conversations.settle(request_of(outcome), settlement)
+        await conversations.runs.respond(request_of(outcome), settlement)
         outcome = await ended(conversations, outcome)
         kinds = [entry.kind for entry in await journal(conversations, outcome.run.conversation_id)]
 
@@ -78,11 +78,11 @@ async def test_tools_are_confirmed_one_after_the_other(place: Place) -> None:
     """Arguments that were only streamed are shown all the same."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "twice")
-        await conversations.settle(request_of(outcome), YES)
+        await conversations.runs.respond(request_of(outcome), YES)
         outcome = await ended(conversations, outcome)
         (second,) = outcome.pending
         assert (second.tool, second.arguments) == ("delete_function", {"function_id": 9})
-        await conversations.settle(second.id, YES)
+        await conversations.runs.respond(second.id, YES)
         outcome = await ended(conversations, outcome)
 
     assert outcome.reply == "Both are settled."
@@ -94,7 +94,7 @@ async def test_a_tool_runs_with_the_arguments_it_asked_for_or_not_at_all(place: 
         outcome = await answered(conversations, "confirm")
         changed = Settlement(decision=Decision.APPROVE, arguments={"function_id": 1})
         with pytest.raises(NotOffered):
-            await conversations.settle(request_of(outcome), changed)
+            await conversations.runs.respond(request_of(outcome), changed)
 
     assert place.double.confirmed == []
 
@@ -104,7 +104,7 @@ async def test_a_decision_can_be_made_after_the_process_died_that_asked(place: P
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
     async with place.client() as conversations:
-        await conversations.settle(request_of(outcome), YES)
+        await conversations.runs.respond(request_of(outcome), YES)
         outcome = await ended(conversations, outcome)
         kinds = [entry.kind for entry in await journal(conversations, outcome.run.conversation_id)]
 
@@ -122,7 +122,7 @@ async def test_what_was_decided_at_revengai_is_withdrawn_here_and_the_run_goes_o
         outcome = await answered(conversations, "confirm")
         await place.double.listened_to(1)
         place.double.settle(native(outcome), approved=approved)
-        while (await conversations.request(request_of(outcome))).status is RequestStatus.PENDING:
+        while (await conversations.runs.request(request_of(outcome))).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
         outcome = await ended(conversations, outcome)
 
@@ -137,8 +137,8 @@ async def test_a_decision_about_what_was_decided_at_revengai_meanwhile_is_refuse
     place.double.settle(native(outcome), approved=False)
     async with place.client() as conversations:
         with pytest.raises(ConflictError, match=r"waits for nobody's decision .* settled elsewhere"):
-            await conversations.settle(request_of(outcome), YES)
-        withdrawn = await conversations.request(request_of(outcome))
+            await conversations.runs.respond(request_of(outcome), YES)
+        withdrawn = await conversations.runs.request(request_of(outcome))
         outcome = await ended(conversations, outcome)
 
     assert withdrawn.status is RequestStatus.WITHDRAWN
@@ -152,7 +152,7 @@ async def test_a_decision_never_meets_another_tool_than_the_one_that_was_shown(p
     place.double.settle(native(outcome), approved=True)
     async with place.client() as conversations:
         with pytest.raises(ConflictError, match="asks for another decision"):
-            await conversations.settle(request_of(outcome), YES)
+            await conversations.runs.respond(request_of(outcome), YES)
         outcome = await ended(conversations, outcome)
         (second,) = outcome.pending
 
@@ -166,8 +166,8 @@ async def test_revengai_has_the_last_word_about_what_is_pending(place: Place) ->
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
         with pytest.raises(ConflictError, match="waits for no confirmation in revengai:"):
-            await conversations.settle(request_of(outcome), YES)
-        assert (await conversations.request(request_of(outcome))).status is RequestStatus.WITHDRAWN
+            await conversations.runs.respond(request_of(outcome), YES)
+        assert (await conversations.runs.request(request_of(outcome))).status is RequestStatus.WITHDRAWN
 
 
 async def test_a_decision_whose_answer_was_lost_has_arrived_if_the_run_goes_on(place: Place) -> None:
@@ -175,8 +175,8 @@ async def test_a_decision_whose_answer_was_lost_has_arrived_if_the_run_goes_on(p
     place.faults.plan("POST", "/confirm", lose)
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
-        await conversations.settle(request_of(outcome), YES)
-        settled = await conversations.request(request_of(outcome))
+        await conversations.runs.respond(request_of(outcome), YES)
+        settled = await conversations.runs.request(request_of(outcome))
         outcome = await ended(conversations, outcome)
 
     assert (settled.status, outcome.reply) == (RequestStatus.APPROVED, "That is settled.")
@@ -189,8 +189,8 @@ async def test_a_decision_that_may_be_lost_is_uncertain_and_can_be_made_again(pl
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
         with pytest.raises(UncertainError, match="still waits for it"):
-            await conversations.settle(request_of(outcome), NO)
-        await conversations.settle(request_of(outcome), NO)
+            await conversations.runs.respond(request_of(outcome), NO)
+        await conversations.runs.respond(request_of(outcome), NO)
         outcome = await ended(conversations, outcome)
 
     assert (outcome.reply, place.double.confirmed) == ("Then not.", [False])
@@ -205,7 +205,7 @@ async def test_without_seeing_what_is_pending_nothing_is_decided(
         outcome = await answered(conversations, "confirm")
         place.double.repeats = -1_000
         with pytest.raises(UnavailableError, match="could not be read"):
-            await conversations.settle(request_of(outcome), YES)
+            await conversations.runs.respond(request_of(outcome), YES)
 
     assert place.posts("confirm") == 0
 
@@ -219,7 +219,7 @@ async def test_nobody_listens_for_ever_while_a_person_makes_up_their_mind(
     async with place.client() as conversations:
         outcome = await answered(conversations, "confirm")
         await place.double.listened_to(0)
-        await conversations.settle(request_of(outcome), YES)
+        await conversations.runs.respond(request_of(outcome), YES)
         assert (await ended(conversations, outcome)).reply == "That is settled."
 
 
@@ -240,7 +240,7 @@ async def test_what_happens_beside_a_pending_tool_does_not_settle_it(place: Plac
             ("SOMETHING_NEW", {}),
         ):
             place.double.tell(conversation, name, data)
-        await conversations.settle(request_of(outcome), YES)
+        await conversations.runs.respond(request_of(outcome), YES)
         assert (await ended(conversations, outcome)).reply == "That is settled."
 
 

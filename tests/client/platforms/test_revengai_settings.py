@@ -11,6 +11,7 @@ from tertulia import (
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
+    NewConversation,
     NotConfiguredError,
     RunStatus,
     SearchQuery,
@@ -38,15 +39,15 @@ def settings(
 async def test_an_instance_without_a_key_says_what_to_set_and_cannot_be_used(tmp_path: Path) -> None:
     """It is listed all the same; nothing is called."""
     async with Client.open(settings(tmp_path, lab={})) as conversations:
-        (agent,) = await conversations.agents("lab")
+        (agent,) = await conversations.agents.list("lab")
         for call in (
-            conversations.create("lab:assistant"),
-            conversations.get("lab:1"),
-            conversations.list(ConversationQuery(instance="lab")),
-            conversations.messages("lab:1"),
-            conversations.events("lab:1"),
-            conversations.send("lab:1", MessageDraft(text="hi")),
-            conversations.cancel("lab:1"),
+            conversations.conversations.create(NewConversation(agent="lab:assistant")),
+            conversations.conversations.get("lab:1"),
+            conversations.conversations.list(ConversationQuery(instance="lab")),
+            conversations.messages.list("lab:1"),
+            conversations.conversations.events("lab:1"),
+            conversations.runs.send("lab:1", MessageDraft(text="hi")),
+            conversations.runs.cancel("lab:1"),
         ):
             with pytest.raises(NotConfiguredError, match="lab is not configured yet") as caught:
                 await call
@@ -74,11 +75,13 @@ async def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
             own={"api_key": KEY, "base_url": f"{place.url}/"},
         )
         async with Client.open(configured) as conversations:
-            available = {agent.address: agent.available for agent in await conversations.agents()}
+            available = {agent.address: agent.available for agent in await conversations.agents.list()}
             for name in ("first", "own"):
-                assert (await conversations.create(f"{name}:assistant")).id.startswith(f"{name}:")
+                assert (
+                    await conversations.conversations.create(NewConversation(agent=f"{name}:assistant"))
+                ).id.startswith(f"{name}:")
             with pytest.raises(NotConfiguredError, match="does not accept the key of the instance other"):
-                await conversations.create("other:assistant")
+                await conversations.conversations.create(NewConversation(agent="other:assistant"))
 
     assert available == {
         "local:archivist": True,
@@ -126,9 +129,9 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(tmp_path: Path)
             outcome = await answered(conversations, f"say {secret}", title=secret, context={"analysis_id": 7})
             entries = await journal(conversations, outcome.run.conversation_id)
             titled = await answered(conversations, "title")
-            listed = await conversations.list(ConversationQuery(instance="revengai"))
-            page = await conversations.messages(outcome.run.conversation_id)
-            found = await conversations.search(SearchQuery(text=secret))
+            listed = await conversations.conversations.list(ConversationQuery(instance="revengai"))
+            page = await conversations.messages.list(outcome.run.conversation_id)
+            found = await conversations.search.messages(SearchQuery(text=secret))
 
         kept = b"".join(file.read_bytes() for file in place.path.parent.iterdir())
     assert outcome.reply == f"You said: say {secret}"
@@ -145,9 +148,9 @@ async def test_what_a_person_must_see_is_known_until_they_have_decided(tmp_path:
     async with placed(tmp_path) as place, place.client(store_content=False) as conversations:
         outcome = await answered(conversations, "confirm")
         (request,) = outcome.pending
-        await conversations.settle(request_of(outcome), YES)
+        await conversations.runs.respond(request_of(outcome), YES)
         outcome = await ended(conversations, outcome)
-        after = await conversations.request(request.id)
+        after = await conversations.runs.request(request.id)
 
     assert request.arguments == {"function_id": 9, "name": "parse_header"}
     assert (after.arguments, after.prompt) == ({}, "")
@@ -162,7 +165,7 @@ async def test_a_message_that_is_not_kept_is_lost_with_its_process(tmp_path: Pat
             await place.double.listened_to(1)
         place.double.release(sent.conversation.id.partition(":")[2])
         async with place.client(store_content=False) as conversations:
-            outcome = await conversations.wait(sent.run, timeout=10)
+            outcome = await conversations.runs.wait(sent.run, timeout=10)
             assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "There it is.")
 
 
@@ -170,7 +173,5 @@ async def test_the_embedded_platforms_contents_are_kept(tmp_path: Path) -> None:
     """They are nowhere else."""
     local = InstanceSettings(platform="local", options={"store_content": False})
     with pytest.raises(InvalidInputError, match="in the store or nowhere"):
-        async with Client.open(
-            ClientSettings(store=tmp_path / "store.db", instances={"local": local})
-        ):
+        async with Client.open(ClientSettings(store=tmp_path / "store.db", instances={"local": local})):
             pass

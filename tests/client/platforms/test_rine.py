@@ -15,6 +15,8 @@ from tertulia import (
     EventKind,
     InvalidInputError,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotFoundError,
     NotOffered,
     Rating,
@@ -53,7 +55,7 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
 
 async def awaiting(conversations: Client) -> set[str]:
     """Return the conversations at Rine that await us, as a list tells them."""
-    page = await conversations.list(ConversationQuery(instance="rine", awaiting=True))
+    page = await conversations.conversations.list(ConversationQuery(instance="rine", awaiting=True))
     assert page.from_index
     return {one.id for one in page.items}
 
@@ -64,9 +66,9 @@ async def test_a_message_to_a_handle_begins_a_conversation_that_is_answered(plac
         outcome = await answered(conversations, "hello")
         own_id = outcome.run.conversation_id
         entries = await journal(conversations, own_id)
-        page = await conversations.messages(own_id)
-        found = await conversations.search(SearchQuery(text="hello"))
-        known = await conversations.known(own_id)
+        page = await conversations.messages.list(own_id)
+        found = await conversations.search.messages(SearchQuery(text="hello"))
+        known = await conversations.conversations.get_stored(own_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello")
     assert place.double.said == [{"text": "hello"}]
@@ -89,7 +91,9 @@ async def test_an_agent_is_addressed_by_handle_alias_or_id(place: Place, address
         async with place.client(agents=aliases) as conversations:
             if aliases or "desk" not in address:
                 begun = await start(conversations, "hello", address.format(id=place.double.bob.id))
-                listed = await conversations.list(ConversationQuery(instance="rine", agent=expected))
+                listed = await conversations.conversations.list(
+                    ConversationQuery(instance="rine", agent=expected)
+                )
                 assert begun.conversation.agent == begun.run.agent == expected
                 assert begun.conversation.id in {one.id for one in listed.items}
 
@@ -130,9 +134,11 @@ async def test_text_and_data_both_have_a_place(
 ) -> None:
     """And come back as they were sent."""
     async with place.client() as conversations:
-        begun = await conversations.start(BOB, MessageDraft(text=text, data=data, type="acme.v1.sum"))
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
-        ours = (await conversations.messages(outcome.run.conversation_id)).items[0]
+        begun = await conversations.runs.start(
+            NewConversation(agent=BOB), MessageDraft(text=text, data=data, type="acme.v1.sum")
+        )
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
+        ours = (await conversations.messages.list(outcome.run.conversation_id)).items[0]
 
     assert place.double.said == [payload]
     assert (ours.text, ours.data, ours.type) == (text, data, "acme.v1.sum")
@@ -153,7 +159,7 @@ async def test_an_answer_of_data_alone_is_told_as_json_and_kept_as_data(place: P
     for keeps in (True, False):
         async with place.client(store_content=keeps) as conversations:
             outcome = await answered(conversations, "data")
-            page = await conversations.messages(outcome.run.conversation_id)
+            page = await conversations.messages.list(outcome.run.conversation_id)
         assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, '{"rate": 7, "unit": "%"}')
         assert (page.items[-1].text, page.items[-1].data) == (None, {"rate": 7, "unit": "%"})
 
@@ -174,7 +180,7 @@ async def test_what_others_write_is_read_as_far_as_it_says(
     """Nothing of it is lost."""
     own_id = f"rine:{place.double.write(payload)}"
     async with place.client() as conversations:
-        (message,) = (await conversations.messages(own_id)).items
+        (message,) = (await conversations.messages.list(own_id)).items
     assert (message.text, message.data) == (text, data)
 
 
@@ -196,7 +202,10 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(
     """Whether it would begin a conversation or go on with one."""
     own_id = f"rine:{place.double.write({'text': 'psst'})}"
     async with place.client() as conversations:
-        for call in (conversations.start(BOB, draft), conversations.send(own_id, draft)):
+        for call in (
+            conversations.runs.start(NewConversation(agent=BOB), draft),
+            conversations.runs.send(own_id, draft),
+        ):
             with pytest.raises(InvalidInputError) as caught:
                 await call
             assert sentence in str(caught.value)
@@ -223,10 +232,10 @@ async def test_a_second_message_before_the_answer_is_a_conflict_that_says_so(pla
         begun = await start(conversations, "hold")
         own_id = begun.conversation.id
         with pytest.raises(ConflictError, match="has not answered the last message") as caught:
-            await conversations.send(own_id, MessageDraft(text="and now?"))
-        await conversations.cancel(own_id)
+            await conversations.runs.send(own_id, MessageDraft(text="and now?"))
+        await conversations.runs.cancel(own_id)
         with pytest.raises(ConflictError, match="has not answered the last message"):
-            await conversations.send(own_id, MessageDraft(text="and now?"))
+            await conversations.runs.send(own_id, MessageDraft(text="and now?"))
         place.double.write({"text": "late"}, into=native(begun), type=RESPONSE)
         outcome = await sent(conversations, own_id, "and now?")
 
@@ -241,11 +250,11 @@ async def test_a_receipt_is_no_answer(place: Place) -> None:
     async with place.client() as conversations:
         begun = await start(conversations, "receipt")
         await place.double.called(f"{native(begun)}/messages", 3)
-        running = await conversations.run(begun.run.id)
+        running = await conversations.runs.get(begun.run.id)
         place.double.write({"text": "now"}, into=native(begun), type=RESPONSE)
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
         place.double.write({"received": True}, into=native(begun), type=RECEIPT)
-        page = await conversations.messages(begun.conversation.id)
+        page = await conversations.messages.list(begun.conversation.id)
         still = await awaiting(conversations)
 
     assert running.status is RunStatus.RUNNING
@@ -265,20 +274,20 @@ async def test_what_others_began_awaits_us_until_we_reply(place: Place) -> None:
     own_id = f"rine:{double.write({'text': 'Can you help?'}, sender=double.carol)}"
     async with place.client() as conversations:
         first = await awaiting(conversations)
-        page = await conversations.messages(own_id)
-        await conversations.get(own_id)
+        page = await conversations.messages.list(own_id)
+        await conversations.conversations.get(own_id)
         looked = await awaiting(conversations)
         (row,) = double.conversations[own_id.partition(":")[2]].rows
         consumed = row["read_at"]
-        begun = await conversations.send(own_id, MessageDraft(text="Yes"))
+        begun = await conversations.runs.send(own_id, MessageDraft(text="Yes"))
         await double.called("/reply")
-        async for entries in conversations.watch(own_id, after=0):
+        async for entries in conversations.conversations.watch(own_id, after=0):
             if any(entry.kind is EventKind.RUN_STARTED for entry in entries):
                 break
-        while (await conversations.known(own_id)).awaiting:
+        while (await conversations.conversations.get_stored(own_id)).awaiting:
             await anyio.lowlevel.checkpoint()
         replied = await awaiting(conversations)
-        known = await conversations.known(own_id)
+        known = await conversations.conversations.get_stored(own_id)
 
     assert first == looked == {own_id}
     assert [one.text for one in page.items] == ["Can you help?"]
@@ -330,9 +339,9 @@ async def test_the_identical_reply_is_joined_while_it_is_unanswered(place: Place
     """It is the same message, not a second one."""
     own_id = f"rine:{place.double.write({'text': 'Can you help?'})}"
     async with place.client() as conversations:
-        first, second = [await conversations.send(own_id, MessageDraft(text="hold")) for _ in range(2)]
+        first, second = [await conversations.runs.send(own_id, MessageDraft(text="hold")) for _ in range(2)]
         await place.double.called("/reply")
-        third = await conversations.send(own_id, MessageDraft(text="hold"))
+        third = await conversations.runs.send(own_id, MessageDraft(text="hold"))
 
     assert (first.joined, second.joined, third.joined) == (False, True, True)
     assert first.run.id == second.run.id == third.run.id
@@ -344,10 +353,10 @@ async def test_a_state_is_the_one_at_rine_whoever_moves_it(place: Place) -> None
     async with place.client() as conversations:
         begun = await start(conversations, "hold")
         own_id = begun.conversation.id
-        first = (await conversations.known(own_id)).status
+        first = (await conversations.conversations.get_stored(own_id)).status
         place.double.turn(native(begun), "open")
-        second = (await conversations.get(own_id)).status
-        await conversations.update_status(own_id, Status.PAUSED)
+        second = (await conversations.conversations.get(own_id)).status
+        await conversations.conversations.update_status(own_id, Status.PAUSED)
         entries = await journal(conversations, own_id)
 
     assert (first, second) == (Status.SUBMITTED, Status.OPEN)
@@ -363,8 +372,8 @@ async def test_an_answer_that_is_an_error_fails_the_run_and_awaits_nothing(place
         outcome = await answered(conversations, "error")
         own_id = outcome.run.conversation_id
         with pytest.raises(ConflictError):
-            await conversations.send(own_id, MessageDraft(text="why?"))
-        last = (await conversations.messages(own_id)).items[-1]
+            await conversations.runs.send(own_id, MessageDraft(text="why?"))
+        last = (await conversations.messages.list(own_id)).items[-1]
 
     assert outcome.run.error == f"{BOB} answered with an error: 'Out of office'."
     assert (outcome.run.status, last.type) == (RunStatus.FAILED, ERROR)
@@ -376,15 +385,15 @@ async def test_states_move_as_rine_allows(place: Place) -> None:
         begun = await start(conversations, "hold")
         own_id = begun.conversation.id
         with pytest.raises(ConflictError, match="is submitted at Rine and cannot become completed") as caught:
-            await conversations.update_status(own_id, Status.COMPLETED)
-        await conversations.update_status(own_id, Status.OPEN)
-        running = await conversations.run(begun.run.id)
-        ended = await conversations.update_status(own_id, Status.COMPLETED)
-        run = await conversations.run(begun.run.id)
+            await conversations.conversations.update_status(own_id, Status.COMPLETED)
+        await conversations.conversations.update_status(own_id, Status.OPEN)
+        running = await conversations.runs.get(begun.run.id)
+        ended = await conversations.conversations.update_status(own_id, Status.COMPLETED)
+        run = await conversations.runs.get(begun.run.id)
         with pytest.raises(ConflictError, match="is completed, which is final"):
-            await conversations.send(own_id, MessageDraft(text="more"))
+            await conversations.runs.send(own_id, MessageDraft(text="more"))
         with pytest.raises(ConflictError, match="cannot become open") as final:
-            await conversations.update_status(own_id, Status.OPEN)
+            await conversations.conversations.update_status(own_id, Status.OPEN)
 
     assert set(caught.value.valid) == {"open", "rejected", "canceled", "failed"}
     assert (running.status, ended.status, run.status) == (
@@ -401,7 +410,7 @@ async def test_a_message_to_a_conversation_that_is_paused_says_how_to_go_on(plac
     place.double.turn(own_id, "paused")
     async with place.client() as conversations:
         with pytest.raises(ConflictError, match="is paused") as caught:
-            await conversations.send(f"rine:{own_id}", MessageDraft(text="hello"))
+            await conversations.runs.send(f"rine:{own_id}", MessageDraft(text="hello"))
     assert caught.value.hint == "Open it with update_status (status `open`), then send again."
 
 
@@ -413,7 +422,7 @@ async def test_a_conversation_that_ends_without_an_answer_ends_the_run(
     async with place.client() as conversations:
         begun = await start(conversations, "hold")
         place.double.turn(native(begun), status)
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.run.error) == (
         ends,
@@ -425,7 +434,7 @@ async def test_participants_are_told_by_handle(place: Place) -> None:
     """With their roles."""
     async with place.client() as conversations:
         outcome = await answered(conversations, "hello")
-        people = await conversations.participants(outcome.run.conversation_id)
+        people = await conversations.conversations.participants(outcome.run.conversation_id)
 
     assert [(one.address, one.role) for one in people] == [
         ("rine:alice@acme.rine.network", "initiator"),
@@ -439,17 +448,17 @@ async def test_what_rine_has_no_word_for_is_not_offered(place: Place) -> None:
         begun = await start(conversations, "hold")
         own_id = begun.conversation.id
         with pytest.raises(NotOffered, match="has no conversation without a message") as caught:
-            await conversations.create(BOB)
+            await conversations.conversations.create(NewConversation(agent=BOB))
         for call in (
-            conversations.delete(own_id),
-            conversations.update(own_id, ConversationChanges(title="Mine")),
-            conversations.branches(own_id),
-            conversations.add_message(own_id, MessageDraft(text="note")),
+            conversations.conversations.delete(own_id),
+            conversations.conversations.update(own_id, ConversationChanges(title="Mine")),
+            conversations.conversations.branches(own_id),
+            conversations.messages.add(own_id, MessageDraft(text="note")),
             start(conversations, "hello", title="Mine"),
-            conversations.rate_message(own_id, "m1", Rating(value=1)),
-            conversations.invite(own_id, {CAROL: None}),
-            conversations.generate_title(own_id),
-            conversations.update_status(own_id, Status.CANCELED, rating=Rating(value=1)),
+            conversations.messages.rate(own_id, "m1", Rating(value=1)),
+            conversations.conversations.invite(own_id, {CAROL: None}),
+            conversations.conversations.generate_title(own_id),
+            conversations.conversations.update_status(own_id, Status.CANCELED, rating=Rating(value=1)),
         ):
             with pytest.raises(NotOffered):
                 await call
@@ -457,7 +466,7 @@ async def test_what_rine_has_no_word_for_is_not_offered(place: Place) -> None:
             with pytest.raises(InvalidInputError, match="has no place for"):
                 await start(conversations, "hello", **{field: "USER"})
         with pytest.raises(InvalidInputError, match="takes no `reason`"):
-            await conversations.update_status(own_id, Status.CANCELED, reason="done")
+            await conversations.conversations.update_status(own_id, Status.CANCELED, reason="done")
 
     assert caught.value.hint == f"Send the first message: send_message with the agent {BOB}."
     assert place.double.posts() == ["/messages"]
@@ -467,7 +476,10 @@ async def test_what_rine_has_no_word_for_is_not_offered(place: Place) -> None:
 async def test_a_conversation_that_is_none_is_not_found(place: Place, native_id: str) -> None:
     """Whatever its id says."""
     async with place.client() as conversations:
-        for call in (conversations.get(f"rine:{native_id}"), conversations.messages(f"rine:{native_id}")):
+        for call in (
+            conversations.conversations.get(f"rine:{native_id}"),
+            conversations.messages.list(f"rine:{native_id}"),
+        ):
             with pytest.raises(NotFoundError, match="Rine has no conversation"):
                 await call
 
@@ -482,8 +494,8 @@ async def test_a_history_is_read_in_pages_from_either_end(place: Place) -> None:
             texts: list[str | None] = []
             cursor: str | None = None
             while True:
-                page = await conversations.messages(
-                    f"rine:{own_id}", cursor=cursor, limit=2, newest_first=newest_first
+                page = await conversations.messages.list(
+                    f"rine:{own_id}", MessageQuery(cursor=cursor, limit=2, newest_first=newest_first)
                 )
                 texts += [one.text for one in page.items]
                 cursor = page.next_cursor
@@ -492,7 +504,7 @@ async def test_a_history_is_read_in_pages_from_either_end(place: Place) -> None:
             assert texts == sorted("01234", reverse=newest_first)
             assert page.total == 5
         place.double.keeps = 2
-        page = await conversations.messages(f"rine:{own_id}")
+        page = await conversations.messages.list(f"rine:{own_id}")
 
     assert ([one.text for one in page.items], page.total) == (list("01234"), None)
 
@@ -508,11 +520,11 @@ async def test_metadata_goes_along_in_clear_and_cannot_pretend_to_be_ours(place:
     """Neither theirs nor ours."""
     draft = MessageDraft(text="hello", metadata={"ticket": 7})
     async with place.client() as conversations:
-        begun = await conversations.start(BOB, draft, metadata={"team": "sales"})
-        await conversations.wait(begun.run, timeout=SECONDS)
+        begun = await conversations.runs.start(NewConversation(agent=BOB, metadata={"team": "sales"}), draft)
+        await conversations.runs.wait(begun.run, timeout=SECONDS)
         (conversation,) = place.double.conversations.values()
         conversation.rows[1]["metadata"] = {"verification": "invalid", "withheld": "ha", "x": 1}
-        first, second = (await conversations.messages(begun.conversation.id)).items
+        first, second = (await conversations.messages.list(begun.conversation.id)).items
 
     assert (conversation.metadata, conversation.rows[0]["metadata"]) == ({"team": "sales"}, {"ticket": 7})
     assert first.metadata == {"ticket": 7, "verification": "verified"}

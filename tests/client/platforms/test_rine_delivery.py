@@ -101,7 +101,7 @@ async def test_a_first_message_that_stays_uncertain_goes_on_when_the_call_is_rep
         assert await left(place) == 1
     async with place.client() as conversations:
         again = await start(conversations, "hello", join=True, idempotency_key=key)
-        outcome = await conversations.wait(again.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
 
     assert caught.value.hint is not None
     assert "Repeat the identical call" in caught.value.hint
@@ -127,7 +127,7 @@ async def test_the_identical_call_is_another_one_once_its_answer_was_given(place
         first = await start(conversations, "hold", join=True)
         joined = await start(conversations, "hold", join=True)
         place.double.write({"text": "there"}, into=native(first), type=RESPONSE)
-        await conversations.wait(first.run, timeout=SECONDS)
+        await conversations.runs.wait(first.run, timeout=SECONDS)
         other = await start(conversations, "hold", join=True)
 
     assert (joined.run.id, joined.joined) == (first.run.id, True)
@@ -160,7 +160,7 @@ async def begins(path: str, url: str, folder: str, key: str) -> None:
     async with Client.open(settings) as conversations:
         begun = await start(conversations, "hello", join=True, idempotency_key=key or None)
         say(begun.run.id)
-        await conversations.wait(begun.run, timeout=SECONDS)
+        await conversations.runs.wait(begun.run, timeout=SECONDS)
 
 
 @pytest.mark.parametrize("key", ["k1", ""])
@@ -185,7 +185,7 @@ async def test_a_process_that_dies_over_its_first_message_leaves_it_to_the_next(
     await leases_run_out(place.path)
     async with place.client() as conversations:
         again = await start(conversations, "hello", join=True, idempotency_key=key or None)
-        outcome = await conversations.wait(again.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
 
     assert outcome.reply == "You said: hello"
     sent_alike(place, 2 if arrives else 1)
@@ -203,8 +203,8 @@ async def test_an_answer_is_waited_for_on_by_the_next_process(place: Place) -> N
     (own_id,) = place.double.conversations
     place.double.write({"text": "At last"}, into=own_id, type=RESPONSE)
     async with place.client() as conversations:
-        outcome = await conversations.wait(await conversations.run(run_id), timeout=SECONDS)
-        messages = await conversations.messages(outcome.run.conversation_id)
+        outcome = await conversations.runs.wait(await conversations.runs.get(run_id), timeout=SECONDS)
+        messages = await conversations.messages.list(outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "At last")
     assert [one.text for one in messages.items] == ["hello", "At last"]
@@ -270,10 +270,10 @@ async def test_a_process_that_dies_over_a_reply_leaves_it_to_the_next_to_find_ou
 
     place.faults.plan("POST", "/reply", hanging)
     async with place.client(store_content=keeps) as conversations:
-        message = await conversations.send(own_id, MessageDraft(text="Yes"))
+        message = await conversations.runs.send(own_id, MessageDraft(text="Yes"))
         await sending.wait()
     async with place.client(store_content=keeps) as conversations:
-        outcome = await conversations.wait(message.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(message.run, timeout=SECONDS)
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert len(place.double.bodies) == arrives
@@ -289,12 +289,12 @@ async def test_a_message_that_is_not_kept_is_lost_with_its_process(place: Place)
         await anyio.sleep_forever()
 
     async with place.client(store_content=False) as conversations:
-        await conversations.get(own_id)
+        await conversations.conversations.get(own_id)
         place.faults.plan("GET", "/keys", hanging)
-        message = await conversations.send(own_id, MessageDraft(text="Yes"))
+        message = await conversations.runs.send(own_id, MessageDraft(text="Yes"))
         await reading.wait()
     async with place.client(store_content=False) as conversations:
-        outcome = await conversations.wait(message.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(message.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert place.double.posts() == []
@@ -308,7 +308,7 @@ async def test_a_busy_or_broken_server_is_waited_for(place: Place) -> None:
         for path in (native(begun), "/messages"):
             place.faults.plan("GET", path, busy, answer(503), drop, answer(500), answer(200, "<html>"))
         place.double.write({"text": "there"}, into=native(begun), type=RESPONSE)
-        assert (await conversations.wait(begun.run, timeout=SECONDS)).reply == "there"
+        assert (await conversations.runs.wait(begun.run, timeout=SECONDS)).reply == "there"
 
 
 async def test_a_server_that_is_slow_is_not_sent_to_twice(
@@ -334,7 +334,7 @@ async def test_an_answer_that_is_delivered_twice_is_told_once(place: Place) -> N
     async with place.client() as conversations:
         begun = await start(conversations, "hold")
         place.double.write({"text": "there"}, into=native(begun), type=RESPONSE, times=2)
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
         again = await sent(conversations, begun.conversation.id, "thanks")
 
     assert (outcome.reply, again.reply) == ("there", "You said: thanks")
@@ -378,7 +378,7 @@ async def test_a_conversation_that_cannot_be_read_any_more_leaves_the_answer_int
     async with place.client() as conversations:
         begun = await start(conversations, "hold")
         place.faults.plan("GET", native(begun), answer(404, {"detail": "Conversation not found"}))
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error is not None

@@ -55,12 +55,12 @@ async def test_the_vendors_client_reads_what_we_seal_and_we_read_what_it_seals(p
         begun = await start(conversations, "Grüße, 世界", CAROL)
         (inbox,) = (await carol.inbox()).items
         await carol.reply(str(inbox.id), {"text": "Danke", "n": 1})
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
-        replied = await conversations.send(begun.conversation.id, MessageDraft(text="Bitte"))
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
+        replied = await conversations.runs.send(begun.conversation.id, MessageDraft(text="Bitte"))
         await place.double.called("/reply", 2)
         thread = await carol.get_conversation_messages(native(begun))
-        await conversations.cancel(replied.conversation.id)
-        page = await conversations.messages(begun.conversation.id)
+        await conversations.runs.cancel(replied.conversation.id)
+        page = await conversations.messages.list(begun.conversation.id)
 
     assert (inbox.plaintext, inbox.verification_status) == (
         '{"text":"Gr\\u00fc\\u00dfe, \\u4e16\\u754c"}',
@@ -99,8 +99,8 @@ async def test_a_message_that_is_not_what_it_seems_is_shown_as_that(
     """Nothing of its words, and nothing of its ciphertext."""
     own_id = f"rine:{place.double.write({'text': WORDS}, spoiled=spoiled)}"
     async with place.client() as conversations:
-        (message,) = (await conversations.messages(own_id)).items
-        found = await conversations.search(SearchQuery(text=WORDS))
+        (message,) = (await conversations.messages.list(own_id)).items
+        found = await conversations.search.messages(SearchQuery(text=WORDS))
         reply = await sent(conversations, own_id, "What was that?")
 
     assert (message.text, message.data) == (None, None)
@@ -117,7 +117,7 @@ async def test_an_answer_that_cannot_be_trusted_fails_the_run_and_says_why(
     async with place.client() as conversations:
         begun = await start(conversations, "hold")
         place.double.write({"text": WORDS}, into=native(begun), type=RESPONSE, spoiled=spoiled)
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
         entries = await journal(conversations, begun.conversation.id)
         again = await sent(conversations, begun.conversation.id, "Once more?")
 
@@ -134,11 +134,11 @@ async def test_an_answer_whose_signature_cannot_be_looked_at_is_told_as_that(pla
         begun = await start(conversations, "hold")
         place.double.hidden.add(place.double.bob.id)
         place.double.write({"text": WORDS}, into=native(begun), type=RESPONSE)
-        outcome = await conversations.wait(begun.run, timeout=SECONDS)
+        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
         entries = await journal(conversations, begun.conversation.id)
-        before = (await conversations.messages(begun.conversation.id)).items[-1]
+        before = (await conversations.messages.list(begun.conversation.id)).items[-1]
         place.double.hidden.clear()
-        after = (await conversations.messages(begun.conversation.id)).items[-1]
+        after = (await conversations.messages.list(begun.conversation.id)).items[-1]
 
     assert outcome.reply == WORDS
     (doubt,) = [entry.data for entry in entries if entry.kind is EventKind.RAW]
@@ -155,7 +155,7 @@ async def test_a_sender_with_new_keys_is_verified_with_those(place: Place) -> No
         outcome = await answered(conversations, "hello")
         place.double.bob.keys = generate_agent_keys()
         again = await sent(conversations, outcome.run.conversation_id, "hello?")
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
 
     assert again.reply == "You said: hello?"
     assert page.items[-1].metadata == {"verification": "verified"}
@@ -177,10 +177,10 @@ async def test_a_message_that_was_opened_once_is_not_opened_again(
     own_id = place.double.write({"text": "psst"})
     (row,) = place.double.conversations[own_id].rows
     async with place.client() as conversations:
-        first, second = [(await conversations.messages(f"rine:{own_id}")).items[0] for _ in range(2)]
+        first, second = [(await conversations.messages.list(f"rine:{own_id}")).items[0] for _ in range(2)]
         before = len(opened)
         row["encrypted_payload"] = row["encrypted_payload"][:-4] + "AAAA"
-        third, _ = [(await conversations.messages(f"rine:{own_id}")).items[0] for _ in range(2)]
+        third, _ = [(await conversations.messages.list(f"rine:{own_id}")).items[0] for _ in range(2)]
     sealing.load_sdk.cache_clear()
 
     assert (first, before, len(opened)) == (second, 1, 3)
@@ -194,7 +194,7 @@ async def test_a_message_of_ours_without_our_copy_is_unreadable(place: Place) ->
         ours, theirs = place.double.conversations[native(outcome)].rows
         ours["self_encrypted_payload"] = None
         theirs["group_id"] = "00000000-0000-4000-8000-000000000000"
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
     assert {one.metadata["verification"] for one in page.items} == {"unreadable"}
 
 
@@ -207,12 +207,12 @@ async def test_ciphertext_and_secrets_reach_nobody(place: Place, caplog: pytest.
         outcome = await answered(conversations, "hello")
         for spoiled in Spoiled:
             double.write({"text": WORDS}, into=native(outcome), spoiled=spoiled)
-        seen += [outcome, await conversations.messages(outcome.run.conversation_id)]
-        seen.append(await conversations.list(ConversationQuery(instance="rine")))
+        seen += [outcome, await conversations.messages.list(outcome.run.conversation_id)]
+        seen.append(await conversations.conversations.list(ConversationQuery(instance="rine")))
         seen.append(await journal(conversations, outcome.run.conversation_id))
         seen += [
             await sent(conversations, outcome.run.conversation_id, "again"),
-            await conversations.agents("rine"),
+            await conversations.agents.list("rine"),
         ]
     seen.append(await contents(place.path))
     seen.append(place.settings())
@@ -232,7 +232,7 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(place: Place) -
     """The answer is told all the same; an outbox holds ciphertext for as long as it must."""
     async with place.client(store_content=False) as conversations:
         outcome = await answered(conversations, WORDS)
-        page = await conversations.messages(outcome.run.conversation_id)
+        page = await conversations.messages.list(outcome.run.conversation_id)
     words_kept = WORDS.encode() in whole(place.path)
     kept = await contents(place.path)  # and with that, SQLite's log is written back
 

@@ -14,6 +14,7 @@ from tertulia import (
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
+    NewConversation,
     NotConfiguredError,
 )
 from tertulia.platforms.rine import access
@@ -37,14 +38,14 @@ def settings(
 
 async def refused(conversations: Client, name: str) -> str:
     """See that an instance is listed as not available and cannot be used; return what to do about it."""
-    agents = await conversations.agents(name)
+    agents = await conversations.agents.list(name)
     hints = {agent.hint for agent in agents}
     assert not any(agent.available for agent in agents)
     for call in (
-        conversations.start(f"{name}:bob@beta", MessageDraft(text="hi")),
-        conversations.get(f"{name}:1"),
-        conversations.messages(f"{name}:1"),
-        conversations.list(ConversationQuery(instance=name)),
+        conversations.runs.start(NewConversation(agent=f"{name}:bob@beta"), MessageDraft(text="hi")),
+        conversations.conversations.get(f"{name}:1"),
+        conversations.messages.list(f"{name}:1"),
+        conversations.conversations.list(ConversationQuery(instance=name)),
     ):
         with pytest.raises(NotConfiguredError, match=f"{name} is not configured yet") as caught:
             await call
@@ -61,7 +62,7 @@ async def test_without_the_extra_it_says_how_to_install_it(
     monkeypatch.setattr(access, "PACKAGE", "rine_that_is_not_there")
     async with Client.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as conversations:
         hint = await refused(conversations, "rine")
-        assert [agent.available for agent in await conversations.agents("local")] == [True]
+        assert [agent.available for agent in await conversations.agents.list("local")] == [True]
     assert hint == "Install Rine's own package, which encrypts: `pip install 'tertulia[rine]'`."
 
 
@@ -116,7 +117,9 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
         configured = settings(tmp_path, environment, ours={}, theirs=theirs)
         async with Client.open(configured) as conversations:
             begun = await start(conversations, "hold", "ours:bob@beta")
-            waiting = await conversations.list(ConversationQuery(instance="theirs", awaiting=True))
+            waiting = await conversations.conversations.list(
+                ConversationQuery(instance="theirs", awaiting=True)
+            )
 
     assert [(one.id.partition(":")[2], one.agent) for one in waiting.items] == [
         (begun.conversation.id.partition(":")[2], "theirs:alice@acme.rine.network")
@@ -170,7 +173,7 @@ async def test_agents_are_those_of_the_configuration_and_how_to_address_all_othe
     """Ourselves we cannot talk to. Nothing is asked of Rine for that."""
     async with placed(tmp_path) as place:
         async with place.client(agents={"desk": "bob@beta"}) as conversations:
-            agents = await conversations.agents("rine")
+            agents = await conversations.agents.list("rine")
         calls = list(place.double.calls)
     assert [agent.address for agent in agents] == ["rine:desk", "rine:name@organisation"]
     assert "put its handle in the place of name@organisation" in agents[1].description
@@ -221,7 +224,7 @@ async def test_credentials_that_are_none_are_none(tmp_path: Path) -> None:
         (tmp_path / "credentials.json").write_text(content)
         configured = settings(tmp_path, rine={"config_dir": str(tmp_path)})
         async with Client.open(configured) as conversations:
-            assert (await conversations.agents("rine"))[0].available is False
+            assert (await conversations.agents.list("rine"))[0].available is False
 
 
 async def test_a_token_that_cannot_be_had_now_is_asked_for_again(tmp_path: Path) -> None:

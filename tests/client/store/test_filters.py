@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tertulia import ConversationQuery, InvalidInputError, SortKey, Status
+from tertulia.platforms.kit import paging
 from tertulia.store import conversations, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft, RequestKind
@@ -127,7 +128,7 @@ async def test_a_list_leaves_what_the_rule_leaves_in_order_on_pages_that_add_up(
             await store.write(partial(enter, made=made))
             found = await store.read(partial(everything, query=query))
 
-    fitting = [one for one in made if listing.fits(one, query)]
+    fitting = [one for one in made if paging.fits(one, query)]
     assert {one.id for one in found} == {one.id for one in fitting}
     assert len(found) == len(fitting)
     assert [KEY[query.sort](one) for one in found] == sorted(
@@ -151,7 +152,7 @@ async def test_metadata_is_compared_as_json_is(has: dict[str, Any], wanted: dict
             found = await store.read(partial(everything, query=query))
             itself = await store.read(partial(everything, query=replace(query, metadata=has)))
 
-    assert bool(found) is listing.fits(one, query)
+    assert bool(found) is paging.fits(one, query)
     assert [each.id for each in itself] == ["local:c0"]
 
 
@@ -160,7 +161,7 @@ def test_the_rule_itself_tells_true_from_one_and_not_one_from_one_point_zero() -
 
     def fits(has: Any, wanted: Any) -> bool:
         one = Conversation(id="local:c", agent=None, status=Status.OPEN, metadata={"a": has})
-        return listing.fits(one, ConversationQuery(metadata={"a": wanted}))
+        return paging.fits(one, ConversationQuery(metadata={"a": wanted}))
 
     assert fits(1, 1.0)
     assert fits({"b": 1, "c": [None]}, {"c": [None], "b": 1})
@@ -243,13 +244,13 @@ def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_t
     found = list[Conversation]()
     cursor: str | None = None
     while True:
-        page = listing.page(made, replace(query, cursor=cursor))
+        page = paging.page(made, replace(query, cursor=cursor))
         found += page.items
         cursor = page.next_cursor
         if cursor is None:
             break
 
-    fitting = [one for one in made if listing.fits(one, query)]
+    fitting = [one for one in made if paging.fits(one, query)]
     assert page.total == len(found) == len(fitting)
     assert {one.id for one in found} == {one.id for one in fitting}
     assert [KEY[query.sort](one) for one in found] == sorted(

@@ -73,12 +73,12 @@ async def old(path: Path) -> Path:
 async def test_what_the_first_version_kept_is_still_there(old: Path) -> None:
     """Found by id, in lists and by search; what it did not know is not known."""
     async with Client.open(ClientSettings(store=old)) as client:
-        conversation = await client.get("local:old")
-        listed = await client.list(
+        conversation = await client.conversations.get("local:old")
+        listed = await client.conversations.list(
             ConversationQuery(source="web", metadata={"team": "sales"}, entity_type="USER")
         )
-        found = await client.search(SearchQuery(text="acme"))
-        said = await client.messages("local:old")
+        found = await client.search.messages(SearchQuery(text="acme"))
+        said = await client.messages.list("local:old")
 
     assert (conversation.title, conversation.status, conversation.rating) == ("Renewals", Status.OPEN, None)
     assert [one.id for one in listed.items] == ["local:old"]
@@ -92,10 +92,12 @@ async def test_what_the_first_version_kept_is_still_there(old: Path) -> None:
 async def test_what_the_first_version_could_not_do_works_on_its_conversations(old: Path) -> None:
     """Ratings, figures, titles and the rest."""
     async with Client.open(ClientSettings(store=old)) as client:
-        await client.rate_message("local:old", "m_1", Rating(value=5))
-        await client.update_status("local:old", Status.COMPLETED, rating=Rating(value=4, feedback="Good"))
-        figures = await client.analytics("local:old")
-        titled = await client.generate_title("local:old", force=True)
+        await client.messages.rate("local:old", "m_1", Rating(value=5))
+        await client.conversations.update_status(
+            "local:old", Status.COMPLETED, rating=Rating(value=4, feedback="Good")
+        )
+        figures = await client.conversations.analytics("local:old")
+        titled = await client.conversations.generate_title("local:old", force=True)
 
     assert (figures.duration_seconds, figures.response_seconds_median) == (5, 5)
     assert (figures.rating, figures.message_rating) == (4, 5)

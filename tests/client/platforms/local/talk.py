@@ -18,6 +18,7 @@ from tertulia import (
     JournalEntry,
     Message,
     MessageDraft,
+    NewConversation,
     Request,
     Role,
     Run,
@@ -60,12 +61,12 @@ async def run_and_wait(client: Client, run: Run, decide: Decide | Settlement = A
     """Wait for a run's end, and decide what it asks."""
     requests: list[Request] = []
     with anyio.fail_after(LIMIT):
-        while (outcome := await client.wait(run, timeout=LIMIT)).pending:
+        while (outcome := await client.runs.wait(run, timeout=LIMIT)).pending:
             for request in outcome.pending:
                 requests.append(request)
                 settlement = decide if isinstance(decide, Settlement) else decide(request)
-                run = await client.settle(request.id, settlement)
-    happened = await client.events(run.conversation_id)
+                run = await client.runs.respond(request.id, settlement)
+    happened = await client.conversations.events(run.conversation_id)
     entries = [entry for entry in happened.entries if entry.run_id == run.id]
     return Answer(outcome.reply, outcome.run, requests, entries)
 
@@ -80,24 +81,24 @@ class Talk:
 
     async def say(self, text: str, decide: Decide | Settlement = APPROVED) -> Answer:
         """Say something and return what came of it, whatever it asked on the way."""
-        run = (await self.client.send(self.here.id, MessageDraft(text=text))).run
+        run = (await self.client.runs.send(self.here.id, MessageDraft(text=text))).run
         return await run_and_wait(self.client, run, decide)
 
     async def ask(self, text: str) -> Request:
         """Say something that has to be confirmed, and return what is asked."""
-        run = (await self.client.send(self.here.id, MessageDraft(text=text))).run
+        run = (await self.client.runs.send(self.here.id, MessageDraft(text=text))).run
         with anyio.fail_after(LIMIT):
-            outcome = await self.client.wait(run, timeout=LIMIT)
+            outcome = await self.client.runs.wait(run, timeout=LIMIT)
         [request] = outcome.pending
         return request
 
     async def conversation(self, title: str | None, *texts: str) -> Conversation:
         """Make another conversation in which these texts were sent to the archivist."""
-        made = await self.client.create("local:archivist", title=title)
+        made = await self.client.conversations.create(NewConversation(agent="local:archivist", title=title))
         for text in texts:
-            run = (await self.client.send(made.id, MessageDraft(text=text))).run
+            run = (await self.client.runs.send(made.id, MessageDraft(text=text))).run
             await run_and_wait(self.client, run)
-        return await self.client.get(made.id)
+        return await self.client.conversations.get(made.id)
 
     async def elsewhere(
         self, known: str, title: str, *texts: str, at: datetime | None = None
@@ -129,7 +130,11 @@ class Talk:
 async def talk(path: Path) -> AsyncGenerator[Talk]:
     """Open a client on the store at `path`, with a new conversation."""
     async with Client.open(ClientSettings(store=path)) as client:
-        yield Talk(path, client, await client.create("local:archivist", title="Here"))
+        yield Talk(
+            path,
+            client,
+            await client.conversations.create(NewConversation(agent="local:archivist", title="Here")),
+        )
 
 
 def day(text: str) -> datetime:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tertulia import Client, EventKind, MessageDraft, RunStatus
+from tertulia import Client, EventKind, MessageDraft, NewConversation, RunStatus
 from tertulia.platforms.local.archivist.passages import MAX_PASSAGE, passage
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
 from tests.client.platforms.local.talk import Talk, day, run_and_wait
@@ -91,23 +91,23 @@ async def test_the_archivist_finds_neither_its_instructions_nor_its_answers(here
     answer = await here.say("find cormorant")
 
     assert answer.text == "Nothing in your history has “cormorant”."
-    page = await here.client.messages(here.here.id)
+    page = await here.client.messages.list(here.here.id)
     assert [message.type for message in page.items] == ["archivist.command", "archivist.answer"] * 2
 
 
 async def test_a_message_that_has_a_type_keeps_it(here: Talk) -> None:
     """A caller's own type is not ours to replace."""
-    sent = await here.client.send(here.here.id, MessageDraft(text="help", type="mine"))
+    sent = await here.client.runs.send(here.here.id, MessageDraft(text="help", type="mine"))
 
     await run_and_wait(here.client, sent.run)
 
-    page = await here.client.messages(here.here.id)
+    page = await here.client.messages.list(here.here.id)
     assert [message.type for message in page.items] == ["mine", "archivist.answer"]
 
 
 async def test_a_message_of_data_only_is_answered_with_what_can_be_said(here: Talk) -> None:
     """The archivist reads text."""
-    sent = await here.client.send(here.here.id, MessageDraft(data={"find": "Acme"}))
+    sent = await here.client.runs.send(here.here.id, MessageDraft(data={"find": "Acme"}))
 
     answer = await run_and_wait(here.client, sent.run)
 
@@ -394,10 +394,10 @@ async def test_nobody_finds_what_is_another_principals(here: Talk) -> None:
     """The history is the caller's own."""
     await here.conversation("Renewals", PROMISE)
     other: Client = here.client.as_principal("somebody")
-    conversation = await other.create("local:archivist")
+    conversation = await other.conversations.create(NewConversation(agent="local:archivist"))
 
     async def say(text: str) -> str:
-        sent = await other.send(conversation.id, MessageDraft(text=text))
+        sent = await other.runs.send(conversation.id, MessageDraft(text=text))
         return (await run_and_wait(other, sent.run)).text
 
     assert await say("find Acme") == "Nothing in your history has “Acme”."

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 async def titles(client: Client, *, archived: bool) -> set[str | None]:
     """The titles of all conversations, archived or not."""
-    page = await client.list(ConversationQuery(archived=archived, limit=100))
+    page = await client.conversations.list(ConversationQuery(archived=archived, limit=100))
     return {conversation.title for conversation in page.items}
 
 
@@ -36,13 +36,13 @@ async def test_archive_asks_in_words_and_then_archives(here: Talk) -> None:
 
     assert request.prompt == f"Archive the conversation “Renewals 2024” ({old.id})?"
     assert (request.tool, request.arguments) == ("archive_conversation", {"conversation_id": old.id})
-    assert not (await here.client.get(old.id)).archived
-    assert (await here.client.get(here.here.id)).status is Status.INPUT_REQUIRED
+    assert not (await here.client.conversations.get(old.id)).archived
+    assert (await here.client.conversations.get(here.here.id)).status is Status.INPUT_REQUIRED
 
-    answer = await run_and_wait(here.client, await here.client.settle(request.id, APPROVED))
+    answer = await run_and_wait(here.client, await here.client.runs.respond(request.id, APPROVED))
 
     assert answer.text == f"Archived: “Renewals 2024” (`{old.id}`)."
-    assert (await here.client.get(old.id)).archived
+    assert (await here.client.conversations.get(old.id)).archived
     tool, result = answer.calls[-1]
     assert (tool, result["outcome"]) == ("archive_conversation", "ok")
     assert result["result"] == {"conversation_id": old.id, "title": "Renewals 2024"}
@@ -60,7 +60,7 @@ async def test_unarchive_brings_it_back(here: Talk) -> None:
         == f"Bring the conversation “Renewals 2024” ({old.id}) back from the archive?"
     )
     assert answer.text == f"Brought back: “Renewals 2024” (`{old.id}`)."
-    assert not (await here.client.get(old.id)).archived
+    assert not (await here.client.conversations.get(old.id)).archived
 
 
 async def test_retitle_is_journaled_like_any_other_new_title(here: Talk) -> None:
@@ -74,8 +74,8 @@ async def test_retitle_is_journaled_like_any_other_new_title(here: Talk) -> None
         f'Change the title of the conversation “Renewals” ({made.id}) to “Renewals with "Acme"”?'
     )
     assert answer.text == f'Retitled: “Renewals with "Acme"” (`{made.id}`); before, it was “Renewals”.'
-    assert (await here.client.get(made.id)).title == 'Renewals with "Acme"'
-    happened = await here.client.events(made.id)
+    assert (await here.client.conversations.get(made.id)).title == 'Renewals with "Acme"'
+    happened = await here.client.conversations.events(made.id)
     assert [entry.data for entry in happened.entries if entry.kind is EventKind.TITLE_UPDATED] == [
         {"title": 'Renewals with "Acme"'}
     ]
@@ -93,7 +93,7 @@ async def test_delete_says_how_much_goes_and_deletes_it_for_good(here: Talk) -> 
     )
     assert answer.text == f"Deleted: “Cormorants” (`{made.id}`)."
     with pytest.raises(NotFoundError, match="was deleted"):
-        await here.client.get(made.id)
+        await here.client.conversations.get(made.id)
     assert (await here.say("find cormorant")).text == "Nothing in your history has “cormorant”."
 
 
@@ -110,7 +110,7 @@ async def test_a_rejection_changes_nothing_and_its_reason_is_repeated(here: Talk
     )
     assert silent.text == f"Not archived: “Renewals” (`{made.id}`). No reason was given."
     assert answer.calls[-1][1]["outcome"] == "rejected"
-    assert await here.client.get(made.id) == made
+    assert await here.client.conversations.get(made.id) == made
 
 
 async def test_several_changes_are_asked_for_one_after_the_other(here: Talk) -> None:
@@ -171,7 +171,7 @@ async def test_this_conversation_can_be_retitled_and_archived_but_not_deleted(he
         assert answer.text == (
             "I cannot delete the conversation that we are having: that takes the tool delete_conversation."
         )
-    assert (await here.client.get(here.here.id)).archived
+    assert (await here.client.conversations.get(here.here.id)).archived
 
 
 async def test_what_is_kept_elsewhere_is_not_changed_here(here: Talk) -> None:
@@ -188,7 +188,7 @@ async def test_what_is_kept_elsewhere_is_not_changed_here(here: Talk) -> None:
     assert by_title.text == (
         "“Terms” (`r2r:a1`) is not kept here but at `r2r`: that takes the tool delete_conversation."
     )
-    assert not (await here.client.list(ConversationQuery(instance=None, archived=True))).items
+    assert not (await here.client.conversations.list(ConversationQuery(instance=None, archived=True))).items
 
 
 async def test_what_is_so_already_is_not_asked_for(here: Talk) -> None:
@@ -211,11 +211,11 @@ async def test_a_conversation_that_is_being_answered_is_not_deleted(here: Talk) 
     """Neither when that is asked for, nor when it is approved later."""
     busy = await here.conversation("Busy")
     idle = await here.conversation("Idle")
-    await here.client.send(busy.id, MessageDraft(text="archive this"))
+    await here.client.runs.send(busy.id, MessageDraft(text="archive this"))
     pending = await here.ask(f"delete {idle.id}")
-    await here.client.send(idle.id, MessageDraft(text="archive this"))
+    await here.client.runs.send(idle.id, MessageDraft(text="archive this"))
 
-    late = await run_and_wait(here.client, await here.client.settle(pending.id, APPROVED))
+    late = await run_and_wait(here.client, await here.client.runs.respond(pending.id, APPROVED))
     early = await here.say(f"delete {busy.id}")
 
     still = "is still being answered: stop that with cancel_run, or wait for its end."
@@ -229,9 +229,9 @@ async def test_what_was_deleted_while_it_was_asked_for_is_told(here: Talk) -> No
     """A person may take days to decide."""
     made = await here.conversation("Renewals")
     pending = await here.ask(f"archive {made.id}")
-    await here.client.delete(made.id)
+    await here.client.conversations.delete(made.id)
 
-    answer = await run_and_wait(here.client, await here.client.settle(pending.id, APPROVED))
+    answer = await run_and_wait(here.client, await here.client.runs.respond(pending.id, APPROVED))
 
     assert answer.text.startswith(
         f"Not archived: “Renewals” (`{made.id}`). The conversation {made.id} was deleted on "
@@ -251,7 +251,7 @@ async def test_an_approval_may_change_the_arguments(here: Talk) -> None:
         f"Retitled: “Renewals 2027” (`{made.id}`); before, it was “Renewals”. "
         "That is what was approved, not what I had asked for."
     )
-    assert (await here.client.get(made.id)).title == "Renewals 2027"
+    assert (await here.client.conversations.get(made.id)).title == "Renewals 2027"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ async def test_an_approval_with_arguments_that_make_no_sense_does_nothing(
     assert answer.text.startswith(f"Not retitled: “Here” (`{here.here.id}`). ")
     assert problem in answer.text
     assert answer.calls[-1][1]["outcome"] == "error"
-    assert (await here.client.get(here.here.id)).title == "Here"
+    assert (await here.client.conversations.get(here.here.id)).title == "Here"
 
 
 async def test_an_approval_cannot_turn_a_deletion_against_this_conversation(here: Talk) -> None:
@@ -316,9 +316,9 @@ async def test_a_change_that_the_store_cannot_write_is_not_told_as_done(
 
     monkeypatch.setattr("tertulia.platforms.local.archivist.tools.make", locked)
 
-    answer = await run_and_wait(here.client, await here.client.settle(pending.id, APPROVED))
+    answer = await run_and_wait(here.client, await here.client.runs.respond(pending.id, APPROVED))
 
     assert answer.run.status is RunStatus.FAILED
     assert answer.run.retryable
     assert [tool for tool, _ in answer.calls] == ["look_up_conversation"]
-    assert not (await here.client.get(made.id)).archived
+    assert not (await here.client.conversations.get(made.id)).archived

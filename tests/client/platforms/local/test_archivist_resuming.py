@@ -69,7 +69,9 @@ def copied_after_every_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
         return result
 
     monkeypatch.setattr(Store, "write", writing)
-    monkeypatch.setattr("tertulia.runs.context.COALESCE_SECONDS", 0.0)  # so that each piece of the text is a commit
+    monkeypatch.setattr(
+        "tertulia.runs.context.COALESCE_SECONDS", 0.0
+    )  # so that each piece of the text is a commit
     return copies
 
 
@@ -84,7 +86,7 @@ async def resumed(path: Path, expected: Answer, decide: Callable[[Request], Sett
     """Take up the run in a copy, and see it through; None if the copy is from before the run."""
     async with Client.open(ClientSettings(store=path)) as client:
         try:
-            run = await client.run(expected.run.id)
+            run = await client.runs.get(expected.run.id)
         except NotFoundError:
             return None
         return await run_and_wait(client, run, decide)
@@ -140,13 +142,13 @@ async def see_the_changes(
     client: Client, one: Conversation, two: Conversation, three: Conversation, four: Conversation
 ) -> None:
     """See that one was archived, two has its new title from one change, three is gone and four is as it was."""
-    assert (await client.get(one.id)).archived
-    assert (await client.get(two.id)).title == "Zwei"
-    happened = await client.events(two.id)
+    assert (await client.conversations.get(one.id)).archived
+    assert (await client.conversations.get(two.id)).title == "Zwei"
+    happened = await client.conversations.events(two.id)
     assert [entry.kind for entry in happened.entries].count(EventKind.TITLE_UPDATED) == 1
     with pytest.raises(NotFoundError):
-        await client.get(three.id)
-    assert await client.get(four.id) == four
+        await client.conversations.get(three.id)
+    assert await client.conversations.get(four.id) == four
 
 
 @pytest.mark.parametrize(
@@ -215,11 +217,13 @@ async def test_two_processes_that_wait_make_a_change_once(tmp_path: Path) -> Non
         answers: list[Answer] = []
 
         async def settle_and_wait() -> None:
-            answers.append(await run_and_wait(here.client, await here.client.settle(request.id, APPROVED)))
+            answers.append(
+                await run_and_wait(here.client, await here.client.runs.respond(request.id, APPROVED))
+            )
 
         async def wait() -> None:
-            async for _ in other.watch(here.here.id, after=0):
-                run = await other.run(request.run_id)
+            async for _ in other.conversations.watch(here.here.id, after=0):
+                run = await other.runs.get(request.run_id)
                 if not run.status.active:
                     answers.append(await run_and_wait(other, run))
                     return
@@ -230,7 +234,7 @@ async def test_two_processes_that_wait_make_a_change_once(tmp_path: Path) -> Non
                 tasks.start_soon(settle_and_wait)
 
         assert answers[0].text == answers[1].text
-        happened = await here.client.events(here.here.id)
+        happened = await here.client.conversations.events(here.here.id)
         assert [entry.kind for entry in happened.entries].count(EventKind.TITLE_UPDATED) == 1
 
 
@@ -256,16 +260,16 @@ async def test_a_run_that_is_canceled_between_two_steps_says_no_more(
         here = await stack.enter_async_context(talk(tmp_path / "tertulia.db"))
         other = await stack.enter_async_context(Client.open(ClientSettings(store=here.path)))
         with anyio.fail_after(LIMIT):
-            run = (await here.client.send(here.here.id, MessageDraft(text="find Acme"))).run
+            run = (await here.client.runs.send(here.here.id, MessageDraft(text="find Acme"))).run
             await reached.wait()
-            await (other if by_another_process else here.client).cancel(here.here.id)
+            await (other if by_another_process else here.client).runs.cancel(here.here.id)
             go_on.set()
-            outcome = await here.client.wait(run, timeout=LIMIT)
-            follow_up = (await here.client.send(here.here.id, MessageDraft(text="help"))).run
-            await here.client.wait(follow_up, timeout=LIMIT)
+            outcome = await here.client.runs.wait(run, timeout=LIMIT)
+            follow_up = (await here.client.runs.send(here.here.id, MessageDraft(text="help"))).run
+            await here.client.runs.wait(follow_up, timeout=LIMIT)
 
         assert outcome.run.status is RunStatus.CANCELED
-        happened = await here.client.events(here.here.id)
+        happened = await here.client.conversations.events(here.here.id)
         assert [entry.kind for entry in happened.entries if entry.run_id == run.id][
             -1
         ] is EventKind.RUN_CANCELED
@@ -275,9 +279,9 @@ async def test_a_change_that_is_canceled_while_it_is_asked_for_is_not_made(here:
     """The question is withdrawn with its run."""
     request = await here.ask("archive this")
 
-    run = await here.client.cancel(here.here.id)
+    run = await here.client.runs.cancel(here.here.id)
 
     assert run.status is RunStatus.CANCELED
-    assert not await here.client.pending()
-    assert (await here.client.request(request.id)).status == "withdrawn"
-    assert not (await here.client.get(here.here.id)).archived
+    assert not await here.client.runs.pending()
+    assert (await here.client.runs.request(request.id)).status == "withdrawn"
+    assert not (await here.client.conversations.get(here.here.id)).archived

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tertulia import EventKind, MessageDraft
+from tertulia import EventKind, MessageDraft, NewConversation
 from tertulia.platforms.local.archivist.summaries import READ, READ_MATCHES
 from tertulia.platforms.local.archivist.toolcalls import Tool
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
@@ -297,8 +297,8 @@ async def test_the_summary_is_a_tool_call_that_can_be_seen(here: Talk) -> None:
 
 async def test_a_conversation_whose_contents_are_not_kept_has_nothing_to_summarise(here: Talk) -> None:
     """Messages without text are none that can be read."""
-    made = await here.client.create("local:archivist", title="Data")
-    run = (await here.client.send(made.id, MessageDraft(data={"a": 1}))).run
+    made = await here.client.conversations.create(NewConversation(agent="local:archivist", title="Data"))
+    run = (await here.client.runs.send(made.id, MessageDraft(data={"a": 1}))).run
     await run_and_wait(here.client, run)
 
     answer = await here.say(f"summarise {made.id}")

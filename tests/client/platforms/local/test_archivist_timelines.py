@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tertulia import Decision, Settlement, Status
+from tertulia import Decision, NewConversation, Settlement, Status
 from tertulia.platforms.local.archivist.timelines import COUNTED, DAYS, MONTHS, READ
 from tertulia.platforms.local.archivist.toolcalls import Tool
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
@@ -78,9 +78,9 @@ async def test_a_timeline_about_something_shows_the_lines_that_have_it(here: Tal
 async def test_what_happened_to_conversations_is_told_beside_what_was_said(here: Talk) -> None:
     """Beginnings, endings, other changes of state, and what was approved or turned down; not what only passes."""
     made = await here.conversation("Renewals", "note: Acme renews in May.")
-    await here.client.update_status(made.id, Status.PAUSED)
-    await here.client.update_status(made.id, Status.OPEN)
-    await here.client.update_status(made.id, Status.COMPLETED, reason="signed")
+    await here.client.conversations.update_status(made.id, Status.PAUSED)
+    await here.client.conversations.update_status(made.id, Status.OPEN)
+    await here.client.conversations.update_status(made.id, Status.COMPLETED, reason="signed")
     await here.say(f"archive {made.id}")
     await here.say(f"delete {made.id}", Settlement(decision=Decision.REJECT, reason="No."))
 
@@ -205,7 +205,7 @@ async def test_nothing_of_another_principal_is_in_a_timeline(here: Talk) -> None
     await enter(here, "r2r:theirs", "Theirs", theirs, principal="somebody")
     await enter(here, "r2r:acme", "Theirs", theirs, principal="somebody")
     other = here.client.as_principal("somebody")
-    await other.create("local:archivist", title="Their own")
+    await other.conversations.create(NewConversation(agent="local:archivist", title="Their own"))
 
     everything = await here.say("timeline")
     after = await here.say("timeline until 2026-04-30")

@@ -16,6 +16,7 @@ from tertulia import (
     InstanceSettings,
     InvalidInputError,
     MessageDraft,
+    NewConversation,
     NotFoundError,
     Role,
     RunStatus,
@@ -37,13 +38,13 @@ async def serving(
     settings = ClientSettings(store=path, identity=identity, instances={"local": local})
     with anyio.fail_after(SECONDS):
         async with Client.open(settings) as conversations:
-            await conversations.present()
+            await conversations.announce()
             yield conversations
 
 
 async def awaiting(conversations: Client) -> list[str]:
     """Return the conversations in which something of ours is awaited."""
-    page = await conversations.list(ConversationQuery(awaiting=True))
+    page = await conversations.conversations.list(ConversationQuery(awaiting=True))
     assert page.total == len(page.items)
     assert all(conversation.awaiting for conversation in page.items)
     return [conversation.id for conversation in page.items]
@@ -52,19 +53,19 @@ async def awaiting(conversations: Client) -> list[str]:
 async def test_a_message_to_a_name_is_answered_by_whoever_serves_under_it(path: Path) -> None:
     """The first who waits gets the answer; the conversation opens when the other first acts."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob:
-        sent = await alice.start("local:bob", says("Can you review this?"))
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Can you review this?"))
         assert (sent.run.status, sent.conversation.status) == (RunStatus.QUEUED, Status.SUBMITTED)
         assert await awaiting(bob) == [sent.conversation.id]
         assert await awaiting(alice) == []
 
-        reply = await bob.send(sent.conversation.id, says("It is fine."))
+        reply = await bob.runs.send(sent.conversation.id, says("It is fine."))
         assert (reply.sent_as, reply.run.id) == (SentAs.REPLY, sent.run.id)
 
-        outcome = await alice.wait(sent.run, timeout=10)
+        outcome = await alice.runs.wait(sent.run, timeout=10)
         assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "It is fine.")
-        assert (await alice.get(sent.conversation.id)).status is Status.OPEN
+        assert (await alice.conversations.get(sent.conversation.id)).status is Status.OPEN
         assert await awaiting(bob) == []
-        question, answer = (await alice.messages(sent.conversation.id)).items
+        question, answer = (await alice.messages.list(sent.conversation.id)).items
         assert (question.author, question.role) == ("local:alice", Role.USER)
         assert (answer.author, answer.role, answer.parent_id) == ("local:bob", Role.ASSISTANT, question.id)
 
@@ -72,16 +73,16 @@ async def test_a_message_to_a_name_is_answered_by_whoever_serves_under_it(path: 
 async def test_who_waits_sees_the_answer_among_the_events(path: Path) -> None:
     """Its text, then the end of the run."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob:
-        sent = await alice.start("local:bob", says("Hello?"))
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Hello?"))
         kinds: list[EventKind] = []
 
         async def follow() -> None:
-            async for entries in alice.follow(sent.run):
+            async for entries in alice.runs.follow(sent.run):
                 kinds.extend(entry.kind for entry in entries)
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
-            await bob.send(sent.conversation.id, says("Here."))
+            await bob.runs.send(sent.conversation.id, says("Here."))
         assert EventKind.TEXT_MESSAGE_CONTENT in kinds
         assert kinds[-1] is EventKind.RUN_FINISHED
 
@@ -89,56 +90,58 @@ async def test_who_waits_sees_the_answer_among_the_events(path: Path) -> None:
 async def test_more_messages_join_what_is_open_and_the_first_answer_wins(path: Path) -> None:
     """Whatever comes after the answer waits for an answer of its own, from the other side."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob:
-        first = await alice.start("local:bob", says("One question."))
+        first = await alice.runs.start(NewConversation(agent="local:bob"), says("One question."))
         own_id = first.conversation.id
-        more = await alice.send(own_id, says("And another."))
+        more = await alice.runs.send(own_id, says("And another."))
         assert (more.sent_as, more.run.id) == (SentAs.ADDED, first.run.id)
 
-        await bob.send(own_id, says("Both answered."))
-        outcome = await alice.wait(first.run, timeout=10)
+        await bob.runs.send(own_id, says("Both answered."))
+        outcome = await alice.runs.wait(first.run, timeout=10)
         assert outcome.reply == "Both answered."
 
-        late = await bob.send(own_id, says("One more thing: which version?"))
+        late = await bob.runs.send(own_id, says("One more thing: which version?"))
         assert (late.sent_as, late.run.agent) == (SentAs.BEGUN, "local:alice")
         assert await awaiting(alice) == [own_id]
-        answered = await alice.send(own_id, says("The last one."))
+        answered = await alice.runs.send(own_id, says("The last one."))
         assert (answered.sent_as, answered.run.id) == (SentAs.REPLY, late.run.id)
-        assert (await bob.wait(late.run, timeout=10)).reply == "The last one."
+        assert (await bob.runs.wait(late.run, timeout=10)).reply == "The last one."
 
 
 async def test_a_structured_answer_comes_as_it_is(path: Path) -> None:
     """Data alone is an answer too."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob:
-        sent = await alice.start("local:bob", MessageDraft(data={"check": ["a", "b"]}, type="task"))
-        await bob.send(sent.conversation.id, MessageDraft(data={"ok": True}))
-        outcome = await alice.wait(sent.run, timeout=10)
+        sent = await alice.runs.start(
+            NewConversation(agent="local:bob"), MessageDraft(data={"check": ["a", "b"]}, type="task")
+        )
+        await bob.runs.send(sent.conversation.id, MessageDraft(data={"ok": True}))
+        outcome = await alice.runs.wait(sent.run, timeout=10)
         assert (outcome.reply, outcome.data) == ("", {"ok": True})
 
 
 async def test_an_answer_that_is_sent_again_without_a_key_arrives_once(path: Path) -> None:
     """Until its sender was told that it arrived: then the same words are another message."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob:
-        sent = await alice.start("local:bob", says("Yes or no?"))
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Yes or no?"))
         own_id = sent.conversation.id
-        reply = await bob.send(own_id, says("Yes."))
-        again = await bob.send(own_id, says("Yes."))
+        reply = await bob.runs.send(own_id, says("Yes."))
+        again = await bob.runs.send(own_id, says("Yes."))
         assert (again.sent_as, again.run.id) == (SentAs.JOINED, reply.run.id)
 
-        await bob.collect(reply.run, answered=True)
-        assert (await bob.send(own_id, says("Yes."))).sent_as is SentAs.BEGUN
-        assert (await alice.wait(sent.run, timeout=10)).reply == "Yes."
+        await bob.runs.take_result(reply.run, answered=True)
+        assert (await bob.runs.send(own_id, says("Yes."))).sent_as is SentAs.BEGUN
+        assert (await alice.runs.wait(sent.run, timeout=10)).reply == "Yes."
 
 
 @pytest.mark.parametrize("key", [None, "k"])
 async def test_an_added_message_that_is_sent_again_arrives_once(path: Path, key: str | None) -> None:
     """With a key and without."""
     async with serving(path, "alice") as alice, serving(path, "bob"):
-        sent = await alice.start("local:bob", says("Hello."))
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Hello."))
         own_id = sent.conversation.id
         for _ in range(2):
-            more = await alice.send(own_id, says("Are you there?"), idempotency_key=key)
+            more = await alice.runs.send(own_id, says("Are you there?"), idempotency_key=key)
             assert more.run.id == sent.run.id
-        assert len((await alice.messages(own_id)).items) == 2
+        assert len((await alice.messages.list(own_id)).items) == 2
 
 
 async def test_who_writes_under_a_name_can_be_written_to(path: Path) -> None:
@@ -146,20 +149,20 @@ async def test_who_writes_under_a_name_can_be_written_to(path: Path) -> None:
     settings = ClientSettings(store=path, identity="alice")
     with anyio.fail_after(SECONDS):
         async with Client.open(settings) as alice:
-            await alice.start("local:archivist", says("help"))
+            await alice.runs.start(NewConversation(agent="local:archivist"), says("help"))
         async with serving(path, "bob") as bob:
-            assert "local:alice" in {agent.address for agent in await bob.agents()}
+            assert "local:alice" in {agent.address for agent in await bob.agents.list()}
 
 
 async def test_an_unknown_name_is_told_with_the_known_and_the_nearest(path: Path) -> None:
     """Registered by serving, or by the configuration."""
     async with serving(path, "alice", mailboxes=["reviewer"]) as alice, serving(path, "bob"):
         with pytest.raises(NotFoundError, match=r"Did you mean local:reviewer\?") as raised:
-            await alice.start("local:reviwer", says("Hello"))
+            await alice.runs.start(NewConversation(agent="local:reviwer"), says("Hello"))
         assert raised.value.valid == ("local:archivist", "local:alice", "local:bob", "local:reviewer")
-        await alice.start("local:reviewer", says("Hello"))
+        await alice.runs.start(NewConversation(agent="local:reviewer"), says("Hello"))
         with pytest.raises(InvalidInputError, match="local:alice is who is writing"):
-            await alice.start("local:alice", says("Hello"))
+            await alice.runs.start(NewConversation(agent="local:alice"), says("Hello"))
 
 
 @pytest.mark.parametrize("name", ["", "Bob", "archivist", "user", "a b", "-a", "a" * 64, "../x", "a:b"])
@@ -173,27 +176,27 @@ async def test_a_name_that_cannot_be_is_refused_at_once(path: Path, name: str) -
 async def test_who_cancels_is_not_answered_any_more(path: Path) -> None:
     """What the other side sends then begins anew; and a rejected conversation takes nothing."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob:
-        sent = await alice.start("local:bob", says("Hello"))
-        assert (await alice.cancel(sent.conversation.id)).status is RunStatus.CANCELED
-        assert (await bob.send(sent.conversation.id, says("Yes?"))).sent_as is SentAs.BEGUN
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Hello"))
+        assert (await alice.runs.cancel(sent.conversation.id)).status is RunStatus.CANCELED
+        assert (await bob.runs.send(sent.conversation.id, says("Yes?"))).sent_as is SentAs.BEGUN
 
-        other = await alice.start("local:bob", says("And this?"))
-        await bob.update_status(other.conversation.id, Status.REJECTED, reason="Not mine.")
-        outcome = await alice.wait(other.run, timeout=10)
+        other = await alice.runs.start(NewConversation(agent="local:bob"), says("And this?"))
+        await bob.conversations.update_status(other.conversation.id, Status.REJECTED, reason="Not mine.")
+        outcome = await alice.runs.wait(other.run, timeout=10)
         assert outcome.run.status is RunStatus.CANCELED
         with pytest.raises(ConflictError, match="is rejected"):
-            await bob.send(other.conversation.id, says("Yes?"))
+            await bob.runs.send(other.conversation.id, says("Yes?"))
 
 
 async def test_without_a_name_one_writes_as_the_user(path: Path) -> None:
     """And is answered all the same."""
     async with serving(path) as me, serving(path, "bob") as bob:
-        sent = await me.start("local:bob", says("Hello"))
-        (mine,) = (await me.messages(sent.conversation.id)).items
+        sent = await me.runs.start(NewConversation(agent="local:bob"), says("Hello"))
+        (mine,) = (await me.messages.list(sent.conversation.id)).items
         assert mine.author == "user"
-        await bob.send(sent.conversation.id, says("Yes?"))
-        assert (await me.wait(sent.run, timeout=10)).reply == "Yes?"
-        await bob.send(sent.conversation.id, says("Anything else?"))
+        await bob.runs.send(sent.conversation.id, says("Yes?"))
+        assert (await me.runs.wait(sent.run, timeout=10)).reply == "Yes?"
+        await bob.runs.send(sent.conversation.id, says("Anything else?"))
         assert await awaiting(me) == [sent.conversation.id]
 
 
@@ -203,15 +206,15 @@ async def serve_as_bob(path: str) -> None:
         say("there")
         await told()
         for own_id in await awaiting(bob):
-            (*_, last) = (await bob.messages(own_id)).items
-            await bob.send(own_id, says(f"Read: {last.text}"))
+            (*_, last) = (await bob.messages.list(own_id)).items
+            await bob.runs.send(own_id, says(f"Read: {last.text}"))
         say("answered")
 
 
 async def ask_bob(path: str) -> None:
     """Send, say where, and be killed while waiting (in a process of its own)."""
     async with serving(Path(path), "alice") as alice:
-        sent = await alice.start("local:bob", says("Are you there?"))
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Are you there?"))
         say(f"{sent.conversation.id} {sent.run.id}")
         await told()
 
@@ -230,6 +233,6 @@ async def test_what_is_sent_waits_through_the_end_of_every_process(path: Path) -
         assert await bob.says() == "answered"
         assert await bob.ends() == 0
     async with serving(path, "alice") as alice:
-        outcome = await alice.wait(await alice.run(run_id), timeout=10)
+        outcome = await alice.runs.wait(await alice.runs.get(run_id), timeout=10)
         assert outcome.reply == "Read: Are you there?"
-        assert (await alice.get(own_id)).status is Status.OPEN
+        assert (await alice.conversations.get(own_id)).status is Status.OPEN

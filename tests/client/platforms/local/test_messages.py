@@ -14,6 +14,8 @@ from tertulia import (
     Message,
     MessageChanges,
     MessageDraft,
+    MessageQuery,
+    NewConversation,
     NotFoundError,
     Role,
     SearchQuery,
@@ -26,16 +28,18 @@ pytestmark = pytest.mark.anyio
 
 async def history(conversations: Client, conversation_id: str, branch: str | None = None) -> list[str]:
     """Return the texts on a branch."""
-    page = await conversations.messages(conversation_id, branch=branch)
+    page = await conversations.messages.list(conversation_id, MessageQuery(branch=branch))
     return [message.text or "" for message in page.items]
 
 
 async def talked(conversations: Client, *texts: str) -> tuple[str, list[Message]]:
     """Have texts answered; return the conversation's id and its messages."""
-    conversation = await conversations.create(AGENT)
+    conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
     for text in texts:
-        await conversations.wait((await conversations.send(conversation.id, says(text))).run, timeout=10)
-    return conversation.id, list((await conversations.messages(conversation.id)).items)
+        await conversations.runs.wait(
+            (await conversations.runs.send(conversation.id, says(text))).run, timeout=10
+        )
+    return conversation.id, list((await conversations.messages.list(conversation.id)).items)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -44,15 +48,15 @@ async def test_a_message_is_added_as_it_is_and_nobody_answers(path: Path, role: 
     draft = MessageDraft(text="Note", data={"n": 1}, type="memo", role=role, metadata={"a": 1})
     async with scripted(path) as conversations:
         own_id, (_, answer) = await talked(conversations, "Hello")
-        added = await conversations.add_message(own_id, draft)
+        added = await conversations.messages.add(own_id, draft)
 
         assert (added.text, added.data, added.type, added.role, added.metadata) == (
             *("Note", {"n": 1}, "memo", role, {"a": 1}),
         )
         assert (added.author, added.parent_id) == ("user", answer.id)
-        events = (await conversations.events(own_id)).entries
+        events = (await conversations.conversations.events(own_id)).entries
         assert (events[-1].kind, events[-1].data["message_id"]) == (EventKind.MESSAGE_ADDED, added.id)
-        run = await conversations.latest_run(own_id)
+        run = await conversations.runs.latest(own_id)
         assert run is not None
         assert run.message_id != added.id
 
@@ -61,8 +65,8 @@ async def test_adding_with_a_key_adds_once(path: Path) -> None:
     """Whether or not the first call came to its end."""
     async with scripted(path) as conversations:
         own_id, _ = await talked(conversations)
-        first = await conversations.add_message(own_id, says("Idempotency"), idempotency_key="k")
-        again = await conversations.add_message(own_id, says("Idempotency"), idempotency_key="k")
+        first = await conversations.messages.add(own_id, says("Idempotency"), idempotency_key="k")
+        again = await conversations.messages.add(own_id, says("Idempotency"), idempotency_key="k")
         assert first.id == again.id
         assert await history(conversations, own_id) == ["Idempotency"]
 
@@ -71,7 +75,7 @@ async def test_a_message_cannot_follow_one_that_is_not_there(path: Path) -> None
     """Nothing is added or sent."""
     async with scripted(path) as conversations:
         own_id, before = await talked(conversations, "Hello")
-        for attempt in (conversations.add_message, conversations.send):
+        for attempt in (conversations.messages.add, conversations.runs.send):
             with pytest.raises(NotFoundError, match="no message m_x"):
                 await attempt(own_id, MessageDraft(text="Hi", parent_id="m_x"))
         assert len(before) == len(await history(conversations, own_id))
@@ -84,22 +88,24 @@ async def test_metadata_is_merged_key_by_key_where_the_message_stands(path: Path
         own_id, (question, _) = await talked(conversations, "Hello")
         changed = question
         for change in changes:
-            changed = await conversations.update_message(own_id, question.id, MessageChanges(metadata=change))
+            changed = await conversations.messages.update(
+                own_id, question.id, MessageChanges(metadata=change)
+            )
         assert (changed.id, changed.metadata, changed.text) == (question.id, {"a": 1, "c": [3]}, "Hello")
-        assert len(await conversations.branches(own_id)) == 1
+        assert len(await conversations.conversations.branches(own_id)) == 1
 
 
 async def test_a_message_is_written_anew_on_a_branch_and_the_old_one_stays_readable(path: Path) -> None:
     """The new one has what the old one had, and is found by its words; the old branch goes on to be found as well."""
     async with scripted(path) as conversations:
         own_id, (_, _, question, _) = await talked(conversations, "Hello", "What about zebras?")
-        changed = await conversations.update_message(
+        changed = await conversations.messages.update(
             own_id,
             question.id,
             MessageChanges(text="What about okapis?", metadata={"a": 1}),
             idempotency_key="k",
         )
-        again = await conversations.update_message(
+        again = await conversations.messages.update(
             own_id,
             question.id,
             MessageChanges(text="What about okapis?", metadata={"a": 1}),
@@ -107,7 +113,7 @@ async def test_a_message_is_written_anew_on_a_branch_and_the_old_one_stays_reada
         )
 
         assert (changed.id, changed.metadata, changed.parent_id) == (again.id, {"a": 1}, question.parent_id)
-        main, other = await conversations.branches(own_id)
+        main, other = await conversations.conversations.branches(own_id)
         assert other.parted_from == question.id
         start = ["Hello", "You said: Hello"]
         assert await history(conversations, own_id) == [*start, "What about okapis?"]
@@ -115,19 +121,19 @@ async def test_a_message_is_written_anew_on_a_branch_and_the_old_one_stays_reada
             *(*start, "What about zebras?", "You said: What about zebras?"),
         ]
         for word in ("zebras", "okapis"):
-            assert (await conversations.search(SearchQuery(text=word))).hits
+            assert (await conversations.search.messages(SearchQuery(text=word))).hits
 
 
 async def test_either_branch_can_be_gone_on_with(path: Path) -> None:
     """By the message that the next one follows: its answer comes on the same branch."""
     async with scripted(path) as conversations:
         own_id, (question, answer) = await talked(conversations, "One")
-        changed = await conversations.update_message(own_id, question.id, MessageChanges(text="Uno"))
-        main, other = await conversations.branches(own_id)
+        changed = await conversations.messages.update(own_id, question.id, MessageChanges(text="Uno"))
+        main, other = await conversations.conversations.branches(own_id)
 
         for text, parent in (("Two", answer.id), ("Due", changed.id)):
-            sent = await conversations.send(own_id, MessageDraft(text=text, parent_id=parent))
-            await conversations.wait(sent.run, timeout=10)
+            sent = await conversations.runs.send(own_id, MessageDraft(text=text, parent_id=parent))
+            await conversations.runs.wait(sent.run, timeout=10)
 
         assert await history(conversations, own_id, main.id) == [
             "One",
@@ -143,50 +149,50 @@ async def test_a_branch_is_removed_with_what_no_other_has(path: Path) -> None:
     """Its messages are not found any more; the journal tells which; the last branch stays."""
     async with scripted(path) as conversations:
         own_id, (_, _, question, _) = await talked(conversations, "Hello", "What about zebras?")
-        await conversations.update_message(own_id, question.id, MessageChanges(text="What about okapis?"))
-        main, other = await conversations.branches(own_id)
-        await conversations.remove_branch(own_id, main.id, idempotency_key="k")
-        await conversations.remove_branch(own_id, main.id, idempotency_key="k")
+        await conversations.messages.update(own_id, question.id, MessageChanges(text="What about okapis?"))
+        main, other = await conversations.conversations.branches(own_id)
+        await conversations.conversations.remove_branch(own_id, main.id, idempotency_key="k")
+        await conversations.conversations.remove_branch(own_id, main.id, idempotency_key="k")
 
-        assert [branch.id for branch in await conversations.branches(own_id)] == [other.id]
+        assert [branch.id for branch in await conversations.conversations.branches(own_id)] == [other.id]
         assert await history(conversations, own_id) == ["Hello", "You said: Hello", "What about okapis?"]
-        assert not (await conversations.search(SearchQuery(text="zebras"))).hits
-        assert (await conversations.get(own_id)).message_count == 3
-        events = (await conversations.events(own_id)).entries
+        assert not (await conversations.search.messages(SearchQuery(text="zebras"))).hits
+        assert (await conversations.conversations.get(own_id)).message_count == 3
+        events = (await conversations.conversations.events(own_id)).entries
         removed = [entry.data["message_id"] for entry in events if entry.kind is EventKind.MESSAGE_REMOVED]
         assert removed[0] == question.id
         assert len(removed) == 2
         with pytest.raises(NotFoundError):
             await history(conversations, own_id, main.id)
         with pytest.raises(ConflictError, match="only branch"):
-            await conversations.remove_branch(own_id, other.id)
+            await conversations.conversations.remove_branch(own_id, other.id)
 
 
 async def test_an_answer_that_was_removed_with_its_branch_can_still_be_asked_for(path: Path) -> None:
     """By who asks again what came of a run."""
     async with scripted(path) as conversations:
         own_id, (question, _) = await talked(conversations, "Hello")
-        run = await conversations.latest_run(own_id)
+        run = await conversations.runs.latest(own_id)
         assert run is not None
-        await conversations.update_message(own_id, question.id, MessageChanges(text="Good day"))
-        await conversations.remove_branch(own_id, "main")
-        assert (await conversations.outcome(run)).run.reply_id == run.reply_id
+        await conversations.messages.update(own_id, question.id, MessageChanges(text="Good day"))
+        await conversations.conversations.remove_branch(own_id, "main")
+        assert (await conversations.runs.result(run)).run.reply_id == run.reply_id
 
 
 async def test_no_text_changes_under_an_answer_that_is_being_produced(path: Path) -> None:
     """Metadata may; and so may the text once the answer is there."""
     answer = Held()
     async with scripted(path, answer) as conversations:
-        conversation = await conversations.create(AGENT)
-        sent = await conversations.send(conversation.id, says("Hello"))
+        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+        sent = await conversations.runs.send(conversation.id, says("Hello"))
         await answer.reached.wait()
         own_id, message_id = conversation.id, sent.run.message_id
         with pytest.raises(ConflictError, match="while the run"):
-            await conversations.update_message(own_id, message_id, MessageChanges(text="Hi"))
-        await conversations.update_message(own_id, message_id, MessageChanges(metadata={"a": 1}))
+            await conversations.messages.update(own_id, message_id, MessageChanges(text="Hi"))
+        await conversations.messages.update(own_id, message_id, MessageChanges(metadata={"a": 1}))
         answer.go_on.set()
-        await conversations.wait(sent.run, timeout=10)
-        await conversations.update_message(own_id, message_id, MessageChanges(text="Hi"))
+        await conversations.runs.wait(sent.run, timeout=10)
+        await conversations.messages.update(own_id, message_id, MessageChanges(text="Hi"))
         assert await history(conversations, own_id) == ["Hi"]
 
 
@@ -194,10 +200,10 @@ async def test_a_conversation_that_is_over_takes_no_more_text(path: Path) -> Non
     """Neither a new message nor a changed one."""
     async with scripted(path) as conversations:
         own_id, (question, _) = await talked(conversations, "Hello")
-        await conversations.update_status(own_id, Status.COMPLETED)
+        await conversations.conversations.update_status(own_id, Status.COMPLETED)
         with pytest.raises(ConflictError, match="is completed"):
-            await conversations.add_message(own_id, says("More"))
+            await conversations.messages.add(own_id, says("More"))
         with pytest.raises(ConflictError, match="is completed"):
-            await conversations.update_message(own_id, question.id, MessageChanges(text="Other"))
+            await conversations.messages.update(own_id, question.id, MessageChanges(text="Other"))
         with pytest.raises(InvalidInputError, match="nothing to change"):
-            await conversations.update_message(own_id, question.id, MessageChanges())
+            await conversations.messages.update(own_id, question.id, MessageChanges())

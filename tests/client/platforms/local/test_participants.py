@@ -14,6 +14,7 @@ from tertulia import (
     EventKind,
     InvalidInputError,
     MessageChanges,
+    NewConversation,
     NotAllowedError,
     NotFoundError,
     ParticipantRole,
@@ -41,28 +42,28 @@ class Table:
 
     async def roles(self) -> dict[str, ParticipantRole]:
         """Return who takes part, and how."""
-        return {each.address: each.role for each in await self.alice.participants(self.own_id)}
+        return {each.address: each.role for each in await self.alice.conversations.participants(self.own_id)}
 
 
 @asynccontextmanager
 async def table(path: Path) -> AsyncGenerator[Table]:
     """Have three serve, each as in a process of its own."""
     async with serving(path, "alice") as alice, serving(path, "bob") as bob, serving(path, "carol") as carol:
-        sent = await alice.start("local:bob", says("Hello"))
+        sent = await alice.runs.start(NewConversation(agent="local:bob"), says("Hello"))
         yield Table(sent.conversation.id, sent.run.message_id, alice, bob, carol)
 
 
 WRITES: dict[str, Attempt] = {
-    "send": lambda who, own_id, _: who.send(own_id, says("Me too")),
-    "add_message": lambda who, own_id, _: who.add_message(own_id, says("Me too")),
-    "update_message": lambda who, own_id, message: who.update_message(
+    "send": lambda who, own_id, _: who.runs.send(own_id, says("Me too")),
+    "add_message": lambda who, own_id, _: who.messages.add(own_id, says("Me too")),
+    "update_message": lambda who, own_id, message: who.messages.update(
         own_id, message, MessageChanges(metadata={"a": 1})
     ),
-    "remove_branch": lambda who, own_id, _: who.remove_branch(own_id, "main"),
-    "update": lambda who, own_id, _: who.update(own_id, ConversationChanges(title="Mine")),
-    "update_status": lambda who, own_id, _: who.update_status(own_id, Status.CANCELED),
-    "invite": lambda who, own_id, _: who.invite(own_id, {"user": MEDIATOR}),
-    "delete": lambda who, own_id, _: who.delete(own_id),
+    "remove_branch": lambda who, own_id, _: who.conversations.remove_branch(own_id, "main"),
+    "update": lambda who, own_id, _: who.conversations.update(own_id, ConversationChanges(title="Mine")),
+    "update_status": lambda who, own_id, _: who.conversations.update_status(own_id, Status.CANCELED),
+    "invite": lambda who, own_id, _: who.conversations.invite(own_id, {"user": MEDIATOR}),
+    "delete": lambda who, own_id, _: who.conversations.delete(own_id),
 }
 
 
@@ -74,40 +75,40 @@ async def test_who_only_observes_or_takes_no_part_changes_nothing(
     """It is told who may, and who can let it; it can read."""
     async with table(path) as at:
         if role is not None:
-            await at.alice.invite(at.own_id, {"local:carol": role})
-        before = (await at.alice.get(at.own_id)).last_seq
+            await at.alice.conversations.invite(at.own_id, {"local:carol": role})
+        before = (await at.alice.conversations.get(at.own_id)).last_seq
 
         with pytest.raises(NotAllowedError, match="local:carol") as raised:
             await attempt(at.carol, at.own_id, at.message_id)
 
         assert "local:alice" in raised.value.valid
         assert "local:alice can give local:carol the role mediator" in (raised.value.hint or "")
-        assert len((await at.carol.messages(at.own_id)).items) == 1
-        assert (await at.alice.get(at.own_id)).last_seq == before
+        assert len((await at.carol.messages.list(at.own_id)).items) == 1
+        assert (await at.alice.conversations.get(at.own_id)).last_seq == before
 
 
 async def test_a_mediator_writes_moves_the_state_and_invites(path: Path) -> None:
     """What it writes goes to whoever is to answer."""
     async with table(path) as at:
-        await at.alice.invite(at.own_id, {"local:carol": MEDIATOR})
-        assert (await at.carol.send(at.own_id, says("Be quick."))).sent_as is SentAs.ADDED
-        await at.carol.invite(at.own_id, {"user": OBSERVER})
-        await at.bob.send(at.own_id, says("Done."))
-        assert (await at.carol.update_status(at.own_id, Status.PAUSED)).status is Status.PAUSED
+        await at.alice.conversations.invite(at.own_id, {"local:carol": MEDIATOR})
+        assert (await at.carol.runs.send(at.own_id, says("Be quick."))).sent_as is SentAs.ADDED
+        await at.carol.conversations.invite(at.own_id, {"user": OBSERVER})
+        await at.bob.runs.send(at.own_id, says("Done."))
+        assert (await at.carol.conversations.update_status(at.own_id, Status.PAUSED)).status is Status.PAUSED
 
 
 async def test_joining_and_leaving_are_events(path: Path) -> None:
     """With the role, and the one before; the same again is none."""
     async with table(path) as at:
-        start = (await at.alice.events(at.own_id)).cursor
+        start = (await at.alice.conversations.events(at.own_id)).cursor
         for _ in range(2):
-            await at.alice.invite(at.own_id, {"local:carol": OBSERVER})
-        await at.alice.invite(at.own_id, {"local:carol": MEDIATOR})
+            await at.alice.conversations.invite(at.own_id, {"local:carol": OBSERVER})
+        await at.alice.conversations.invite(at.own_id, {"local:carol": MEDIATOR})
         assert (await at.roles())["local:carol"] is MEDIATOR
-        await at.carol.invite(at.own_id, {"local:carol": None})
+        await at.carol.conversations.invite(at.own_id, {"local:carol": None})
         assert "local:carol" not in await at.roles()
 
-        events = (await at.alice.events(at.own_id, cursor=start)).entries
+        events = (await at.alice.conversations.events(at.own_id, cursor=start)).entries
         assert [(entry.kind, dict(entry.data)) for entry in events] == [
             (EventKind.PARTICIPANT_JOINED, {"participant": "local:carol", "role": "observer"}),
             (
@@ -121,11 +122,11 @@ async def test_joining_and_leaving_are_events(path: Path) -> None:
 async def test_anybody_may_come_to_observe_and_leave_again(path: Path) -> None:
     """Everybody who shares the store can read it anyway."""
     async with table(path) as at:
-        await at.carol.invite(at.own_id, {"local:carol": OBSERVER})
+        await at.carol.conversations.invite(at.own_id, {"local:carol": OBSERVER})
         assert (await at.roles())["local:carol"] is OBSERVER
         with pytest.raises(NotAllowedError):
-            await at.carol.invite(at.own_id, {"local:carol": MEDIATOR})
-        await at.carol.invite(at.own_id, {"local:carol": None})
+            await at.carol.conversations.invite(at.own_id, {"local:carol": MEDIATOR})
+        await at.carol.conversations.invite(at.own_id, {"local:carol": None})
         assert "local:carol" not in await at.roles()
 
 
@@ -142,19 +143,19 @@ async def test_who_begins_and_who_answers_stay_that(path: Path) -> None:
             {"local:carol": ParticipantRole.INITIATOR},
         ):
             with pytest.raises(InvalidInputError):
-                await at.alice.invite(at.own_id, changes)
+                await at.alice.conversations.invite(at.own_id, changes)
         with pytest.raises(InvalidInputError, match="nobody to invite"):
-            await at.alice.invite(at.own_id, {})
+            await at.alice.conversations.invite(at.own_id, {})
         with pytest.raises(NotFoundError, match=r"Did you mean local:carol\?"):
-            await at.alice.invite(at.own_id, {"local:carrol": OBSERVER})
+            await at.alice.conversations.invite(at.own_id, {"local:carrol": OBSERVER})
         assert len(await at.roles()) == 2
 
 
 async def test_the_archivist_takes_part_in_its_conversations(path: Path) -> None:
     """So does who began them."""
     async with serving(path) as me:
-        conversation = await me.create("local:archivist")
-        assert {each.address: each.role for each in await me.participants(conversation.id)} == {
+        conversation = await me.conversations.create(NewConversation(agent="local:archivist"))
+        assert {each.address: each.role for each in await me.conversations.participants(conversation.id)} == {
             "user": ParticipantRole.INITIATOR,
             "local:archivist": ParticipantRole.RESPONDER,
         }

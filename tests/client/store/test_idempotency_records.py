@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tertulia import ConflictError
-from tertulia.store import receipts
+from tertulia.store import idempotency
 from tertulia.store.database import Store, Transaction
 from tertulia.store.idempotency import IdempotencyRecord
 from tests.client.making import ME
@@ -25,7 +25,7 @@ def enter(
 ) -> IdempotencyRecord:
     """Enter a call."""
     effect = {"run_id": "run_1"} if effect is None else effect
-    return receipts.enter(tx, principal, key, operation=operation, call_digest=call, effect=effect)
+    return idempotency.enter(tx, principal, key, operation=operation, call_digest=call, effect=effect)
 
 
 async def test_a_receipt_is_there_before_anything_happens(store: Store) -> None:
@@ -47,13 +47,13 @@ async def test_the_same_call_gets_the_ids_of_the_first(store: Store) -> None:
 async def test_a_call_that_came_to_its_end_is_known_with_all_it_did(store: Store) -> None:
     """What it made along the way as well."""
     await store.write(enter)
-    await store.write(lambda tx: receipts.complete(tx, ME, "k1", {"run_id": "run_1", "joined": False}))
+    await store.write(lambda tx: idempotency.complete(tx, ME, "k1", {"run_id": "run_1", "joined": False}))
 
     again = await store.write(enter)
 
     assert again.done
     assert again.effect == {"run_id": "run_1", "joined": False}
-    assert await store.read(lambda tx: receipts.find(tx, ME, "k1")) == again
+    assert await store.read(lambda tx: idempotency.find(tx, ME, "k1")) == again
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ async def test_the_key_of_another_principal_is_another_key(store: Store) -> None
 async def test_a_call_that_was_refused_leaves_its_key_free(store: Store) -> None:
     """It did nothing, and the next one may be another call."""
     await store.write(enter)
-    await store.write(lambda tx: receipts.withdraw(tx, ME, "k1"))
+    await store.write(lambda tx: idempotency.withdraw(tx, ME, "k1"))
 
     assert (await store.write(partial(enter, call="another"))).first
 
@@ -96,8 +96,8 @@ async def test_a_call_that_was_refused_leaves_its_key_free(store: Store) -> None
 async def test_a_call_that_came_to_its_end_cannot_be_forgotten(store: Store) -> None:
     """Whoever else was refused meanwhile."""
     await store.write(enter)
-    await store.write(lambda tx: receipts.complete(tx, ME, "k1", {"run_id": "run_1"}))
+    await store.write(lambda tx: idempotency.complete(tx, ME, "k1", {"run_id": "run_1"}))
 
-    await store.write(lambda tx: receipts.withdraw(tx, ME, "k1"))
+    await store.write(lambda tx: idempotency.withdraw(tx, ME, "k1"))
 
     assert (await store.write(enter)).done
