@@ -15,7 +15,7 @@ import anyio
 from _measure import print_table
 
 from tertulia.client import Client
-from tertulia.platforms.base import RunContext
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.settings import ClientSettings
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
@@ -44,12 +44,12 @@ async def bare(pieces: Sequence[Event]) -> float:
 async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, int]:
     """Return the seconds that a run of them takes, and how many entries and notifications came of it."""
 
-    async def answer(self: LocalPlatform, work: RunContext) -> None:
+    async def answer(self: LocalPlatform, context: EmbeddedRunContext) -> None:
         for number, piece in enumerate(pieces):
-            await work.emit(piece)
+            await context.emit(piece)
             if number % 100 == 0:
                 await anyio.lowlevel.checkpoint()
-        await work.finish()
+        await context.finish()
 
     reported: list[float] = []
     told = 0
@@ -65,11 +65,11 @@ async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, 
         await progress.told(entries)
 
     LocalPlatform.answer_in_store = answer  # the registry finds the class by its name
-    async with Client.open(ClientSettings(store=folder / "store.db")) as conversations:
-        created = await conversations.conversations.create(NewConversation(agent="local:archivist"))
+    async with Client.open(ClientSettings(store=folder / "store.db")) as client:
+        created = await client.conversations.create(NewConversation(agent="local:archivist"))
         start = time.perf_counter()
-        sent = await conversations.runs.send(created.id, MessageDraft(text="go"))
-        await conversations.runs.wait(sent.run, timeout=300, on_events=tell)
+        sent = await client.runs.send(created.id, MessageDraft(text="go"))
+        await client.runs.wait(sent.run, timeout=300, on_events=tell)
         return time.perf_counter() - start, told, len(reported)
 
 

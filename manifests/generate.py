@@ -22,8 +22,8 @@ from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
 from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, Settings, flag, variable
-from tertulia_tools.toolset import TOOLS
 from tertulia_tools.schemas import tidied
+from tertulia_tools.toolset import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]

@@ -1,9 +1,12 @@
 """Which package may import which: the contracts in pyproject.toml, held in every test run."""
 
+import pkgutil
 from pathlib import Path
 
 import pytest
 from importlinter.cli import lint_imports
+
+import tertulia
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +20,21 @@ def test_every_import_follows_the_contracts(
     broken = lint_imports(no_cache=True)
 
     assert not broken, capsys.readouterr().out
+
+
+def test_the_client_has_no_module_outside_a_package_but_three() -> None:
+    """Whoever looks for a thing finds its room first."""
+    modules = {path.name for path in (ROOT / "client" / "tertulia").glob("*.py")}
+
+    assert modules == {"__init__.py", "client.py", "settings.py"}
+
+
+def test_the_public_api_is_one_import() -> None:
+    """Everything in `__all__` is there, and nothing else that is public."""
+    public = {name for name in vars(tertulia) if not name.startswith("_")} - _submodules()
+
+    assert public == set(tertulia.__all__)
+
+
+def _submodules() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules(tertulia.__path__)}

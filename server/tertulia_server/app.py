@@ -83,12 +83,12 @@ class HostCall:
     """One call by a host: implements `tertulia_tools.host.Host`."""
 
     def __init__(
-        self, context: Context[Any, Any], conversations: Client, settings: Settings, waits: WaitRegistry
+        self, context: Context[Any, Any], client: Client, settings: Settings, waits: WaitRegistry
     ) -> None:
-        self.conversations = conversations
+        self.client = client
         self.wait_seconds = settings.wait_seconds
         self.waiting = waits.waiting
-        self._forms = Forms(context, conversations, settings.form_seconds)
+        self._forms = Forms(context, client, settings.form_seconds)
         self._progress = Progress(
             lambda count, text: context.report_progress(count, message=text), seen=self._forms.seen
         )
@@ -112,7 +112,7 @@ class HostCall:
 class ServerState(Hosting):
     """What a running server holds; the lifespan context of every call."""
 
-    conversations: Client
+    client: Client
     settings: Settings
     waits: WaitRegistry
     tasks: anyio.abc.TaskGroup
@@ -122,13 +122,13 @@ class ServerState(Hosting):
         """Make known that we are there, if we have a name: soon, but not while a host waits for our first answers."""
         await anyio.sleep(ANNOUNCE_AFTER)
         try:
-            await self.conversations.announce()
+            await self.client.announce()
         except TertuliaError:
             logger.warning("our name could not be made known", exc_info=True)
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
-        return HostCall(context, self.conversations, self.settings, self.waits)
+        return HostCall(context, self.client, self.settings, self.waits)
 
 
 class Server(MCPServer[ServerState]):
@@ -137,7 +137,7 @@ class Server(MCPServer[ServerState]):
     def __init__(self, waits: WaitRegistry, **options: Any) -> None:
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
         self._waits = waits
-        subscriptions = Subscriptions(waits, conversations_of)
+        subscriptions = Subscriptions(waits, client_of)
         self._serve("resources/list", PaginatedRequestParams, _list_resources)
         self._serve("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
         self._serve("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
@@ -230,9 +230,9 @@ class Server(MCPServer[ServerState]):
         return unknown_tool(name, [tool.name for tool in await self.list_tools()])
 
 
-def conversations_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
+def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
     """Return the client as the principal who makes a request."""
-    return host_of(Context(request_context=ctx)).conversations
+    return host_of(Context(request_context=ctx)).client
 
 
 def refusal(error: TertuliaError) -> MCPError:
@@ -243,13 +243,13 @@ def refusal(error: TertuliaError) -> MCPError:
 async def _list_resources(
     ctx: ServerRequestContext[ServerState, Any], _: PaginatedRequestParams
 ) -> ListResourcesResult:
-    return ListResourcesResult(resources=await resources.listed(conversations_of(ctx)))
+    return ListResourcesResult(resources=await resources.listed(client_of(ctx)))
 
 
 async def _complete(
     ctx: ServerRequestContext[ServerState, Any], params: CompleteRequestParams
 ) -> CompleteResult:
-    return CompleteResult(completion=await complete(conversations_of(ctx), params))
+    return CompleteResult(completion=await complete(client_of(ctx), params))
 
 
 def _callers(error: TertuliaError) -> bool:
@@ -275,8 +275,8 @@ def build(settings: Settings) -> Server:
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
-        async with Client.open(client_settings) as conversations, anyio.create_task_group() as tasks:
-            house = ServerState(conversations, settings, waits, tasks)
+        async with Client.open(client_settings) as client, anyio.create_task_group() as tasks:
+            house = ServerState(client, settings, waits, tasks)
             if settings.identity is not None:
                 tasks.start_soon(house.present)
             yield house

@@ -50,17 +50,17 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
     """
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Client.open(settings.client())) as conversations,
+        portal.wrap_async_context_manager(Client.open(settings.client())) as client,
     ):
-        portal.call(conversations.announce)
+        portal.call(client.announce)
         if conversation_id is None:
             conversation_id = portal.call(
-                lambda: conversations.conversations.create(NewConversation(agent=agent))
+                lambda: client.conversations.create(NewConversation(agent=agent))
             ).id
         else:
-            agent = portal.call(conversations.conversations.get, conversation_id).agent or agent
+            agent = portal.call(client.conversations.get, conversation_id).agent or agent
         print(f"{conversation_id} with {agent}. Ctrl-C stops an answer, Ctrl-D leaves.")
-        Chat(portal, conversations, conversation_id).talk()
+        Chat(portal, client, conversation_id).talk()
         print(f"To go on: tertulia chat --conversation {conversation_id}")
     return 0
 
@@ -68,9 +68,9 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
 class Chat:
     """One conversation with a person."""
 
-    def __init__(self, portal: BlockingPortal, conversations: Client, conversation_id: str) -> None:
+    def __init__(self, portal: BlockingPortal, client: Client, conversation_id: str) -> None:
         self._portal = portal
-        self._conversations = conversations
+        self._client = client
         self._id = conversation_id
         self._printer = Printer(sys.stdout)
 
@@ -93,19 +93,17 @@ class Chat:
                     print(f"! {error} {error.hint or ''}".rstrip())
 
     def _settle_what_waits(self) -> None:
-        run = self._portal.call(self._conversations.runs.latest, self._id)
+        run = self._portal.call(self._client.runs.latest, self._id)
         if run is None or not run.status.active:
             return
-        if run.agent == self._conversations.address:
+        if run.agent == self._client.address:
             self._show_what_awaits_us(run)
         else:
             self._see_through(run)
 
     def _show_what_awaits_us(self, run: Run) -> None:
         page = self._portal.call(
-            lambda: self._conversations.messages.list(
-                self._id, MessageQuery(limit=MOST_AWAITING, newest_first=True)
-            )
+            lambda: self._client.messages.list(self._id, MessageQuery(limit=MOST_AWAITING, newest_first=True))
         )
         awaiting = list(takewhile(lambda message: message.id != run.message_id, page.items))
         for message in reversed(page.items[: len(awaiting) + 1]):
@@ -113,9 +111,9 @@ class Chat:
             self._printer.line(f"{in_a_line(message.author)}: {said}")
 
     def _send(self, text: str) -> None:
-        sent = self._portal.call(self._conversations.runs.send, self._id, MessageDraft(text=text))
+        sent = self._portal.call(self._client.runs.send, self._id, MessageDraft(text=text))
         if sent.sent_as is SentAs.REPLY:
-            self._portal.call(lambda: self._conversations.runs.take_result(sent.run, answered=True))
+            self._portal.call(lambda: self._client.runs.take_result(sent.run, answered=True))
             self._printer.line("Delivered.")
         else:
             self._see_through(sent.run)
@@ -134,9 +132,9 @@ class Chat:
 
     def _follow(self, run: Run, after: int) -> RunResult:
         async def follow() -> RunResult:
-            async for entries in self._conversations.runs.follow(run, after=after):
+            async for entries in self._client.runs.follow(run, after=after):
                 self._printer.show(entries)
-            return await self._conversations.runs.result(await self._conversations.runs.get(run.id))
+            return await self._client.runs.result(await self._client.runs.get(run.id))
 
         return self._interruptible(self._portal.start_task_soon(follow), run)
 
@@ -149,7 +147,7 @@ class Chat:
                     raise
             except KeyboardInterrupt:
                 with suppress(ConflictError):  # it may have come to its end already
-                    self._portal.call(self._conversations.runs.cancel, run.conversation_id)
+                    self._portal.call(self._client.runs.cancel, run.conversation_id)
 
     def _decide(self, request: Request) -> bool:
         """Have a request decided; return False if the person left it open."""
@@ -162,7 +160,7 @@ class Chat:
             said = _asked("  approve? [y/n, or why not] ")
             settlement = _settlement(said)
         if said:
-            self._portal.call(self._conversations.runs.respond, request.id, settlement)
+            self._portal.call(self._client.runs.respond, request.id, settlement)
         return bool(said)
 
 

@@ -32,9 +32,9 @@ LONGEST_ARGUMENTS = 2_000
 class Forms:
     """What one call may ask its person."""
 
-    def __init__(self, context: Context[Any, Any], conversations: Client, form_seconds: float) -> None:
+    def __init__(self, context: Context[Any, Any], client: Client, form_seconds: float) -> None:
         self._context = context
-        self._conversations = conversations
+        self._client = client
         self._form_seconds = form_seconds
         self._modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         state: dict[str, Any] = json.loads(context.request_state) if context.request_state else {}
@@ -58,7 +58,7 @@ class Forms:
         for request_id in self._asked:
             response = responses.get(request_id)
             if isinstance(response, ElicitResult):
-                await self._take(await self._conversations.runs.request(request_id), response)
+                await self._take(await self._client.runs.request(request_id), response)
 
     async def ask(self, outcome: RunResult) -> Asked:
         """Have the person decide what a run waits for, unless this call asked that already."""
@@ -98,12 +98,12 @@ class Forms:
     async def _take(self, request: Request, response: ElicitResult) -> bool:
         """Carry out an accepted form; return whether it settled the request."""
         if response.action == "decline":
-            await self._conversations.runs.decline(request.id)
+            await self._client.runs.decline(request.id)
         settlement = settlement_of(request, response.content or {}) if response.action == "accept" else None
         if settlement is None:
             return False
         if not settled_alike(request, settlement):
-            await self._conversations.runs.respond(request.id, settlement)
+            await self._client.runs.respond(request.id, settlement)
         return True
 
 

@@ -35,8 +35,8 @@ def import_history(
         progress = Progress(size=reporting.begin, read=reporting.read, problem=reporting.problem)
 
         async def bring_in() -> ImportSummary:
-            async with Client.open(settings.client()) as conversations:
-                return await conversations.history.import_files(
+            async with Client.open(settings.client()) as client:
+                return await client.history.import_files(
                     files, format_name=format_name, restore=restore, progress=progress
                 )
 
@@ -63,8 +63,8 @@ def export_history(
 
     async def write(stream: TextIO) -> None:
         async with AsyncExitStack() as stack:
-            conversations = await stack.enter_async_context(Client.open(settings.client()))
-            pieces = conversations.history.export(selection, format)
+            client = await stack.enter_async_context(Client.open(settings.client()))
+            pieces = client.history.export(selection, format)
             stack.push_async_callback(pieces.aclose)
             async for piece in pieces:
                 stream.write(piece)

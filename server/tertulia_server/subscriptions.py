@@ -54,9 +54,9 @@ Scopes = dict[str, anyio.CancelScope]
 class Subscriptions:
     """Who is subscribed to what. `conversations_of` returns the client as the principal who makes a request."""
 
-    def __init__(self, waits: WaitRegistry, conversations_of: Callable[[Request], Client]) -> None:
+    def __init__(self, waits: WaitRegistry, client_of: Callable[[Request], Client]) -> None:
         self._waits = waits
-        self._conversations_of = conversations_of
+        self._conversations_of = client_of
 
     async def listen(
         self, ctx: Request, params: SubscriptionsListenRequestParams
@@ -73,16 +73,16 @@ class Subscriptions:
             await send(ResourceUpdatedNotification(params=updated))
 
         with self._waits.waiting():
-            conversations = self._conversations_of(ctx)
+            client = self._conversations_of(ctx)
             marks: ChangeMarks = {}
             if subscribed:  # else the store stays unopened: some hosts listen from their start to their end
-                marks = await conversations.conversations.change_marks(set(subscribed.values()))
+                marks = await client.conversations.change_marks(set(subscribed.values()))
             honored = SubscriptionFilter(resource_subscriptions=list(subscribed) or None)
             acknowledged = SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
             await send(SubscriptionsAcknowledgedNotification(params=acknowledged))
             if not subscribed:
                 await anyio.sleep_forever()
-            await _follow(conversations, marks, subscribed, tell)
+            await _follow(client, marks, subscribed, tell)
         return SubscriptionsListenResult(_meta=meta)
 
     async def subscribe(self, ctx: Request, params: SubscribeRequestParams) -> EmptyResult:
@@ -92,15 +92,15 @@ class Subscriptions:
             InvalidInputError: the URI is not that of a conversation.
             NotFoundError: there is no such conversation.
         """
-        conversations = self._conversations_of(ctx)
+        client = self._conversations_of(ctx)
         own_id = conversation_of(params.uri)
-        await conversations.conversations.get_stored(own_id)
-        marks = await conversations.conversations.change_marks([own_id])
+        await client.conversations.get_stored(own_id)
+        marks = await client.conversations.change_marks([own_id])
         connection, scopes = _session(ctx)
         if params.uri not in scopes:
             scopes[params.uri] = anyio.CancelScope()
             tasks: anyio.abc.TaskGroup = ctx.lifespan_context.tasks
-            tasks.start_soon(_tell_session, connection, scopes, {params.uri: own_id}, conversations, marks)
+            tasks.start_soon(_tell_session, connection, scopes, {params.uri: own_id}, client, marks)
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Request, params: UnsubscribeRequestParams) -> EmptyResult:
@@ -115,26 +115,26 @@ async def _tell_session(
     connection: Connection,
     scopes: Scopes,
     subscribed: Mapping[str, str],
-    conversations: Client,
+    client: Client,
     marks: ChangeMarks,
 ) -> None:
     (uri,) = subscribed
     with scopes[uri]:
         try:
-            await _follow(conversations, marks, subscribed, connection.send_resource_updated)
+            await _follow(client, marks, subscribed, connection.send_resource_updated)
         except Exception:  # whatever it was: nobody waits for it, and the other sessions must not end with it
             logger.exception("a session hears no more of %s", uri)
             scopes.pop(uri, None)
 
 
 async def _follow(
-    conversations: Client,
+    client: Client,
     marks: ChangeMarks,
     subscribed: Mapping[str, str],
     tell: Callable[[str], Awaitable[None]],
 ) -> None:
     """Tell the URIs of what changes, from the state in `marks` on; `subscribed` has the conversation for each URI."""
-    async with aclosing(conversations.conversations.changes(marks)) as changes:
+    async with aclosing(client.conversations.changes(marks)) as changes:
         async for changed in changes:
             for uri, own_id in subscribed.items():
                 if own_id in changed:

@@ -40,12 +40,12 @@ def sync(settings: Settings, instances: Sequence[str], *, everything: bool) -> i
 
 
 async def _sync(settings: Settings, instances: Sequence[str], everything: bool) -> int:
-    async with Client.open(settings.client()) as conversations:
+    async with Client.open(settings.client()) as client:
         failed = False
-        for instance in _chosen(conversations, instances, everything):
+        for instance in _chosen(client, instances, everything):
             try:
                 with _Reporting(instance) as reporting:
-                    summary = await conversations.search.sync(instance, on_progress=reporting.progress)
+                    summary = await client.search.sync(instance, on_progress=reporting.progress)
             except TertuliaError as error:
                 hint = f" {error.hint}" if error.hint else ""
                 print(f"{instance}: {in_a_line(f'{error}{hint}')}", file=sys.stderr, flush=True)
@@ -56,8 +56,8 @@ async def _sync(settings: Settings, instances: Sequence[str], everything: bool) 
     return FAILED if failed else 0
 
 
-def _chosen(conversations: Client, instances: Sequence[str], everything: bool) -> Sequence[str]:
-    syncable = conversations.search.syncable
+def _chosen(client: Client, instances: Sequence[str], everything: bool) -> Sequence[str]:
+    syncable = client.search.syncable
     if everything == bool(instances):
         raise InvalidInputError(
             "Name instances or give --all, not both." if everything else "Which instance is to be synced?",
@@ -67,7 +67,7 @@ def _chosen(conversations: Client, instances: Sequence[str], everything: bool) -
     if everything and not syncable:
         raise InvalidInputError("No instance is configured that can be synced.")
     for instance in instances:
-        if instance not in conversations.instances:
+        if instance not in client.instances:
             raise NotFoundError(f"There is no instance {shown(instance)}.", valid=syncable, instance=instance)
     return syncable if everything else list(dict.fromkeys(instances))
 

@@ -45,23 +45,23 @@ BEGINNING = datetime(2026, 11, 3, 9, tzinfo=UTC)
 
 async def test_a_new_conversation_has_no_figures_but_that_it_is_one(path: Path) -> None:
     """What is not known is None, and what was not said is not there."""
-    async with scripted(path) as conversations_:
-        own_id = (await conversations_.conversations.create(NewConversation(agent=AGENT))).id
+    async with scripted(path) as client:
+        own_id = (await client.conversations.create(NewConversation(agent=AGENT))).id
 
-        assert await conversations_.conversations.analytics(own_id) == Analytics(
+        assert await client.conversations.analytics(own_id) == Analytics(
             conversations=1, messages={}, ratings=0, message_ratings=0, tool_calls={}, computed=True
         )
 
 
 async def test_messages_are_counted_by_role_and_answers_timed(path: Path) -> None:
     """From the message to its answer, whatever lies between."""
-    async with scripted(path) as conversations_:
-        sent = await conversations_.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         own_id = sent.conversation.id
-        await conversations_.runs.wait(sent.run, timeout=SECONDS)
+        await client.runs.wait(sent.run, timeout=SECONDS)
         for _ in range(2):
-            again = await conversations_.runs.send(own_id, says(f"Again {_}"))
-            await conversations_.runs.wait(again.run, timeout=SECONDS)
+            again = await client.runs.send(own_id, says(f"Again {_}"))
+            await client.runs.wait(again.run, timeout=SECONDS)
         for number, seconds in enumerate((4, 2, 9)):
             await change(
                 path,
@@ -70,9 +70,9 @@ async def test_messages_are_counted_by_role_and_answers_timed(path: Path) -> Non
                 seconds * 1_000_000,
                 number,
             )
-        first = (await conversations_.messages.list(own_id)).items[0]
+        first = (await client.messages.list(own_id)).items[0]
         await change(path, "UPDATE messages SET created_at = created_at - 60000000 WHERE id = ?", first.id)
-        figures = await conversations_.conversations.analytics(own_id)
+        figures = await client.conversations.analytics(own_id)
 
         assert figures.messages == {"assistant": 3, "user": 3}
         assert (figures.response_seconds_median, figures.response_seconds_longest) == (4, 9)
@@ -85,26 +85,24 @@ async def test_an_answer_that_did_not_come_has_no_time(path: Path) -> None:
     async def fails(work: RunContext) -> None:
         await work.fail("I do not know.")
 
-    async with scripted(path, fails) as conversations_:
-        sent = await conversations_.runs.start(NewConversation(agent=AGENT), says("Hello"))
-        await conversations_.runs.wait(sent.run, timeout=SECONDS)
+    async with scripted(path, fails) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
+        await client.runs.wait(sent.run, timeout=SECONDS)
 
-        assert (
-            await conversations_.conversations.analytics(sent.conversation.id)
-        ).response_seconds_median is None
+        assert (await client.conversations.analytics(sent.conversation.id)).response_seconds_median is None
 
 
 async def test_ratings_of_the_conversation_and_of_its_messages_are_told_apart(path: Path) -> None:
     """The last one of each counts."""
-    async with scripted(path) as conversations_:
-        sent = await conversations_.runs.start(NewConversation(agent=AGENT), says("Hello"))
-        await conversations_.runs.wait(sent.run, timeout=SECONDS)
+    async with scripted(path) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
+        await client.runs.wait(sent.run, timeout=SECONDS)
         own_id = sent.conversation.id
-        one, two = (await conversations_.messages.list(own_id)).items
+        one, two = (await client.messages.list(own_id)).items
         for message, value in ((one, 5), (two, 1), (two, 2)):
-            await conversations_.messages.rate(own_id, message.id, Rating(value=value))
-        await conversations_.conversations.update_status(own_id, Status.COMPLETED, rating=Rating(value=4))
-        figures = await conversations_.conversations.analytics(own_id)
+            await client.messages.rate(own_id, message.id, Rating(value=value))
+        await client.conversations.update_status(own_id, Status.COMPLETED, rating=Rating(value=4))
+        figures = await client.conversations.analytics(own_id)
 
         assert (figures.rating, figures.ratings) == (4, 1)
         assert (figures.message_rating, figures.message_ratings) == (3.5, 2)
@@ -129,14 +127,12 @@ async def test_tool_calls_are_counted_by_name_and_by_how_they_ended(path: Path) 
         )
         await work.finish()
 
-    async with scripted(path, uses_tools) as conversations_:
-        sent = await conversations_.runs.start(NewConversation(agent=AGENT), says("Hello"))
-        await conversations_.runs.wait(sent.run, timeout=SECONDS)
-        again = await conversations_.runs.send(
-            sent.conversation.id, says("Again")
-        )  # with the same ids of calls
-        await conversations_.runs.wait(again.run, timeout=SECONDS)
-        figures = await conversations_.conversations.analytics(sent.conversation.id)
+    async with scripted(path, uses_tools) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
+        await client.runs.wait(sent.run, timeout=SECONDS)
+        again = await client.runs.send(sent.conversation.id, says("Again"))  # with the same ids of calls
+        await client.runs.wait(again.run, timeout=SECONDS)
+        figures = await client.conversations.analytics(sent.conversation.id)
 
         assert figures.tool_calls == {
             "search": {"ok": 4, "error": 2},
@@ -146,12 +142,12 @@ async def test_tool_calls_are_counted_by_name_and_by_how_they_ended(path: Path) 
 
 async def test_the_archivists_own_tools_are_counted_too(path: Path) -> None:
     """With what a person decided about them."""
-    async with scripted(path) as conversations_:
-        sent = await conversations_.runs.start(NewConversation(agent="local:archivist"), says("archive this"))
-        outcome = await conversations_.runs.wait(sent.run, timeout=SECONDS)
-        await conversations_.runs.respond(outcome.pending[0].id, Settlement(decision=Decision.REJECT))
-        await conversations_.runs.wait(sent.run, timeout=SECONDS)
-        figures = await conversations_.conversations.analytics(sent.conversation.id)
+    async with scripted(path) as client:
+        sent = await client.runs.start(NewConversation(agent="local:archivist"), says("archive this"))
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        await client.runs.respond(outcome.pending[0].id, Settlement(decision=Decision.REJECT))
+        await client.runs.wait(sent.run, timeout=SECONDS)
+        figures = await client.conversations.analytics(sent.conversation.id)
 
         assert figures.tool_calls["archive_conversation"] == {"rejected": 1}
 
@@ -267,47 +263,41 @@ async def test_the_figures_of_a_list_are_those_of_all_its_conversations_together
 
 async def test_the_figures_of_a_list_heed_its_filters_and_not_its_pages(path: Path) -> None:
     """Those of everything are the default, but for what is archived."""
-    async with scripted(path) as conversations_:
+    async with scripted(path) as client:
         for team in ("sales", "sales", "ops"):
-            sent = await conversations_.runs.start(
-                NewConversation(agent=AGENT, metadata={"team": team}), says(team)
-            )
-            await conversations_.runs.wait(sent.run, timeout=SECONDS)
-        await conversations_.conversations.update(sent.conversation.id, ConversationChanges(archived=True))
+            sent = await client.runs.start(NewConversation(agent=AGENT, metadata={"team": team}), says(team))
+            await client.runs.wait(sent.run, timeout=SECONDS)
+        await client.conversations.update(sent.conversation.id, ConversationChanges(archived=True))
         sales = ConversationQuery(metadata={"team": "sales"}, limit=1)
 
-        assert (await conversations_.conversations.analytics_of(sales)).messages == {
+        assert (await client.conversations.analytics_of(sales)).messages == {
             "assistant": 2,
             "user": 2,
         }
-        assert (await conversations_.conversations.analytics_of(ConversationQuery())).conversations == 2
-        assert (
-            await conversations_.conversations.analytics_of(ConversationQuery(archived=None))
-        ).conversations == 3
-        none = await conversations_.as_principal("alice").conversations.analytics_of(
-            ConversationQuery(archived=None)
-        )
+        assert (await client.conversations.analytics_of(ConversationQuery())).conversations == 2
+        assert (await client.conversations.analytics_of(ConversationQuery(archived=None))).conversations == 3
+        none = await client.as_principal("alice").conversations.analytics_of(ConversationQuery(archived=None))
         assert (none.conversations, none.messages, none.duration_seconds) == (0, {}, None)
 
 
 async def test_only_a_conversation_that_is_there_has_figures(path: Path) -> None:
     """For this principal; and an unknown instance is an error."""
-    async with scripted(path) as conversations_:
-        own_id = (await conversations_.conversations.create(NewConversation(agent=AGENT))).id
+    async with scripted(path) as client:
+        own_id = (await client.conversations.create(NewConversation(agent=AGENT))).id
         with pytest.raises(NotFoundError):
-            await conversations_.as_principal("alice").conversations.analytics(own_id)
+            await client.as_principal("alice").conversations.analytics(own_id)
         with pytest.raises(NotFoundError):
-            await conversations_.conversations.analytics_of(ConversationQuery(instance="nowhere"))
+            await client.conversations.analytics_of(ConversationQuery(instance="nowhere"))
 
 
 async def test_lists_of_all_users_need_an_instance_that_has_them(path: Path) -> None:
     """The embedded platform has none; no figures are counted of them."""
-    async with scripted(path) as conversations_:
+    async with scripted(path) as client:
         for instance in (None, "scripted"):
             with pytest.raises(InvalidInputError, match="all_users|shows nobody"):
-                await conversations_.conversations.list(ConversationQuery(instance=instance, all_users=True))
+                await client.conversations.list(ConversationQuery(instance=instance, all_users=True))
         with pytest.raises(InvalidInputError, match="one user's"):
-            await conversations_.conversations.analytics_of(ConversationQuery(all_users=True))
+            await client.conversations.analytics_of(ConversationQuery(all_users=True))
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -315,10 +305,10 @@ async def test_figures_of_a_platform_that_has_none_are_computed_from_what_it_sho
     tmp_path: Path, keeps: bool
 ) -> None:
     """Its messages, times and tokens; what went through here adds the answers. No contents are needed."""
-    async with placed(tmp_path) as place, place.client(store_content=keeps) as conversations_:
-        outcome = await answered(conversations_, "What is this function?")
+    async with placed(tmp_path) as place, place.client(store_content=keeps) as client:
+        outcome = await answered(client, "What is this function?")
         own_id = outcome.run.conversation_id
-        figures = await conversations_.conversations.analytics(own_id)
+        figures = await client.conversations.analytics(own_id)
 
         assert figures.computed
         assert figures.messages == {"assistant": 1, "user": 1}
@@ -326,18 +316,18 @@ async def test_figures_of_a_platform_that_has_none_are_computed_from_what_it_sho
         assert figures.response_seconds_median is not None
         assert figures.tokens == 6
         if keeps:
-            listed = await conversations_.conversations.analytics_of(ConversationQuery(instance="revengai"))
+            listed = await client.conversations.analytics_of(ConversationQuery(instance="revengai"))
             assert (listed.messages, listed.tokens) == (figures.messages, 6)
 
 
 async def test_a_conversation_that_was_begun_elsewhere_has_figures_too(tmp_path: Path) -> None:
     """But nobody here knows how long its answers took."""
     async with placed(tmp_path) as place:
-        async with place.client() as conversations_:
-            own_id = (await answered(conversations_, "What is this function?")).run.conversation_id
+        async with place.client() as client:
+            own_id = (await answered(client, "What is this function?")).run.conversation_id
         place.path = tmp_path / "another.db"
-        async with place.client() as conversations_:
-            figures = await conversations_.conversations.analytics(own_id)
+        async with place.client() as client:
+            figures = await client.conversations.analytics(own_id)
 
             assert figures.messages == {"assistant": 1, "user": 1}
             assert figures.response_seconds_median is None

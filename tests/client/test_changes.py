@@ -14,69 +14,69 @@ from tests.doubles.scripted import AGENT, says, scripted
 pytestmark = pytest.mark.anyio
 
 
-async def next_change(conversations: Client, since: ChangeMarks) -> Collection[str]:
+async def next_change(client: Client, since: ChangeMarks) -> Collection[str]:
     """Return which conversations have changed first."""
-    async with aclosing(conversations.conversations.changes(since)) as changes:
+    async with aclosing(client.conversations.changes(since)) as changes:
         return await anext(changes)
 
 
 async def retitles(path: str, conversation_id: str) -> None:
     """Rename a conversation when told."""
-    async with scripted(Path(path)) as conversations:
-        await conversations.conversations.get(conversation_id)
+    async with scripted(Path(path)) as client:
+        await client.conversations.get(conversation_id)
         say("ready")
         await told()
-        await conversations.conversations.update(conversation_id, ConversationChanges(title="New"))
+        await client.conversations.update(conversation_id, ConversationChanges(title="New"))
 
 
 async def test_a_change_by_another_process_is_told_with_its_conversation(path: Path) -> None:
     """And no other."""
-    async with scripted(path) as conversations:
+    async with scripted(path) as client:
         one, two = (
-            await conversations.conversations.create(NewConversation(agent=AGENT)),
-            await conversations.conversations.create(NewConversation(agent=AGENT)),
+            await client.conversations.create(NewConversation(agent=AGENT)),
+            await client.conversations.create(NewConversation(agent=AGENT)),
         )
         async with elsewhere(retitles, path, two.id) as other:
             assert await other.says() == "ready"
-            marks = await conversations.conversations.change_marks([one.id, two.id])
+            marks = await client.conversations.change_marks([one.id, two.id])
             await other.tell()
-            assert await next_change(conversations, marks) == {two.id}
+            assert await next_change(client, marks) == {two.id}
             assert await other.ends() == 0
 
 
 async def test_what_changed_between_marking_and_listening_is_told_at_once(path: Path) -> None:
     """Nothing falls between."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
-        marks = await conversations.conversations.change_marks([conversation.id, "scripted:later"])
-        sent = await conversations.runs.send(conversation.id, says("Hello"))
-        await conversations.runs.wait(sent.run, timeout=10)
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
+        marks = await client.conversations.change_marks([conversation.id, "scripted:later"])
+        sent = await client.runs.send(conversation.id, says("Hello"))
+        await client.runs.wait(sent.run, timeout=10)
 
-        assert await next_change(conversations, marks) == {conversation.id}
+        assert await next_change(client, marks) == {conversation.id}
 
 
 async def test_a_conversation_that_is_deleted_has_changed(path: Path) -> None:
     """And so has one that is there only now."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
-        marks = await conversations.conversations.change_marks([conversation.id])
-        await conversations.conversations.delete(conversation.id)
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
+        marks = await client.conversations.change_marks([conversation.id])
+        await client.conversations.delete(conversation.id)
 
-        assert await next_change(conversations, marks) == {conversation.id}
-        assert await conversations.conversations.change_marks([conversation.id]) == {conversation.id: None}
+        assert await next_change(client, marks) == {conversation.id}
+        assert await client.conversations.change_marks([conversation.id]) == {conversation.id: None}
 
 
 async def test_a_few_letters_suggest_conversations(path: Path) -> None:
     """By the beginning of an id, or of words of a title; without any, the last used first."""
-    async with scripted(path) as conversations:
-        old = await conversations.conversations.create(NewConversation(agent=AGENT, title="Acme renewals"))
-        new = await conversations.conversations.create(NewConversation(agent=AGENT, title="Initech"))
+    async with scripted(path) as client:
+        old = await client.conversations.create(NewConversation(agent=AGENT, title="Acme renewals"))
+        new = await client.conversations.create(NewConversation(agent=AGENT, title="Initech"))
 
-        assert await conversations.conversations.suggest("") == [new.id, old.id]
-        assert await conversations.conversations.suggest("ren") == [old.id]
-        assert await conversations.conversations.suggest("acme ren") == [old.id]
-        assert await conversations.conversations.suggest(old.id[:-2]) == [old.id]
-        assert await conversations.conversations.suggest(old.id.partition(":")[2][:-2]) == [old.id]
-        assert await conversations.conversations.suggest("nothing") == []
-        assert await conversations.conversations.suggest("", limit=1) == [new.id]
-        assert await conversations.conversations.suggest("", instance="local") == []
+        assert await client.conversations.suggest("") == [new.id, old.id]
+        assert await client.conversations.suggest("ren") == [old.id]
+        assert await client.conversations.suggest("acme ren") == [old.id]
+        assert await client.conversations.suggest(old.id[:-2]) == [old.id]
+        assert await client.conversations.suggest(old.id.partition(":")[2][:-2]) == [old.id]
+        assert await client.conversations.suggest("nothing") == []
+        assert await client.conversations.suggest("", limit=1) == [new.id]
+        assert await client.conversations.suggest("", instance="local") == []

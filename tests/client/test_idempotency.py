@@ -22,8 +22,8 @@ from tertulia import (
     Status,
     UnavailableError,
     UncertainError,
-    idempotency,
 )
+from tertulia.runs import idempotency
 from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease
@@ -37,48 +37,46 @@ pytestmark = pytest.mark.anyio
 class Prepared:
     """A client with a conversation of each kind that the calls below need."""
 
-    def __init__(
-        self, conversations: Client, asking: Conversation, request_id: str, idle: Conversation
-    ) -> None:
-        self.conversations = conversations
+    def __init__(self, client: Client, asking: Conversation, request_id: str, idle: Conversation) -> None:
+        self.client = client
         self.asking = asking
         self.request_id = request_id
         self.idle = idle
 
 
-async def prepared(conversations: Client) -> Prepared:
+async def prepared(client: Client) -> Prepared:
     """Prepare them."""
-    sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Shred it"))
-    (request,) = (await conversations.runs.wait(sent.run, timeout=10)).pending
+    sent = await client.runs.start(NewConversation(agent=AGENT), says("Shred it"))
+    (request,) = (await client.runs.wait(sent.run, timeout=10)).pending
     return Prepared(
-        conversations,
+        client,
         sent.conversation,
         request.id,
-        await conversations.conversations.create(NewConversation(agent=AGENT)),
+        await client.conversations.create(NewConversation(agent=AGENT)),
     )
 
 
 Call = Callable[[Prepared, str], Awaitable[object]]
 
 CALLS: dict[str, Call] = {
-    "create": lambda p, key: p.conversations.conversations.create(
+    "create": lambda p, key: p.client.conversations.create(
         NewConversation(agent=AGENT, title="T"), idempotency_key=key
     ),
-    "start": lambda p, key: p.conversations.runs.start(
+    "start": lambda p, key: p.client.runs.start(
         NewConversation(agent=AGENT), says("Hello"), idempotency_key=key
     ),
-    "send": lambda p, key: p.conversations.runs.send(p.idle.id, says("Hello"), idempotency_key=key),
-    "update": lambda p, key: p.conversations.conversations.update(
+    "send": lambda p, key: p.client.runs.send(p.idle.id, says("Hello"), idempotency_key=key),
+    "update": lambda p, key: p.client.conversations.update(
         p.idle.id, ConversationChanges(title="New"), idempotency_key=key
     ),
-    "update_status": lambda p, key: p.conversations.conversations.update_status(
+    "update_status": lambda p, key: p.client.conversations.update_status(
         p.idle.id, Status.OPEN, idempotency_key=key
     ),
-    "settle": lambda p, key: p.conversations.runs.respond(
+    "settle": lambda p, key: p.client.runs.respond(
         p.request_id, Settlement(decision=Decision.APPROVE), idempotency_key=key
     ),
-    "cancel": lambda p, key: p.conversations.runs.cancel(p.asking.id, idempotency_key=key),
-    "delete": lambda p, key: p.conversations.conversations.delete(p.idle.id, idempotency_key=key),
+    "cancel": lambda p, key: p.client.runs.cancel(p.asking.id, idempotency_key=key),
+    "delete": lambda p, key: p.client.conversations.delete(p.idle.id, idempotency_key=key),
 }
 calls = pytest.mark.parametrize("call", [pytest.param(call, id=name) for name, call in CALLS.items()])
 
@@ -91,8 +89,8 @@ def _ids(result: object) -> object:
 @calls
 async def test_the_same_call_with_its_key_does_nothing_more(path: Path, call: Call) -> None:
     """It gets the same; no row is added and no message sent."""
-    async with scripted(path, Script(asks_first, Held())) as conversations:
-        all_ = await prepared(conversations)
+    async with scripted(path, Script(asks_first, Held())) as client:
+        all_ = await prepared(client)
         first = await call(all_, "k1")
         tables = ("conversations", "messages", "runs", "requests", "deleted_conversations")
         before = {name: len(found) for name, found in (await contents(path)).items() if name in tables}
@@ -112,14 +110,12 @@ async def test_the_same_call_twice_at_once_is_made_once(path: Path, call: Call) 
     async with scripted(path, script) as here, scripted(path, script) as there:
         all_ = await prepared(here)
 
-        async def make(conversations: Client) -> None:
-            results.append(
-                _ids(await call(Prepared(conversations, all_.asking, all_.request_id, all_.idle), "k1"))
-            )
+        async def make(client: Client) -> None:
+            results.append(_ids(await call(Prepared(client, all_.asking, all_.request_id, all_.idle), "k1")))
 
         async with anyio.create_task_group() as tasks:
-            for conversations in (here, there, here, there):
-                tasks.start_soon(make, conversations)
+            for client in (here, there, here, there):
+                tasks.start_soon(make, client)
 
         assert len(set(results)) == 1
         assert await rows(path, "SELECT key, done FROM receipts") == [("k1", 1)]
@@ -129,14 +125,12 @@ async def test_the_same_call_twice_at_once_is_made_once(path: Path, call: Call) 
 
 async def begins_when_told(path: str) -> None:
     """Begin a conversation with a key when told, and tell what came of it."""
-    async with scripted(Path(path)) as conversations:
-        await conversations.runs.pending()
+    async with scripted(Path(path)) as client:
+        await client.runs.pending()
         say("ready")
         await told()
-        sent = await conversations.runs.start(
-            NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1"
-        )
-        outcome = await conversations.runs.wait(sent.run, timeout=15)
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1")
+        outcome = await client.runs.wait(sent.run, timeout=15)
         say(f"{sent.conversation.id} {sent.run.id} {outcome.reply}")
 
 
@@ -157,18 +151,16 @@ async def test_the_same_call_in_two_processes_at_once_is_made_once(path: Path) -
 
 async def test_another_call_with_the_key_is_a_conflict_that_names_the_first(path: Path) -> None:
     """Its ids are attributes; nothing is done."""
-    async with scripted(path) as conversations:
-        first = await conversations.conversations.create(
+    async with scripted(path) as client:
+        first = await client.conversations.create(
             NewConversation(agent=AGENT, title="One"), idempotency_key="k1"
         )
 
         with pytest.raises(ConflictError, match="a create_conversation with other arguments") as raised:
-            await conversations.conversations.create(
-                NewConversation(agent=AGENT, title="Two"), idempotency_key="k1"
-            )
+            await client.conversations.create(NewConversation(agent=AGENT, title="Two"), idempotency_key="k1")
         assert raised.value.ids["conversation_id"] == first.id
         with pytest.raises(ConflictError, match=r"another call \(create_conversation\)"):
-            await conversations.conversations.delete(first.id, idempotency_key="k1")
+            await client.conversations.delete(first.id, idempotency_key="k1")
 
         assert await rows(path, "SELECT title FROM conversations") == [("One",)]
 
@@ -176,14 +168,14 @@ async def test_another_call_with_the_key_is_a_conflict_that_names_the_first(path
 async def test_two_different_calls_at_once_with_one_key_do_not_both_happen(path: Path) -> None:
     """One is made, the other refused."""
     outcomes: list[str] = []
-    async with scripted(path) as conversations:
+    async with scripted(path) as client:
 
         async def create(title: str) -> None:
             try:
                 outcomes.append(
                     str(
                         (
-                            await conversations.conversations.create(
+                            await client.conversations.create(
                                 NewConversation(agent=AGENT, title=title), idempotency_key="k1"
                             )
                         ).title
@@ -202,11 +194,11 @@ async def test_two_different_calls_at_once_with_one_key_do_not_both_happen(path:
 
 async def test_the_order_of_keys_in_an_argument_makes_no_difference(path: Path) -> None:
     """And whether a default was spelled out does not either."""
-    async with scripted(path) as conversations:
-        first = await conversations.conversations.create(
+    async with scripted(path) as client:
+        first = await client.conversations.create(
             NewConversation(agent=AGENT, metadata={"a": 1, "b": 2}), idempotency_key="k1"
         )
-        again = await conversations.conversations.create(
+        again = await client.conversations.create(
             NewConversation(agent=AGENT, title=None, metadata={"b": 2, "a": 1}), idempotency_key="k1"
         )
 
@@ -215,9 +207,9 @@ async def test_the_order_of_keys_in_an_argument_makes_no_difference(path: Path) 
 
 async def test_a_key_belongs_to_its_principal(path: Path) -> None:
     """Another's key of that name is another key."""
-    async with scripted(path) as conversations:
-        mine = await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
-        hers = await conversations.as_principal("alice").conversations.create(
+    async with scripted(path) as client:
+        mine = await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+        hers = await client.as_principal("alice").conversations.create(
             NewConversation(agent=AGENT, title="Hers"), idempotency_key="k1"
         )
 
@@ -226,12 +218,12 @@ async def test_a_key_belongs_to_its_principal(path: Path) -> None:
 
 async def test_a_message_with_a_key_is_sent_though_it_was_sent_before(path: Path) -> None:
     """The key says what is the same; without one, identical messages are taken for one."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
         runs = set[str]()
         for key in ("k1", "k2", "k1"):
-            sent = await conversations.runs.send(conversation.id, says("Hello"), idempotency_key=key)
-            async for _ in conversations.runs.follow(sent.run):
+            sent = await client.runs.send(conversation.id, says("Hello"), idempotency_key=key)
+            async for _ in client.runs.follow(sent.run):
                 pass
             assert not sent.joined
             runs.add(sent.run.id)
@@ -252,18 +244,16 @@ async def test_a_call_that_died_half_way_is_done_again_with_the_same_ids(path: P
     """What it had done is found, the rest is done."""
     script = Script()
     script.created = cut
-    async with scripted(path, script) as conversations:
+    async with scripted(path, script) as client:
         with pytest.raises(PowerCut):
-            await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1")
+            await client.runs.start(NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1")
     (half,) = await rows(path, "SELECT id FROM conversations")
     assert await rows(path, "SELECT done FROM receipts") == [(0,)]
     assert await rows(path, "SELECT 1 FROM runs") == []
 
-    async with scripted(path) as conversations:
-        sent = await conversations.runs.start(
-            NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1"
-        )
-        assert (await conversations.runs.wait(sent.run, timeout=10)).reply == "You said: Hello"
+    async with scripted(path) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1")
+        assert (await client.runs.wait(sent.run, timeout=10)).reply == "You said: Hello"
 
     assert sent.conversation.id == half[0]
     assert await rows(path, "SELECT count(*) FROM conversations") == [(1,)]
@@ -278,21 +268,21 @@ async def test_a_call_whose_caller_left_half_way_is_finished_by_the_next(path: P
         await anyio.sleep_forever()
 
     script.created = wait
-    async with scripted(path, script) as conversations:
+    async with scripted(path, script) as client:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(partial(
-                    conversations.runs.start,
+            tasks.start_soon(
+                partial(
+                    client.runs.start,
                     NewConversation(agent=AGENT),
                     says("Hello"),
                     idempotency_key="k1",
-                ))
+                )
+            )
             await half.wait()
             tasks.cancel_scope.cancel()
         script.created = None
 
-        sent = await conversations.runs.start(
-            NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1"
-        )
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"), idempotency_key="k1")
 
         assert await rows(path, "SELECT id FROM conversations") == [(sent.conversation.id,)]
 
@@ -302,8 +292,8 @@ async def test_a_call_that_died_before_its_receipt_was_completed_is_not_made_twi
     path: Path, call: Call
 ) -> None:
     """All it did was done, and nobody had noted that."""
-    async with scripted(path, Script(asks_first, Held())) as conversations:
-        all_ = await prepared(conversations)
+    async with scripted(path, Script(asks_first, Held())) as client:
+        all_ = await prepared(client)
         first = await call(all_, "k1")
         await change(path, "UPDATE receipts SET done = 0")
         before = await contents(path)
@@ -319,17 +309,17 @@ async def test_a_call_that_died_before_its_receipt_was_completed_is_not_made_twi
 
 async def test_a_call_that_was_refused_can_be_made_once_it_fits(path: Path) -> None:
     """Its key is not used up by the refusal."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
-        await conversations.conversations.update_status(conversation.id, Status.OPEN)
-        await conversations.conversations.update_status(conversation.id, Status.PAUSED)
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
+        await client.conversations.update_status(conversation.id, Status.OPEN)
+        await client.conversations.update_status(conversation.id, Status.PAUSED)
         with pytest.raises(ConflictError, match="paused"):
-            await conversations.runs.send(conversation.id, says("Hello"), idempotency_key="k1")
-        await conversations.conversations.update_status(conversation.id, Status.OPEN)
+            await client.runs.send(conversation.id, says("Hello"), idempotency_key="k1")
+        await client.conversations.update_status(conversation.id, Status.OPEN)
 
-        sent = await conversations.runs.send(conversation.id, says("Hello"), idempotency_key="k1")
+        sent = await client.runs.send(conversation.id, says("Hello"), idempotency_key="k1")
 
-        assert (await conversations.runs.wait(sent.run, timeout=10)).run.status is RunStatus.COMPLETED
+        assert (await client.runs.wait(sent.run, timeout=10)).run.status is RunStatus.COMPLETED
 
 
 @pytest.mark.parametrize("error", [UncertainError("It may have arrived."), UnavailableError("It is down.")])
@@ -341,25 +331,25 @@ async def test_a_call_that_may_have_had_an_effect_keeps_its_ids(path: Path, erro
         raise error
 
     script.created = fail
-    async with scripted(path, script) as conversations:
+    async with scripted(path, script) as client:
         with pytest.raises(type(error)):
-            await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+            await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
         script.created = None
 
-        created = await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+        created = await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert await rows(path, "SELECT id FROM conversations") == [(created.id,)]
 
 
 async def test_deleting_again_with_the_key_is_no_error_and_without_it_is_one(path: Path) -> None:
     """It is gone either way."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
-        await conversations.conversations.delete(conversation.id, idempotency_key="k1")
-        await conversations.conversations.delete(conversation.id, idempotency_key="k1")
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
+        await client.conversations.delete(conversation.id, idempotency_key="k1")
+        await client.conversations.delete(conversation.id, idempotency_key="k1")
 
         with pytest.raises(NotFoundError, match="was deleted on"):
-            await conversations.conversations.delete(conversation.id)
+            await client.conversations.delete(conversation.id)
 
 
 @pytest.fixture
@@ -391,13 +381,9 @@ async def test_the_same_call_is_waited_for_while_it_is_made_elsewhere(
     script.created = wait
     async with scripted(path, script) as here, scripted(path, Script()) as there:
 
-        async def create(conversations: Client) -> None:
+        async def create(client: Client) -> None:
             created.append(
-                (
-                    await conversations.conversations.create(
-                        NewConversation(agent=AGENT), idempotency_key="k1"
-                    )
-                ).id
+                (await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")).id
             )
 
         async with anyio.create_task_group() as tasks:
@@ -453,17 +439,17 @@ async def test_the_same_call_is_not_waited_for_without_end(
 ) -> None:
     """The caller may try again, with the same key; nothing was done meanwhile."""
     monkeypatch.setattr(idempotency, "PATIENCE_SECONDS", 0)
-    async with scripted(path) as conversations:
+    async with scripted(path) as client:
         async with Store(path) as store:
             await store.write(partial(leases.take, principal="local", resource="call k1", owner="somebody"))
 
         with pytest.raises(UnavailableError, match="is still being carried out") as raised:
-            await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+            await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert raised.value.retryable
         assert await rows(path, "SELECT 1 FROM conversations") == []
         await change(path, "UPDATE leases SET expires_at = 0")
-        await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+        await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
 
 async def test_patience_with_others_does_not_cut_a_call_short(
@@ -478,8 +464,8 @@ async def test_patience_with_others_does_not_cut_a_call_short(
             await anyio.lowlevel.checkpoint()
 
     script.created = slowly
-    async with scripted(path, script) as conversations:
-        created = await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
+    async with scripted(path, script) as client:
+        created = await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert await rows(path, "SELECT id FROM conversations") == [(created.id,)]
 
@@ -487,9 +473,9 @@ async def test_patience_with_others_does_not_cut_a_call_short(
 @pytest.mark.parametrize("key", ["", "  ", "a\nb", "\ud800", "k" * 201])
 async def test_a_key_that_cannot_be_one_is_refused(path: Path, key: str) -> None:
     """Before anything happens."""
-    async with scripted(path) as conversations:
+    async with scripted(path) as client:
         with pytest.raises(InvalidInputError, match="`idempotency_key`"):
-            await conversations.conversations.create(NewConversation(agent=AGENT), idempotency_key=key)
+            await client.conversations.create(NewConversation(agent=AGENT), idempotency_key=key)
 
         assert await rows(path, "SELECT 1 FROM conversations") == []
 
@@ -497,14 +483,14 @@ async def test_a_key_that_cannot_be_one_is_refused(path: Path, key: str) -> None
 async def test_a_repeated_decision_is_not_told_to_the_platform_again(path: Path) -> None:
     """The run has gone on since."""
     script = Script(asks_first)
-    async with scripted(path, script) as conversations:
-        all_ = await prepared(conversations)
-        run = await conversations.runs.respond(
+    async with scripted(path, script) as client:
+        all_ = await prepared(client)
+        run = await client.runs.respond(
             all_.request_id, Settlement(decision=Decision.REJECT, reason="No."), idempotency_key="k1"
         )
-        assert (await conversations.runs.wait(run, timeout=10)).reply == "rejected"
+        assert (await client.runs.wait(run, timeout=10)).reply == "rejected"
 
-        again = await conversations.runs.respond(
+        again = await client.runs.respond(
             all_.request_id, Settlement(decision=Decision.REJECT, reason="No."), idempotency_key="k1"
         )
 

@@ -59,9 +59,7 @@ def texts(name: str, use: Callable[[Client, str, str], Awaitable[Any]]) -> dict[
         "C1 control": "a\x9bb",
     }
     return {
-        f"{name}: {what}": lambda conversations, conversation_id, text=text: use(
-            conversations, conversation_id, text
-        )
+        f"{name}: {what}": lambda client, conversation_id, text=text: use(client, conversation_id, text)
         for what, text in bad.items()
     }
 
@@ -79,9 +77,7 @@ def objects(name: str, use: Callable[[Client, str, Any], Awaitable[Any]]) -> dic
         "bottomless": nested(100_000),
     }
     return {
-        f"{name}: {what}": lambda conversations, conversation_id, value=value: use(
-            conversations, conversation_id, value
-        )
+        f"{name}: {what}": lambda client, conversation_id, value=value: use(client, conversation_id, value)
         for what, value in bad.items()
     }
 
@@ -161,12 +157,12 @@ async def test_bad_input_is_told_in_a_sentence_and_leaves_nothing_behind(
     path: Path, attempt: Attempt
 ) -> None:
     """Short, printable, and without any of the three megabytes."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
         before = await contents(path)
 
         with pytest.raises(InvalidInputError) as raised:
-            await attempt(conversations, conversation.id)
+            await attempt(client, conversation.id)
 
         assert await contents(path) == before
         sentence = str(raised.value)
@@ -203,12 +199,12 @@ UNKNOWN: dict[str, Attempt] = {
 @pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in UNKNOWN.items()])
 async def test_what_does_not_exist_is_told_in_a_sentence(path: Path, attempt: Attempt) -> None:
     """With what there is, or how to find out."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
         before = await contents(path)
 
         with pytest.raises(NotFoundError) as raised:
-            await attempt(conversations, conversation.id)
+            await attempt(client, conversation.id)
 
         assert await contents(path) == before
         sentence = str(raised.value)
@@ -219,38 +215,38 @@ async def test_what_does_not_exist_is_told_in_a_sentence(path: Path, attempt: At
 
 async def test_an_unknown_instance_is_told_with_those_that_there_are(path: Path) -> None:
     """Sorted, for a reader."""
-    async with scripted(path) as conversations:
+    async with scripted(path) as client:
         with pytest.raises(NotFoundError, match="no instance 'nowhere'") as raised:
-            await conversations.conversations.get("nowhere:abc")
+            await client.conversations.get("nowhere:abc")
 
         assert raised.value.valid == ("local", "scripted")
-        assert list(conversations.instances) == ["local", "scripted"]
+        assert list(client.instances) == ["local", "scripted"]
 
 
 async def test_an_unknown_agent_is_told_with_those_that_there_are_and_the_nearest(path: Path) -> None:
     """A letter may be missing."""
-    async with scripted(path) as conversations:
+    async with scripted(path) as client:
         with pytest.raises(
             NotFoundError, match=r"no agent scripted:agnt\. Did you mean scripted:agent\?"
         ) as raised:
-            await conversations.conversations.create(NewConversation(agent="scripted:agnt"))
+            await client.conversations.create(NewConversation(agent="scripted:agnt"))
 
         assert raised.value.valid == ("scripted:agent",)
 
 
 async def test_deep_data_are_kept_as_they_are_or_refused(path: Path) -> None:
     """There is no depth at which anything but that happens."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
         for levels in (1, 50, 90, 200, 300, 330, 400, 480, 500, 600, 900, 990, 1100, 5000):
             try:
-                sent = await conversations.runs.send(
+                sent = await client.runs.send(
                     conversation.id, MessageDraft(data=nested(levels)), idempotency_key=f"k{levels}"
                 )
             except InvalidInputError:
                 continue
-            await conversations.runs.wait(sent.run, timeout=10)
-            page = await conversations.messages.list(conversation.id, MessageQuery(newest_first=True))
+            await client.runs.wait(sent.run, timeout=10)
+            page = await client.messages.list(conversation.id, MessageQuery(newest_first=True))
             kept = next(message for message in page.items if message.id == sent.run.message_id)
             assert kept.data == nested(levels)
 
@@ -316,7 +312,9 @@ async def test_whatever_is_passed_is_taken_or_refused_in_our_own_words(
             mine = (await c.conversations.create(NewConversation(agent=AGENT))).id
             attempts: list[Callable[[], Awaitable[Any]]] = [
                 lambda: c.conversations.create(NewConversation(agent=text, **more), idempotency_key=key),
-                lambda: c.conversations.create(NewConversation(agent=AGENT, title=text, **more), idempotency_key=key),
+                lambda: c.conversations.create(
+                    NewConversation(agent=AGENT, title=text, **more), idempotency_key=key
+                ),
                 lambda: c.runs.start(NewConversation(agent=text, **more), draft, idempotency_key=key),
                 lambda: c.runs.start(NewConversation(agent=AGENT), draft, join=True),
                 lambda: c.runs.send(mine, draft, idempotency_key=key),
@@ -352,8 +350,8 @@ async def test_whatever_is_passed_is_taken_or_refused_in_our_own_words(
 
 async def test_a_moment_may_be_any(path: Path) -> None:
     """Also the first and the last that there are."""
-    async with scripted(path) as conversations:
-        await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path) as client:
+        await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         for at in (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)):
-            await conversations.search.messages(SearchQuery(text="hello", since=at))
-            await conversations.search.messages(SearchQuery(text="hello", until=at))
+            await client.search.messages(SearchQuery(text="hello", since=at))
+            await client.search.messages(SearchQuery(text="hello", until=at))

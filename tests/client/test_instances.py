@@ -59,20 +59,20 @@ def settings(path: Path, **instances: InstanceSettings) -> ClientSettings:
 async def test_the_embedded_platform_is_always_there(path: Path) -> None:
     """Without any configuration; and neither opening the client nor asking for agents touches the store."""
     with anyio.fail_after(SECONDS):
-        async with Client.open(ClientSettings(store=path)) as conversations:
-            assert list(conversations.instances) == ["local"]
-            (agent,) = await conversations.agents.list()
+        async with Client.open(ClientSettings(store=path)) as client:
+            assert list(client.instances) == ["local"]
+            (agent,) = await client.agents.list()
             assert agent.address == "local:archivist"
-            assert await conversations.agents.list("local") == [agent]
+            assert await client.agents.list("local") == [agent]
 
     assert names(path) == set()
 
 
 async def test_agents_are_listed_of_every_instance_or_of_one(path: Path) -> None:
     """With their addresses."""
-    async with scripted(path) as conversations:
-        assert [agent.address for agent in await conversations.agents.list()] == ["local:archivist", AGENT]
-        assert [agent.address for agent in await conversations.agents.list("scripted")] == [AGENT]
+    async with scripted(path) as client:
+        assert [agent.address for agent in await client.agents.list()] == ["local:archivist", AGENT]
+        assert [agent.address for agent in await client.agents.list("scripted")] == [AGENT]
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ async def test_what_an_instance_does_not_offer_is_refused_by_name(
     with anyio.fail_after(SECONDS):
         async with Client.open(
             settings(path, bare=InstanceSettings(platform="bare", options={"closed": bare}))
-        ) as conversations:
+        ) as client:
             with pytest.raises(
                 NotOffered, match=rf"instance bare \(bare\) does not offer {feature}"
             ) as raised:
-                await ATTEMPTS[feature](conversations)
+                await ATTEMPTS[feature](client)
 
     assert "local" in (raised.value.hint or "")
     assert raised.value.ids == {"instance": "bare", "feature": feature}
@@ -148,14 +148,14 @@ async def test_a_list_that_a_platform_lacks_is_made_here_and_says_so(path: Path,
     async def discover(self: Platform, principal: str) -> Sequence[Conversation]:
         return [begun]
 
-    async with Client.open(settings(path, bare=instance)) as conversations:
-        await conversations.conversations.create(NewConversation(agent="local:archivist"))
-        empty = await conversations.conversations.list(ConversationQuery(instance="bare"))
+    async with Client.open(settings(path, bare=instance)) as client:
+        await client.conversations.create(NewConversation(agent="local:archivist"))
+        empty = await client.conversations.list(ConversationQuery(instance="bare"))
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(Platform, "discover", discover)
-            found = await conversations.conversations.list(ConversationQuery(instance="bare", awaiting=True))
-        kept = await conversations.conversations.list(ConversationQuery(instance="bare"))
-        everything = await conversations.conversations.list(ConversationQuery())
+            found = await client.conversations.list(ConversationQuery(instance="bare", awaiting=True))
+        kept = await client.conversations.list(ConversationQuery(instance="bare"))
+        everything = await client.conversations.list(ConversationQuery())
 
     assert (empty.items, empty.from_index) == ([], True)
     assert [one.id for one in found.items] == [one.id for one in kept.items] == ["bare:1"]
@@ -179,15 +179,13 @@ async def test_a_platform_is_closed_once_when_the_client_is(path: Path, bare: li
 
 async def test_a_list_without_an_instance_has_what_passed_through_of_all(path: Path) -> None:
     """With one, only what is there."""
-    async with scripted(path) as conversations:
-        here = await conversations.conversations.create(
-            NewConversation(agent="local:archivist", title="Here")
-        )
-        there = await conversations.conversations.create(NewConversation(agent=AGENT, title="There"))
+    async with scripted(path) as client:
+        here = await client.conversations.create(NewConversation(agent="local:archivist", title="Here"))
+        there = await client.conversations.create(NewConversation(agent=AGENT, title="There"))
 
         def ids(page: Any) -> set[str]:
             return {each.id for each in page.items}
 
-        assert ids(await conversations.conversations.list(ConversationQuery())) == {here.id, there.id}
-        assert ids(await conversations.conversations.list(ConversationQuery(instance="local"))) == {here.id}
-        assert ids(await conversations.conversations.list(ConversationQuery(agent=AGENT))) == {there.id}
+        assert ids(await client.conversations.list(ConversationQuery())) == {here.id, there.id}
+        assert ids(await client.conversations.list(ConversationQuery(instance="local"))) == {here.id}
+        assert ids(await client.conversations.list(ConversationQuery(agent=AGENT))) == {there.id}

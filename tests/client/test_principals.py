@@ -9,23 +9,29 @@ from typing import Any
 import pytest
 
 from tertulia import (
+    Agents,
     Analytics,
     Client,
     ConversationChanges,
     ConversationQuery,
+    Conversations,
     Decision,
     MessageChanges,
     MessageQuery,
+    Messages,
     NewConversation,
     NotFoundError,
     NotOffered,
     ParticipantRole,
     Rating,
     Run,
+    Runs,
+    Search,
     SearchQuery,
     Settlement,
     Status,
 )
+from tertulia.resources.history import History
 from tests.client.inside import contents, rows
 from tests.doubles.scripted import AGENT, asks_first, says, scripted
 
@@ -42,9 +48,9 @@ class Hers:
     cursor: str
 
 
-async def alices(conversations: Client) -> Hers:
+async def alices(client: Client) -> Hers:
     """Let alice talk."""
-    alice = conversations.as_principal("alice")
+    alice = client.as_principal("alice")
     sent = await alice.runs.start(
         NewConversation(agent=AGENT, title="Zanzibar"),
         says("Where is the zanzibar file?"),
@@ -66,91 +72,91 @@ CHANGES = ConversationChanges(title="Mine")
 Attempt = Callable[[Client, Hers], Awaitable[Any]]
 
 REFUSED: dict[str, Attempt] = {
-    "get": lambda bob, hers: bob.conversations.get(hers.conversation_id),
-    "known": lambda bob, hers: bob.conversations.get_stored(hers.conversation_id),
-    "send": lambda bob, hers: bob.runs.send(hers.conversation_id, says("Hello")),
-    "messages": lambda bob, hers: bob.messages.list(hers.conversation_id),
-    "update": lambda bob, hers: bob.conversations.update(hers.conversation_id, CHANGES),
-    "update_status": lambda bob, hers: bob.conversations.update_status(
+    "conversations.get": lambda bob, hers: bob.conversations.get(hers.conversation_id),
+    "conversations.get_stored": lambda bob, hers: bob.conversations.get_stored(hers.conversation_id),
+    "runs.send": lambda bob, hers: bob.runs.send(hers.conversation_id, says("Hello")),
+    "messages.list": lambda bob, hers: bob.messages.list(hers.conversation_id),
+    "conversations.update": lambda bob, hers: bob.conversations.update(hers.conversation_id, CHANGES),
+    "conversations.update_status": lambda bob, hers: bob.conversations.update_status(
         hers.conversation_id, Status.COMPLETED
     ),
-    "delete": lambda bob, hers: bob.conversations.delete(hers.conversation_id),
-    "rate_message": lambda bob, hers: bob.messages.rate(
+    "conversations.delete": lambda bob, hers: bob.conversations.delete(hers.conversation_id),
+    "messages.rate": lambda bob, hers: bob.messages.rate(
         hers.conversation_id, hers.run.message_id, Rating(value=5)
     ),
-    "generate_title": lambda bob, hers: bob.conversations.generate_title(hers.conversation_id),
-    "analytics": lambda bob, hers: bob.conversations.analytics(hers.conversation_id),
-    "run": lambda bob, hers: bob.runs.get(hers.run.id),
-    "outcome": lambda bob, hers: bob.runs.result(hers.run),
-    "attend": lambda bob, hers: bob.runs.wait_idle(hers.run, timeout=1),
-    "collect": lambda bob, hers: bob.runs.take_result(hers.run),
-    "wait": lambda bob, hers: bob.runs.wait(hers.run, timeout=1),
-    "follow": lambda bob, hers: first(bob.runs.follow(hers.run)),
-    "watch": lambda bob, hers: first(bob.conversations.watch(hers.conversation_id, after=0)),
-    "events": lambda bob, hers: bob.conversations.events(hers.conversation_id, cursor=hers.cursor),
-    "cursor": lambda bob, hers: bob.conversations.cursor(hers.conversation_id, 1),
-    "request": lambda bob, hers: bob.runs.request(hers.request_id),
-    "settle": lambda bob, hers: bob.runs.respond(hers.request_id, APPROVE),
-    "decline": lambda bob, hers: bob.runs.decline(hers.request_id),
-    "cancel": lambda bob, hers: bob.runs.cancel(hers.conversation_id),
-    "add_message": lambda bob, hers: bob.messages.add(hers.conversation_id, says("x")),
-    "update_message": lambda bob, hers: bob.messages.update(
+    "conversations.generate_title": lambda bob, hers: bob.conversations.generate_title(hers.conversation_id),
+    "conversations.analytics": lambda bob, hers: bob.conversations.analytics(hers.conversation_id),
+    "runs.get": lambda bob, hers: bob.runs.get(hers.run.id),
+    "runs.result": lambda bob, hers: bob.runs.result(hers.run),
+    "runs.wait_idle": lambda bob, hers: bob.runs.wait_idle(hers.run, timeout=1),
+    "runs.take_result": lambda bob, hers: bob.runs.take_result(hers.run),
+    "runs.wait": lambda bob, hers: bob.runs.wait(hers.run, timeout=1),
+    "runs.stream": lambda bob, hers: first(bob.runs.stream(hers.conversation_id, "Hello")),
+    "runs.follow": lambda bob, hers: first(bob.runs.follow(hers.run)),
+    "conversations.watch": lambda bob, hers: first(bob.conversations.watch(hers.conversation_id, after=0)),
+    "conversations.events": lambda bob, hers: bob.conversations.events(
+        hers.conversation_id, cursor=hers.cursor
+    ),
+    "conversations.cursor": lambda bob, hers: bob.conversations.cursor(hers.conversation_id, 1),
+    "runs.request": lambda bob, hers: bob.runs.request(hers.request_id),
+    "runs.respond": lambda bob, hers: bob.runs.respond(hers.request_id, APPROVE),
+    "runs.decline": lambda bob, hers: bob.runs.decline(hers.request_id),
+    "runs.cancel": lambda bob, hers: bob.runs.cancel(hers.conversation_id),
+    "messages.add": lambda bob, hers: bob.messages.add(hers.conversation_id, says("x")),
+    "messages.update": lambda bob, hers: bob.messages.update(
         hers.conversation_id, hers.run.message_id, MessageChanges(text="x")
     ),
-    "branches": lambda bob, hers: bob.conversations.branches(hers.conversation_id),
-    "remove_branch": lambda bob, hers: bob.conversations.remove_branch(hers.conversation_id, "main"),
-    "participants": lambda bob, hers: bob.conversations.participants(hers.conversation_id),
-    "invite": lambda bob, hers: bob.conversations.invite(
+    "conversations.branches": lambda bob, hers: bob.conversations.branches(hers.conversation_id),
+    "conversations.remove_branch": lambda bob, hers: bob.conversations.remove_branch(
+        hers.conversation_id, "main"
+    ),
+    "conversations.participants": lambda bob, hers: bob.conversations.participants(hers.conversation_id),
+    "conversations.invite": lambda bob, hers: bob.conversations.invite(
         hers.conversation_id, {"user": ParticipantRole.OBSERVER}
     ),
 }
 
 NOTHING: dict[str, Attempt] = {
-    "analytics_of": lambda bob, hers: _counted(bob.conversations.analytics_of(ConversationQuery())),
-    "list": lambda bob, hers: _items(bob.conversations.list(ConversationQuery(archived=None))),
-    "list one instance": lambda bob, hers: _items(
+    "conversations.analytics_of": lambda bob, hers: _counted(
+        bob.conversations.analytics_of(ConversationQuery())
+    ),
+    "conversations.list": lambda bob, hers: _items(bob.conversations.list(ConversationQuery(archived=None))),
+    "conversations.list one instance": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(instance="scripted"))
     ),
-    "list what waits": lambda bob, hers: _items(bob.conversations.list(ConversationQuery(awaiting=True))),
-    "list by id": lambda bob, hers: _items(
+    "conversations.list what waits": lambda bob, hers: _items(
+        bob.conversations.list(ConversationQuery(awaiting=True))
+    ),
+    "conversations.list by id": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
     ),
-    "search": lambda bob, hers: _hits(bob, SearchQuery(text="zanzibar")),
-    "search one conversation": lambda bob, hers: _hits(
+    "search.messages": lambda bob, hers: _hits(bob, SearchQuery(text="zanzibar")),
+    "search.messages one conversation": lambda bob, hers: _hits(
         bob, SearchQuery(text="zanzibar", conversation_id=hers.conversation_id)
     ),
-    "search for a suggestion": lambda bob, hers: _suggestion(bob, SearchQuery(text="zanzibat")),
-    "latest_run": lambda bob, hers: bob.runs.latest(hers.conversation_id),
-    "pending": lambda bob, hers: bob.runs.pending(),
-    "pending in one": lambda bob, hers: bob.runs.pending(hers.conversation_id),
-    "suggest": lambda bob, hers: bob.conversations.suggest("zanz"),
-    "suggest an id": lambda bob, hers: bob.conversations.suggest(hers.conversation_id),
+    "search.messages for a suggestion": lambda bob, hers: _suggestion(bob, SearchQuery(text="zanzibat")),
+    "runs.latest": lambda bob, hers: bob.runs.latest(hers.conversation_id),
+    "runs.pending": lambda bob, hers: bob.runs.pending(),
+    "runs.pending in one": lambda bob, hers: bob.runs.pending(hers.conversation_id),
+    "conversations.suggest": lambda bob, hers: bob.conversations.suggest("zanz"),
+    "conversations.suggest an id": lambda bob, hers: bob.conversations.suggest(hers.conversation_id),
 }
 
 NOT_OFFERED: dict[str, Attempt] = {
-    "restore": lambda bob, hers: bob.conversations.restore(hers.conversation_id),
+    "conversations.restore": lambda bob, hers: bob.conversations.restore(hers.conversation_id),
 }
 """What the embedded platform, on which these tests stand, does not offer."""
 NOBODYS = {
-    *(
-        "open",
-        "acting_as",
-        "instances",
-        "principal",
-        "address",
-        "agents",
-        "present",
-        "create",
-        "start",
-        "offers",
-        "elsewhere",
-        "sync",
-        "syncable",
-        "history",
-    ),
+    "agents.list",
+    "conversations.create",
+    "runs.start",
+    "search.sync",
+    "search.syncable",
+    "history.import_files",
+    "history.export",
 }
 """What is about nobody's conversation, or has its principals in tests of its own."""
-MARKED = {"marks", "changes"}
+MARKED = {"conversations.change_marks", "conversations.changes"}
 
 
 async def _items(page: Awaitable[Any]) -> Any:
@@ -172,7 +178,20 @@ async def _suggestion(bob: Client, query: SearchQuery) -> Any:
 
 def test_every_method_is_tried_below() -> None:
     """A new one is not forgotten."""
-    public = {name for name in dir(Client) if not name.startswith("_")}
+    resources = {
+        "agents": Agents,
+        "conversations": Conversations,
+        "messages": Messages,
+        "runs": Runs,
+        "search": Search,
+        "history": History,
+    }
+    public = {
+        f"{noun}.{name}"
+        for noun, resource in resources.items()
+        for name in dir(resource)
+        if not name.startswith("_")
+    }
 
     assert (
         public - set(REFUSED) - {name.split()[0] for name in NOTHING} - set(NOT_OFFERED) - NOBODYS - MARKED
@@ -183,12 +202,12 @@ def test_every_method_is_tried_below() -> None:
 @pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in REFUSED.items()])
 async def test_another_principal_is_told_that_there_is_no_such_thing(path: Path, attempt: Attempt) -> None:
     """The same as if there were none; nothing is changed by trying."""
-    async with scripted(path, asks_first) as conversations:
-        hers = await alices(conversations)
+    async with scripted(path, asks_first) as client:
+        hers = await alices(client)
         before = await contents(path)
 
         with pytest.raises(NotFoundError) as raised:
-            await attempt(conversations.as_principal("bob"), hers)
+            await attempt(client.as_principal("bob"), hers)
 
         assert "deleted" not in str(raised.value)
         assert raised.value.valid == ()
@@ -200,39 +219,39 @@ async def test_another_principal_is_told_that_there_is_no_such_thing(path: Path,
 @pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in NOTHING.items()])
 async def test_another_principal_finds_nothing(path: Path, attempt: Attempt) -> None:
     """Alice does."""
-    async with scripted(path, asks_first) as conversations:
-        hers = await alices(conversations)
+    async with scripted(path, asks_first) as client:
+        hers = await alices(client)
 
-        assert await attempt(conversations.as_principal("alice"), hers)
-        assert not await attempt(conversations.as_principal("bob"), hers)
+        assert await attempt(client.as_principal("alice"), hers)
+        assert not await attempt(client.as_principal("bob"), hers)
 
 
 @pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in NOT_OFFERED.items()])
 async def test_what_the_platform_does_not_offer_it_offers_nobody(path: Path, attempt: Attempt) -> None:
     """Neither of them learns anything by that."""
-    async with scripted(path, asks_first) as conversations:
-        hers = await alices(conversations)
+    async with scripted(path, asks_first) as client:
+        hers = await alices(client)
 
         with pytest.raises((NotOffered, NotFoundError)):
-            await attempt(conversations.as_principal("bob"), hers)
+            await attempt(client.as_principal("bob"), hers)
 
 
 async def test_what_another_principal_does_changes_nothing_that_one_has_marked(path: Path) -> None:
     """Not even that something happened can be seen."""
-    async with scripted(path, asks_first) as conversations:
-        bob = conversations.as_principal("bob")
-        hers = await alices(conversations)
+    async with scripted(path, asks_first) as client:
+        bob = client.as_principal("bob")
+        hers = await alices(client)
         before = await bob.conversations.change_marks([hers.conversation_id])
 
-        await conversations.as_principal("alice").conversations.update(hers.conversation_id, CHANGES)
+        await client.as_principal("alice").conversations.update(hers.conversation_id, CHANGES)
 
         assert await bob.conversations.change_marks([hers.conversation_id]) == before
 
 
 async def test_everybody_has_rows_of_their_own(path: Path) -> None:
     """There is no table, but for what is about the file itself, without a principal."""
-    async with scripted(path, asks_first) as conversations:
-        await alices(conversations)
+    async with scripted(path, asks_first) as client:
+        await alices(client)
 
     tables = await rows(
         path,
@@ -245,18 +264,14 @@ async def test_everybody_has_rows_of_their_own(path: Path) -> None:
 
 async def test_whoever_runs_the_process_is_a_principal_like_any_other(path: Path) -> None:
     """Over stdio there is no other; over HTTP each has a name, and messages carry it."""
-    async with scripted(path) as conversations:
-        sent = await conversations.as_principal("alice").runs.start(
-            NewConversation(agent=AGENT), says("Hello")
-        )
-        mine = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path) as client:
+        sent = await client.as_principal("alice").runs.start(NewConversation(agent=AGENT), says("Hello"))
+        mine = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
 
         (hers,) = (
-            await conversations.as_principal("alice").messages.list(
-                sent.conversation.id, MessageQuery(limit=1)
-            )
+            await client.as_principal("alice").messages.list(sent.conversation.id, MessageQuery(limit=1))
         ).items
-        (my,) = (await conversations.messages.list(mine.conversation.id, MessageQuery(limit=1))).items
+        (my,) = (await client.messages.list(mine.conversation.id, MessageQuery(limit=1))).items
         assert (hers.author, my.author) == ("alice", "user")
         with pytest.raises(NotFoundError):
-            await conversations.conversations.get(sent.conversation.id)
+            await client.conversations.get(sent.conversation.id)

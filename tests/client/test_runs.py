@@ -25,7 +25,7 @@ from tertulia import (
     Status,
     UnavailableError,
 )
-from tertulia.platforms.base import RunContext
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.runs.runner import FAULT
 from tertulia.store import leases
 from tertulia.store.leases import LostLeaseError
@@ -38,18 +38,18 @@ pytestmark = pytest.mark.anyio
 WORDS = [f"word{number} " for number in range(20)]
 
 
-async def entries_of(conversations: Client, run: Run) -> list[JournalEntry]:
+async def entries_of(client: Client, run: Run) -> list[JournalEntry]:
     """Return all that a run's conversation has in its journal."""
-    return [*(await conversations.conversations.events(run.conversation_id)).entries]
+    return [*(await client.conversations.events(run.conversation_id)).entries]
 
 
-async def ended(conversations: Client, answer: str = "Hello") -> Run:
+async def ended(client: Client, answer: str = "Hello") -> Run:
     """Send a message, and return its run when that is over or waits."""
-    sent = await conversations.runs.start(NewConversation(agent=AGENT), says(answer))
-    return (await conversations.runs.wait(sent.run, timeout=15)).run
+    sent = await client.runs.start(NewConversation(agent=AGENT), says(answer))
+    return (await client.runs.wait(sent.run, timeout=15)).run
 
 
-async def resumable(work: RunContext, held: Held | None = None) -> None:
+async def resumable(work: EmbeddedRunContext, held: Held | None = None) -> None:
     """Say the words, one after the other, behind those that were said before. Wait after half of them, if told."""
     for number in range(int(work.checkpoint.get("said", 0)), len(WORDS)):
         if held is not None and number == len(WORDS) // 2:
@@ -69,7 +69,7 @@ async def resumable(work: RunContext, held: Held | None = None) -> None:
 def raises(error: Exception) -> Answer:
     """Return an answer that fails after its first words."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("So far, "))
         raise error
 
@@ -80,13 +80,13 @@ async def test_a_platform_that_crashes_fails_its_run_and_nothing_else(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What happened is in the log; the caller reads one sentence, and no traceback."""
-    async with scripted(path, Script(raises(ZeroDivisionError("secret detail")), echo)) as conversations:
-        run = await ended(conversations)
+    async with scripted(path, Script(raises(ZeroDivisionError("secret detail")), echo)) as client:
+        run = await ended(client)
 
         assert (run.status, run.error, run.retryable) == (RunStatus.FAILED, FAULT, False)
-        assert (await conversations.runs.result(run)).reply == "So far, "
-        assert (await conversations.conversations.get(run.conversation_id)).status is Status.OPEN
-        assert (await ended(conversations)).status is RunStatus.COMPLETED
+        assert (await client.runs.result(run)).reply == "So far, "
+        assert (await client.conversations.get(run.conversation_id)).status is Status.OPEN
+        assert (await ended(client)).status is RunStatus.COMPLETED
 
     assert "secret detail" in caplog.text
 
@@ -94,25 +94,25 @@ async def test_a_platform_that_crashes_fails_its_run_and_nothing_else(
 async def test_what_a_platform_says_is_wrong_is_what_the_caller_reads(path: Path) -> None:
     """With the next step, and whether trying again may help."""
     error = UnavailableError("The platform is down.", hint="Try again in a minute.")
-    async with scripted(path, raises(error)) as conversations:
-        run = await ended(conversations)
+    async with scripted(path, raises(error)) as client:
+        run = await ended(client)
 
         assert (run.status, run.retryable) == (RunStatus.FAILED, True)
         assert run.error is not None
         assert run.error.startswith("The platform is down.")
-        last = (await entries_of(conversations, run))[-1]
+        last = (await entries_of(client, run))[-1]
         assert (last.kind, last.data) == (EventKind.RUN_ERROR, {"message": run.error, "retryable": True})
 
 
 async def test_an_error_in_one_of_a_platforms_tasks_is_no_fault_of_ours(path: Path) -> None:
     """Streams are read in tasks; their errors come in groups."""
 
-    async def answer(_work: RunContext) -> None:
+    async def answer(_work: EmbeddedRunContext) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(raises(UnavailableError("The platform is down.")), _work)
 
-    async with scripted(path, answer) as conversations:
-        run = await ended(conversations)
+    async with scripted(path, answer) as client:
+        run = await ended(client)
 
         assert (run.status, run.retryable) == (RunStatus.FAILED, True)
         assert run.error is not None
@@ -122,30 +122,30 @@ async def test_an_error_in_one_of_a_platforms_tasks_is_no_fault_of_ours(path: Pa
 async def test_a_platform_that_forgets_to_end_its_run_fails_it(path: Path) -> None:
     """Nobody waits for it in vain."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("So far, "))
 
-    async with scripted(path, answer) as conversations:
-        assert (await ended(conversations)).status is RunStatus.FAILED
+    async with scripted(path, answer) as client:
+        assert (await ended(client)).status is RunStatus.FAILED
 
 
 async def test_an_answer_that_was_cut_off_keeps_what_came_of_it(path: Path) -> None:
     """It may be asked for again."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("So far, "))
         await work.interrupt("The connection broke.")
 
-    async with scripted(path, answer) as conversations:
-        run = await ended(conversations)
+    async with scripted(path, answer) as client:
+        run = await ended(client)
 
         assert (run.status, run.error, run.retryable) == (
             RunStatus.INTERRUPTED,
             "The connection broke.",
             True,
         )
-        assert (await conversations.runs.result(run)).reply == "So far, "
-        assert (await entries_of(conversations, run))[-1].kind is EventKind.RUN_INTERRUPTED
+        assert (await client.runs.result(run)).reply == "So far, "
+        assert (await entries_of(client, run))[-1].kind is EventKind.RUN_INTERRUPTED
 
 
 class Unprintable:
@@ -158,14 +158,14 @@ async def test_an_event_that_cannot_be_written_fails_its_run_and_nothing_else(
 ) -> None:
     """Also when it is held back and written by nobody who could hear of it."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("So far, "))
         await work.emit(Event(kind, {"message_id": "reply", "delta": "x", "payload": Unprintable()}))
         await anyio.sleep_forever()
 
-    async with scripted(path, Script(answer, echo)) as conversations:
-        assert (await ended(conversations)).status is RunStatus.FAILED
-        assert (await ended(conversations)).status is RunStatus.COMPLETED
+    async with scripted(path, Script(answer, echo)) as client:
+        assert (await ended(client)).status is RunStatus.FAILED
+        assert (await ended(client)).status is RunStatus.COMPLETED
 
     assert "Unprintable" in caplog.text
 
@@ -173,18 +173,18 @@ async def test_an_event_that_cannot_be_written_fails_its_run_and_nothing_else(
 async def test_nothing_can_be_said_after_the_end(path: Path) -> None:
     """The run is over for its platform as well."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.finish("Done.")
         await work.emit(Event(EventKind.RAW, {"name": "late"}))
 
     script = Script(answer)
-    async with scripted(path, script) as conversations:
-        run = await ended(conversations)
+    async with scripted(path, script) as client:
+        run = await ended(client)
 
         with pytest.raises(LostLeaseError):
             await script.works[0].emit(Event(EventKind.RAW, {"name": "later still"}))
         assert run.status is RunStatus.COMPLETED
-        assert (await entries_of(conversations, run))[-1].kind is EventKind.RUN_FINISHED
+        assert (await entries_of(client, run))[-1].kind is EventKind.RUN_FINISHED
 
 
 # How it is stopped
@@ -194,29 +194,29 @@ async def test_a_canceled_run_is_over_at_once(path: Path) -> None:
     """With what was said; the conversation goes on."""
     answer = Held("So far, ")
     script = Script(answer, echo)
-    async with scripted(path, script) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, script) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await answer.reached.wait()
 
-        run = await conversations.runs.cancel(sent.conversation.id)
+        run = await client.runs.cancel(sent.conversation.id)
 
         assert (run.id, run.status) == (sent.run.id, RunStatus.CANCELED)
         assert [told.id for told in script.canceled] == [run.id]
-        assert (await conversations.runs.result(run)).reply == "So far, "
-        assert (await conversations.conversations.get(run.conversation_id)).status is Status.OPEN
-        again = await conversations.runs.send(run.conversation_id, says("Again"))
-        assert (await conversations.runs.wait(again.run, timeout=10)).reply == "You said: Again"
+        assert (await client.runs.result(run)).reply == "So far, "
+        assert (await client.conversations.get(run.conversation_id)).status is Status.OPEN
+        again = await client.runs.send(run.conversation_id, says("Again"))
+        assert (await client.runs.wait(again.run, timeout=10)).reply == "You said: Again"
 
 
 async def test_a_canceled_run_cannot_be_written_to(path: Path) -> None:
     """Even if its platform does not notice that it was stopped."""
     held, failure = Held(), anyio.Event()
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         with anyio.CancelScope(shield=True):
             await held(work)
 
-    async def late(work: RunContext) -> None:
+    async def late(work: EmbeddedRunContext) -> None:
         try:
             await work.emit(Event(EventKind.RAW, {"name": "late"}))
         except LostLeaseError:
@@ -224,56 +224,56 @@ async def test_a_canceled_run_cannot_be_written_to(path: Path) -> None:
             raise
 
     held = Held("So far, ", after=late)
-    async with scripted(path, answer) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, answer) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
-        run = await conversations.runs.cancel(sent.conversation.id)
+        run = await client.runs.cancel(sent.conversation.id)
         held.go_on.set()
         await failure.wait()
 
-        assert (await conversations.runs.get(run.id)).status is RunStatus.CANCELED
-        assert (await entries_of(conversations, run))[-1].kind is EventKind.RUN_CANCELED
+        assert (await client.runs.get(run.id)).status is RunStatus.CANCELED
+        assert (await entries_of(client, run))[-1].kind is EventKind.RUN_CANCELED
 
 
 async def test_canceling_withdraws_what_the_run_asked(path: Path) -> None:
     """And opens the conversation again."""
-    async with scripted(path, asks_first) as conversations:
-        run = await ended(conversations)
-        assert (await conversations.conversations.get(run.conversation_id)).status is Status.INPUT_REQUIRED
+    async with scripted(path, asks_first) as client:
+        run = await ended(client)
+        assert (await client.conversations.get(run.conversation_id)).status is Status.INPUT_REQUIRED
 
-        assert (await conversations.runs.cancel(run.conversation_id)).status is RunStatus.CANCELED
+        assert (await client.runs.cancel(run.conversation_id)).status is RunStatus.CANCELED
 
-        assert await conversations.runs.pending() == []
-        assert (await conversations.conversations.get(run.conversation_id)).status is Status.OPEN
+        assert await client.runs.pending() == []
+        assert (await client.conversations.get(run.conversation_id)).status is Status.OPEN
 
 
 async def test_canceling_twice_is_canceling_once(path: Path) -> None:
     """The second finds it stopped."""
-    async with scripted(path, Held()) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, Held()) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
 
-        assert await conversations.runs.cancel(sent.conversation.id) == await conversations.runs.cancel(
+        assert await client.runs.cancel(sent.conversation.id) == await client.runs.cancel(
             sent.conversation.id
         )
 
 
 async def test_where_nothing_is_answered_nothing_can_be_canceled(path: Path) -> None:
     """The error says how the last run ended."""
-    async with scripted(path) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
         with pytest.raises(ConflictError, match="it had no message yet"):
-            await conversations.runs.cancel(conversation.id)
+            await client.runs.cancel(conversation.id)
 
-        run = await ended(conversations)
+        run = await ended(client)
         with pytest.raises(ConflictError, match=f"its last run {run.id} is completed"):
-            await conversations.runs.cancel(run.conversation_id)
+            await client.runs.cancel(run.conversation_id)
 
 
 async def test_a_run_is_canceled_wherever_it_is_worked_on(path: Path) -> None:
     """Another process has it stopped, and its own notices."""
     answer, stopped = Held("So far, "), anyio.Event()
 
-    async def answering(work: RunContext) -> None:
+    async def answering(work: EmbeddedRunContext) -> None:
         try:
             await answer(work)
         finally:
@@ -291,23 +291,21 @@ async def test_a_run_is_canceled_wherever_it_is_worked_on(path: Path) -> None:
 
 async def test_of_an_end_and_a_stop_at_once_one_wins(path: Path) -> None:
     """The journal has one end, whichever."""
-    async with scripted(path, Script(*[held := Held(after=echo)])) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, Script(*[held := Held(after=echo)])) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         async with anyio.create_task_group() as tasks:
             held.go_on.set()
 
             async def stop() -> None:
                 with suppress(ConflictError):
-                    await conversations.runs.cancel(sent.conversation.id)
+                    await client.runs.cancel(sent.conversation.id)
 
             tasks.start_soon(stop)
-        outcome = await conversations.runs.wait(sent.run, timeout=10)
+        outcome = await client.runs.wait(sent.run, timeout=10)
 
         ends = {EventKind.RUN_FINISHED, EventKind.RUN_CANCELED, EventKind.RUN_ERROR}
-        assert (
-            len([entry for entry in await entries_of(conversations, outcome.run) if entry.kind in ends]) == 1
-        )
+        assert len([entry for entry in await entries_of(client, outcome.run) if entry.kind in ends]) == 1
         assert outcome.run.status in {RunStatus.COMPLETED, RunStatus.CANCELED}
 
 
@@ -329,23 +327,23 @@ def told_once(entries: list[JournalEntry]) -> bool:
 async def test_leaving_stops_the_work_and_the_next_reader_has_it_resumed(path: Path) -> None:
     """At once: nobody has to wait for a lease to run out."""
     held = Held()
-    async with scripted(path, partial(resumable, held=held)) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, partial(resumable, held=held)) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
     assert await rows(path, "SELECT status FROM runs") == [("running",)]
 
-    async with scripted(path, resumable) as conversations:
-        outcome = await conversations.runs.wait(sent.run, timeout=15)
+    async with scripted(path, resumable) as client:
+        outcome = await client.runs.wait(sent.run, timeout=15)
 
         assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "".join(WORDS))
-        assert told_once(await entries_of(conversations, sent.run))
+        assert told_once(await entries_of(client, sent.run))
 
 
 async def answers_half(path: str) -> None:
     """Send a message, answer half of it, tell its run, and wait for the end that comes."""
     held = Held()
-    async with scripted(Path(path), partial(resumable, held=held)) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(Path(path), partial(resumable, held=held)) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         say(sent.run.id)
         await told()
@@ -365,12 +363,12 @@ async def test_a_run_whose_process_was_killed_goes_on_with_the_next_reader(path:
     assert await rows(path, "SELECT status FROM runs") == [("running",)]
     await leases_run_out(path)
 
-    async with scripted(path, resumable) as conversations:
-        run = await conversations.runs.get(run_id)
-        read = [entry async for entries in conversations.runs.follow(run) for entry in entries]
+    async with scripted(path, resumable) as client:
+        run = await client.runs.get(run_id)
+        read = [entry async for entries in client.runs.follow(run) for entry in entries]
 
-        assert (await conversations.runs.result(run)).reply == "".join(WORDS)
-        assert told_once(await entries_of(conversations, run))
+        assert (await client.runs.result(run)).reply == "".join(WORDS)
+        assert told_once(await entries_of(client, run))
         assert [entry.seq for entry in read] == [*range(run.first_seq + 1, read[-1].seq + 1)]
 
 
@@ -381,14 +379,14 @@ async def test_of_many_readers_of_a_run_that_nobody_works_on_one_goes_on_with_it
     scripts = Script(resumable), Script(resumable)
     replies: list[str] = []
 
-    async def read(conversations: Client) -> None:
-        run = await conversations.runs.get(run_id)
-        replies.append((await conversations.runs.wait(run, timeout=15)).reply)
+    async def read(client: Client) -> None:
+        run = await client.runs.get(run_id)
+        replies.append((await client.runs.wait(run, timeout=15)).reply)
 
     async with scripted(path, scripts[0]) as one, scripted(path, scripts[1]) as two:
         async with anyio.create_task_group() as tasks:
-            for conversations in (one, two, one, two):
-                tasks.start_soon(read, conversations)
+            for client in (one, two, one, two):
+                tasks.start_soon(read, client)
         assert told_once(await entries_of(one, await one.runs.get(run_id)))
 
     assert replies == ["".join(WORDS)] * 4
@@ -400,8 +398,8 @@ async def test_a_run_is_left_alone_while_its_process_may_live(path: Path) -> Non
     run_id = await killed_in_mid_stream(path)
     script = Script(resumable)
 
-    async with scripted(path, script) as conversations:
-        outcome = await conversations.runs.wait(await conversations.runs.get(run_id), timeout=0.2)
+    async with scripted(path, script) as client:
+        outcome = await client.runs.wait(await client.runs.get(run_id), timeout=0.2)
 
         assert outcome.run.status is RunStatus.RUNNING
         assert outcome.reply.startswith("word0 ")
@@ -410,12 +408,12 @@ async def test_a_run_is_left_alone_while_its_process_may_live(path: Path) -> Non
 
 async def test_a_run_that_was_accepted_and_never_begun_is_begun_by_the_next_reader(path: Path) -> None:
     """Its process died between the two."""
-    async with scripted(path, Held()) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, Held()) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
     await change(path, "UPDATE runs SET status = 'queued'")
 
-    async with scripted(path) as conversations:
-        assert (await conversations.runs.wait(sent.run, timeout=15)).reply == "You said: Hello"
+    async with scripted(path) as client:
+        assert (await client.runs.wait(sent.run, timeout=15)).reply == "You said: Hello"
 
 
 async def test_a_process_that_was_taken_for_dead_can_write_nothing_more(path: Path) -> None:
@@ -439,36 +437,36 @@ async def test_a_process_that_was_taken_for_dead_can_write_nothing_more(path: Pa
 
 async def test_a_run_that_waited_for_a_person_survives_as_well(path: Path) -> None:
     """The decision sets it going again, in whichever process."""
-    async with scripted(path, asks_first) as conversations:
-        run = await ended(conversations)
-        (request,) = await conversations.runs.pending(run.conversation_id)
+    async with scripted(path, asks_first) as client:
+        run = await ended(client)
+        (request,) = await client.runs.pending(run.conversation_id)
 
-    async with scripted(path, asks_first) as conversations:
-        assert await conversations.runs.pending() == [request]
-        await conversations.runs.respond(request.id, Settlement(decision=Decision.APPROVE))
-        assert (await conversations.runs.wait(run, timeout=15)).reply == "approved"
+    async with scripted(path, asks_first) as client:
+        assert await client.runs.pending() == [request]
+        await client.runs.respond(request.id, Settlement(decision=Decision.APPROVE))
+        assert (await client.runs.wait(run, timeout=15)).reply == "approved"
 
 
 async def test_a_run_of_an_instance_that_is_not_configured_any_more_harms_nobody(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It can be read; the rest waits until the instance is there again."""
-    async with scripted(path, Held("So far, ")) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
-        await conversations.runs.wait(sent.run, timeout=0)
+    async with scripted(path, Held("So far, ")) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
+        await client.runs.wait(sent.run, timeout=0)
 
     with anyio.fail_after(20):
-        async with Client.open(ClientSettings(store=path)) as conversations:
-            outcome = await conversations.runs.wait(await conversations.runs.get(sent.run.id), timeout=0.2)
+        async with Client.open(ClientSettings(store=path)) as client:
+            outcome = await client.runs.wait(await client.runs.get(sent.run.id), timeout=0.2)
             assert outcome.run.status.active
             with pytest.raises(NotFoundError, match="There is no instance 'scripted'"):
-                await conversations.conversations.get(sent.conversation.id)
-            assert [
-                each.id for each in (await conversations.conversations.list(ConversationQuery())).items
-            ] == [sent.conversation.id]
+                await client.conversations.get(sent.conversation.id)
+            assert [each.id for each in (await client.conversations.list(ConversationQuery())).items] == [
+                sent.conversation.id
+            ]
 
-    async with scripted(path) as conversations:
-        assert (await conversations.runs.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
+    async with scripted(path) as client:
+        assert (await client.runs.wait(sent.run, timeout=15)).run.status is RunStatus.COMPLETED
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -495,17 +493,17 @@ async def test_a_lease_is_renewed_for_as_long_as_an_answer_takes(
 async def test_a_request_can_be_waited_for_with_the_connection_kept(path: Path) -> None:
     """A platform that cannot come back waits where it is."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         request = await work.ask(may_i())
         decided = await work.wait_settled(request.id)
         await work.finish(f"It was {decided.status}.")
 
     script = Script(answer)
-    async with scripted(path, script) as conversations:
-        run = await ended(conversations)
+    async with scripted(path, script) as client:
+        run = await ended(client)
         assert run.status is RunStatus.INPUT_REQUIRED
-        (request,) = await conversations.runs.pending()
-        await conversations.runs.respond(request.id, Settlement(decision=Decision.REJECT))
+        (request,) = await client.runs.pending()
+        await client.runs.respond(request.id, Settlement(decision=Decision.REJECT))
 
-        assert (await conversations.runs.wait(run, timeout=15)).reply == "It was rejected."
+        assert (await client.runs.wait(run, timeout=15)).reply == "It was rejected."
     assert len(script.works) == 1

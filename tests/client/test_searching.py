@@ -41,11 +41,11 @@ def library(*native_ids: str, features: frozenset[Feature] = ALL) -> Library:
     return made
 
 
-async def everything(conversations: Client, query: SearchQuery) -> list[SearchHit]:
+async def everything(client: Client, query: SearchQuery) -> list[SearchHit]:
     """Return the hits of all pages, after seeing that none but the last is empty."""
     hits: list[SearchHit] = []
     while True:
-        page = await conversations.search.messages(query)
+        page = await client.search.messages(query)
         assert len(page.hits) <= query.limit
         hits += page.hits
         if page.next_cursor is None:
@@ -60,13 +60,11 @@ def ids(hits: Sequence[SearchHit]) -> list[str]:
 
 async def test_a_platform_finds_what_the_index_does_not_have(path: Path) -> None:
     """It comes behind what the index finds, and says that it is the platform's."""
-    async with opened(path, library=library("a", "b")) as conversations:
-        await conversations.messages.list("library:a")
-        await conversations.conversations.create(
-            NewConversation(agent="local:archivist", title="Acme at home")
-        )
+    async with opened(path, library=library("a", "b")) as client:
+        await client.messages.list("library:a")
+        await client.conversations.create(NewConversation(agent="local:archivist", title="Acme at home"))
 
-        page = await conversations.search.messages(SearchQuery(text="acme"))
+        page = await client.search.messages(SearchQuery(text="acme"))
 
         assert ids(page.hits)[-1] == "library:b"
         assert [hit.by_platform for hit in page.hits][-1]
@@ -77,10 +75,10 @@ async def test_a_platform_finds_what_the_index_does_not_have(path: Path) -> None
 
 async def test_what_both_find_is_the_index_s(path: Path) -> None:
     """Its hit is a message; the platform's is none."""
-    async with opened(path, library=library("a")) as conversations:
-        await conversations.search.sync("library")
+    async with opened(path, library=library("a")) as client:
+        await client.search.sync("library")
 
-        page = await conversations.search.messages(SearchQuery(text="acme"))
+        page = await client.search.messages(SearchQuery(text="acme"))
 
         assert set(ids(page.hits)) == {"library:a"}
         assert not any(hit.by_platform for hit in page.hits)
@@ -90,24 +88,24 @@ async def test_what_both_find_is_the_index_s(path: Path) -> None:
 async def test_what_a_platform_found_can_be_opened_and_is_found_here_from_then_on(path: Path) -> None:
     """The conversation is entered with its title."""
     there = library("a")
-    async with opened(path, library=there) as conversations:
-        await conversations.search.messages(SearchQuery(text="acme"))
+    async with opened(path, library=there) as client:
+        await client.search.messages(SearchQuery(text="acme"))
         there.asked.clear()
 
-        assert (await conversations.conversations.get_stored("library:a")).title == "Acme a"
+        assert (await client.conversations.get_stored("library:a")).title == "Acme a"
         assert there.asked == []
-    async with opened(path, library=Library(features=frozenset())) as conversations:
-        assert ids((await conversations.search.messages(SearchQuery(text="acme"))).hits) == ["library:a"]
+    async with opened(path, library=Library(features=frozenset())) as client:
+        assert ids((await client.search.messages(SearchQuery(text="acme"))).hits) == ["library:a"]
 
 
 async def test_another_principal_learns_nothing_of_what_was_found(path: Path) -> None:
     """It asks the platform itself."""
     there = library("a")
-    async with opened(path, library=there) as conversations:
-        await conversations.search.messages(SearchQuery(text="acme"))
+    async with opened(path, library=there) as client:
+        await client.search.messages(SearchQuery(text="acme"))
         there.books.clear()
 
-        other = await conversations.as_principal("somebody").search.messages(SearchQuery(text="acme"))
+        other = await client.as_principal("somebody").search.messages(SearchQuery(text="acme"))
 
     assert other.hits == []
 
@@ -120,8 +118,8 @@ async def test_it_is_told_who_answered(path: Path) -> None:
         "platform": {"library": library("c"), "store_content": False},
         "bare": {"library": library("d"), "missing": "Set a key."},
     }
-    async with opened(path, **options) as conversations:
-        page = await conversations.search.messages(SearchQuery(text="acme"))
+    async with opened(path, **options) as client:
+        page = await client.search.messages(SearchQuery(text="acme"))
 
         assert page.answered == [
             Answered(instance="bare", by=SearchedBy.INDEX, coverage=Coverage()),
@@ -136,13 +134,13 @@ async def test_it_is_told_who_answered(path: Path) -> None:
 async def test_only_the_instance_that_a_search_names_is_asked_and_told_of(path: Path) -> None:
     """Whether it is named itself, by an agent, or by a conversation."""
     one, other = library("a"), library("b")
-    async with opened(path, one=one, other=other) as conversations:
+    async with opened(path, one=one, other=other) as client:
         for query in (
             SearchQuery(text="acme", instance="one"),
             SearchQuery(text="acme", agent="one:clerk"),
             SearchQuery(text="acme", conversation_id="one:a"),
         ):
-            page = await conversations.search.messages(query)
+            page = await client.search.messages(query)
             assert [answered.instance for answered in page.answered] == ["one"]
 
     assert (len(one.asked), other.asked) == (3, [])
@@ -150,23 +148,23 @@ async def test_only_the_instance_that_a_search_names_is_asked_and_told_of(path: 
 
 async def test_nothing_is_told_where_everything_lives_here(path: Path) -> None:
     """There is nothing to tell."""
-    async with opened(path) as conversations:
-        assert (await conversations.search.messages(SearchQuery(text="acme"))).answered == ()
+    async with opened(path) as client:
+        assert (await client.search.messages(SearchQuery(text="acme"))).answered == ()
 
 
 async def test_a_platform_that_is_late_is_not_waited_for(path: Path) -> None:
     """The rest is there, and the next page asks it again."""
     slow, quick = library("a"), library(*"bcd")
     slow.held = anyio.Event()
-    async with opened(path, quick=quick, slow=slow) as conversations:
-        page = await conversations.search.messages(SearchQuery(text="acme", limit=2), patience=SOON)
+    async with opened(path, quick=quick, slow=slow) as client:
+        page = await client.search.messages(SearchQuery(text="acme", limit=2), patience=SOON)
 
         assert ids(page.hits) == ["quick:b", "quick:c"]
         (told,) = [one for one in page.answered if one.instance == "slow"]
         assert told.by is SearchedBy.INDEX
         assert told.failure == "It had not answered after 0.05 seconds."
         slow.held.set()
-        rest = await conversations.search.messages(SearchQuery(text="acme", limit=2, cursor=page.next_cursor))
+        rest = await client.search.messages(SearchQuery(text="acme", limit=2, cursor=page.next_cursor))
         assert ids(rest.hits) == ["quick:d", "slow:a"]
         assert all(one.failure is None for one in rest.answered)
 
@@ -175,7 +173,7 @@ async def test_the_platforms_are_asked_at_once(path: Path) -> None:
     """Each answers only when the other was asked as well."""
     one, other = library("a"), library("b")
     one.held = other.held = anyio.Event()
-    async with opened(path, one=one, other=other) as conversations, anyio.create_task_group() as tasks:
+    async with opened(path, one=one, other=other) as client, anyio.create_task_group() as tasks:
 
         async def both_asked() -> None:
             while not (one.asked and other.asked):
@@ -184,7 +182,7 @@ async def test_the_platforms_are_asked_at_once(path: Path) -> None:
             one.held.set()
 
         tasks.start_soon(both_asked)
-        page = await conversations.search.messages(SearchQuery(text="acme"))
+        page = await client.search.messages(SearchQuery(text="acme"))
 
         assert set(ids(page.hits)) == {"one:a", "other:b"}
 
@@ -193,8 +191,8 @@ async def test_a_platform_that_fails_fails_no_search(path: Path) -> None:
     """It is told of in its own words."""
     broken, sound = library("a"), library("b")
     broken.failure = UnavailableError("It is away.")
-    async with opened(path, broken=broken, sound=sound) as conversations:
-        page = await conversations.search.messages(SearchQuery(text="acme"))
+    async with opened(path, broken=broken, sound=sound) as client:
+        page = await client.search.messages(SearchQuery(text="acme"))
 
     assert ids(page.hits) == ["sound:b"]
     assert [one.failure for one in page.answered] == ["It is away.", None, None]
@@ -207,9 +205,9 @@ async def test_a_search_that_cannot_be_is_refused_before_anybody_is_asked(
 ) -> None:
     """As the index refuses it."""
     there = library("a")
-    async with opened(path, library=there) as conversations:
+    async with opened(path, library=there) as client:
         with pytest.raises(InvalidInputError):
-            await conversations.search.messages(query)
+            await client.search.messages(query)
 
     assert there.asked == []
 
@@ -217,31 +215,31 @@ async def test_a_search_that_cannot_be_is_refused_before_anybody_is_asked(
 async def test_a_platform_gets_the_words_without_our_operators(path: Path) -> None:
     """They would be text to it."""
     there = library("a")
-    async with opened(path, library=there) as conversations:
-        await conversations.search.messages(SearchQuery(text='"acme renewal" invoic* -draft'))
+    async with opened(path, library=there) as client:
+        await client.search.messages(SearchQuery(text='"acme renewal" invoic* -draft'))
 
     assert there.asked == ["search acme renewal invoic"]
 
 
 async def test_a_cursor_belongs_to_its_search(path: Path) -> None:
     """With other words it is refused."""
-    async with opened(path, library=library(*"abc")) as conversations:
-        page = await conversations.search.messages(SearchQuery(text="acme", limit=1))
+    async with opened(path, library=library(*"abc")) as client:
+        page = await client.search.messages(SearchQuery(text="acme", limit=1))
         with pytest.raises(InvalidInputError, match="other filters"):
-            await conversations.search.messages(SearchQuery(text="other", limit=1, cursor=page.next_cursor))
+            await client.search.messages(SearchQuery(text="other", limit=1, cursor=page.next_cursor))
 
 
 async def test_a_page_that_is_cut_short_goes_on_behind_what_was_shown(path: Path) -> None:
     """Wherever it is cut: in the index's hits, or in a platform's."""
-    async with opened(path, one=library(*"abcd"), other=library(*"ef")) as conversations:
+    async with opened(path, one=library(*"abcd"), other=library(*"ef")) as client:
         for native_id in "ab":
-            await conversations.messages.list(f"one:{native_id}")
-        whole = ids(await everything(conversations, SearchQuery(text="acme", limit=50)))
+            await client.messages.list(f"one:{native_id}")
+        whole = ids(await everything(client, SearchQuery(text="acme", limit=50)))
         for room in range(1, len(whole) + 1):
             cursor, hits = None, list[str]()
             while True:
                 query = SearchQuery(text="acme", limit=len(whole), cursor=cursor)
-                page = await conversations.search.messages(query, hit_limit=partial(_room, room))
+                page = await client.search.messages(query, hit_limit=partial(_room, room))
                 hits += ids(page.hits)
                 cursor = page.next_cursor
                 if cursor is None:
@@ -263,15 +261,13 @@ async def test_the_pages_of_a_search_have_everything_once(
 ) -> None:
     """What any platform or the index finds, each conversation from one side only, each message once."""
     with TemporaryDirectory() as folder:
-        async with opened(
-            Path(folder, "store.db"), one=library(*one), other=library(*other)
-        ) as conversations:
+        async with opened(Path(folder, "store.db"), one=library(*one), other=library(*other)) as client:
             if synced:
-                await conversations.search.sync("other")
+                await client.search.sync("other")
             for native_id in one[:passed]:
-                await conversations.messages.list(f"one:{native_id}")
+                await client.messages.list(f"one:{native_id}")
 
-            hits = await everything(conversations, SearchQuery(text="acme", limit=limit))
+            hits = await everything(client, SearchQuery(text="acme", limit=limit))
 
     assert set(ids(hits)) == {*(f"one:{each}" for each in one), *(f"other:{each}" for each in other)}
     shown = [(hit.conversation_id, hit.message_id) for hit in hits]

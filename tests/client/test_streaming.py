@@ -20,7 +20,7 @@ from tertulia import (
     RunResult,
     RunStatus,
 )
-from tertulia.platforms.base import EmbeddedRunContext, RunContext
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.runs import context as working
 from tertulia.runs.context import coalesced
 from tests.client.elsewhere import elsewhere, say, told
@@ -49,16 +49,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def answered(conversations: Client) -> RunResult:
+async def answered(client: Client) -> RunResult:
     """Send a message, and return what comes of it."""
-    return await conversations.runs.wait(
-        (await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))).run, timeout=10
+    return await client.runs.wait(
+        (await client.runs.start(NewConversation(agent=AGENT), says("Hello"))).run, timeout=10
     )
 
 
-async def journal(conversations: Client, outcome: RunResult) -> Sequence[JournalEntry]:
+async def journal(client: Client, outcome: RunResult) -> Sequence[JournalEntry]:
     """Return what happened in an answer."""
-    entries = (await conversations.conversations.events(outcome.run.conversation_id)).entries
+    entries = (await client.conversations.events(outcome.run.conversation_id)).entries
     return [entry for entry in entries if entry.seq > outcome.run.first_seq]
 
 
@@ -70,7 +70,7 @@ def deltas(entries: Sequence[JournalEntry]) -> list[str]:
 async def test_pieces_that_come_in_quick_succession_become_one_entry(path: Path, clock: Clock) -> None:
     """The first is written at once, so that a reader sees something; what follows within the time is joined."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         for text in ("One ", "two ", "three "):
             await work.emit(piece(text))
             clock.now += 1
@@ -80,10 +80,10 @@ async def test_pieces_that_come_in_quick_succession_become_one_entry(path: Path,
         await work.emit(piece("five"))
         await work.finish()
 
-    async with scripted(path, answer) as conversations:
-        outcome = await answered(conversations)
+    async with scripted(path, answer) as client:
+        outcome = await answered(client)
 
-        assert deltas(await journal(conversations, outcome)) == ["One ", "two three four ", "five"]
+        assert deltas(await journal(client, outcome)) == ["One ", "two three four ", "five"]
         assert outcome.reply == "One two three four five"
 
 
@@ -91,15 +91,15 @@ async def test_text_that_is_held_back_is_written_before_anything_else(path: Path
     """The order is that of the stream."""
     assert clock
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("a"))
         await work.emit(piece("b"), piece("c"))
         await work.emit(Event(EventKind.TOOL_CALL_START, {"tool_call_id": "1", "tool": "grep"}))
         await work.emit(piece("d"))
         await work.finish()
 
-    async with scripted(path, answer) as conversations:
-        entries = await journal(conversations, await answered(conversations))
+    async with scripted(path, answer) as client:
+        entries = await journal(client, await answered(client))
 
     told_ = [entry.data.get("delta") or entry.data.get("tool") for entry in entries]
     assert [each for each in told_ if each] == ["a", "bc", "grep", "d"]
@@ -113,15 +113,15 @@ async def test_text_is_written_in_time_though_nothing_follows_it(
     monkeypatch.setattr(working, "time", clock)
     monkeypatch.setattr(working, "COALESCE_SECONDS", 0.001)
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("At once, "))
         await work.emit(piece("and in time."))
         await anyio.sleep_forever()
 
-    async with scripted(path, answer) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, answer) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         text = ""
-        async with aclosing(conversations.runs.follow(sent.run)) as news:
+        async with aclosing(client.runs.follow(sent.run)) as news:
             while text != "At once, and in time.":
                 text += "".join(deltas(await anext(news)))
 
@@ -131,19 +131,19 @@ async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, c
     assert clock
     held = Held()
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("written, "), checkpoint={"at": 1})
         await work.emit(piece("held back"), checkpoint={"at": 2})
         await held(work)
 
-    async def go_on(work: RunContext) -> None:
+    async def go_on(work: EmbeddedRunContext) -> None:
         await work.finish(f"{work.checkpoint} after {''.join(deltas(work.entries))}")
 
-    async with scripted(path, answer) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("Hello"))
+    async with scripted(path, answer) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
-    async with scripted(path, go_on) as conversations:
-        outcome = await conversations.runs.wait(sent.run, timeout=10)
+    async with scripted(path, go_on) as client:
+        outcome = await client.runs.wait(sent.run, timeout=10)
 
     assert outcome.reply == "{'at': 1} after written, "
 
@@ -151,54 +151,54 @@ async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, c
 async def test_a_final_text_overrides_the_pieces(path: Path) -> None:
     """In the answer, and in the history."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("Helo"))
         await work.finish("Hello.", message_id="m_7", type="greeting")
 
-    async with scripted(path, answer) as conversations:
-        outcome = await answered(conversations)
+    async with scripted(path, answer) as client:
+        outcome = await answered(client)
 
         assert outcome.reply == "Hello."
-        message = (await conversations.messages.list(outcome.run.conversation_id)).items[-1]
+        message = (await client.messages.list(outcome.run.conversation_id)).items[-1]
         assert (message.id, message.text, message.type) == ("m_7", "Hello.", "greeting")
 
 
 async def test_an_answer_without_a_text_of_its_own_is_the_sum_of_its_pieces(path: Path) -> None:
     """With a snapshot, what came before it is gone."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("Wrong"))
         await work.emit(Event(EventKind.SNAPSHOT, {"message_id": "reply", "text": "Right"}))
         await work.emit(piece(" so far"))
         await work.finish()
 
-    async with scripted(path, answer) as conversations:
-        assert (await answered(conversations)).reply == "Right so far"
+    async with scripted(path, answer) as client:
+        assert (await answered(client)).reply == "Right so far"
 
 
 async def test_an_answer_of_no_words_is_no_message(path: Path) -> None:
     """The run is over all the same."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.finish()
 
-    async with scripted(path, answer) as conversations:
-        outcome = await answered(conversations)
+    async with scripted(path, answer) as client:
+        outcome = await answered(client)
 
         assert (outcome.run.status, outcome.run.reply_id, outcome.reply) == (RunStatus.COMPLETED, None, "")
-        assert len((await conversations.messages.list(outcome.run.conversation_id)).items) == 1
+        assert len((await client.messages.list(outcome.run.conversation_id)).items) == 1
 
 
 async def test_what_nobody_knows_is_kept_as_it_came(path: Path) -> None:
     """A platform may tell of more than we have names for."""
     payload = {"type": "HOLOGRAM", "nested": [{"a": 1.5}, None], "text": "é"}
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(Event(EventKind.RAW, {"name": "HOLOGRAM", "payload": payload}))
         await work.finish("Done.")
 
-    async with scripted(path, answer) as conversations:
-        entries = await journal(conversations, await answered(conversations))
+    async with scripted(path, answer) as client:
+        entries = await journal(client, await answered(client))
 
     assert [entry.data for entry in entries if entry.kind is EventKind.RAW] == [
         {"name": "HOLOGRAM", "payload": payload}
@@ -208,7 +208,7 @@ async def test_what_nobody_knows_is_kept_as_it_came(path: Path) -> None:
 async def test_reasoning_is_no_part_of_the_answer(path: Path) -> None:
     """It is in the journal, joined like text and apart from it."""
 
-    async def answer(work: RunContext) -> None:
+    async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(
             thought("Let me "),
             thought("think."),
@@ -216,9 +216,9 @@ async def test_reasoning_is_no_part_of_the_answer(path: Path) -> None:
         )
         await work.finish()
 
-    async with scripted(path, answer) as conversations:
-        outcome = await answered(conversations)
-        entries = await journal(conversations, outcome)
+    async with scripted(path, answer) as client:
+        outcome = await answered(client)
+        entries = await journal(client, outcome)
 
     assert outcome.reply == "Yes."
     assert [entry.data["delta"] for entry in entries if entry.kind is EventKind.REASONING] == [
@@ -271,13 +271,13 @@ async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not
         await work.commit(lambda tx: tx.run(renamed), done, checkpoint={})
         await work.finish("Done.")
 
-    async with scripted(path, answer) as conversations:
-        outcome = await answered(conversations)
+    async with scripted(path, answer) as client:
+        outcome = await answered(client)
 
         assert outcome.run.status is RunStatus.COMPLETED
-        kinds = [entry.kind for entry in await journal(conversations, outcome)]
+        kinds = [entry.kind for entry in await journal(client, outcome)]
         assert kinds.count(EventKind.TOOL_CALL_RESULT) == 1
-        assert (await conversations.conversations.get(outcome.run.conversation_id)).title == "renamed"
+        assert (await client.conversations.get(outcome.run.conversation_id)).title == "renamed"
 
 
 # Reading
@@ -285,12 +285,10 @@ async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not
 
 async def test_a_run_is_followed_from_its_beginning_to_its_end(path: Path) -> None:
     """Or from anywhere in it; a run that is over is read all the same."""
-    async with scripted(path) as conversations:
-        run = (await answered(conversations)).run
-        whole = [entry.seq async for entries in conversations.runs.follow(run) for entry in entries]
-        rest = [
-            entry.seq async for entries in conversations.runs.follow(run, after=whole[1]) for entry in entries
-        ]
+    async with scripted(path) as client:
+        run = (await answered(client)).run
+        whole = [entry.seq async for entries in client.runs.follow(run) for entry in entries]
+        rest = [entry.seq async for entries in client.runs.follow(run, after=whole[1]) for entry in entries]
 
     assert whole == [*range(run.first_seq + 1, whole[-1] + 1)]
     assert rest == whole[2:]
@@ -313,13 +311,13 @@ async def test_a_reader_sees_an_answer_while_it_is_produced(path: Path) -> None:
 
 async def sends_twice(path: str) -> None:
     """Begin a conversation, tell its id, and when told, send another message there."""
-    async with scripted(Path(path)) as conversations:
-        sent = await conversations.runs.start(NewConversation(agent=AGENT), says("One"))
-        await conversations.runs.wait(sent.run, timeout=10)
+    async with scripted(Path(path)) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("One"))
+        await client.runs.wait(sent.run, timeout=10)
         say(sent.conversation.id)
         await told()
-        again = await conversations.runs.send(sent.conversation.id, says("Two"))
-        await conversations.runs.wait(again.run, timeout=10)
+        again = await client.runs.send(sent.conversation.id, says("Two"))
+        await client.runs.wait(again.run, timeout=10)
         say(again.run.id)
 
 
@@ -327,17 +325,17 @@ async def test_a_watcher_sees_what_another_process_does_from_its_cursor_on(path:
     """Without a gap, across runs."""
     async with elsewhere(sends_twice, path) as other:
         conversation_id = await other.says()
-        async with scripted(path) as conversations:
-            before = await conversations.conversations.events(conversation_id)
+        async with scripted(path) as client:
+            before = await client.conversations.events(conversation_id)
             last = before.entries[-1].seq
             await other.tell()
             seen: list[JournalEntry] = []
-            async with aclosing(conversations.conversations.watch(conversation_id, after=last)) as news:
+            async with aclosing(client.conversations.watch(conversation_id, after=last)) as news:
                 while not seen or seen[-1].kind is not EventKind.RUN_FINISHED:
                     seen += await anext(news)
             run_id = await other.says()
 
-            after = await conversations.conversations.events(conversation_id, cursor=before.cursor)
+            after = await client.conversations.events(conversation_id, cursor=before.cursor)
         assert await other.ends() == 0
 
     assert [entry.seq for entry in seen] == [*range(last + 1, last + 1 + len(seen))]
@@ -347,18 +345,18 @@ async def test_a_watcher_sees_what_another_process_does_from_its_cursor_on(path:
 
 async def test_events_are_read_page_by_page(path: Path) -> None:
     """Each page has the cursor for the next, and says whether there is more."""
-    async with scripted(path) as conversations:
-        conversation_id = (await answered(conversations)).run.conversation_id
-        whole = await conversations.conversations.events(conversation_id)
+    async with scripted(path) as client:
+        conversation_id = (await answered(client)).run.conversation_id
+        whole = await client.conversations.events(conversation_id)
 
         read: list[JournalEntry] = []
         cursor: str | None = None
         more = True
         while more:
-            page = await conversations.conversations.events(conversation_id, cursor=cursor, limit=2)
+            page = await client.conversations.events(conversation_id, cursor=cursor, limit=2)
             read += page.entries
             cursor, more = page.cursor, page.more
-        nothing = await conversations.conversations.events(conversation_id, cursor=cursor)
+        nothing = await client.conversations.events(conversation_id, cursor=cursor)
 
     assert read == list(whole.entries)
     assert not whole.more
@@ -368,38 +366,36 @@ async def test_events_are_read_page_by_page(path: Path) -> None:
 
 async def test_a_cursor_outlives_the_process_that_gave_it(path: Path) -> None:
     """And is the same, whichever process gives it, were it the first thing that it does."""
-    async with scripted(path) as conversations:
-        run = (await answered(conversations)).run
-        cursor = (await conversations.conversations.events(run.conversation_id, limit=2)).cursor
+    async with scripted(path) as client:
+        run = (await answered(client)).run
+        cursor = (await client.conversations.events(run.conversation_id, limit=2)).cursor
 
-    async with scripted(path) as conversations:
-        assert await conversations.conversations.cursor(run.conversation_id, 2) == cursor
-        assert (await conversations.conversations.events(run.conversation_id, cursor=cursor)).entries[
-            0
-        ].seq == 3
+    async with scripted(path) as client:
+        assert await client.conversations.cursor(run.conversation_id, 2) == cursor
+        assert (await client.conversations.events(run.conversation_id, cursor=cursor)).entries[0].seq == 3
 
 
 async def test_a_cursor_is_good_for_its_conversation_of_its_store_only(path: Path) -> None:
     """The error says which of them is wrong."""
-    async with scripted(path) as conversations:
-        one, two = (await answered(conversations)).run, (await answered(conversations)).run
-        cursor = (await conversations.conversations.events(one.conversation_id)).cursor
+    async with scripted(path) as client:
+        one, two = (await answered(client)).run, (await answered(client)).run
+        cursor = (await client.conversations.events(one.conversation_id)).cursor
 
         with pytest.raises(InvalidInputError, match="another conversation"):
-            await conversations.conversations.events(two.conversation_id, cursor=cursor)
+            await client.conversations.events(two.conversation_id, cursor=cursor)
         with pytest.raises(InvalidInputError, match="is not a cursor"):
-            await conversations.conversations.events(one.conversation_id, cursor="nonsense")
+            await client.conversations.events(one.conversation_id, cursor="nonsense")
 
-    async with scripted(path.with_name("other.db")) as conversations:
-        three = (await answered(conversations)).run
+    async with scripted(path.with_name("other.db")) as client:
+        three = (await answered(client)).run
         with pytest.raises(InvalidInputError, match="another store"):
-            await conversations.conversations.events(three.conversation_id, cursor=cursor)
+            await client.conversations.events(three.conversation_id, cursor=cursor)
 
 
 @pytest.mark.parametrize("limit", [0, 501])
 async def test_a_page_of_events_has_from_one_to_five_hundred(path: Path, limit: int) -> None:
     """The error says so."""
-    async with scripted(path, Script()) as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=AGENT))
+    async with scripted(path, Script()) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
         with pytest.raises(InvalidInputError, match="must be from 1 to 500"):
-            await conversations.conversations.events(conversation.id, limit=limit)
+            await client.conversations.events(conversation.id, limit=limit)

@@ -41,10 +41,10 @@ async def revengai(path: Path, url: str) -> AsyncGenerator[Client]:
         yield client
 
 
-async def filled(place: Place, conversations: int) -> list[str]:
+async def filled(place: Place, count: int) -> list[str]:
     """Have conversations held at RevEng.AI, by somebody with another store; return their ids, the last used first."""
     async with place.client() as client:
-        for number in range(conversations):
+        for number in range(count):
             await answered(client, f"question {number}")
     records = sorted(place.double.conversations.values(), key=lambda one: one.updated_at, reverse=True)
     place.double.calls.clear()
@@ -190,9 +190,9 @@ async def test_what_a_platform_can_search_and_what_was_synced_are_searched_toget
                 )
         place.path = tmp_path / "ours" / "store.db"
         async with place.client() as client:
-            by_title = await client.search(SearchQuery(text="Journey"))
+            by_title = await client.search.messages(SearchQuery(text="Journey"))
             synced = await client.sync(name)
-            by_words = await client.search(SearchQuery(text="zanzibar"))
+            by_words = await client.search.messages(SearchQuery(text="zanzibar"))
             again = await client.sync(name)
 
     assert len(by_title.hits) == 3

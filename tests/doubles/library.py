@@ -216,5 +216,5 @@ async def opened(
 ) -> AsyncGenerator[Client]:
     """Open a client with these instances, as one process has it; what is inside takes `SECONDS` at most."""
     with anyio.fail_after(SECONDS):
-        async with Client.open(settings(store, **libraries), principal=principal) as conversations:
-            yield conversations
+        async with Client.open(settings(store, **libraries), principal=principal) as client:
+            yield client

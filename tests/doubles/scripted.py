@@ -125,8 +125,8 @@ async def scripted(
     instances = {KIND: InstanceSettings(platform=KIND, options={"script": script, **options})}
     settings = ClientSettings(store=store, approvals=approvals, instances=instances)
     with anyio.fail_after(SECONDS):
-        async with Client.open(settings, principal=principal) as conversations:
-            yield conversations
+        async with Client.open(settings, principal=principal) as client:
+            yield client
 
 
 def says(text: str) -> MessageDraft:

@@ -120,7 +120,9 @@ class Stage(LocalPlatform):
                     arguments=arguments,
                     tool_call_id=call_id,
                 )
-                return await self._ask(context, draft, Event(EventKind.TOOL_CALL_START, {**about, "tool": tool}))
+                return await self._ask(
+                    context, draft, Event(EventKind.TOOL_CALL_START, {**about, "tool": tool})
+                )
             case {"question": prompt}:
                 draft = RequestDraft(kind=RequestKind.QUESTION, prompt=str(prompt), tool_call_id=call_id)
                 return await self._ask(context, draft)
@@ -148,7 +150,9 @@ class Stage(LocalPlatform):
     async def _say(self, context: EmbeddedRunContext, *pieces: str) -> None:
         message_id = f"m_{context.run.id.removeprefix('run_')}"
         for piece in pieces:
-            await context.emit(Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece}))
+            await context.emit(
+                Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece})
+            )
 
     async def _ask(self, context: EmbeddedRunContext, draft: RequestDraft, *events: Event) -> bool:
         """Ask, or say how it was decided; return whether it was."""

@@ -83,10 +83,10 @@ def test_what_was_deleted_is_told(here: Sequence[object], tmp_path: Path) -> Non
     run("import", *here, FIXTURES / "codex.jsonl")
     conversation = json.loads(run("export", *here).stdout.splitlines()[0])["id"]
     deleting = (
-        "import sys, anyio; from pathlib import Path; from tertulia import ClientSettings, Conversations\n"
+        "import sys, anyio; from pathlib import Path; from tertulia import Client, ClientSettings\n"
         "async def main():\n"
-        "    async with Conversations.open(ClientSettings(store=Path(sys.argv[1]))) as conversations:\n"
-        "        await conversations.delete(sys.argv[2])\n"
+        "    async with Client.open(ClientSettings(store=Path(sys.argv[1]))) as client:\n"
+        "        await client.conversations.delete(sys.argv[2])\n"
         "anyio.run(main)"
     )
     subprocess.run(

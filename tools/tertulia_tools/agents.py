@@ -44,14 +44,14 @@ async def list_agents(
 
     Call this first when you do not know an agent's address (`instance:name`).
     """
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
-    found = await conversations.agents.list(instance)
+    found = await client.agents.list(instance)
     lines = fit((AgentLine.of(agent, quoter) for agent in found), MAX_AGENTS)
     note = None
     if left_out := len(found) - len(lines):
         note = f"{left_out} more {'is' if left_out == 1 else 'are'} not shown: pass one of the instances."
-    return answer(Agents(agents=lines, instances=list(conversations.instances), note=note), quoter)
+    return answer(Agents(agents=lines, instances=list(client.instances), note=note), quoter)
 
 
 AGENT_TOOLS = (

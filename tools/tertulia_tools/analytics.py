@@ -90,7 +90,7 @@ async def get_analytics(
 
     About one conversation, or about all that the filters leave, counted together.
     """
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     query = query_of(
         instance=instance,
         agent=agent,
@@ -104,12 +104,12 @@ async def get_analytics(
         archived=archived,
     )
     if conversation_id is None:
-        return _told(await conversations.conversations.analytics_of(query), None)
+        return _told(await client.conversations.analytics_of(query), None)
     if query != query_of(**_NO_FILTERS):
         raise InvalidInputError(
             "Give either `conversation_id` or filters.", hint="Leave the filters out for one conversation."
         )
-    return _told(await conversations.conversations.analytics(conversation_id), conversation_id)
+    return _told(await client.conversations.analytics(conversation_id), conversation_id)
 
 
 _NO_FILTERS: dict[str, Any] = {

@@ -92,7 +92,7 @@ async def update_conversation(
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, Changed]:
     """Change a conversation's title (rename, or have one made), metadata (tags, labels), participants; archive it."""
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     changes = ConversationChanges(title=title, metadata=metadata, archived=archived)
     roles = {
         address: None if role == "none" else ParticipantRole(role)
@@ -106,27 +106,23 @@ async def update_conversation(
         raise InvalidInputError("Give either `title` or `generate_title`.", valid=["title", "generate_title"])
     steps: dict[str, Callable[[str | None], Awaitable[object]]] = {}
     if restore:
-        steps["restore"] = lambda key: conversations.conversations.restore(
-            conversation_id, idempotency_key=key
-        )
+        steps["restore"] = lambda key: client.conversations.restore(conversation_id, idempotency_key=key)
     if changes != ConversationChanges() or not (restore or generate_title or roles):
-        steps["update"] = lambda key: conversations.conversations.update(
+        steps["update"] = lambda key: client.conversations.update(
             conversation_id, changes, idempotency_key=key
         )
     if generate_title:
-        steps["generate_title"] = lambda key: conversations.conversations.generate_title(
+        steps["generate_title"] = lambda key: client.conversations.generate_title(
             conversation_id, seed_message=seed_message, force=force, idempotency_key=key
         )
     if roles:
-        steps["invite"] = lambda key: conversations.conversations.invite(
-            conversation_id, roles, idempotency_key=key
-        )
+        steps["invite"] = lambda key: client.conversations.invite(conversation_id, roles, idempotency_key=key)
     for name, take in steps.items():
         # A key stands for one change; several in one call have one each.
         several = idempotency_key is not None and len(steps) > 1
         await take(f"{idempotency_key} {name}" if several else idempotency_key)
     return await _changed(
-        conversations, await conversations.conversations.get_stored(conversation_id), everybody=bool(roles)
+        client, await client.conversations.get_stored(conversation_id), everybody=bool(roles)
     )
 
 
@@ -150,15 +146,15 @@ async def update_status(
     """
     if feedback is not None and rating is None:
         raise InvalidInputError("`feedback` goes with a `rating` from 1 to 5.", valid=["rating"])
-    conversations = host_of(ctx).conversations
-    conversation = await conversations.conversations.update_status(
+    client = host_of(ctx).client
+    conversation = await client.conversations.update_status(
         conversation_id,
         Status(status),
         reason=reason,
         rating=None if rating is None else Rating(value=rating, feedback=feedback),
         idempotency_key=idempotency_key,
     )
-    return await _changed(conversations, conversation)
+    return await _changed(client, conversation)
 
 
 async def delete_conversation(
@@ -168,27 +164,23 @@ async def delete_conversation(
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, Deleted]:
     """Delete a conversation for good, with its messages and events. This cannot be undone; archiving can."""
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     if branch is not None:
-        await conversations.conversations.remove_branch(
-            conversation_id, branch, idempotency_key=idempotency_key
-        )
+        await client.conversations.remove_branch(conversation_id, branch, idempotency_key=idempotency_key)
         note = "Messages that other branches have as well are still there."
     else:
-        await conversations.conversations.delete(conversation_id, idempotency_key=idempotency_key)
+        await client.conversations.delete(conversation_id, idempotency_key=idempotency_key)
         note = "Its messages and events are gone."
-        if conversations.offers(conversation_id, Feature.RESTORE):
+        if client.offers(conversation_id, Feature.RESTORE):
             note = "Its platform keeps it: update_conversation (restore) brings it back."
     deleted = Deleted(conversation_id=conversation_id, branch=branch, note=note)
     return answer(deleted, Quoter())
 
 
-async def _changed(
-    conversations: Client, conversation: Conversation, *, everybody: bool = False
-) -> CallToolResult:
+async def _changed(client: Client, conversation: Conversation, *, everybody: bool = False) -> CallToolResult:
     quoter = Quoter()
     following = sorted(TRANSITIONS[conversation.status])
-    taking_part = await conversations.conversations.participants(conversation.id) if everybody else ()
+    taking_part = await client.conversations.participants(conversation.id) if everybody else ()
     result = Changed(
         conversation_id=conversation.id,
         status=conversation.status,

@@ -20,7 +20,7 @@ MOST = 100
 """The most values that the protocol lets a completion have."""
 
 
-async def complete(conversations: Client, params: CompleteRequestParams) -> Completion:
+async def complete(client: Client, params: CompleteRequestParams) -> Completion:
     """Return what an argument may become.
 
     Raises:
@@ -30,9 +30,7 @@ async def complete(conversations: Client, params: CompleteRequestParams) -> Comp
     name, typed = params.argument.name, params.argument.value
     _check(params)
     given = (params.context.arguments if params.context else None) or {}
-    values = await _values(
-        conversations, name, typed, given, native=not isinstance(params.ref, PromptReference)
-    )
+    values = await _values(client, name, typed, given, native=not isinstance(params.ref, PromptReference))
     return Completion(
         values=list(values[:MOST]),
         total=len(values) if len(values) <= MOST else None,
@@ -55,23 +53,23 @@ def _check(params: CompleteRequestParams) -> None:
 
 
 async def _values(
-    conversations: Client, name: str, typed: str, given: Mapping[str, str], *, native: bool
+    client: Client, name: str, typed: str, given: Mapping[str, str], *, native: bool
 ) -> Sequence[str]:
     """Return all the values, or more than `MOST` of them. `native`: of an id only the part behind the colon."""
     instance = given.get("instance") or None
     match name:
         case "conversation":
-            ids = await conversations.conversations.suggest(
+            ids = await client.conversations.suggest(
                 typed, instance=instance if native else None, limit=MOST + 1
             )
             return [split_conversation_id(each)[1] for each in ids] if native else ids
         case "agent":
-            asked = [instance] if instance in conversations.instances else conversations.instances
+            asked = [instance] if instance in client.instances else client.instances
             return _fitting(
-                typed, [agent.address for each in asked for agent in await conversations.agents.list(each)]
+                typed, [agent.address for each in asked for agent in await client.agents.list(each)]
             )
         case "instance":
-            return _fitting(typed, conversations.instances)
+            return _fitting(typed, client.instances)
         case "status":
             return _fitting(typed, Status)
         case "since":

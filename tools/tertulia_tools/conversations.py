@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import Field
-from tertulia.resources.conversations import EventPage
 
 from tertulia.client import Client
+from tertulia.resources.conversations import EventPage
 from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Run, SortKey
 from tertulia_tools.arguments import (
     AgentFilter,
@@ -151,10 +151,10 @@ async def get_conversation(
     ] = [],  # noqa: B006 - pydantic copies it
 ) -> Annotated[CallToolResult, ConversationResult]:
     """Show one conversation: its state, title, agent, metadata and newest run; on demand its messages and more."""
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
-    conversation = await conversations.conversations.get(conversation_id)
-    run = await conversations.runs.latest(conversation_id)
+    conversation = await client.conversations.get(conversation_id)
+    run = await client.runs.latest(conversation_id)
     result = ConversationResult(
         conversation_id=conversation.id,
         status=conversation.status,
@@ -166,13 +166,13 @@ async def get_conversation(
         updated_at=time_shown(conversation.updated_at),
         run_id=None if run is None else run.id,
         run_status=None if run is None else run.status,
-        awaiting=True if is_awaited(conversations, conversation, run) else None,
+        awaiting=True if is_awaited(client, conversation, run) else None,
         entity_type=conversation.entity_type,
         source=None if conversation.source is None else quoter.line(conversation.source),
         source_ref=None if conversation.source_ref is None else quoter.line(conversation.source_ref),
         rating=None if conversation.rating is None else conversation.rating.value,
         feedback=feedback_shown(conversation.rating, quoter),
-        cursor=await conversations.conversations.cursor(conversation_id, conversation.last_seq),
+        cursor=await client.conversations.cursor(conversation_id, conversation.last_seq),
     )
     kept = bool(conversation.metadata) + bool(conversation.context)
     share = MAX_DETAILS // (len(set(include)) + kept or 1)
@@ -182,27 +182,27 @@ async def get_conversation(
     if conversation.context:
         result.context = quoter.quote(compact(conversation.context), share)
     if "participants" in include:
-        everybody = await conversations.conversations.participants(conversation_id)
+        everybody = await client.conversations.participants(conversation_id)
         result.participants = [
             f"{quoter.line(each.address)} ({each.role})" for each in everybody[:MOST_SHOWN]
         ]
         notes += _left_out(len(everybody), "participants")
     if "branches" in include:
-        lines = await conversations.conversations.branches(conversation_id)
+        lines = await client.conversations.branches(conversation_id)
         result.branches = [_branch(each) for each in lines[-MOST_SHOWN:]]
         notes += _left_out(len(lines), "older branches")
     if "requests" in include:
-        pending = await conversations.runs.pending(conversation_id)
+        pending = await client.runs.pending(conversation_id)
         result.pending, notes = requests_shown(pending, quoter, max(share, MAX_REQUESTS))
     if "messages" in include:
         most = min(RECENT, share // (ABOUT_A_MESSAGE + LEAST_OF_A_MESSAGE))
-        page = await conversations.messages.list(conversation_id, MessageQuery(limit=most, newest_first=True))
+        page = await client.messages.list(conversation_id, MessageQuery(limit=most, newest_first=True))
         limit = share // max(1, len(page.items)) - ABOUT_A_MESSAGE
         result.messages = list(messages_shown(page.items[::-1], quoter, limit))
         if page.next_cursor or any(size(message.text or "") > limit for message in page.items):
             notes.append("list_messages has all messages, and the whole of each.")
     if "events" in include:
-        recent = await _recent_events(conversations, conversation_id, conversation.last_seq)
+        recent = await _recent_events(client, conversation_id, conversation.last_seq)
         result.events, complete = newest(recent.entries, quoter, share)
         if not complete or conversation.last_seq > RECENT_EVENTS:
             notes.append("stream_conversation without a cursor reads all events.")
@@ -243,7 +243,7 @@ async def list_conversations(
 
     Without an instance: everything known here. To find one by its words, use search_conversations.
     """
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
     filters = query_of(
         instance=instance,
@@ -268,9 +268,9 @@ async def list_conversations(
         limit=limit,
         cursor=cursor,
     )
-    page = await conversations.conversations.list(query)
+    page = await client.conversations.list(query)
     awaiting: dict[str, list[str]] = {}
-    for request in await conversations.runs.pending():
+    for request in await client.runs.pending():
         awaiting.setdefault(request.conversation_id, []).append(request.id)
 
     def shown_of(found: Conversation) -> ConversationLine:
@@ -278,32 +278,32 @@ async def list_conversations(
 
     lines = fit(map(shown_of, page.items))
     if len(lines) < len(page.items):  # the cursor behind the last of those that are shown
-        page = await conversations.conversations.list(replace(query, limit=len(lines)))
+        page = await client.conversations.list(replace(query, limit=len(lines)))
         lines = list(map(shown_of, page.items))
     return answer(
         ConversationList(
             conversations=lines,
             total=page.total,
             next_cursor=page.next_cursor,
-            note=_whence(conversations, instance, from_index=page.from_index),
+            note=_whence(client, instance, from_index=page.from_index),
         ),
         quoter,
     )
 
 
-def _whence(conversations: Client, instance: str | None, *, from_index: bool) -> str | None:
+def _whence(client: Client, instance: str | None, *, from_index: bool) -> str | None:
     """Say what a list may lack."""
     if from_index:
         return f"The platform of {instance} has no list: this is what is known here."
-    if instance is None and conversations.remote_instances:
-        others = ", ".join(conversations.remote_instances)
+    if instance is None and client.remote_instances:
+        others = ", ".join(client.remote_instances)
         return f"This is what is known here. These may hold more: {others} (pass one as `instance`)."
     return None
 
 
-def is_awaited(conversations: Client, conversation: Conversation, run: Run | None) -> bool:
+def is_awaited(client: Client, conversation: Conversation, run: Run | None) -> bool:
     """Whether the other side of a conversation waits for a message of the caller's."""
-    mine = run is not None and run.status.active and run.agent == conversations.address
+    mine = run is not None and run.status.active and run.agent == client.address
     return mine or conversation.awaiting
 
 
@@ -317,9 +317,9 @@ def _left_out(count: int, what: str) -> list[str]:
     return [f"{count - MOST_SHOWN} {what} are not shown."] if count > MOST_SHOWN else []
 
 
-async def _recent_events(conversations: Client, conversation_id: str, last_seq: int) -> EventPage:
-    start = await conversations.conversations.cursor(conversation_id, max(0, last_seq - RECENT_EVENTS))
-    return await conversations.conversations.events(conversation_id, cursor=start)
+async def _recent_events(client: Client, conversation_id: str, last_seq: int) -> EventPage:
+    start = await client.conversations.cursor(conversation_id, max(0, last_seq - RECENT_EVENTS))
+    return await client.conversations.events(conversation_id, cursor=start)
 
 
 BROWSING_TOOLS = tuple(

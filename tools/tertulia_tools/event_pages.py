@@ -6,9 +6,9 @@ from contextlib import aclosing
 import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import BaseModel, Field
-from tertulia.resources.conversations import EventPage
 
 from tertulia.client import Client
+from tertulia.resources.conversations import EventPage
 from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
 from tertulia.vocabulary.models import Request, Run
 from tertulia_tools.host import Host
@@ -68,47 +68,43 @@ async def stream(
     host: Host, conversation_id: str, cursor: str | None, wait_seconds: float | None
 ) -> CallToolResult | InputRequiredResult:
     """Wait until there is something behind `cursor` that the caller needs, and tell all of it that fits."""
-    conversations = host.conversations
+    client = host.client
     await host.resumed_run()
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
-    news = await conversations.conversations.events(conversation_id, cursor=cursor)
-    if not news.entries and not _answers(news.run, conversations.address):
+    news = await client.conversations.events(conversation_id, cursor=cursor)
+    if not news.entries and not _answers(news.run, client.address):
         with host.waiting():
-            await _anything(conversations, conversation_id, cursor, deadline)
-        news = await conversations.conversations.events(conversation_id, cursor=cursor)
-    if news.run is not None and _answers(news.run, conversations.address) and not news.more:
+            await _anything(client, conversation_id, cursor, deadline)
+        news = await client.conversations.events(conversation_id, cursor=cursor)
+    if news.run is not None and _answers(news.run, client.address) and not news.more:
         _, question = await wait_and_ask(host, news.run, deadline)
         if question is not None:
             return question
-        news = await conversations.conversations.events(conversation_id, cursor=cursor)
+        news = await client.conversations.events(conversation_id, cursor=cursor)
     quoter = Quoter()
-    return answer(await _result(conversations, conversation_id, news, quoter), quoter)
+    return answer(await _result(client, conversation_id, news, quoter), quoter)
 
 
-async def _anything(conversations: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
-    conversation = await conversations.conversations.get_stored(conversation_id)
-    if (await conversations.conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
+async def _anything(client: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
+    conversation = await client.conversations.get_stored(conversation_id)
+    if (await client.conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
         return  # it came between the first look and the second: nothing would wake us
-    news = conversations.conversations.watch(conversation_id, after=conversation.last_seq)
+    news = client.conversations.watch(conversation_id, after=conversation.last_seq)
     async with aclosing(news):
         with anyio.move_on_at(deadline):
             await anext(news)
 
 
-async def _result(
-    conversations: Client, conversation_id: str, news: EventPage, quoter: Quoter
-) -> StreamResult:
+async def _result(client: Client, conversation_id: str, news: EventPage, quoter: Quoter) -> StreamResult:
     events, used = happenings(news.entries, quoter)
     cursor, more = news.cursor, news.more
     if used < len(news.entries):
         cursor, more = (
-            await conversations.conversations.cursor(conversation_id, news.entries[used - 1].seq),
+            await client.conversations.cursor(conversation_id, news.entries[used - 1].seq),
             True,
         )
     run = news.run
-    requests: Sequence[Request] = (
-        () if run is None or more else await conversations.runs.pending(conversation_id)
-    )
+    requests: Sequence[Request] = () if run is None or more else await client.runs.pending(conversation_id)
     pending, notes = requests_shown(requests, quoter)
     if sum(map(shown_size, [*events, *pending])) > MAX_ITEMS:  # one piece of text can be that long
         pending, notes, more = [], [], True
@@ -118,10 +114,8 @@ async def _result(
     elif run is None:
         following = "send_message starts an answer."
     else:
-        following = next_step(run, requests, me=conversations.address)
-    status = (
-        (await conversations.conversations.get_stored(conversation_id)).status if run is None else run.status
-    )
+        following = next_step(run, requests, me=client.address)
+    status = (await client.conversations.get_stored(conversation_id)).status if run is None else run.status
     return StreamResult(
         conversation_id=conversation_id,
         run_id=None if run is None else run.id,

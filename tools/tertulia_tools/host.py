@@ -29,7 +29,7 @@ class Host(Protocol):
     """One call by a host."""
 
     @property
-    def conversations(self) -> Client:
+    def client(self) -> Client:
         """The client, as the principal who calls."""
         ...
 

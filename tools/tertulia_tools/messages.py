@@ -120,13 +120,13 @@ async def list_messages(
     """Read the messages of a conversation (transcript, history), oldest first, in pages; long ones in several."""
     quoter = Quoter()
     page = await message_page(
-        host_of(ctx).conversations, conversation_id, quoter, branch=branch, limit=limit, cursor=cursor
+        host_of(ctx).client, conversation_id, quoter, branch=branch, limit=limit, cursor=cursor
     )
     return answer(page, quoter)
 
 
 async def message_page(
-    conversations: Client,
+    client: Client,
     conversation_id: str,
     quoter: Quoter,
     *,
@@ -139,7 +139,7 @@ async def message_page(
     start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
 
     async def read(most: int) -> Page[Message]:
-        return await conversations.messages.list(
+        return await client.messages.list(
             conversation_id, MessageQuery(cursor=start, limit=most, branch=branch)
         )
 
@@ -213,8 +213,8 @@ async def add_message(
     draft = MessageDraft(
         text=text, data=data, role=Role(role), type=type, parent_id=parent_id, metadata=metadata or {}
     )
-    conversations = host_of(ctx).conversations
-    message = await conversations.messages.add(conversation_id, draft, idempotency_key=idempotency_key)
+    client = host_of(ctx).client
+    message = await client.messages.add(conversation_id, draft, idempotency_key=idempotency_key)
     return _told(message, "send_message goes on behind it, and has that answered.")
 
 
@@ -232,7 +232,7 @@ async def update_message(
 ) -> Annotated[CallToolResult, MessageResult]:
     """Change a message's text (edit, correct) or its metadata. The old text stays readable on its branch."""
     changes = MessageChanges(text=text, metadata=metadata)
-    changed = await host_of(ctx).conversations.messages.update(
+    changed = await host_of(ctx).client.messages.update(
         conversation_id, message_id, changes, idempotency_key=idempotency_key
     )
     next_step = "list_messages shows the conversation with it."
@@ -253,7 +253,7 @@ async def rate_message(
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, MessageResult]:
     """Rate a message from 1 to 5, with feedback (thumbs up, score an answer). The last rating counts."""
-    rated = await host_of(ctx).conversations.messages.rate(
+    rated = await host_of(ctx).client.messages.rate(
         conversation_id,
         message_id,
         Rating(value=rating, feedback=feedback),

@@ -43,8 +43,8 @@ async def hand_over(
     task: Annotated[str, Field(description="What is to be done, in your own words.")],
 ) -> str:
     """Hand a task over to another agent and see it through."""
-    conversations = host_of(ctx).conversations
-    known = {each.address: each for each in await conversations.agents.list()}
+    client = host_of(ctx).client
+    known = {each.address: each for each in await client.agents.list()}
     if agent not in known:
         raise NotFoundError(f"There is no agent {shown(agent)}.", valid=list(known), agent=agent)
     quoter = Quoter()
@@ -64,7 +64,7 @@ async def hand_over(
         f"The agent: {AgentLine.of(known[agent], quoter).line()}",
     ]
     query = ConversationQuery(agent=agent, statuses=_GOING_ON, limit=MOST_OPEN)
-    if open_ones := (await conversations.conversations.list(query)).items:
+    if open_ones := (await client.conversations.list(query)).items:
         lines.append(
             "Open conversations with it; if one is about this, send_message with its conversation_id instead:"
         )
@@ -78,15 +78,13 @@ async def catch_up(
     since: Annotated[str | None, Field(description="Only what came since: a date like 2026-11-21.")] = None,
 ) -> str:
     """Tell me what happened in a conversation."""
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     start = moment("since", (since or "").strip() or None)
-    found = await conversations.conversations.get(await _meant(conversations, conversation))
-    run = await conversations.runs.latest(found.id)
+    found = await client.conversations.get(await _meant(client, conversation))
+    run = await client.runs.latest(found.id)
     quoter = Quoter()
-    pending, notes = requests_shown(await conversations.runs.pending(found.id), quoter)
-    recent, complete = await _newest(
-        conversations, found.id, quoter, since=start, limit=MAX_ITEMS - MAX_REQUESTS
-    )
+    pending, notes = requests_shown(await client.runs.pending(found.id), quoter)
+    recent, complete = await _newest(client, found.id, quoter, since=start, limit=MAX_ITEMS - MAX_REQUESTS)
     lines = [
         "Catch me up on the conversation below"
         + (f", on what came since {time_shown(start)}" if start else "")
@@ -110,8 +108,8 @@ async def catch_up(
 
 async def review_approvals(ctx: Context[Any, Any]) -> str:
     """Go through what other agents want approved or answered."""
-    conversations = host_of(ctx).conversations
-    requests = await conversations.runs.pending()
+    client = host_of(ctx).client
+    requests = await client.runs.pending()
     if not requests:
         return (
             "Tell me that no agent waits for a decision of mine. Should I ask again later, list_conversations with"
@@ -127,7 +125,7 @@ async def review_approvals(ctx: Context[Any, Any]) -> str:
         "",
     ]
     for request, line in zip(requests, shown_ones, strict=False):
-        run = await conversations.runs.get(request.run_id)
+        run = await client.runs.get(request.run_id)
         asked = f" since {time_shown(request.created_at)}" if request.created_at else ""
         lines.append(f"- {run.agent or 'An agent'} in {request.conversation_id}{asked}. {line.line()}")
     return _told([*lines, *notes], quoter)
@@ -164,13 +162,13 @@ def offer(server: MCPServer[Any], tools: Collection[str]) -> None:
 
 
 async def _newest(
-    conversations: Client, conversation_id: str, quoter: Quoter, *, since: datetime | None, limit: int
+    client: Client, conversation_id: str, quoter: Quoter, *, since: datetime | None, limit: int
 ) -> tuple[list[MessageShown], bool]:
     """Return the newest messages that fit into `limit`, oldest first, and whether those are all since then.
 
     Of the newest one there is at least the beginning.
     """
-    page = await conversations.messages.list(conversation_id, MessageQuery(limit=PAGE, newest_first=True))
+    page = await client.messages.list(conversation_id, MessageQuery(limit=PAGE, newest_first=True))
     recent = [
         message
         for message in page.items
@@ -184,14 +182,14 @@ async def _newest(
     return shown[::-1], complete
 
 
-async def _meant(conversations: Client, text: str) -> str:
+async def _meant(client: Client, text: str) -> str:
     """Return the id of the conversation that a person means.
 
     Raises:
         NotFoundError: none has such an id or title; or several have, which it names.
     """
     typed = text.strip()
-    ids = await conversations.conversations.suggest(typed, limit=MOST_NAMED + 1)
+    ids = await client.conversations.suggest(typed, limit=MOST_NAMED + 1)
     if typed in ids:
         return typed
     if len(ids) == 1 and typed:
@@ -201,7 +199,7 @@ async def _meant(conversations: Client, text: str) -> str:
             f"No conversation is called {shown(text)}.",
             hint="Give its id, or words of its title; search_conversations finds it by what was said in it.",
         )
-    named = [await conversations.conversations.get_stored(each) for each in ids]
+    named = [await client.conversations.get_stored(each) for each in ids]
     raise NotFoundError(
         f"Several conversations may be meant by {shown(text)}.",
         valid=[f"{each.id} ({shown(each.title) if each.title else 'no title'})" for each in named],

@@ -54,13 +54,13 @@ async def transcript(
     ctx: Context[Any, Any], instance: Instance, conversation: Native, after: After = None
 ) -> str:
     """What was said in a conversation, oldest first, in pages."""
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
-    found = await conversations.conversations.get(conversation_id(instance, conversation))
-    page = await message_page(conversations, found.id, quoter, cursor=after)
+    found = await client.conversations.get(conversation_id(instance, conversation))
+    page = await message_page(client, found.id, quoter, cursor=after)
     line = ConversationLine.of(found, quoter)
-    run = await conversations.runs.latest(found.id)
-    pending = [request.id for request in await conversations.runs.pending(found.id)]
+    run = await client.runs.latest(found.id)
+    pending = [request.id for request in await client.runs.pending(found.id)]
     about = [
         found.id,
         found.status,
@@ -85,9 +85,9 @@ async def messages(
     ctx: Context[Any, Any], instance: Instance, conversation: Native, after: After = None
 ) -> str:
     """The messages of a conversation as JSON, oldest first, in pages."""
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
-    page = await message_page(conversations, conversation_id(instance, conversation), quoter, cursor=after)
+    page = await message_page(client, conversation_id(instance, conversation), quoter, cursor=after)
     page.untrusted = quoter.explanation
     content = page.model_dump(mode="json", exclude_none=True)
     return _json(content, MESSAGES, instance=instance, conversation=conversation)
@@ -100,14 +100,14 @@ async def events(
 
     `after` is a cursor of stream_conversation; `cursor` is the next one.
     """
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
-    found = await conversations.conversations.get_stored(conversation_id(instance, conversation))
-    news = await conversations.conversations.events(found.id, cursor=after)
+    found = await client.conversations.get_stored(conversation_id(instance, conversation))
+    news = await client.conversations.events(found.id, cursor=after)
     told, used = happenings(news.entries, quoter)
     cursor, more = news.cursor, news.more
     if used < len(news.entries):
-        cursor, more = await conversations.conversations.cursor(found.id, news.entries[used - 1].seq), True
+        cursor, more = await client.conversations.cursor(found.id, news.entries[used - 1].seq), True
     content = {
         "conversation_id": found.id,
         "status": found.status,
@@ -120,7 +120,7 @@ async def events(
     return _json(content, EVENTS, instance=instance, conversation=conversation)
 
 
-async def conversations(
+async def client(
     ctx: Context[Any, Any],
     instance: str | None = None,
     agent: str | None = None,
@@ -159,7 +159,7 @@ TEMPLATES: Sequence[Template] = (
     Template(TRANSCRIPT, "Transcript of a conversation", MARKDOWN, transcript),
     Template(MESSAGES, "Messages of a conversation", JSON, messages),
     Template(EVENTS, "Events of a conversation", JSON, events),
-    Template(CONVERSATIONS, "Client", JSON, conversations),
+    Template(CONVERSATIONS, "Client", JSON, client),
     Template(AGENTS, "Agents", JSON, agents),
 )
 _OF_A_CONVERSATION = tuple(UriTemplate.parse(template) for template in (TRANSCRIPT, MESSAGES, EVENTS))
@@ -180,9 +180,9 @@ def offer(server: MCPServer[Any]) -> None:
         )(template.read)
 
 
-async def listed(conversations: Client) -> list[Resource]:
+async def listed(client: Client) -> list[Resource]:
     """Return the resources that a host can show at once: the lists, and what was talked about last."""
-    page = await conversations.conversations.list(ConversationQuery(limit=MOST_LISTED))
+    page = await client.conversations.list(ConversationQuery(limit=MOST_LISTED))
     lists = [
         Resource(
             uri=link(template.uri),

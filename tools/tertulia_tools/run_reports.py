@@ -76,24 +76,24 @@ async def run_and_wait(
         sent = await begin()
         run, sent_as = sent.run, sent.sent_as
     else:
-        run = await host.conversations.runs.get(resumed)
+        run = await host.client.runs.get(resumed)
     if sent_as is SentAs.REPLY:
-        return await _delivered(host.conversations, run)
+        return await _delivered(host.client, run)
     outcome, question = await wait_and_ask(host, run, deadline)
     if question is not None:
         return question
     quoter = Quoter()
-    return answer(await run_report(host.conversations, outcome, quoter, sent_as=sent_as), quoter)
+    return answer(await run_report(host.client, outcome, quoter, sent_as=sent_as), quoter)
 
 
-async def _delivered(conversations: Client, run: Run) -> CallToolResult:
+async def _delivered(client: Client, run: Run) -> CallToolResult:
     """Tell the sender of an answer that it has arrived."""
-    outcome = await conversations.runs.take_result(run, answered=True)
+    outcome = await client.runs.take_result(run, answered=True)
     told = RunReport(
         conversation_id=run.conversation_id,
         run_id=run.id,
         status=outcome.run.status,
-        cursor=await conversations.conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=await client.conversations.cursor(run.conversation_id, outcome.seq),
         note="Delivered: this was the answer that the other side waited for.",
         next="nothing has to be done; stream_conversation with this cursor waits for what comes back.",
     )
@@ -105,8 +105,8 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
     while True:
         remaining = max(0.0, deadline - anyio.current_time())
         with host.waiting():
-            await host.conversations.runs.wait_idle(run, timeout=remaining, on_events=host.told)
-        outcome = await host.conversations.runs.take_result(run)
+            await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.told)
+        outcome = await host.client.runs.take_result(run)
         if not outcome.pending:
             return outcome, None
         before = anyio.current_time()
@@ -115,11 +115,11 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
         if asked.question is not None:
             return outcome, asked.question
         if not asked.settled:  # looked at again: that a form was declined is part of what there is
-            return await host.conversations.runs.take_result(run), None
+            return await host.client.runs.take_result(run), None
 
 
 async def run_report(
-    conversations: Client, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
+    client: Client, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
 ) -> RunReport:
     """Return what there is of a run, as it is shown."""
     run, reply = outcome.run, outcome.reply
@@ -143,9 +143,9 @@ async def run_report(
         reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
         error=None if run.error is None else quoter.line(run.error, MAX_PROMPT),
         pending=pending,
-        cursor=await conversations.conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=await client.conversations.cursor(run.conversation_id, outcome.seq),
         note=" ".join([*notes, *more]) or None,
-        next=next_step(run, outcome.pending, me=conversations.address),
+        next=next_step(run, outcome.pending, me=client.address),
     )
 
 

@@ -80,7 +80,7 @@ async def create_conversation(
         participants={address: ParticipantRole(role) for address, role in (participants or {}).items()},
     )
     if message is None:
-        conversation = await host.conversations.conversations.create(new, idempotency_key=idempotency_key)
+        conversation = await host.client.conversations.create(new, idempotency_key=idempotency_key)
         created = RunReport(
             conversation_id=conversation.id,
             status=conversation.status,
@@ -89,9 +89,7 @@ async def create_conversation(
         return told(created, Quoter())
 
     async def begin() -> Sent:
-        return await host.conversations.runs.start(
-            new, MessageDraft(text=message), idempotency_key=idempotency_key
-        )
+        return await host.client.runs.start(new, MessageDraft(text=message), idempotency_key=idempotency_key)
 
     return await run_and_wait(host, begin, wait_seconds)
 
@@ -139,9 +137,9 @@ async def send_message(
 
     async def begin() -> Sent:
         if conversation_id is not None:
-            return await host.conversations.runs.send(conversation_id, draft, idempotency_key=idempotency_key)
+            return await host.client.runs.send(conversation_id, draft, idempotency_key=idempotency_key)
         assert agent is not None
-        return await host.conversations.runs.start(
+        return await host.client.runs.start(
             NewConversation(agent=agent), draft, join=True, idempotency_key=idempotency_key
         )
 
@@ -195,10 +193,8 @@ async def confirm_tool(
         settlement = Settlement(
             decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
         )
-        run = await host.conversations.runs.respond(request_id, settlement, idempotency_key=idempotency_key)
-        return Sent(
-            conversation=await host.conversations.conversations.get_stored(run.conversation_id), run=run
-        )
+        run = await host.client.runs.respond(request_id, settlement, idempotency_key=idempotency_key)
+        return Sent(conversation=await host.client.conversations.get_stored(run.conversation_id), run=run)
 
     return await run_and_wait(host, begin, wait_seconds)
 
@@ -207,10 +203,10 @@ async def cancel_run(
     ctx: Context[Any, Any], conversation_id: ConversationId, idempotency_key: IdempotencyKey = None
 ) -> Annotated[CallToolResult, RunReport]:
     """Stop the answer that is being produced in a conversation (cancel, abort, interrupt). What came of it stays."""
-    conversations = host_of(ctx).conversations
-    run = await conversations.runs.cancel(conversation_id, idempotency_key=idempotency_key)
+    client = host_of(ctx).client
+    run = await client.runs.cancel(conversation_id, idempotency_key=idempotency_key)
     quoter = Quoter()
-    return told(await run_report(conversations, await conversations.runs.result(run), quoter), quoter)
+    return told(await run_report(client, await client.runs.result(run), quoter), quoter)
 
 
 TALKING_TOOLS = (

@@ -142,7 +142,7 @@ async def search_conversations(
     Newest first; the best matches first where there are few. Platforms with a search of their own are asked as well,
     and what only they find comes last; `searched` says who answered, and how much our index has of each instance.
     """
-    conversations = host_of(ctx).conversations
+    client = host_of(ctx).client
     quoter = Quoter()
     search = SearchQuery(
         text=query,
@@ -154,13 +154,13 @@ async def search_conversations(
         cursor=cursor,
     )
 
-    others = len(conversations.instances) - 1
+    others = len(client.instances) - 1
     reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE)
 
     def shown(hits: Sequence[SearchHit]) -> int:
         return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - reserved))
 
-    found = await conversations.search.messages(search, hit_limit=shown)
+    found = await client.search.messages(search, hit_limit=shown)
     elsewhere = [Searched.of_answered(one) for one in found.answered if not one.embedded]
     told = fit(elsewhere, MAX_SEARCHED)
     result = Matches(

@@ -18,7 +18,7 @@ _BATCH_BYTES = 4 << 20
 
 
 class Importer:
-    """Enters what files hold for one principal. `kept_here` says whether an instance's conversations live in our store.
+    """Enters what files hold for one principal. `embedded` says whether an instance's conversations live in the store.
 
     `problem` is given what could not be read, as it is found.
     """
@@ -34,7 +34,7 @@ class Importer:
         self.summary = ImportSummary()
         self._principal = principal
         self._restore = restore
-        self._kept_here = embedded
+        self._is_embedded = embedded
         self._problem = problem
         self._received: dict[str, Admission] = {}
         self._updated: set[str] = set()
@@ -93,7 +93,7 @@ class Importer:
                     pass
         for conversation_id, thread in exact.items():
             if self._received.get(conversation_id) is Admission.NEW:
-                counted = self._kept_here(conversation_id.partition(":")[0])
+                counted = self._is_embedded(conversation_id.partition(":")[0])
                 transfer.settle(tx, self._principal, thread.conversation, counted=counted)
 
     def _receive(self, tx: Transaction, thread: Thread) -> Admission:

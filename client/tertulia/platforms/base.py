@@ -83,7 +83,7 @@ class RunContext(Protocol):
 
     @property
     def checkpoint(self) -> Mapping[str, Any]:
-        """The checkpoint that the platform saved last; empty at the first attempt. Another process may have saved it."""
+        """The checkpoint that the platform saved last, in whichever process; empty at the first attempt."""
         ...
 
     @property
@@ -462,7 +462,7 @@ class EmbeddedPlatform(Platform):
     """A platform whose conversations live in the store: the store is not a record of what was seen elsewhere."""
 
     maintenance_interval: float | None = None
-    """Seconds between two calls of `maintain` while nobody asks for anything; None where nothing is to be maintained."""
+    """Seconds between two calls of `maintain` while nobody asks for anything; None where there is nothing to do."""
 
     async def announce(self, principal: str) -> None:
         """Register this server's mailbox name so that other servers can address it."""

@@ -159,7 +159,7 @@ class Runs:
         return await self._with_reply(await self._scope.read(partial(feed.result, run=run)))
 
     async def take_result(self, run: Run, *, answered: bool = False) -> RunResult:
-        """Return the run's current state and reply. It counts as delivered: the identical call is a new one from now on.
+        """Return the run's current state and reply, marked as delivered: the identical call is a new one from now on.
 
         `answered`: it is delivered to the caller who answered the run with a message (`SentAs.REPLY`), rather than to
         the one who began it.

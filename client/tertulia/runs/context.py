@@ -1,4 +1,4 @@
-"""A run as its platform's code sees it: what it reports goes to the journal, fenced by the lease, with text coalesced."""
+"""A run as its platform's code sees it: reports go to the journal, fenced by the lease, with text coalesced."""
 
 import logging
 import time

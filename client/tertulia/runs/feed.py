@@ -115,7 +115,7 @@ async def watch(
 
 
 async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> AsyncGenerator[Collection[str]]:
-    """Yield which conversations have changed since they were marked, whoever changes them, for as long as the caller listens.
+    """Yield which conversations have changed since they were marked, for as long as the caller listens.
 
     What happens while the listener is busy is yielded at once afterwards.
     """

@@ -108,13 +108,13 @@ class Transaction:
 
     def __init__(self, connection: _Connection, content_free: frozenset[str] = frozenset()) -> None:
         self._connection = connection
-        self._discreet = content_free
+        self._content_free = content_free
         self.at = now()
         self.touched: set[str] = set()
 
     def keeps_content(self, conversation_id: str) -> bool:
         """Whether what is said in a conversation may be written, rather than just that something was said."""
-        return conversation_id.partition(":")[0] not in self._discreet
+        return conversation_id.partition(":")[0] not in self._content_free
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
@@ -133,7 +133,7 @@ class Transaction:
 class Store:
     """The file at `path`, as one process sees it. Enter it once; it opens at the first use.
 
-    `discreet` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`).
+    `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`).
 
     Raises (from every method):
         StoreError: the file is damaged, of a newer version, or cannot be opened or written.
@@ -144,7 +144,7 @@ class Store:
         self, path: Path, *, steps: Sequence[str] = STEPS, content_free: frozenset[str] = frozenset()
     ) -> None:
         self.path = path
-        self._discreet = content_free
+        self._content_free = content_free
         self.epoch = ""
         """Names this store, from its creation on. Empty until the first use."""
         self._steps = steps
@@ -217,7 +217,7 @@ class Store:
 
         def in_thread() -> T:
             with _transaction(connection, begin):
-                return work(Transaction(connection, self._discreet))
+                return work(Transaction(connection, self._content_free))
 
         with self._translated():
             return await worker.asynchronous.async_run(in_thread)

@@ -25,7 +25,7 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures"
 class Bringing:
     """A store to bring files into. `problems` are those of all imports, as they were told."""
 
-    conversations: Client
+    client: Client
     problems: list[str] = field(default_factory=list[str])
     sizes: list[int] = field(default_factory=list[int])
     read: int = 0
@@ -41,14 +41,14 @@ class Bringing:
         progress = Progress(
             size=self.sizes.append, read=read, problem=lambda problem: self.problems.append(str(problem))
         )
-        return await self.conversations.history.import_files(
+        return await self.client.history.import_files(
             paths, format_name=format_name, restore=restore, progress=progress
         )
 
     async def known(self) -> Sequence[Conversation]:
         """Return all conversations, the oldest first."""
         query = ConversationQuery(archived=None, limit=100)
-        found = (await self.conversations.conversations.list(query)).items
+        found = (await self.client.conversations.list(query)).items
         return sorted(found, key=lambda one: (str(one.created_at), one.id))
 
     async def only(self) -> tuple[Conversation, Sequence[Message]]:
@@ -58,18 +58,18 @@ class Bringing:
 
     async def messages(self, conversation_id: str) -> Sequence[Message]:
         """Return the first messages of a conversation."""
-        return (await self.conversations.messages.list(conversation_id, MessageQuery(limit=100))).items
+        return (await self.client.messages.list(conversation_id, MessageQuery(limit=100))).items
 
     async def export(
         self, selection: Selection | None = None, format: ExportFormat = ExportFormat.JSONL
     ) -> str:
         """Return what is exported."""
-        pieces = self.conversations.history.export(selection or Selection(), format)
+        pieces = self.client.history.export(selection or Selection(), format)
         return "".join([piece async for piece in pieces])
 
 
 @asynccontextmanager
 async def bringing(store: Path, **instances: InstanceSettings) -> AsyncGenerator[Bringing]:
     """Open a store."""
-    async with Client.open(ClientSettings(store=store, instances=instances)) as conversations:
-        yield Bringing(conversations)
+    async with Client.open(ClientSettings(store=store, instances=instances)) as client:
+        yield Bringing(client)

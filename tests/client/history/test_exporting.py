@@ -223,11 +223,11 @@ async def test_a_conversation_of_an_instance_that_is_not_here_keeps_its_id(
     await here.bring(file)
 
     (known,) = await here.known()
-    found = await here.conversations.search.messages(SearchQuery(text="Found"))
+    found = await here.client.search.messages(SearchQuery(text="Found"))
     assert (known.id, known.agent) == ("r2r:7f0c", "r2r:rag")
     assert [hit.conversation_id for hit in found.hits] == ["r2r:7f0c"]
     with pytest.raises(NotFoundError, match="There is no instance 'r2r'"):
-        await here.conversations.conversations.get("r2r:7f0c")
+        await here.client.conversations.get("r2r:7f0c")
 
 
 async def test_an_instance_whose_contents_are_not_kept_gets_none_by_an_import(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import anyio
 import pytest
 
 from tertulia import (
-    NewConversation,
     ConversationChanges,
     InvalidInputError,
     MessageDraft,
+    NewConversation,
     NotFoundError,
     SearchQuery,
     Status,
@@ -99,7 +99,7 @@ async def test_what_was_changed_here_stays(here: Bringing) -> None:
     await here.bring(FIXTURES / "claude-code.jsonl")
     conversation, _ = await here.only()
     changes = ConversationChanges(title="Prices", archived=True, metadata={"team": "sales"})
-    await here.conversations.conversations.update(conversation.id, changes)
+    await here.client.conversations.update(conversation.id, changes)
 
     await here.bring(FIXTURES / "claude-code.jsonl")
 
@@ -112,12 +112,12 @@ async def test_what_was_deleted_here_stays_deleted_unless_it_is_restored(here: B
     """People import the same folder again and again."""
     await here.bring(FIXTURES / "codex.jsonl")
     conversation, messages = await here.only()
-    await here.conversations.conversations.delete(conversation.id)
+    await here.client.conversations.delete(conversation.id)
 
     again = await here.bring(FIXTURES / "codex.jsonl")
     assert (again.new, again.deleted, again.messages) == (0, 1, 0)
     with pytest.raises(NotFoundError):
-        await here.conversations.conversations.get(conversation.id)
+        await here.client.conversations.get(conversation.id)
 
     restored = await here.bring(FIXTURES / "codex.jsonl", restore=True)
     assert (restored.new, restored.deleted, restored.messages) == (1, 0, len(messages))
@@ -230,10 +230,10 @@ async def test_folders_are_walked_and_what_is_no_transcript_in_them_is_passed_by
 
 async def test_an_archive_is_read_as_it_was_downloaded(here: Bringing, tmp_path: Path) -> None:
     """ChatGPT's holds several files of conversations, and others that are none."""
-    conversations = json.loads((FIXTURES / "chatgpt.json").read_text("utf-8"))
+    client = json.loads((FIXTURES / "chatgpt.json").read_text("utf-8"))
     file = tmp_path / "export.zip"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number, conversation in enumerate(conversations):
+        for number, conversation in enumerate(client):
             archive.writestr(f"conversations-{number:03}.json", json.dumps([conversation]))
         archive.writestr("user.json", '{"id": "user-1", "email": "ana@example.com"}')
         archive.writestr("chat.html", "<html></html>")
@@ -265,13 +265,13 @@ async def test_search_finds_what_was_imported_and_the_archivist_quotes_it(here: 
     """That is what it is brought in for."""
     await here.bring(FIXTURES / "claude-code.jsonl", FIXTURES / "claude.ai.json")
 
-    found = await here.conversations.search.messages(SearchQuery(text="Initech 35000"))
-    command = await here.conversations.search.messages(SearchQuery(text='"echo 40000"'))
-    sent = await here.conversations.runs.start(
+    found = await here.client.search.messages(SearchQuery(text="Initech 35000"))
+    command = await here.client.search.messages(SearchQuery(text='"echo 40000"'))
+    sent = await here.client.runs.start(
         NewConversation(agent="local:archivist"), MessageDraft(text='quote "net thirty days"')
     )
     with anyio.fail_after(LIMIT):
-        outcome = await here.conversations.runs.wait(sent.run, timeout=LIMIT)
+        outcome = await here.client.runs.wait(sent.run, timeout=LIMIT)
 
     assert [hit.snippet for hit in found.hits] == ["Initech pays 35000."]
     assert {hit.conversation_title for hit in command.hits} == {"What does Acme pay? Look it up."}
@@ -285,7 +285,7 @@ async def test_nobody_answers_in_what_was_imported(here: Bringing) -> None:
     conversation, _ = await here.only()
 
     assert (conversation.agent, conversation.status) == (None, Status.COMPLETED)
-    other = here.conversations.as_principal("bea")
+    other = here.client.as_principal("bea")
     with pytest.raises(NotFoundError):
         await other.conversations.get(conversation.id)
 
@@ -329,10 +329,10 @@ import anyio
 from tertulia import Client, ClientSettings
 
 async def main():
-    async with Conversations.open(ClientSettings(store=Path(sys.argv[1]) / "t.db")) as conversations:
-        await conversations.history.import_files([Path(sys.argv[1]) / "small.json"])
+    async with Client.open(ClientSettings(store=Path(sys.argv[1]) / "t.db")) as client:
+        await client.history.import_files([Path(sys.argv[1]) / "small.json"])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        summary = await conversations.history.import_files([Path(sys.argv[1]) / sys.argv[2]])
+        summary = await client.history.import_files([Path(sys.argv[1]) / sys.argv[2]])
         print(summary.messages, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 anyio.run(main)

@@ -54,8 +54,8 @@ class Place:
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Client.open(self.settings(**options)) as conversations:
-            yield conversations
+        async with Client.open(self.settings(**options)) as client:
+            yield client
 
     @asynccontextmanager
     async def platform(self, **options: Any) -> AsyncGenerator[AgentFlowPlatform]:
@@ -93,21 +93,21 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "pauses", pauses)
 
 
-async def start(conversations: Client, text: str, **more: Any) -> Sent:
+async def start(client: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
     new = NewConversation(agent=MAIN, **more)
-    return await conversations.runs.start(new, MessageDraft(text=text), **sending)
+    return await client.runs.start(new, MessageDraft(text=text), **sending)
 
 
-async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
+async def answered(client: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await client.runs.wait((await start(client, text, **more)).run, timeout=SECONDS)
 
 
-async def ended(conversations: Client, outcome: RunResult) -> RunResult:
+async def ended(client: Client, outcome: RunResult) -> RunResult:
     """Wait for the rest of a run; return it."""
-    later = await conversations.runs.wait(outcome.run, timeout=SECONDS)
+    later = await client.runs.wait(outcome.run, timeout=SECONDS)
     assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
     return later
 
@@ -117,9 +117,9 @@ def native(sent: Sent | RunResult) -> str:
     return sent.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Client, sent: Sent | RunResult) -> Sequence[JournalEntry]:
+async def journal(client: Client, sent: Sent | RunResult) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.conversations.events(sent.run.conversation_id)).entries
+    entries = (await client.conversations.events(sent.run.conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
 
@@ -129,10 +129,10 @@ def of(entries: Sequence[JournalEntry], *kinds: EventKind) -> list[dict[str, Any
     return [dict(entry.data) for entry in entries if entry.kind in kinds]
 
 
-async def until_told(conversations: Client, sent: Sent, text: str) -> None:
+async def until_told(client: Client, sent: Sent, text: str) -> None:
     """Wait until a text was told of an answer."""
     so_far = ""
-    async for entries in conversations.runs.follow(sent.run):
+    async for entries in client.runs.follow(sent.run):
         so_far += "".join(str(entry.data.get("delta", "")) for entry in entries)
         if text in so_far:
             return

@@ -55,8 +55,8 @@ class Place:
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
         instances = {"knowrithm": self.settings(**options)}
-        async with Client.open(ClientSettings(store=self.path, instances=instances)) as conversations:
-            yield conversations
+        async with Client.open(ClientSettings(store=self.path, instances=instances)) as client:
+            yield client
 
     @asynccontextmanager
     async def platform(self, **options: Any) -> AsyncGenerator[KnowrithmPlatform]:
@@ -78,16 +78,16 @@ async def placed(path: Path, double: KnowrithmDouble | None = None) -> AsyncGene
             yield place
 
 
-async def start(conversations: Client, text: str, **more: Any) -> Sent:
+async def start(client: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
     new = NewConversation(agent=SUPPORT, **more)
-    return await conversations.runs.start(new, MessageDraft(text=text), **sending)
+    return await client.runs.start(new, MessageDraft(text=text), **sending)
 
 
-async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
+async def answered(client: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await client.runs.wait((await start(client, text, **more)).run, timeout=SECONDS)
 
 
 def native(sent: Sent | RunResult) -> str:
@@ -95,8 +95,8 @@ def native(sent: Sent | RunResult) -> str:
     return sent.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
+async def journal(client: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.conversations.events(conversation_id)).entries
+    entries = (await client.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries

@@ -42,8 +42,8 @@ class Place:
         given = {"api_key": KEY, "base_url": self.url, **options}
         settings = InstanceSettings(platform="revengai", options=given, environment={})
         instances = {"revengai": settings}
-        async with Client.open(ClientSettings(store=self.path, instances=instances)) as conversations:
-            yield conversations
+        async with Client.open(ClientSettings(store=self.path, instances=instances)) as client:
+            yield client
 
     def posts(self, action: str) -> int:
         """Return how often something was asked for: `messages`, `confirm`, `cancel`, or `conversations`."""
@@ -59,21 +59,21 @@ async def placed(path: Path, double: RevEngAIDouble | None = None) -> AsyncGener
             yield place
 
 
-async def start(conversations: Client, text: str, **more: Any) -> Sent:
+async def start(client: Client, text: str, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
     new = NewConversation(agent=ASSISTANT, **more)
-    return await conversations.runs.start(new, MessageDraft(text=text), **sending)
+    return await client.runs.start(new, MessageDraft(text=text), **sending)
 
 
-async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
+async def answered(client: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await client.runs.wait((await start(client, text, **more)).run, timeout=SECONDS)
 
 
-async def ended(conversations: Client, outcome: RunResult) -> RunResult:
+async def ended(client: Client, outcome: RunResult) -> RunResult:
     """Wait for the rest of a run; return it."""
-    later = await conversations.runs.wait(outcome.run, timeout=SECONDS)
+    later = await client.runs.wait(outcome.run, timeout=SECONDS)
     assert later.run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}
     return later
 
@@ -83,9 +83,9 @@ def native(sent: Sent | RunResult) -> str:
     return sent.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
+async def journal(client: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.conversations.events(conversation_id)).entries
+    entries = (await client.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
 

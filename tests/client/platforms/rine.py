@@ -47,8 +47,8 @@ class Place:
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Client.open(self.settings(**options)) as conversations:
-            yield conversations
+        async with Client.open(self.settings(**options)) as client:
+            yield client
 
     @asynccontextmanager
     async def sdk(self, agent: Agent) -> AsyncGenerator[rine.RineClient]:
@@ -76,23 +76,21 @@ async def placed(path: Path) -> AsyncGenerator[Place]:
             yield place
 
 
-async def start(conversations: Client, text: str, agent: str = BOB, **more: Any) -> Sent:
+async def start(client: Client, text: str, agent: str = BOB, **more: Any) -> Sent:
     """Begin a conversation with a message."""
     sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
-    return await conversations.runs.start(
-        NewConversation(agent=agent, **more), MessageDraft(text=text), **sending
-    )
+    return await client.runs.start(NewConversation(agent=agent, **more), MessageDraft(text=text), **sending)
 
 
-async def answered(conversations: Client, text: str, **more: Any) -> RunResult:
+async def answered(client: Client, text: str, **more: Any) -> RunResult:
     """Begin a conversation with a message; return what came of it."""
-    return await conversations.runs.wait((await start(conversations, text, **more)).run, timeout=SECONDS)
+    return await client.runs.wait((await start(client, text, **more)).run, timeout=SECONDS)
 
 
-async def sent(conversations: Client, conversation_id: str, text: str) -> RunResult:
+async def sent(client: Client, conversation_id: str, text: str) -> RunResult:
     """Send a message into a conversation; return what came of it."""
-    message = await conversations.runs.send(conversation_id, MessageDraft(text=text))
-    return await conversations.runs.wait(message.run, timeout=SECONDS)
+    message = await client.runs.send(conversation_id, MessageDraft(text=text))
+    return await client.runs.wait(message.run, timeout=SECONDS)
 
 
 def native(of: Sent | RunResult) -> str:
@@ -100,9 +98,9 @@ def native(of: Sent | RunResult) -> str:
     return of.run.conversation_id.partition(":")[2]
 
 
-async def journal(conversations: Client, conversation_id: str) -> Sequence[JournalEntry]:
+async def journal(client: Client, conversation_id: str) -> Sequence[JournalEntry]:
     """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await conversations.conversations.events(conversation_id)).entries
+    entries = (await client.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
 

@@ -57,8 +57,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_agents_are_addressed_by_name(place: Place) -> None:
     """One whose name is taken, or cannot be one, by its id."""
     place.double.agents |= {"agent_2": "MainAgent", "agent_3": "", "agent_4": "two\nlines"}
-    async with place.client() as conversations:
-        agents = await conversations.agents.list("agentflow")
+    async with place.client() as client:
+        agents = await client.agents.list("agentflow")
 
     assert [agent.address for agent in agents] == [
         "agentflow:MainAgent",
@@ -73,12 +73,12 @@ async def test_agents_are_addressed_by_name(place: Place) -> None:
 
 async def test_agents_that_cannot_be_read_are_said_to_be_unknown(place: Place) -> None:
     """Listing them does not fail; those that were known stay, as not available."""
-    async with place.client(token="wrong") as conversations:
-        (unknown,) = await conversations.agents.list("agentflow")
-    async with place.client() as conversations:
-        await conversations.agents.list("agentflow")
+    async with place.client(token="wrong") as client:
+        (unknown,) = await client.agents.list("agentflow")
+    async with place.client() as client:
+        await client.agents.list("agentflow")
         place.double.tokens.clear()
-        known = await conversations.agents.list("agentflow")
+        known = await client.agents.list("agentflow")
 
     assert (unknown.address, unknown.available) == ("agentflow:?", False)
     assert unknown.hint is not None
@@ -89,9 +89,9 @@ async def test_agents_that_cannot_be_read_are_said_to_be_unknown(place: Place) -
 
 async def test_an_unknown_agent_is_refused_with_those_there_are_and_the_nearest(place: Place) -> None:
     """Nothing is created."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError, match="Did you mean agentflow:MainAgent") as caught:
-            await conversations.conversations.create(NewConversation(agent="agentflow:MainAgnet"))
+            await client.conversations.create(NewConversation(agent="agentflow:MainAgnet"))
 
     assert caught.value.valid == ("agentflow:MainAgent", "agentflow:Researcher")
     assert place.double.conversations == {}
@@ -99,11 +99,11 @@ async def test_an_unknown_agent_is_refused_with_those_there_are_and_the_nearest(
 
 async def test_an_agent_that_is_new_there_is_found(place: Place) -> None:
     """The names are kept, and read again when one is missing."""
-    async with place.client() as conversations:
-        await conversations.conversations.create(NewConversation(agent=MAIN))
-        await conversations.conversations.create(NewConversation(agent=MAIN))
+    async with place.client() as client:
+        await client.conversations.create(NewConversation(agent=MAIN))
+        await client.conversations.create(NewConversation(agent=MAIN))
         place.double.agents["agent_new"] = "Newcomer"
-        created = await conversations.conversations.create(
+        created = await client.conversations.create(
             NewConversation(agent="agentflow:Newcomer", title="First")
         )
 
@@ -113,21 +113,21 @@ async def test_an_agent_that_is_new_there_is_found(place: Place) -> None:
 
 async def test_what_the_wire_of_creating_has_no_place_for_is_refused(place: Place) -> None:
     """Before anything is created."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotOffered):
-            await conversations.conversations.create(NewConversation(agent=MAIN, metadata={"team": "sales"}))
+            await client.conversations.create(NewConversation(agent=MAIN, metadata={"team": "sales"}))
         with pytest.raises(InvalidInputError, match="has 'colour', which AgentFlow does not know"):
-            await conversations.conversations.create(NewConversation(agent=MAIN, context={"colour": "red"}))
+            await client.conversations.create(NewConversation(agent=MAIN, context={"colour": "red"}))
 
     assert place.count("POST", "/conversations") == 0
 
 
 async def test_a_creation_whose_response_was_lost_is_found(place: Place) -> None:
     """By agent, title and time, among what is unknown here."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         place.double.add(7, title="Renewal")
         place.faults.plan("POST", "/conversations", lose)
-        created = await conversations.conversations.create(NewConversation(agent=MAIN, title="Renewal"))
+        created = await client.conversations.create(NewConversation(agent=MAIN, title="Renewal"))
 
     assert created.id == "agentflow:conv_2"
     assert len(place.double.conversations) == 2
@@ -136,12 +136,12 @@ async def test_a_creation_whose_response_was_lost_is_found(place: Place) -> None
 async def test_a_creation_that_was_lost_is_uncertain_and_made_when_it_is_repeated(place: Place) -> None:
     """With the same key, it is looked for first."""
     place.faults.plan("POST", "/conversations", drop)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UncertainError):
-            await conversations.conversations.create(
+            await client.conversations.create(
                 NewConversation(agent=MAIN, title="Renewal"), idempotency_key="k"
             )
-        created = await conversations.conversations.create(
+        created = await client.conversations.create(
             NewConversation(agent=MAIN, title="Renewal"), idempotency_key="k"
         )
 
@@ -150,15 +150,15 @@ async def test_a_creation_that_was_lost_is_uncertain_and_made_when_it_is_repeate
 
 async def test_where_a_conversation_comes_from_goes_with_its_messages(place: Place) -> None:
     """The call that creates it has no place for that; lists find it by that afterwards."""
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(
+    async with place.client() as client:
+        created = await client.conversations.create(
             NewConversation(agent=MAIN, source="crm", source_ref="deal-7")
         )
-        sent = await conversations.runs.send(created.id, MessageDraft(text="hello"))
-        await conversations.runs.wait(sent.run, timeout=SECONDS)
-        found = await conversations.conversations.list(replace(HERE, source="crm", source_ref="deal-7"))
+        sent = await client.runs.send(created.id, MessageDraft(text="hello"))
+        await client.runs.wait(sent.run, timeout=SECONDS)
+        found = await client.conversations.list(replace(HERE, source="crm", source_ref="deal-7"))
         with pytest.raises(InvalidInputError, match="no place for `entity_type`"):
-            await conversations.conversations.create(NewConversation(agent=MAIN, entity_type="lead"))
+            await client.conversations.create(NewConversation(agent=MAIN, entity_type="lead"))
 
     assert (created.source, created.source_ref) == ("crm", "deal-7")
     assert [body.get("source_id") for body in place.double.bodies] == [None, "deal-7"]
@@ -168,10 +168,10 @@ async def test_where_a_conversation_comes_from_goes_with_its_messages(place: Pla
 async def test_a_conversation_is_read_as_it_is_there(place: Place) -> None:
     """Its count of messages is not told there."""
     place.double.add(1, active=False)
-    async with place.client() as conversations:
-        got = await conversations.conversations.get("agentflow:conv_1")
+    async with place.client() as client:
+        got = await client.conversations.get("agentflow:conv_1")
         with pytest.raises(NotFoundError, match="AgentFlow has no conversation agentflow:conv_9"):
-            await conversations.conversations.get("agentflow:conv_9")
+            await client.conversations.get("agentflow:conv_9")
 
     assert (got.agent, got.title, got.status) == (MAIN, "Title 1", Status.COMPLETED)
     assert got.created_at == BEGAN + timedelta(minutes=1)
@@ -179,11 +179,11 @@ async def test_a_conversation_is_read_as_it_is_there(place: Place) -> None:
 
 async def test_ids_never_change_which_call_is_made(place: Place) -> None:
     """Whatever stands in them."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError):
-            await conversations.conversations.get("agentflow:..%2Fagents")
+            await client.conversations.get("agentflow:..%2Fagents")
         with pytest.raises(InvalidInputError):
-            await conversations.conversations.get("agentflow:..")
+            await client.conversations.get("agentflow:..")
 
     assert place.double.calls == ["GET /api/v1/conversations/..%2Fagents"]
 
@@ -242,9 +242,9 @@ async def test_filters_and_orders_that_the_wire_lacks_are_ours(
     place.double.add(1, source="crm", source_id="deal-1")
     place.double.add(2)
     place.double.add(3, source="crm", agent_id="agent_re")
-    async with place.client() as conversations:
-        await conversations.conversations.list(HERE)
-        whole = await conversations.conversations.list(query)
+    async with place.client() as client:
+        await client.conversations.list(HERE)
+        whole = await client.conversations.list(query)
     async with place.platform() as platform:
         pages = await listed(platform, replace(query, limit=1))
 
@@ -255,10 +255,10 @@ async def test_filters_and_orders_that_the_wire_lacks_are_ours(
 
 async def test_an_unknown_agent_is_not_listed_as_having_nothing(place: Place) -> None:
     """It is refused; an agent of another instance has nothing here."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError, match="There is no agent agentflow:Nobody"):
-            await conversations.conversations.list(replace(HERE, agent="agentflow:Nobody"))
-        elsewhere = await conversations.conversations.list(replace(HERE, agent="local:archivist"))
+            await client.conversations.list(replace(HERE, agent="agentflow:Nobody"))
+        elsewhere = await client.conversations.list(replace(HERE, agent="local:archivist"))
 
     assert (elsewhere.items, elsewhere.total) == ([], 0)
 
@@ -266,9 +266,9 @@ async def test_an_unknown_agent_is_not_listed_as_having_nothing(place: Place) ->
 async def test_conversations_that_wait_for_a_decision_are_listed(place: Place) -> None:
     """AgentFlow does not tell; we do."""
     place.double.add(1)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
-        waiting = await conversations.conversations.list(replace(HERE, awaiting=True))
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+        waiting = await client.conversations.list(replace(HERE, awaiting=True))
 
     assert [one.id for one in waiting.items] == [outcome.run.conversation_id]
 
@@ -280,9 +280,9 @@ async def test_too_many_to_filter_here_are_not_filtered_in_part(
     monkeypatch.setattr(browsing, "MOST_READ", 100)
     for number in range(101):
         place.double.add(number)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(InvalidInputError, match="more than 100 such conversations") as caught:
-            await conversations.conversations.list(replace(HERE, sort=SortKey.TITLE))
+            await client.conversations.list(replace(HERE, sort=SortKey.TITLE))
 
     assert caught.value.hint is not None
     assert "`source_ref`" in caught.value.hint
@@ -293,10 +293,10 @@ async def test_all_users_are_listed_for_whom_the_configuration_allows_it(place: 
     place.double.add(1, source_id="deal-1", user="somebody")
     place.double.add(2, source_id="deal-1")
     everybody = replace(HERE, all_users=True, source_ref="deal-1")
-    async with place.client(all_users=["local"]) as conversations:
-        allowed = await conversations.conversations.list(everybody)
+    async with place.client(all_users=["local"]) as client:
+        allowed = await client.conversations.list(everybody)
         with pytest.raises(NotAllowedError):
-            await conversations.as_principal("visitor").conversations.list(everybody)
+            await client.as_principal("visitor").conversations.list(everybody)
     async with place.platform(all_users=["local"]) as platform:
         with pytest.raises(InvalidInputError, match="only together with a `source_ref`"):
             await platform.list("local", replace(HERE, all_users=True))
@@ -346,11 +346,11 @@ async def test_messages_are_paged_in_both_directions(place: Place, newest_first:
         {"id": f"msg_{n}", "role": ("user", "assistant")[n % 2], "content": f"text {n}", "timestamp": None}
         for n in range(5)
     ]
-    async with place.client() as conversations:
+    async with place.client() as client:
         found: list[Message] = []
         cursor: str | None = None
         while True:
-            page = await conversations.messages.list(
+            page = await client.messages.list(
                 "agentflow:conv_1", MessageQuery(cursor=cursor, limit=2, newest_first=newest_first)
             )
             found += page.items
@@ -359,7 +359,7 @@ async def test_messages_are_paged_in_both_directions(place: Place, newest_first:
             if cursor is None:
                 break
         with pytest.raises(NotOffered):
-            await conversations.messages.list("agentflow:conv_1", MessageQuery(branch="b"))
+            await client.messages.list("agentflow:conv_1", MessageQuery(branch="b"))
 
     texts = [f"text {n}" for n in range(5)]
     assert [message.text for message in found] == (texts[::-1] if newest_first else texts)
@@ -370,9 +370,9 @@ async def test_messages_are_paged_in_both_directions(place: Place, newest_first:
 
 async def test_who_answers_is_named_where_the_conversation_is_known(place: Place) -> None:
     """By the agent's address."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello")
-        page = await conversations.messages.list(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "hello")
+        page = await client.messages.list(outcome.run.conversation_id)
 
     assert [message.author for message in page.items] == ["user", MAIN]
 
@@ -391,24 +391,24 @@ async def test_a_message_that_agentflow_does_not_take_is_refused(
     place: Place, draft: MessageDraft, sentence: str
 ) -> None:
     """Before it is sent."""
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=MAIN))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=MAIN))
         with pytest.raises(InvalidInputError, match=sentence):
-            await conversations.runs.send(conversation.id, draft)
+            await client.runs.send(conversation.id, draft)
 
     assert place.count("POST", "/chat") == 0
 
 
 async def test_a_title_is_set_generated_and_kept_unless_forced(place: Place) -> None:
     """From a seed message, or from what was said."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello")
+    async with place.client() as client:
+        outcome = await answered(client, "hello")
         own_id = outcome.run.conversation_id
-        made = await conversations.conversations.generate_title(own_id)
-        kept = await conversations.conversations.generate_title(own_id, seed_message="Acme")
-        forced = await conversations.conversations.generate_title(own_id, seed_message="Acme", force=True)
-        renamed = await conversations.conversations.update(own_id, ConversationChanges(title="Mine"))
-        again = await conversations.conversations.get(own_id)
+        made = await client.conversations.generate_title(own_id)
+        kept = await client.conversations.generate_title(own_id, seed_message="Acme")
+        forced = await client.conversations.generate_title(own_id, seed_message="Acme", force=True)
+        renamed = await client.conversations.update(own_id, ConversationChanges(title="Mine"))
+        again = await client.conversations.get(own_id)
 
     assert [one.title for one in (made, kept, forced, renamed, again)] == [
         "About hello",
@@ -425,12 +425,10 @@ async def test_a_title_whose_response_was_lost_is_looked_at(place: Place) -> Non
     """It is there, or it is uncertain."""
     place.double.add(1)
     place.faults.plan("PATCH", "/conv_1", lose, drop)
-    async with place.client() as conversations:
-        renamed = await conversations.conversations.update(
-            "agentflow:conv_1", ConversationChanges(title="Mine")
-        )
+    async with place.client() as client:
+        renamed = await client.conversations.update("agentflow:conv_1", ConversationChanges(title="Mine"))
         with pytest.raises(UncertainError):
-            await conversations.conversations.update("agentflow:conv_1", ConversationChanges(title="Other"))
+            await client.conversations.update("agentflow:conv_1", ConversationChanges(title="Other"))
 
     assert renamed.title == "Mine"
 
@@ -441,23 +439,23 @@ async def test_a_title_whose_response_was_lost_is_looked_at(place: Place) -> Non
 async def test_nothing_but_a_title_can_be_changed(place: Place, changes: ConversationChanges) -> None:
     """Nothing is done in part."""
     place.double.add(1)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotOffered):
-            await conversations.conversations.update("agentflow:conv_1", changes)
+            await client.conversations.update("agentflow:conv_1", changes)
 
     assert place.double.conversations["conv_1"].title == "Title 1"
 
 
 async def test_a_conversation_is_deleted_there_and_here(place: Place) -> None:
     """For good."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello xylophone")
-        await conversations.conversations.delete(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "hello xylophone")
+        await client.conversations.delete(outcome.run.conversation_id)
         with pytest.raises(NotFoundError, match="AgentFlow has no conversation"):
-            await conversations.conversations.get_stored(outcome.run.conversation_id)
+            await client.conversations.get_stored(outcome.run.conversation_id)
         with pytest.raises(NotFoundError):
-            await conversations.conversations.delete("agentflow:conv_9")
-        found = await conversations.search.messages(SearchQuery(text="xylophone"))
+            await client.conversations.delete("agentflow:conv_9")
+        found = await client.search.messages(SearchQuery(text="xylophone"))
 
     assert (place.double.conversations, found.hits) == ({}, [])
 
@@ -467,10 +465,10 @@ async def test_an_answer_of_somebody_else_s_in_the_conversation_is_waited_for_by
 ) -> None:
     """AgentFlow refuses the message: nothing was sent."""
     place.faults.plan("POST", "/chat", answer(409, {"detail": "Busy"}))
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello")
-        again = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="hello again"))
-        second = await conversations.runs.wait(again.run, timeout=SECONDS)
+    async with place.client() as client:
+        outcome = await answered(client, "hello")
+        again = await client.runs.send(outcome.run.conversation_id, MessageDraft(text="hello again"))
+        second = await client.runs.wait(again.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
@@ -486,17 +484,17 @@ async def test_an_answer_of_somebody_else_s_in_the_conversation_is_waited_for_by
 
 async def test_a_second_message_during_an_answer_is_refused_here(place: Place) -> None:
     """The conversation is still answering."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
         with pytest.raises(ConflictError, match="is still answering"):
-            await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="and?"))
+            await client.runs.send(outcome.run.conversation_id, MessageDraft(text="and?"))
 
 
 async def test_what_answers_at_a_wrong_address_is_no_agentflow(place: Place) -> None:
     """It says which setting to check."""
-    async with place.client(base_url=f"{place.url}/elsewhere") as conversations:
+    async with place.client(base_url=f"{place.url}/elsewhere") as client:
         with pytest.raises(UnavailableError, match="is no AgentFlow") as caught:
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
 
     assert caught.value.hint is not None
     assert "`base_url`" in caught.value.hint
@@ -505,15 +503,15 @@ async def test_what_answers_at_a_wrong_address_is_no_agentflow(place: Place) -> 
 async def test_a_deployment_that_calls_itself_by_its_api_s_address_is_found(place: Place) -> None:
     """`/api/v1` behind the address is left out."""
     place.double.add(1)
-    async with place.client(base_url=f"{place.url}/api/v1/") as conversations:
-        assert (await conversations.conversations.get("agentflow:conv_1")).title == "Title 1"
+    async with place.client(base_url=f"{place.url}/api/v1/") as client:
+        assert (await client.conversations.get("agentflow:conv_1")).title == "Title 1"
 
 
 async def test_a_deployment_that_names_no_agents_still_lists_its_conversations(tmp_path: Path) -> None:
     """Their agents are unknown then."""
-    async with placed(tmp_path, AgentFlowDouble()) as place, place.client() as conversations:
+    async with placed(tmp_path, AgentFlowDouble()) as place, place.client() as client:
         place.double.add(1)
         place.faults.plan("GET", "/agents", answer(500))
-        page = await conversations.conversations.list(HERE)
+        page = await client.conversations.list(HERE)
 
     assert [(one.id, one.agent) for one in page.items] == [("agentflow:conv_1", None)]

@@ -66,9 +66,9 @@ def asked_in(outcome: RunResult) -> Request:
 
 async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) -> None:
     """The run and its conversation say that they wait."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
-        conversation = await conversations.conversations.get(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+        conversation = await client.conversations.get(outcome.run.conversation_id)
 
     request = asked_in(outcome)
     assert (request.kind, request.tool, request.arguments) == (RequestKind.CONFIRMATION, "send_mail", MAIL)
@@ -92,11 +92,11 @@ async def test_a_decision_sets_the_run_going_again(
     place: Place, settlement: Settlement, sent: Any, reply: str
 ) -> None:
     """It arrives once, with the arguments as they were changed, and the answer follows."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
-        await conversations.runs.respond(asked_in(outcome).id, settlement)
-        outcome = await ended(conversations, outcome)
-        entries = await journal(conversations, outcome)
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+        await client.runs.respond(asked_in(outcome).id, settlement)
+        outcome = await ended(client, outcome)
+        entries = await journal(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, reply)
     assert place.double.decisions == [sent]
@@ -106,9 +106,9 @@ async def test_a_decision_sets_the_run_going_again(
 
 async def test_a_reason_is_sent_where_the_deployment_says_that_it_takes_one(place: Place) -> None:
     """Its OpenAPI document names the fields of the call; another is sent nothing that is not documented."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
-        await conversations.runs.respond(asked_in(outcome).id, NO)
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+        await client.runs.respond(asked_in(outcome).id, NO)
     assert place.double.bodies[-1] == {"decision": "denied", "reason": "Not to them"}
 
 
@@ -117,11 +117,11 @@ async def test_a_sub_agent_s_approval_is_asked_for_the_tool_that_waits(place: Pl
     asked = {"approval_id": "appr_9", "tool_name": "rm", "arguments": '{"path": "/tmp"}'}
     asks = Step(APPROVAL, asked, "call_t", "root")
     place.double.scripts["nested"] = [*child("call_t", "rm", asks, result="gone"), *said("Done.")]
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "nested")
+    async with place.client() as client:
+        outcome = await answered(client, "nested")
         request = asked_in(outcome)
-        await conversations.runs.respond(request.id, YES)
-        outcome = await ended(conversations, outcome)
+        await client.runs.respond(request.id, YES)
+        outcome = await ended(client, outcome)
 
     assert (request.tool_call_id, request.arguments) == ("call_t", {"path": "/tmp"})
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Done.")
@@ -133,12 +133,12 @@ async def test_what_was_decided_at_agentflow_is_withdrawn_here_and_the_run_goes_
 ) -> None:
     """Whoever follows the run sees it."""
     monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
         place.double.settle(native(outcome), decision)
-        while (await conversations.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+        while (await client.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
-        outcome = await ended(conversations, outcome)
+        outcome = await ended(client, outcome)
 
     assert outcome.run.status is RunStatus.COMPLETED
     assert place.double.decisions == []
@@ -151,14 +151,14 @@ async def test_a_decision_about_what_was_decided_at_agentflow_meanwhile_is_refus
     """What is pending is read before; where a deployment does not list that, its own refusal counts."""
     double = AgentFlowDouble(lists_approvals=lists)
     async with placed(tmp_path, double) as place:
-        async with place.client() as conversations:
-            outcome = await answered(conversations, "approve it")
+        async with place.client() as client:
+            outcome = await answered(client, "approve it")
         double.settle(native(outcome), "denied")
-        async with place.client() as conversations:
+        async with place.client() as client:
             with pytest.raises(ConflictError, match="does not wait for req_.* any more"):
-                await conversations.runs.respond(asked_in(outcome).id, YES)
-            withdrawn = await conversations.runs.request(asked_in(outcome).id)
-            outcome = await ended(conversations, outcome)
+                await client.runs.respond(asked_in(outcome).id, YES)
+            withdrawn = await client.runs.request(asked_in(outcome).id)
+            outcome = await ended(client, outcome)
 
     assert withdrawn.status is RequestStatus.WITHDRAWN
     assert (outcome.reply, double.decisions) == ("A mail. Then not.", [])
@@ -167,12 +167,12 @@ async def test_a_decision_about_what_was_decided_at_agentflow_meanwhile_is_refus
 
 async def test_a_decision_can_be_made_after_the_process_died_that_asked(place: Place) -> None:
     """By the next one, which then finds the rest of the answer."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
-    async with place.client() as conversations:
-        await conversations.runs.respond(asked_in(outcome).id, YES)
-        outcome = await ended(conversations, outcome)
-        entries = await journal(conversations, outcome)
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+    async with place.client() as client:
+        await client.runs.respond(asked_in(outcome).id, YES)
+        outcome = await ended(client, outcome)
+        entries = await journal(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
     assert len(of(entries, EventKind.TOOL_CONFIRMATION_REQUIRED)) == 1
@@ -183,10 +183,10 @@ async def test_a_decision_whose_response_was_lost_has_arrived_if_it_is_not_pendi
 ) -> None:
     """It is not made twice."""
     place.faults.plan("POST", "/respond", lose)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
-        await conversations.runs.respond(asked_in(outcome).id, YES)
-        outcome = await ended(conversations, outcome)
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+        await client.runs.respond(asked_in(outcome).id, YES)
+        outcome = await ended(client, outcome)
 
     assert (outcome.reply, place.double.decisions) == ("A mail. Done.", [("approved", None)])
 
@@ -194,12 +194,12 @@ async def test_a_decision_whose_response_was_lost_has_arrived_if_it_is_not_pendi
 async def test_a_decision_that_was_lost_is_uncertain_and_can_be_made_again(place: Place) -> None:
     """The approval stays pending."""
     place.faults.plan("POST", "/respond", drop)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
         with pytest.raises(UncertainError, match="gave no answer to the decision"):
-            await conversations.runs.respond(asked_in(outcome).id, NO)
-        await conversations.runs.respond(asked_in(outcome).id, NO)
-        outcome = await ended(conversations, outcome)
+            await client.runs.respond(asked_in(outcome).id, NO)
+        await client.runs.respond(asked_in(outcome).id, NO)
+        outcome = await ended(client, outcome)
 
     assert (outcome.reply, place.double.decisions) == ("A mail. Then not.", [("denied", None)])
 
@@ -207,14 +207,14 @@ async def test_a_decision_that_was_lost_is_uncertain_and_can_be_made_again(place
 async def test_a_deployment_without_the_call_says_so_and_is_not_asked_again(tmp_path: Path) -> None:
     """The approval is still listed, so that the 404 can only mean the call."""
     double = AgentFlowDouble(lacks=["respond_approval"])
-    async with placed(tmp_path, double) as place, place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with placed(tmp_path, double) as place, place.client() as client:
+        outcome = await answered(client, "approve it")
         with pytest.raises(NotOffered, match="`respond_approval` at POST /api/v1/approvals"):
-            await conversations.runs.respond(asked_in(outcome).id, YES)
+            await client.runs.respond(asked_in(outcome).id, YES)
         with pytest.raises(NotOffered) as caught:
-            await conversations.runs.respond(asked_in(outcome).id, YES)
-        features = (await conversations.agents.list("agentflow"))[0].features
-        still = await conversations.runs.request(asked_in(outcome).id)
+            await client.runs.respond(asked_in(outcome).id, YES)
+        features = (await client.agents.list("agentflow"))[0].features
+        still = await client.runs.request(asked_in(outcome).id)
 
     assert (
         caught.value.hint == "Set `paths.respond_approval` in [instances.agentflow] to the path that it has."
@@ -229,11 +229,11 @@ async def test_an_approval_is_found_where_only_looking_shows_it(tmp_path: Path, 
     """A stream broke before it; a watch has nothing but snapshots, or is not there."""
     double = AgentFlowDouble(lacks=lacks)
     double.breaks_after = [2]
-    async with placed(tmp_path, double) as place, place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with placed(tmp_path, double) as place, place.client() as client:
+        outcome = await answered(client, "approve it")
         request = asked_in(outcome)
-        await conversations.runs.respond(request.id, YES)
-        outcome = await ended(conversations, outcome)
+        await client.runs.respond(request.id, YES)
+        outcome = await ended(client, outcome)
 
     assert (request.tool, request.arguments) == ("send_mail", MAIL)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
@@ -245,23 +245,23 @@ async def test_a_decision_after_which_only_a_snapshot_comes_sets_the_run_going_a
     """The watch does not say that it was settled, only that nothing is being produced any more."""
     monkeypatch.setattr(answering, "GLANCE_SECONDS", float("inf"))
     place.double.breaks_after = [2]
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
         await place.double.until(lambda: place.double.watched == 4)
-        await conversations.runs.respond(asked_in(outcome).id, YES)
-        outcome = await ended(conversations, outcome)
+        await client.runs.respond(asked_in(outcome).id, YES)
+        outcome = await ended(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
 
 
 async def test_a_question_is_asked_with_all_that_came_with_it_and_answered(place: Place) -> None:
     """The answer arrives, and the run goes on."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "ask me")
+    async with place.client() as client:
+        outcome = await answered(client, "ask me")
         request = asked_in(outcome)
-        await conversations.runs.respond(request.id, Settlement(decision=Decision.ANSWER, answer="Q3"))
-        outcome = await ended(conversations, outcome)
-        settled = await conversations.runs.request(request.id)
+        await client.runs.respond(request.id, Settlement(decision=Decision.ANSWER, answer="Q3"))
+        outcome = await ended(client, outcome)
+        settled = await client.runs.request(request.id)
 
     assert request.kind is RequestKind.QUESTION
     assert (
@@ -277,23 +277,23 @@ async def test_a_question_that_was_answered_at_agentflow_is_withdrawn(
 ) -> None:
     """The run goes on."""
     monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "ask me")
+    async with place.client() as client:
+        outcome = await answered(client, "ask me")
         place.double.settle(native(outcome), "Q2")
-        while (await conversations.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+        while (await client.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
-        outcome = await ended(conversations, outcome)
+        outcome = await ended(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Thank you.")
 
 
 async def test_a_question_can_be_answered_and_not_refused(place: Place) -> None:
     """The wire has no place for a refusal; the run can be stopped."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "ask me")
+    async with place.client() as client:
+        outcome = await answered(client, "ask me")
         with pytest.raises(InvalidInputError, match="takes an answer to a question") as caught:
-            await conversations.runs.respond(asked_in(outcome).id, NO)
-        run = await conversations.runs.cancel(outcome.run.conversation_id)
+            await client.runs.respond(asked_in(outcome).id, NO)
+        run = await client.runs.cancel(outcome.run.conversation_id)
 
     assert caught.value.hint == "Answer it, or stop the run with cancel_run."
     assert run.status is RunStatus.CANCELED
@@ -304,12 +304,10 @@ async def test_where_questions_are_answered_can_be_set(tmp_path: Path) -> None:
     path = "/api/v2/ask/{conversation_id}/{question_id}"
     double = AgentFlowDouble(openapi=False, paths={**GUESSED, "answer_question": f"PUT {path}"})
     setting = {"answer_question": f"put {path}"}
-    async with placed(tmp_path, double) as place, place.client(paths=setting) as conversations:
-        outcome = await answered(conversations, "ask me")
-        await conversations.runs.respond(
-            asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3")
-        )
-        outcome = await ended(conversations, outcome)
+    async with placed(tmp_path, double) as place, place.client(paths=setting) as client:
+        outcome = await answered(client, "ask me")
+        await client.runs.respond(asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3"))
+        outcome = await ended(client, outcome)
 
     assert outcome.reply == "Thank you."
     assert f"PUT /api/v2/ask/{native(outcome)}/q_1" in double.calls
@@ -318,13 +316,11 @@ async def test_where_questions_are_answered_can_be_set(tmp_path: Path) -> None:
 async def test_an_answer_to_a_question_without_its_call_says_what_to_set(tmp_path: Path) -> None:
     """The answer is still being produced, so that the 404 can only mean the call."""
     double = AgentFlowDouble(lacks=["answer_question"])
-    async with placed(tmp_path, double) as place, place.client() as conversations:
-        outcome = await answered(conversations, "ask me")
+    async with placed(tmp_path, double) as place, place.client() as client:
+        outcome = await answered(client, "ask me")
         with pytest.raises(NotOffered, match="`answer_question`"):
-            await conversations.runs.respond(
-                asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3")
-            )
-        (agent, *_) = await conversations.agents.list("agentflow")
+            await client.runs.respond(asked_in(outcome).id, Settlement(decision=Decision.ANSWER, answer="Q3"))
+        (agent, *_) = await client.agents.list("agentflow")
 
     assert Feature.QUESTIONS not in agent.features
 
@@ -335,11 +331,11 @@ async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_h
     """The stream stalled and was given up; whoever decides sets the run going again."""
     monkeypatch.setattr(answering, "PENDING_SECONDS", 0.0)
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
         await place.double.until(lambda: place.double.streams == 0)
-        await conversations.runs.respond(asked_in(outcome).id, YES)
-        outcome = await ended(conversations, outcome)
+        await client.runs.respond(asked_in(outcome).id, YES)
+        outcome = await ended(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
     assert (place.count("POST", "/chat"), place.double.decisions) == (1, [("approved", None)])
@@ -352,13 +348,13 @@ async def test_a_tool_that_was_decided_about_at_agentflow_while_the_stream_was_l
     monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(server, "WATCH_IDLE_SECONDS", 0.1)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "approve it")
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
         await place.double.until(lambda: place.count("GET", "/watch") > 0)
         place.double.settle(native(outcome), "denied")
-        while (await conversations.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
+        while (await client.runs.request(asked_in(outcome).id)).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
-        outcome = await ended(conversations, outcome)
+        outcome = await ended(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Then not.")
 
@@ -367,12 +363,12 @@ async def test_a_decision_that_is_not_taken_now_can_be_made_again(place: Place) 
     """Also where the stream ends with it."""
     place.faults.plan("POST", "/respond", answer(503))
     place.double.breaks_after = [4]
-    async with place.client() as conversations:
-        sent = await start(conversations, "approve it")
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+    async with place.client() as client:
+        sent = await start(client, "approve it")
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
         with pytest.raises(UnavailableError):
-            await conversations.runs.respond(asked_in(outcome).id, YES)
-        await conversations.runs.respond(asked_in(outcome).id, YES)
-        outcome = await ended(conversations, outcome)
+            await client.runs.respond(asked_in(outcome).id, YES)
+        await client.runs.respond(asked_in(outcome).id, YES)
+        outcome = await ended(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")

@@ -62,15 +62,15 @@ def settings(path: Path, environment: dict[str, str] | None = None, /, **options
 
 async def test_an_instance_without_an_address_says_what_to_set_and_cannot_be_used(tmp_path: Path) -> None:
     """There is no default: each tenant has a deployment of its own."""
-    async with Client.open(settings(tmp_path)) as conversations:
-        (agent,) = await conversations.agents.list("agentflow")
+    async with Client.open(settings(tmp_path)) as client:
+        (agent,) = await client.agents.list("agentflow")
         for call in (
-            conversations.conversations.create(NewConversation(agent=MAIN)),
-            conversations.conversations.get("agentflow:1"),
-            conversations.conversations.list(HERE),
-            conversations.messages.list("agentflow:1"),
-            conversations.conversations.delete("agentflow:1"),
-            conversations.runs.send("agentflow:1", MessageDraft(text="hi")),
+            client.conversations.create(NewConversation(agent=MAIN)),
+            client.conversations.get("agentflow:1"),
+            client.conversations.list(HERE),
+            client.messages.list("agentflow:1"),
+            client.conversations.delete("agentflow:1"),
+            client.runs.send("agentflow:1", MessageDraft(text="hi")),
         ):
             with pytest.raises(NotConfiguredError, match="agentflow is not configured") as caught:
                 await call
@@ -84,8 +84,8 @@ async def test_address_and_token_may_come_from_the_environment(place: Place) -> 
     """Under documented names, or those that the configuration gives."""
     environment = {"AGENTFLOW_API_BASE": place.url, "AGENTFLOW_TOKEN": "other", "MINE": TOKEN}
     configured = settings(place.path.parent, environment, token_env="MINE", tenant="acme", user="u1")
-    async with Client.open(configured) as conversations:
-        assert (await conversations.conversations.create(NewConversation(agent=MAIN))).agent == MAIN
+    async with Client.open(configured) as client:
+        assert (await client.conversations.create(NewConversation(agent=MAIN))).agent == MAIN
 
     sent = place.double.headers[-1]
     assert (sent["authorization"], sent["snc-tenant"], sent["snc-userid"]) == (
@@ -99,17 +99,17 @@ async def test_address_and_token_may_come_from_the_environment(place: Place) -> 
 async def test_a_server_that_bypasses_authentication_needs_no_token(place: Place) -> None:
     """`DEV_AUTH_BYPASS`: nothing is sent."""
     place.double.needs_token = False
-    async with place.client(token=None) as conversations:
-        await conversations.conversations.create(NewConversation(agent=MAIN))
+    async with place.client(token=None) as client:
+        await client.conversations.create(NewConversation(agent=MAIN))
 
     assert "authorization" not in place.double.headers[-1]
 
 
 async def test_a_token_that_is_not_accepted_says_what_to_set(place: Place) -> None:
     """Without showing it."""
-    async with place.client(token="wr0ng") as conversations:
+    async with place.client(token="wr0ng") as client:
         with pytest.raises(NotConfiguredError, match="does not accept the credentials") as caught:
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
 
     assert "wr0ng" not in f"{caught.value} {caught.value.hint}"
 
@@ -127,15 +127,15 @@ def machine(place: Place, **more: Any) -> dict[str, Any]:
 
 async def test_a_machine_fetches_a_token_once_and_again_when_it_is_refused(place: Place) -> None:
     """With its credentials; a refusal of the new one is final."""
-    async with place.client(**machine(place)) as conversations:
-        first = await answered(conversations, "hello")
+    async with place.client(**machine(place)) as client:
+        first = await answered(client, "hello")
         issued = place.double.issued
         place.double.tokens.clear()
-        await conversations.conversations.list(HERE)
+        await client.conversations.list(HERE)
         again = place.double.issued
         place.faults.plan("GET", "/conversations", answer(401), answer(401))
         with pytest.raises(NotConfiguredError):
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
 
     assert (first.reply, issued, again, place.double.issued) == ("You said: hello", 1, 2, 3)
     assert place.double.bodies[0] == {
@@ -151,10 +151,10 @@ async def test_a_token_that_ends_is_renewed_before(place: Place) -> None:
     short = {"access_token": "short", "expires_in": 30}
     place.double.tokens.add("short")
     place.faults.plan("POST", "/oauth/token", answer(200, short))
-    async with place.client(**machine(place)) as conversations:
-        await conversations.conversations.list(HERE)
-        await conversations.conversations.list(HERE)
-        await conversations.conversations.list(HERE)
+    async with place.client(**machine(place)) as client:
+        await client.conversations.list(HERE)
+        await client.conversations.list(HERE)
+        await client.conversations.list(HERE)
 
     used = [one.get("authorization") for one in place.double.headers if "authorization" in one]
     assert used[0] == "Bearer short"
@@ -177,9 +177,9 @@ async def test_a_token_that_cannot_be_had_says_so(
 ) -> None:
     """Whatever the server of tokens answers."""
     place.faults.plan("POST", "/oauth/token", *[fault] * 9)
-    async with place.client(**machine(place)) as conversations:
+    async with place.client(**machine(place)) as client:
         with pytest.raises(error, match=sentence):
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ async def test_a_machine_that_lacks_something_says_what_to_set(
     place: Place, left_out: str, hint: str
 ) -> None:
     """Nothing is sent."""
-    async with place.client(**machine(place, **{left_out: None})) as conversations:
+    async with place.client(**machine(place, **{left_out: None})) as client:
         with pytest.raises(NotConfiguredError) as caught:
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
 
     assert caught.value.hint is not None
     assert caught.value.hint.startswith(hint)
@@ -244,23 +244,21 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
     assert "se-cret" not in str(caught.value)
 
 
-async def everything(conversations: Client, place: Place) -> None:
+async def everything(client: Client, place: Place) -> None:
     """Use every call that the vendor does not publish."""
     place.double.breaks_after = [2]
-    sent = await start(conversations, "hold on")
+    sent = await start(client, "hold on")
     await place.double.until(lambda: bool(place.double.streams) and _watched(place))
     place.double.release(native(sent))
-    outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+    outcome = await client.runs.wait(sent.run, timeout=SECONDS)
     assert outcome.reply == "Let me see. There it is."
     own_id = outcome.run.conversation_id
-    assert (await conversations.conversations.generate_title(own_id, force=True)).title == "About hold on"
-    assert (
-        await conversations.conversations.update(own_id, ConversationChanges(title="Mine"))
-    ).title == "Mine"
-    again = await conversations.runs.send(own_id, MessageDraft(text="hold on"))
-    await until_told(conversations, again, "see. ")
-    assert (await conversations.runs.cancel(own_id)).status is RunStatus.CANCELED
-    await conversations.conversations.delete(own_id)
+    assert (await client.conversations.generate_title(own_id, force=True)).title == "About hold on"
+    assert (await client.conversations.update(own_id, ConversationChanges(title="Mine"))).title == "Mine"
+    again = await client.runs.send(own_id, MessageDraft(text="hold on"))
+    await until_told(client, again, "see. ")
+    assert (await client.runs.cancel(own_id)).status is RunStatus.CANCELED
+    await client.conversations.delete(own_id)
     assert place.double.conversations == {}
 
 
@@ -271,28 +269,28 @@ def _watched(place: Place) -> bool:
 @pytest.mark.parametrize("openapi", [True, False])
 async def test_calls_are_guessed_as_documented(tmp_path: Path, openapi: bool) -> None:
     """Whether or not the deployment describes itself."""
-    async with placed(tmp_path, AgentFlowDouble(openapi=openapi)) as place, place.client() as conversations:
-        await everything(conversations, place)
+    async with placed(tmp_path, AgentFlowDouble(openapi=openapi)) as place, place.client() as client:
+        await everything(client, place)
         assert place.count("GET", "/openapi.json") == 1
 
 
 async def test_calls_are_discovered_where_the_deployment_describes_itself(tmp_path: Path) -> None:
     """Once for a process, by the shapes of their paths, whatever their places are called."""
-    async with placed(tmp_path, AgentFlowDouble(paths=ELSEWHERE)) as place, place.client() as conversations:
-        await everything(conversations, place)
+    async with placed(tmp_path, AgentFlowDouble(paths=ELSEWHERE)) as place, place.client() as client:
+        await everything(client, place)
         assert place.count("GET", "/openapi.json") == 1
 
 
 async def test_a_setting_goes_before_what_is_discovered(tmp_path: Path) -> None:
     """What is set for every call needs no discovery."""
     async with placed(tmp_path, AgentFlowDouble(paths=ELSEWHERE)) as place:
-        async with place.client(paths=ELSEWHERE) as conversations:
-            await everything(conversations, place)
+        async with place.client(paths=ELSEWHERE) as client:
+            await everything(client, place)
         assert place.count("GET", "/openapi.json") == 0
         place.double.add(1)
-        async with place.client(paths={"delete": GUESSED["delete"]}) as conversations:
+        async with place.client(paths={"delete": GUESSED["delete"]}) as client:
             with pytest.raises(NotOffered, match="`delete` at DELETE /api/v1/conversations/"):
-                await conversations.conversations.delete("agentflow:conv_1")
+                await client.conversations.delete("agentflow:conv_1")
 
 
 @pytest.mark.parametrize(
@@ -308,10 +306,10 @@ async def test_a_document_that_cannot_be_had_leaves_the_guesses(
     place.faults.plan("GET", "/openapi.json", *[fault] * 9)
     place.double.add(1)
     place.double.add(2)
-    async with place.client() as conversations:
-        await conversations.conversations.delete("agentflow:conv_1")
+    async with place.client() as client:
+        await client.conversations.delete("agentflow:conv_1")
         asked = place.count("GET", "/openapi.json")
-        await conversations.conversations.delete("agentflow:conv_2")
+        await client.conversations.delete("agentflow:conv_2")
 
     assert place.double.conversations == {}
     assert place.count("GET", "/openapi.json") == asked
@@ -330,26 +328,26 @@ async def test_a_deployment_without_a_call_says_so_once_and_its_feature_is_gone(
 ) -> None:
     """It names the path, and the setting; a 405 says it at once, a 404 only where the conversation is there."""
     feature, call = LACKED[name]
-    async with placed(tmp_path, AgentFlowDouble(lacks=[name])) as place, place.client() as conversations:
+    async with placed(tmp_path, AgentFlowDouble(lacks=[name])) as place, place.client() as client:
         place.double.add(1, title=None)
 
         async def attempt(own_id: str) -> None:
             if name == "delete":
-                await conversations.conversations.delete(own_id)
+                await client.conversations.delete(own_id)
             elif name == "title":
-                await conversations.conversations.update(own_id, ConversationChanges(title="x"))
+                await client.conversations.update(own_id, ConversationChanges(title="x"))
             else:
-                await conversations.conversations.generate_title(own_id)
+                await client.conversations.generate_title(own_id)
 
         if name == "generate_title":
             with pytest.raises(NotFoundError):
                 await attempt("agentflow:conv_9")
-        before = (await conversations.agents.list("agentflow"))[0].features
+        before = (await client.agents.list("agentflow"))[0].features
         with pytest.raises(NotOffered):
             await attempt("agentflow:conv_1")
         with pytest.raises(NotOffered) as caught:
             await attempt("agentflow:conv_1")
-        after = (await conversations.agents.list("agentflow"))[0].features
+        after = (await client.agents.list("agentflow"))[0].features
 
     assert (
         caught.value.message == f"This deployment of AgentFlow (agentflow) does not have `{name}` at {call}."
@@ -362,26 +360,26 @@ async def test_a_deployment_without_a_call_says_so_once_and_its_feature_is_gone(
 
 async def test_what_a_discovered_call_does_not_find_is_not_there(place: Place) -> None:
     """The deployment says that it has the call: a 404 is about the conversation."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         place.double.add(1)
         place.faults.plan("DELETE", "/conv_1", answer(404))
         for own_id in ("agentflow:conv_1", "agentflow:conv_9"):
             with pytest.raises(NotFoundError):
-                await conversations.conversations.delete(own_id)
-        agent = (await conversations.agents.list("agentflow"))[0]
+                await client.conversations.delete(own_id)
+        agent = (await client.agents.list("agentflow"))[0]
 
     assert Feature.DELETE in agent.features
 
 
 async def test_a_run_that_cannot_be_stopped_says_so(tmp_path: Path) -> None:
     """It goes on."""
-    async with placed(tmp_path, AgentFlowDouble(lacks=["cancel"])) as place, place.client() as conversations:
-        sent = await start(conversations, "hold on")
-        await until_told(conversations, sent, "see. ")
+    async with placed(tmp_path, AgentFlowDouble(lacks=["cancel"])) as place, place.client() as client:
+        sent = await start(client, "hold on")
+        await until_told(client, sent, "see. ")
         with pytest.raises(NotOffered, match="`cancel` at POST"):
-            await conversations.runs.cancel(sent.conversation.id)
+            await client.runs.cancel(sent.conversation.id)
         place.double.release(native(sent))
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
-        agent = (await conversations.agents.list("agentflow"))[0]
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        agent = (await client.agents.list("agentflow"))[0]
 
     assert (outcome.run.status, Feature.CANCEL in agent.features) == (RunStatus.COMPLETED, False)

@@ -57,11 +57,11 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "FIRST_PAUSE", 0.0)
 
 
-async def listed(conversations: Client, query: ConversationQuery = HERE) -> list[str]:
+async def listed(client: Client, query: ConversationQuery = HERE) -> list[str]:
     """Return the titles of all pages, after seeing that none is too long."""
     titles: list[str] = []
     while True:
-        page = await conversations.conversations.list(query)
+        page = await client.conversations.list(query)
         assert len(page.items) <= query.limit
         titles += [one.title or "" for one in page.items]
         if page.next_cursor is None:
@@ -77,12 +77,12 @@ async def test_a_conversation_is_created_with_an_agent_by_name_or_id(
 ) -> None:
     """With a title and metadata; however the answer is wrapped, and whether it comes now or as a task."""
     place.double.nests, place.double.creates_later = nests, later
-    async with place.client() as conversations:
+    async with place.client() as client:
         context = {"max_context_length": 2000}
-        created = await conversations.conversations.create(
+        created = await client.conversations.create(
             NewConversation(agent=f"knowrithm:{name}", title="Plans", metadata={"k": 1}, context=context)
         )
-        read = await conversations.conversations.get(created.id)
+        read = await client.conversations.get(created.id)
 
     assert (created.title, created.metadata, created.context) == ("Plans", {"k": 1}, context)
     assert (created.status, read) == (Status.OPEN, replace(created, agent=read.agent))
@@ -95,13 +95,11 @@ async def test_a_conversation_is_created_with_an_agent_by_name_or_id(
 @pytest.mark.parametrize("entity_type", ["user", "LEAD", None])
 async def test_a_conversation_has_an_entity_type(place: Place, entity_type: str | None) -> None:
     """In lower case, as the wire takes it, whatever the case it comes back in."""
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(
-            NewConversation(agent=SUPPORT, entity_type=entity_type)
-        )
+    async with place.client() as client:
+        created = await client.conversations.create(NewConversation(agent=SUPPORT, entity_type=entity_type))
         (record,) = [one.record for one in place.double.conversations.values()]
         record["entity_type"] = record["entity_type"].upper()
-        read = await conversations.conversations.get(created.id)
+        read = await client.conversations.get(created.id)
 
     expected = (entity_type or "user").lower()
     assert created.entity_type == read.entity_type == expected
@@ -123,25 +121,25 @@ async def test_what_a_conversation_cannot_carry_there_is_refused_and_not_dropped
     place: Place, given: dict[str, Any], sentence: str
 ) -> None:
     """Before anything is sent."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(InvalidInputError, match=sentence):
-            await conversations.conversations.create(NewConversation(agent=SUPPORT, **given))
+            await client.conversations.create(NewConversation(agent=SUPPORT, **given))
     assert place.double.calls == []
 
 
 async def test_an_agent_that_is_not_there_is_refused_with_those_that_are(place: Place) -> None:
     """By Knowrithm, since any id may be one."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError, match="knows no agent knowrithm:nobody") as caught:
-            await conversations.conversations.create(NewConversation(agent="knowrithm:nobody"))
+            await client.conversations.create(NewConversation(agent="knowrithm:nobody"))
     assert caught.value.valid == (SUPPORT,)
 
 
 async def test_an_account_without_named_agents_says_how_to_name_one(place: Place) -> None:
     """An agent can be talked to by its id all the same."""
-    async with place.client(agents={}) as conversations:
-        (agent,) = await conversations.agents.list("knowrithm")
-        created = await conversations.conversations.create(NewConversation(agent=f"knowrithm:{AGENT}"))
+    async with place.client(agents={}) as client:
+        (agent,) = await client.agents.list("knowrithm")
+        created = await client.conversations.create(NewConversation(agent=f"knowrithm:{AGENT}"))
     assert (agent.available, agent.address) == (False, "knowrithm:AGENT_ID")
     assert "[instances.knowrithm.agents]" in (agent.hint or "")
     assert created.agent == f"knowrithm:{AGENT}"
@@ -150,8 +148,8 @@ async def test_an_account_without_named_agents_says_how_to_name_one(place: Place
 async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Place) -> None:
     """It is not made twice."""
     place.faults.plan("POST", "/conversation", lose)
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(
+    async with place.client() as client:
+        created = await client.conversations.create(
             NewConversation(agent=SUPPORT, title="Plans", metadata={"k": 1})
         )
     assert [created.id] == [f"knowrithm:{one}" for one in place.double.conversations]
@@ -159,17 +157,17 @@ async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Plac
 
 async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_repeated(place: Place) -> None:
     """With the same key; another conversation of that title that is known here is not taken for it."""
-    async with place.client() as conversations:
-        other = await conversations.conversations.create(NewConversation(agent=SUPPORT, title="Plans"))
+    async with place.client() as client:
+        other = await client.conversations.create(NewConversation(agent=SUPPORT, title="Plans"))
         place.faults.plan("POST", "/conversation", drop)
         with pytest.raises(UncertainError, match="whether the conversation was created"):
-            await conversations.conversations.create(
+            await client.conversations.create(
                 NewConversation(agent=SUPPORT, title="Plans"), idempotency_key="k"
             )
-        created = await conversations.conversations.create(
+        created = await client.conversations.create(
             NewConversation(agent=SUPPORT, title="Plans"), idempotency_key="k"
         )
-        again = await conversations.conversations.create(
+        again = await client.conversations.create(
             NewConversation(agent=SUPPORT, title="Plans"), idempotency_key="k"
         )
     assert created.id == again.id != other.id
@@ -181,9 +179,9 @@ async def test_a_creation_whose_task_fails_says_so(place: Place) -> None:
     place.faults.plan("POST", "/conversation", answer(202, {"status": "queued", "task_id": "t1"}))
     failed = {"status": "failed", "error": {"message": "No room", "code": "DB_1"}}
     place.faults.plan("GET", "/tasks/t1/status", answer(200, failed))
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UnavailableError, match=r"failed over it: 'No room' \(code 'DB_1'\)") as caught:
-            await conversations.conversations.create(NewConversation(agent=SUPPORT))
+            await client.conversations.create(NewConversation(agent=SUPPORT))
     assert caught.value.ids["upstream_code"] == "DB_1"
 
 
@@ -199,9 +197,9 @@ async def test_lists_are_read_however_they_are_wrapped_and_however_much_a_page_h
     double.most_per_page = 3
     for number in range(8):
         double.add(title=f"{number}")
-    async with place.client() as conversations:
+    async with place.client() as client:
         for limit in (1, 3, 4, 20):
-            assert await listed(conversations, replace(HERE, limit=limit)) == list("76543210")
+            assert await listed(client, replace(HERE, limit=limit)) == list("76543210")
 
 
 async def test_a_server_without_pages_is_not_asked_for_ever(place: Place) -> None:
@@ -209,21 +207,21 @@ async def test_a_server_without_pages_is_not_asked_for_ever(place: Place) -> Non
     place.double.knows_pages = place.double.tells_pages = False
     for number in range(3):
         place.double.add(title=f"{number}")
-    async with place.client() as conversations:
-        assert await listed(conversations) == ["2", "1", "0"]
-        assert await listed(conversations, replace(HERE, limit=1)) == ["2", "1", "0"]
+    async with place.client() as client:
+        assert await listed(client) == ["2", "1", "0"]
+        assert await listed(client, replace(HERE, limit=1)) == ["2", "1", "0"]
         with pytest.raises(NotFoundError):
-            await conversations.conversations.get("knowrithm:none")
+            await client.conversations.get("knowrithm:none")
 
 
 async def test_a_page_goes_on_behind_the_last_although_others_were_begun_meanwhile(place: Place) -> None:
     """They push what was shown further down, where it is not shown again."""
     for number in range(6):
         place.double.add(title=f"{number}")
-    async with place.client() as conversations:
-        page = await conversations.conversations.list(replace(HERE, limit=2))
+    async with place.client() as client:
+        page = await client.conversations.list(replace(HERE, limit=2))
         place.double.add(title="new")
-        later = await listed(conversations, replace(HERE, limit=2, cursor=page.next_cursor))
+        later = await listed(client, replace(HERE, limit=2, cursor=page.next_cursor))
     assert ([one.title for one in page.items], later) == (["5", "4"], ["3", "2", "1", "0"])
 
 
@@ -238,10 +236,10 @@ async def test_what_the_wire_can_filter_it_is_asked_to_filter(place: Place) -> N
     double.add(title="ended", status="ended")
     double.add(title="deleted", status="deleted")
 
-    async with place.client() as conversations:
+    async with place.client() as client:
 
         async def asked(**filters: Any) -> list[str]:
-            return sorted(await listed(conversations, replace(HERE, **filters)))
+            return sorted(await listed(client, replace(HERE, **filters)))
 
         assert await asked(agent=SUPPORT) == ["ended", "later", "mine"]
         assert await asked(agent="other:x") == await asked(agent="knowrithm:none") == []
@@ -276,10 +274,10 @@ async def test_a_filter_that_leaves_little_reads_only_so_much_for_one_call(
     for number in range(9):
         place.double.add(title=f"{number}")
     query = replace(HERE, entity_type="lead")
-    async with place.client() as conversations:
-        first = await conversations.conversations.list(query)
+    async with place.client() as client:
+        first = await client.conversations.list(query)
         assert (first.items, first.next_cursor is None) == ([], False)
-        assert await listed(conversations, query) == ["sought"]
+        assert await listed(client, query) == ["sought"]
 
 
 @pytest.mark.parametrize(
@@ -288,9 +286,9 @@ async def test_a_filter_that_leaves_little_reads_only_so_much_for_one_call(
 )
 async def test_another_order_of_the_list_is_not_offered(place: Place, query: ConversationQuery) -> None:
     """It says where there is one."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotOffered, match="in its own order") as caught:
-            await conversations.conversations.list(query)
+            await client.conversations.list(query)
     assert "Leave out `instance`" in (caught.value.hint or "")
 
 
@@ -316,12 +314,12 @@ async def test_one_conversation_is_read_by_way_of_the_list(place: Place) -> None
     archived = double.add(title="old", status="archived")
     for number in range(7):
         double.add(title=f"{number}")
-    async with place.client() as conversations:
-        found = await conversations.conversations.get(f"knowrithm:{sought}")
+    async with place.client() as client:
+        found = await client.conversations.get(f"knowrithm:{sought}")
         first = len(double.calls)
-        assert await conversations.conversations.get(found.id) == found
+        assert await client.conversations.get(found.id) == found
         again = double.calls[first:]
-        old = await conversations.conversations.get(f"knowrithm:{archived}")
+        old = await client.conversations.get(f"knowrithm:{archived}")
 
     assert (found.title, found.agent, found.status) == ("sought", f"knowrithm:{OTHER_AGENT}", Status.OPEN)
     assert found.created_at == datetime(2026, 1, 1, 10, tzinfo=UTC)
@@ -334,11 +332,11 @@ async def test_one_conversation_is_read_by_way_of_the_list(place: Place) -> None
 async def test_filters_that_a_server_does_not_take_are_done_without(place: Place) -> None:
     """To find one conversation, all of the list is read then."""
     place.double.refused_filters = ("created_after", "status", "agent_id")
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(NewConversation(agent=SUPPORT, title="Plans"))
-        assert (await conversations.conversations.get(created.id)).title == "Plans"
+    async with place.client() as client:
+        created = await client.conversations.create(NewConversation(agent=SUPPORT, title="Plans"))
+        assert (await client.conversations.get(created.id)).title == "Plans"
         with pytest.raises(NotFoundError, match="has no conversation knowrithm:none"):
-            await conversations.conversations.get("knowrithm:none")
+            await client.conversations.get("knowrithm:none")
 
 
 async def test_a_conversation_too_far_back_is_told_as_such(
@@ -350,9 +348,9 @@ async def test_a_conversation_too_far_back_is_told_as_such(
     sought = place.double.add()
     for _ in range(5):
         place.double.add()
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError, match="is not among the first") as caught:
-            await conversations.conversations.get(f"knowrithm:{sought}")
+            await client.conversations.get(f"knowrithm:{sought}")
     assert "narrow them down" in (caught.value.hint or "")
 
 
@@ -412,12 +410,12 @@ async def test_messages_come_in_pages_in_both_directions(
         double.say(native_id, "assistant" if number % 2 else "user", f"{number}")
     expected = [f"{number}" for number in range(11)]
 
-    async with place.client() as conversations:
+    async with place.client() as client:
         for limit in (1, 3, 5, 11, 100):
             texts: list[str | None] = []
             cursor = None
             while True:
-                page = await conversations.messages.list(
+                page = await client.messages.list(
                     f"knowrithm:{native_id}",
                     MessageQuery(cursor=cursor, limit=limit, newest_first=newest_first),
                 )
@@ -431,11 +429,11 @@ async def test_messages_come_in_pages_in_both_directions(
 
 async def test_a_message_has_what_knowrithm_tells_of_it(place: Place) -> None:
     """Author, time, model and what it cites."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
-        _, reply = (await conversations.messages.list(outcome.run.conversation_id)).items
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
+        _, reply = (await client.messages.list(outcome.run.conversation_id)).items
         with pytest.raises(NotOffered, match="branches"):
-            await conversations.messages.list(outcome.run.conversation_id, MessageQuery(branch="b"))
+            await client.messages.list(outcome.run.conversation_id, MessageQuery(branch="b"))
 
     assert (reply.author, reply.role, reply.text) == (SUPPORT, Role.ASSISTANT, "You said: hi")
     assert reply.metadata["model_used"] == "gpt"
@@ -445,27 +443,27 @@ async def test_a_message_has_what_knowrithm_tells_of_it(place: Place) -> None:
 
 async def test_a_message_is_found_once_though_it_was_seen_twice(place: Place) -> None:
     """When it was answered, and when its conversation was read."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
-        await conversations.messages.list(outcome.run.conversation_id)
-        found = await conversations.search.messages(SearchQuery(text="said"))
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
+        await client.messages.list(outcome.run.conversation_id)
+        found = await client.search.messages(SearchQuery(text="said"))
     assert len(found.hits) == 1
 
 
 async def test_a_deleted_conversation_is_gone_and_can_be_brought_back(place: Place) -> None:
     """Both may be a task first."""
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(
+    async with place.client() as client:
+        created = await client.conversations.create(
             NewConversation(agent=SUPPORT, title="Plans", metadata={"k": 1})
         )
-        await conversations.conversations.delete(created.id)
+        await client.conversations.delete(created.id)
         with pytest.raises(NotFoundError):
-            await conversations.conversations.get(created.id)
-        assert await listed(conversations) == []
-        restored = await conversations.conversations.restore(created.id)
-        assert await listed(conversations) == ["Plans"]
+            await client.conversations.get(created.id)
+        assert await listed(client) == []
+        restored = await client.conversations.restore(created.id)
+        assert await listed(client) == ["Plans"]
         with pytest.raises(NotFoundError):
-            await conversations.conversations.restore("knowrithm:none")
+            await client.conversations.restore("knowrithm:none")
     assert (restored.id, restored.title, restored.metadata) == (created.id, "Plans", {"k": 1})
 
 
@@ -485,10 +483,10 @@ async def test_figures_are_mapped_onto_ours_and_the_rest_is_kept(place: Place) -
     """They are Knowrithm's own."""
     native_id = place.double.add(rating=4)
     place.double.say(native_id, "user", "hi")
-    async with place.client() as conversations:
-        figures = await conversations.conversations.analytics(f"knowrithm:{native_id}")
+    async with place.client() as client:
+        figures = await client.conversations.analytics(f"knowrithm:{native_id}")
         with pytest.raises(NotFoundError):
-            await conversations.conversations.analytics("knowrithm:none")
+            await client.conversations.analytics("knowrithm:none")
 
     assert (figures.computed, figures.messages, figures.duration_seconds) == (False, {"total": 1}, 90)
     assert (figures.rating, figures.ratings, figures.tokens) == (4, 1, None)
@@ -501,26 +499,26 @@ async def test_figures_are_mapped_onto_ours_and_the_rest_is_kept(place: Place) -
 async def test_the_older_wire_ends_rates_archives_and_sets_metadata(place: Place) -> None:
     """Where a server still has it, all of it stays offered."""
     place.double.older = True
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi", metadata={"a": 1, "b": 2})
+    async with place.client() as client:
+        outcome = await answered(client, "hi", metadata={"a": 1, "b": 2})
         own_id = outcome.run.conversation_id
-        page = await conversations.messages.list(own_id)
-        rated = await conversations.messages.rate(own_id, page.items[1].id, Rating(value=5, feedback="Clear"))
-        changed = await conversations.conversations.update(
+        page = await client.messages.list(own_id)
+        rated = await client.messages.rate(own_id, page.items[1].id, Rating(value=5, feedback="Clear"))
+        changed = await client.conversations.update(
             own_id, ConversationChanges(metadata={"a": None, "c": {"d": 3}})
         )
-        ended = await conversations.conversations.update_status(
+        ended = await client.conversations.update_status(
             own_id, Status.COMPLETED, rating=Rating(value=4, feedback="Slow")
         )
         with pytest.raises(ConflictError, match="is completed, which is final"):
-            await conversations.runs.send(own_id, MessageDraft(text="more"))
-        archived = await conversations.conversations.update(own_id, ConversationChanges(archived=True))
-        read = await conversations.conversations.get(own_id)
+            await client.runs.send(own_id, MessageDraft(text="more"))
+        archived = await client.conversations.update(own_id, ConversationChanges(archived=True))
+        read = await client.conversations.get(own_id)
         with pytest.raises(ConflictError, match="is in the archive"):
-            await conversations.runs.send(own_id, MessageDraft(text="more"))
+            await client.runs.send(own_id, MessageDraft(text="more"))
         with pytest.raises(NotFoundError, match="has no message 'none'"):
-            await conversations.messages.rate(own_id, "none", Rating(value=5))
-        (agent,) = await conversations.agents.list("knowrithm")
+            await client.messages.rate(own_id, "none", Rating(value=5))
+        (agent,) = await client.agents.list("knowrithm")
 
     record = place.double.conversations[native(outcome)].record
     assert (rated.text, rated.rating and rated.rating.value) == ("You said: hi", 5)
@@ -538,29 +536,29 @@ async def test_the_older_wire_ends_rates_archives_and_sets_metadata(place: Place
 async def test_a_server_without_the_older_wire_is_asked_once(place: Place, status: int) -> None:
     """Then it is not offered any more, in this process."""
     place.double.lacks = status
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
         own_id = outcome.run.conversation_id
-        message = (await conversations.messages.list(own_id)).items[1]
+        message = (await client.messages.list(own_id)).items[1]
         calls = (
-            ("end", lambda: conversations.conversations.update_status(own_id, Status.COMPLETED)),
-            ("rate_message", lambda: conversations.messages.rate(own_id, message.id, Rating(value=5))),
+            ("end", lambda: client.conversations.update_status(own_id, Status.COMPLETED)),
+            ("rate_message", lambda: client.messages.rate(own_id, message.id, Rating(value=5))),
             (
                 "metadata",
-                lambda: conversations.conversations.update(own_id, ConversationChanges(metadata={"a": 1})),
+                lambda: client.conversations.update(own_id, ConversationChanges(metadata={"a": 1})),
             ),
             (
                 "archive",
-                lambda: conversations.conversations.update(own_id, ConversationChanges(archived=True)),
+                lambda: client.conversations.update(own_id, ConversationChanges(archived=True)),
             ),
         )
         for feature, call in calls:
-            assert feature in (await conversations.agents.list("knowrithm"))[0].features
+            assert feature in (await client.agents.list("knowrithm"))[0].features
             for _ in range(2):
                 with pytest.raises(NotOffered, match=f"of knowrithm does not have {feature}") as caught:
                     await call()
                 assert "offer" in (caught.value.hint or "")
-        (agent,) = await conversations.agents.list("knowrithm")
+        (agent,) = await client.agents.list("knowrithm")
 
     assert not agent.features & OLDER
     writes = [call for call in place.double.calls if call.split()[0] in {"PUT", "PATCH", "POST"}]
@@ -570,14 +568,14 @@ async def test_a_server_without_the_older_wire_is_asked_once(place: Place, statu
 async def test_a_conversation_that_is_not_there_does_not_pass_for_a_call_that_is_not(place: Place) -> None:
     """What is offered stays offered."""
     place.double.older = True
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError):
-            await conversations.conversations.update_status("knowrithm:none", Status.COMPLETED)
+            await client.conversations.update_status("knowrithm:none", Status.COMPLETED)
         with pytest.raises(NotFoundError):
-            await conversations.conversations.update("knowrithm:none", ConversationChanges(archived=True))
+            await client.conversations.update("knowrithm:none", ConversationChanges(archived=True))
         with pytest.raises(NotFoundError):
-            await conversations.messages.rate("knowrithm:none", "m", Rating(value=1))
-        assert (await conversations.agents.list("knowrithm"))[0].features >= OLDER
+            await client.messages.rate("knowrithm:none", "m", Rating(value=1))
+        assert (await client.agents.list("knowrithm"))[0].features >= OLDER
 
 
 async def test_a_call_of_the_older_wire_that_fails_stays_offered(place: Place) -> None:
@@ -585,29 +583,23 @@ async def test_a_call_of_the_older_wire_that_fails_stays_offered(place: Place) -
     place.double.older = True
     native_id = place.double.add()
     place.faults.plan("PATCH", "/archive", answer(503, refusal()), drop)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UnavailableError):
-            await conversations.conversations.update(
-                f"knowrithm:{native_id}", ConversationChanges(archived=True)
-            )
+            await client.conversations.update(f"knowrithm:{native_id}", ConversationChanges(archived=True))
         with pytest.raises(UncertainError):
-            await conversations.conversations.update(
-                f"knowrithm:{native_id}", ConversationChanges(archived=True)
-            )
+            await client.conversations.update(f"knowrithm:{native_id}", ConversationChanges(archived=True))
         assert (
-            await conversations.conversations.update(
-                f"knowrithm:{native_id}", ConversationChanges(archived=True)
-            )
+            await client.conversations.update(f"knowrithm:{native_id}", ConversationChanges(archived=True))
         ).archived
 
 
 async def test_metadata_that_the_list_does_not_show_is_not_lost_over_a_change(place: Place) -> None:
     """What the store knows of it is kept."""
     place.double.older = True
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(NewConversation(agent=SUPPORT, metadata={"a": 1}))
+    async with place.client() as client:
+        created = await client.conversations.create(NewConversation(agent=SUPPORT, metadata={"a": 1}))
         place.double.shows_metadata = False
-        await conversations.conversations.update(created.id, ConversationChanges(metadata={"b": 2}))
+        await client.conversations.update(created.id, ConversationChanges(metadata={"b": 2}))
     (conversation,) = place.double.conversations.values()
     assert conversation.record["metadata"] == {"a": 1, "b": 2}
 
@@ -615,23 +607,23 @@ async def test_metadata_that_the_list_does_not_show_is_not_lost_over_a_change(pl
 async def test_what_knowrithm_does_not_offer_is_said_with_who_does(place: Place) -> None:
     """And nothing is called."""
     own_id = f"knowrithm:{place.double.add()}"
-    async with place.client() as conversations:
-        await conversations.conversations.get(own_id)
+    async with place.client() as client:
+        await client.conversations.get(own_id)
         before = len(place.double.calls)
         for call in (
-            conversations.conversations.update(own_id, ConversationChanges(title="Mine")),
-            conversations.conversations.update_status(own_id, Status.PAUSED),
-            conversations.conversations.branches(own_id),
-            conversations.conversations.participants(own_id),
-            conversations.messages.add(own_id, MessageDraft(text="hi")),
-            conversations.conversations.generate_title(own_id),
+            client.conversations.update(own_id, ConversationChanges(title="Mine")),
+            client.conversations.update_status(own_id, Status.PAUSED),
+            client.conversations.branches(own_id),
+            client.conversations.participants(own_id),
+            client.messages.add(own_id, MessageDraft(text="hi")),
+            client.conversations.generate_title(own_id),
         ):
             with pytest.raises(NotOffered):
                 await call
         with pytest.raises(NotOffered, match="brings a conversation back from its archive"):
-            await conversations.conversations.update(own_id, ConversationChanges(archived=False))
+            await client.conversations.update(own_id, ConversationChanges(archived=False))
         with pytest.raises(InvalidInputError, match="keeps no reason"):
-            await conversations.conversations.update_status(own_id, Status.COMPLETED, reason="done")
+            await client.conversations.update_status(own_id, Status.COMPLETED, reason="done")
     assert len(place.double.calls) == before
 
 
@@ -639,9 +631,9 @@ async def test_a_refusal_carries_its_code_and_what_is_wrong_with_which_field(pla
     """In the error's ids, and quoted in its sentence."""
     body = refusal("Validation failed", "DOC_001", {"field": ["msg", "more"], "other": "bad"})
     place.faults.plan("POST", "/conversation", answer(400, body))
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(InvalidInputError) as caught:
-            await conversations.conversations.create(NewConversation(agent=SUPPORT))
+            await client.conversations.create(NewConversation(agent=SUPPORT))
     assert caught.value.ids == {"instance": "knowrithm", "status": 400, "upstream_code": "DOC_001"}
     assert str(caught.value) == (
         "Knowrithm cannot use this call. It says: 'Validation failed; field: msg, more; other: bad (DOC_001)'."
@@ -664,9 +656,9 @@ async def test_a_refusal_is_read_in_whatever_shape_it_comes(
 ) -> None:
     """Also in one that says nothing."""
     place.faults.plan("POST", "/conversation", answer(400, body))
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(InvalidInputError) as caught:
-            await conversations.conversations.create(NewConversation(agent=SUPPORT))
+            await client.conversations.create(NewConversation(agent=SUPPORT))
     says = "" if said is None else f" It says: '{said}'."
     assert str(caught.value) == f"Knowrithm cannot use this call.{says}"
 
@@ -675,9 +667,9 @@ async def test_a_refusal_is_read_in_whatever_shape_it_comes(
 async def test_what_is_no_list_is_told_as_such(place: Place, body: Any) -> None:
     """With what to check."""
     place.faults.plan("GET", "/conversation", answer(200, body))
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UnavailableError, match="returned no list of conversations") as caught:
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
     assert not caught.value.retryable
 
 
@@ -700,13 +692,13 @@ async def test_an_instance_without_credentials_says_what_to_set_and_cannot_be_us
     tmp_path: Path, options: dict[str, Any], hint: str
 ) -> None:
     """It is listed all the same."""
-    async with Client.open(settings(tmp_path, **options, agents={"support": AGENT})) as conversations:
-        (agent,) = await conversations.agents.list("lab")
+    async with Client.open(settings(tmp_path, **options, agents={"support": AGENT})) as client:
+        (agent,) = await client.agents.list("lab")
         assert (agent.available, agent.hint) == (False, hint)
         for call in (
-            conversations.conversations.create(NewConversation(agent="lab:support")),
-            conversations.conversations.get("lab:1"),
-            conversations.conversations.list(ConversationQuery(instance="lab")),
+            client.conversations.create(NewConversation(agent="lab:support")),
+            client.conversations.get("lab:1"),
+            client.conversations.list(ConversationQuery(instance="lab")),
         ):
             with pytest.raises(NotConfiguredError, match="lab is not configured yet") as caught:
                 await call
@@ -721,17 +713,17 @@ async def test_the_credentials_may_come_from_the_environment(tmp_path: Path) -> 
             "KNOWRITHM_API_SECRET": SECRET,
             "KNOWRITHM_API_BASE": place.url,
         }
-        async with Client.open(settings(tmp_path, environment)) as conversations:
+        async with Client.open(settings(tmp_path, environment)) as client:
             assert (
-                await conversations.conversations.create(NewConversation(agent=f"lab:{AGENT}"))
+                await client.conversations.create(NewConversation(agent=f"lab:{AGENT}"))
             ).agent == f"lab:{AGENT}"
 
 
 async def test_wrong_credentials_are_told_as_such(place: Place) -> None:
     """Without showing them."""
-    async with place.client(api_secret="wr-ong") as conversations:
+    async with place.client(api_secret="wr-ong") as client:
         with pytest.raises(NotConfiguredError, match="does not accept the key and secret") as caught:
-            await conversations.conversations.list(HERE)
+            await client.conversations.list(HERE)
     assert "wr-ong" not in str(caught.value)
 
 
@@ -764,9 +756,9 @@ async def test_two_accounts_stand_side_by_side(tmp_path: Path) -> None:
             "one": place.settings(),
             "two": place.settings(agents={"sales": OTHER_AGENT}),
         }
-        async with Client.open(ClientSettings(store=tmp_path / "s.db", instances=instances)) as conversations:
-            first = await conversations.conversations.create(NewConversation(agent="one:support"))
-            second = await conversations.conversations.create(NewConversation(agent="two:sales"))
-            page = await conversations.conversations.list(ConversationQuery(instance="two"))
+        async with Client.open(ClientSettings(store=tmp_path / "s.db", instances=instances)) as client:
+            first = await client.conversations.create(NewConversation(agent="one:support"))
+            second = await client.conversations.create(NewConversation(agent="two:sales"))
+            page = await client.conversations.list(ConversationQuery(instance="two"))
     assert (first.agent, second.agent) == ("one:support", "two:sales")
     assert {one.agent for one in page.items} == {f"two:{AGENT}", "two:sales"}

@@ -68,9 +68,9 @@ def asked(place: Place) -> int:
 
 async def test_a_reply_comes_by_the_stream_which_was_open_before_the_message(place: Place) -> None:
     """How far it is, the whole reply, what it cites; heartbeats and comments are nothing. No task is asked for."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
-        entries = await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
+        entries = await journal(client, outcome.run.conversation_id)
 
     reply_id = place.double.conversations[native(outcome)].messages[-1]["id"]
     about = {"message_id": reply_id}
@@ -99,16 +99,16 @@ async def test_a_reply_is_ours_by_whichever_name_says_so_and_else_by_its_task(
 ) -> None:
     """The task decides where the stream does not say whose a reply is."""
     place.double.names = names
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
     assert asked(place) == (0 if {"task_id", "message_id"} & set(names) else 1)
 
 
 async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Place) -> None:
     """Before the message was sent, and while it is answered, with and without a word on whose it is."""
     theirs = {"role": "assistant", "content": "Not for you"}
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=SUPPORT))
         native_id = conversation.id.partition(":")[2]
 
         async def before(app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +116,7 @@ async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Plac
             await app(scope, receive, send)
 
         place.faults.plan("POST", "/chat", before)
-        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hold"))
+        sent = await client.runs.send(conversation.id, MessageDraft(text="hold"))
         await place.double.listened_to()
         await place.double.holds(native_id)
         others: Sequence[dict[str, Any]] = (
@@ -127,15 +127,15 @@ async def test_what_the_stream_tells_of_others_is_not_taken_for_ours(place: Plac
             place.double.tell(native_id, "chat_response", {"response": "Not for you", **about})
             place.double.tell(native_id, "chat_status", {"status": "failed", **about})
         place.double.release(native_id)
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hold")
 
 
 async def test_an_event_that_nobody_knows_is_kept_as_it_came(place: Place) -> None:
     """And ends nothing, whatever is in it."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         await place.double.listened_to()
         native_id = native(sent)
         await place.double.holds(native_id)
@@ -144,8 +144,8 @@ async def test_an_event_that_nobody_knows_is_kept_as_it_came(place: Place) -> No
         place.double.tell(native_id, "chat_status", [1])
         place.double.tell(native_id, "chat_response", {})
         place.double.release(native_id)
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
-        entries = await journal(conversations, sent.conversation.id)
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        entries = await journal(client, sent.conversation.id)
 
     assert outcome.run.status is RunStatus.COMPLETED
     assert [entry.data for entry in entries if entry.kind is EventKind.RAW] == [
@@ -163,9 +163,9 @@ async def test_without_a_stream_the_task_is_asked_until_it_has_ended(
     """Whatever its words are, and wherever it says them."""
     double = place.double
     double.streams, double.slow, double.words, double.under = False, 2, ("processing", word), under
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
-        entries = await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
+        entries = await journal(client, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
     assert asked(place) == 3
@@ -179,8 +179,8 @@ async def test_a_task_that_fails_ends_the_answer_with_its_words_quoted(
 ) -> None:
     """Whatever its words are, and wherever it says them."""
     place.double.streams, place.double.failing, place.double.under = False, word, under
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "fail")
+    async with place.client() as client:
+        outcome = await answered(client, "fail")
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error == "Knowrithm failed over the answer: 'LLM quota' (code 'LLM_429')."
@@ -191,8 +191,8 @@ async def test_a_task_that_fails_ends_the_answer_with_its_words_quoted(
 async def test_a_failure_that_the_stream_tells_ends_the_answer(place: Place, names: list[str]) -> None:
     """At once, or when the task has confirmed it."""
     place.double.names = names
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "fail")
+    async with place.client() as client:
+        outcome = await answered(client, "fail")
     assert outcome.run.error == "Knowrithm failed over the answer: 'LLM quota' (code 'LLM_429')."
     assert asked(place) == (0 if names else 1)
 
@@ -205,8 +205,8 @@ async def test_a_failure_says_what_there_is_to_say(place: Place, failure: Any, s
     """A text, a code, or nothing."""
     place.double.streams = False
     place.double.failure = failure or ""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "fail")
+    async with place.client() as client:
+        outcome = await answered(client, "fail")
     assert outcome.run.error == f"Knowrithm failed over the answer{sentence}"
 
 
@@ -217,9 +217,9 @@ async def test_the_reply_is_found_in_what_a_task_returns_or_else_in_the_conversa
 ) -> None:
     """A sentence about the call itself is no reply."""
     place.double.streams, place.double.result_shape, place.double.result_under = False, shape, under
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
-        page = await conversations.messages.list(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
+        page = await client.messages.list(outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
     assert [(message.role, message.text) for message in page.items] == [
@@ -231,15 +231,15 @@ async def test_the_reply_is_found_in_what_a_task_returns_or_else_in_the_conversa
 async def test_an_answer_without_a_reply_is_a_failure(place: Place) -> None:
     """Neither the task nor the conversation has one."""
     place.double.streams, place.double.result_shape = False, "none"
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         native_id = native(sent)
         await place.double.holds(native_id)
         task = place.double.conversations[native_id].held
         assert task is not None
         task.done = lambda: {"message": "Chat processed"}
         place.double.release(native_id)
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, "Knowrithm ended without an answer.")
 
@@ -264,8 +264,8 @@ async def test_a_task_is_asked_for_at_this_server_however_its_url_is_written(
     """A URL of another server would be sent our credentials; the id of the task says the same."""
     place.double.streams, place.double.poll_url = False, None
     setattr(place.double, name, url if url is None else url.replace("ORIGIN", place.origin))
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
     assert asked(place) == 1
 
 
@@ -279,8 +279,8 @@ async def test_credentials_go_to_no_other_server(place: Place) -> None:
     place.double.streams = False
     async with served(stranger) as other:
         place.double.poll_url = other + "/api/v1/tasks/{task}/status"
-        async with place.client() as conversations:
-            assert (await answered(conversations, "hi")).reply == REPLY
+        async with place.client() as client:
+            assert (await answered(client, "hi")).reply == REPLY
     assert strangers == []
 
 
@@ -294,11 +294,11 @@ async def test_a_task_is_asked_again_when_its_server_wishes(
     """In the body or in the header; without a word about that, these tests do not wait at all."""
     double = place.double
     double.streams, double.slow, double.hints, double.retry_after = False, 1, hints, header
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=SUPPORT))
         began = anyio.current_time()
-        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hi"))
-        await conversations.runs.wait(sent.run, timeout=SECONDS)
+        sent = await client.runs.send(conversation.id, MessageDraft(text="hi"))
+        await client.runs.wait(sent.run, timeout=SECONDS)
         took = anyio.current_time() - began
 
     assert took >= 0.3
@@ -310,8 +310,8 @@ async def test_a_task_is_asked_again_when_its_server_wishes(
 async def test_a_stream_that_breaks_leaves_the_rest_to_the_task(place: Place, behind: str) -> None:
     """It has no way to go on behind an event."""
     place.faults.plan("GET", "/stream", cut(behind))
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
     assert place.double.posts("/chat") == 1
 
 
@@ -321,16 +321,16 @@ async def test_a_stream_that_falls_silent_holds_no_answer_up(
     """The task is asked after a while."""
     monkeypatch.setattr(answering, "QUIET_SECONDS", 0.1)
     place.faults.plan("GET", "/stream", stall("connected"))
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
 
 
 @pytest.mark.parametrize("status", [503, 404, 405, 500, 302])
 async def test_a_stream_that_cannot_be_had_is_not_missed(place: Place, status: int) -> None:
     """The message is sent all the same."""
     place.faults.plan("GET", "/stream", answer(status, refusal()))
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
     assert place.double.posts("/chat") == 1
 
 
@@ -344,8 +344,8 @@ async def test_a_stream_that_does_not_open_is_not_waited_for(
 
     monkeypatch.setattr(answering, "OPENING_SECONDS", 0.05)
     place.faults.plan("GET", "/stream", hang)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
 
 
 async def gateway(app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -366,8 +366,8 @@ async def test_a_message_whose_answer_was_lost_was_sent_once(
     """The conversation shows it, and its reply."""
     place.double.streams = streams
     place.faults.plan("POST", "/chat", fault)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
     assert place.double.posts("/chat") == 1
@@ -375,11 +375,11 @@ async def test_a_message_whose_answer_was_lost_was_sent_once(
 
 async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> None:
     """It is uncertain; the same words of an earlier message are not taken for it."""
-    async with place.client() as conversations:
-        first = await answered(conversations, "hi")
+    async with place.client() as client:
+        first = await answered(client, "hi")
         place.faults.plan("POST", "/chat", drop)
-        sent = await conversations.runs.send(first.run.conversation_id, MessageDraft(text="hi"))
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        sent = await client.runs.send(first.run.conversation_id, MessageDraft(text="hi"))
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error == (
@@ -392,8 +392,8 @@ async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> Non
 async def test_a_lost_message_is_found_behind_many_others(place: Place) -> None:
     """Whatever is said in the conversation meanwhile, and however few messages a page holds."""
     place.double.most_per_page = 7
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=SUPPORT))
         native_id = conversation.id.partition(":")[2]
         for number in range(30):
             place.double.say(native_id, "user" if number % 2 else "assistant", f"{number}")
@@ -407,8 +407,8 @@ async def test_a_lost_message_is_found_behind_many_others(place: Place) -> None:
 
         place.faults.plan("POST", "/chat", crowded)
         place.double.streams = False
-        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hi"))
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        sent = await client.runs.send(conversation.id, MessageDraft(text="hi"))
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
     assert place.double.posts("/chat") == 1
@@ -419,9 +419,9 @@ async def test_a_task_that_is_forgotten_leaves_the_reply_to_the_conversation(pla
     place.double.streams = False
     place.faults.plan("GET", "/status", answer(404, refusal("Task not found")))
     place.faults.plan("POST", "/chat", _without_body)
-    async with place.client() as conversations:
-        first = await answered(conversations, "hi")
-        second = await answered(conversations, "hi there")
+    async with place.client() as client:
+        first = await answered(client, "hi")
+        second = await answered(client, "hi there")
     assert (first.reply, second.reply) == (REPLY, "You said: hi there")
 
 
@@ -443,8 +443,8 @@ async def _without_body(app: App, scope: Scope, receive: Receive, send: Send) ->
 async def test_a_message_may_be_answered_at_once(place: Place, body: Any, status: RunStatus) -> None:
     """Without a task."""
     place.faults.plan("POST", "/chat", answer(200, body))
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
     assert outcome.run.status is status
     assert REPLY in outcome.reply or "No model" in (outcome.run.error or "")
     assert asked(place) == 0
@@ -463,8 +463,8 @@ async def test_that_a_message_was_taken_well_is_not_its_end(place: Place) -> Non
 
     place.double.streams = False
     place.faults.plan("POST", "/chat", taken)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
     assert asked(place) == 1
 
 
@@ -473,8 +473,8 @@ async def test_a_server_that_is_away_for_a_while_is_asked_again(place: Place) ->
     place.double.streams = False
     away = [answer(503, refusal())] * 9
     place.faults.plan("GET", "/status", drop, answer(429, refusal(), retry_after="0"), *away)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == REPLY
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == REPLY
 
 
 async def test_a_server_that_stays_away_leaves_the_answer_interrupted(
@@ -484,8 +484,8 @@ async def test_a_server_that_stays_away_leaves_the_answer_interrupted(
     monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.0)
     place.double.streams = False
     place.faults.plan("GET", "/status", *[drop] * 50)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error == (
@@ -498,8 +498,8 @@ async def test_an_answer_that_does_not_end_is_given_up(place: Place, monkeypatch
     """After a while; it may come all the same."""
     monkeypatch.setattr(answering, "ANSWER_SECONDS", 0.3)
     monkeypatch.setattr(answering, "QUIET_SECONDS", 0.1)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hold")
+    async with place.client() as client:
+        outcome = await answered(client, "hold")
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert "has not finished the answer" in (outcome.run.error or "")
 
@@ -531,24 +531,24 @@ async def test_a_message_that_is_refused_says_what_to_do(
 ) -> None:
     """Nothing was sent, and nothing is tried again."""
     place.faults.plan("POST", "/chat", answer(status, body, retry_after="7"))
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
     assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, error)
     assert place.double.posts("/chat") == 0
 
 
 async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> None:
     """By its task, which goes on at Knowrithm; its steps are told once."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
-        async for entries in conversations.runs.follow(sent.run):
+    async with place.client() as client:
+        sent = await start(client, "hold")
+        async for entries in client.runs.follow(sent.run):
             if any(entry.data.get("name") == "in_progress" for entry in entries):
                 break
     await place.double.listened_to(0)
     place.double.release(native(sent))
-    async with place.client() as conversations:
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
-        entries = await journal(conversations, sent.conversation.id)
+    async with place.client() as client:
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        entries = await journal(client, sent.conversation.id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hold")
     assert [(entry.kind, entry.data["name"]) for entry in entries if entry.kind.startswith("step")] == [
@@ -564,9 +564,9 @@ async def ask_and_wait(path: str, url: str) -> None:
     """Send a message that is held, and tell its run; then wait for its answer."""
     place = Place(Path(path), KnowrithmDouble())
     place.origin = url
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
-        async for entries in conversations.runs.follow(sent.run):
+    async with place.client() as client:
+        sent = await start(client, "hold")
+        async for entries in client.runs.follow(sent.run):
             if any(entry.data.get("name") == "in_progress" for entry in entries):
                 break
         say(f"{sent.run.id}")
@@ -581,9 +581,9 @@ async def test_an_answer_survives_the_death_of_its_process(place: Place) -> None
     await leases_run_out(place.path)
     (native_id,) = place.double.conversations
     place.double.release(native_id)
-    async with place.client() as conversations:
-        outcome = await conversations.runs.wait(await conversations.runs.get(run_id), timeout=SECONDS)
-        await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await client.runs.wait(await client.runs.get(run_id), timeout=SECONDS)
+        await journal(client, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hold")
     assert place.double.posts("/chat") == 1
@@ -606,11 +606,11 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
         await anyio.sleep_forever()
 
     place.faults.plan("POST", "/chat", hanging)
-    async with place.client() as conversations:
-        sent = await start(conversations, "hi")
+    async with place.client() as client:
+        sent = await start(client, "hi")
         await sending.wait()
-    async with place.client() as conversations:
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+    async with place.client() as client:
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert place.double.posts("/chat") == (1 if arrives else 0)
@@ -618,30 +618,30 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
 
 async def test_leaving_closes_the_stream_at_once(place: Place) -> None:
     """Nothing is left behind at Knowrithm."""
-    async with place.client() as conversations:
-        await start(conversations, "hold")
+    async with place.client() as client:
+        await start(client, "hold")
         await place.double.listened_to(1)
     await place.double.listened_to(0)
 
 
 async def test_an_answer_cannot_be_stopped_since_knowrithm_has_no_call_for_that(place: Place) -> None:
     """It goes on, here as there."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         await place.double.listened_to(1)
         with pytest.raises(NotOffered, match="does not offer cancel"):
-            await conversations.runs.cancel(sent.conversation.id)
+            await client.runs.cancel(sent.conversation.id)
         await place.double.holds(native(sent))
         place.double.release(native(sent))
-        assert (await conversations.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+        assert (await client.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
 
 async def test_one_message_at_a_time_is_answered(place: Place) -> None:
     """The others are told which run to wait for."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         with pytest.raises(ConflictError, match="is still answering"):
-            await conversations.runs.send(sent.conversation.id, MessageDraft(text="more"))
+            await client.runs.send(sent.conversation.id, MessageDraft(text="more"))
 
 
 @pytest.mark.parametrize(
@@ -659,25 +659,25 @@ async def test_what_a_message_cannot_carry_there_is_refused_and_not_dropped(
     place: Place, draft: MessageDraft
 ) -> None:
     """Before anything is sent or recorded."""
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=SUPPORT))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=SUPPORT))
         with pytest.raises(InvalidInputError, match="Knowrithm takes"):
-            await conversations.runs.send(conversation.id, draft)
-        assert await conversations.runs.latest(conversation.id) is None
+            await client.runs.send(conversation.id, draft)
+        assert await client.runs.latest(conversation.id) is None
 
 
 async def test_nothing_that_is_said_is_kept_where_it_must_not_be(place: Place) -> None:
     """The answer is told all the same, as Knowrithm has it; also by a process that never saw the message."""
     secret = "xylophone"
-    async with place.client(store_content=False) as conversations:
-        outcome = await answered(conversations, f"say {secret}", title=secret, metadata={"a": secret})
-        sent = await start(conversations, "hold")
-        async for entries in conversations.runs.follow(sent.run):
+    async with place.client(store_content=False) as client:
+        outcome = await answered(client, f"say {secret}", title=secret, metadata={"a": secret})
+        sent = await start(client, "hold")
+        async for entries in client.runs.follow(sent.run):
             if any(entry.kind is EventKind.STEP_STARTED for entry in entries):
                 break
     place.double.release(native(sent))
-    async with place.client(store_content=False) as conversations:
-        later = await conversations.runs.wait(sent.run, timeout=SECONDS)
+    async with place.client(store_content=False) as client:
+        later = await client.runs.wait(sent.run, timeout=SECONDS)
 
     kept = b"".join(file.read_bytes() for file in place.path.parent.iterdir())
     assert (outcome.reply, later.reply) == (f"You said: say {secret}", "You said: hold")
@@ -689,10 +689,10 @@ async def test_the_key_and_the_secret_appear_nowhere_but_in_their_headers(
 ) -> None:
     """Not in what is stored, logged or told."""
     caplog.set_level(0)
-    async with place.client() as conversations:
-        agents = await conversations.agents.list()
-        outcome = await answered(conversations, "hi")
-        entries = await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        agents = await client.agents.list()
+        outcome = await answered(client, "hi")
+        entries = await journal(client, outcome.run.conversation_id)
     kept = b"".join(file.read_bytes() for file in place.path.parent.iterdir())
     for secret in (KEY, SECRET):
         assert secret not in f"{agents!r} {outcome!r} {entries!r} {caplog.text}"

@@ -67,8 +67,8 @@ class Place:
             platform="r2r", options={"base_url": self.url, **options}, environment=environment or {}
         )
         settings = ClientSettings(store=self.path, instances={"r2r": r2r})
-        async with Client.open(settings) as conversations:
-            yield conversations
+        async with Client.open(settings) as client:
+            yield client
 
     def sent(self, method: str) -> list[str]:
         """Return the paths of the requests that came with a method."""
@@ -100,8 +100,8 @@ async def place(path: Path) -> AsyncGenerator[Place]:
 @pytest.fixture
 async def talk(place: Place) -> AsyncGenerator[Client]:
     """Return a client of it."""
-    async with place.open() as conversations:
-        yield conversations
+    async with place.open() as client:
+        yield client
 
 
 async def ask(talk: Client, text: str, agent: str = RAG, **draft: Any) -> RunResult:

@@ -50,24 +50,24 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
 
 async def test_a_conversation_is_created_with_title_and_context(place: Place) -> None:
     """The key stands alone in its header, and nothing else is sent."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         context = {"analysis_id": 7, "function_id": 9}
-        created = await conversations.conversations.create(
+        created = await client.conversations.create(
             NewConversation(agent=ASSISTANT, title="Packers", context=context)
         )
 
         assert (created.title, created.context, created.agent) == ("Packers", context, ASSISTANT)
         assert created.status is Status.OPEN
-        assert await conversations.conversations.get(created.id) == replace(created, message_count=0)
+        assert await client.conversations.get(created.id) == replace(created, message_count=0)
     assert place.double.bodies == [{"title": "Packers", "context": context}]
 
 
 async def test_a_message_is_answered(place: Place) -> None:
     """The question and its answer are in the history, under RevEng.AI's ids."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "What packs this?")
-        page = await conversations.messages.list(outcome.run.conversation_id)
-        entries = await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "What packs this?")
+        page = await client.messages.list(outcome.run.conversation_id)
+        entries = await journal(client, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: What packs this?")
     assert [(message.role, message.text) for message in page.items] == [
@@ -94,11 +94,11 @@ async def test_every_event_is_told_however_its_data_is_spelled_and_kept(
     """Data is untyped at RevEng.AI: camelCase or snake_case; what we have no word for is kept under `raw`."""
     async with (
         placed(tmp_path, RevEngAIDouble(snake=snake, keeps_all=keeps_all)) as place,
-        place.client() as conversations,
+        place.client() as client,
     ):
-        outcome = await answered(conversations, "all")
-        entries = await journal(conversations, outcome.run.conversation_id)
-        page = await conversations.messages.list(outcome.run.conversation_id)
+        outcome = await answered(client, "all")
+        entries = await journal(client, outcome.run.conversation_id)
+        page = await client.messages.list(outcome.run.conversation_id)
 
     assert outcome.reply == "First.\n\nLast."
     assert told(entries)[2:-2] == [
@@ -130,9 +130,9 @@ def test_the_double_knows_all_seventeen_events() -> None:
 
 async def test_events_that_make_no_sense_end_nothing(place: Place) -> None:
     """Unknown names and odd data are kept as they came."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "strange")
-        entries = await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "strange")
+        entries = await journal(client, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "just text and more")
     assert ("raw", {"name": "SOMETHING_NEW", "payload": {"a": [1, None]}}) in told(entries)
@@ -141,16 +141,16 @@ async def test_events_that_make_no_sense_end_nothing(place: Place) -> None:
 
 async def test_an_answer_that_comes_only_with_its_end_is_one(place: Place) -> None:
     """Without any delta, what the end says counts."""
-    async with place.client() as conversations:
-        assert (await answered(conversations, "silent")).reply == "Only at the end."
+    async with place.client() as client:
+        assert (await answered(client, "silent")).reply == "Only at the end."
 
 
 async def test_a_title_that_revengai_gives_is_known_at_once(place: Place) -> None:
     """In the list of everything, too, and in search, without asking again."""
-    async with place.client() as conversations:
-        await answered(conversations, "title")
-        listed = await conversations.conversations.list(ConversationQuery())
-        found = await conversations.search.messages(SearchQuery(text="about that"))
+    async with place.client() as client:
+        await answered(client, "title")
+        listed = await client.conversations.list(ConversationQuery())
+        found = await client.search.messages(SearchQuery(text="about that"))
 
     assert [one.title for one in listed.items] == ["About that"]
     assert found.hits[0].conversation_title == "About that"
@@ -158,12 +158,12 @@ async def test_a_title_that_revengai_gives_is_known_at_once(place: Place) -> Non
 
 async def test_the_context_of_a_message_goes_with_it_alone(place: Place) -> None:
     """As `analysis_id` and `function_id`."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         draft = MessageDraft(text="hi", context={"function_id": 9})
-        sent = await conversations.runs.start(NewConversation(agent=ASSISTANT), draft)
-        await conversations.runs.wait(sent.run, timeout=SECONDS)
-        again = await conversations.runs.send(sent.conversation.id, MessageDraft(text="more"))
-        await conversations.runs.wait(again.run, timeout=SECONDS)
+        sent = await client.runs.start(NewConversation(agent=ASSISTANT), draft)
+        await client.runs.wait(sent.run, timeout=SECONDS)
+        again = await client.runs.send(sent.conversation.id, MessageDraft(text="more"))
+        await client.runs.wait(again.run, timeout=SECONDS)
 
     assert place.double.contexts == [{"function_id": 9}, None]
 
@@ -173,12 +173,12 @@ async def test_a_context_that_revengai_does_not_know_is_refused_before_anything_
     place: Place, context: dict[str, object]
 ) -> None:
     """The error names what can be said."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(InvalidInputError) as caught:
-            await conversations.conversations.create(NewConversation(agent=ASSISTANT, context=context))
-        conversation = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
+            await client.conversations.create(NewConversation(agent=ASSISTANT, context=context))
+        conversation = await client.conversations.create(NewConversation(agent=ASSISTANT))
         with pytest.raises(InvalidInputError):
-            await conversations.runs.send(conversation.id, MessageDraft(text="hi", context=context))
+            await client.runs.send(conversation.id, MessageDraft(text="hi", context=context))
 
     assert caught.value.valid == ("analysis_id", "function_id")
     assert place.posts("messages") == 0
@@ -199,24 +199,24 @@ async def test_what_a_message_cannot_carry_there_is_refused_and_not_dropped(
     place: Place, draft: MessageDraft
 ) -> None:
     """Nothing is sent."""
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=ASSISTANT))
         with pytest.raises(InvalidInputError):
-            await conversations.runs.send(conversation.id, draft)
-        assert await conversations.runs.latest(conversation.id) is None
+            await client.runs.send(conversation.id, draft)
+        assert await client.runs.latest(conversation.id) is None
 
     assert place.posts("messages") == 0
 
 
 async def test_what_revengai_does_not_offer_is_said_with_who_does(place: Place) -> None:
     """The hint names the configured instances that have the feature."""
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
+    async with place.client() as client:
+        created = await client.conversations.create(NewConversation(agent=ASSISTANT))
         calls = [
-            conversations.conversations.update(created.id, ConversationChanges(title="Other")),
-            conversations.conversations.update_status(created.id, Status.COMPLETED),
-            conversations.conversations.delete(created.id),
-            conversations.conversations.create(NewConversation(agent=ASSISTANT, metadata={"team": "x"})),
+            client.conversations.update(created.id, ConversationChanges(title="Other")),
+            client.conversations.update_status(created.id, Status.COMPLETED),
+            client.conversations.delete(created.id),
+            client.conversations.create(NewConversation(agent=ASSISTANT, metadata={"team": "x"})),
         ]
         for call in calls:
             with pytest.raises(NotOffered, match="revengai") as caught:
@@ -224,19 +224,19 @@ async def test_what_revengai_does_not_offer_is_said_with_who_does(place: Place) 
             assert caught.value.hint is not None
             assert caught.value.hint.startswith("It is offered by: local.")
         with pytest.raises(NotOffered):
-            await conversations.messages.list(created.id, MessageQuery(branch="1"))
+            await client.messages.list(created.id, MessageQuery(branch="1"))
 
 
 async def test_conversations_that_were_begun_elsewhere_are_listed_and_found(place: Place) -> None:
     """What was seen once is in our own list and index from then on."""
-    async with place.client() as conversations:
-        created = await answered(conversations, "hello from the web")
+    async with place.client() as client:
+        created = await answered(client, "hello from the web")
     place.path.unlink()
-    async with place.client() as conversations:
-        listed = await conversations.conversations.list(ConversationQuery(instance="revengai"))
-        await conversations.messages.list(created.run.conversation_id)
-        everything = await conversations.conversations.list(ConversationQuery())
-        found = await conversations.search.messages(SearchQuery(text="web"))
+    async with place.client() as client:
+        listed = await client.conversations.list(ConversationQuery(instance="revengai"))
+        await client.messages.list(created.run.conversation_id)
+        everything = await client.conversations.list(ConversationQuery())
+        found = await client.search.messages(SearchQuery(text="web"))
 
     assert [one.id for one in listed.items] == [created.run.conversation_id]
     assert [one.id for one in everything.items] == [created.run.conversation_id]
@@ -245,13 +245,13 @@ async def test_conversations_that_were_begun_elsewhere_are_listed_and_found(plac
 
 async def test_a_message_is_found_once_though_it_was_seen_twice(place: Place) -> None:
     """It was recorded when it was sent, and read with the history."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "unmistakable")
-        before = await conversations.search.messages(SearchQuery(text="unmistakable"))
-        page = await conversations.messages.list(outcome.run.conversation_id)
-        await conversations.messages.list(outcome.run.conversation_id, MessageQuery(newest_first=True))
-        after = await conversations.search.messages(SearchQuery(text="unmistakable"))
-        again = await conversations.runs.result(await conversations.runs.get(outcome.run.id))
+    async with place.client() as client:
+        outcome = await answered(client, "unmistakable")
+        before = await client.search.messages(SearchQuery(text="unmistakable"))
+        page = await client.messages.list(outcome.run.conversation_id)
+        await client.messages.list(outcome.run.conversation_id, MessageQuery(newest_first=True))
+        after = await client.search.messages(SearchQuery(text="unmistakable"))
+        again = await client.runs.result(await client.runs.get(outcome.run.id))
 
     assert (len(before.hits), len(after.hits)) == (2, 2)
     assert {hit.message_id for hit in after.hits} == {message.id for message in page.items}
@@ -260,27 +260,27 @@ async def test_a_message_is_found_once_though_it_was_seen_twice(place: Place) ->
 
 async def test_an_answer_in_several_messages_is_found_once(place: Place) -> None:
     """It is recorded as a whole."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "all")
-        await conversations.messages.list(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "all")
+        await client.messages.list(outcome.run.conversation_id)
 
-        assert len((await conversations.search.messages(SearchQuery(text="last"))).hits) == 1
+        assert len((await client.search.messages(SearchQuery(text="last"))).hits) == 1
 
 
 async def test_lists_have_the_filters_orders_and_pages_that_revengai_lacks(place: Place) -> None:
     """They are ours; nothing is listed twice or left out."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         created = [
-            await conversations.conversations.create(NewConversation(agent=ASSISTANT, title=title))
+            await client.conversations.create(NewConversation(agent=ASSISTANT, title=title))
             for title in ("b", "c", "a")
         ]
-        pending = await answered(conversations, "confirm")
+        pending = await answered(client, "confirm")
 
         async def titles(**query: object) -> list[str | None]:
-            found = await conversations.conversations.list(ConversationQuery(instance="revengai", **query))  # pyright: ignore[reportArgumentType]
+            found = await client.conversations.list(ConversationQuery(instance="revengai", **query))  # pyright: ignore[reportArgumentType]
             return [one.title for one in found.items]
 
-        first = await conversations.conversations.list(
+        first = await client.conversations.list(
             ConversationQuery(instance="revengai", sort=SortKey.TITLE, descending=False, limit=3)
         )
         assert ([one.title for one in first.items], first.total) == (["New conversation", "a", "b"], 4)
@@ -296,19 +296,19 @@ async def test_lists_have_the_filters_orders_and_pages_that_revengai_lacks(place
 
 async def test_messages_come_in_pages_in_both_directions(place: Place) -> None:
     """As of any other platform."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "one")
+    async with place.client() as client:
+        outcome = await answered(client, "one")
         conversation_id = outcome.run.conversation_id
         for text in ("two", "three"):
-            sent = await conversations.runs.send(conversation_id, MessageDraft(text=text))
-            await conversations.runs.wait(sent.run, timeout=SECONDS)
+            sent = await client.runs.send(conversation_id, MessageDraft(text=text))
+            await client.runs.wait(sent.run, timeout=SECONDS)
         expected = ["one", "You said: one", "two", "You said: two", "three", "You said: three"]
 
         for newest_first in (False, True):
             texts: list[str | None] = []
             cursor: str | None = None
             while True:
-                page = await conversations.messages.list(
+                page = await client.messages.list(
                     conversation_id, MessageQuery(cursor=cursor, limit=4, newest_first=newest_first)
                 )
                 texts += [message.text for message in page.items]
@@ -324,23 +324,23 @@ async def test_messages_come_in_pages_in_both_directions(place: Place) -> None:
 )
 async def test_an_id_that_revengai_does_not_know_is_not_found(place: Place, native_id: str) -> None:
     """Whether it is malformed or only unknown; nothing about it is remembered."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         for call in (
-            conversations.conversations.get(f"revengai:{native_id}"),
-            conversations.messages.list(f"revengai:{native_id}"),
-            conversations.conversations.events(f"revengai:{native_id}"),
-            conversations.runs.send(f"revengai:{native_id}", MessageDraft(text="hi")),
+            client.conversations.get(f"revengai:{native_id}"),
+            client.messages.list(f"revengai:{native_id}"),
+            client.conversations.events(f"revengai:{native_id}"),
+            client.runs.send(f"revengai:{native_id}", MessageDraft(text="hi")),
         ):
             with pytest.raises((NotFoundError, InvalidInputError)):
                 await call
-        assert (await conversations.conversations.list(ConversationQuery())).items == []
+        assert (await client.conversations.list(ConversationQuery())).items == []
 
 
 async def test_an_agent_that_is_not_there_is_refused_with_the_one_that_is(place: Place) -> None:
     """RevEng.AI has one."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(NotFoundError) as caught:
-            await conversations.conversations.create(NewConversation(agent="revengai:analyst"))
+            await client.conversations.create(NewConversation(agent="revengai:analyst"))
 
     assert caught.value.valid == (ASSISTANT,)
 
@@ -348,10 +348,8 @@ async def test_an_agent_that_is_not_there_is_refused_with_the_one_that_is(place:
 async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Place) -> None:
     """It is not created again."""
     place.faults.plan("POST", "/conversations", lose)
-    async with place.client() as conversations:
-        created = await conversations.conversations.create(
-            NewConversation(agent=ASSISTANT, title="Idempotency")
-        )
+    async with place.client() as client:
+        created = await client.conversations.create(NewConversation(agent=ASSISTANT, title="Idempotency"))
 
     assert list(place.double.conversations) == [created.id.partition(":")[2]]
 
@@ -359,15 +357,15 @@ async def test_a_creation_whose_answer_was_lost_is_found_in_the_list(place: Plac
 async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_repeated(place: Place) -> None:
     """With the same key, it is created then, and only once."""
     place.faults.plan("POST", "/conversations", drop)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UncertainError, match="whether the conversation was created"):
-            await conversations.conversations.create(
+            await client.conversations.create(
                 NewConversation(agent=ASSISTANT, title="Idempotency"), idempotency_key="k"
             )
-        created = await conversations.conversations.create(
+        created = await client.conversations.create(
             NewConversation(agent=ASSISTANT, title="Idempotency"), idempotency_key="k"
         )
-        again = await conversations.conversations.create(
+        again = await client.conversations.create(
             NewConversation(agent=ASSISTANT, title="Idempotency"), idempotency_key="k"
         )
 
@@ -377,15 +375,15 @@ async def test_a_creation_that_cannot_be_found_is_uncertain_until_the_call_is_re
 
 async def test_a_creation_that_may_be_one_of_several_stays_uncertain(place: Place) -> None:
     """None is taken for it by chance."""
-    async with place.client() as conversations:
-        await conversations.conversations.create(NewConversation(agent=ASSISTANT, title="Twin"))
-        await conversations.conversations.create(NewConversation(agent=ASSISTANT, title="Twin"))
+    async with place.client() as client:
+        await client.conversations.create(NewConversation(agent=ASSISTANT, title="Twin"))
+        await client.conversations.create(NewConversation(agent=ASSISTANT, title="Twin"))
     place.path.unlink()
     place.faults.plan("POST", "/conversations", drop)
-    async with place.client() as conversations:
+    async with place.client() as client:
         for _ in range(2):
             with pytest.raises(UncertainError):
-                await conversations.conversations.create(
+                await client.conversations.create(
                     NewConversation(agent=ASSISTANT, title="Twin"), idempotency_key="k"
                 )
 
@@ -417,24 +415,24 @@ async def test_a_message_that_is_refused_says_what_to_do(
 ) -> None:
     """Its run fails with that; the conversation stays open for the next."""
     place.faults.plan("POST", "/messages", answer(status, refusal(code)))
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
         assert outcome.run.status is RunStatus.FAILED
         assert outcome.run.error is not None
         assert outcome.run.error.startswith(sentence)
-        again = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="again"))
-        assert (await conversations.runs.wait(again.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+        again = await client.runs.send(outcome.run.conversation_id, MessageDraft(text="again"))
+        assert (await client.runs.wait(again.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
     assert place.posts("messages") == 1
 
 
 async def test_a_run_that_was_begun_elsewhere_is_not_disturbed(place: Place) -> None:
     """RevEng.AI itself refuses a second message (409)."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
         place.double.begin(native(outcome), "hold")
-        sent = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="me too"))
-        refused = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        sent = await client.runs.send(outcome.run.conversation_id, MessageDraft(text="me too"))
+        refused = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert refused.run.error is not None
     assert "wait for the end of that answer" in refused.run.error
@@ -442,17 +440,17 @@ async def test_a_run_that_was_begun_elsewhere_is_not_disturbed(place: Place) -> 
 
 async def test_one_message_at_a_time_is_answered(place: Place) -> None:
     """The second is refused here, before anything is sent."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         with pytest.raises(ConflictError, match="still answering"):
-            await conversations.runs.send(sent.conversation.id, MessageDraft(text="more"))
+            await client.runs.send(sent.conversation.id, MessageDraft(text="more"))
 
 
 async def test_revengais_error_ends_the_run_with_its_words_quoted(place: Place) -> None:
     """What came before stays."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "boom")
-        entries = await journal(conversations, outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "boom")
+        entries = await journal(client, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.FAILED, "Well,")
     assert outcome.run.error == "RevEng.AI ended the answer with an error: 'The model is overloaded'."
@@ -464,10 +462,10 @@ async def test_the_key_appears_nowhere_but_in_its_header(
 ) -> None:
     """Not in what is stored, logged or told."""
     caplog.set_level(0)
-    async with place.client() as conversations:
-        agents = await conversations.agents.list()
-        outcome = await answered(conversations, "hi")
-        shown = f"{agents!r} {outcome!r} {await journal(conversations, outcome.run.conversation_id)!r} {caplog.text}"
+    async with place.client() as client:
+        agents = await client.agents.list()
+        outcome = await answered(client, "hi")
+        shown = f"{agents!r} {outcome!r} {await journal(client, outcome.run.conversation_id)!r} {caplog.text}"
 
     assert KEY not in shown
     assert KEY.encode() not in b"".join(file.read_bytes() for file in place.path.parent.iterdir())

@@ -50,9 +50,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def reply_to(place: Place, text: str) -> list[tuple[str, dict[str, Any]]]:
     """Return what a run tells that nothing disturbs."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, text)
-        return told(await journal(conversations, outcome.run.conversation_id))
+    async with place.client() as client:
+        outcome = await answered(client, text)
+        return told(await journal(client, outcome.run.conversation_id))
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ async def test_a_stream_that_stalls_is_opened_again(place: Place, monkeypatch: p
 async def test_a_server_that_ends_its_streams_is_asked_again(place: Place) -> None:
     """Whether RevEng.AI does that is not known."""
     place.double.ends_streams = True
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         while "TEXT_MESSAGE_END" not in str(place.double.conversations[native(sent)].streamed):
             await anyio.lowlevel.checkpoint()
         place.double.release(native(sent))
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.reply == "Let me see.\n\nThere it is."
 
@@ -101,8 +101,8 @@ async def test_a_stream_that_cannot_be_opened_is_tried_again(place: Place) -> No
     """The answer goes on there meanwhile."""
     busy = answer(429, refusal("TOO_MANY_REQUESTS"), retry_after="0")
     place.faults.plan("GET", "/events", answer(503), busy, answer(502), drop)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == "You said: hi"
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == "You said: hi"
 
 
 async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(
@@ -111,8 +111,8 @@ async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(
     """What came of it stays, and it says where the rest may be."""
     monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.0)
     place.faults.plan("GET", "/events", cut('"delta": "First'), *[answer(503)] * 9)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "all")
+    async with place.client() as client:
+        outcome = await answered(client, "all")
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error is not None
@@ -125,8 +125,8 @@ async def test_a_run_that_says_nothing_any_more_is_given_up(
     """In the end."""
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(answering, "SILENCE_SECONDS", 0.0)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hold")
+    async with place.client() as client:
+        outcome = await answered(client, "hold")
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "Let me see.")
 
@@ -134,8 +134,8 @@ async def test_a_run_that_says_nothing_any_more_is_given_up(
 async def test_a_message_whose_answer_was_lost_was_sent_once(place: Place) -> None:
     """The history has it, so that its run is followed."""
     place.faults.plan("POST", "/messages", lose)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hi")
     assert place.posts("messages") == 1
@@ -144,8 +144,8 @@ async def test_a_message_whose_answer_was_lost_was_sent_once(place: Place) -> No
 async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> None:
     """The history does not have it: whether it is on its way nobody knows."""
     place.faults.plan("POST", "/messages", drop)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
@@ -158,12 +158,12 @@ async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> Non
 async def test_a_message_is_looked_for_until_the_history_can_be_read(place: Place) -> None:
     """A network that fails over a message may be away for a while."""
     place.faults.plan("POST", "/messages", lose)
-    async with place.client() as conversations:
-        conversation = await conversations.conversations.create(NewConversation(agent=ASSISTANT))
+    async with place.client() as client:
+        conversation = await client.conversations.create(NewConversation(agent=ASSISTANT))
         native_id = conversation.id.partition(":")[2]
         place.faults.plan("GET", native_id, passed, *[drop] * 6)
-        sent = await conversations.runs.send(conversation.id, MessageDraft(text="hi"))
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        sent = await client.runs.send(conversation.id, MessageDraft(text="hi"))
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hi")
 
@@ -181,8 +181,8 @@ async def test_a_gateway_that_fails_over_a_message_leaves_that_to_the_history(pl
         await answer(502)(app, scope, receive, send)
 
     place.faults.plan("POST", "/messages", failing_behind)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hi")).reply == "You said: hi"
+    async with place.client() as client:
+        assert (await answered(client, "hi")).reply == "You said: hi"
 
     assert place.posts("messages") == 1
 
@@ -193,16 +193,16 @@ async def unheard(message: Any) -> None:
 
 async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> None:
     """From the very event behind the last that was journalled; a late reader gets all of it."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
-        async for entries in conversations.runs.follow(sent.run):
+    async with place.client() as client:
+        sent = await start(client, "hold")
+        async for entries in client.runs.follow(sent.run):
             if any(entry.kind is EventKind.TEXT_MESSAGE_END for entry in entries):
                 break
     await place.double.listened_to(0)
     place.double.release(native(sent))
-    async with place.client() as conversations:
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
-        late = told(await journal(conversations, sent.conversation.id))
+    async with place.client() as client:
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        late = told(await journal(client, sent.conversation.id))
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Let me see.\n\nThere it is.")
     place.double.scripts["hold"] = [*said("Let me see."), *said("There it is.", "msg_2")]
@@ -224,11 +224,11 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
         await anyio.sleep_forever()
 
     place.faults.plan("POST", "/messages", hanging)
-    async with place.client() as conversations:
-        sent = await start(conversations, "hi")
+    async with place.client() as client:
+        sent = await start(client, "hi")
         await sending.wait()
-    async with place.client() as conversations:
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+    async with place.client() as client:
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert place.posts("messages") == (1 if arrives else 0)
@@ -241,8 +241,8 @@ async def test_two_processes_tell_one_journal(place: Place) -> None:
         outcomes: list[Any] = []
         async with anyio.create_task_group() as tasks:
 
-            async def wait(conversations: Any) -> None:
-                outcomes.append(await conversations.wait(sent.run, timeout=SECONDS))
+            async def wait(client: Any) -> None:
+                outcomes.append(await client.wait(sent.run, timeout=SECONDS))
 
             tasks.start_soon(wait, first)
             tasks.start_soon(wait, second)
@@ -257,22 +257,22 @@ async def test_two_processes_tell_one_journal(place: Place) -> None:
 
 async def test_leaving_closes_the_connection_at_once(place: Place) -> None:
     """Nothing is left behind at RevEng.AI."""
-    async with place.client() as conversations:
-        await start(conversations, "hold")
+    async with place.client() as client:
+        await start(client, "hold")
         await place.double.listened_to(1)
     await place.double.listened_to(0)
 
 
 async def test_a_run_is_canceled_there_and_here(place: Place) -> None:
     """And its connection is closed."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         await place.double.listened_to(1)
-        run = await conversations.runs.cancel(sent.conversation.id)
+        run = await client.runs.cancel(sent.conversation.id)
         await place.double.listened_to(0)
-        entries = await journal(conversations, sent.conversation.id)
-        again = await conversations.runs.send(sent.conversation.id, MessageDraft(text="next"))
-        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
+        entries = await journal(client, sent.conversation.id)
+        again = await client.runs.send(sent.conversation.id, MessageDraft(text="next"))
+        outcome = await client.runs.wait(again.run, timeout=SECONDS)
 
     assert run.status is RunStatus.CANCELED
     assert entries[-1].kind is EventKind.RUN_CANCELED
@@ -289,11 +289,11 @@ async def test_a_message_on_its_way_is_sent_before_its_run_is_canceled(place: Pl
         await app(scope, receive, send)
 
     place.faults.plan("POST", "/messages", slow)
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         await sending.wait()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(conversations.runs.cancel, sent.conversation.id)
+            tasks.start_soon(client.runs.cancel, sent.conversation.id)
             await anyio.lowlevel.checkpoint()
             go_on.set()
 
@@ -306,12 +306,12 @@ async def test_a_message_on_its_way_is_sent_before_its_run_is_canceled(place: Pl
 async def test_what_is_over_cannot_be_canceled_any_more(place: Place) -> None:
     """RevEng.AI says so (NO_ACTIVE_RUN); the end is about to be told."""
     place.faults.plan("POST", "/cancel", answer(404, refusal("NO_ACTIVE_RUN")))
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         await place.double.listened_to(1)
         with pytest.raises(ConflictError, match=r"not answering in .* any more") as caught:
-            await conversations.runs.cancel(sent.conversation.id)
-        assert (await conversations.runs.get(sent.run.id)).status.active
+            await client.runs.cancel(sent.conversation.id)
+        assert (await client.runs.get(sent.run.id)).status.active
 
     assert caught.value.hint == "stream_conversation shows how the answer ended."
 
@@ -319,8 +319,8 @@ async def test_what_is_over_cannot_be_canceled_any_more(place: Place) -> None:
 async def test_an_answer_that_was_canceled_at_revengai_is_canceled_here(place: Place) -> None:
     """By somebody who uses its own pages."""
     place.double.scripts["gone"] = [*said("Well,"), ("RUN_CANCELLED", {"reason": "user"})]
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "gone")
+    async with place.client() as client:
+        outcome = await answered(client, "gone")
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.CANCELED, "Well,")
 
@@ -330,8 +330,8 @@ async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(
 ) -> None:
     """As after a cancellation whose event comes with the next message on its way; not even if ours is silent then."""
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hi")
+    async with place.client() as client:
+        outcome = await answered(client, "hi")
         conversation = place.double.conversations[native(outcome)]
 
         async def late(app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -340,25 +340,23 @@ async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(
 
         place.faults.plan("POST", "/messages", late)
         place.double.calls.clear()
-        sent = await conversations.runs.send(outcome.run.conversation_id, MessageDraft(text="hold"))
+        sent = await client.runs.send(outcome.run.conversation_id, MessageDraft(text="hold"))
         while sum(call.endswith("/events") for call in place.double.calls) < 3:
             await anyio.lowlevel.checkpoint()
         place.double.release(native(outcome))
-        assert (
-            await conversations.runs.wait(sent.run, timeout=SECONDS)
-        ).reply == "Let me see.\n\nThere it is."
+        assert (await client.runs.wait(sent.run, timeout=SECONDS)).reply == "Let me see.\n\nThere it is."
 
 
 async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> None:
     """Runs have ids; an end that names another is not ours."""
-    async with place.client() as conversations:
-        sent = await start(conversations, "hold")
+    async with place.client() as client:
+        sent = await start(client, "hold")
         conversation = place.double.conversations[native(sent)]
         await place.double.listened_to(1)
         place.double.tell(conversation, "RUN_STARTED", {}, run_id="run-within")
         place.double.tell(conversation, "RUN_FINISHED", {}, run_id="run-within")
         place.double.release(native(sent))
-        outcome = await conversations.runs.wait(sent.run, timeout=SECONDS)
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
     assert outcome.reply == "Let me see.\n\nThere it is."
 
@@ -368,10 +366,10 @@ async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(
 ) -> None:
     """A run may fail before it has begun."""
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    async with place.client() as conversations:
+    async with place.client() as client:
         place.double.begins_runs = False
         place.double.scripts["stillborn"] = [("RUN_ERROR", {"message": "No model"})]
-        outcome = await answered(conversations, "stillborn")
+        outcome = await answered(client, "stillborn")
 
     assert outcome.run.error == "RevEng.AI ended the answer with an error: 'No model'."
 
@@ -379,8 +377,8 @@ async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(
 async def test_an_event_too_large_ends_the_answer(place: Place) -> None:
     """It would come again with every stream."""
     place.double.scripts["huge"] = said("x" * MAX_FRAME)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "huge")
+    async with place.client() as client:
+        outcome = await answered(client, "huge")
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error is not None

@@ -46,9 +46,9 @@ def request_of(outcome: RunResult) -> str:
 
 async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) -> None:
     """The run and its conversation say that they wait."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
-        conversation = await conversations.conversations.get(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
+        conversation = await client.conversations.get(outcome.run.conversation_id)
 
     (request,) = outcome.pending
     assert (request.tool, request.arguments, request.tool_call_id) == ("rename_function", RENAME, "call_1")
@@ -59,11 +59,11 @@ async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) ->
 @pytest.mark.parametrize(("settlement", "reply"), [(YES, "That is settled."), (NO, "Then not.")])
 async def test_a_decision_sets_the_run_going_again(place: Place, settlement: Settlement, reply: str) -> None:
     """It arrives once, and the answer follows."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
-        await conversations.runs.respond(request_of(outcome), settlement)
-        outcome = await ended(conversations, outcome)
-        kinds = [entry.kind for entry in await journal(conversations, outcome.run.conversation_id)]
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
+        await client.runs.respond(request_of(outcome), settlement)
+        outcome = await ended(client, outcome)
+        kinds = [entry.kind for entry in await journal(client, outcome.run.conversation_id)]
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, reply)
     assert place.double.confirmed == [settlement.decision is Decision.APPROVE]
@@ -76,37 +76,37 @@ async def test_a_decision_sets_the_run_going_again(place: Place, settlement: Set
 
 async def test_tools_are_confirmed_one_after_the_other(place: Place) -> None:
     """Arguments that were only streamed are shown all the same."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "twice")
-        await conversations.runs.respond(request_of(outcome), YES)
-        outcome = await ended(conversations, outcome)
+    async with place.client() as client:
+        outcome = await answered(client, "twice")
+        await client.runs.respond(request_of(outcome), YES)
+        outcome = await ended(client, outcome)
         (second,) = outcome.pending
         assert (second.tool, second.arguments) == ("delete_function", {"function_id": 9})
-        await conversations.runs.respond(second.id, YES)
-        outcome = await ended(conversations, outcome)
+        await client.runs.respond(second.id, YES)
+        outcome = await ended(client, outcome)
 
     assert outcome.reply == "Both are settled."
 
 
 async def test_a_tool_runs_with_the_arguments_it_asked_for_or_not_at_all(place: Place) -> None:
     """The wire has no place for others."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
         changed = Settlement(decision=Decision.APPROVE, arguments={"function_id": 1})
         with pytest.raises(NotOffered):
-            await conversations.runs.respond(request_of(outcome), changed)
+            await client.runs.respond(request_of(outcome), changed)
 
     assert place.double.confirmed == []
 
 
 async def test_a_decision_can_be_made_after_the_process_died_that_asked(place: Place) -> None:
     """By the next one, which then follows the run."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
-    async with place.client() as conversations:
-        await conversations.runs.respond(request_of(outcome), YES)
-        outcome = await ended(conversations, outcome)
-        kinds = [entry.kind for entry in await journal(conversations, outcome.run.conversation_id)]
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
+    async with place.client() as client:
+        await client.runs.respond(request_of(outcome), YES)
+        outcome = await ended(client, outcome)
+        kinds = [entry.kind for entry in await journal(client, outcome.run.conversation_id)]
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "That is settled.")
     assert kinds.count(EventKind.TOOL_CONFIRMATION_REQUIRED) == 1
@@ -118,13 +118,13 @@ async def test_what_was_decided_at_revengai_is_withdrawn_here_and_the_run_goes_o
 ) -> None:
     """Whoever follows the run sees it, without asking."""
     monkeypatch.setattr(answering, "SETTLING_SECONDS", 0.0)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
         await place.double.listened_to(1)
         place.double.settle(native(outcome), approved=approved)
-        while (await conversations.runs.request(request_of(outcome))).status is RequestStatus.PENDING:
+        while (await client.runs.request(request_of(outcome))).status is RequestStatus.PENDING:
             await anyio.lowlevel.checkpoint()
-        outcome = await ended(conversations, outcome)
+        outcome = await ended(client, outcome)
 
     assert outcome.run.status is RunStatus.COMPLETED
     assert place.posts("confirm") == 0
@@ -132,14 +132,14 @@ async def test_what_was_decided_at_revengai_is_withdrawn_here_and_the_run_goes_o
 
 async def test_a_decision_about_what_was_decided_at_revengai_meanwhile_is_refused(place: Place) -> None:
     """Nothing is sent; the run is followed to its end."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
     place.double.settle(native(outcome), approved=False)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(ConflictError, match=r"waits for nobody's decision .* settled elsewhere"):
-            await conversations.runs.respond(request_of(outcome), YES)
-        withdrawn = await conversations.runs.request(request_of(outcome))
-        outcome = await ended(conversations, outcome)
+            await client.runs.respond(request_of(outcome), YES)
+        withdrawn = await client.runs.request(request_of(outcome))
+        outcome = await ended(client, outcome)
 
     assert withdrawn.status is RequestStatus.WITHDRAWN
     assert (outcome.reply, place.posts("confirm")) == ("Then not.", 0)
@@ -147,13 +147,13 @@ async def test_a_decision_about_what_was_decided_at_revengai_meanwhile_is_refuse
 
 async def test_a_decision_never_meets_another_tool_than_the_one_that_was_shown(place: Place) -> None:
     """The wire would take it for whatever is pending now; the other tool is asked about anew."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "twice")
+    async with place.client() as client:
+        outcome = await answered(client, "twice")
     place.double.settle(native(outcome), approved=True)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(ConflictError, match="asks for another decision"):
-            await conversations.runs.respond(request_of(outcome), YES)
-        outcome = await ended(conversations, outcome)
+            await client.runs.respond(request_of(outcome), YES)
+        outcome = await ended(client, outcome)
         (second,) = outcome.pending
 
     assert second.tool == "delete_function"
@@ -163,21 +163,21 @@ async def test_a_decision_never_meets_another_tool_than_the_one_that_was_shown(p
 async def test_revengai_has_the_last_word_about_what_is_pending(place: Place) -> None:
     """Between looking and deciding, too (NO_PENDING_CONFIRMATION)."""
     place.faults.plan("POST", "/confirm", answer(404, refusal("NO_PENDING_CONFIRMATION")))
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
         with pytest.raises(ConflictError, match="waits for no confirmation in revengai:"):
-            await conversations.runs.respond(request_of(outcome), YES)
-        assert (await conversations.runs.request(request_of(outcome))).status is RequestStatus.WITHDRAWN
+            await client.runs.respond(request_of(outcome), YES)
+        assert (await client.runs.request(request_of(outcome))).status is RequestStatus.WITHDRAWN
 
 
 async def test_a_decision_whose_answer_was_lost_has_arrived_if_the_run_goes_on(place: Place) -> None:
     """It is not made twice."""
     place.faults.plan("POST", "/confirm", lose)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
-        await conversations.runs.respond(request_of(outcome), YES)
-        settled = await conversations.runs.request(request_of(outcome))
-        outcome = await ended(conversations, outcome)
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
+        await client.runs.respond(request_of(outcome), YES)
+        settled = await client.runs.request(request_of(outcome))
+        outcome = await ended(client, outcome)
 
     assert (settled.status, outcome.reply) == (RequestStatus.APPROVED, "That is settled.")
     assert place.double.confirmed == [True]
@@ -186,12 +186,12 @@ async def test_a_decision_whose_answer_was_lost_has_arrived_if_the_run_goes_on(p
 async def test_a_decision_that_may_be_lost_is_uncertain_and_can_be_made_again(place: Place) -> None:
     """The request stays pending."""
     place.faults.plan("POST", "/confirm", drop)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
         with pytest.raises(UncertainError, match="still waits for it"):
-            await conversations.runs.respond(request_of(outcome), NO)
-        await conversations.runs.respond(request_of(outcome), NO)
-        outcome = await ended(conversations, outcome)
+            await client.runs.respond(request_of(outcome), NO)
+        await client.runs.respond(request_of(outcome), NO)
+        outcome = await ended(client, outcome)
 
     assert (outcome.reply, place.double.confirmed) == ("Then not.", [False])
 
@@ -201,11 +201,11 @@ async def test_without_seeing_what_is_pending_nothing_is_decided(
 ) -> None:
     """A decision can be made again."""
     monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
         place.double.repeats = -1_000
         with pytest.raises(UnavailableError, match="could not be read"):
-            await conversations.runs.respond(request_of(outcome), YES)
+            await client.runs.respond(request_of(outcome), YES)
 
     assert place.posts("confirm") == 0
 
@@ -216,11 +216,11 @@ async def test_nobody_listens_for_ever_while_a_person_makes_up_their_mind(
     """The run is found again when they have."""
     monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     monkeypatch.setattr(answering, "PENDING_SECONDS", 0.0)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with place.client() as client:
+        outcome = await answered(client, "confirm")
         await place.double.listened_to(0)
-        await conversations.runs.respond(request_of(outcome), YES)
-        assert (await ended(conversations, outcome)).reply == "That is settled."
+        await client.runs.respond(request_of(outcome), YES)
+        assert (await ended(client, outcome)).reply == "That is settled."
 
 
 async def test_what_happens_beside_a_pending_tool_does_not_settle_it(place: Place) -> None:
@@ -230,8 +230,8 @@ async def test_what_happens_beside_a_pending_tool_does_not_settle_it(place: Plac
         (CONFIRM, {"toolCallId": "call_1"}),
         *said("That is settled."),
     ]
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "busy")
+    async with place.client() as client:
+        outcome = await answered(client, "busy")
         conversation = place.double.conversations[native(outcome)]
         for name, data in (
             ("TITLE_UPDATED", {"title": "Meanwhile"}),
@@ -240,8 +240,8 @@ async def test_what_happens_beside_a_pending_tool_does_not_settle_it(place: Plac
             ("SOMETHING_NEW", {}),
         ):
             place.double.tell(conversation, name, data)
-        await conversations.runs.respond(request_of(outcome), YES)
-        assert (await ended(conversations, outcome)).reply == "That is settled."
+        await client.runs.respond(request_of(outcome), YES)
+        assert (await ended(client, outcome)).reply == "That is settled."
 
 
 @pytest.mark.parametrize(

@@ -38,16 +38,16 @@ def settings(
 
 async def test_an_instance_without_a_key_says_what_to_set_and_cannot_be_used(tmp_path: Path) -> None:
     """It is listed all the same; nothing is called."""
-    async with Client.open(settings(tmp_path, lab={})) as conversations:
-        (agent,) = await conversations.agents.list("lab")
+    async with Client.open(settings(tmp_path, lab={})) as client:
+        (agent,) = await client.agents.list("lab")
         for call in (
-            conversations.conversations.create(NewConversation(agent="lab:assistant")),
-            conversations.conversations.get("lab:1"),
-            conversations.conversations.list(ConversationQuery(instance="lab")),
-            conversations.messages.list("lab:1"),
-            conversations.conversations.events("lab:1"),
-            conversations.runs.send("lab:1", MessageDraft(text="hi")),
-            conversations.runs.cancel("lab:1"),
+            client.conversations.create(NewConversation(agent="lab:assistant")),
+            client.conversations.get("lab:1"),
+            client.conversations.list(ConversationQuery(instance="lab")),
+            client.messages.list("lab:1"),
+            client.conversations.events("lab:1"),
+            client.runs.send("lab:1", MessageDraft(text="hi")),
+            client.runs.cancel("lab:1"),
         ):
             with pytest.raises(NotConfiguredError, match="lab is not configured yet") as caught:
                 await call
@@ -74,14 +74,14 @@ async def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
             empty={"api_key_env": "EMPTY"},
             own={"api_key": KEY, "base_url": f"{place.url}/"},
         )
-        async with Client.open(configured) as conversations:
-            available = {agent.address: agent.available for agent in await conversations.agents.list()}
+        async with Client.open(configured) as client:
+            available = {agent.address: agent.available for agent in await client.agents.list()}
             for name in ("first", "own"):
                 assert (
-                    await conversations.conversations.create(NewConversation(agent=f"{name}:assistant"))
+                    await client.conversations.create(NewConversation(agent=f"{name}:assistant"))
                 ).id.startswith(f"{name}:")
             with pytest.raises(NotConfiguredError, match="does not accept the key of the instance other"):
-                await conversations.conversations.create(NewConversation(agent="other:assistant"))
+                await client.conversations.create(NewConversation(agent="other:assistant"))
 
     assert available == {
         "local:archivist": True,
@@ -125,13 +125,13 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(tmp_path: Path)
     secret = "xylophone"
     async with placed(tmp_path) as place:
         place.double.scripts["title"] = [*place.double.scripts["title"], ("TITLE_UPDATED", {"title": secret})]
-        async with place.client(store_content=False) as conversations:
-            outcome = await answered(conversations, f"say {secret}", title=secret, context={"analysis_id": 7})
-            entries = await journal(conversations, outcome.run.conversation_id)
-            titled = await answered(conversations, "title")
-            listed = await conversations.conversations.list(ConversationQuery(instance="revengai"))
-            page = await conversations.messages.list(outcome.run.conversation_id)
-            found = await conversations.search.messages(SearchQuery(text=secret))
+        async with place.client(store_content=False) as client:
+            outcome = await answered(client, f"say {secret}", title=secret, context={"analysis_id": 7})
+            entries = await journal(client, outcome.run.conversation_id)
+            titled = await answered(client, "title")
+            listed = await client.conversations.list(ConversationQuery(instance="revengai"))
+            page = await client.messages.list(outcome.run.conversation_id)
+            found = await client.search.messages(SearchQuery(text=secret))
 
         kept = b"".join(file.read_bytes() for file in place.path.parent.iterdir())
     assert outcome.reply == f"You said: say {secret}"
@@ -145,12 +145,12 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(tmp_path: Path)
 
 async def test_what_a_person_must_see_is_known_until_they_have_decided(tmp_path: Path) -> None:
     """And no longer."""
-    async with placed(tmp_path) as place, place.client(store_content=False) as conversations:
-        outcome = await answered(conversations, "confirm")
+    async with placed(tmp_path) as place, place.client(store_content=False) as client:
+        outcome = await answered(client, "confirm")
         (request,) = outcome.pending
-        await conversations.runs.respond(request_of(outcome), YES)
-        outcome = await ended(conversations, outcome)
-        after = await conversations.runs.request(request.id)
+        await client.runs.respond(request_of(outcome), YES)
+        outcome = await ended(client, outcome)
+        after = await client.runs.request(request.id)
 
     assert request.arguments == {"function_id": 9, "name": "parse_header"}
     assert (after.arguments, after.prompt) == ({}, "")
@@ -160,12 +160,12 @@ async def test_what_a_person_must_see_is_known_until_they_have_decided(tmp_path:
 async def test_a_message_that_is_not_kept_is_lost_with_its_process(tmp_path: Path) -> None:
     """If it was not sent; if it was, its answer is found again."""
     async with placed(tmp_path) as place:
-        async with place.client(store_content=False) as conversations:
-            sent = await start(conversations, "hold")
+        async with place.client(store_content=False) as client:
+            sent = await start(client, "hold")
             await place.double.listened_to(1)
         place.double.release(sent.conversation.id.partition(":")[2])
-        async with place.client(store_content=False) as conversations:
-            outcome = await conversations.runs.wait(sent.run, timeout=10)
+        async with place.client(store_content=False) as client:
+            outcome = await client.runs.wait(sent.run, timeout=10)
             assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "There it is.")
 
 

@@ -115,11 +115,11 @@ async def happened(cuts: Sequence[int], breaks: Sequence[int]) -> list[tuple[str
         patched.setattr(streams, "pauses", pauses)
         instance = InstanceSettings(platform="revengai", options={"api_key": "k"}, environment={})
         client = ClientSettings(store=Path(folder) / "store.db", instances={"revengai": instance})
-        async with Client.open(client) as conversations:
-            outcome = await answered(conversations, "What packs this?")
+        async with Client.open(client) as client:
+            outcome = await answered(client, "What packs this?")
             assert outcome.run.status is RunStatus.COMPLETED
             assert outcome.reply == "Ünpacked with UPX 🎈\n\nDone."
-            return told(await journal(conversations, outcome.run.conversation_id))
+            return told(await journal(client, outcome.run.conversation_id))
 
 
 @settings(deadline=None, max_examples=40)

@@ -53,22 +53,22 @@ async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerat
         yield place
 
 
-async def awaiting(conversations: Client) -> set[str]:
+async def awaiting(client: Client) -> set[str]:
     """Return the conversations at Rine that await us, as a list tells them."""
-    page = await conversations.conversations.list(ConversationQuery(instance="rine", awaiting=True))
+    page = await client.conversations.list(ConversationQuery(instance="rine", awaiting=True))
     assert page.from_index
     return {one.id for one in page.items}
 
 
 async def test_a_message_to_a_handle_begins_a_conversation_that_is_answered(place: Place) -> None:
     """It is told, journalled and found like any other; nothing is sent twice, and the waiting call is never used."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello")
+    async with place.client() as client:
+        outcome = await answered(client, "hello")
         own_id = outcome.run.conversation_id
-        entries = await journal(conversations, own_id)
-        page = await conversations.messages.list(own_id)
-        found = await conversations.search.messages(SearchQuery(text="hello"))
-        known = await conversations.conversations.get_stored(own_id)
+        entries = await journal(client, own_id)
+        page = await client.messages.list(own_id)
+        found = await client.search.messages(SearchQuery(text="hello"))
+        known = await client.conversations.get_stored(own_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello")
     assert place.double.said == [{"text": "hello"}]
@@ -88,12 +88,10 @@ async def test_a_message_to_a_handle_begins_a_conversation_that_is_answered(plac
 async def test_an_agent_is_addressed_by_handle_alias_or_id(place: Place, address: str) -> None:
     """However that is written, the conversation is with its alias, or else with its whole handle."""
     for aliases, expected in (({"desk": "bob@beta"}, "rine:desk"), ({}, BOB)):
-        async with place.client(agents=aliases) as conversations:
+        async with place.client(agents=aliases) as client:
             if aliases or "desk" not in address:
-                begun = await start(conversations, "hello", address.format(id=place.double.bob.id))
-                listed = await conversations.conversations.list(
-                    ConversationQuery(instance="rine", agent=expected)
-                )
+                begun = await start(client, "hello", address.format(id=place.double.bob.id))
+                listed = await client.conversations.list(ConversationQuery(instance="rine", agent=expected))
                 assert begun.conversation.agent == begun.run.agent == expected
                 assert begun.conversation.id in {one.id for one in listed.items}
 
@@ -114,9 +112,9 @@ async def test_an_agent_that_is_none_is_refused_before_anything_is_sent(
     place: Place, address: str, error: type[Exception], sentence: str
 ) -> None:
     """With what to write instead."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(error) as caught:
-            await start(conversations, "hello", address)
+            await start(client, "hello", address)
     assert sentence in str(caught.value)
     assert place.double.posts() == []
 
@@ -133,12 +131,12 @@ async def test_text_and_data_both_have_a_place(
     place: Place, text: str | None, data: dict[str, Any] | None, payload: dict[str, Any]
 ) -> None:
     """And come back as they were sent."""
-    async with place.client() as conversations:
-        begun = await conversations.runs.start(
+    async with place.client() as client:
+        begun = await client.runs.start(
             NewConversation(agent=BOB), MessageDraft(text=text, data=data, type="acme.v1.sum")
         )
-        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
-        ours = (await conversations.messages.list(outcome.run.conversation_id)).items[0]
+        outcome = await client.runs.wait(begun.run, timeout=SECONDS)
+        ours = (await client.messages.list(outcome.run.conversation_id)).items[0]
 
     assert place.double.said == [payload]
     assert (ours.text, ours.data, ours.type) == (text, data, "acme.v1.sum")
@@ -147,19 +145,19 @@ async def test_text_and_data_both_have_a_place(
 async def test_the_longest_message_arrives(place: Place) -> None:
     """Sealed, it is just short enough."""
     text = "x" * (94_000 - len('{"text":""}'))
-    async with place.client() as conversations:
-        await start(conversations, text, CAROL)
+    async with place.client() as client:
+        await start(client, text, CAROL)
         with pytest.raises(InvalidInputError, match="has 94,001 bytes"):
-            await start(conversations, text + "x", CAROL)
+            await start(client, text + "x", CAROL)
     assert place.double.said == [{"text": text}]
 
 
 async def test_an_answer_of_data_alone_is_told_as_json_and_kept_as_data(place: Place) -> None:
     """Whether or not the store keeps it."""
     for keeps in (True, False):
-        async with place.client(store_content=keeps) as conversations:
-            outcome = await answered(conversations, "data")
-            page = await conversations.messages.list(outcome.run.conversation_id)
+        async with place.client(store_content=keeps) as client:
+            outcome = await answered(client, "data")
+            page = await client.messages.list(outcome.run.conversation_id)
         assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, '{"rate": 7, "unit": "%"}')
         assert (page.items[-1].text, page.items[-1].data) == (None, {"rate": 7, "unit": "%"})
 
@@ -179,8 +177,8 @@ async def test_what_others_write_is_read_as_far_as_it_says(
 ) -> None:
     """Nothing of it is lost."""
     own_id = f"rine:{place.double.write(payload)}"
-    async with place.client() as conversations:
-        (message,) = (await conversations.messages.list(own_id)).items
+    async with place.client() as client:
+        (message,) = (await client.messages.list(own_id)).items
     assert (message.text, message.data) == (text, data)
 
 
@@ -201,10 +199,10 @@ async def test_what_cannot_be_sent_is_refused_before_it_is(
 ) -> None:
     """Whether it would begin a conversation or go on with one."""
     own_id = f"rine:{place.double.write({'text': 'psst'})}"
-    async with place.client() as conversations:
+    async with place.client() as client:
         for call in (
-            conversations.runs.start(NewConversation(agent=BOB), draft),
-            conversations.runs.send(own_id, draft),
+            client.runs.start(NewConversation(agent=BOB), draft),
+            client.runs.send(own_id, draft),
         ):
             with pytest.raises(InvalidInputError) as caught:
                 await call
@@ -219,8 +217,8 @@ async def test_a_reply_goes_to_the_last_message_that_is_addressed_to_us(place: P
     double.write({"text": "second"}, into=own_id)
     double.write({"received": True}, into=own_id, type=RECEIPT)
     last = double.conversations[own_id].rows[1]["id"]
-    async with place.client() as conversations:
-        outcome = await sent(conversations, f"rine:{own_id}", "hello")
+    async with place.client() as client:
+        outcome = await sent(client, f"rine:{own_id}", "hello")
 
     assert outcome.reply == "You said: hello"
     assert double.posts() == [f"/messages/{last}/reply"]
@@ -228,16 +226,16 @@ async def test_a_reply_goes_to_the_last_message_that_is_addressed_to_us(place: P
 
 async def test_a_second_message_before_the_answer_is_a_conflict_that_says_so(place: Place) -> None:
     """While the first is waited for, and when nobody waits any more; what says the same is the same message."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         own_id = begun.conversation.id
         with pytest.raises(ConflictError, match="has not answered the last message") as caught:
-            await conversations.runs.send(own_id, MessageDraft(text="and now?"))
-        await conversations.runs.cancel(own_id)
+            await client.runs.send(own_id, MessageDraft(text="and now?"))
+        await client.runs.cancel(own_id)
         with pytest.raises(ConflictError, match="has not answered the last message"):
-            await conversations.runs.send(own_id, MessageDraft(text="and now?"))
+            await client.runs.send(own_id, MessageDraft(text="and now?"))
         place.double.write({"text": "late"}, into=native(begun), type=RESPONSE)
-        outcome = await sent(conversations, own_id, "and now?")
+        outcome = await sent(client, own_id, "and now?")
 
     assert caught.value.hint is not None
     assert "stream_conversation" in caught.value.hint
@@ -247,15 +245,15 @@ async def test_a_second_message_before_the_answer_is_a_conflict_that_says_so(pla
 
 async def test_a_receipt_is_no_answer(place: Place) -> None:
     """It is in the history, and says nothing about whose turn it is."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "receipt")
+    async with place.client() as client:
+        begun = await start(client, "receipt")
         await place.double.called(f"{native(begun)}/messages", 3)
-        running = await conversations.runs.get(begun.run.id)
+        running = await client.runs.get(begun.run.id)
         place.double.write({"text": "now"}, into=native(begun), type=RESPONSE)
-        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
+        outcome = await client.runs.wait(begun.run, timeout=SECONDS)
         place.double.write({"received": True}, into=native(begun), type=RECEIPT)
-        page = await conversations.messages.list(begun.conversation.id)
-        still = await awaiting(conversations)
+        page = await client.messages.list(begun.conversation.id)
+        still = await awaiting(client)
 
     assert running.status is RunStatus.RUNNING
     assert outcome.reply == "now"
@@ -272,22 +270,22 @@ async def test_what_others_began_awaits_us_until_we_reply(place: Place) -> None:
     """Looking at it changes nothing, neither here nor at Rine."""
     double = place.double
     own_id = f"rine:{double.write({'text': 'Can you help?'}, sender=double.carol)}"
-    async with place.client() as conversations:
-        first = await awaiting(conversations)
-        page = await conversations.messages.list(own_id)
-        await conversations.conversations.get(own_id)
-        looked = await awaiting(conversations)
+    async with place.client() as client:
+        first = await awaiting(client)
+        page = await client.messages.list(own_id)
+        await client.conversations.get(own_id)
+        looked = await awaiting(client)
         (row,) = double.conversations[own_id.partition(":")[2]].rows
         consumed = row["read_at"]
-        begun = await conversations.runs.send(own_id, MessageDraft(text="Yes"))
+        begun = await client.runs.send(own_id, MessageDraft(text="Yes"))
         await double.called("/reply")
-        async for entries in conversations.conversations.watch(own_id, after=0):
+        async for entries in client.conversations.watch(own_id, after=0):
             if any(entry.kind is EventKind.RUN_STARTED for entry in entries):
                 break
-        while (await conversations.conversations.get_stored(own_id)).awaiting:
+        while (await client.conversations.get_stored(own_id)).awaiting:
             await anyio.lowlevel.checkpoint()
-        replied = await awaiting(conversations)
-        known = await conversations.conversations.get_stored(own_id)
+        replied = await awaiting(client)
+        known = await client.conversations.get_stored(own_id)
 
     assert first == looked == {own_id}
     assert [one.text for one in page.items] == ["Can you help?"]
@@ -300,19 +298,19 @@ async def test_only_what_is_new_in_the_inbox_is_read(place: Place) -> None:
     double = place.double
     double.page = 2
     own_ids = {f"rine:{double.write({'text': 'psst'})}" for _ in range(3)}
-    async with place.client() as conversations:
-        assert await awaiting(conversations) == own_ids
+    async with place.client() as client:
+        assert await awaiting(client) == own_ids
         double.calls.clear()
-        assert await awaiting(conversations) == own_ids
+        assert await awaiting(client) == own_ids
         quiet = list(double.calls)
         double.calls.clear()
         again = double.write({"text": "hello?"}, into=min(own_ids).partition(":")[2])
-        await awaiting(conversations)
+        await awaiting(client)
         read = list(double.calls)
-        await sent(conversations, min(own_ids), "thanks")
-        await awaiting(conversations)
+        await sent(client, min(own_ids), "thanks")
+        await awaiting(client)
         double.calls.clear()
-        assert await awaiting(conversations) == own_ids
+        assert await awaiting(client) == own_ids
         replied = list(double.calls)
 
     inbox = {f"GET /agents/{double.alice.id}/messages"}
@@ -326,22 +324,22 @@ async def test_only_what_is_new_in_the_inbox_is_read(place: Place) -> None:
 async def test_a_list_that_cannot_be_made_now_says_so(place: Place) -> None:
     """A conversation that is there and cannot be read is left out; the others are listed."""
     gone, there = (place.double.write({"text": "psst"}) for _ in range(2))
-    async with place.client() as conversations:
+    async with place.client() as client:
         place.faults.plan("GET", f"/conversations/{gone}", *[answer(503)] * 9)
         with pytest.raises(UnavailableError):
-            await awaiting(conversations)
+            await awaiting(client)
         del place.double.conversations[gone].rows[0]
         place.double.write({"received": True}, type="rine.v1.sender_key_distribution")
-        assert await awaiting(conversations) == {f"rine:{there}"}
+        assert await awaiting(client) == {f"rine:{there}"}
 
 
 async def test_the_identical_reply_is_joined_while_it_is_unanswered(place: Place) -> None:
     """It is the same message, not a second one."""
     own_id = f"rine:{place.double.write({'text': 'Can you help?'})}"
-    async with place.client() as conversations:
-        first, second = [await conversations.runs.send(own_id, MessageDraft(text="hold")) for _ in range(2)]
+    async with place.client() as client:
+        first, second = [await client.runs.send(own_id, MessageDraft(text="hold")) for _ in range(2)]
         await place.double.called("/reply")
-        third = await conversations.runs.send(own_id, MessageDraft(text="hold"))
+        third = await client.runs.send(own_id, MessageDraft(text="hold"))
 
     assert (first.joined, second.joined, third.joined) == (False, True, True)
     assert first.run.id == second.run.id == third.run.id
@@ -350,14 +348,14 @@ async def test_the_identical_reply_is_joined_while_it_is_unanswered(place: Place
 
 async def test_a_state_is_the_one_at_rine_whoever_moves_it(place: Place) -> None:
     """Also while an answer is awaited; a change is journalled when it is seen."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         own_id = begun.conversation.id
-        first = (await conversations.conversations.get_stored(own_id)).status
+        first = (await client.conversations.get_stored(own_id)).status
         place.double.turn(native(begun), "open")
-        second = (await conversations.conversations.get(own_id)).status
-        await conversations.conversations.update_status(own_id, Status.PAUSED)
-        entries = await journal(conversations, own_id)
+        second = (await client.conversations.get(own_id)).status
+        await client.conversations.update_status(own_id, Status.PAUSED)
+        entries = await journal(client, own_id)
 
     assert (first, second) == (Status.SUBMITTED, Status.OPEN)
     assert [entry.data for entry in entries if entry.kind is EventKind.STATUS_CHANGED] == [
@@ -368,12 +366,12 @@ async def test_a_state_is_the_one_at_rine_whoever_moves_it(place: Place) -> None
 
 async def test_an_answer_that_is_an_error_fails_the_run_and_awaits_nothing(place: Place) -> None:
     """It is not to be answered."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "error")
+    async with place.client() as client:
+        outcome = await answered(client, "error")
         own_id = outcome.run.conversation_id
         with pytest.raises(ConflictError):
-            await conversations.runs.send(own_id, MessageDraft(text="why?"))
-        last = (await conversations.messages.list(own_id)).items[-1]
+            await client.runs.send(own_id, MessageDraft(text="why?"))
+        last = (await client.messages.list(own_id)).items[-1]
 
     assert outcome.run.error == f"{BOB} answered with an error: 'Out of office'."
     assert (outcome.run.status, last.type) == (RunStatus.FAILED, ERROR)
@@ -381,19 +379,19 @@ async def test_an_answer_that_is_an_error_fails_the_run_and_awaits_nothing(place
 
 async def test_states_move_as_rine_allows(place: Place) -> None:
     """What it does not allow is a conflict that names what it does."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         own_id = begun.conversation.id
         with pytest.raises(ConflictError, match="is submitted at Rine and cannot become completed") as caught:
-            await conversations.conversations.update_status(own_id, Status.COMPLETED)
-        await conversations.conversations.update_status(own_id, Status.OPEN)
-        running = await conversations.runs.get(begun.run.id)
-        ended = await conversations.conversations.update_status(own_id, Status.COMPLETED)
-        run = await conversations.runs.get(begun.run.id)
+            await client.conversations.update_status(own_id, Status.COMPLETED)
+        await client.conversations.update_status(own_id, Status.OPEN)
+        running = await client.runs.get(begun.run.id)
+        ended = await client.conversations.update_status(own_id, Status.COMPLETED)
+        run = await client.runs.get(begun.run.id)
         with pytest.raises(ConflictError, match="is completed, which is final"):
-            await conversations.runs.send(own_id, MessageDraft(text="more"))
+            await client.runs.send(own_id, MessageDraft(text="more"))
         with pytest.raises(ConflictError, match="cannot become open") as final:
-            await conversations.conversations.update_status(own_id, Status.OPEN)
+            await client.conversations.update_status(own_id, Status.OPEN)
 
     assert set(caught.value.valid) == {"open", "rejected", "canceled", "failed"}
     assert (running.status, ended.status, run.status) == (
@@ -408,9 +406,9 @@ async def test_a_message_to_a_conversation_that_is_paused_says_how_to_go_on(plac
     """The other side may have paused it."""
     own_id = place.double.write({"text": "psst"})
     place.double.turn(own_id, "paused")
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(ConflictError, match="is paused") as caught:
-            await conversations.runs.send(f"rine:{own_id}", MessageDraft(text="hello"))
+            await client.runs.send(f"rine:{own_id}", MessageDraft(text="hello"))
     assert caught.value.hint == "Open it with update_status (status `open`), then send again."
 
 
@@ -419,10 +417,10 @@ async def test_a_conversation_that_ends_without_an_answer_ends_the_run(
     place: Place, status: str, ends: RunStatus
 ) -> None:
     """Nothing can come any more."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         place.double.turn(native(begun), status)
-        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
+        outcome = await client.runs.wait(begun.run, timeout=SECONDS)
 
     assert (outcome.run.status, outcome.run.error) == (
         ends,
@@ -432,9 +430,9 @@ async def test_a_conversation_that_ends_without_an_answer_ends_the_run(
 
 async def test_participants_are_told_by_handle(place: Place) -> None:
     """With their roles."""
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello")
-        people = await conversations.conversations.participants(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await answered(client, "hello")
+        people = await client.conversations.participants(outcome.run.conversation_id)
 
     assert [(one.address, one.role) for one in people] == [
         ("rine:alice@acme.rine.network", "initiator"),
@@ -444,29 +442,29 @@ async def test_participants_are_told_by_handle(place: Place) -> None:
 
 async def test_what_rine_has_no_word_for_is_not_offered(place: Place) -> None:
     """With what to do instead, where there is something."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         own_id = begun.conversation.id
         with pytest.raises(NotOffered, match="has no conversation without a message") as caught:
-            await conversations.conversations.create(NewConversation(agent=BOB))
+            await client.conversations.create(NewConversation(agent=BOB))
         for call in (
-            conversations.conversations.delete(own_id),
-            conversations.conversations.update(own_id, ConversationChanges(title="Mine")),
-            conversations.conversations.branches(own_id),
-            conversations.messages.add(own_id, MessageDraft(text="note")),
-            start(conversations, "hello", title="Mine"),
-            conversations.messages.rate(own_id, "m1", Rating(value=1)),
-            conversations.conversations.invite(own_id, {CAROL: None}),
-            conversations.conversations.generate_title(own_id),
-            conversations.conversations.update_status(own_id, Status.CANCELED, rating=Rating(value=1)),
+            client.conversations.delete(own_id),
+            client.conversations.update(own_id, ConversationChanges(title="Mine")),
+            client.conversations.branches(own_id),
+            client.messages.add(own_id, MessageDraft(text="note")),
+            start(client, "hello", title="Mine"),
+            client.messages.rate(own_id, "m1", Rating(value=1)),
+            client.conversations.invite(own_id, {CAROL: None}),
+            client.conversations.generate_title(own_id),
+            client.conversations.update_status(own_id, Status.CANCELED, rating=Rating(value=1)),
         ):
             with pytest.raises(NotOffered):
                 await call
         for field in ("entity_type", "source", "source_ref"):
             with pytest.raises(InvalidInputError, match="has no place for"):
-                await start(conversations, "hello", **{field: "USER"})
+                await start(client, "hello", **{field: "USER"})
         with pytest.raises(InvalidInputError, match="takes no `reason`"):
-            await conversations.conversations.update_status(own_id, Status.CANCELED, reason="done")
+            await client.conversations.update_status(own_id, Status.CANCELED, reason="done")
 
     assert caught.value.hint == f"Send the first message: send_message with the agent {BOB}."
     assert place.double.posts() == ["/messages"]
@@ -475,10 +473,10 @@ async def test_what_rine_has_no_word_for_is_not_offered(place: Place) -> None:
 @pytest.mark.parametrize("native_id", ["1", "..%2Fagents", "00000000-0000-4000-8000-000000000000"])
 async def test_a_conversation_that_is_none_is_not_found(place: Place, native_id: str) -> None:
     """Whatever its id says."""
-    async with place.client() as conversations:
+    async with place.client() as client:
         for call in (
-            conversations.conversations.get(f"rine:{native_id}"),
-            conversations.messages.list(f"rine:{native_id}"),
+            client.conversations.get(f"rine:{native_id}"),
+            client.messages.list(f"rine:{native_id}"),
         ):
             with pytest.raises(NotFoundError, match="Rine has no conversation"):
                 await call
@@ -489,12 +487,12 @@ async def test_a_history_is_read_in_pages_from_either_end(place: Place) -> None:
     own_id = place.double.write({"text": "0"})
     for number in range(1, 5):
         place.double.write({"text": str(number)}, into=own_id)
-    async with place.client() as conversations:
+    async with place.client() as client:
         for newest_first in (False, True):
             texts: list[str | None] = []
             cursor: str | None = None
             while True:
-                page = await conversations.messages.list(
+                page = await client.messages.list(
                     f"rine:{own_id}", MessageQuery(cursor=cursor, limit=2, newest_first=newest_first)
                 )
                 texts += [one.text for one in page.items]
@@ -504,7 +502,7 @@ async def test_a_history_is_read_in_pages_from_either_end(place: Place) -> None:
             assert texts == sorted("01234", reverse=newest_first)
             assert page.total == 5
         place.double.keeps = 2
-        page = await conversations.messages.list(f"rine:{own_id}")
+        page = await client.messages.list(f"rine:{own_id}")
 
     assert ([one.text for one in page.items], page.total) == (list("01234"), None)
 
@@ -512,19 +510,19 @@ async def test_a_history_is_read_in_pages_from_either_end(place: Place) -> None:
 async def test_an_answer_is_found_in_a_history_that_leaves_it_out(place: Place) -> None:
     """As a long one may."""
     place.double.keeps = 0
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hello")).reply == "You said: hello"
+    async with place.client() as client:
+        assert (await answered(client, "hello")).reply == "You said: hello"
 
 
 async def test_metadata_goes_along_in_clear_and_cannot_pretend_to_be_ours(place: Place) -> None:
     """Neither theirs nor ours."""
     draft = MessageDraft(text="hello", metadata={"ticket": 7})
-    async with place.client() as conversations:
-        begun = await conversations.runs.start(NewConversation(agent=BOB, metadata={"team": "sales"}), draft)
-        await conversations.runs.wait(begun.run, timeout=SECONDS)
+    async with place.client() as client:
+        begun = await client.runs.start(NewConversation(agent=BOB, metadata={"team": "sales"}), draft)
+        await client.runs.wait(begun.run, timeout=SECONDS)
         (conversation,) = place.double.conversations.values()
         conversation.rows[1]["metadata"] = {"verification": "invalid", "withheld": "ha", "x": 1}
-        first, second = (await conversations.messages.list(begun.conversation.id)).items
+        first, second = (await client.messages.list(begun.conversation.id)).items
 
     assert (conversation.metadata, conversation.rows[0]["metadata"]) == ({"team": "sales"}, {"ticket": 7})
     assert first.metadata == {"ticket": 7, "verification": "verified"}

@@ -73,8 +73,8 @@ async def test_a_lost_response_is_asked_for_again_with_the_same_key_and_cipherte
 ) -> None:
     """However it was lost; the outbox is empty afterwards."""
     place.faults.plan("POST", "/messages", fault, fault)
-    async with place.client() as conversations:
-        outcome = await answered(conversations, "hello")
+    async with place.client() as client:
+        outcome = await answered(client, "hello")
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello")
     sent_alike(place, 3)
@@ -84,8 +84,8 @@ async def test_a_lost_response_is_asked_for_again_with_the_same_key_and_cipherte
 async def test_a_request_that_was_lost_is_sent_again(place: Place) -> None:
     """Whether it was the request or the response nobody knows."""
     place.faults.plan("POST", "/messages", drop, drop)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hello")).reply == "You said: hello"
+    async with place.client() as client:
+        assert (await answered(client, "hello")).reply == "You said: hello"
     sent_alike(place, 1)
 
 
@@ -95,13 +95,13 @@ async def test_a_first_message_that_stays_uncertain_goes_on_when_the_call_is_rep
 ) -> None:
     """With its key, or (from `send_message`) as the identical call; with the same bytes either way."""
     place.faults.plan("POST", "/messages", *[lose] * platform.SENDS)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UncertainError, match="whether it arrived is not known") as caught:
-            await start(conversations, "hello", join=True, idempotency_key=key)
+            await start(client, "hello", join=True, idempotency_key=key)
         assert await left(place) == 1
-    async with place.client() as conversations:
-        again = await start(conversations, "hello", join=True, idempotency_key=key)
-        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
+    async with place.client() as client:
+        again = await start(client, "hello", join=True, idempotency_key=key)
+        outcome = await client.runs.wait(again.run, timeout=SECONDS)
 
     assert caught.value.hint is not None
     assert "Repeat the identical call" in caught.value.hint
@@ -114,21 +114,21 @@ async def test_what_is_refused_after_a_lost_response_is_still_uncertain(place: P
     """The first may have arrived, whatever is said of the second."""
     refused = answer(403, {"detail": "Trust tier too low"})
     place.faults.plan("POST", "/messages", lose, refused, refused, refused)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(UncertainError):
-            await start(conversations, "hello", idempotency_key="k1")
-        assert (await start(conversations, "hello", idempotency_key="k1")).run is not None
+            await start(client, "hello", idempotency_key="k1")
+        assert (await start(client, "hello", idempotency_key="k1")).run is not None
     sent_alike(place, 2)
 
 
 async def test_the_identical_call_is_another_one_once_its_answer_was_given(place: Place) -> None:
     """And is joined before that."""
-    async with place.client() as conversations:
-        first = await start(conversations, "hold", join=True)
-        joined = await start(conversations, "hold", join=True)
+    async with place.client() as client:
+        first = await start(client, "hold", join=True)
+        joined = await start(client, "hold", join=True)
         place.double.write({"text": "there"}, into=native(first), type=RESPONSE)
-        await conversations.runs.wait(first.run, timeout=SECONDS)
-        other = await start(conversations, "hold", join=True)
+        await client.runs.wait(first.run, timeout=SECONDS)
+        other = await start(client, "hold", join=True)
 
     assert (joined.run.id, joined.joined) == (first.run.id, True)
     assert (other.joined, other.conversation.id != first.conversation.id) == (False, True)
@@ -139,12 +139,12 @@ async def test_the_identical_call_twice_at_once_arrives_once(place: Place) -> No
     begun: list[Sent] = []
     async with place.client() as here, place.client() as there:
 
-        async def begin(conversations: Client) -> None:
-            begun.append(await start(conversations, "hold", join=True))
+        async def begin(client: Client) -> None:
+            begun.append(await start(client, "hold", join=True))
 
         async with anyio.create_task_group() as tasks:
-            for conversations in (here, there, here, there):
-                tasks.start_soon(begin, conversations)
+            for client in (here, there, here, there):
+                tasks.start_soon(begin, client)
 
     assert len({one.run.id for one in begun}) == 1
     sent_alike(place, 1)
@@ -157,10 +157,10 @@ async def begins(path: str, url: str, folder: str, key: str) -> None:
     options = {"base_url": url, "config_dir": folder}
     rine = InstanceSettings(platform="rine", options=options, environment={})
     settings = ClientSettings(store=Path(path), instances={"rine": rine})
-    async with Client.open(settings) as conversations:
-        begun = await start(conversations, "hello", join=True, idempotency_key=key or None)
+    async with Client.open(settings) as client:
+        begun = await start(client, "hello", join=True, idempotency_key=key or None)
         say(begun.run.id)
-        await conversations.runs.wait(begun.run, timeout=SECONDS)
+        await client.runs.wait(begun.run, timeout=SECONDS)
 
 
 @pytest.mark.parametrize("key", ["k1", ""])
@@ -183,9 +183,9 @@ async def test_a_process_that_dies_over_its_first_message_leaves_it_to_the_next(
         ((intent,),) = await rows(place.path, "SELECT body FROM outbox")
         await other.dies()
     await leases_run_out(place.path)
-    async with place.client() as conversations:
-        again = await start(conversations, "hello", join=True, idempotency_key=key or None)
-        outcome = await conversations.runs.wait(again.run, timeout=SECONDS)
+    async with place.client() as client:
+        again = await start(client, "hello", join=True, idempotency_key=key or None)
+        outcome = await client.runs.wait(again.run, timeout=SECONDS)
 
     assert outcome.reply == "You said: hello"
     sent_alike(place, 2 if arrives else 1)
@@ -202,9 +202,9 @@ async def test_an_answer_is_waited_for_on_by_the_next_process(place: Place) -> N
     await leases_run_out(place.path)
     (own_id,) = place.double.conversations
     place.double.write({"text": "At last"}, into=own_id, type=RESPONSE)
-    async with place.client() as conversations:
-        outcome = await conversations.runs.wait(await conversations.runs.get(run_id), timeout=SECONDS)
-        messages = await conversations.messages.list(outcome.run.conversation_id)
+    async with place.client() as client:
+        outcome = await client.runs.wait(await client.runs.get(run_id), timeout=SECONDS)
+        messages = await client.messages.list(outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "At last")
     assert [one.text for one in messages.items] == ["hello", "At last"]
@@ -221,8 +221,8 @@ async def test_a_reply_whose_response_was_lost_is_found_in_the_history(place: Pl
     """And not sent again."""
     own_id = await conversation_with(place)
     place.faults.plan("POST", "/reply", fault)
-    async with place.client() as conversations:
-        assert (await sent(conversations, own_id, "Yes")).reply == "You said: Yes"
+    async with place.client() as client:
+        assert (await sent(client, own_id, "Yes")).reply == "You said: Yes"
     assert len(place.double.bodies) == 1
 
 
@@ -230,9 +230,9 @@ async def test_a_reply_that_may_be_lost_is_not_sent_again(place: Place) -> None:
     """It is uncertain; whoever looks and does not find it can send it."""
     own_id = await conversation_with(place)
     place.faults.plan("POST", "/reply", drop)
-    async with place.client() as conversations:
-        outcome = await sent(conversations, own_id, "Yes")
-        again = await sent(conversations, own_id, "Yes, really")
+    async with place.client() as client:
+        outcome = await sent(client, own_id, "Yes")
+        again = await sent(client, own_id, "Yes, really")
 
     assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, False)
     assert outcome.run.error is not None
@@ -246,10 +246,10 @@ async def test_the_same_words_of_another_message_are_not_taken_for_a_reply_that_
 ) -> None:
     """What was sealed tells them apart."""
     own_id = await conversation_with(place)
-    async with place.client() as conversations:
-        await sent(conversations, own_id, "Yes")
+    async with place.client() as client:
+        await sent(client, own_id, "Yes")
         place.faults.plan("POST", "/reply", drop)
-        outcome = await sent(conversations, own_id, "Yes")
+        outcome = await sent(client, own_id, "Yes")
     assert outcome.run.status is RunStatus.FAILED
 
 
@@ -269,11 +269,11 @@ async def test_a_process_that_dies_over_a_reply_leaves_it_to_the_next_to_find_ou
         await anyio.sleep_forever()
 
     place.faults.plan("POST", "/reply", hanging)
-    async with place.client(store_content=keeps) as conversations:
-        message = await conversations.runs.send(own_id, MessageDraft(text="Yes"))
+    async with place.client(store_content=keeps) as client:
+        message = await client.runs.send(own_id, MessageDraft(text="Yes"))
         await sending.wait()
-    async with place.client(store_content=keeps) as conversations:
-        outcome = await conversations.runs.wait(message.run, timeout=SECONDS)
+    async with place.client(store_content=keeps) as client:
+        outcome = await client.runs.wait(message.run, timeout=SECONDS)
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert len(place.double.bodies) == arrives
@@ -288,13 +288,13 @@ async def test_a_message_that_is_not_kept_is_lost_with_its_process(place: Place)
         reading.set()
         await anyio.sleep_forever()
 
-    async with place.client(store_content=False) as conversations:
-        await conversations.conversations.get(own_id)
+    async with place.client(store_content=False) as client:
+        await client.conversations.get(own_id)
         place.faults.plan("GET", "/keys", hanging)
-        message = await conversations.runs.send(own_id, MessageDraft(text="Yes"))
+        message = await client.runs.send(own_id, MessageDraft(text="Yes"))
         await reading.wait()
-    async with place.client(store_content=False) as conversations:
-        outcome = await conversations.runs.wait(message.run, timeout=SECONDS)
+    async with place.client(store_content=False) as client:
+        outcome = await client.runs.wait(message.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert place.double.posts() == []
@@ -302,13 +302,13 @@ async def test_a_message_that_is_not_kept_is_lost_with_its_process(place: Place)
 
 async def test_a_busy_or_broken_server_is_waited_for(place: Place) -> None:
     """Mail has time: an answer is looked for until it is there, whatever comes between."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         busy = answer(429, {"detail": "Rate limit exceeded"}, retry_after="0.01")
         for path in (native(begun), "/messages"):
             place.faults.plan("GET", path, busy, answer(503), drop, answer(500), answer(200, "<html>"))
         place.double.write({"text": "there"}, into=native(begun), type=RESPONSE)
-        assert (await conversations.runs.wait(begun.run, timeout=SECONDS)).reply == "there"
+        assert (await client.runs.wait(begun.run, timeout=SECONDS)).reply == "there"
 
 
 async def test_a_server_that_is_slow_is_not_sent_to_twice(
@@ -323,19 +323,19 @@ async def test_a_server_that_is_slow_is_not_sent_to_twice(
         await done.wait()
 
     place.faults.plan("POST", "/messages", slow)
-    async with place.client() as conversations:
-        assert (await answered(conversations, "hello")).reply == "You said: hello"
+    async with place.client() as client:
+        assert (await answered(client, "hello")).reply == "You said: hello"
         done.set()
     sent_alike(place, 2)
 
 
 async def test_an_answer_that_is_delivered_twice_is_told_once(place: Place) -> None:
     """The vendor's client does that to others; the second is a message like any other."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         place.double.write({"text": "there"}, into=native(begun), type=RESPONSE, times=2)
-        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
-        again = await sent(conversations, begun.conversation.id, "thanks")
+        outcome = await client.runs.wait(begun.run, timeout=SECONDS)
+        again = await sent(client, begun.conversation.id, "thanks")
 
     assert (outcome.reply, again.reply) == ("there", "You said: thanks")
 
@@ -350,22 +350,22 @@ async def test_a_first_message_that_is_refused_was_not_sent(
     """And nothing of it stays, unless it may be repeated."""
     refused = answer(status, {"detail": "No."})
     place.faults.plan("POST", "/messages", refused, refused)
-    async with place.client() as conversations:
+    async with place.client() as client:
         with pytest.raises(error):
-            await start(conversations, "hello")
+            await start(client, "hello")
     assert await left(place) == (1 if status == 429 else 0)
     assert place.double.conversations == {}
 
 
 async def test_a_token_that_was_refused_is_replaced_and_the_message_sent_once(place: Place) -> None:
     """A refused call was not carried out. A token is not used in its last minute either."""
-    async with place.client() as conversations:
-        await answered(conversations, "hello")
+    async with place.client() as client:
+        await answered(client, "hello")
         place.double.revoke()
-        outcome = await answered(conversations, "again")
+        outcome = await answered(client, "again")
         place.double.lifetime = 0
         place.double.revoke()
-        await answered(conversations, "and again")
+        await answered(client, "and again")
 
     assert outcome.reply == "You said: again"
     assert len(place.double.conversations) == len(place.double.bodies) == 3
@@ -375,10 +375,10 @@ async def test_a_conversation_that_cannot_be_read_any_more_leaves_the_answer_int
     place: Place,
 ) -> None:
     """The message was sent, and its answer may be found later."""
-    async with place.client() as conversations:
-        begun = await start(conversations, "hold")
+    async with place.client() as client:
+        begun = await start(client, "hold")
         place.faults.plan("GET", native(begun), answer(404, {"detail": "Conversation not found"}))
-        outcome = await conversations.runs.wait(begun.run, timeout=SECONDS)
+        outcome = await client.runs.wait(begun.run, timeout=SECONDS)
 
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert outcome.run.error is not None
@@ -387,8 +387,8 @@ async def test_a_conversation_that_cannot_be_read_any_more_leaves_the_answer_int
 
 async def test_what_goes_over_the_wire_is_what_the_vendor_sends(place: Place) -> None:
     """Field by field, and the key beside it."""
-    async with place.client() as conversations:
-        await start(conversations, "hold")
+    async with place.client() as client:
+        await start(client, "hold")
         (body,) = map(json.loads, place.double.bodies)
         async with place.sdk(place.double.alice) as alice:
             await alice.send(

@@ -36,16 +36,16 @@ def settings(
     )
 
 
-async def refused(conversations: Client, name: str) -> str:
+async def refused(client: Client, name: str) -> str:
     """See that an instance is listed as not available and cannot be used; return what to do about it."""
-    agents = await conversations.agents.list(name)
+    agents = await client.agents.list(name)
     hints = {agent.hint for agent in agents}
     assert not any(agent.available for agent in agents)
     for call in (
-        conversations.runs.start(NewConversation(agent=f"{name}:bob@beta"), MessageDraft(text="hi")),
-        conversations.conversations.get(f"{name}:1"),
-        conversations.messages.list(f"{name}:1"),
-        conversations.conversations.list(ConversationQuery(instance=name)),
+        client.runs.start(NewConversation(agent=f"{name}:bob@beta"), MessageDraft(text="hi")),
+        client.conversations.get(f"{name}:1"),
+        client.messages.list(f"{name}:1"),
+        client.conversations.list(ConversationQuery(instance=name)),
     ):
         with pytest.raises(NotConfiguredError, match=f"{name} is not configured yet") as caught:
             await call
@@ -60,9 +60,9 @@ async def test_without_the_extra_it_says_how_to_install_it(
 ) -> None:
     """In one sentence; everything else works."""
     monkeypatch.setattr(access, "PACKAGE", "rine_that_is_not_there")
-    async with Client.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as conversations:
-        hint = await refused(conversations, "rine")
-        assert [agent.available for agent in await conversations.agents.list("local")] == [True]
+    async with Client.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as client:
+        hint = await refused(client, "rine")
+        assert [agent.available for agent in await client.agents.list("local")] == [True]
     assert hint == "Install Rine's own package, which encrypts: `pip install 'tertulia[rine]'`."
 
 
@@ -88,8 +88,8 @@ def _options(configured: ClientSettings) -> Any:
 async def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     """Half of one is none."""
     configured = settings(tmp_path, rine={"config_dir": str(tmp_path), "client_id": "cid"})
-    async with Client.open(configured) as conversations:
-        hint = await refused(conversations, "rine")
+    async with Client.open(configured) as client:
+        hint = await refused(client, "rine")
     assert hint.startswith("Run `rine onboard`, or set RINE_CLIENT_ID and RINE_CLIENT_SECRET")
 
 
@@ -115,11 +115,9 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
             "config_dir": str(place.double.home(bob, tmp_path / "bob")),
         }
         configured = settings(tmp_path, environment, ours={}, theirs=theirs)
-        async with Client.open(configured) as conversations:
-            begun = await start(conversations, "hold", "ours:bob@beta")
-            waiting = await conversations.conversations.list(
-                ConversationQuery(instance="theirs", awaiting=True)
-            )
+        async with Client.open(configured) as client:
+            begun = await start(client, "hold", "ours:bob@beta")
+            waiting = await client.conversations.list(ConversationQuery(instance="theirs", awaiting=True))
 
     assert [(one.id.partition(":")[2], one.agent) for one in waiting.items] == [
         (begun.conversation.id.partition(":")[2], "theirs:alice@acme.rine.network")
@@ -140,9 +138,9 @@ async def test_what_rine_does_not_accept_is_said(
     """With who there is; no secret is shown."""
     async with placed(tmp_path) as place:
         given = {"client_id": place.double.alice.client_id, "client_secret": place.double.alice.secret}
-        async with place.client(**{**given, **options}) as conversations:
+        async with place.client(**{**given, **options}) as client:
             with pytest.raises(NotConfiguredError, match=sentence) as caught:
-                await start(conversations, "hello")
+                await start(client, "hello")
     assert caught.value.valid == (("alice@acme.rine.network",) if "agent" in options else ())
     assert "wrong" not in str(caught.value)
 
@@ -161,19 +159,19 @@ async def test_an_account_with_several_agents_needs_to_know_which(tmp_path: Path
             ("zoe", "The private keys of zoe@acme.rine.network are not on this machine"),
         ):
             place.faults.plan("GET", "/agents", answer(200, both))
-            async with place.client(**({} if agent is None else {"agent": agent})) as conversations:
+            async with place.client(**({} if agent is None else {"agent": agent})) as client:
                 if expected is None:
-                    assert (await answered(conversations, "hello")).reply == "You said: hello"
+                    assert (await answered(client, "hello")).reply == "You said: hello"
                 else:
                     with pytest.raises(NotConfiguredError, match=expected):
-                        await start(conversations, "hello")
+                        await start(client, "hello")
 
 
 async def test_agents_are_those_of_the_configuration_and_how_to_address_all_others(tmp_path: Path) -> None:
     """Ourselves we cannot talk to. Nothing is asked of Rine for that."""
     async with placed(tmp_path) as place:
-        async with place.client(agents={"desk": "bob@beta"}) as conversations:
-            agents = await conversations.agents.list("rine")
+        async with place.client(agents={"desk": "bob@beta"}) as client:
+            agents = await client.agents.list("rine")
         calls = list(place.double.calls)
     assert [agent.address for agent in agents] == ["rine:desk", "rine:name@organisation"]
     assert "put its handle in the place of name@organisation" in agents[1].description
@@ -223,8 +221,8 @@ async def test_credentials_that_are_none_are_none(tmp_path: Path) -> None:
     for content in ("", "[]", "{}", '{"default": {"client_id": 1, "client_secret": "x"}}', '{"default": []}'):
         (tmp_path / "credentials.json").write_text(content)
         configured = settings(tmp_path, rine={"config_dir": str(tmp_path)})
-        async with Client.open(configured) as conversations:
-            assert (await conversations.agents.list("rine"))[0].available is False
+        async with Client.open(configured) as client:
+            assert (await client.agents.list("rine"))[0].available is False
 
 
 async def test_a_token_that_cannot_be_had_now_is_asked_for_again(tmp_path: Path) -> None:
@@ -232,8 +230,8 @@ async def test_a_token_that_cannot_be_had_now_is_asked_for_again(tmp_path: Path)
     async with placed(tmp_path) as place:
         busy = answer(429, {"detail": "Rate limit exceeded"}, retry_after="0.01")
         place.faults.plan("POST", "/oauth/token", busy, answer(503), answer(200, ["?"]))
-        async with place.client() as conversations:
-            assert (await answered(conversations, "hello")).reply == "You said: hello"
+        async with place.client() as client:
+            assert (await answered(client, "hello")).reply == "You said: hello"
     assert place.double.posts() == ["/messages"]
 
 

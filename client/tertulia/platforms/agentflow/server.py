@@ -36,7 +36,7 @@ _NO_CALL = frozenset({404, 405})
 
 
 class Server:
-    """A deployment, as one instance uses it. Every method may raise what `tertulia.platforms.kit.http.client.Http` raises.
+    """A deployment, as one instance uses it. Every method may raise what `Http` raises.
 
     Calls whose paths are inferred (see `paths`) raise `NotOffered` where the deployment has not the call. That is
     remembered, and told to `lacking` once.

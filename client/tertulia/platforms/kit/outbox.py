@@ -1,4 +1,4 @@
-"""The outbox of one instance: bodies that were prepared to be sent under a key, byte for byte (`tertulia.store.outbox`)."""
+"""The outbox of one instance: bodies that were prepared to be sent under a key (see `tertulia.store.outbox`)."""
 
 from functools import partial
 

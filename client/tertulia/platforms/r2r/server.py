@@ -27,8 +27,8 @@ _NOWHERE = str(UUID(int=0))
 class Server:
     """An R2R server, as one instance uses it.
 
-    Every method may raise what `tertulia.platforms.kit.http.client.Http` raises; those that are given a native id, `NotFoundError` if
-    this account has no such conversation.
+    Every method may raise what `Http` raises; those that are given a native id, `NotFoundError` if this account has no
+    such conversation.
     """
 
     def __init__(self, instance: str, http: Http) -> None:

@@ -37,14 +37,14 @@ async def serving(
     local = InstanceSettings(platform="local", options={"mailboxes": mailboxes or []})
     settings = ClientSettings(store=path, identity=identity, instances={"local": local})
     with anyio.fail_after(SECONDS):
-        async with Client.open(settings) as conversations:
-            await conversations.announce()
-            yield conversations
+        async with Client.open(settings) as client:
+            await client.announce()
+            yield client
 
 
-async def awaiting(conversations: Client) -> list[str]:
+async def awaiting(client: Client) -> list[str]:
     """Return the conversations in which something of ours is awaited."""
-    page = await conversations.conversations.list(ConversationQuery(awaiting=True))
+    page = await client.conversations.list(ConversationQuery(awaiting=True))
     assert page.total == len(page.items)
     assert all(conversation.awaiting for conversation in page.items)
     return [conversation.id for conversation in page.items]

@@ -144,70 +144,64 @@ def test_an_agent_that_speaks_alone_gives_the_title() -> None:
 @pytest.mark.anyio
 async def test_a_title_is_made_from_the_conversation_or_from_a_seed(path: Path) -> None:
     """It is journaled, and found."""
-    async with scripted(path) as conversations:
-        sent = await conversations.runs.start(
+    async with scripted(path) as client:
+        sent = await client.runs.start(
             NewConversation(agent=AGENT), says("Hello! Why does the nightly build fail?")
         )
-        await conversations.runs.wait(sent.run, timeout=SECONDS)
+        await client.runs.wait(sent.run, timeout=SECONDS)
         own_id = sent.conversation.id
-        titled = await conversations.conversations.generate_title(own_id)
+        titled = await client.conversations.generate_title(own_id)
         assert titled.title == "Why does the nightly build fail"
-        seeded = await conversations.conversations.generate_title(
-            own_id, seed_message="Our Q3 pipeline", force=True
-        )
+        seeded = await client.conversations.generate_title(own_id, seed_message="Our Q3 pipeline", force=True)
         assert seeded.title == "Our Q3 pipeline"
 
-        entries = (await conversations.conversations.events(own_id)).entries
+        entries = (await client.conversations.events(own_id)).entries
         told = [entry.data["title"] for entry in entries if entry.kind is EventKind.TITLE_UPDATED]
         assert told == ["Why does the nightly build fail", "Our Q3 pipeline"]
-        found = await conversations.search.messages(SearchQuery(text="pipeline"))
+        found = await client.search.messages(SearchQuery(text="pipeline"))
         assert [hit.conversation_id for hit in found.hits] == [own_id]
 
 
 @pytest.mark.anyio
 async def test_a_title_that_is_there_stays_unless_it_is_forced(path: Path) -> None:
     """Whoever gave it."""
-    async with scripted(path) as conversations:
-        own_id = (await conversations.conversations.create(NewConversation(agent=AGENT, title="Mine"))).id
+    async with scripted(path) as client:
+        own_id = (await client.conversations.create(NewConversation(agent=AGENT, title="Mine"))).id
+        assert (await client.conversations.generate_title(own_id, seed_message="Theirs")).title == "Mine"
         assert (
-            await conversations.conversations.generate_title(own_id, seed_message="Theirs")
-        ).title == "Mine"
-        assert (
-            await conversations.conversations.generate_title(own_id, seed_message="Theirs", force=True)
+            await client.conversations.generate_title(own_id, seed_message="Theirs", force=True)
         ).title == "Theirs"
-        await conversations.conversations.update(own_id, ConversationChanges(title="Mine again"))
+        await client.conversations.update(own_id, ConversationChanges(title="Mine again"))
         assert (
-            await conversations.conversations.generate_title(own_id, seed_message="Theirs")
+            await client.conversations.generate_title(own_id, seed_message="Theirs")
         ).title == "Mine again"
 
 
 @pytest.mark.anyio
 async def test_where_there_are_no_words_the_error_says_what_to_give(path: Path) -> None:
     """And a conversation that is not there has no title."""
-    async with scripted(path) as conversations:
-        own_id = (await conversations.conversations.create(NewConversation(agent=AGENT))).id
+    async with scripted(path) as client:
+        own_id = (await client.conversations.create(NewConversation(agent=AGENT))).id
         with pytest.raises(ConflictError, match="Nothing was said") as raised:
-            await conversations.conversations.generate_title(own_id)
+            await client.conversations.generate_title(own_id)
         assert "seed_message" in (raised.value.hint or "")
         with pytest.raises(InvalidInputError, match="`seed_message` has no words"):
-            await conversations.conversations.generate_title(own_id, seed_message="...")
+            await client.conversations.generate_title(own_id, seed_message="...")
         with pytest.raises(NotFoundError):
-            await conversations.as_principal("alice").conversations.generate_title(
-                own_id, seed_message="Mine"
-            )
+            await client.as_principal("alice").conversations.generate_title(own_id, seed_message="Mine")
 
-        assert (await conversations.conversations.get(own_id)).title is None
+        assert (await client.conversations.get(own_id)).title is None
 
 
 @pytest.mark.anyio
 async def test_a_conversation_with_the_archivist_is_named_after_its_question(path: Path) -> None:
     """Though that is a command to the archivist."""
     with anyio.fail_after(SECONDS):
-        async with Client.open(ClientSettings(store=path)) as conversations:
-            sent = await conversations.runs.start(NewConversation(agent=ARCHIVIST), says("list"))
-            await conversations.runs.wait(sent.run, timeout=SECONDS)
-            again = await conversations.runs.send(sent.conversation.id, says("What did we promise Acme?"))
-            await conversations.runs.wait(again.run, timeout=SECONDS)
+        async with Client.open(ClientSettings(store=path)) as client:
+            sent = await client.runs.start(NewConversation(agent=ARCHIVIST), says("list"))
+            await client.runs.wait(sent.run, timeout=SECONDS)
+            again = await client.runs.send(sent.conversation.id, says("What did we promise Acme?"))
+            await client.runs.wait(again.run, timeout=SECONDS)
 
-            titled = await conversations.conversations.generate_title(sent.conversation.id)
+            titled = await client.conversations.generate_title(sent.conversation.id)
             assert titled.title == "What did we promise Acme"
