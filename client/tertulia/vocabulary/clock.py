@@ -1,0 +1,42 @@
+"""Time as an injected object: whoever waits or measures is given a clock, so that a test can give another."""
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import anyio
+
+
+class Clock(Protocol):
+    """Tells the time and waits."""
+
+    def now(self) -> float:
+        """Return the seconds of a clock that never goes back; only differences mean something."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel what runs in the context once it has taken this long; the scope's `cancelled_caught` says so."""
+        ...
+
+
+class SystemClock:
+    """The clock of the event loop."""
+
+    def now(self) -> float:
+        """Return the event loop's time."""
+        return anyio.current_time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in the event loop."""
+        await anyio.sleep(seconds)
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Set a deadline in the event loop."""
+        return anyio.move_on_after(seconds)
+
+
+SYSTEM_CLOCK: Clock = SystemClock()
+"""The clock of every object that is given no other."""

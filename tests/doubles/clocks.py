@@ -1,0 +1,93 @@
+"""Clocks for tests: nobody waits."""
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+
+import anyio
+
+_QUIET_TURNS = 100
+"""After so many turns of the event loop in which nobody set an earlier time, everybody waits for the time."""
+
+
+class JumpingClock:
+    """A clock whose time jumps to what is due next as soon as every task waits; for tests without real input or output.
+
+    `waited` are the seconds that somebody slept, in order.
+    """
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+        self._now = 0.0
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = count()
+        self._armed = False
+
+    def now(self) -> float:
+        """Return the time, which stands still between two jumps."""
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for a jump to the end of this time."""
+        self.waited.append(seconds)
+        over = anyio.Event()
+        self._at(seconds, over.set)
+        await over.wait()
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Cancel what runs in the context at the jump to the end of this time."""
+        return self._move_on_after(seconds)
+
+    @contextmanager
+    def _move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            entry = self._at(seconds, scope.cancel)
+            try:
+                yield scope
+            finally:
+                if entry in self._due:
+                    self._due.remove(entry)
+                    heapq.heapify(self._due)
+
+    def _at(self, seconds: float, wake: Callable[[], object]) -> tuple[float, int, Callable[[], object]]:
+        entry = (self._now + seconds, next(self._number), wake)
+        if seconds < float("inf"):
+            heapq.heappush(self._due, entry)
+            self._arm(_QUIET_TURNS)
+        return entry
+
+    def _arm(self, turns: int) -> None:
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._turn, turns)
+
+    def _turn(self, left: int) -> None:
+        self._armed = False
+        if left:
+            self._arm(left - 1)
+        elif self._due:
+            at, _, wake = heapq.heappop(self._due)
+            self._now = max(self._now, at)
+            wake()
+            self._arm(_QUIET_TURNS)
+
+
+class FastClock:
+    """A clock that runs `factor` times as fast as the real one; for tests with real input and output."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+
+    def now(self) -> float:
+        """Return the time, which runs fast."""
+        return anyio.current_time() * self._factor
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait a fraction of this time."""
+        await anyio.sleep(seconds / self._factor)
+
+    def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+        """Set a deadline after a fraction of this time."""
+        return anyio.move_on_after(seconds / self._factor)
