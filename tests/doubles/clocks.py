@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 
@@ -41,7 +41,7 @@ class JumpingClock:
         return self._move_on_after(seconds)
 
     @contextmanager
-    def _move_on_after(self, seconds: float) -> Iterator[anyio.CancelScope]:
+    def _move_on_after(self, seconds: float) -> Generator[anyio.CancelScope]:
         with anyio.CancelScope() as scope:
             entry = self._at(seconds, scope.cancel)
             try:

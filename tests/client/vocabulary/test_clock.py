@@ -9,7 +9,9 @@ from tests.doubles.clocks import FastClock, JumpingClock
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("clock", [SYSTEM_CLOCK, FastClock(1_000), JumpingClock()], ids=["system", "fast", "jumping"])
+@pytest.mark.parametrize(
+    "clock", [SYSTEM_CLOCK, FastClock(1_000), JumpingClock()], ids=["system", "fast", "jumping"]
+)
 async def test_a_clock_goes_on_while_somebody_waits(clock: Clock) -> None:
     """And a deadline ends what takes longer."""
     before = clock.now()
