@@ -25,6 +25,7 @@ from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.runner import Runner, Worker
 from tertulia.settings import ClientSettings
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
@@ -52,10 +53,12 @@ class Client:
         *,
         principal: str = LOCAL_PRINCIPAL,
         worker: Worker | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> AsyncGenerator["Client"]:
         """Open the client; it touches the store at the first use only. Leaving it stops its runs and loses nothing.
 
         `worker` says how this process has runs executed that only a worker can execute (`Execution.WORKER`).
+        `clock` is the time that the platforms go by.
 
         Raises:
             InvalidInputError: an instance is configured in a way that cannot work.
@@ -65,7 +68,7 @@ class Client:
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
             store = await stack.enter_async_context(Store(settings.store, content_free=content_free))
-            platforms = build(settings.instances, store, identity=settings.identity)
+            platforms = build(settings.instances, store, identity=settings.identity, clock=clock)
             for platform in platforms.values():
                 stack.push_async_callback(platform.close)
             leases = LeaseHolder(store)

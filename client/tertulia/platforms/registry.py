@@ -11,6 +11,7 @@ from typing import cast
 from tertulia.platforms.base import Platform
 from tertulia.settings import STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown, valid_instance
 
@@ -22,13 +23,17 @@ PLATFORMS: Mapping[str, str] = {
     "agentflow": "tertulia.platforms.agentflow.platform:AgentFlowPlatform",
     "rine": "tertulia.platforms.rine.platform:RinePlatform",
 }
-"""Where each platform's class is. A class is called with the instance's name, its settings and the store."""
+"""Where each platform's class is. A class is called with the instance's name, its settings, the store and the clock."""
 
 LOCAL = "local"
 
 
 def build(
-    instances: Mapping[str, InstanceSettings], store: Store, *, identity: str | None = None
+    instances: Mapping[str, InstanceSettings],
+    store: Store,
+    *,
+    identity: str | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> dict[str, Platform]:
     """Return the configured platforms by instance, the embedded one always among them.
 
@@ -39,14 +44,15 @@ def build(
     """
     wanted = {LOCAL: InstanceSettings(platform=LOCAL), **instances}
     built = {
-        name: _build(name, replace(settings, identity=identity), store) for name, settings in wanted.items()
+        name: _build(name, replace(settings, identity=identity), store, clock)
+        for name, settings in wanted.items()
     }
     for platform in built.values():
         platform.peers = built
     return built
 
 
-def _build(name: str, settings: InstanceSettings, store: Store) -> Platform:
+def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) -> Platform:
     if not valid_instance(name):
         raise InvalidInputError(
             f"{shown(name)} cannot be the name of an instance.",
@@ -75,6 +81,6 @@ def _build(name: str, settings: InstanceSettings, store: Store) -> Platform:
         )
     module, _, attribute = PLATFORMS[settings.platform].partition(":")
     platform = cast(
-        Callable[[str, InstanceSettings, Store], Platform], getattr(import_module(module), attribute)
+        Callable[[str, InstanceSettings, Store, Clock], Platform], getattr(import_module(module), attribute)
     )
-    return platform(name, settings, store)
+    return platform(name, settings, store, clock)

@@ -22,6 +22,7 @@ from tertulia.settings import InstanceSettings
 from tertulia.store import conversations
 from tertulia.store.checkpoints import saved
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -84,7 +85,9 @@ class AgentFlowPlatform(Platform):
     features = _FEATURES
     capabilities = Capabilities(lists_all_users=True)
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = Options(instance, settings)
         access = Access.read(instance, settings, options)
         paths = configured(options.table("paths"), instance)
@@ -92,6 +95,7 @@ class AgentFlowPlatform(Platform):
         all_users = options.names("all_users")
         options.finish()
         super().__init__(instance, missing=access.missing)
+        self._clock = clock
         self._server = Server(instance, access.connect(), paths, self._lacks)
         self._directory = Directory(instance, self._server)
         self._browsing = Browsing(instance, self._server, self._directory, store, all_users)

@@ -101,6 +101,7 @@ class Server:
         """Send a message; yield what is streamed. Leaving does not stop the answer."""
         return self._http.stream(
             *("POST", *_API, "agent", agent_id, "chat"),
+            safe=False,
             json={**body, "conversation_id": native_id},
             idle=IDLE_SECONDS,
             about=self._about(native_id),
@@ -182,6 +183,7 @@ class Server:
         in_header = {name.replace("_", "-"): value for name, value in after.items() if _plain(value)}
         stream = self._http.stream(
             *(call.method, *call.segments(conversation_id=native_id)),
+            safe=True,
             params=after,
             headers=in_header,
             idle=WATCH_IDLE_SECONDS,

@@ -15,9 +15,9 @@ from typing import Generic, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.http.retries import FIRST_PAUSE, pauses
 from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames
-from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.outages import LONGEST_PAUSE, LOOKS, PATIENCE_SECONDS, Outage, OutOfReachError
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import NotOffered, TertuliaError, UnavailableError

@@ -20,6 +20,7 @@ from tertulia.platforms.knowrithm.selecting import between, may_fit, wire_filter
 from tertulia.platforms.knowrithm.server import BASE_URL, ERRORS, PLATFORM, Server
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -84,7 +85,9 @@ class KnowrithmPlatform(OlderWire):
     kind = "knowrithm"
     features = _FEATURES | OLDER
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = Options(instance, settings)
         key = options.secret("api_key", variable=KEY_VARIABLE)
         secret = options.secret("api_secret", variable=SECRET_VARIABLE)
@@ -97,6 +100,7 @@ class KnowrithmPlatform(OlderWire):
         elif secret is None:
             missing = options.how_to_set("api_secret", variable=SECRET_VARIABLE)
         super().__init__(instance, missing=missing)
+        self._clock = clock
         headers = {"x-api-key": key or "", "x-api-secret": secret or ""}
         self._http = Http(instance, ERRORS, base_url=base_url, headers=headers, missing=missing)
         self._server = Server(self._http, instance, base_url)

@@ -104,7 +104,7 @@ class Server:
     def stream(self, native_id: str) -> AbstractAsyncContextManager[Frames]:
         """Open the stream of what is said in a conversation from now on."""
         path = ("v1", "conversation", native_id, "messages", "stream")
-        return self.http.stream("GET", *path, idle=IDLE_SECONDS, about=self.about(native_id))
+        return self.http.stream("GET", *path, safe=True, idle=IDLE_SECONDS, about=self.about(native_id))
 
     async def task(self, known: Task, about: Mapping[str, Any] | None = None) -> Task:
         """Ask how far a task is.

@@ -17,6 +17,7 @@ from tertulia.settings import USER, InstanceSettings, address_of
 from tertulia.store import analytics, branches, conversations, messages, participants, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run, move
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
@@ -92,8 +93,11 @@ class LocalPlatform(EmbeddedPlatform):
     kind = "local"
     features = _FEATURES
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         super().__init__(instance)
+        self._clock = clock
         options = Options(instance, settings)
         self._configured = tuple(map(checked_mailbox, options.names("mailboxes")))
         idle = options.duration("end_after_idle")

@@ -18,6 +18,7 @@ from tertulia.platforms.r2r.rows import Row, citations_of, role_of, text_of, wit
 from tertulia.platforms.r2r.server import Record, Server, possible
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, NotOffered, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
@@ -77,12 +78,15 @@ class R2RPlatform(Platform):
     kind = "r2r"
     features = _FEATURES
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = Options(instance, settings)
         access = Access.read(instance, settings, options)
         self._defaults = checked_context(options.table("agent"), f"`agent` of the instance {instance}")
         options.finish()
         super().__init__(instance, missing=access.missing)
+        self._clock = clock
         self._server = Server(instance, access.connect())
 
     async def close(self) -> None:

@@ -132,7 +132,9 @@ class Server:
         about = self._about(native_id)
         # Without the conversation's id, R2R would make one that nobody can find (`retrieval_service.py:1418`).
         named = {**body, "conversation_id": native_id}
-        return self._http.stream("POST", "retrieval", "agent", json=named, idle=IDLE_SECONDS, about=about)
+        return self._http.stream(
+            *("POST", "retrieval", "agent"), safe=False, json=named, idle=IDLE_SECONDS, about=about
+        )
 
     def _one(self, answer: Any, *, key: str = "id") -> Mapping[str, Any]:
         """Return what an answer holds, if it is as R2R answers."""

@@ -18,6 +18,7 @@ from tertulia.settings import InstanceSettings
 from tertulia.store import conversations
 from tertulia.store.checkpoints import saved
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     MovedOnError,
@@ -77,13 +78,16 @@ class RevEngAIPlatform(Platform):
     )
     capabilities = Capabilities(lists_unfiltered=True)
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = Options(instance, settings)
         key = options.secret("api_key", variable=KEY_VARIABLE)
         base_url = options.url("base_url", variable=URL_VARIABLE, default=BASE_URL)
         options.finish()
         missing = options.how_to_set("api_key", variable=KEY_VARIABLE) if key is None else None
         super().__init__(instance, missing=missing)
+        self._clock = clock
         # The key stands alone, without `Bearer`: `configuration.py` of the SDK.
         headers = {"authorization": key or ""}
         self._http = Http(instance, ERRORS, base_url=base_url, headers=headers, missing=self.missing)

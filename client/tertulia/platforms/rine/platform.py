@@ -24,6 +24,7 @@ from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -95,12 +96,15 @@ class RinePlatform(Platform):
     )
     capabilities = Capabilities(refresh_before_send=True, opens_with_message=True)
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = Options(instance, settings)
         access = Access.read(instance, options)
         self._aliases = _aliases(instance, options.table("agents"))
         options.finish()
         super().__init__(instance, missing=access.missing)
+        self._clock = clock
         self._http = access.connect()
         self._server = Server(access, self._http)
         self._sealer = Sealer(str(access.config_dir), self._server.keys)

@@ -1,14 +1,15 @@
 """One pooled HTTP client for each instance, for the life of the process.
 
-Requests that change nothing (GET) are tried again, with jitter and within `PATIENCE` seconds; the others never are:
-where no answer came back, whether it was done is unknown, and `UncertainError` says so. The client is made at the first
-call, since making one takes some 15 ms. Redirects are not followed: credentials go to the configured address only.
+Each request says whether it is safe: whether it changes nothing, as a GET or a POST that only searches. A safe request
+is tried again, with jitter and within `PATIENCE` seconds. Any other is made once: where no answer came back, whether it
+was carried out is unknown, and `UncertainError` says so. The client is made at the first call, since making one takes
+some 15 ms. Redirects are not followed: credentials go to the configured address only.
 """
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, Unpack
 from urllib.parse import quote
 
 import anyio
@@ -17,6 +18,7 @@ import httpx
 from tertulia.platforms.kit.http.errors import ErrorTable, Refusal
 from tertulia.platforms.kit.http.retries import pauses, retry_after
 from tertulia.platforms.kit.http.streams import Frames
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotConfiguredError,
@@ -28,16 +30,29 @@ from tertulia.vocabulary.identifiers import shown
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
-"""How long a request that changes nothing may take, each time."""
+"""How long a safe request may wait for the next byte, each time."""
 WRITE_SECONDS = 30.0
-"""How long a request that changes something may take."""
+"""How long any other request may wait for it."""
 IDLE_SECONDS = 75.0
 """How long a stream may be silent: longer than the minute after which proxies cut idle connections."""
 PATIENCE = 30.0
-"""How long a request that changes nothing may take with all its repetitions: hosts give up on a call at 60 seconds."""
+"""How long a safe request is tried again: hosts give up on a call at 60 seconds."""
 ATTEMPTS = 4
 _LONGEST_PAUSE = 8.0
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+class RequestOptions(TypedDict, total=False):
+    """What a request may carry."""
+
+    json: Any
+    form: Mapping[str, str]
+    content: bytes | None
+    """JSON that is to be sent byte for byte."""
+    params: Mapping[str, Any] | None
+    headers: Mapping[str, str] | None
+    about: Mapping[str, str] | None
+    """The ids that the request is about, for its errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +60,21 @@ class Reply:
     """What a platform answered."""
 
     body: Any
-    """Its JSON; None, where a call that changes something is answered with nothing."""
+    """Its JSON; None, where a request that is not safe is answered with nothing."""
     retry_after: float | None
     """Seconds after which it asks to be called again (`Retry-After`), as it does about what it has yet to finish."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], compare=False, repr=False)
 
 
 class Http:
     """HTTP for one instance. `headers` may hold credentials; nothing here shows them.
 
-    Every method takes a path as segments, each quoted: an id never changes which path is called. `about` are the ids a
-    call is about, for its errors. All raise what the instance's `ErrorTable` makes of a refusal, and:
+    Every method takes a path as segments, each quoted: an id never changes which path is called. All raise what the
+    instance's `ErrorTable` makes of a refusal, and:
 
         NotConfiguredError: `missing` says what to set first.
         UnavailableError: the platform cannot be reached, or answers something else than it should.
-        UncertainError: a call that changes something got no answer: it may or may not have been carried out.
+        UncertainError: a request that is not safe got no answer: it may or may not have been carried out.
     """
 
     def __init__(
@@ -70,6 +86,7 @@ class Http:
         headers: Mapping[str, str],
         auth: httpx.Auth | None = None,
         missing: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._instance = instance
         self._errors = errors
@@ -77,6 +94,7 @@ class Http:
         self._headers = {"user-agent": "tertulia", "accept": "application/json", **headers}
         self._auth = auth
         self._missing = missing
+        self._clock = clock
         self._opened: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -84,112 +102,61 @@ class Http:
         if self._opened is not None:
             await self._opened.aclose()
 
-    async def get(
-        self,
-        *segments: str,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        about: Mapping[str, str] | None = None,
-    ) -> Any:
-        """Return the JSON that a GET is answered with. Tried again where that may help."""
-        return (await self.get_reply(*segments, params=params, headers=headers, about=about)).body
+    async def get(self, *segments: str, **options: Unpack[RequestOptions]) -> Any:
+        """Return the JSON that a GET is answered with."""
+        return (await self.send_reply("GET", *segments, safe=True, **options)).body
 
-    async def get_reply(
-        self,
-        *segments: str,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        about: Mapping[str, str] | None = None,
-    ) -> Reply:
-        """Make a GET as `get` does, and return all of its answer."""
-        request = self._request("GET", segments, READ_SECONDS, params=params, headers=headers)
-        waits = pauses(longest=_LONGEST_PAUSE)
-        with anyio.move_on_after(PATIENCE):
-            for attempts_left in range(ATTEMPTS - 1, -1, -1):
-                try:
-                    return self._reply(await self._send(request, about), safe=True)
-                except UnavailableError as error:
-                    pause = max(next(waits), error.ids.get("retry_after", 0))
-                    if not attempts_left or not error.retryable or pause > _LONGEST_PAUSE:
-                        raise
-                await anyio.sleep(pause)
-        raise self._unreachable(f"did not answer within {PATIENCE:.0f} seconds")
+    async def get_reply(self, *segments: str, **options: Unpack[RequestOptions]) -> Reply:
+        """Return the whole answer to a GET."""
+        return await self.send_reply("GET", *segments, safe=True, **options)
 
     async def send(
-        self,
-        method: str,
-        *segments: str,
-        json: Any = None,
-        form: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | None = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        about: Mapping[str, str] | None = None,
+        self, method: str, *segments: str, safe: bool = False, **options: Unpack[RequestOptions]
     ) -> Any:
-        """Make a request that changes something, once; return the JSON of its answer (None where that is empty).
-
-        `content` is JSON that is to be sent byte for byte.
-        """
-        reply = await self.send_reply(
-            method,
-            *segments,
-            json=json,
-            form=form,
-            params=params,
-            content=content,
-            headers=headers,
-            about=about,
-        )
-        return reply.body
+        """Make a request; return the JSON of its answer (None where one that is not safe is answered with nothing)."""
+        return (await self.send_reply(method, *segments, safe=safe, **options)).body
 
     async def send_reply(
-        self,
-        method: str,
-        *segments: str,
-        json: Any = None,
-        form: Mapping[str, str] | None = None,
-        params: Mapping[str, Any] | None = None,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        about: Mapping[str, str] | None = None,
+        self, method: str, *segments: str, safe: bool = False, **options: Unpack[RequestOptions]
     ) -> Reply:
-        """Make a request that changes something, as `send` does, and return all of its answer."""
-        if content is not None:
-            headers = {"content-type": "application/json", **(headers or {})}
-        request = self._request(
-            method,
-            segments,
-            WRITE_SECONDS,
-            params=params,
-            json=json,
-            data=form,
-            content=content,
-            headers=headers,
-        )
-        return self._reply(await self._send(request, about), safe=False)
+        """Make a request, a safe one again where that may help; return the whole answer."""
+        about = options.get("about")
+        request = self._request(method, segments, READ_SECONDS if safe else WRITE_SECONDS, options)
+        if not safe:
+            return self._reply(await self._send(request, about, safe=False), safe=False)
+        waits = pauses(longest=_LONGEST_PAUSE)
+        give_up = self._clock.now() + PATIENCE
+        for attempts_left in range(ATTEMPTS - 1, -1, -1):
+            try:
+                return self._reply(await self._send(request, about, safe=True), safe=True)
+            except UnavailableError as error:
+                pause = max(next(waits), error.ids.get("retry_after", 0))
+                late = self._clock.now() + pause > give_up
+                if late or not attempts_left or not error.retryable or pause > _LONGEST_PAUSE:
+                    raise
+            await self._clock.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     @asynccontextmanager
     async def stream(
         self,
         method: str,
         *segments: str,
-        json: Any = None,
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        safe: bool,
         idle: float = IDLE_SECONDS,
-        about: Mapping[str, str] | None = None,
+        **options: Unpack[RequestOptions],
     ) -> AsyncGenerator[Frames]:
         """Open a stream of events; leaving the context closes its connection at once. Nothing is tried again.
 
         Without a byte for `idle` seconds, the stream is broken (`BrokenStreamError`, from iterating over the events).
         """
-        request = self._request(method, segments, idle, params=params, json=json, headers=headers)
+        request = self._request(method, segments, idle, options)
         # A compressed stream would be held back by whoever compresses it, until a block is full.
         request.headers.update(
             {"accept": "text/event-stream", "cache-control": "no-store", "accept-encoding": "identity"}
         )
-        response = await self._send(request, about, stream=True)
-        frames = Frames(response, self._errors.platform)
+        response = await self._send(request, options.get("about"), safe=safe, stream=True)
+        frames = Frames(response, self._errors.platform, idle=idle, clock=self._clock)
         try:
             if response.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
                 raise self._unreachable("answered something else than a stream of events", retryable=False)
@@ -200,7 +167,7 @@ class Http:
                 await response.aclose()
 
     def _request(
-        self, method: str, segments: tuple[str, ...], seconds: float, **content: Any
+        self, method: str, segments: tuple[str, ...], seconds: float, options: RequestOptions
     ) -> httpx.Request:
         if self._missing is not None:
             raise NotConfiguredError(
@@ -213,12 +180,22 @@ class Http:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             self._opened = httpx.AsyncClient(headers=self._headers, auth=self._auth, limits=limits)
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
+        content, headers = options.get("content"), options.get("headers")
+        if content is not None:
+            headers = {"content-type": "application/json", **(headers or {})}
         return self._opened.build_request(
-            method, self._base_url + _path(segments), timeout=timeout, **content
+            method,
+            self._base_url + _path(segments),
+            json=options.get("json"),
+            data=options.get("form"),
+            content=content,
+            params=options.get("params"),
+            headers=headers,
+            timeout=timeout,
         )
 
     async def _send(
-        self, request: httpx.Request, about: Mapping[str, str] | None, *, stream: bool = False
+        self, request: httpx.Request, about: Mapping[str, str] | None, *, safe: bool, stream: bool = False
     ) -> httpx.Response:
         """Return a successful response, read unless it is to be streamed."""
         assert self._opened is not None
@@ -232,7 +209,7 @@ class Http:
                 await response.aclose()
         except httpx.RequestError as error:
             ids: dict[str, Any] = {"instance": self._instance, **(about or {})}
-            if isinstance(error, _NOT_SENT) or request.method == "GET":
+            if safe or isinstance(error, _NOT_SENT):
                 timeout = isinstance(error, httpx.TimeoutException)
                 raise self._unreachable(
                     "did not answer in time" if timeout else "cannot be reached"
@@ -244,7 +221,7 @@ class Http:
             ) from error
         if response.is_success:
             return response
-        raise self._refused(response, request.method == "GET", about)
+        raise self._refused(response, safe, about)
 
     def _refused(
         self, response: httpx.Response, safe: bool, about: Mapping[str, str] | None
@@ -264,7 +241,7 @@ class Http:
 
     def _reply(self, response: httpx.Response, *, safe: bool) -> Reply:
         body = self._json(response, safe=safe) if safe or response.content else None
-        return Reply(body, retry_after(response.headers.get("retry-after")))
+        return Reply(body, retry_after(response.headers.get("retry-after")), response.headers)
 
     def _json(self, response: httpx.Response, *, safe: bool) -> Any:
         try:
