@@ -20,6 +20,8 @@ from tertulia import (
     Sent,
 )
 from tertulia.runs.context import coalesced
+from tertulia.vocabulary.clock import Clock
+from tests.doubles.clocks import FastClock
 from tests.doubles.network import Faults, served
 from tests.doubles.revengai import KEY, RevEngAIDouble
 
@@ -35,6 +37,8 @@ class Place:
         self.double = double
         self.faults = Faults(double.app)
         self.url = ""
+        self.clock: Clock = FastClock(200)
+        """The time that the platform goes by."""
 
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
@@ -42,7 +46,9 @@ class Place:
         given = {"api_key": KEY, "base_url": self.url, **options}
         settings = InstanceSettings(platform="revengai", options=given, environment={})
         instances = {"revengai": settings}
-        async with Client.open(ClientSettings(store=self.path, instances=instances)) as client:
+        async with Client.open(
+            ClientSettings(store=self.path, instances=instances), clock=self.clock
+        ) as client:
             yield client
 
     def posts(self, action: str) -> int:

@@ -1,7 +1,6 @@
 """Answers from RevEng.AI while networks fail and processes die."""
 
-from collections.abc import AsyncGenerator, Iterator
-from itertools import repeat
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,7 @@ import anyio
 import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, RunStatus
-from tertulia.platforms.kit.http import client, lookups, streams
 from tertulia.platforms.kit.http.streams import MAX_FRAME
-from tertulia.platforms.revengai import answering, server
 from tests.client.platforms.revengai import (
     ASSISTANT,
     SECONDS,
@@ -23,6 +20,7 @@ from tests.client.platforms.revengai import (
     start,
     told,
 )
+from tests.doubles.clocks import FastClock
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 from tests.doubles.revengai import refusal, said
 
@@ -34,18 +32,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return RevEng.AI as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look into the history, and for a server that is away, without waiting first."""
-
-    def pauses(*, longest: float) -> Iterator[float]:
-        return repeat(min(0.0, longest))
-
-    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    for module in (lookups, client, streams):
-        monkeypatch.setattr(module, "pauses", pauses)
 
 
 async def reply_to(place: Place, text: str) -> list[tuple[str, dict[str, Any]]]:
@@ -66,10 +52,9 @@ async def test_a_stream_that_is_cut_is_followed_on_without_gap_or_repetition(pla
     assert await reply_to(place, "all") == undisturbed
 
 
-async def test_a_stream_that_stalls_is_opened_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_stalls_is_opened_again(place: Place) -> None:
     """After its idle limit."""
     undisturbed = await reply_to(place, "all")
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     place.faults.plan("GET", "/events", stall('"delta": "Fir'))
 
     assert await reply_to(place, "all") == undisturbed
@@ -105,12 +90,10 @@ async def test_a_stream_that_cannot_be_opened_is_tried_again(place: Place) -> No
         assert (await answered(client, "hi")).reply == "You said: hi"
 
 
-async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(place: Place) -> None:
     """What came of it stays, and it says where the rest may be."""
-    monkeypatch.setattr(server, "PATIENCE_SECONDS", 0.0)
-    place.faults.plan("GET", "/events", cut('"delta": "First'), *[answer(503)] * 9)
+    place.clock = FastClock(2_000)
+    place.faults.plan("GET", "/events", cut('"delta": "First'), *[answer(503)] * 99)
     async with place.client() as client:
         outcome = await answered(client, "all")
 
@@ -119,12 +102,9 @@ async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(
     assert "list_messages shows what RevEng.AI has of it" in outcome.run.error
 
 
-async def test_a_run_that_says_nothing_any_more_is_given_up(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_says_nothing_any_more_is_given_up(place: Place) -> None:
     """In the end."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(answering, "SILENCE_SECONDS", 0.0)
+    place.clock = FastClock(20_000)
     async with place.client() as client:
         outcome = await answered(client, "hold")
 
@@ -325,11 +305,8 @@ async def test_an_answer_that_was_canceled_at_revengai_is_canceled_here(place: P
     assert (outcome.run.status, outcome.reply) == (RunStatus.CANCELED, "Well,")
 
 
-async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(place: Place) -> None:
     """As after a cancellation whose event comes with the next message on its way; not even if ours is silent then."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     async with place.client() as client:
         outcome = await answered(client, "hi")
         conversation = place.double.conversations[native(outcome)]
@@ -361,11 +338,8 @@ async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> 
     assert outcome.reply == "Let me see.\n\nThere it is."
 
 
-async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(place: Place) -> None:
     """A run may fail before it has begun."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
     async with place.client() as client:
         place.double.begins_runs = False
         place.double.scripts["stillborn"] = [("RUN_ERROR", {"message": "No model"})]

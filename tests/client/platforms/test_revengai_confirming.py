@@ -20,9 +20,9 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.revengai import answering, server
-from tertulia.platforms.revengai.events import EventMapper, UpstreamEvent
+from tertulia.platforms.revengai.mapping import EventMapper, UpstreamEvent
 from tests.client.platforms.revengai import Place, answered, ended, journal, native, placed
+from tests.doubles.clocks import FastClock
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import CONFIRM, RENAME, called, refusal, said
 
@@ -114,10 +114,9 @@ async def test_a_decision_can_be_made_after_the_process_died_that_asked(place: P
 
 @pytest.mark.parametrize("approved", [True, False])
 async def test_what_was_decided_at_revengai_is_withdrawn_here_and_the_run_goes_on(
-    place: Place, approved: bool, monkeypatch: pytest.MonkeyPatch
+    place: Place, approved: bool
 ) -> None:
     """Whoever follows the run sees it, without asking."""
-    monkeypatch.setattr(answering, "SETTLING_SECONDS", 0.0)
     async with place.client() as client:
         outcome = await answered(client, "confirm")
         await place.double.listened_to(1)
@@ -196,11 +195,8 @@ async def test_a_decision_that_may_be_lost_is_uncertain_and_can_be_made_again(pl
     assert (outcome.reply, place.double.confirmed) == ("Then not.", [False])
 
 
-async def test_without_seeing_what_is_pending_nothing_is_decided(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_seeing_what_is_pending_nothing_is_decided(place: Place) -> None:
     """A decision can be made again."""
-    monkeypatch.setattr(server, "LOOK_SECONDS", 0.1)
     async with place.client() as client:
         outcome = await answered(client, "confirm")
         place.double.repeats = -1_000
@@ -210,12 +206,9 @@ async def test_without_seeing_what_is_pending_nothing_is_decided(
     assert place.posts("confirm") == 0
 
 
-async def test_nobody_listens_for_ever_while_a_person_makes_up_their_mind(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_nobody_listens_for_ever_while_a_person_makes_up_their_mind(place: Place) -> None:
     """The run is found again when they have."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(answering, "PENDING_SECONDS", 0.0)
+    place.clock = FastClock(2_000)
     async with place.client() as client:
         outcome = await answered(client, "confirm")
         await place.double.listened_to(0)

@@ -1,7 +1,7 @@
 """One recorded stream, in any pieces and with any breaks: always the same journal."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from itertools import pairwise, repeat
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tertulia import Client, ClientSettings, InstanceSettings, RunStatus
-from tertulia.platforms.kit.http import streams
 from tests.client.platforms.revengai import ASSISTANT, SECONDS, answered, journal, told
+from tests.doubles.clocks import FastClock
 from tests.doubles.revengai import RENAME, RESULT, Step, called, frame, said
 
 pytestmark = pytest.mark.anyio
@@ -107,15 +107,11 @@ async def happened(cuts: Sequence[int], breaks: Sequence[int]) -> list[tuple[str
     async def handle(transport: object, request: httpx.Request) -> httpx.Response:
         return await recorded.handle(request)
 
-    def pauses(*, longest: float) -> Iterator[float]:
-        return repeat(min(0.0, longest))
-
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched, anyio.fail_after(SECONDS):
         patched.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
-        patched.setattr(streams, "pauses", pauses)
         instance = InstanceSettings(platform="revengai", options={"api_key": "k"}, environment={})
         client = ClientSettings(store=Path(folder) / "store.db", instances={"revengai": instance})
-        async with Client.open(client) as client:
+        async with Client.open(client, clock=FastClock(1_000)) as client:
             outcome = await answered(client, "What packs this?")
             assert outcome.run.status is RunStatus.COMPLETED
             assert outcome.reply == "Ünpacked with UPX 🎈\n\nDone."

@@ -1,17 +1,20 @@
-"""Lists of conversations made here, from what a platform returned: the filters, orders and pages that it lacks."""
+"""Pages made here, from what a platform returned whole: the filters, orders and pages that it lacks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Conversation, ConversationQuery, Page, SortKey
+from tertulia.vocabulary.models import Conversation, ConversationQuery, MessageQuery, Page, SortKey
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 from tertulia.vocabulary.values import same_json
 
 MAX_PAGE = 100
+
+T = TypeVar("T")
 
 
 def fits(conversation: Conversation, query: ConversationQuery) -> bool:
@@ -65,6 +68,34 @@ def page(found: Sequence[Conversation], query: ConversationQuery) -> Page[Conver
         next_cursor=page_cursor(identity, list(shown[-1][0])) if len(rest) > len(shown) else None,
         total=len(fitting),
     )
+
+
+def message_page(
+    found: Sequence[T], query: MessageQuery, *, native_id: str, id_of: Callable[[T], str], platform: str
+) -> tuple[Sequence[T], str | None]:
+    """Return the page of messages that a query asks for, of all that a conversation has, and the next page's cursor.
+
+    `found` has the messages in the platform's own form, oldest first.
+
+    Raises:
+        InvalidInputError: the cursor is not one of this query, its message is gone, or the limit is out of range.
+    """
+    check_limit(query.limit, MAX_PAGE)
+    identity: dict[str, Any] = {"messages": native_id, "newest_first": query.newest_first}
+    if query.branch is not None:
+        identity["branch"] = query.branch
+    rest = found[::-1] if query.newest_first else found
+    if query.cursor is not None:
+        last = str(read_page_cursor(query.cursor, identity))
+        ids = [id_of(one) for one in rest]
+        if last not in ids:
+            raise InvalidInputError(
+                f"The message after which this cursor stands is not in the history any more at {platform}.",
+                hint="Leave the cursor out for the first page.",
+            )
+        rest = rest[ids.index(last) + 1 :]
+    page = rest[: query.limit]
+    return page, page_cursor(identity, id_of(page[-1])) if len(rest) > len(page) else None
 
 
 def _created(conversation: Conversation) -> datetime:

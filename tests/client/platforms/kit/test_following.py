@@ -7,7 +7,6 @@ from typing import Any, cast
 import anyio
 import pytest
 
-from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.following import (
     POSITION,
@@ -20,6 +19,7 @@ from tertulia.platforms.kit.following import (
     Step,
     listening,
 )
+from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import NotFoundError, NotOffered, UnavailableError
 from tertulia.vocabulary.events import Event, EventKind

@@ -9,7 +9,7 @@ some 15 ms. Redirects are not followed: credentials go to the configured address
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 from urllib.parse import quote
 
 import anyio
@@ -18,6 +18,7 @@ import httpx
 from tertulia.platforms.kit.http.errors import ErrorTable, Refusal
 from tertulia.platforms.kit.http.retries import pauses, retry_after
 from tertulia.platforms.kit.http.streams import Frames
+from tertulia.platforms.kit.http.values import text
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     InvalidInputError,
@@ -26,7 +27,7 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.identifiers import conversation_id, shown
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0
@@ -88,12 +89,13 @@ class Http:
         missing: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._instance = instance
+        self.instance = instance
         self._errors = errors
         self._base_url = base_url.rstrip("/")
         self._headers = {"user-agent": "tertulia", "accept": "application/json", **headers}
         self._auth = auth
-        self._missing = missing
+        self.missing = missing
+        """The one thing to set before the instance can be used; None when it can."""
         self._clock = clock
         self._opened: httpx.AsyncClient | None = None
 
@@ -166,14 +168,50 @@ class Http:
                 await frames.aclose()
                 await response.aclose()
 
+    def about(self, native_id: str) -> dict[str, str]:
+        """Return the ids of a request about a conversation."""
+        return {"conversation_id": conversation_id(self.instance, native_id)}
+
+    def one(self, body: Any, *, key: str, what: str, safe: bool = True) -> Mapping[str, Any]:
+        """Return the object in an answer, which has a text under `key`; `what` is what it should be, in a sentence.
+
+        Raises:
+            UnavailableError: the answer is something else.
+            UncertainError: it is something else, and the request was not safe.
+        """
+        if isinstance(body, Mapping) and text(cast(Mapping[str, Any], body).get(key)):
+            return cast(Mapping[str, Any], body)
+        raise self.foreign(what, safe=safe)
+
+    def many(self, body: Any, *, key: str, what: str) -> list[Mapping[str, Any]]:
+        """Return the objects in an answer, each of which has a text under `key`.
+
+        Raises:
+            UnavailableError: the answer is something else than such a list.
+        """
+        if not isinstance(body, list):
+            raise self.foreign(what)
+        return [self.one(each, key=key, what=what) for each in cast("list[Any]", body)]
+
+    def foreign(self, what: str, *, safe: bool = True) -> UnavailableError | UncertainError:
+        """Return the error for an answer that is not `what` it should be."""
+        if safe:
+            return self._unreachable(f"answered something else than {what}", retryable=False)
+        return UncertainError(
+            f"{self._errors.platform} ({self.instance}) answered something else than {what}; whether the call was "
+            "carried out is not known.",
+            hint=f"Look at the present state; then check `base_url` of the instance {self.instance}.",
+            instance=self.instance,
+        )
+
     def _request(
         self, method: str, segments: tuple[str, ...], seconds: float, options: RequestOptions
     ) -> httpx.Request:
-        if self._missing is not None:
+        if self.missing is not None:
             raise NotConfiguredError(
-                f"The instance {self._instance} is not configured.",
-                hint=self._missing,
-                instance=self._instance,
+                f"The instance {self.instance} is not configured.",
+                hint=self.missing,
+                instance=self.instance,
             )
         if self._opened is None:
             # Some platforms produce dozens of answers at once, each with a stream of its own.
@@ -208,14 +246,14 @@ class Http:
             finally:
                 await response.aclose()
         except httpx.RequestError as error:
-            ids: dict[str, Any] = {"instance": self._instance, **(about or {})}
+            ids: dict[str, Any] = {"instance": self.instance, **(about or {})}
             if safe or isinstance(error, _NOT_SENT):
                 timeout = isinstance(error, httpx.TimeoutException)
                 raise self._unreachable(
                     "did not answer in time" if timeout else "cannot be reached"
                 ) from error
             raise UncertainError(
-                f"{self._errors.platform} ({self._instance}) gave no answer; whether it got the call is not known.",
+                f"{self._errors.platform} ({self.instance}) gave no answer; whether it got the call is not known.",
                 hint="Look at the present state before you call again.",
                 **ids,
             ) from error
@@ -237,7 +275,7 @@ class Http:
             trace_id=trace_id,
             retry_after=retry_after(response.headers.get("retry-after")),
         )
-        return self._errors.error(refusal, instance=self._instance, safe=safe, about=about)
+        return self._errors.error(refusal, instance=self.instance, safe=safe, about=about)
 
     def _reply(self, response: httpx.Response, *, safe: bool) -> Reply:
         body = self._json(response, safe=safe) if safe or response.content else None
@@ -247,21 +285,14 @@ class Http:
         try:
             return response.json()
         except (ValueError, RecursionError) as error:
-            if safe:
-                raise self._unreachable("answered something else than JSON", retryable=False) from error
-            raise UncertainError(
-                f"{self._errors.platform} ({self._instance}) answered something else than JSON; whether the call was "
-                "carried out is not known.",
-                hint=f"Check `base_url` of the instance {self._instance}.",
-                instance=self._instance,
-            ) from error
+            raise self.foreign("JSON", safe=safe) from error
 
     def _unreachable(self, what: str, *, retryable: bool = True) -> UnavailableError:
         return UnavailableError(
-            f"{self._errors.platform} ({self._instance}) {what}.",
-            hint=f"Call again in a moment; if that does not help, check `base_url` of the instance {self._instance}.",
+            f"{self._errors.platform} ({self.instance}) {what}.",
+            hint=f"Call again in a moment; if that does not help, check `base_url` of the instance {self.instance}.",
             retryable=retryable,
-            instance=self._instance,
+            instance=self.instance,
         )
 
 

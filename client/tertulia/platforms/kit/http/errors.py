@@ -7,8 +7,9 @@ body of a 500 may hold anything.
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -139,3 +140,21 @@ class ErrorTable:
         if status >= 500:
             return _FAILED
         return _REFUSED if status >= 400 else _REDIRECTED
+
+
+def read_detail(body: Any) -> str | None:
+    """Return the words of a refusal as FastAPI makes it: `detail` is a text, an object with a message, or problems.
+
+    What FastAPI repeats of the call in a problem (`input`) is left out: it may be a whole message.
+    """
+    detail = table(body).get("detail")
+    if isinstance(detail, list):
+        return "; ".join(f"{_place(one.get('loc'))}: {one.get('msg')}" for one in tables(detail)) or None
+    said = text(detail)
+    return said or next(
+        (said for name in ("message", "msg", "detail") if (said := text(table(detail).get(name)))), None
+    )
+
+
+def _place(value: Any) -> str:
+    return ".".join(map(str, cast("list[Any]", value))) if isinstance(value, list) else str(value)

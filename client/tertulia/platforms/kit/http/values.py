@@ -1,5 +1,6 @@
 """Reading values on a wire, as far as they are what they should be."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -20,6 +21,14 @@ def words(value: Any, names: Sequence[str], *, depth: int = _DEEPEST) -> str | N
         found = (words(fields.get(name), names, depth=depth - 1) for name in names)
         return next((said for said in found if said), None)
     return None
+
+
+def parsed(value: str) -> Any:
+    """Return what a JSON text says; None for what is no JSON."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def table(value: Any) -> Mapping[str, Any]:

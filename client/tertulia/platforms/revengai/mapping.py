@@ -1,19 +1,31 @@
-"""RevEng.AI's events in our words.
+"""RevEng.AI's events and conversations in our words.
 
 The names of the seventeen events and what stands around their data are in the vendor's SDK (`models/event_*.py`,
 `models/sse_event_*_data.py`); their `data` is untyped there. The names of its fields are therefore taken in both
 spellings, camelCase (as in AG-UI) and snake_case, and whatever is left over is kept as it came, under `raw`.
+
+A conversation comes with all its events (`models/conversation_with_events.py`), whose `role` and `type` are numbers
+that nothing public explains. So a message is an event that has words. Whose they are is told by the data where it says
+so, else by the number that the first words have: a conversation begins with its user.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from tertulia.platforms.kit.fields import Fields, confirmation, read_arguments
+from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
+from tertulia.platforms.kit.http.values import parsed, table, tables, text, words
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
-from tertulia.vocabulary.identifiers import shown
-from tertulia.vocabulary.models import RequestDraft, RequestKind
+from tertulia.vocabulary.identifiers import conversation_id
+from tertulia.vocabulary.models import Conversation, Message, RequestDraft, Role
+from tertulia.vocabulary.states import Status
+
+PLATFORM = "RevEng.AI"
+ASSISTANT = "assistant"
+"""The agent's name: RevEng.AI has one, without a name of its own."""
 
 RUN_STARTED = "RUN_STARTED"
 RUN_FINISHED = "RUN_FINISHED"
@@ -24,9 +36,8 @@ ENDS = frozenset({RUN_FINISHED, RUN_ERROR, RUN_CANCELLED})
 _MOVING = frozenset({RUN_STARTED, CONFIRMATION_REQUIRED, "TEXT_MESSAGE_START", "TEXT_MESSAGE_CONTENT", *ENDS})
 
 _LONGEST_TITLE = 200
-_LONGEST_QUOTE = 500
 _SCALAR = "value"
-"""Where data stands that is no object."""
+"""Where `Fields` has data that is no object."""
 
 _MESSAGE_ID = ("messageId", "message_id")
 _CALL_ID = ("toolCallId", "tool_call_id", "callId", "call_id")
@@ -69,6 +80,14 @@ _FIELDS: Mapping[str, tuple[EventKind, Mapping[str, tuple[str, ...]]]] = {
 }
 _TEXTS = frozenset({"message_id", "tool_call_id", "delta", "text", "name", "tool", "message", "title"})
 
+_SPOKEN = ("content", "text", "message", "delta")
+_RESULT = ("content", "result", "output")
+_PIECE = "delta"
+_OF_A_TOOL = frozenset(
+    {"toolCallId", "tool_call_id", "toolCallName", "tool_call_name", "toolName", "tool_name"}
+)
+_NUMBERS = ("role", "type", "tokens_used")
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamEvent:
@@ -99,47 +118,17 @@ class UpstreamEvent:
 
 def read(frame: Frame) -> UpstreamEvent:
     """Return what a frame says; one whose data is no object as documented is kept as it is."""
-    payload: Any
-    try:
-        payload = json.loads(frame.data)
-    except (ValueError, RecursionError):
-        payload = None
-    if not isinstance(payload, dict):
-        return UpstreamEvent(int(frame.id) if frame.id.isdecimal() else None, frame.event, None, frame.data)
-    outer = cast(dict[str, Any], payload)
-    number, name, run = outer.get("event_id"), outer.get("type"), outer.get("source_run_id")
+    payload = parsed(frame.data)
+    outer = table(payload)
+    number = outer.get("event_id")
     if not isinstance(number, int):
         number = int(frame.id) if frame.id.isdecimal() else None
     return UpstreamEvent(
         number,
-        name if isinstance(name, str) else frame.event,
-        run if isinstance(run, str) else None,
-        outer.get("data"),
+        text(outer.get("type")) or frame.event,
+        text(outer.get("source_run_id")),
+        outer.get("data") if isinstance(payload, dict) else frame.data,
     )
-
-
-class Fields:
-    """Untyped data, of which each field is taken once, under whichever of its names it has."""
-
-    def __init__(self, data: Any) -> None:
-        self._left: dict[str, Any] = (
-            dict(cast(Mapping[str, Any], data))
-            if isinstance(data, Mapping)
-            else {}
-            if data is None
-            else {_SCALAR: data}
-        )
-
-    def take(self, *names: str) -> Any:
-        """Return the first of the fields that is there and not null, and None where none is."""
-        for name in names:
-            if self._left.get(name) is not None:
-                return self._left.pop(name)
-        return None
-
-    def rest(self) -> dict[str, Any]:
-        """Return what nobody has taken."""
-        return self._left
 
 
 class EventMapper:
@@ -154,14 +143,14 @@ class EventMapper:
         for entry in entries:
             self._note(entry.kind, entry.data)
 
-    def event(self, happened: UpstreamEvent) -> Event:
+    def event(self, event: UpstreamEvent) -> Event:
         """Return an event as we journal it; one that nobody here knows is `RAW`."""
-        upstream_id = None if happened.number is None else str(happened.number)
-        raw = Event(EventKind.RAW, {"name": happened.name, "payload": happened.data}, upstream_id)
-        if happened.name not in _FIELDS:
+        upstream_id = None if event.number is None else str(event.number)
+        raw = Event(EventKind.RAW, {"name": event.name, "payload": event.data}, upstream_id)
+        if event.name not in _FIELDS:
             return raw
-        kind, names = _FIELDS[happened.name]
-        fields = Fields(happened.data)
+        kind, names = _FIELDS[event.name]
+        fields = Fields(event.data)
         data: dict[str, Any] = {}
         for ours, theirs in names.items():
             value = fields.take(*theirs)
@@ -182,28 +171,22 @@ class EventMapper:
         self._note(kind, data)
         return Event(kind, data, upstream_id)
 
-    def request(self, happened: UpstreamEvent) -> RequestDraft:
-        """Return what is asked with a confirmation that is required; a person sees all that came with it."""
-        fields = _call(happened.data)
+    def request(self, event: UpstreamEvent) -> RequestDraft:
+        """Return what is asked with a confirmation that is required."""
+        fields = _call(event.data)
         call_id = _optional_text(fields.take(*_CALL_ID))
         tool = _optional_text(fields.take(*_TOOL)) or self._tools.get(call_id or "")
-        arguments = _arguments(fields.take(*_ARGUMENTS))
+        arguments = read_arguments(fields.take(*_ARGUMENTS))
         if arguments is None:
-            arguments = _arguments(self._arguments.get(call_id or "")) or {}
-        said = _optional_text(fields.take("message", "prompt", "description", "reason", "question"))
-        rest = {name: value for name, value in fields.rest().items() if value is not None}
-        prompt = f"RevEng.AI asks to run {'a tool' if tool is None else tool}."
-        if said:
-            prompt += f" It says: {shown(said, _LONGEST_QUOTE)}."
-        if rest:
-            prompt += f" It came with: {shown(json.dumps(rest, ensure_ascii=False), _LONGEST_QUOTE)}."
-        return RequestDraft(
-            kind=RequestKind.CONFIRMATION,
-            prompt=prompt,
-            tool=tool,
-            arguments=arguments,
+            arguments = read_arguments(self._arguments.get(call_id or ""))
+        return confirmation(
+            PLATFORM,
+            tool,
+            arguments,
+            said=_optional_text(fields.take("message", "prompt", "description", "reason", "question")),
+            rest=fields.rest(),
             tool_call_id=call_id,
-            upstream_id=str(happened.number),
+            upstream_id=str(event.number),
         )
 
     def _note(self, kind: EventKind, data: Mapping[str, Any]) -> None:
@@ -229,20 +212,114 @@ def _call(data: Any) -> Fields:
     return Fields({"call_id": nested.pop("id", None), **nested, **fields.rest()})
 
 
-def _arguments(value: Any) -> Mapping[str, Any] | None:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {"arguments": value} if value else None
-    if value is None or isinstance(value, Mapping):
-        return cast("Mapping[str, Any] | None", value)
-    return {"arguments": value}
-
-
 def _optional_text(value: Any) -> str | None:
     return None if value is None else _text(value) or None
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def events(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the events of a conversation, oldest first."""
+    return sorted(
+        (event for event in tables(record.get("events")) if isinstance(event.get("event_id"), int)),
+        key=_number,
+    )
+
+
+def newest(record: Mapping[str, Any]) -> int:
+    """Return the highest number of an event that a conversation has; 0 for a new one."""
+    return max(map(_number, events(record)), default=0)
+
+
+def has_text(record: Mapping[str, Any], words: str, *, after: int) -> bool:
+    """Whether an event behind number `after` holds exactly this text, wherever in its data."""
+    return any(_holds(event.get("data"), words) for event in events(record) if _number(event) > after)
+
+
+def conversation(record: Mapping[str, Any], *, instance: str) -> Conversation:
+    """Return a conversation; it has neither states nor metadata."""
+    context = record.get("context")
+    return Conversation(
+        id=conversation_id(instance, record["conversation_uuid"]),
+        agent=f"{instance}:{ASSISTANT}",
+        status=Status.OPEN,
+        title=text(record.get("title")),
+        context=table(context) if isinstance(context, Mapping) else None,
+        created_at=moment(record.get("created_at")),
+        updated_at=moment(record.get("updated_at")),
+    )
+
+
+def messages(record: Mapping[str, Any], *, instance: str) -> list[Message]:
+    """Return the messages of a conversation, oldest first; their ids are the numbers of their (first) events."""
+    own_id = conversation_id(instance, record["conversation_uuid"])
+    result: list[Message] = []
+    users: Any = None
+    pieces = False
+    for event in events(record):
+        data: Any = event.get("data")
+        if users is None:
+            users = event.get("role")
+        role = _role(data, users=event.get("role") == users)
+        said = words(data, _RESULT if role is Role.TOOL else _SPOKEN)
+        if said is None:
+            continue
+        piece = isinstance(data, Mapping) and _PIECE in data
+        if piece and pieces and result[-1].role is role:
+            begun = result[-1]
+            result[-1] = replace(
+                begun, text=f"{begun.text}{said}", metadata=_with_tokens(begun.metadata, event)
+            )
+            continue
+        pieces = piece
+        result.append(
+            Message(
+                id=str(event["event_id"]),
+                conversation_id=own_id,
+                author="user" if role is Role.USER else f"{instance}:{ASSISTANT}",
+                role=role,
+                text=said,
+                data=_beside_words(data),
+                metadata={name: event[name] for name in _NUMBERS if name in event},
+                created_at=moment(event.get("created_at")),
+            )
+        )
+    return result
+
+
+def _with_tokens(metadata: Mapping[str, Any], event: Mapping[str, Any]) -> Mapping[str, Any]:
+    spent = metadata.get("tokens_used"), event.get("tokens_used")
+    both = [tokens for tokens in spent if isinstance(tokens, int)]
+    return {**metadata, "tokens_used": sum(both)} if both else metadata
+
+
+def _number(event: Mapping[str, Any]) -> int:
+    return int(event["event_id"])
+
+
+def _role(data: Any, *, users: bool) -> Role:
+    fields = table(data)
+    if not _OF_A_TOOL.isdisjoint(fields):
+        return Role.TOOL
+    for said in (fields.get("role"), table(fields.get("message")).get("role")):
+        if isinstance(said, str) and said in set(Role):
+            return Role(said)
+    return Role.USER if users else Role.ASSISTANT
+
+
+def _beside_words(data: Any) -> Mapping[str, Any] | None:
+    if not isinstance(data, Mapping):
+        return None
+    fields = cast(Mapping[str, Any], data)
+    only_words = len(fields) == 1 and isinstance(next(iter(fields.values())), str)
+    return None if only_words or _PIECE in fields else fields
+
+
+def _holds(value: Any, words: str) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds(part, words) for part in cast(Mapping[str, Any], value).values())
+    if isinstance(value, list):
+        return any(_holds(part, words) for part in cast("list[Any]", value))
+    return value == words

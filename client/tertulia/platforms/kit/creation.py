@@ -1,0 +1,69 @@
+"""Creating a conversation once, on a platform that takes no key for it."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from tertulia.platforms.kit.outages import LOOKS
+from tertulia.store import conversations
+from tertulia.store.database import Store
+from tertulia.vocabulary.clock import Clock
+from tertulia.vocabulary.errors import UncertainError
+from tertulia.vocabulary.models import Conversation, ConversationDraft
+
+CLOCKS_APART = timedelta(minutes=2)
+"""By how much a platform's clock and ours may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """Creates the conversations of one instance. `platform` is what a sentence calls the platform."""
+
+    platform: str
+    instance: str
+    store: Store
+    clock: Clock
+
+    async def create(
+        self,
+        principal: str,
+        draft: ConversationDraft,
+        create: Callable[[], Awaitable[Conversation | None]],
+        alike: Callable[[], Awaitable[Sequence[Conversation]]],
+    ) -> Conversation:
+        """Create a conversation; where an answer was lost, look for the conversation among those that are `alike`.
+
+        `create` returns None where the platform has taken the call without showing what it made. A conversation that
+        the store knows already is never taken for the new one.
+
+        Raises:
+            UncertainError: whether it was created is not known.
+        """
+        if draft.repeated:
+            found = await self._unknown(principal, await alike())
+            if found:
+                return self._only(found if draft.title is not None else ())
+        begun = datetime.now(UTC)
+        try:
+            created = await create()
+            if created is not None:
+                return created
+        except UncertainError:
+            await self.clock.sleep(LOOKS[0])
+        found = await self._unknown(principal, await alike())
+        return self._only(
+            [one for one in found if one.created_at is not None and one.created_at > begun - CLOCKS_APART]
+        )
+
+    async def _unknown(self, principal: str, found: Sequence[Conversation]) -> Sequence[Conversation]:
+        return await self.store.read(partial(conversations.unknown, principal=principal, found=found))
+
+    def _only(self, found: Sequence[Conversation]) -> Conversation:
+        if len(found) == 1:
+            return found[0]
+        raise UncertainError(
+            f"{self.platform} gave no answer to the call; whether the conversation was created is not known.",
+            hint=f"list_conversations with the instance {self.instance} shows whether it is there.",
+            instance=self.instance,
+        )

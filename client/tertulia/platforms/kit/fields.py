@@ -1,0 +1,73 @@
+"""Reading untyped data, and asking a person about what it describes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from tertulia.platforms.kit.http.values import table
+from tertulia.vocabulary.identifiers import named, shown
+from tertulia.vocabulary.models import RequestDraft, RequestKind
+
+_LONGEST_QUOTE = 500
+
+
+class Fields:
+    """The fields of an object, of which each is taken once, under whichever of its names it has.
+
+    Data that is no object counts as the one field `alone`.
+    """
+
+    def __init__(self, data: Any, *, alone: str = "value") -> None:
+        self._left = dict(table(data)) if isinstance(data, Mapping) else {} if data is None else {alone: data}
+
+    def take(self, *names: str) -> Any:
+        """Return the first of the fields that is there and not null, and None where none is."""
+        for name in names:
+            if self._left.get(name) is not None:
+                return self._left.pop(name)
+        return None
+
+    def rest(self) -> dict[str, Any]:
+        """Return what nobody has taken, without what is null."""
+        return {name: value for name, value in self._left.items() if value is not None}
+
+
+def read_arguments(value: Any) -> Mapping[str, Any] | None:
+    """Return a tool's arguments as an object, from an object or from JSON; None where there are none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {"arguments": value} if value else None
+    if value is None or isinstance(value, Mapping):
+        return cast("Mapping[str, Any] | None", value)
+    return {"arguments": value}
+
+
+def confirmation(
+    platform: str,
+    tool: str | None,
+    arguments: Mapping[str, Any] | None,
+    *,
+    said: str | None = None,
+    rest: Mapping[str, Any],
+    tool_call_id: str | None,
+    upstream_id: str,
+) -> RequestDraft:
+    """Return what a person is asked before a tool runs; all that came with the platform's question is shown."""
+    prompt = f"{platform} asks to run {'a tool' if tool is None else named(tool)}."
+    if said:
+        prompt += f" It says: {shown(said, _LONGEST_QUOTE)}."
+    return RequestDraft(
+        kind=RequestKind.CONFIRMATION,
+        prompt=prompt + came_with(rest),
+        tool=tool,
+        arguments=arguments or {},
+        tool_call_id=tool_call_id,
+        upstream_id=upstream_id,
+    )
+
+
+def came_with(rest: Mapping[str, Any]) -> str:
+    """Return a sentence about whatever else came with a question; empty where nothing did."""
+    return f" It came with: {shown(json.dumps(rest, ensure_ascii=False), _LONGEST_QUOTE)}." if rest else ""
