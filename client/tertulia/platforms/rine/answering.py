@@ -21,7 +21,7 @@ import anyio
 
 from tertulia.platforms.base import RunContext
 from tertulia.platforms.kit.http.retries import pauses
-from tertulia.platforms.kit.outbox import Outbox
+from tertulia.platforms.kit.records import Records
 from tertulia.platforms.rine import history
 from tertulia.platforms.rine.access import PLATFORM
 from tertulia.platforms.rine.payloads import payload
@@ -52,14 +52,14 @@ class Answer:
         self,
         server: Server,
         sealer: Sealer,
-        outbox: Outbox,
+        records: Records,
         work: RunContext,
         *,
         address: Callable[[str], str],
     ) -> None:
         self._server = server
         self._sealer = sealer
-        self._outbox = outbox
+        self._records = records
         self._address = address
         self._work = work
         self._instance, self._native_id = split_conversation_id(work.conversation.id)
@@ -125,7 +125,7 @@ class Answer:
         """Record that our message has arrived and whose turn it is; nothing of the message stays in the outbox."""
         key = self._checkpoint.pop("key", None)
         if key is not None:  # removed first: an attempt that dies in between finds it gone, and goes on
-            await self._outbox.remove(self._work.principal, key)
+            await self._records.forget_prepared(self._work.principal, key)
         await self._work.emit(checkpoint=dict(self._checkpoint), awaiting=awaiting)
 
     async def _follow(self) -> None:

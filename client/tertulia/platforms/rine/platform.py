@@ -13,7 +13,7 @@ import anyio
 from tertulia.platforms.base import Capabilities, Opened, Platform, RunContext
 from tertulia.platforms.kit.http.retries import pauses
 from tertulia.platforms.kit.options import Options
-from tertulia.platforms.kit.outbox import Outbox
+from tertulia.platforms.kit.records import Records
 from tertulia.platforms.rine import history
 from tertulia.platforms.rine.access import PLATFORM, Access
 from tertulia.platforms.rine.answering import Answer, arrived, envelope, nothing_to_answer
@@ -109,7 +109,7 @@ class RinePlatform(Platform):
         self._server = Server(access, self._http)
         self._sealer = Sealer(str(access.config_dir), self._server.keys)
         self._store = store
-        self._outbox = Outbox(store, instance)
+        self._records = Records(store, instance)
         self._looked: dict[str, str] = {}
         """The newest message in the inbox of each conversation that was read because of it."""
 
@@ -163,18 +163,18 @@ class RinePlatform(Platform):
         if draft.metadata:
             _check_metadata(draft.metadata)
         key = f"tertulia-{draft.native_id}-{message.id}"
-        body = await self._outbox.find(principal, key)
+        body = await self._records.prepared(principal, key)
         if prepared := body is None:
             made = await self._first(draft, message)
             # Whoever prepared it first has prepared it for all.
-            body = await self._outbox.put(principal, key, made)
+            body = await self._records.prepare(principal, key, made)
         try:
             sent = await self._send(body, key)
         except (UncertainError, UnavailableError):
             raise
         except TertuliaError:
             if prepared:  # and so refused at once
-                await self._outbox.remove(principal, key)
+                await self._records.forget_prepared(principal, key)
             raise
         actor = await self._server.actor()
         opened = Conversation(
@@ -350,7 +350,7 @@ class RinePlatform(Platform):
 
     async def answer(self, context: RunContext) -> None:
         """Send our reply, if it is one, and wait for the other side's."""
-        await Answer(self._server, self._sealer, self._outbox, context, address=self._address).produce()
+        await Answer(self._server, self._sealer, self._records, context, address=self._address).produce()
 
     def _address(self, name: str) -> str:
         """Return the address of an agent with a handle or id: its alias, where the configuration has one for it."""

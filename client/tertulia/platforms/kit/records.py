@@ -1,0 +1,82 @@
+"""What the store has of one instance, for its adapter: an adapter opens no transaction of its own."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tertulia.store import checkpoints, conversations, outbox, runs
+from tertulia.store.database import Store, Transaction
+from tertulia.store.transitions import end_run
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.identifiers import conversation_id
+from tertulia.vocabulary.models import Conversation, Run
+from tertulia.vocabulary.states import RunStatus
+
+
+class Records:
+    """The store's records of one instance: its conversations, its runs, and its outbox."""
+
+    def __init__(self, store: Store, instance: str) -> None:
+        self._store = store
+        self._instance = instance
+
+    async def conversation(self, principal: str, native_id: str) -> Conversation | None:
+        """Return a conversation as the store has it, if it has it."""
+        return (await self.conversations(principal, [native_id])).get(native_id)
+
+    async def conversations(self, principal: str, native_ids: Sequence[str]) -> Mapping[str, Conversation]:
+        """Return those of some conversations that the store has, by native id."""
+        own_ids = {native_id: conversation_id(self._instance, native_id) for native_id in native_ids}
+
+        def read(tx: Transaction) -> dict[str, Conversation]:
+            return {
+                native_id: conversations.get(tx, principal, own_id)
+                for native_id, own_id in own_ids.items()
+                if conversations.known(tx, principal, own_id)
+            }
+
+        return await self._store.read(read)
+
+    async def unknown(self, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
+        """Return those of some conversations that the store does not have."""
+        return await self._store.read(partial(conversations.unknown, principal=principal, found=found))
+
+    async def remember(self, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
+        """Store what the platform says of conversations; return that together with what was known of each."""
+
+        def remember(tx: Transaction) -> list[Conversation]:
+            return [conversations.remember(tx, principal, one) for one in found]
+
+        return await self._store.write(remember)
+
+    async def checkpoint(self, run: Run, name: str, *, within: float) -> dict[str, Any]:
+        """Return a run's checkpoint once it has `name`, or as it is after `within` seconds."""
+        return await checkpoints.saved(self._store, run, name, within=within)
+
+    async def cancel_run(self, principal: str, native_id: str, reason: str) -> None:
+        """End the active run of a conversation, if it has one, since the platform will not answer it any more."""
+        own_id = conversation_id(self._instance, native_id)
+
+        def cancel(tx: Transaction) -> None:
+            active = runs.active(tx, principal, own_id)
+            if active is not None:
+                event = Event(EventKind.RUN_CANCELED, {"reason": reason})
+                end_run(tx, principal, active, RunStatus.CANCELED, event)
+
+        await self._store.write(cancel)
+
+    async def prepared(self, principal: str, key: str) -> bytes | None:
+        """Return the body that was prepared to be sent under a key, until it is known to have arrived."""
+        return await self._store.read(
+            partial(outbox.find, principal=principal, instance=self._instance, key=key)
+        )
+
+    async def prepare(self, principal: str, key: str, body: bytes) -> bytes:
+        """Keep a body before it is sent under its key; return the one to send: the first that was kept."""
+        return await self._store.write(
+            partial(outbox.put, principal=principal, instance=self._instance, key=key, body=body)
+        )
+
+    async def forget_prepared(self, principal: str, key: str) -> None:
+        """Forget a prepared body: it has arrived, or it will never be sent."""
+        await self._store.write(partial(outbox.remove, principal=principal, instance=self._instance, key=key))
