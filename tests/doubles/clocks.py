@@ -74,20 +74,42 @@ class JumpingClock:
             self._arm(_QUIET_TURNS)
 
 
-class FastClock:
-    """A clock that runs `factor` times as fast as the real one; for tests with real input and output."""
+class SkippingClock:
+    """A clock on which nobody sleeps: the time moves on at once. For tests over real connections.
 
-    def __init__(self, factor: float) -> None:
+    Deadlines are real, or as much shorter as the time runs faster (`factor`), unless a test skips past them.
+    """
+
+    def __init__(self, factor: float = 1.0) -> None:
         self._factor = factor
+        self._skipped = 0.0
+        self._deadlines: dict[anyio.CancelScope, float] = {}
 
     def now(self) -> float:
-        """Return the time, which runs fast."""
-        return anyio.current_time() * self._factor
+        """Return the time."""
+        return anyio.current_time() * self._factor + self._skipped
 
     async def sleep(self, seconds: float) -> None:
-        """Wait a fraction of this time."""
-        await anyio.sleep(seconds / self._factor)
+        """Move the time on; others have their turn first."""
+        await anyio.sleep(0.001)
+        self._skipped += seconds
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-        """Set a deadline after a fraction of this time."""
-        return anyio.move_on_after(seconds / self._factor)
+        """Set a deadline."""
+        return self._move_on_after(seconds)
+
+    def skip(self, seconds: float) -> None:
+        """Move the time on, past whatever deadline is due by then."""
+        self._skipped += seconds
+        for scope, at in self._deadlines.items():
+            if at <= self.now():
+                scope.cancel()
+
+    @contextmanager
+    def _move_on_after(self, seconds: float) -> Generator[anyio.CancelScope]:
+        with anyio.move_on_after(seconds / self._factor) as scope:
+            self._deadlines[scope] = self.now() + seconds
+            try:
+                yield scope
+            finally:
+                del self._deadlines[scope]

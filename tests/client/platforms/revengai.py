@@ -20,8 +20,7 @@ from tertulia import (
     Sent,
 )
 from tertulia.runs.context import coalesced
-from tertulia.vocabulary.clock import Clock
-from tests.doubles.clocks import FastClock
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import Faults, served
 from tests.doubles.revengai import KEY, RevEngAIDouble
 
@@ -37,7 +36,7 @@ class Place:
         self.double = double
         self.faults = Faults(double.app)
         self.url = ""
-        self.clock: Clock = FastClock(200)
+        self.clock = SkippingClock()
         """The time that the platform goes by."""
 
     @asynccontextmanager

@@ -20,7 +20,7 @@ from tests.client.platforms.revengai import (
     start,
     told,
 )
-from tests.doubles.clocks import FastClock
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 from tests.doubles.revengai import refusal, said
 
@@ -55,6 +55,7 @@ async def test_a_stream_that_is_cut_is_followed_on_without_gap_or_repetition(pla
 async def test_a_stream_that_stalls_is_opened_again(place: Place) -> None:
     """After its idle limit."""
     undisturbed = await reply_to(place, "all")
+    place.clock = SkippingClock(500)
     place.faults.plan("GET", "/events", stall('"delta": "Fir'))
 
     assert await reply_to(place, "all") == undisturbed
@@ -92,7 +93,6 @@ async def test_a_stream_that_cannot_be_opened_is_tried_again(place: Place) -> No
 
 async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(place: Place) -> None:
     """What came of it stays, and it says where the rest may be."""
-    place.clock = FastClock(2_000)
     place.faults.plan("GET", "/events", cut('"delta": "First'), *[answer(503)] * 99)
     async with place.client() as client:
         outcome = await answered(client, "all")
@@ -104,7 +104,7 @@ async def test_a_stream_that_stays_away_leaves_the_answer_interrupted(place: Pla
 
 async def test_a_run_that_says_nothing_any_more_is_given_up(place: Place) -> None:
     """In the end."""
-    place.clock = FastClock(20_000)
+    place.clock = SkippingClock(20_000)
     async with place.client() as client:
         outcome = await answered(client, "hold")
 
@@ -222,7 +222,7 @@ async def test_two_processes_tell_one_journal(place: Place) -> None:
         async with anyio.create_task_group() as tasks:
 
             async def wait(client: Any) -> None:
-                outcomes.append(await client.wait(sent.run, timeout=SECONDS))
+                outcomes.append(await client.runs.wait(sent.run, timeout=SECONDS))
 
             tasks.start_soon(wait, first)
             tasks.start_soon(wait, second)
@@ -307,6 +307,7 @@ async def test_an_answer_that_was_canceled_at_revengai_is_canceled_here(place: P
 
 async def test_the_late_end_of_an_earlier_run_does_not_end_this_one(place: Place) -> None:
     """As after a cancellation whose event comes with the next message on its way; not even if ours is silent then."""
+    place.clock = SkippingClock(500)
     async with place.client() as client:
         outcome = await answered(client, "hi")
         conversation = place.double.conversations[native(outcome)]
@@ -340,6 +341,7 @@ async def test_the_end_of_a_run_within_the_run_does_not_end_it(place: Place) -> 
 
 async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(place: Place) -> None:
     """A run may fail before it has begun."""
+    place.clock = SkippingClock(500)
     async with place.client() as client:
         place.double.begins_runs = False
         place.double.scripts["stillborn"] = [("RUN_ERROR", {"message": "No model"})]

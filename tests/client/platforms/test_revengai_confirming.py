@@ -22,7 +22,7 @@ from tertulia import (
 )
 from tertulia.platforms.revengai.mapping import EventMapper, UpstreamEvent
 from tests.client.platforms.revengai import Place, answered, ended, journal, native, placed
-from tests.doubles.clocks import FastClock
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import CONFIRM, RENAME, called, refusal, said
 
@@ -117,6 +117,7 @@ async def test_what_was_decided_at_revengai_is_withdrawn_here_and_the_run_goes_o
     place: Place, approved: bool
 ) -> None:
     """Whoever follows the run sees it, without asking."""
+    place.clock = SkippingClock(100)
     async with place.client() as client:
         outcome = await answered(client, "confirm")
         await place.double.listened_to(1)
@@ -197,6 +198,7 @@ async def test_a_decision_that_may_be_lost_is_uncertain_and_can_be_made_again(pl
 
 async def test_without_seeing_what_is_pending_nothing_is_decided(place: Place) -> None:
     """A decision can be made again."""
+    place.clock = SkippingClock(100)
     async with place.client() as client:
         outcome = await answered(client, "confirm")
         place.double.repeats = -1_000
@@ -208,9 +210,10 @@ async def test_without_seeing_what_is_pending_nothing_is_decided(place: Place) -
 
 async def test_nobody_listens_for_ever_while_a_person_makes_up_their_mind(place: Place) -> None:
     """The run is found again when they have."""
-    place.clock = FastClock(2_000)
     async with place.client() as client:
         outcome = await answered(client, "confirm")
+        await place.double.listened_to(1)
+        place.clock.skip(700)
         await place.double.listened_to(0)
         await client.runs.respond(request_of(outcome), YES)
         assert (await ended(client, outcome)).reply == "That is settled."

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tertulia import Client, ClientSettings, InstanceSettings, RunStatus
 from tests.client.platforms.revengai import ASSISTANT, SECONDS, answered, journal, told
-from tests.doubles.clocks import FastClock
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.revengai import RENAME, RESULT, Step, called, frame, said
 
 pytestmark = pytest.mark.anyio
@@ -111,7 +111,7 @@ async def happened(cuts: Sequence[int], breaks: Sequence[int]) -> list[tuple[str
         patched.setattr(httpx.AsyncHTTPTransport, "handle_async_request", handle)
         instance = InstanceSettings(platform="revengai", options={"api_key": "k"}, environment={})
         client = ClientSettings(store=Path(folder) / "store.db", instances={"revengai": instance})
-        async with Client.open(client, clock=FastClock(1_000)) as client:
+        async with Client.open(client, clock=SkippingClock(1_000)) as client:
             outcome = await answered(client, "What packs this?")
             assert outcome.run.status is RunStatus.COMPLETED
             assert outcome.reply == "Ünpacked with UPX 🎈\n\nDone."
