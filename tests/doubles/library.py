@@ -16,6 +16,7 @@ from tertulia import Client, ClientSettings, InstanceSettings
 from tertulia.platforms.base import Platform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import NotFoundError, UnavailableError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
@@ -78,7 +79,9 @@ class LibraryPlatform(Platform):
 
     kind = KIND
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         super().__init__(instance, missing=settings.options.get("missing"))
         self._library = self._named(settings)
         self.features = self._library.features

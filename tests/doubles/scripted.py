@@ -18,6 +18,7 @@ from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
@@ -69,10 +70,12 @@ class ScriptedPlatform(LocalPlatform):
 
     kind = KIND
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = dict(settings.options)
         self._script: Script = options.pop("script")
-        super().__init__(instance, replace(settings, options=options), store)
+        super().__init__(instance, replace(settings, options=options), store, clock)
         self.features = self._script.features
 
     async def agents(self, principal: str) -> Sequence[Agent]:
