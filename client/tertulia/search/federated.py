@@ -1,12 +1,12 @@
-"""One search over all: the platforms that can search, and our index for everything, asked at once.
+"""One search over everything: the platforms that can search and the store's index are asked at the same time.
 
-A page has the index's hits first, in the index's order; behind them those conversations that only a platform finds, one
-of each platform in turn, each platform's in its own order. Where the index could fill the page alone, a third of it is
-the platforms'. What the index finds as well is shown as the index's: its hits are messages, a platform's are whole
-conversations. A cursor holds a place in the index and one in each platform; a platform that has not answered is asked
-again with the next page.
+A page shows the index's hits first, in the index's order. After them come the conversations that only a platform finds:
+one of each platform in turn, each platform's in its own order. Where the index could fill the page alone, the platforms
+get a third of it. A conversation that both find is shown as the index's, whose hits are messages; a platform's are
+whole conversations. A cursor holds a place in the index and one in each platform. A platform that has not answered is
+asked again with the next page.
 
-A platform gets the words that are looked for. Phrases, `-without`, `OR` and `prefix*` are the index's.
+A platform gets the words of the query only. The index alone understands phrases, `-without`, `OR` and `prefix*`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ HitLimit = Callable[[Sequence[SearchHit]], int]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A place in what a source finds: `skip` hits behind the beginning of the page at `cursor`."""
+    """A place in what a platform finds: `skip` hits after the beginning of the page at `cursor`."""
 
     cursor: str | None = None
     skip: int = 0
@@ -45,7 +45,7 @@ class _Place:
 
 @dataclass(slots=True)
 class _AskedPlatform:
-    """A platform that is asked, and what it said."""
+    """A platform that is asked, and its answer."""
 
     platform: Platform
     place: _Place
@@ -54,14 +54,14 @@ class _AskedPlatform:
     hits: Sequence[tuple[int, SearchHit]] = ()
     """Those that only this platform finds, each with how many of its hits come before the next."""
 
-    def behind(self, taken: int) -> _Place | None:
-        """Return the place behind the first `taken` of `hits`; None at the end of all."""
+    def place_after(self, taken: int) -> _Place | None:
+        """Return the place after the first `taken` of `hits`; None at the end of all."""
         if self.result is None:
             return self.place
         if taken < len(self.hits):
             return _Place(self.place.cursor, self.hits[taken - 1][0] if taken else self.place.skip)
-        following = self.result.next_cursor
-        return None if following is None else _Place(following)
+        next_cursor = self.result.next_cursor
+        return None if next_cursor is None else _Place(next_cursor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ async def search(
     if error is not None:
         raise error
     if any(source.result is not None and source.result.hits for source in asked):
-        await sources.store.read(lambda tx: _sift(tx, principal, query, asked))
+        await sources.store.read(lambda tx: _keep_only_platforms(tx, principal, query, asked))
     answered = sources.answered(query, coverage, asked)
     result = _merged(query, identity, asked, index, answered, hit_limit)
     # Only what is shown: the index would find the rest from now on, at places that this search has passed.
@@ -197,8 +197,10 @@ async def _ask(principal: str, query: SearchQuery, source: _AskedPlatform, patie
         source.failure = str(error)
 
 
-def _sift(tx: Transaction, principal: str, query: SearchQuery, sources: Sequence[_AskedPlatform]) -> None:
-    """Leave each source what only it finds."""
+def _keep_only_platforms(
+    tx: Transaction, principal: str, query: SearchQuery, sources: Sequence[_AskedPlatform]
+) -> None:
+    """Keep of each platform's hits those that the index does not find."""
     for source in sources:
         if source.result is None:
             continue
@@ -215,7 +217,7 @@ def _sift(tx: Transaction, principal: str, query: SearchQuery, sources: Sequence
 
 
 def _remember(tx: Transaction, principal: str, hits: Sequence[SearchHit]) -> None:
-    """Enter what a platform told of conversations, so that they can be opened."""
+    """Store what platforms say of the conversations they found, so that a caller can open them."""
     for hit in hits:
         if not conversations.known(tx, principal, hit.conversation_id):
             at = hit.at if hit.at.year > 1 else None
@@ -233,46 +235,78 @@ def _remember(tx: Transaction, principal: str, hits: Sequence[SearchHit]) -> Non
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The hits that a page shows: those of the index, and after them those that only platforms find."""
+
+    from_index: Sequence[SearchHit]
+    from_platforms: Sequence[tuple[_AskedPlatform, SearchHit]]
+
+    @property
+    def hits(self) -> Sequence[SearchHit]:
+        """The hits, in the order in which they are shown."""
+        return [*self.from_index, *(hit for _, hit in self.from_platforms)]
+
+    def cut(self, count: int) -> "_Choice":
+        """Return the choice with its first `count` hits only."""
+        from_index = self.from_index[:count]
+        return _Choice(from_index, self.from_platforms[: count - len(from_index)])
+
+    def taken_from(self, asked: _AskedPlatform) -> int:
+        """Return how many hits of a platform are shown."""
+        return sum(platform is asked for platform, _ in self.from_platforms)
+
+
+def _choose(
+    from_index: Sequence[SearchHit],
+    from_platforms: Sequence[tuple[_AskedPlatform, SearchHit]],
+    limit: int,
+) -> _Choice:
+    """Fill a page; where the index could fill it alone, a third of it is the platforms'."""
+    share = min(len(from_platforms), max(1, limit // 3))
+    if from_index and limit == 1:
+        share = 0
+    of_index = from_index[: limit - share]
+    return _Choice(of_index, from_platforms[: limit - len(of_index)])
+
+
 def _merged(
     query: SearchQuery,
     identity: Mapping[str, Any],
-    sources: Sequence[_AskedPlatform],
+    asked: Sequence[_AskedPlatform],
     index: Found | None,
     answered: Sequence[Answered],
     hit_limit: HitLimit,
 ) -> SearchResult:
-    from_index: Sequence[SearchHit] = () if index is None else index.result.hits
-    in_turn = _in_turn(sources)
-    share = min(len(in_turn), max(1, query.limit // 3))
-    if from_index and query.limit == 1:
-        share = 0
-    of_index = min(len(from_index), query.limit - share)
-    chosen = in_turn[: query.limit - of_index]
-    hits = [*from_index[:of_index], *(hit for _, hit in chosen)]
-    hits = hits[: max(1, hit_limit(hits))]
-    of_index = min(of_index, len(hits))
-    chosen = chosen[: len(hits) - of_index]
-    index_next = None if index is None else index.behind(of_index)
-    places = {
-        source.platform.instance: source.behind(sum(of is source for of, _ in chosen)) for source in sources
-    }
+    """Return the page that shows what the index and the platforms found, with the cursor after it."""
+    only_on_platforms = _in_turn(asked)
+    choice = _choose(() if index is None else index.result.hits, only_on_platforms, query.limit)
+    choice = choice.cut(max(1, hit_limit(choice.hits)))
+    index_next = None if index is None else index.cursor_after(len(choice.from_index))
+    places = {one.platform.instance: one.place_after(choice.taken_from(one)) for one in asked}
     more = index_next is not None or any(
-        source.result is not None and places[source.platform.instance] is not None for source in sources
-    )
-    whole = query.cursor is None and all(
-        source.result is not None and source.result.next_cursor is None for source in sources
-    )
-    counted = (
-        None if index is None else len(from_index) if index.result.next_cursor is None else index.result.total
+        one.result is not None and places[one.platform.instance] is not None for one in asked
     )
     return SearchResult(
-        hits=hits,
+        hits=choice.hits,
         next_cursor=_cursor(identity, index_next, places) if more else None,
         ranked=index is not None and index.result.ranked,
-        total=counted + len(in_turn) if whole and counted is not None else None,
-        suggestion=None if hits or more or index is None else index.result.suggestion,
+        total=_total(query, asked, index, len(only_on_platforms)),
+        suggestion=None if choice.hits or more or index is None else index.result.suggestion,
         answered=answered,
     )
+
+
+def _total(
+    query: SearchQuery, asked: Sequence[_AskedPlatform], index: Found | None, only_on_platforms: int
+) -> int | None:
+    """Return how many match in all, on the first page, where every source has told all it has."""
+    if query.cursor is not None or index is None:
+        return None
+    if any(one.result is None or one.result.next_cursor is not None for one in asked):
+        return None
+    counted = len(index.result.hits) if index.result.next_cursor is None else index.result.total
+    return None if counted is None else counted + only_on_platforms
 
 
 def _in_turn(sources: Sequence[_AskedPlatform]) -> Sequence[tuple[_AskedPlatform, SearchHit]]:

@@ -99,7 +99,7 @@ class Found:
     _places: Sequence[_Place]
     _identity: Mapping[str, Any]
 
-    def behind(self, count: int) -> str | None:
+    def cursor_after(self, count: int) -> str | None:
         """Return the cursor behind the first `count` hits: "" at the beginning of all, None at their end."""
         if count == len(self.result.hits):
             return self.result.next_cursor
@@ -112,7 +112,7 @@ class Found:
         count = max(1, count)
         if count >= len(self.result.hits):
             return self.result
-        return replace(self.result, hits=self.result.hits[:count], next_cursor=self.behind(count))
+        return replace(self.result, hits=self.result.hits[:count], next_cursor=self.cursor_after(count))
 
 
 def search(tx: Transaction, principal: str, query: SearchQuery) -> SearchResult:
