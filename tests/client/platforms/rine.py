@@ -1,13 +1,11 @@
 """A place for the tests of Rine: its double on a network with faults, clients on one store, the vendor's client."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 import rine
 
 from tertulia import (
@@ -20,8 +18,8 @@ from tertulia import (
     RunResult,
     Sent,
 )
-from tertulia.platforms.kit.http import client
-from tertulia.platforms.rine import answering, platform
+from tertulia.vocabulary.clock import Clock
+from tests.doubles.clocks import FastClock
 from tests.doubles.network import Faults, served
 from tests.doubles.rine import Agent, RineDouble
 
@@ -37,6 +35,8 @@ class Place:
         self.double = double
         self.faults = Faults(double.app)
         self.url = ""
+        self.clock: Clock = FastClock(100)
+        """The time that the platform goes by."""
 
     def settings(self, **options: Any) -> ClientSettings:
         """Return the settings of a client with one instance."""
@@ -47,7 +47,7 @@ class Place:
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Client.open(self.settings(**options)) as client:
+        async with Client.open(self.settings(**options), clock=self.clock) as client:
             yield client
 
     @asynccontextmanager
@@ -103,14 +103,3 @@ async def journal(client: Client, conversation_id: str) -> Sequence[JournalEntry
     entries = (await client.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     return entries
-
-
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look and try again at once, instead of after a while."""
-
-    def pauses(*_: float, longest: float) -> Iterator[float]:
-        return repeat(min(0.01, longest))
-
-    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    for module in (answering, platform, client):
-        monkeypatch.setattr(module, "pauses", pauses)

@@ -367,7 +367,6 @@ def test_every_feature_and_every_platform_is_tried_below() -> None:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for answers without waiting first."""
     agentflow.hurried(monkeypatch)
-    rine.hurry(monkeypatch)
     monkeypatch.setattr(r2r_answering, "ARRIVAL_SECONDS", 0)
 
 

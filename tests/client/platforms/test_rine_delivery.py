@@ -20,10 +20,10 @@ from tertulia import (
     UncertainError,
 )
 from tertulia.platforms.kit.http import client as http_client
-from tertulia.platforms.rine import platform
+from tertulia.platforms.rine.answering import SENDS
 from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
-from tests.client.platforms.rine import SECONDS, Place, answered, hurry, native, placed, sent, start
+from tests.client.platforms.rine import SECONDS, Place, answered, native, placed, sent, start
 from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose
 from tests.doubles.rine import RESPONSE, silent
 
@@ -31,9 +31,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Place]:
+async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return Rine as its SDK knows it."""
-    hurry(monkeypatch)
     async with placed(tmp_path) as place:
         yield place
 
@@ -94,7 +93,7 @@ async def test_a_first_message_that_stays_uncertain_goes_on_when_the_call_is_rep
     place: Place, key: str | None
 ) -> None:
     """With its key, or (from `send_message`) as the identical call; with the same bytes either way."""
-    place.faults.plan("POST", "/messages", *[lose] * platform.SENDS)
+    place.faults.plan("POST", "/messages", *[lose] * SENDS)
     async with place.client() as client:
         with pytest.raises(UncertainError, match="whether it arrived is not known") as caught:
             await start(client, "hello", join=True, idempotency_key=key)
@@ -106,7 +105,7 @@ async def test_a_first_message_that_stays_uncertain_goes_on_when_the_call_is_rep
     assert caught.value.hint is not None
     assert "Repeat the identical call" in caught.value.hint
     assert outcome.reply == "You said: hello"
-    sent_alike(place, platform.SENDS + 1)
+    sent_alike(place, SENDS + 1)
     assert await left(place) == 0
 
 
@@ -236,7 +235,7 @@ async def test_a_reply_that_may_be_lost_is_not_sent_again(place: Place) -> None:
 
     assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, False)
     assert outcome.run.error is not None
-    assert outcome.run.error.startswith("Rine gave no answer to the message, and the conversation's history")
+    assert outcome.run.error.startswith("Rine gave no answer to the message, and its history")
     assert again.reply == "You said: Yes, really"
     assert [body.count(b"encrypted_payload") > 0 for body in place.double.bodies] == [True]
 

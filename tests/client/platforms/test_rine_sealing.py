@@ -17,7 +17,6 @@ from tests.client.platforms.rine import (
     SECONDS,
     Place,
     answered,
-    hurry,
     journal,
     native,
     placed,
@@ -32,9 +31,8 @@ WORDS = "xylophone"
 
 
 @pytest.fixture
-async def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Place]:
+async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return Rine as its SDK knows it."""
-    hurry(monkeypatch)
     async with placed(tmp_path) as place:
         yield place
 

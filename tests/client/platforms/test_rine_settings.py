@@ -17,7 +17,7 @@ from tertulia import (
     NewConversation,
     NotConfiguredError,
 )
-from tertulia.platforms.rine import access
+from tertulia.platforms.rine import settings as rine_settings
 from tests.client.platforms.rine import BOB, answered, placed, start
 from tests.doubles.network import answer
 
@@ -59,7 +59,7 @@ async def test_without_the_extra_it_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one sentence; everything else works."""
-    monkeypatch.setattr(access, "PACKAGE", "rine_that_is_not_there")
+    monkeypatch.setattr(rine_settings, "PACKAGE", "rine_that_is_not_there")
     async with Client.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as client:
         hint = await refused(client, "rine")
         assert [agent.available for agent in await client.agents.list("local")] == [True]
@@ -72,17 +72,9 @@ async def test_windows_is_told_that_there_is_no_release_for_it(
     """And where it works."""
     monkeypatch.setattr(sys, "platform", "win32")
     configured = settings(tmp_path, rine={"config_dir": str(tmp_path)})
-    platform = access.Access.read("rine", _options(configured))
-    assert platform.missing is not None
-    assert platform.missing.startswith(
-        "Rine's package has no release for Windows: run Tertulia on Linux, macOS"
-    )
-
-
-def _options(configured: ClientSettings) -> Any:
-    from tertulia.platforms.kit.options import Options
-
-    return Options("rine", configured.instances["rine"])
+    read = rine_settings.RineSettings.read("rine", configured.instances["rine"])
+    assert read.missing is not None
+    assert read.missing.startswith("Rine's package has no release for Windows: run Tertulia on Linux, macOS")
 
 
 async def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
@@ -239,7 +231,7 @@ def test_what_others_are_sent_is_addressed_in_full() -> None:
     """As the vendor writes it."""
     from rine import normalize_handle
 
-    from tertulia.platforms.rine.payloads import handle
+    from tertulia.platforms.rine.mapping import handle
 
     for name in ("bob@beta", "bob@beta.rine.network", "bob@beta.example.org"):
         assert handle(name) == normalize_handle(name)

@@ -1,220 +1,264 @@
-"""An answer: our reply on its way, then the wait for the other side's, which may take days.
+"""Sending to Rine, and waiting for the other side's answer, which may take days.
+
+A first message has a key: it is sealed once and kept as ciphertext in the outbox before it is sent, so that whoever
+repeats the call sends the same bytes again. A reply has none, and is sent once: if no response comes back, or this
+process dies over it, the history tells whether it arrived, by the digest of what was sealed.
 
 Rine's `POST /messages/sync`, which waits, is not used: what a lost response means there is not documented, and the SDK
-repeats it. We poll. The checkpoint says how far we are:
+repeats it. Answers are polled for. Beside what the kit keeps in the checkpoint (the mark is the digest), it has:
 
     key       under what the first message is in the outbox, for as long as it is
-    digest    of our sealed reply: it is on its way, or has arrived
-    sent, at  Rine's id and time of our message, once it is known to have arrived
-
-A reply is sent once: the wire has no key for it. If no response comes back, or this process died over it, the history
-tells whether it arrived, by what it was sealed to.
+    sent, at  Rine's id and time of the message that is to be answered
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import math
+from itertools import islice
 from typing import Any
 
-import anyio
-
-from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.kit.delivery import DELIVERED, DeliveryPolicy, Outcome, deliver
+from tertulia.platforms.kit.following import Follower, FollowingPolicy, Progress, Step
 from tertulia.platforms.kit.http.retries import pauses
 from tertulia.platforms.kit.records import Records
-from tertulia.platforms.rine import history
-from tertulia.platforms.rine.access import PLATFORM
-from tertulia.platforms.rine.payloads import payload
+from tertulia.platforms.rine.mapping import (
+    ERROR,
+    PLATFORM,
+    REQUEST,
+    RESPONSE,
+    History,
+    Record,
+    RecordMapper,
+    payload,
+    status_of,
+)
 from tertulia.platforms.rine.sealing import Sealer
-from tertulia.platforms.rine.server import Record, Server
+from tertulia.platforms.rine.wire import Wire
+from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import ConflictError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.identifiers import shown, split_conversation_id
-from tertulia.vocabulary.models import Message, Verification
+from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.models import ConversationDraft, Message, Verification
 from tertulia.vocabulary.states import Status
 
-LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
-"""Seconds before each look into the history for a reply that may have arrived."""
-FIRST_PAUSE = 1.0
-"""Seconds before the second look for an answer; each pause is longer, up to `LONGEST_PAUSE`."""
-LONGEST_PAUSE = 30.0
-LONGEST_WISH = 600.0
-"""The longest pause that Rine may ask for."""
+SENDS = 4
+"""How often a first message is sent at most, under one key, while no response comes back."""
+LONGEST_PAUSE = 4.0
+"""The most seconds between two of these."""
+DELIVERY = DeliveryPolicy(finds_without_contents=True)
+FOLLOWING = FollowingPolicy(patience=math.inf, silence=math.inf, first_pause=1.0, longest_pause=30.0)
+"""Mail has time: an answer is waited for until it comes, or the conversation ends."""
 DOUBTS = 8
 """How often an answer is read again whose sender's keys cannot be read, until it is taken as it is."""
 _LONGEST_QUOTE = 300
+
+
+class Opening:
+    """Sends the first messages of conversations."""
+
+    def __init__(self, wire: Wire, sealer: Sealer, records: Records, clock: Clock) -> None:
+        self._wire = wire
+        self._sealer = sealer
+        self._records = records
+        self._clock = clock
+
+    async def send(
+        self, principal: str, draft: ConversationDraft, message: Message
+    ) -> tuple[Record, dict[str, Any]]:
+        """Send a first message; return it as Rine has it, and the first checkpoint of its run.
+
+        Raises:
+            NotFoundError: there is no such agent.
+            UncertainError: no response came back, several times; the same call again sends the same bytes.
+        """
+        key = f"tertulia-{draft.native_id}-{message.id}"
+        kept = await self._records.prepared(principal, key)
+        # Whichever process prepares the body first has prepared it for all.
+        body = kept or await self._records.prepare(principal, key, await self._body(draft, message))
+        try:
+            sent = await self._send(body, key)
+        except (UncertainError, UnavailableError):
+            raise
+        except TertuliaError:
+            if kept is None:  # no earlier call can have reached Rine
+                await self._records.forget_prepared(principal, key)
+            raise
+        return sent, {"key": key, DELIVERED: True, **_identity(sent)}
+
+    async def _body(self, draft: ConversationDraft, message: Message) -> bytes:
+        recipient = await self._wire.agent_id(draft.agent)
+        body = {
+            "to_agent_id": recipient,
+            **await _sealed(self._wire, self._sealer, message, recipient=recipient, default_type=REQUEST),
+        }
+        if draft.metadata:
+            body["conversation_metadata"] = dict(draft.metadata)
+        return json.dumps(body, separators=(",", ":")).encode()
+
+    async def _send(self, body: bytes, key: str) -> Record:
+        doubtful = False
+        for pause in (0.0, *islice(pauses(longest=LONGEST_PAUSE), SENDS - 1)):
+            await self._clock.sleep(pause)
+            try:
+                return await self._wire.send(body, key=key)
+            except UncertainError:
+                doubtful = True
+            except TertuliaError:
+                if not doubtful:  # else the first may have arrived, whatever is said of the second
+                    raise
+        raise UncertainError(
+            f"{PLATFORM} gave no answer to the message, {SENDS} times; whether it arrived is not known.",
+            hint="Repeat the identical call (with the same idempotency key, if it had one): it arrives once.",
+            instance=self._wire.instance,
+        )
 
 
 class Answer:
     """One attempt at having a message answered."""
 
     def __init__(
-        self,
-        server: Server,
-        sealer: Sealer,
-        records: Records,
-        work: RunContext,
-        *,
-        address: Callable[[str], str],
+        self, wire: Wire, sealer: Sealer, mapper: RecordMapper, records: Records, attempt: Attempt
     ) -> None:
-        self._server = server
+        self._wire = wire
         self._sealer = sealer
+        self._mapper = mapper
         self._records = records
-        self._address = address
-        self._work = work
-        self._instance, self._native_id = split_conversation_id(work.conversation.id)
-        self._checkpoint: dict[str, Any] = dict(work.checkpoint)
+        self._attempt = attempt
+        self._reply: tuple[str, dict[str, Any]] | None = None
+        self._doubts = 0
 
     async def produce(self) -> None:
         """Send the reply unless that was done, and wait for what the other side says."""
-        if "sent" not in self._checkpoint:
-            sent = await self._reply()
-            if sent is None:
-                return
-            self._checkpoint |= arrived(sent)
-            await self._settled(awaiting=False)
-        elif "key" in self._checkpoint:
-            await self._settled(awaiting=False)
+        attempt, context = self._attempt, self._attempt.context
+        delivery = await deliver(attempt, self, DELIVERY)
+        if delivery.outcome is Outcome.ENDED:
+            return
+        key = attempt.checkpoint.pop("key", None)
+        if key is not None:  # forgotten first: an attempt that dies in between finds it gone, and continues
+            await self._records.forget_prepared(context.principal, key)
+        await attempt.emit(awaiting=False)
         try:
-            await self._follow()
-        except TertuliaError as error:  # our message was sent all the same: that is no failure of it
-            await self._work.interrupt(
+            await Follower(attempt, FOLLOWING, look=self._look).follow()
+        except TertuliaError as error:  # the message was sent all the same: that is no failure of it
+            await context.interrupt(
                 f"{error.message} The message was sent; list_messages shows an answer once it can be read."
             )
 
-    async def _reply(self) -> Record | None:
-        """Send our reply; return it as Rine has it. If that cannot be, the run was ended."""
-        work = self._work
-        actor = await self._server.actor()
-        if "digest" in self._checkpoint:  # an earlier attempt died over it
-            return await self._look_for_ours()
-        if work.message.text is None and work.message.data is None:
-            await work.interrupt(
-                "The message is not kept here, and the process that had it ended before it was sent."
-            )
-            return None
-        rows, _ = await self._server.messages(self._native_id)
-        target = history.to_answer(rows, actor)
+    async def mark(self) -> str | None:
+        """Seal the reply to the last message that is addressed to the actor; return the digest of what was sealed."""
+        conversation, message = self._attempt.context.conversation, self._attempt.context.message
+        target = (await self._wire.history(self._attempt.native_id)).to_answer
         if target is None:
-            raise nothing_to_answer(work.conversation.id, work.conversation.agent)
-        recipient = await self._server.keys(str(target["from_agent_id"]))
-        sealed = await self._sealer.seal(actor.id, recipient, payload(work.message.text, work.message.data))
-        self._checkpoint["digest"] = _digest(sealed["encrypted_payload"])
-        await work.emit(checkpoint=dict(self._checkpoint))
-        body = {**envelope(work.message, default=history.RESPONSE), **sealed}
+            raise nothing_to_answer(conversation.id, conversation.agent)
+        recipient = str(target["from_agent_id"])
+        body = await _sealed(self._wire, self._sealer, message, recipient=recipient, default_type=RESPONSE)
+        self._reply = str(target["id"]), body
+        return _digest(body["encrypted_payload"])
+
+    async def send(self, *, repeated: bool) -> None:
+        """Send the reply that was marked."""
+        assert self._reply is not None
+        message_id, body = self._reply
+        sent = await self._wire.reply(message_id, body, native_id=self._attempt.native_id)
+        self._attempt.checkpoint |= _identity(sent)
+
+    async def find(self, mark: str) -> Record | None:
+        """Find the reply by what was sealed."""
+        for row in (await self._wire.history(self._attempt.native_id)).rows:
+            if _digest(row.get("encrypted_payload")) == mark:
+                self._attempt.checkpoint |= _identity(row)
+                return row
+        return None
+
+    async def _look(self) -> Step:
+        checkpoint, native_id = self._attempt.checkpoint, self._attempt.native_id
         try:
-            return await self._server.reply(str(target["id"]), body, native_id=self._native_id)
-        except UncertainError:
-            return await self._look_for_ours()
+            # The state first: an answer that comes just before the end is then not missed.
+            status = status_of(await self._wire.conversation(native_id))
+            history = await self._wire.history(native_id)
+        except UnavailableError as error:
+            if error.retryable:
+                raise
+            return Progress.CONTINUES  # even a server that fails for good may be mended by tomorrow
+        answer = history.answer_to(checkpoint["sent"], sent_at=checkpoint["at"])
+        if answer is not None:
+            return await self._take(answer, history)
+        return await self._end(status) if status.terminal else Progress.CONTINUES
 
-    async def _look_for_ours(self) -> Record:
-        for pause in LOOKS:
-            await anyio.sleep(pause)
-            with suppress(UnavailableError):
-                rows, _ = await self._server.messages(self._native_id)
-                for row in rows:
-                    if _digest(row.get("encrypted_payload")) == self._checkpoint["digest"]:
-                        return row
-        raise UncertainError(
-            f"{PLATFORM} gave no answer to the message, and the conversation's history does not show it (yet).",
-            hint="Look with list_messages in a moment; send it again if it is still missing then.",
-            conversation_id=self._work.conversation.id,
-        )
-
-    async def _settled(self, *, awaiting: bool) -> None:
-        """Record that our message has arrived and whose turn it is; nothing of the message stays in the outbox."""
-        key = self._checkpoint.pop("key", None)
-        if key is not None:  # removed first: an attempt that dies in between finds it gone, and goes on
-            await self._records.forget_prepared(self._work.principal, key)
-        await self._work.emit(checkpoint=dict(self._checkpoint), awaiting=awaiting)
-
-    async def _follow(self) -> None:
-        waits = pauses(FIRST_PAUSE, longest=LONGEST_PAUSE)
-        doubts = 0
-        while True:
-            pause = next(waits)
-            try:
-                # The state first: an answer that comes just before the end is then not missed.
-                status = history.status(await self._server.conversation(self._native_id))
-                rows, _ = await self._server.messages(self._native_id)
-                found = history.answer(
-                    rows,
-                    await self._server.actor(),
-                    to=self._checkpoint["sent"],
-                    since=self._checkpoint["at"],
-                )
-                if found is not None:
-                    if await self._tell(found, rows, last=doubts >= DOUBTS):
-                        return
-                    doubts += 1
-                elif status.terminal:
-                    await self._end(status)
-                    return
-            except UnavailableError as error:  # mail has time
-                pause = max(pause, min(error.ids.get("retry_after", 0), LONGEST_WISH))
-            await anyio.sleep(pause)
-
-    async def _tell(self, row: Record, rows: Sequence[Record], *, last: bool) -> bool:
-        """Tell an answer, and end the run with it; False if it is better read again, unless that was done enough."""
-        work, actor = self._work, await self._server.actor()
-        (unsealed,) = await self._sealer.open(actor.id, [row])
-        if unsealed.verification is Verification.UNVERIFIABLE and not last:
-            return False
-        said = history.message(
-            row, unsealed, actor, address=self._address, conversation_id=work.conversation.id
-        )
-        await self._settled(awaiting=history.to_answer(rows, actor) is not None)
+    async def _take(self, row: Record, history: History) -> Step:
+        """End the run with an answer, unless its signature may be verified a little later."""
+        context, native_id = self._attempt.context, self._attempt.native_id
+        (unsealed,) = await self._sealer.open(history.actor.id, [row])
+        unverifiable = unsealed.verification is Verification.UNVERIFIABLE
+        if unverifiable and self._doubts < DOUBTS:
+            self._doubts += 1
+            return Progress.CONTINUES
+        answer = self._mapper.message(row, unsealed, history.actor, native_id=native_id)
+        await self._attempt.emit(awaiting=history.to_answer is not None)
+        text = answer.text if answer.text is not None else json.dumps(answer.data, ensure_ascii=False)
         if not unsealed.readable:
-            await work.fail(
-                f"The answer of {said.author} has come, but {said.metadata['withheld']}: nothing of it is shown."
+            await context.fail(
+                f"The answer of {answer.author} has come, but {answer.metadata['withheld']}: nothing of it is shown."
             )
-            return True
-        text = said.text if said.text is not None else json.dumps(said.data, ensure_ascii=False)
-        if said.type == history.ERROR:
-            await work.fail(f"{said.author} answered with an error: {shown(text, _LONGEST_QUOTE)}.")
-            return True
-        if unsealed.verification is Verification.UNVERIFIABLE:
-            doubt = {"name": Verification.UNVERIFIABLE, "payload": {"message_id": said.id}}
-            await work.emit(Event(EventKind.RAW, doubt, f"{said.id} unverifiable"))
-        about = {"message_id": said.id}
-        await work.emit(
-            Event(EventKind.TEXT_MESSAGE_START, about, f"{said.id} start"),
-            Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": text}, f"{said.id} content"),
-            Event(EventKind.TEXT_MESSAGE_END, about, f"{said.id} end"),
-        )
-        await work.finish(
-            said.text, data=said.data, metadata=said.metadata, message_id=said.id, type=said.type
-        )
-        return True
-
-    async def _end(self, status: Status) -> None:
-        """End the run without an answer: none can come any more."""
-        told = f"The conversation is {status} at {PLATFORM}, and no answer came before."
-        if status is Status.FAILED:
-            await self._work.fail(told)
+        elif answer.type == ERROR:
+            await context.fail(f"{answer.author} answered with an error: {shown(text, _LONGEST_QUOTE)}.")
         else:
-            await self._work.cancel(told)
+            await context.emit(*_events(answer.id, text, unverifiable=unverifiable))
+            await context.finish(
+                answer.text,
+                data=answer.data,
+                metadata=answer.metadata,
+                message_id=answer.id,
+                type=answer.type,
+            )
+        return Progress.ENDED
 
-
-def arrived(record: Record) -> dict[str, str]:
-    """Return what the checkpoint says of our message, given what Rine answered to it."""
-    return {"sent": str(record["id"]), "at": str(record.get("created_at"))}
-
-
-def envelope(message: Message, *, default: str) -> dict[str, Any]:
-    """Return what goes with a sealed message in clear."""
-    given: Mapping[str, Any] = {"metadata": dict(message.metadata)} if message.metadata else {}
-    return {"type": message.type or default, "content_type": "application/json", **given}
+    async def _end(self, status: Status) -> Step:
+        """End the run without an answer: none can come any more."""
+        reason = f"The conversation is {status} at {PLATFORM}, and no answer came before."
+        if status is Status.FAILED:
+            await self._attempt.context.fail(reason)
+        else:
+            await self._attempt.context.cancel(reason)
+        return Progress.ENDED
 
 
 def nothing_to_answer(conversation_id: str, agent: str | None) -> ConflictError:
-    """Return the error for a message to a conversation in which none of ours is awaited."""
+    """Return the error for a message to a conversation in which the other side waits for none."""
     return ConflictError(
         f"{agent or 'The other side'} has not answered the last message in {conversation_id} yet, and {PLATFORM} takes "
         "a message only as the reply to one that is addressed to us.",
         hint="Wait with stream_conversation, or start a new conversation with send_message and `agent`.",
         conversation_id=conversation_id,
     )
+
+
+async def _sealed(
+    wire: Wire, sealer: Sealer, message: Message, *, recipient: str, default_type: str
+) -> dict[str, Any]:
+    """Return a message sealed for its recipient, with what goes beside that in clear."""
+    actor = await wire.actor()
+    in_clear: dict[str, Any] = {"type": message.type or default_type, "content_type": "application/json"}
+    if message.metadata:
+        in_clear["metadata"] = dict(message.metadata)
+    return {**in_clear, **await sealer.seal(actor.id, recipient, payload(message.text, message.data))}
+
+
+def _events(message_id: str, text: str, *, unverifiable: bool) -> list[Event]:
+    about = {"message_id": message_id}
+    doubt = {"name": Verification.UNVERIFIABLE, "payload": about}
+    return [
+        *([Event(EventKind.RAW, doubt, f"{message_id} unverifiable")] if unverifiable else []),
+        Event(EventKind.TEXT_MESSAGE_START, about, f"{message_id} start"),
+        Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": text}, f"{message_id} content"),
+        Event(EventKind.TEXT_MESSAGE_END, about, f"{message_id} end"),
+    ]
+
+
+def _identity(record: Record) -> dict[str, str]:
+    """Return what the checkpoint says of a message that Rine has."""
+    return {"sent": str(record["id"]), "at": str(record.get("created_at"))}
 
 
 def _digest(sealed: Any) -> str | None:

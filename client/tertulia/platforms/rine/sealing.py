@@ -17,14 +17,14 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
 import anyio.to_thread
 
-from tertulia.platforms.rine.access import PACKAGE, PLATFORM
+from tertulia.platforms.rine.mapping import PLATFORM, Unsealed
+from tertulia.platforms.rine.settings import PACKAGE
 from tertulia.vocabulary.errors import NotConfiguredError, TertuliaError
 from tertulia.vocabulary.models import Verification
 
@@ -33,19 +33,6 @@ KEYS_SECONDS = 600.0
 MOST_KEYS = 256
 MOST_KEPT = 512
 """How many messages that were opened and verified are remembered, in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unsealed:
-    """What was in a sealed message. `payload` means nothing where it is not `readable`."""
-
-    payload: Any
-    verification: Verification
-
-    @property
-    def readable(self) -> bool:
-        """Whether its words may be shown."""
-        return self.verification.shows
 
 
 class PublishedKeys:
@@ -79,28 +66,27 @@ class Sealer:
         self._published: Any = None
         self._opened: OrderedDict[tuple[str, bytes], Unsealed] = OrderedDict()
 
-    async def seal(
-        self, ours: str, recipient: Mapping[str, Any], payload: Mapping[str, Any]
-    ) -> dict[str, str]:
-        """Return a payload sealed for a recipient, given its published keys, and for ourselves: fields of a body.
+    async def seal(self, sender: str, recipient: str, payload: Mapping[str, Any]) -> dict[str, str]:
+        """Return a payload sealed for its recipient and for its sender, by their ids: fields of a body.
 
         Raises:
-            NotConfiguredError: our keys cannot be used.
+            NotFoundError: there is no such recipient.
+            NotConfiguredError: the sender's keys cannot be used.
         """
-        return await anyio.to_thread.run_sync(self._seal, ours, recipient, payload)
+        return await anyio.to_thread.run_sync(self._seal, sender, await self._read_keys(recipient), payload)
 
-    async def open(self, ours: str, rows: Sequence[Mapping[str, Any]]) -> list[Unsealed]:
-        """Return what is in messages that our agent got or sent, in their order."""
+    async def open(self, reader: str, rows: Sequence[Mapping[str, Any]]) -> list[Unsealed]:
+        """Return the contents of messages that an agent, whose keys are here, got or sent; in their order."""
         sdk = await anyio.to_thread.run_sync(load_sdk)
         if self._published is None:
             self._published = sdk.key_cache(KEYS_SECONDS, MOST_KEYS)
         keys = PublishedKeys(self._read_keys, self._published)
-        return [await self._open(sdk, ours, row, keys) for row in rows]
+        return [await self._open(sdk, reader, row, keys) for row in rows]
 
-    def _seal(self, ours: str, recipient: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, str]:
+    def _seal(self, sender: str, keys: Mapping[str, Any], payload: Mapping[str, Any]) -> dict[str, str]:
         sdk = load_sdk()
         try:
-            sealed = sdk.encrypt(self._folder, ours, sdk.recipient_keys(recipient), payload)
+            sealed = sdk.encrypt(self._folder, sender, sdk.recipient_keys(keys), payload)
         except (sdk.failure, KeyError) as error:
             # Not quoted: the SDK's sentences may name files and hold bytes of keys.
             raise NotConfiguredError(
@@ -116,9 +102,9 @@ class Sealer:
             fields["self_encrypted_payload"] = sealed.self_encrypted_payload
         return fields
 
-    async def _open(self, sdk: "Sdk", ours: str, row: Mapping[str, Any], keys: PublishedKeys) -> Unsealed:
+    async def _open(self, sdk: "Sdk", reader: str, row: Mapping[str, Any], keys: PublishedKeys) -> Unsealed:
         sender = row.get("from_agent_id")
-        sealed = row.get("self_encrypted_payload" if sender == ours else "encrypted_payload")
+        sealed = row.get("self_encrypted_payload" if sender == reader else "encrypted_payload")
         if not isinstance(sender, str) or not isinstance(sealed, str) or row.get("group_id") is not None:
             return Unsealed(None, Verification.UNREADABLE)
         known = sender, hashlib.sha256(sealed.encode("utf-8", "replace")).digest()
@@ -126,7 +112,7 @@ class Sealer:
             self._opened.move_to_end(known)
             return self._opened[known]
         try:
-            found = await sdk.decrypt(self._folder, ours, sealed, keys, sender)
+            found = await sdk.decrypt(self._folder, reader, sealed, keys, sender)
             opened = Unsealed(json.loads(found.plaintext), Verification(found.verification_status))
         except sdk.mismatch:
             return Unsealed(None, Verification.SENDER_MISMATCH)

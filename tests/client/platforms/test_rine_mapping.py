@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.platforms.rine.payloads import parts, payload
+from tertulia.platforms.rine.mapping import parts, payload
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),

@@ -1,0 +1,118 @@
+"""The options of an instance: Rine's address, the account and its keys, and short names for agents.
+
+The account is a client id with a secret (`_config.py:126-146` of the SDK 0.13.0). The private keys of its agents are
+files in the SDK's folder, where `rine onboard` puts them; they never leave this machine.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tertulia.platforms.kit.http.values import parsed, table
+from tertulia.platforms.kit.options import Options
+from tertulia.platforms.rine.mapping import PLATFORM, handle
+from tertulia.settings import InstanceSettings
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import shown
+
+BASE_URL = "https://rine.network"
+"""`_constants.py:7` of the SDK."""
+PACKAGE = "rine"
+"""The vendor's SDK, which encrypts and decrypts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RineSettings:
+    """Where Rine is, and as whom one instance uses it."""
+
+    instance: str
+    base_url: str
+    config_dir: Path
+    agent: str | None
+    """Name, handle or id of the agent that the instance acts as; None where the account has only one."""
+    client_id: str | None = field(repr=False)
+    client_secret: str | None = field(repr=False)
+    aliases: Mapping[str, str]
+    """Handles by the short names that the configuration gives them."""
+
+    @classmethod
+    def read(cls, instance: str, settings: InstanceSettings) -> "RineSettings":
+        """Read the options of an instance.
+
+        Raises:
+            InvalidInputError: an option cannot be what it is.
+        """
+        options = Options(instance, settings)
+        folder = options.text("config_dir", variable="RINE_CONFIG_DIR")
+        config_dir = _default_folder() if folder is None else Path(folder).expanduser()
+        client_id = options.secret("client_id", variable="RINE_CLIENT_ID")
+        client_secret = options.secret("client_secret", variable="RINE_CLIENT_SECRET")
+        if client_id is None or client_secret is None:
+            client_id, client_secret = _credentials(config_dir)
+        read = cls(
+            instance=instance,
+            base_url=options.url("base_url", variable="RINE_API_URL", default=BASE_URL),
+            config_dir=config_dir,
+            agent=options.text("agent", variable="RINE_AGENT"),
+            client_id=client_id,
+            client_secret=client_secret,
+            aliases=_aliases(instance, options.table("agents")),
+        )
+        options.finish()
+        return read
+
+    @property
+    def missing(self) -> str | None:
+        """The one thing to do before the instance can be used."""
+        if sys.platform == "win32":
+            return (
+                f"{PLATFORM}'s package has no release for Windows: run Tertulia on Linux, macOS or in WSL, with "
+                "`pip install 'tertulia[rine]'`."
+            )
+        if find_spec(PACKAGE) is None:
+            return f"Install {PLATFORM}'s own package, which encrypts: `pip install 'tertulia[rine]'`."
+        if self.client_id is None or self.client_secret is None:
+            return (
+                f"Run `rine onboard`, or set RINE_CLIENT_ID and RINE_CLIENT_SECRET in the environment (`client_id` and "
+                f"`client_secret` in [instances.{self.instance}])."
+            )
+        return None
+
+    def has_keys(self, agent_id: str) -> bool:
+        """Whether the private keys of an agent are on this machine (`_config.py`, `keys_dir`, of the SDK)."""
+        return (self.config_dir / "keys" / agent_id / "signing.key").is_file()
+
+
+def _default_folder() -> Path:
+    """Return the folder that the SDK takes when none is named (`_config.py:19-51`)."""
+    candidates = (Path.home() / ".config" / "rine", Path.cwd() / ".rine")
+    return next((each for each in candidates if (each / "credentials.json").is_file()), candidates[0])
+
+
+def _credentials(config_dir: Path) -> tuple[str | None, str | None]:
+    """Return the client id and secret that `rine onboard` has written, or None for both."""
+    try:
+        content = (config_dir / "credentials.json").read_text()
+    except (OSError, ValueError):
+        return None, None
+    entry = table(table(parsed(content)).get("default"))
+    client_id, secret = (_header_text(entry.get(name)) for name in ("client_id", "client_secret"))
+    return (None, None) if client_id is None or secret is None else (client_id, secret)
+
+
+def _header_text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value.isascii() and value.isprintable() else None
+
+
+def _aliases(instance: str, handles: Mapping[str, Any]) -> Mapping[str, str]:
+    for alias, name in handles.items():
+        if not isinstance(name, str) or "@" in alias:
+            raise InvalidInputError(
+                f"In `agents` of the instance {instance}, {shown(alias)} must name a handle: "
+                'alias = "name@organisation".',
+                instance=instance,
+            )
+    return {alias: handle(name) for alias, name in handles.items()}
