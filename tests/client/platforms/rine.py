@@ -18,8 +18,7 @@ from tertulia import (
     RunResult,
     Sent,
 )
-from tertulia.vocabulary.clock import Clock
-from tests.doubles.clocks import FastClock
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import Faults, served
 from tests.doubles.rine import Agent, RineDouble
 
@@ -35,7 +34,7 @@ class Place:
         self.double = double
         self.faults = Faults(double.app)
         self.url = ""
-        self.clock: Clock = FastClock(100)
+        self.clock = SkippingClock()
         """The time that the platform goes by."""
 
     def settings(self, **options: Any) -> ClientSettings:

@@ -22,17 +22,8 @@ from tertulia.platforms.kit.delivery import DELIVERED, DeliveryPolicy, Outcome, 
 from tertulia.platforms.kit.following import Follower, FollowingPolicy, Progress, Step
 from tertulia.platforms.kit.http.retries import pauses
 from tertulia.platforms.kit.records import Records
-from tertulia.platforms.rine.mapping import (
-    ERROR,
-    PLATFORM,
-    REQUEST,
-    RESPONSE,
-    History,
-    Record,
-    RecordMapper,
-    payload,
-    status_of,
-)
+from tertulia.platforms.rine import mapping
+from tertulia.platforms.rine.mapping import PLATFORM, History, Record, RecordMapper
 from tertulia.platforms.rine.sealing import Sealer
 from tertulia.platforms.rine.wire import Wire
 from tertulia.vocabulary.clock import Clock
@@ -90,7 +81,9 @@ class Opening:
         recipient = await self._wire.agent_id(draft.agent)
         body = {
             "to_agent_id": recipient,
-            **await _sealed(self._wire, self._sealer, message, recipient=recipient, default_type=REQUEST),
+            **await _sealed(
+                self._wire, self._sealer, message, recipient=recipient, default_type=mapping.REQUEST
+            ),
         }
         if draft.metadata:
             body["conversation_metadata"] = dict(draft.metadata)
@@ -152,7 +145,9 @@ class Answer:
         if target is None:
             raise nothing_to_answer(conversation.id, conversation.agent)
         recipient = str(target["from_agent_id"])
-        body = await _sealed(self._wire, self._sealer, message, recipient=recipient, default_type=RESPONSE)
+        body = await _sealed(
+            self._wire, self._sealer, message, recipient=recipient, default_type=mapping.RESPONSE
+        )
         self._reply = str(target["id"]), body
         return _digest(body["encrypted_payload"])
 
@@ -175,7 +170,7 @@ class Answer:
         checkpoint, native_id = self._attempt.checkpoint, self._attempt.native_id
         try:
             # The state first: an answer that comes just before the end is then not missed.
-            status = status_of(await self._wire.conversation(native_id))
+            status = mapping.status_of(await self._wire.conversation(native_id))
             history = await self._wire.history(native_id)
         except UnavailableError as error:
             if error.retryable:
@@ -201,7 +196,7 @@ class Answer:
             await context.fail(
                 f"The answer of {answer.author} has come, but {answer.metadata['withheld']}: nothing of it is shown."
             )
-        elif answer.type == ERROR:
+        elif answer.type == mapping.ERROR:
             await context.fail(f"{answer.author} answered with an error: {shown(text, _LONGEST_QUOTE)}.")
         else:
             await context.emit(*_events(answer.id, text, unverifiable=unverifiable))
@@ -242,7 +237,7 @@ async def _sealed(
     in_clear: dict[str, Any] = {"type": message.type or default_type, "content_type": "application/json"}
     if message.metadata:
         in_clear["metadata"] = dict(message.metadata)
-    return {**in_clear, **await sealer.seal(actor.id, recipient, payload(message.text, message.data))}
+    return {**in_clear, **await sealer.seal(actor.id, recipient, mapping.payload(message.text, message.data))}
 
 
 def _events(message_id: str, text: str, *, unverifiable: bool) -> list[Event]:

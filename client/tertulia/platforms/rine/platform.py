@@ -15,22 +15,10 @@ from tertulia.platforms.kit.directory import listed
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.paging import message_page
 from tertulia.platforms.kit.records import Records
+from tertulia.platforms.kit.states import check_accepts, no_transition
+from tertulia.platforms.rine import mapping
 from tertulia.platforms.rine.answering import Answer, Opening, nothing_to_answer
-from tertulia.platforms.rine.mapping import (
-    ANYBODY,
-    PLATFORM,
-    REQUEST,
-    RESPONSE,
-    History,
-    Record,
-    RecordMapper,
-    at,
-    is_uuid,
-    parts,
-    payload,
-    says,
-    status_of,
-)
+from tertulia.platforms.rine.mapping import ANYBODY, PLATFORM, History, Record, RecordMapper
 from tertulia.platforms.rine.sealing import Sealer
 from tertulia.platforms.rine.settings import RineSettings
 from tertulia.platforms.rine.wire import Wire
@@ -59,7 +47,7 @@ from tertulia.vocabulary.models import (
     Role,
     Run,
 )
-from tertulia.vocabulary.states import TRANSITIONS, Status
+from tertulia.vocabulary.states import Status
 
 logger = logging.getLogger(__name__)
 
@@ -232,25 +220,18 @@ class RinePlatform(Platform):
         try:
             await self._wire.move(native_id, status)
         except ConflictError as error:
-            raise await self._not_allowed(native_id, status) from error
+            own_id = conversation_id(self.instance, native_id)
+            present = mapping.status_of(await self._wire.conversation(native_id))
+            raise no_transition(
+                own_id, present, status, where=f" at {PLATFORM}", instead=" with send_message and `agent`."
+            ) from error
         if status.terminal:
             await self._records.cancel_run(principal, native_id, f"the conversation became {status}")
         return await self.get(principal, native_id)
 
     def check_can_send(self, conversation: Conversation) -> None:
         """Refuse a message to a conversation that is paused or over, or in which it is not our turn."""
-        if conversation.status is Status.PAUSED:
-            raise ConflictError(
-                f"The conversation {conversation.id} is paused.",
-                hint="Open it with update_status (status `open`), then send again.",
-                conversation_id=conversation.id,
-            )
-        if conversation.status.terminal:
-            raise ConflictError(
-                f"The conversation {conversation.id} is {conversation.status}, which is final.",
-                hint=f"Start a new one: send_message with the agent {conversation.agent}.",
-                conversation_id=conversation.id,
-            )
+        check_accepts(conversation, instead=f": send_message with the agent {conversation.agent}.")
         if not conversation.awaiting:
             raise nothing_to_answer(conversation.id, conversation.agent)
 
@@ -267,12 +248,12 @@ class RinePlatform(Platform):
             )
         if message.type is not None and message.type.count(".") < 2:
             raise InvalidInputError(
-                f"{shown(message.type)} is no type of a message: a type has three parts, like {REQUEST}.",
-                valid=[REQUEST, RESPONSE, "rine.v1.text"],
+                f"{shown(message.type)} is no type of a message: a type has three parts, like {mapping.REQUEST}.",
+                valid=[mapping.REQUEST, mapping.RESPONSE, "rine.v1.text"],
             )
         if message.metadata:
             _check_metadata(message.metadata)
-        text, data = parts(payload(message.text, message.data))
+        text, data = mapping.parts(mapping.payload(message.text, message.data))
         return replace(message, text=text, data=data)
 
     def check_context(self, context: Mapping[str, Any]) -> None:
@@ -298,9 +279,9 @@ class RinePlatform(Platform):
             rows, cursor = await self._wire.inbox(cursor)
             for row in rows:
                 native_id = row.get("conversation_id")
-                usable = isinstance(row.get("id"), str) and row.get("group_id") is None and says(row)
-                if usable and isinstance(native_id, str) and is_uuid(native_id):
-                    newest[native_id] = max(newest.get(native_id, row), row, key=at)
+                usable = isinstance(row.get("id"), str) and row.get("group_id") is None and mapping.says(row)
+                if usable and isinstance(native_id, str) and mapping.is_uuid(native_id):
+                    newest[native_id] = max(newest.get(native_id, row), row, key=mapping.at)
             if cursor is None:
                 break
         return newest
@@ -313,22 +294,11 @@ class RinePlatform(Platform):
         stored = await self._records.conversations(principal, unread)
 
         def is_new(native_id: str) -> bool:
-            seen, sent = stored[native_id].updated_at, at(newest[native_id])
+            seen, sent = stored[native_id].updated_at, mapping.at(newest[native_id])
             # Either Rine's time of the last message that was read, or the store's of what it noted: clocks differ.
             return seen is not None and sent != seen and sent > seen - CLOCKS_APART
 
         return [native_id for native_id in unread if native_id not in stored or is_new(native_id)][:MOST_NEW]
-
-    async def _not_allowed(self, native_id: str, status: Status) -> ConflictError:
-        present = status_of(await self._wire.conversation(native_id))
-        own_id = conversation_id(self.instance, native_id)
-        allowed = sorted(TRANSITIONS[present])
-        return ConflictError(
-            f"The conversation {own_id} is {present} at {PLATFORM} and cannot become {status}.",
-            valid=allowed,
-            hint=None if allowed else f"{present} is final: start a new one with send_message and `agent`.",
-            conversation_id=own_id,
-        )
 
 
 def _check_metadata(metadata: Mapping[str, Any]) -> None:

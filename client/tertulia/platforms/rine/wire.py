@@ -5,7 +5,7 @@ so that looking consumes nothing.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -242,7 +242,7 @@ class Wire:
         except (NotFoundError, InvalidInputError) as error:
             raise self._no_agent(name) from error
         aliases: Any = table(found).get("aliases")
-        for alias in aliases if isinstance(aliases, list) else []:
+        for alias in cast("list[Any]", aliases) if isinstance(aliases, list) else []:
             path, _, agent_id = str(alias).rpartition("/")
             if path.endswith("/agents") and is_uuid(agent_id):
                 return agent_id
@@ -266,7 +266,7 @@ class Wire:
         return table(found)
 
     def _many(self, found: Any, key: str, what: str) -> Sequence[Record]:
-        listed = found if isinstance(found, list) else table(found).get(key)
+        listed: Any = table(found).get(key) if isinstance(found, Mapping) else found
         if not isinstance(listed, list):
             raise self._http.foreign(what)
         return tables(listed)
@@ -289,10 +289,11 @@ class Wire:
                 instance=instance,
             )
         actor = Actor(str(fitting[0]["id"]), _name(fitting[0]))
+        folder = self._settings.config_dir
         if not is_uuid(actor.id) or not self._settings.has_keys(actor.id):
             raise NotConfiguredError(
                 f"The private keys of {actor.handle} are not on this machine.",
-                hint=f"They belong in {self._settings.config_dir}: set `config_dir` or RINE_CONFIG_DIR to their folder.",
+                hint=f"They belong in {folder}: set `config_dir` or RINE_CONFIG_DIR to their folder.",
                 instance=instance,
             )
         return actor
