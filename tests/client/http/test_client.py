@@ -2,10 +2,9 @@
 
 import logging
 import socket
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, cast
 
 import anyio
@@ -15,6 +14,7 @@ from tertulia.platforms.kit.http import client
 from tertulia.platforms.kit.http.client import Http, Reply
 from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
 from tertulia.platforms.kit.http.streams import BrokenStreamError
+from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
@@ -25,6 +25,7 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import Receive, Scope, Send, served
 
 pytestmark = pytest.mark.anyio
@@ -91,28 +92,22 @@ def refused(status: int, body: bytes = b"{}", **headers: str) -> Answer:
 
 
 @asynccontextmanager
-async def reached(*answers: Answer) -> AsyncGenerator[tuple[Http, Script]]:
+async def reached(*answers: Answer, clock: Clock | None = None) -> AsyncGenerator[tuple[Http, Script]]:
+    """Serve a script, on whose answers nobody waits."""
     script = Script(list(answers))
     with anyio.fail_after(SECONDS):
         async with served(script) as url:
-            http = Http("here", ERRORS, base_url=f"{url}/base/", headers={"authorization": SECRET})
+            http = Http(
+                "here",
+                ERRORS,
+                base_url=f"{url}/base/",
+                headers={"authorization": SECRET},
+                clock=clock or SkippingClock(),
+            )
             try:
                 yield http, script
             finally:
                 await http.close()
-
-
-def pausing(seconds: float) -> Callable[..., Iterator[float]]:
-    def pauses(*, longest: float) -> Iterator[float]:
-        return repeat(min(seconds, longest))
-
-    return pauses
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let repetitions take no time."""
-    monkeypatch.setattr(client, "pauses", pausing(0))
 
 
 async def test_a_request_carries_credentials_and_returns_what_it_is_answered_with() -> None:
@@ -178,30 +173,62 @@ async def test_a_refusal_that_would_come_again_is_not_asked_for_again() -> None:
     assert len(script.asked) == len(statuses)
 
 
-async def test_a_short_wish_to_wait_is_heeded_and_a_long_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_short_wish_to_wait_is_heeded_and_a_long_one_is_told() -> None:
     """Nobody waits for a minute within a call."""
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-
-    async with reached(refused(429, retry_after="2"), refused(429, retry_after="60")) as (http, script):
-        monkeypatch.setattr(client.anyio, "sleep", sleep)
+    clock = SkippingClock()
+    waited = clock.now()
+    async with reached(refused(429, retry_after="7"), refused(429, retry_after="60"), clock=clock) as (
+        http,
+        script,
+    ):
         with pytest.raises(UnavailableError, match="takes no more calls") as caught:
             await http.get("things")
 
-    assert (waited, len(script.asked)) == ([2], 2)
+    assert 7 <= clock.now() - waited < 50
+    assert len(script.asked) == 2
     assert caught.value.hint == "Wait 60 seconds, then call again."
     assert (caught.value.retryable, caught.value.ids["retry_after"]) == (True, 60)
 
 
-async def test_a_request_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all its repetitions: a host would have given up on the call."""
-    monkeypatch.setattr(client, "PATIENCE", 0.1)
-    monkeypatch.setattr(client, "pauses", pausing(1))
-    async with reached(refused(503)) as (http, _):
-        with pytest.raises(UnavailableError, match="did not answer within"):
+async def test_a_request_is_not_tried_again_for_longer_than_a_host_waits() -> None:
+    """However short the platform's wishes are."""
+    async with reached(refused(503, retry_after="8"), clock=SkippingClock(30_000)) as (http, script):
+        with pytest.raises(UnavailableError, match="out of service"):
             await http.get("things")
+
+    assert len(script.asked) < 4
+
+
+async def test_a_post_that_only_searches_is_safe_if_it_says_so() -> None:
+    """It is tried again, and its loss is no uncertainty; a GET that is sent without saying so is not safe."""
+    async with reached(refused(503), LOST, FINE, LOST) as (http, script):
+        assert await http.send("POST", "search", json={"q": "a"}, safe=True) == {"fine": True}
+        with pytest.raises(UncertainError):
+            await http.send("GET", "things")
+
+    assert [script.bodies[each] for each in range(3)] == [b'{"q":"a"}'] * 3
+    assert len(script.asked) == 4
+
+
+async def test_answers_that_are_something_else_are_told() -> None:
+    """What is needed of an object is that it has its id."""
+    http = Http("here", ERRORS, base_url="http://127.0.0.1:9", headers={})
+
+    assert http.one({"id": "1"}, key="id", what="a thing") == {"id": "1"}
+    assert http.many([{"id": "1"}, {"id": "2"}], key="id", what="things") == [{"id": "1"}, {"id": "2"}]
+    bodies: list[Any] = [None, [], {}, {"id": 1}, {"id": ""}, "id"]
+    for body in bodies:
+        with pytest.raises(
+            UnavailableError, match=r"Elsewhere \(here\) answered something else than a thing\."
+        ) as caught:
+            http.one(body, key="id", what="a thing")
+        assert not caught.value.retryable
+        with pytest.raises(UncertainError, match="whether the call was carried out is not known"):
+            http.one(body, key="id", what="a thing", safe=False)
+    bodies = [None, {}, [{"id": "1"}, {}], ["id"]]
+    for body in bodies:
+        with pytest.raises(UnavailableError):
+            http.many(body, key="id", what="things")
 
 
 async def test_a_request_that_changes_something_is_made_once() -> None:
@@ -343,14 +370,15 @@ async def test_an_empty_answer_to_a_change_is_none() -> None:
 async def test_an_answer_comes_with_its_wish_about_the_next_call() -> None:
     """As about something that is not finished yet; most have none."""
     async with reached(
-        (200, b"1", {"retry-after": "2.5"}), (202, b"{}", {"retry-after": "7"}), (200, b"3", {})
+        (200, b"1", {"retry-after": "2.5"}), (202, b"{}", {"retry-after": "7"}), (200, b"3", {"x-run": "r1"})
     ) as (
         http,
         _,
     ):
         assert await http.get_reply("things") == Reply(1, 2.5)
         assert await http.send_reply("POST", "things") == Reply({}, 7)
-        assert await http.get_reply("things") == Reply(3, None)
+        third = await http.get_reply("things")
+        assert (third, third.headers["x-run"]) == (Reply(3, None), "r1")
 
 
 async def test_an_instance_that_lacks_something_makes_no_call() -> None:
@@ -377,7 +405,7 @@ async def test_a_stream_tells_its_events_as_they_come() -> None:
     """It asks for a stream, uncompressed."""
     async with (
         reached((200, b"id: 1\ndata: one\n\n", STREAM)) as (http, script),
-        http.stream("POST", "things", json={}) as frames,
+        http.stream("POST", "things", safe=False, json={}) as frames,
     ):
         first = await anext(aiter(frames))
 
@@ -391,7 +419,7 @@ async def test_a_stream_without_a_byte_for_too_long_is_broken() -> None:
     """The idle limit finds connections that died silently."""
     async with (
         reached((200, b"data: one\n\n", STREAM)) as (http, _),
-        http.stream("GET", "things", idle=0.1) as frames,
+        http.stream("GET", "things", safe=True, idle=0.1) as frames,
     ):
         told = aiter(frames)
         assert (await anext(told)).data == "one"
@@ -406,7 +434,7 @@ async def test_cancelling_who_listens_closes_the_connection_at_once() -> None:
     async with reached((200, b"data: one\n\n", STREAM)) as (http, script):
 
         async def listen(heard: anyio.Event) -> None:
-            async with http.stream("GET", "things") as frames:
+            async with http.stream("GET", "things", safe=True) as frames:
                 async for _ in frames:
                     heard.set()
 
@@ -422,7 +450,7 @@ async def test_a_refused_stream_is_an_error_before_its_first_event() -> None:
     """As any other call is refused."""
     async with reached(refused(409, b'{"code": "BUSY"}')) as (http, _):
         with pytest.raises(ConflictError):
-            async with http.stream("POST", "things"):
+            async with http.stream("POST", "things", safe=False):
                 pass
 
 
@@ -430,7 +458,7 @@ async def test_something_else_than_a_stream_is_told() -> None:
     """As by a proxy."""
     async with reached((200, b"<html>", {"content-type": "text/html"})) as (http, _):
         with pytest.raises(UnavailableError, match="something else than a stream"):
-            async with http.stream("GET", "things"):
+            async with http.stream("GET", "things", safe=True):
                 pass
 
 

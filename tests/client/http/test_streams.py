@@ -1,8 +1,6 @@
 """Server-Sent Events as they come over a network."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -12,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.platforms.kit.http import streams
-from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames, resumed
-from tertulia.vocabulary.errors import NotFoundError, UnavailableError
+from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames
+from tests.doubles.clocks import JumpingClock
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 10
 T = TypeVar("T")
 RECORDED = (
     "\ufeff: welcome\r\n\r\n"
@@ -136,146 +132,29 @@ async def test_a_stall_is_told_from_a_break() -> None:
     assert caught.value.stalled
 
 
-@dataclass(frozen=True)
-class Numbered:
-    """An event with a number, of a frame with an id."""
+async def test_a_stream_without_a_byte_for_its_idle_limit_has_stalled() -> None:
+    """By the clock that it was given: a comment is heard, too."""
 
-    number: int | None
-    text: str
+    class Slow(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            for chunk in (b"data: one\n\n", b": still there\n\n", b"data: two\n\n"):
+                await clock.sleep(60)
+                yield chunk
+            await anyio.sleep_forever()
 
+    clock = JumpingClock()
+    frames = Frames(httpx.Response(200, stream=Slow()), "X", idle=75, clock=clock)
+    told: list[Frame] = []
+    with pytest.raises(BrokenStreamError) as caught:
+        await collect(frames, told)
 
-def numbered(frame: Frame) -> Numbered:
-    return Numbered(int(frame.id) if frame.id else None, frame.data)
-
-
-class Server:
-    """Streams that are opened one after the other: bytes, or what keeps them from opening."""
-
-    def __init__(self, *opened: httpx.Response | Exception) -> None:
-        self._opened = list(opened)
-        self.asked: list[int] = []
-        self.open = 0
-
-    @asynccontextmanager
-    async def connect(self, after: int) -> AsyncGenerator[Frames]:
-        self.asked.append(after)
-        found = self._opened.pop(0)
-        if isinstance(found, Exception):
-            raise found
-        self.open += 1
-        try:
-            yield Frames(found, "X")
-        finally:
-            self.open -= 1
+    assert [frame.data for frame in told] == ["one", "two"]
+    assert caught.value.stalled
+    assert clock.now() == 255
 
 
-def events(*numbers: int) -> bytes:
-    return b"".join(b"id: %d\ndata: %d\n\n" % (number, number) for number in numbers)
+async def test_the_headers_of_a_stream_are_there_with_its_events() -> None:
+    """Some platforms name the run there."""
+    opened = httpx.Response(200, headers={"Content-Location": "/runs/1"}, stream=Chunks([]))
 
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Return the seconds that were waited, which take no time."""
-    waited: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        await anyio.lowlevel.checkpoint()
-
-    def doubling(*, longest: float) -> Iterator[float]:
-        yield from (min(2.0**n, longest) for n in range(100))
-
-    monkeypatch.setattr(streams.anyio, "sleep", sleep)
-    monkeypatch.setattr(streams, "pauses", doubling)
-    return waited
-
-
-async def test_a_stream_is_opened_again_behind_the_last_event_and_no_event_comes_twice(
-    waits: list[float],
-) -> None:
-    """Whether it ended, broke in the middle of an event, or repeats what was told."""
-    server = Server(
-        response(events(4, 5)),
-        response(events(5, 6) + b"id: 7\nda", error=httpx.ReadError("cut")),
-        response(events(4, 5, 6, 7), error=httpx.ReadTimeout("idle")),
-        response(events(8)),
-        NotFoundError("gone"),
-    )
-    told: list[Numbered | None] = []
-
-    with anyio.fail_after(SECONDS), pytest.raises(NotFoundError):
-        await collect(resumed(server.connect, numbered, after=3, patience=60), told)
-
-    assert [event and event.text for event in told] == ["4", "5", "6", "7", None, "8"]
-    assert server.asked == [3, 5, 6, 7, 8]
-
-
-async def test_events_without_a_number_all_come(waits: list[float]) -> None:
-    """Nothing tells them from each other."""
-    server = Server(response(b"data: a\n\ndata: a\n\n"), NotFoundError("gone"))
-    told: list[Numbered | None] = []
-
-    with anyio.fail_after(SECONDS), pytest.raises(NotFoundError):
-        await collect(resumed(server.connect, numbered, after=0, patience=60), told)
-
-    assert told == [Numbered(None, "a")] * 2
-
-
-async def test_a_server_that_only_ends_its_streams_is_asked_ever_more_seldom(waits: list[float]) -> None:
-    """Until it has something to tell."""
-    server = Server(
-        response(), response(), response(), response(events(1)), response(), NotFoundError("gone")
-    )
-
-    with anyio.fail_after(SECONDS), pytest.raises(NotFoundError):
-        await collect(resumed(server.connect, numbered, after=0, patience=60), [])
-
-    assert waits == [1, 2, 4, 1, 2]
-
-
-async def test_the_time_that_a_server_asks_for_is_heeded_where_it_tells_something(waits: list[float]) -> None:
-    """`retry` is for reconnecting to a server that works."""
-    server = Server(response(b"retry: 20\n\n" + events(1)), response(), NotFoundError("gone"))
-
-    with anyio.fail_after(SECONDS), pytest.raises(NotFoundError):
-        await collect(resumed(server.connect, numbered, after=0, patience=60), [])
-
-    assert waits == [0.02, 1]
-
-
-async def test_a_server_that_asks_for_patience_gets_it(waits: list[float]) -> None:
-    """What `Retry-After` asks counts where it is longer than our own pause."""
-    busy = UnavailableError("busy", retry_after=9.0)
-    server = Server(busy, response(events(1)), NotFoundError("gone"))
-
-    with anyio.fail_after(SECONDS), pytest.raises(NotFoundError):
-        await collect(resumed(server.connect, numbered, after=0, patience=60), [])
-
-    assert waits == [9, 1]
-
-
-async def test_a_server_that_stays_away_is_given_up(waits: list[float]) -> None:
-    """Patience is in seconds; what `Retry-After` would take counts already."""
-    away = [UnavailableError("away"), UnavailableError("away", retry_after=61.0)]
-
-    with anyio.fail_after(SECONDS), pytest.raises(UnavailableError, match="away"):
-        await collect(resumed(Server(*away).connect, numbered, after=0, patience=60), [])
-    assert len(waits) == 1
-
-
-async def test_an_event_too_large_ends_it_since_it_would_come_again(waits: list[float]) -> None:
-    """Opening the stream again would not help."""
-    server = Server(response(b"data: " + b"x" * (streams.MAX_FRAME + 1)))
-
-    with anyio.fail_after(SECONDS), pytest.raises(BrokenStreamError, match="more than"):
-        await collect(resumed(server.connect, numbered, after=0, patience=60), [])
-
-
-async def test_closing_it_closes_the_connection_at_once(waits: list[float]) -> None:
-    """Nobody waits for a garbage collector."""
-    server = Server(response(events(1, 2, 3)))
-
-    async with aclosing(resumed(server.connect, numbered, after=0, patience=60)) as found:
-        await anext(found)
-        assert server.open == 1
-    assert server.open == 0
+    assert Frames(opened, "X").headers["content-location"] == "/runs/1"

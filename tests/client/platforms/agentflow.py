@@ -23,7 +23,7 @@ from tertulia import (
 )
 from tertulia.platforms.agentflow import answering
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
-from tertulia.platforms.kit.http import client, streams
+from tertulia.platforms.kit.http import client
 from tertulia.store.database import Store
 from tests.doubles.agentflow import TOKEN, AgentFlowDouble
 from tests.doubles.network import Faults, served
@@ -89,7 +89,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
         return repeat(min(0.0, longest))
 
     monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    for module in (answering, client, streams):
+    for module in (answering, client):
         monkeypatch.setattr(module, "pauses", pauses)
 
 

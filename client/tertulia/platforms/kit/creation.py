@@ -3,11 +3,9 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from tertulia.platforms.kit.outages import LOOKS
-from tertulia.store import conversations
-from tertulia.store.database import Store
+from tertulia.platforms.kit.records import Records
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import UncertainError
 from tertulia.vocabulary.models import Conversation, ConversationDraft
@@ -22,7 +20,7 @@ class Creator:
 
     platform: str
     instance: str
-    store: Store
+    records: Records
     clock: Clock
 
     async def create(
@@ -41,7 +39,7 @@ class Creator:
             UncertainError: whether it was created is not known.
         """
         if draft.repeated:
-            found = await self._unknown(principal, await alike())
+            found = await self.records.unknown(principal, await alike())
             if found:
                 return self._only(found if draft.title is not None else ())
         begun = datetime.now(UTC)
@@ -51,13 +49,10 @@ class Creator:
                 return created
         except UncertainError:
             await self.clock.sleep(LOOKS[0])
-        found = await self._unknown(principal, await alike())
+        found = await self.records.unknown(principal, await alike())
         return self._only(
             [one for one in found if one.created_at is not None and one.created_at > begun - CLOCKS_APART]
         )
-
-    async def _unknown(self, principal: str, found: Sequence[Conversation]) -> Sequence[Conversation]:
-        return await self.store.read(partial(conversations.unknown, principal=principal, found=found))
 
     def _only(self, found: Sequence[Conversation]) -> Conversation:
         if len(found) == 1:

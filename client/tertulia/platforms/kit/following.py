@@ -235,8 +235,7 @@ class Follower(Generic[E]):
             except (UnavailableError, NotOffered) as error:
                 self._reopening = self._pause_after(error)
                 return Progress.CONTINUES
-            if self._look_at_state is None:
-                self._outage.over()
+            self._outage.over()
             step = await self._read(aiter(frames), after=position)
         fruitful = self._attempt.heard > heard
         if fruitful:

@@ -11,13 +11,13 @@ from tertulia.platforms.kit.decisions import decide, moved_on
 from tertulia.platforms.kit.delivery import DELIVERED
 from tertulia.platforms.kit.directory import listed
 from tertulia.platforms.kit.paging import message_page
+from tertulia.platforms.kit.records import Records
 from tertulia.platforms.revengai import mapping
 from tertulia.platforms.revengai.answering import Answer, checked_context
 from tertulia.platforms.revengai.mapping import ASSISTANT, PLATFORM
 from tertulia.platforms.revengai.settings import connect
 from tertulia.platforms.revengai.wire import Wire
 from tertulia.settings import InstanceSettings
-from tertulia.store.checkpoints import saved
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import ConflictError, NotFoundError
@@ -66,8 +66,8 @@ class RevEngAIPlatform(Platform):
         self._http = connect(instance, settings, clock)
         super().__init__(instance, missing=self._http.missing)
         self._wire = Wire(self._http, clock)
-        self._creator = Creator(PLATFORM, instance, store, clock)
-        self._store = store
+        self._records = Records(store, instance)
+        self._creator = Creator(PLATFORM, instance, self._records, clock)
         self._clock = clock
         self._agent = f"{instance}:{ASSISTANT}"
 
@@ -171,7 +171,7 @@ class RevEngAIPlatform(Platform):
             ConflictError: RevEng.AI is not answering any more.
         """
         _, native_id = split_conversation_id(run.conversation_id)
-        sent = (await saved(self._store, run, DELIVERED, within=SENDING_SECONDS)).get(DELIVERED)
+        sent = (await self._records.checkpoint(run, DELIVERED, within=SENDING_SECONDS)).get(DELIVERED)
         try:
             await self._wire.cancel(native_id)
         except ConflictError:

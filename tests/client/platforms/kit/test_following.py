@@ -93,8 +93,10 @@ class Wire:
         return cast(Frames, FakeFrames(parts, self.clock, self._retry))
 
     async def on_event(self, data: str) -> Step:
-        """Journal an event; `end` ends the run, `ask` asks, `look` wants the state looked at."""
+        """Journal an event; `end` ends the run, `ask` asks, `look` wants the state looked at, `nothing` is not told."""
         self.heard.append(data)
+        if data == "nothing":
+            return Progress.CONTINUES
         if data == "ask":
             await self.attempt.ask(QUESTION)
             return Progress.CONTINUES
@@ -152,7 +154,9 @@ def _text(event: str) -> str | None:
 
 async def test_a_stream_is_opened_again_after_the_last_event_and_no_event_comes_twice() -> None:
     """Whether it ended, broke off or stalled, or repeats what it has told."""
-    wire = Wire(["4:a", "5:b"], ["5:b", "6:c", BrokenStreamError("cut")], ["4:a", "7:d", SILENT], ["8:end"])
+    wire = Wire(
+        ["4:a", "5:b"], ["5:b", "5:b", "6:c", BrokenStreamError("cut")], ["4:a", "7:d", SILENT], ["8:end"]
+    )
     await wire.follow(start=3)
 
     assert wire.heard == ["a", "b", "c", "d", "(silence)", "end"]
@@ -199,6 +203,10 @@ async def test_a_server_that_only_ends_its_streams_is_asked_ever_more_seldom() -
     assert 1 <= third <= 3
     assert after_event == 0.25
 
+    wire = Wire([], [], [], ["1:a"], ["2:end"])
+    await wire.follow()
+    assert wire.clock.waited[3] <= 0.75
+
 
 async def test_a_platform_that_is_away_is_waited_for_and_no_longer_than_the_patience() -> None:
     """What came of the run stays, and it says where the rest may be."""
@@ -213,6 +221,15 @@ async def test_a_platform_that_is_away_is_waited_for_and_no_longer_than_the_pati
         "Somewhere cannot be reached. The answer may have gone on there: list_messages shows what Somewhere has of it.",
     )
     assert 540 < wire.clock.now() < 700
+
+
+async def test_the_patience_begins_anew_once_the_platform_was_reached() -> None:
+    """Whether or not it had anything to tell."""
+    busy = UnavailableError("busy", retry_after=100.0)
+    wire = Wire(*[busy] * 5, [], *[busy] * 5, ["1:end"])
+    await wire.follow()
+
+    assert wire.context.ended == ("finished", None)
 
 
 async def test_a_platform_that_asks_for_patience_gets_it() -> None:
@@ -255,10 +272,10 @@ async def test_a_failure_of_the_adapter_s_own_is_no_outage() -> None:
 
 async def test_a_run_that_says_nothing_any_more_is_given_up() -> None:
     """However much a server does to keep the connection."""
-    wire = Wire(["1:a", Pause(3000), "2:b", *[":ping", Pause(30)] * 130])
+    wire = Wire(["1:a", Pause(3000), "2:nothing", *[":ping", Pause(30)] * 130])
     await wire.follow()
 
-    assert wire.heard == ["a", "b"]
+    assert wire.heard == ["a", "nothing"]
     assert wire.context.ended == (
         "interrupted",
         "Somewhere has said nothing about this answer for 60 minutes.",
@@ -329,6 +346,22 @@ async def test_without_a_stream_the_state_is_polled() -> None:
     assert 1 <= second <= 3
     assert asked == 7.0
     assert wire.context.ended == ("finished", None)
+
+
+async def test_a_look_that_finds_something_new_is_soon_followed_by_the_next() -> None:
+    """What was journalled counts."""
+    wire = Wire()
+
+    async def look() -> Step:
+        wire.looked.append(wire.clock.now())
+        if len(wire.looked) == 6:
+            await wire.attempt.emit(Event(EventKind.RAW, {}))
+        return Progress.CONTINUES if len(wire.looked) < 8 else Progress.ENDED
+
+    await Follower[str](wire.attempt, look=look).follow()
+
+    assert wire.clock.waited[4] >= 4
+    assert wire.clock.waited[5] <= 0.75
 
 
 async def test_a_platform_that_is_away_is_polled_until_the_patience_is_over() -> None:
@@ -411,6 +444,21 @@ async def test_beside_a_live_stream_the_state_is_looked_at_seldom() -> None:
 
     wire = await live([Pause(3), ":look", Pause(99)], LookAgain(2), Progress.ENDED)
     assert wire.looked == [4, 6]
+
+
+async def test_an_event_never_puts_off_a_look_beside_a_live_stream() -> None:
+    """It can only bring it forward."""
+    wire = await live([Pause(9.5), ":look", Pause(99)], Progress.ENDED)
+    assert wire.looked == [10]
+
+
+async def test_beside_a_live_stream_an_answer_has_its_limits_too() -> None:
+    """Heartbeats do not prolong it."""
+    wire = await live([*[":ping", Pause(4)] * 99], *[LookAgain(1)] * 9, whole=25)
+
+    assert wire.context.ended is not None
+    assert wire.context.ended[1].startswith("Somewhere has not finished the answer")
+    assert wire.looked == [10, 20]
 
 
 @pytest.mark.parametrize("broken", [AWAY, [":a", BrokenStreamError("cut")], [":a"]])
