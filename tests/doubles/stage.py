@@ -32,6 +32,7 @@ from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Agent, Message, RequestDraft, RequestKind
@@ -61,10 +62,12 @@ class Stage(LocalPlatform):
     kind = KIND
     features = LocalPlatform.features | {Feature.QUESTIONS}
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(
+        self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         options = dict(settings.options)
         self._description = str(options.pop("description", "Plays the script it is sent."))
-        super().__init__(instance, replace(settings, options=options), store)
+        super().__init__(instance, replace(settings, options=options), store, clock)
         self._released = defaultdict[str, anyio.Event](anyio.Event)
 
     async def agents(self, principal: str) -> Sequence[Agent]:
