@@ -120,7 +120,7 @@ async def events(
     return _json(content, EVENTS, instance=instance, conversation=conversation)
 
 
-async def client(
+async def conversations(
     ctx: Context[Any, Any],
     instance: str | None = None,
     agent: str | None = None,
@@ -159,7 +159,7 @@ TEMPLATES: Sequence[Template] = (
     Template(TRANSCRIPT, "Transcript of a conversation", MARKDOWN, transcript),
     Template(MESSAGES, "Messages of a conversation", JSON, messages),
     Template(EVENTS, "Events of a conversation", JSON, events),
-    Template(CONVERSATIONS, "Client", JSON, client),
+    Template(CONVERSATIONS, "Conversations", JSON, conversations),
     Template(AGENTS, "Agents", JSON, agents),
 )
 _OF_A_CONVERSATION = tuple(UriTemplate.parse(template) for template in (TRANSCRIPT, MESSAGES, EVENTS))
