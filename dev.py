@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Set this checkout up and work in it; all it takes is Python 3.11 or newer and a package index.
 
-    python3 dev.py demo [ARGS]   watch a host hold a conversation (`tertulia demo`)
-    python3 dev.py run [ARGS]    run `tertulia` from this checkout
-    python3 dev.py test [ARGS]   run the tests; ARGS go to pytest
-    python3 dev.py lint          run every check that does not run the code
-    python3 dev.py manifests     write what installs us in hosts, and pack the bundle for Claude Desktop into dist/
-    python3 dev.py lock [ARGS]   pin the dependencies; ARGS go to uv (--upgrade: to the newest releases)
+    python3 dev.py demo [ARGS]           watch a host hold a conversation (`tertulia demo`)
+    python3 dev.py run [ARGS]            run `tertulia` from this checkout
+    python3 dev.py test [ARGS]           run the tests; ARGS go to pytest
+    python3 dev.py test --quick [ARGS]   run only those that open no socket and start no process
+    python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks
+    python3 dev.py counterparts [NAME]   test against what others made: vendors' clients and servers, older hosts
+    python3 dev.py lint [PATH...]        run every check that does not run the code, or those of some files
+    python3 dev.py manifests             write what installs us in hosts, and pack the bundle of Claude Desktop
+    python3 dev.py lock [ARGS]           pin the dependencies; ARGS go to uv (--upgrade: to the newest releases)
 
-What is installed goes into .venv and .venv-mcp1 beside this file, as the locks in requirements/ pin it, and again only
-when a lock, pyproject.toml or the Python changes.
+What is installed goes into .venv beside this file, as the locks in requirements/ pin it, and again only when a lock,
+pyproject.toml or the Python changes. Counterparts that cannot share an environment with us have one of their own.
 """
 
 import hashlib
@@ -18,6 +21,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Ahead of everything that an older Python would stumble over; it must be able to parse the rest.
@@ -36,6 +40,24 @@ CHECKS = [
     "python manifests/bundle.py",
 ]
 
+FILE_CHECKS = CHECKS[:3]
+"""The checks that can be run on some files alone."""
+
+WORKERS_PER_CORE = 2
+"""How many tests run side by side: the suite waits for processes and sockets about as long as it computes."""
+
+QUICK = "not io and not long and not counterpart(apart=True)"
+
+COUNTERPARTS = {
+    "mcp1": ("a host that is built on mcp 1.x", "mcp1.txt"),
+    "r2r": ("the server and the SDK of R2R", "r2r.txt"),
+    "knowrithm": ("the SDK of Knowrithm", ""),
+    "revengai": ("the SDK of RevEng.AI", ""),
+    "rine": ("the client of Rine", ""),
+    "nginx": ("nginx, in front of two servers", ""),
+}
+"""By name (`pytest.mark.counterpart(name=...)`): what it is, and the lock of its own environment."""
+
 LOCKS = {
     "test.txt": "pyproject.toml --group test --group vendors",
     # On top of the first, in the same environment: what both hold must be the same release.
@@ -43,6 +65,10 @@ LOCKS = {
     "mcp1.txt": "requirements/mcp1.in",
     "r2r.txt": "requirements/r2r.in",
 }
+
+
+class SetupError(Exception):
+    """Says what could not be set up."""
 
 
 class Environment:
@@ -55,9 +81,9 @@ class Environment:
         if self._is_due(lock):
             say(f"setting up {folder}: this takes a moment, once")
             if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-                sys.exit(
-                    f"dev.py: {sys.executable} cannot make virtual environments: its modules venv and ensurepip are a "
-                    "package of their own here (python3-venv on Debian and Ubuntu)."
+                raise SetupError(
+                    f"{sys.executable} cannot make virtual environments: its modules venv and ensurepip are a package "
+                    "of their own here (python3-venv on Debian and Ubuntu)."
                 )
             quietly(sys.executable, "-m", "venv", "--clear", str(self._path))
         self.add(lock)
@@ -77,10 +103,16 @@ class Environment:
             )
             self._done("pyproject.toml")
 
-    def call(self, program: str, *arguments: str, cwd: Path | None = None) -> int:
-        """Run a program of this environment; return its exit code."""
+    def call(
+        self,
+        program: str,
+        *arguments: str,
+        cwd: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> int:
+        """Run a program of this environment, with environment variables if given; return its exit code."""
         sys.stdout.flush()
-        with subprocess.Popen([self._program(program), *arguments], cwd=cwd) as child:
+        with subprocess.Popen([self._program(program), *arguments], cwd=cwd, env=variables) as child:
             while True:
                 try:
                     code = child.wait()
@@ -118,11 +150,11 @@ def main(arguments: list[str]) -> int:
     if command in {"demo", "run"}:
         return working().call("tertulia", *(["demo"] if command == "demo" else []), *rest)
     if command == "test":
-        Environment(".venv-mcp1", "mcp1.txt")
-        Environment(".venv-r2r", "r2r.txt")
-        return working().call("pytest", *rest, cwd=ROOT)
-    if command == "lint" and not rest:
-        return lint()
+        return test(rest)
+    if command == "counterparts":
+        return counterparts(rest)
+    if command == "lint":
+        return lint(rest)
     if command == "manifests" and not rest:
         return manifests()
     if command == "lock":
@@ -139,14 +171,61 @@ def working() -> Environment:
     return environment
 
 
-def lint() -> int:
-    """Run all the checks, whatever the first ones say."""
+def test(arguments: Sequence[str]) -> int:
+    """Run the tests: all, or those that `--quick` or `--long` selects."""
+    given = list(arguments)
+    selected: list[str] = []
+    for option, expression in (("--quick", QUICK), ("--long", "long")):
+        if option in given:
+            given.remove(option)
+            selected = ["-m", expression]
+    return run_tests(*selected, *given)
+
+
+def counterparts(names: Sequence[str]) -> int:
+    """Run the tests against what others made; skip, and say why, what cannot be had here."""
+    unknown = [name for name in names if name not in COUNTERPARTS]
+    if unknown:
+        sys.exit(f"dev.py: there is no counterpart {unknown[0]!r}. Valid: {', '.join(COUNTERPARTS)}.")
+    possible: list[str] = []
+    for name in names or COUNTERPARTS:
+        what, requirements = COUNTERPARTS[name]
+        try:
+            if requirements:
+                Environment(f".venv-{name}", requirements)
+            possible.append(name)
+        except SetupError as error:
+            say(f"skipped {name} ({what}): {error}")
+    if not possible:
+        return 0
+    return run_tests("-m", " or ".join(f"counterpart(name={name!r})" for name in possible))
+
+
+def run_tests(*arguments: str) -> int:
+    """Run pytest, with workers side by side unless its arguments say otherwise or name single files."""
+    workers = WORKERS_PER_CORE * (os.cpu_count() or 1)
+    single = any("::" in argument or argument.endswith(".py") for argument in arguments)
+    spread = [] if single else ["--numprocesses", str(workers), "--dist", "loadfile"]
+    # The servers that tests start would compile all their modules again, each of them.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return working().call("pytest", *spread, *arguments, cwd=ROOT, variables=variables)
+
+
+def lint(paths: Sequence[str]) -> int:
+    """Run all the checks, or of some files those that look at a file alone; whatever the first ones say."""
+    files = [str(Path(path).resolve()) for path in paths]
+    for file in files:
+        if not Path(file).exists():
+            sys.exit(f"dev.py: there is no {file}.")
+    files = [file for file in files if file.endswith((".py", ".pyi")) or Path(file).is_dir()]
+    if paths and not files:
+        return 0
     environment = working()
     environment.add("lint.txt")
     failed: list[str] = []
-    for check in CHECKS:
+    for check in FILE_CHECKS if files else CHECKS:
         say(check)
-        if environment.call(*check.split(), cwd=ROOT):
+        if environment.call(*check.split(), *files, cwd=ROOT):
             failed.append(check)
     say(f"failed: {', '.join(failed)}" if failed else "all checks passed")
     return 1 if failed else 0
@@ -179,17 +258,24 @@ def lock(arguments: list[str]) -> int:
 
 
 def quietly(*command: str, hint: str = "") -> None:
-    """Run a command whose output nobody needs, unless it fails; then end with it."""
+    """Run a command whose output nobody needs unless it fails.
+
+    Raises:
+        SetupError: it failed; its output is printed.
+    """
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         print(done.stdout.decode(errors="replace"), file=sys.stderr)
-        sys.exit(f"dev.py: failed: {' '.join(command)}{hint}")
+        raise SetupError(f"failed: {' '.join(command)}{hint}")
 
 
 def say(what: str) -> None:
-    """Tell how far we are; on stderr, because stdout belongs to what is run."""
+    """Print progress to stderr; stdout is the child's."""
     print(f"dev.py: {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except SetupError as error:
+        sys.exit(f"dev.py: {error}")

@@ -1,6 +1,41 @@
-"""What every test can ask for."""
+"""What every test can ask for, and what none may do without saying so."""
+
+import sys
+from collections.abc import Generator
 
 import pytest
+
+OUTSIDE = {"socket.bind", "socket.connect", "subprocess.Popen", "os.fork", "os.posix_spawn", "pty.spawn"}
+"""The events of Python's audit that a socket or a process begins with."""
+
+
+class Outside:
+    """Notes what opens a socket or starts a process; `sys.addaudithook` takes it, and lets it never go."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        """Note an event."""
+        if event in OUTSIDE:
+            self.seen.append(event)
+
+
+@pytest.fixture(scope="session")
+def outside() -> Outside:
+    """Return what notes every socket and process of this run."""
+    outside = Outside()
+    sys.addaudithook(outside)
+    return outside
+
+
+@pytest.fixture(autouse=True)
+def only_marked_tests_go_outside(request: pytest.FixtureRequest, outside: Outside) -> Generator[None]:
+    """Fail a test that opens a socket or starts a process and is not marked `io`: `--quick` would run it."""
+    outside.seen.clear()
+    yield
+    if request.node.get_closest_marker("io") is None:
+        assert outside.seen == [], "this test is to be marked `io`"
 
 
 @pytest.fixture

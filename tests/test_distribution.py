@@ -83,6 +83,7 @@ def test_the_wheel_installs_one_command_named_tertulia(wheel: dict[str, bytes]) 
     }
 
 
+@pytest.mark.io
 def test_the_source_distribution_builds_the_same_wheel(
     wheel: dict[str, bytes], unpacked_sdist: Path, tmp_path: Path
 ) -> None:

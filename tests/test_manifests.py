@@ -133,6 +133,7 @@ def test_every_host_is_told_of_this_command_by_its_absolute_path(
 
 
 @pytest.mark.anyio
+@pytest.mark.io
 async def test_what_is_printed_starts_a_server_with_the_settings_that_were_given(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -289,7 +289,7 @@ def build(settings: Settings) -> Server:
         description="Hold conversations with agents that live elsewhere.",
         instructions=instructions(names, settings.identity),
         version=version("tertulia"),
-        tools=[definition.build() for definition in definitions],
+        tools=[definition.tool for definition in definitions],
         lifespan=lifespan,
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(

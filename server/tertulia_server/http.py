@@ -39,7 +39,7 @@ def serve(settings: Settings) -> None:
     server = build(settings)
     settle()
     log_to_stderr(settings.log_level)
-    with _listening(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
         print(
             f"Serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}{PATH}",
@@ -47,6 +47,27 @@ def serve(settings: Settings) -> None:
             flush=True,
         )
         anyio.run(web_server(server, settings).serve, [listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that takes connections at an address of this machine.
+
+    asyncio sends small packets at once (TCP_NODELAY) only on connections whose socket names its protocol, which
+    `socket.create_server` leaves unsaid; each answer on a connection that is kept would otherwise wait some 40 ms for
+    the acknowledgement of its first packet.
+
+    Raises:
+        InvalidInputError: the address cannot be served on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The address {host}:{port} cannot be served on: {error.strerror}.",
+            hint="Give another --port; 0 takes a free one.",
+        ) from error
+    return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, fileno=bound.detach())
 
 
 def web_server(server: Server, settings: Settings) -> uvicorn.Server:
@@ -136,14 +157,3 @@ class _ExplainTooLarge:
                 await send(message)
 
         await self._app(scope, receive, explain)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise InvalidInputError(
-            f"The address {host}:{port} cannot be served on: {error.strerror}.",
-            hint="Give another --port; 0 takes a free one.",
-        ) from error

@@ -301,6 +301,7 @@ async def test_lists_of_all_users_need_an_instance_that_has_them(path: Path) -> 
 
 
 @pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.io
 async def test_figures_of_a_platform_that_has_none_are_computed_from_what_it_shows(
     tmp_path: Path, keeps: bool
 ) -> None:
@@ -320,6 +321,7 @@ async def test_figures_of_a_platform_that_has_none_are_computed_from_what_it_sho
             assert (listed.messages, listed.tokens) == (figures.messages, 6)
 
 
+@pytest.mark.io
 async def test_a_conversation_that_was_begun_elsewhere_has_figures_too(tmp_path: Path) -> None:
     """But nobody here knows how long its answers took."""
     async with placed(tmp_path) as place:

@@ -29,6 +29,7 @@ async def retitles(path: str, conversation_id: str) -> None:
         await client.conversations.update(conversation_id, ConversationChanges(title="New"))
 
 
+@pytest.mark.io
 async def test_a_change_by_another_process_is_told_with_its_conversation(path: Path) -> None:
     """And no other."""
     async with scripted(path) as client:

@@ -134,6 +134,7 @@ async def begins_when_told(path: str) -> None:
         say(f"{sent.conversation.id} {sent.run.id} {outcome.reply}")
 
 
+@pytest.mark.io
 async def test_the_same_call_in_two_processes_at_once_is_made_once(path: Path) -> None:
     """A host that restarts its server repeats what it has no answer to."""
     async with elsewhere(begins_when_told, path) as one, elsewhere(begins_when_told, path) as two:

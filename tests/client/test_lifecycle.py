@@ -438,6 +438,7 @@ async def end_idle_ones(path: str) -> None:
         await told()
 
 
+@pytest.mark.io
 async def test_several_processes_end_a_conversation_once(path: Path) -> None:
     """Each has one ending in its journal, whoever was first."""
     async with scripted(path) as client:

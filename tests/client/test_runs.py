@@ -357,6 +357,7 @@ async def killed_in_mid_stream(path: Path) -> str:
     return run_id
 
 
+@pytest.mark.io
 async def test_a_run_whose_process_was_killed_goes_on_with_the_next_reader(path: Path) -> None:
     """No gap and no duplicate, once its lease has run out."""
     run_id = await killed_in_mid_stream(path)
@@ -372,6 +373,7 @@ async def test_a_run_whose_process_was_killed_goes_on_with_the_next_reader(path:
         assert [entry.seq for entry in read] == [*range(run.first_seq + 1, read[-1].seq + 1)]
 
 
+@pytest.mark.io
 async def test_of_many_readers_of_a_run_that_nobody_works_on_one_goes_on_with_it(path: Path) -> None:
     """In whichever process; all of them read it to its end."""
     run_id = await killed_in_mid_stream(path)
@@ -393,6 +395,7 @@ async def test_of_many_readers_of_a_run_that_nobody_works_on_one_goes_on_with_it
     assert sum(len(script.works) for script in scripts) == 1
 
 
+@pytest.mark.io
 async def test_a_run_is_left_alone_while_its_process_may_live(path: Path) -> None:
     """Whoever reads it meanwhile gets what there is."""
     run_id = await killed_in_mid_stream(path)

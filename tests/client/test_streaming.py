@@ -321,6 +321,7 @@ async def sends_twice(path: str) -> None:
         say(again.run.id)
 
 
+@pytest.mark.io
 async def test_a_watcher_sees_what_another_process_does_from_its_cursor_on(path: Path) -> None:
     """Without a gap, across runs."""
     async with elsewhere(sends_twice, path) as other:

@@ -26,7 +26,7 @@ from tests.doubles.network import App, Faults, Receive, Scope, Send, answer, ser
 from tests.doubles.r2r import R2RDouble
 from tests.doubles.revengai import KEY
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 SECONDS = 40
 

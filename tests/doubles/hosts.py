@@ -5,7 +5,6 @@
 
 import json
 import os
-import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -29,7 +28,7 @@ from mcp_types import (
 )
 
 from tertulia_server.app import build
-from tertulia_server.http import PATH, web_server
+from tertulia_server.http import PATH, listen, web_server
 from tertulia_server.settings import flag, load
 from tests.doubles.stage import INSTANCE, KIND, register
 
@@ -171,7 +170,7 @@ async def http(setup: Setup) -> AsyncGenerator[Any]:
     flags = {"store": str(setup.store), "config": str(setup.config), **setup.flags}
     settings = load(flags, {}).settings
     web = web_server(build(settings), settings)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(web.serve, [listener])
             try:
@@ -181,8 +180,15 @@ async def http(setup: Setup) -> AsyncGenerator[Any]:
 
 
 TRANSPORTS: Mapping[str, Transport] = {"memory": memory, "stdio": stdio, "http": http}
+
+
+def marks(transport: str) -> Sequence[pytest.MarkDecorator]:
+    """Return the marks of a test that uses a transport."""
+    return [] if transport == "memory" else [pytest.mark.io]
+
+
 WAYS = [
-    pytest.param((era, transport), id=f"{era}-{name}")
+    pytest.param((era, transport), id=f"{era}-{name}", marks=marks(name))
     for (name, transport), era in product(TRANSPORTS.items(), ERAS)
 ]
 

@@ -102,12 +102,21 @@ def _interrupted(behind: str, then: Callable[[], Awaitable[object]]) -> Fault:
     return fault
 
 
+def listener() -> socket.socket:
+    """Return a socket that takes connections at a port of its own.
+
+    It names its protocol: only then does asyncio send each packet of a connection at once, instead of after 40 ms.
+    """
+    bound = socket.create_server(("127.0.0.1", 0))
+    return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, fileno=bound.detach())
+
+
 @asynccontextmanager
 async def served(app: App) -> AsyncGenerator[str]:
     """Serve an app on a port of its own; yield its address. Leaving ends it, and every connection."""
     config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with listener() as listening:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve, [listening])
             try:

@@ -244,7 +244,9 @@ def app() -> FastAPI:
 
 
 if __name__ == "__main__":
-    listening = socket.create_server(("127.0.0.1", 0))
+    bound = socket.create_server(("127.0.0.1", 0))
+    # Named, the protocol makes asyncio send each packet at once.
+    listening = socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, fileno=bound.detach())
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
     settings = uvicorn.Config(app(), log_level="critical")

@@ -46,6 +46,7 @@ def line(*steps: dict[str, Any]) -> str:
     return "".join(f"\\u{ord(c):04x}" if c in "ABXYZ" else c for c in written) + "\n"
 
 
+@pytest.mark.io
 def test_a_person_asks_and_reads_the_answer(chat: Chat) -> None:
     """The conversation is named at the start, and how to go on with it at the end."""
     talk = chat(ACTOR)
@@ -61,6 +62,7 @@ def test_a_person_asks_and_reads_the_answer(chat: Chat) -> None:
     assert "Traceback" not in talk.shown
 
 
+@pytest.mark.io
 def test_an_answer_is_shown_as_it_streams_and_tools_as_they_run(chat: Chat) -> None:
     """What was said before the wait is there during the wait."""
     talk = chat(ACTOR)
@@ -71,6 +73,7 @@ def test_an_answer_is_shown_as_it_streams_and_tools_as_they_run(chat: Chat) -> N
     talk.until("ZZ")
 
 
+@pytest.mark.io
 def test_ctrl_c_stops_the_answer_and_not_the_program(chat: Chat) -> None:
     """The person goes on with the same conversation."""
     talk = chat(ACTOR)
@@ -89,6 +92,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(chat: Chat) -> None:
     assert "Traceback" not in talk.shown
 
 
+@pytest.mark.io
 def test_ctrl_c_at_the_prompt_clears_the_line(chat: Chat) -> None:
     """As in every shell."""
     talk = chat(ACTOR)
@@ -110,6 +114,7 @@ def test_ctrl_c_at_the_prompt_clears_the_line(chat: Chat) -> None:
         ("we need it", "[AX: rejected because we need it]"),
     ],
 )
+@pytest.mark.io
 def test_an_approval_is_asked_for_in_the_terminal(chat: Chat, said: str, decided: str) -> None:
     """With what would run; whatever is no yes is a no, and says why."""
     talk = chat(ACTOR)
@@ -122,6 +127,7 @@ def test_an_approval_is_asked_for_in_the_terminal(chat: Chat, said: str, decided
     talk.until(decided)
 
 
+@pytest.mark.io
 def test_a_question_is_answered_in_the_terminal(chat: Chat) -> None:
     """The answer goes on to the agent."""
     talk = chat(ACTOR)
@@ -132,6 +138,7 @@ def test_a_question_is_answered_in_the_terminal(chat: Chat) -> None:
     talk.until("[question: answered the second]")
 
 
+@pytest.mark.io
 def test_what_was_left_undecided_is_asked_again_later(chat: Chat) -> None:
     """Leaving decides nothing, also not for the next one who goes on."""
     talk = chat(ACTOR)
@@ -151,6 +158,7 @@ def test_what_was_left_undecided_is_asked_again_later(chat: Chat) -> None:
     again.until("[AX: approved {}]")
 
 
+@pytest.mark.io
 def test_a_failed_answer_is_told_and_the_talk_goes_on(chat: Chat) -> None:
     """It is no reason to leave."""
     talk = chat(ACTOR)
@@ -162,6 +170,7 @@ def test_a_failed_answer_is_told_and_the_talk_goes_on(chat: Chat) -> None:
     talk.until("You said: Hello.\n")
 
 
+@pytest.mark.io
 def test_what_cannot_be_sent_is_told_and_the_talk_goes_on(chat: Chat, tmp_path: Path) -> None:
     """Here another process has paused the conversation meanwhile, and opens it again."""
     talk = chat(ACTOR)
@@ -183,6 +192,7 @@ def test_what_cannot_be_sent_is_told_and_the_talk_goes_on(chat: Chat, tmp_path: 
     talk.until("You said: And now?\n")
 
 
+@pytest.mark.io
 def test_an_agent_cannot_move_the_cursor_or_colour_the_screen(chat: Chat) -> None:
     """What it says is cleaned before a terminal obeys it."""
     talk = chat(ACTOR)
@@ -193,6 +203,7 @@ def test_an_agent_cannot_move_the_cursor_or_colour_the_screen(chat: Chat) -> Non
     assert "\x1b" not in talk.shown
 
 
+@pytest.mark.io
 def test_two_people_write_to_each_other_under_names_of_their_own(chat: Chat) -> None:
     """Who is written to sees what awaits an answer; the other has it as soon as it is given."""
     bob = chat("--as", "bob")

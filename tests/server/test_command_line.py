@@ -106,6 +106,7 @@ def test_config_shows_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "hunter2" not in said
 
 
+@pytest.mark.io
 def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
     """Where it is not on the path; and serving ends with 0 when there is no input."""
     done = run("--store", str(tmp_path / "t.db"))
@@ -113,6 +114,7 @@ def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.io
 def test_the_demonstration_succeeds_and_reads_as_a_transcript() -> None:
     """The main job: found, asked, approved, answered, found again, completed."""
     done = run("demo")
@@ -130,6 +132,7 @@ def test_the_demonstration_succeeds_and_reads_as_a_transcript() -> None:
         assert expected in done.stdout
 
 
+@pytest.mark.io
 def test_the_demonstration_talks_about_a_text_of_ones_own(tmp_path: Path) -> None:
     """From the command line or a file, in any script."""
     file = tmp_path / "notes.txt"
@@ -157,6 +160,7 @@ def test_the_demonstration_refuses_a_text_without_a_word(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.io
 def test_the_demonstration_fails_with_1_when_a_step_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +175,7 @@ def test_the_demonstration_fails_with_1_when_a_step_fails(
     assert "All of it worked" not in said.out
 
 
+@pytest.mark.io
 def test_the_demonstration_fails_with_1_when_the_server_does_not_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.client.history.bringing import FIXTURES
 from tests.doubles.hosts import ROOT, SECONDS, environment
 
+pytestmark = pytest.mark.io
+
 
 def run(*arguments: object, given: str | None = None) -> "subprocess.CompletedProcess[str]":
     """Run the command in a process of its own."""

@@ -1,5 +1,6 @@
 """Serving over Streamable HTTP: who may reach it, what it refuses, and how it ends."""
 
+import asyncio
 import socket
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from mcp import Client
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.cli import main
-from tertulia_server.http import MAX_BODY, check_host
+from tertulia_server.http import MAX_BODY, check_host, listen
 from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup
 from tests.doubles.http_server import HttpServer, http_server
 from tests.doubles.stage import ACTOR, script
@@ -38,6 +39,7 @@ async def _post(server: HttpServer, **options: object) -> httpx.Response:
         return await client.post(server.url, **{"headers": JSON, "content": b"{}", **options})  # type: ignore[arg-type]
 
 
+@pytest.mark.io
 async def test_it_says_that_it_is_up(setup: Setup) -> None:
     """A health check needs no protocol."""
     async with http_server(setup) as server, httpx.AsyncClient() as client:
@@ -50,6 +52,7 @@ async def test_it_says_that_it_is_up(setup: Setup) -> None:
     [({"host": "evil.example"}, 421), ({"origin": "https://evil.example"}, 403)],
     ids=["another host", "another origin"],
 )
+@pytest.mark.io
 async def test_a_page_of_another_site_cannot_call_it(
     setup: Setup, headers: dict[str, str], status: int
 ) -> None:
@@ -59,6 +62,7 @@ async def test_a_page_of_another_site_cannot_call_it(
     assert answer.status_code == status
 
 
+@pytest.mark.io
 async def test_a_host_and_an_origin_can_be_allowed(setup: Setup) -> None:
     """A proxy in front, and a page that is trusted, are named in the settings."""
     allowing = Setup(
@@ -74,6 +78,7 @@ async def test_a_host_and_an_origin_can_be_allowed(setup: Setup) -> None:
     assert answer.status_code not in {403, 421}
 
 
+@pytest.mark.io
 async def test_a_request_that_is_too_large_is_told_the_limit(setup: Setup) -> None:
     """The answer says how large a request may be."""
     async with http_server(setup) as server:
@@ -95,6 +100,7 @@ def test_loopback_is_served_on(host: str) -> None:
     check_host(host)
 
 
+@pytest.mark.io
 def test_a_port_that_is_taken_is_said_in_a_sentence(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -108,6 +114,27 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(
     assert "--port" in said
 
 
+@pytest.mark.io
+async def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    """Each connection sends its packets at once, instead of 40 ms later, when the host acknowledged the last one."""
+    at_once: list[int] = []
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        at_once.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with listen("127.0.0.1", 0) as listener:
+        async with await asyncio.start_server(accept, sock=listener):
+            with anyio.fail_after(SECONDS):
+                async with await anyio.connect_tcp(*listener.getsockname()) as stream:
+                    with pytest.raises(anyio.EndOfStream):
+                        await stream.receive()
+    assert at_once
+    assert all(at_once)
+
+
+@pytest.mark.io
 async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_second(setup: Setup) -> None:
     """A call that waits is told what there is, with its handle; the run can be gone on with afterwards."""
     async with http_server(setup) as server, Client(server.url) as client:

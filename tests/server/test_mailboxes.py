@@ -66,6 +66,7 @@ async def test_an_answer_that_comes_later_is_read_with_the_cursor(connect: Conne
         assert "Here." in news.text
 
 
+@pytest.mark.io
 async def test_a_name_that_cannot_be_is_refused_with_the_way_to_choose_one(tmp_path: Path) -> None:
     """On the command line, before anything is served."""
     result = await anyio.run_process(

@@ -15,11 +15,18 @@ from tests.doubles.hosts import ROOT, SECONDS
 
 PYTHON = ROOT / ".venv-mcp1" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
+pytestmark = [
+    pytest.mark.io,
+    pytest.mark.counterpart(name="mcp1", apart=True),
+    pytest.mark.skipif(
+        not PYTHON.is_file(), reason="mcp 1.x is not set up: `python3 dev.py counterparts mcp1`"
+    ),
+]
+
 
 @pytest.fixture
 def seen(tmp_path: Path) -> dict[str, Any]:
     """Return what such a host saw."""
-    assert PYTHON.is_file(), "mcp 1.x is not set up here: `python3 dev.py test` makes .venv-mcp1."
     store = tmp_path / "tertulia.db"
     done = subprocess.run(
         [

@@ -18,6 +18,8 @@ from tests.doubles.stage import ACTOR, script
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.io,
+    pytest.mark.counterpart(name="nginx", apart=True),
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
 ]
 

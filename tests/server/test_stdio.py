@@ -14,7 +14,7 @@ from tests.doubles.hosts import SECONDS
 from tests.doubles.stage import ACTOR, script
 from tests.doubles.wire import Wire, wire
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 both_eras = pytest.mark.parametrize("modern", [True, False], ids=["2026-07-28", "legacy"])
 

@@ -1,6 +1,5 @@
 """Hosts are told when a conversation changes: by whichever process, in both eras, and not more often than they read."""
 
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -28,18 +27,18 @@ from mcp_types import (
 )
 
 from tertulia_server.app import Server, build
-from tertulia_server.http import PATH, application
+from tertulia_server.http import PATH, application, listen
 from tertulia_server.settings import load
 from tertulia_server.subscriptions import PACE
 from tertulia_tools.resources import conversation_uri
-from tests.doubles.hosts import CONFIG, ERAS, SECONDS, TRANSPORTS, Host, Setup, Transport, stdio
+from tests.doubles.hosts import CONFIG, ERAS, SECONDS, TRANSPORTS, Host, Setup, Transport, marks, stdio
 from tests.doubles.http_server import http
 from tests.doubles.stage import ACTOR, register
 
 pytestmark = pytest.mark.anyio
 
 WAYS = [
-    pytest.param((era, transport), id=f"{era}-{name}")
+    pytest.param((era, transport), id=f"{era}-{name}", marks=marks(name))
     for (name, transport), era in product({**TRANSPORTS, "http": http}.items(), ERAS)
 ]
 EventListener = Callable[[], Awaitable[str]]
@@ -150,6 +149,7 @@ async def test_a_change_is_told_under_the_uri_that_was_subscribed(connect: Calla
                 assert await told_of(say, told) == uri
 
 
+@pytest.mark.io
 async def test_a_change_by_another_process_is_told(connect: Callable[[], Any], setup: Setup) -> None:
     """Every host has a process of its own, and all of them one store."""
     other = replace(setup, log=setup.log.with_name("other.log"))
@@ -298,7 +298,7 @@ async def served(setup: Setup) -> AsyncGenerator[str]:
     settings = load({"store": str(setup.store), "config": str(setup.config)}, {}).settings
     app = application(server_of(setup), settings)
     web = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(web.serve, [listener])
             yield f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
@@ -310,6 +310,7 @@ def telling() -> int:
     return sum(task.name.endswith("_tell_session") for task in anyio.get_running_tasks() if task.name)
 
 
+@pytest.mark.io
 async def test_a_session_that_ends_is_forgotten(setup: Setup) -> None:
     """However many hosts come and go while the server runs, and whatever they subscribed to."""
     async with served(setup) as url, listening(url, "legacy", setup) as staying:

@@ -15,7 +15,7 @@ from tests.doubles.hosts import ROOT, environment
 from tests.doubles.network import answer
 from tests.doubles.revengai import KEY
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 def configured(place: Place, folder: Path) -> Sequence[str]:

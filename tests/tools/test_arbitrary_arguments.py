@@ -53,7 +53,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
 
 def arguments_of(tool: str, conversation_id: str) -> st.SearchStrategy[dict[str, Any]]:
     """Return arguments with the right names and any values, with wrong names, and with values that exist."""
-    properties = next(each for each in TOOLS if each.name == tool).build().parameters["properties"]
+    properties = next(each for each in TOOLS if each.name == tool).tool.parameters["properties"]
     there: dict[str, list[Any]] = {
         "agent": [ACTOR],
         "conversation_id": [conversation_id],

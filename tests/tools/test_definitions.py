@@ -23,7 +23,7 @@ counted (no tokenizer of a present Claude is published), makes a token of 4.2 to
 
 def definition_of(name: str) -> dict[str, Any]:
     """Return a tool as `tools/list` gives it to a host."""
-    built = next(tool for tool in TOOLS if tool.name == name).build()
+    built = next(tool for tool in TOOLS if tool.name == name).tool
     tool = Tool(
         name=built.name,
         title=built.title,

@@ -31,6 +31,7 @@ async def host_at(place: Place) -> AsyncGenerator[Host]:
         yield Host(client, setup.store, setup.log)
 
 
+@pytest.mark.io
 async def test_a_host_is_told_what_a_platform_found_and_who_answered(tmp_path: Path) -> None:
     """Before a sync the platform alone finds it; after it our index does, and knows the messages."""
     async with placed(tmp_path) as place:

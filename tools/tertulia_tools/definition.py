@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import cached_property
 from inspect import signature
 from typing import Any, cast, get_args
 
@@ -25,7 +26,7 @@ class Toolset(StrEnum):
     MANAGE = "manage"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Definition:
     """A tool: its function, whose docstring is the description, and the four hints of MCP."""
 
@@ -50,8 +51,9 @@ class Definition:
         arms: tuple[Any, ...] = (returned, *get_args(returned))
         return next(arm.__metadata__[0] for arm in arms if hasattr(arm, "__metadata__"))
 
-    def build(self) -> Tool:
-        """Return the SDK's tool, with schemas as a model should see them.
+    @cached_property
+    def tool(self) -> Tool:
+        """The SDK's tool, with schemas as a model should see them; made once for all servers of a process.
 
         The SDK would derive the result's schema, and check each result against it: a host waits for the first, and our
         results are made of their models.

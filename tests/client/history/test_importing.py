@@ -341,6 +341,7 @@ anyio.run(main)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of what is measured is Linux's")
 @pytest.mark.parametrize("name", ["large.json", "large.jsonl"])
+@pytest.mark.io
 def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path, name: str) -> None:
     """40 MB in an array of conversations, on one line, or on many: the peak rises by a fraction of that."""
     conversation = json.loads(plain(0))

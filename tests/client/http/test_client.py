@@ -28,7 +28,7 @@ from tertulia.vocabulary.errors import (
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import Receive, Scope, Send, served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 SECONDS = 20
 SECRET = "k-3f9a-secret"

@@ -37,7 +37,7 @@ from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import BEGAN
 from tests.doubles.network import answer, drop, lose
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 HERE = ConversationQuery(instance="agentflow")
 

@@ -29,7 +29,7 @@ from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import HOLD, Step, said
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 HELD = "Let me see. There it is."
 

@@ -41,7 +41,7 @@ from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import APPROVAL, GUESSED, MAIL, Step, child, said
 from tests.doubles.network import answer, drop, lose
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 YES = Settlement(decision=Decision.APPROVE)
 NO = Settlement(decision=Decision.REJECT, reason="Not to them")

@@ -80,6 +80,7 @@ async def test_an_instance_without_an_address_says_what_to_set_and_cannot_be_use
     assert agent.hint == "Set AGENTFLOW_API_BASE in the environment, or `base_url` in [instances.agentflow]."
 
 
+@pytest.mark.io
 async def test_address_and_token_may_come_from_the_environment(place: Place) -> None:
     """Under documented names, or those that the configuration gives."""
     environment = {"AGENTFLOW_API_BASE": place.url, "AGENTFLOW_TOKEN": "other", "MINE": TOKEN}
@@ -96,6 +97,7 @@ async def test_address_and_token_may_come_from_the_environment(place: Place) -> 
     assert TOKEN not in repr(configured)
 
 
+@pytest.mark.io
 async def test_a_server_that_bypasses_authentication_needs_no_token(place: Place) -> None:
     """`DEV_AUTH_BYPASS`: nothing is sent."""
     place.double.needs_token = False
@@ -105,6 +107,7 @@ async def test_a_server_that_bypasses_authentication_needs_no_token(place: Place
     assert "authorization" not in place.double.headers[-1]
 
 
+@pytest.mark.io
 async def test_a_token_that_is_not_accepted_says_what_to_set(place: Place) -> None:
     """Without showing it."""
     async with place.client(token="wr0ng") as client:
@@ -125,6 +128,7 @@ def machine(place: Place, **more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.io
 async def test_a_machine_fetches_a_token_once_and_again_when_it_is_refused(place: Place) -> None:
     """With its credentials; a refusal of the new one is final."""
     async with place.client(**machine(place)) as client:
@@ -146,6 +150,7 @@ async def test_a_machine_fetches_a_token_once_and_again_when_it_is_refused(place
     }
 
 
+@pytest.mark.io
 async def test_a_token_that_ends_is_renewed_before(place: Place) -> None:
     """Its answer says how long it lasts; here, no longer than the margin."""
     short = {"access_token": "short", "expires_in": 30}
@@ -172,6 +177,7 @@ async def test_a_token_that_ends_is_renewed_before(place: Place) -> None:
     ],
     ids=["refused", "no token", "no object", "no header", "away"],
 )
+@pytest.mark.io
 async def test_a_token_that_cannot_be_had_says_so(
     place: Place, fault: Any, error: type[Exception], sentence: str
 ) -> None:
@@ -189,6 +195,7 @@ async def test_a_token_that_cannot_be_had_says_so(
         ("token_url", "Set AGENTFLOW_TOKEN_URL in the environment, or `token_url`"),
     ],
 )
+@pytest.mark.io
 async def test_a_machine_that_lacks_something_says_what_to_set(
     place: Place, left_out: str, hint: str
 ) -> None:
@@ -267,6 +274,7 @@ def _watched(place: Place) -> bool:
 
 
 @pytest.mark.parametrize("openapi", [True, False])
+@pytest.mark.io
 async def test_calls_are_guessed_as_documented(tmp_path: Path, openapi: bool) -> None:
     """Whether or not the deployment describes itself."""
     async with placed(tmp_path, AgentFlowDouble(openapi=openapi)) as place, place.client() as client:
@@ -274,6 +282,7 @@ async def test_calls_are_guessed_as_documented(tmp_path: Path, openapi: bool) ->
         assert place.count("GET", "/openapi.json") == 1
 
 
+@pytest.mark.io
 async def test_calls_are_discovered_where_the_deployment_describes_itself(tmp_path: Path) -> None:
     """Once for a process, by the shapes of their paths, whatever their places are called."""
     async with placed(tmp_path, AgentFlowDouble(paths=ELSEWHERE)) as place, place.client() as client:
@@ -281,6 +290,7 @@ async def test_calls_are_discovered_where_the_deployment_describes_itself(tmp_pa
         assert place.count("GET", "/openapi.json") == 1
 
 
+@pytest.mark.io
 async def test_a_setting_goes_before_what_is_discovered(tmp_path: Path) -> None:
     """What is set for every call needs no discovery."""
     async with placed(tmp_path, AgentFlowDouble(paths=ELSEWHERE)) as place:
@@ -298,6 +308,7 @@ async def test_a_setting_goes_before_what_is_discovered(tmp_path: Path) -> None:
     [drop, answer(404), answer(200, ["no", "document"]), answer(200, {"paths": 7}), stall("openapi")],
     ids=["lost", "not there", "no object", "no paths", "stalled"],
 )
+@pytest.mark.io
 async def test_a_document_that_cannot_be_had_leaves_the_guesses(
     place: Place, fault: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +334,7 @@ LACKED = {
 
 
 @pytest.mark.parametrize("name", LACKED)
+@pytest.mark.io
 async def test_a_deployment_without_a_call_says_so_once_and_its_feature_is_gone(
     tmp_path: Path, name: str
 ) -> None:
@@ -358,6 +370,7 @@ async def test_a_deployment_without_a_call_says_so_once_and_its_feature_is_gone(
     assert place.double.calls.count(f"{method} {path.format(conversation_id='conv_1')}") == 1
 
 
+@pytest.mark.io
 async def test_what_a_discovered_call_does_not_find_is_not_there(place: Place) -> None:
     """The deployment says that it has the call: a 404 is about the conversation."""
     async with place.client() as client:
@@ -371,6 +384,7 @@ async def test_what_a_discovered_call_does_not_find_is_not_there(place: Place) -
     assert Feature.DELETE in agent.features
 
 
+@pytest.mark.io
 async def test_a_run_that_cannot_be_stopped_says_so(tmp_path: Path) -> None:
     """It goes on."""
     async with placed(tmp_path, AgentFlowDouble(lacks=["cancel"])) as place, place.client() as client:

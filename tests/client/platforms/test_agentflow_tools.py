@@ -13,7 +13,7 @@ from tests.doubles.agentflow_scripts import MAIL
 from tests.doubles.hosts import Host, Setup, stdio
 from tests.doubles.network import answer, cut, lose
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @asynccontextmanager

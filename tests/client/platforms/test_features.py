@@ -371,7 +371,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("feature", Feature)
-@pytest.mark.parametrize("platform", SITES)
+@pytest.mark.parametrize(
+    "platform", [pytest.param(name, marks=[] if name == "local" else pytest.mark.io) for name in SITES]
+)
 async def test_what_is_declared_works_and_what_is_not_is_refused(
     tmp_path: Path, platform: str, feature: Feature
 ) -> None:

@@ -37,7 +37,7 @@ from tests.client.platforms.knowrithm import SUPPORT, Place, answered, native, p
 from tests.doubles.knowrithm import AGENT, KEY, OTHER_AGENT, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import answer, drop, lose
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 HERE = ConversationQuery(instance="knowrithm")
 OLDER = {Feature.END, Feature.RATING, Feature.RATE_MESSAGE, Feature.METADATA, Feature.ARCHIVE}

@@ -35,7 +35,7 @@ from tests.client.platforms.knowrithm import (
 from tests.doubles.knowrithm import KEY, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import App, Fault, Receive, Scope, Send, answer, cut, drop, lose, served, stall
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 REPLY = "You said: hi"
 

@@ -12,7 +12,7 @@ from tests.doubles.hosts import Host, Setup, stdio
 from tests.doubles.knowrithm import AGENT, KEY, SECRET, refusal
 from tests.doubles.network import answer, cut, lose
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 CREDENTIALS = f'api_key = "{KEY}"\napi_secret = "{SECRET}"'
 

@@ -23,7 +23,7 @@ sdk = pytest.importorskip(
 config = pytest.importorskip("knowrithm_py.dataclass.config")
 errors = pytest.importorskip("knowrithm_py.dataclass.error")
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io, pytest.mark.counterpart(name="knowrithm")]
 
 T = TypeVar("T")
 

@@ -48,7 +48,7 @@ RAG = "r2r:rag"
 NOWHERE = "r2r:00000000-0000-0000-0000-000000000001"
 AGENT = "/retrieval/agent"
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 class Place:

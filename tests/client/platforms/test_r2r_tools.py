@@ -15,7 +15,7 @@ from tests.doubles.r2r import R2RDouble
 SECONDS = 60
 AGENT = "/retrieval/agent"
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @asynccontextmanager

@@ -23,9 +23,11 @@ SECONDS = 90
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.io,
+    pytest.mark.counterpart(name="r2r", apart=True),
     pytest.mark.skipif(
         sys.version_info >= (3, 13) or not PYTHON.exists(),
-        reason="R2R is not installed: it needs a Python before 3.13",
+        reason="R2R is not set up: `python3 dev.py counterparts r2r` does, with a Python before 3.13",
     ),
 ]
 

@@ -38,7 +38,7 @@ from tests.client.platforms.revengai import (
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import KEY, NAMES, RevEngAIDouble, refusal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 from tests.doubles.revengai import refusal, said
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import CONFIRM, RENAME, called, refusal, said
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 YES = Settlement(decision=Decision.APPROVE)
 NO = Settlement(decision=Decision.REJECT, reason="Not that one")

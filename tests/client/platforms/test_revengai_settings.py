@@ -57,6 +57,7 @@ async def test_an_instance_without_a_key_says_what_to_set_and_cannot_be_used(tmp
     assert agent.hint == "Set REVENGAI_API_KEY in the environment, or `api_key` in [instances.lab]."
 
 
+@pytest.mark.io
 async def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
     """Under its documented name, or one that the configuration gives."""
     async with placed(tmp_path) as place:
@@ -120,6 +121,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
     assert not any(str(value) in str(caught.value) for value in options.values())
 
 
+@pytest.mark.io
 async def test_nothing_that_is_said_is_kept_where_it_must_not_be(tmp_path: Path) -> None:
     """The answer is told all the same, as RevEng.AI has it."""
     secret = "xylophone"
@@ -143,6 +145,7 @@ async def test_nothing_that_is_said_is_kept_where_it_must_not_be(tmp_path: Path)
     assert told == {"message_id": "msg_1", "withheld": True}
 
 
+@pytest.mark.io
 async def test_what_a_person_must_see_is_known_until_they_have_decided(tmp_path: Path) -> None:
     """And no longer."""
     async with placed(tmp_path) as place, place.client(store_content=False) as client:
@@ -157,6 +160,7 @@ async def test_what_a_person_must_see_is_known_until_they_have_decided(tmp_path:
     assert outcome.reply == "That is settled."
 
 
+@pytest.mark.io
 async def test_a_message_that_is_not_kept_is_lost_with_its_process(tmp_path: Path) -> None:
     """If it was not sent; if it was, its answer is found again."""
     async with placed(tmp_path) as place:

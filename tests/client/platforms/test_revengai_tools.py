@@ -12,7 +12,7 @@ from tests.doubles.hosts import Host, Setup, stdio
 from tests.doubles.network import answer, cut, lose
 from tests.doubles.revengai import KEY, refusal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The double, used through the vendor's own SDK: what our adapter is tested against is not of our making."""
 
 from collections.abc import AsyncGenerator, Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,11 +16,7 @@ from tests.doubles.revengai import KEY, NAMES, refusal
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
 
-revengai = pytest.importorskip(
-    "revengai", reason="the SDK of RevEng.AI is not installed (dependency group `vendors`)"
-)
-
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io, pytest.mark.counterpart(name="revengai")]
 
 T = TypeVar("T")
 NOBODY = "424b2ee0-5cf1-4ac8-a712-386a08c6a9a6"
@@ -32,33 +29,41 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
         yield place
 
 
+@cache
+def sdk() -> Any:
+    """Return the vendor's SDK; it takes seconds to import, which only who runs these tests shall pay."""
+    return pytest.importorskip(
+        "revengai", reason="the SDK of RevEng.AI is not installed (dependency group `vendors`)"
+    )
+
+
 async def use(place: Place, work: Callable[[Any], T], key: str = KEY) -> T:
     """Return what `work` makes of the SDK's API, which is synchronous."""
 
     def in_thread() -> T:
-        configuration = revengai.Configuration(host=place.url, api_key={"APIKey": key})
-        with revengai.ApiClient(configuration) as client:
-            return work(revengai.ConversationsApi(client))
+        configuration = sdk().Configuration(host=place.url, api_key={"APIKey": key})
+        with sdk().ApiClient(configuration) as client:
+            return work(sdk().ConversationsApi(client))
 
     return await anyio.to_thread.run_sync(in_thread)
 
 
 async def created(place: Place) -> str:
     """Create a conversation; return its id."""
-    request = revengai.CreateConversationRequest()
+    request = sdk().CreateConversationRequest()
     return (await use(place, lambda api: api.create_conversation(request))).conversation_uuid
 
 
 async def send(place: Place, conversation_id: str, text: str) -> Any:
     """Send a message."""
-    request = revengai.SendMessageRequest(content=text)
+    request = sdk().SendMessageRequest(content=text)
     return await use(place, lambda api: api.send_message(conversation_id, request))
 
 
 async def test_a_conversation_is_created_listed_and_read(place: Place) -> None:
     """Its strict models accept every answer."""
-    context = revengai.ConversationContext(analysis_id=7, function_id=9)
-    request = revengai.CreateConversationRequest(title="T", context=context)
+    context = sdk().ConversationContext(analysis_id=7, function_id=9)
+    request = sdk().CreateConversationRequest(title="T", context=context)
     conversation = await use(place, lambda api: api.create_conversation(request))
     unnamed = await created(place)
     listed = await use(place, lambda api: api.list_conversations())
@@ -85,7 +90,7 @@ async def test_a_tool_is_confirmed(place: Place, approved: bool) -> None:
     """With a strict boolean."""
     conversation_id = await created(place)
     await send(place, conversation_id, "confirm")
-    body = revengai.ConfirmToolInputBody(approved=approved)
+    body = sdk().ConfirmToolInputBody(approved=approved)
     confirmed = await use(place, lambda api: api.confirm_tool(conversation_id, body))
 
     assert confirmed.status == ("approved" if approved else "rejected")
@@ -145,15 +150,15 @@ async def test_a_stream_goes_on_behind_an_event(place: Place) -> None:
 async def test_refusals_have_the_shape_that_the_sdk_reads(place: Place) -> None:
     """With a code that it knows."""
     conversation_id = await created(place)
-    hold, more = (revengai.SendMessageRequest(content=text) for text in ("hold", "more"))
-    yes = revengai.ConfirmToolInputBody(approved=True)
+    hold, more = (sdk().SendMessageRequest(content=text) for text in ("hold", "more"))
+    yes = sdk().ConfirmToolInputBody(approved=True)
     refused: list[tuple[int, str]] = []
 
     def collect(api: Any) -> None:
         def attempt(call: Callable[..., Any], *arguments: Any) -> None:
             try:
                 call(*arguments)
-            except revengai.ApiException as error:
+            except sdk().ApiException as error:
                 refused.append((error.status, error.data.error.code))
 
         attempt(api.get_conversation, NOBODY)
@@ -174,7 +179,7 @@ async def test_refusals_have_the_shape_that_the_sdk_reads(place: Place) -> None:
 async def test_a_wrong_key_is_refused(place: Place) -> None:
     """As is one behind `Bearer`."""
     for key in ("wrong", f"Bearer {KEY}"):
-        with pytest.raises(revengai.ApiException) as caught:
+        with pytest.raises(sdk().ApiException) as caught:
             await use(place, lambda api: api.list_conversations(), key=key)
         assert caught.value.status == 401
 
@@ -184,7 +189,7 @@ async def test_the_faults_of_the_network_are_those_that_the_sdk_meets(place: Pla
     busy = answer(429, refusal("TOO_MANY_REQUESTS"), retry_after="0")
     place.faults.plan("GET", "/conversations", busy, busy, answer(502, "<html>"))
 
-    with pytest.raises(revengai.ApiException) as caught:
+    with pytest.raises(sdk().ApiException) as caught:
         await use(place, lambda api: api.list_conversations())
     assert (caught.value.status, caught.value.data) == (502, None)
     assert await use(place, lambda api: api.list_conversations()) == []

@@ -41,7 +41,7 @@ from tests.client.platforms.rine import (
 from tests.doubles.network import answer
 from tests.doubles.rine import ERROR, RECEIPT, REQUEST, RESPONSE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.client.platforms.rine import SECONDS, Place, answered, native, placed
 from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose
 from tests.doubles.rine import RESPONSE, silent
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @pytest.fixture

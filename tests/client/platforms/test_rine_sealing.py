@@ -25,7 +25,7 @@ from tests.client.platforms.rine import (
 )
 from tests.doubles.rine import RESPONSE, Spoiled
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 WORDS = "xylophone"
 

@@ -85,6 +85,7 @@ async def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     assert hint.startswith("Run `rine onboard`, or set RINE_CLIENT_ID and RINE_CLIENT_SECRET")
 
 
+@pytest.mark.io
 async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None:
     """Under its documented names, or those that the configuration gives; several stand side by side."""
     async with placed(tmp_path) as place:
@@ -124,6 +125,7 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
         ({"agent": "zoe"}, "has no agent 'zoe'"),
     ],
 )
+@pytest.mark.io
 async def test_what_rine_does_not_accept_is_said(
     tmp_path: Path, options: dict[str, Any], sentence: str
 ) -> None:
@@ -137,6 +139,7 @@ async def test_what_rine_does_not_accept_is_said(
     assert "wrong" not in str(caught.value)
 
 
+@pytest.mark.io
 async def test_an_account_with_several_agents_needs_to_know_which(tmp_path: Path) -> None:
     """By name, handle or id; one whose keys are elsewhere cannot be it."""
     async with placed(tmp_path) as place:
@@ -159,6 +162,7 @@ async def test_an_account_with_several_agents_needs_to_know_which(tmp_path: Path
                         await start(client, "hello")
 
 
+@pytest.mark.io
 async def test_agents_are_those_of_the_configuration_and_how_to_address_all_others(tmp_path: Path) -> None:
     """Ourselves we cannot talk to. Nothing is asked of Rine for that."""
     async with placed(tmp_path) as place:
@@ -192,6 +196,7 @@ async def test_a_setting_that_cannot_work_is_refused_at_the_start(
     assert sentence in str(caught.value)
 
 
+@pytest.mark.io
 async def test_the_vendors_package_is_imported_when_it_is_needed_and_not_before(tmp_path: Path) -> None:
     """A host waits for the first list of tools; the package takes more than half a second."""
     program = (
@@ -217,6 +222,7 @@ async def test_credentials_that_are_none_are_none(tmp_path: Path) -> None:
             assert (await client.agents.list("rine"))[0].available is False
 
 
+@pytest.mark.io
 async def test_a_token_that_cannot_be_had_now_is_asked_for_again(tmp_path: Path) -> None:
     """Nothing was sent meanwhile."""
     async with placed(tmp_path) as place:

@@ -12,7 +12,7 @@ from tests.doubles.hosts import Host, Setup, stdio
 from tests.doubles.network import lose
 from tests.doubles.rine import RESPONSE, Spoiled
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
 @asynccontextmanager

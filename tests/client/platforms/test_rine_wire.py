@@ -10,7 +10,7 @@ from tests.client.platforms.rine import Place, placed
 from tests.doubles.network import answer
 from tests.doubles.rine import RECEIPT, RESPONSE, Spoiled
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.io, pytest.mark.counterpart(name="rine")]
 
 
 @pytest.fixture

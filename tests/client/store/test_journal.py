@@ -74,6 +74,7 @@ async def enters_many(path: str, name: str) -> None:
             await store.write(partial(enter_one, name=f"{name}{number}"))
 
 
+@pytest.mark.io
 async def test_there_is_no_gap_and_no_duplicate_when_processes_write_at_once(store: Store) -> None:
     """Each of them keeps its own order."""
     await store.write(add_conversation)

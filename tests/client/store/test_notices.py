@@ -34,6 +34,7 @@ async def says_something(path: str) -> None:
         say("done")
 
 
+@pytest.mark.io
 async def test_what_another_process_commits_wakes_a_watcher(store: Store) -> None:
     """It is noticed by looking at the file."""
     await store.write(add_conversation)

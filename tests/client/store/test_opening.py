@@ -242,6 +242,7 @@ async def opens(path: str) -> None:
         say(store.epoch)
 
 
+@pytest.mark.io
 async def test_processes_that_open_a_new_store_at_once_share_it(path: Path) -> None:
     """A host starts several at a time; one makes the tables, the others find them."""
     async with elsewhere(opens, path) as one, elsewhere(opens, path) as two, elsewhere(opens, path) as three:

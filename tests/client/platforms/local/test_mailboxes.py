@@ -219,6 +219,7 @@ async def ask_bob(path: str) -> None:
         await told()
 
 
+@pytest.mark.io
 async def test_what_is_sent_waits_through_the_end_of_every_process(path: Path) -> None:
     """The sender is killed, the owner of the mailbox answers later, and the sender's next process has the answer."""
     async with elsewhere(serve_as_bob, path) as bob:

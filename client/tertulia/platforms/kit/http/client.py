@@ -2,13 +2,16 @@
 
 Each request says whether it is safe: whether it changes nothing, as a GET or a POST that only searches. A safe request
 is tried again, with jitter and within `PATIENCE` seconds. Any other is made once: where no answer came back, whether it
-was carried out is unknown, and `UncertainError` says so. The client is made at the first call, since making one takes
-some 15 ms. Redirects are not followed: credentials go to the configured address only.
+was carried out is unknown, and `UncertainError` says so. The first call of a process reads the trusted certificates,
+which takes some 20 ms; all instances share them. Redirects are not followed: credentials go to the configured address
+only.
 """
 
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypedDict, Unpack, cast
 from urllib.parse import quote
 
@@ -216,7 +219,9 @@ class Http:
         if self._opened is None:
             # Some platforms produce dozens of answers at once, each with a stream of its own.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-            self._opened = httpx.AsyncClient(headers=self._headers, auth=self._auth, limits=limits)
+            self._opened = httpx.AsyncClient(
+                headers=self._headers, auth=self._auth, limits=limits, verify=_trusted()
+            )
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         content, headers = options.get("content"), options.get("headers")
         if content is not None:
@@ -294,6 +299,11 @@ class Http:
             retryable=retryable,
             instance=self.instance,
         )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
 
 
 def _path(segments: tuple[str, ...]) -> str:
