@@ -22,6 +22,7 @@ from tertulia import (
 from tertulia.platforms.base import Platform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
+from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.features import Feature
 from tests.client.inside import names
 from tests.doubles.scripted import AGENT, SECONDS, scripted
@@ -34,10 +35,11 @@ class Bare(Platform):
 
     kind = "bare"
 
-    def __init__(self, instance: str, settings: InstanceSettings, store: Store) -> None:
+    def __init__(self, instance: str, settings: InstanceSettings, store: Store, clock: Clock) -> None:
         super().__init__(instance)
         self._closed: list[str] = settings.options["closed"]
         assert store
+        assert clock
 
     async def close(self) -> None:
         """Note it."""
