@@ -34,7 +34,6 @@ from tertulia import (
     Settlement,
     Status,
 )
-from tertulia.platforms.r2r import answering as r2r_answering
 from tertulia.platforms.registry import PLATFORMS
 from tests.client.platforms import agentflow, knowrithm, revengai, rine, test_r2r
 from tests.doubles.knowrithm import KnowrithmDouble
@@ -367,7 +366,6 @@ def test_every_feature_and_every_platform_is_tried_below() -> None:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for answers without waiting first."""
     agentflow.hurried(monkeypatch)
-    monkeypatch.setattr(r2r_answering, "ARRIVAL_SECONDS", 0)
 
 
 @pytest.mark.parametrize("feature", Feature)

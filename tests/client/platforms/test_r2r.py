@@ -37,8 +37,9 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.r2r import answering, server
+from tertulia.platforms.r2r.wire import IDLE_SECONDS
 from tests.client.inside import change
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Faults, Receive, Scope, Send, answer, cut, drop, lose, served
 from tests.doubles.r2r import FACT, KEY, NAME, R2RDouble, lines, said
 
@@ -59,6 +60,8 @@ class Place:
         self.network = Faults(double.app)
         self.url = ""
         self.path = path
+        self.clock = SkippingClock()
+        """The time that the platform goes by."""
 
     @asynccontextmanager
     async def open(self, environment: dict[str, str] | None = None, **options: Any) -> AsyncGenerator[Client]:
@@ -67,7 +70,7 @@ class Place:
             platform="r2r", options={"base_url": self.url, **options}, environment=environment or {}
         )
         settings = ClientSettings(store=self.path, instances={"r2r": r2r})
-        async with Client.open(settings) as client:
+        async with Client.open(settings, clock=self.clock) as client:
             yield client
 
     def sent(self, method: str) -> list[str]:
@@ -82,12 +85,6 @@ async def at(path: Path, double: R2RDouble | None = None) -> AsyncGenerator[Plac
     with anyio.fail_after(SECONDS):
         async with served(place.network) as place.url:
             yield place
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the double has taken, it has stored."""
-    monkeypatch.setattr(answering, "ARRIVAL_SECONDS", 0)
 
 
 @pytest.fixture
@@ -275,7 +272,7 @@ async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Client)
     place.network.plan(
         "POST", "/conversations", answer(200, {"ok": True}), answer(404, {"detail": "Not Found"})
     )
-    with pytest.raises(UnavailableError, match="is no R2R server"):
+    with pytest.raises(UnavailableError, match="answered something else than the new conversation"):
         await talk.conversations.create(NewConversation(agent=RAG))
     with pytest.raises(NotOffered, match="does not know this call"):
         await talk.conversations.create(NewConversation(agent=RAG))
@@ -718,11 +715,15 @@ async def test_a_stream_cut_behind_the_final_answer_is_whole(place: Place, talk:
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
 
 
-async def test_a_silent_stream_is_given_up(
-    place: Place, talk: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    outcome = await ask(talk, "hold")
+async def test_a_silent_stream_is_given_up(place: Place, talk: Client) -> None:
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+    async for entries in talk.runs.follow(sent.run):
+        if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
+            break
+    outcome = await talk.runs.wait(sent.run, timeout=0)
+    while outcome.run.status is RunStatus.RUNNING:
+        place.clock.skip(IDLE_SECONDS)
+        outcome = await talk.runs.wait(sent.run, timeout=0.1)
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
     await place.double.left.wait()
 
@@ -773,6 +774,59 @@ async def test_a_server_that_fails_before_it_streams_is_told_as_such(place: Plac
     place.network.plan("POST", AGENT, answer(500, {"message": "key sk-123", "error_type": "R2RException"}))
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, "R2R did not take the message.")
+
+
+async def test_a_server_that_fails_after_it_took_the_question_is_told_as_such(
+    place: Place, talk: Client
+) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+
+    async def failing(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        place.double.memory.add(native(made.id), {"role": "user", "content": "hello"})
+        await answer(500)(app, scope, receive, send)
+
+    place.network.plan("POST", AGENT, failing)
+    outcome = await talk.runs.wait(
+        (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    )
+    assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, True)
+    assert outcome.run.error == "R2R took the message, and failed before an answer began."
+
+
+async def test_a_whole_answer_needs_no_look_into_the_conversation(place: Place, talk: Client) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG, title="Mine"))
+
+    async def failing(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        place.network.plan("GET", native(made.id), answer(500))
+        await app(scope, receive, send)
+
+    place.network.plan("POST", AGENT, failing)
+    outcome = await talk.runs.wait(
+        (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    )
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+
+
+async def test_a_server_that_is_away_after_it_cut_its_stream_is_waited_for(
+    place: Place, talk: Client
+) -> None:
+    """The answer may be whole there."""
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+
+    async def restarting(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        place.network.plan("GET", native(made.id), *[answer(503)] * 9)
+        place.double.memory.add(native(made.id), {"role": "user", "content": "hello"})
+        stored = {"role": "assistant", "content": "One two."}
+        place.double.memory.add(native(made.id), stored, metadata={"output_tokens": 22})
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": "".join(lines(*said("One "))).encode()})
+
+    place.network.plan("POST", AGENT, restarting)
+    outcome = await talk.runs.wait(
+        (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
+    )
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "One two.")
 
 
 async def test_a_question_that_r2r_refuses_is_told_in_its_words(place: Place) -> None:

@@ -7,27 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import anyio
-
 from tertulia.platforms.base import Platform, RunContext
-from tertulia.platforms.kit.http.moments import moment
-from tertulia.platforms.kit.options import Options
-from tertulia.platforms.r2r.access import Access
-from tertulia.platforms.r2r.answering import answer, checked_context
-from tertulia.platforms.r2r.rows import Row, citations_of, role_of, text_of, without_echoes
-from tertulia.platforms.r2r.server import Record, Server, possible
+from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.kit.directory import listed, no_such_agent, probe
+from tertulia.platforms.kit.paging import MAX_PAGE, message_page
+from tertulia.platforms.r2r import mapping
+from tertulia.platforms.r2r.answering import Answer
+from tertulia.platforms.r2r.mapping import PLATFORM, Record, Row, checked_context
+from tertulia.platforms.r2r.settings import read
+from tertulia.platforms.r2r.wire import Wire, is_possible
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, NotOffered, TertuliaError
+from tertulia.vocabulary.errors import InvalidInputError, NotOffered
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import (
-    conversation_id,
-    page_cursor,
-    read_page_cursor,
-    shown,
-    split_conversation_id,
-)
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, shown, split_conversation_id
 from tertulia.vocabulary.models import (
     Agent,
     Branch,
@@ -44,7 +38,6 @@ from tertulia.vocabulary.models import (
     Run,
     SortKey,
 )
-from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 
 AGENTS = {
@@ -52,68 +45,51 @@ AGENTS = {
     "research": "Works longer on the documents of this R2R server: it reasons, criticises and computes.",
 }
 """The modes of R2R's agent."""
-PROBE_SECONDS = 2.0
-"""How long listing the agents waits to learn what the server is."""
-MAX_PAGE = 100
-_FEATURES = frozenset(
-    {
-        Feature.CREATE,
-        Feature.GET,
-        Feature.LIST,
-        Feature.DELETE,
-        Feature.SEND,
-        Feature.STREAM,
-        Feature.MESSAGES,
-        Feature.ADD_MESSAGE,
-        Feature.UPDATE_MESSAGE,
-        Feature.TITLE,
-        Feature.CANCEL,
-    }
-)
 
 
 class R2RPlatform(Platform):
     """Conversations on one R2R server. `BRANCHES` joins the features once the server has shown that it has them."""
 
     kind = "r2r"
-    features = _FEATURES
+    features = frozenset(
+        {
+            Feature.CREATE,
+            Feature.GET,
+            Feature.LIST,
+            Feature.DELETE,
+            Feature.SEND,
+            Feature.STREAM,
+            Feature.MESSAGES,
+            Feature.ADD_MESSAGE,
+            Feature.UPDATE_MESSAGE,
+            Feature.TITLE,
+            Feature.CANCEL,
+        }
+    )
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        options = Options(instance, settings)
-        access = Access.read(instance, settings, options)
-        self._defaults = checked_context(options.table("agent"), f"`agent` of the instance {instance}")
-        options.finish()
-        super().__init__(instance, missing=access.missing)
+        configuration = read(instance, settings, clock)
+        super().__init__(instance, missing=configuration.http.missing)
+        self._http = configuration.http
+        self._wire = Wire(self._http)
+        self._defaults = configuration.answer_defaults
         self._clock = clock
-        self._server = Server(instance, access.connect())
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._server.close()
+        await self._http.close()
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return R2R's two agents, and whether the server can be used: one that is silent for two seconds cannot."""
-        hint = None
-        try:
-            with anyio.fail_after(PROBE_SECONDS):
-                await self._server.page(ids=[], offset=0, limit=1)
-                await self._branching()
-        except TimeoutError:
-            hint = "R2R does not answer; see whether its server runs."
-        except TertuliaError as error:
-            hint = error.hint
-        return [
-            Agent(
-                address=f"{self.instance}:{name}",
-                description=description,
-                features=self.features,
-                available=hint is None,
-                hint=hint,
-            )
-            for name, description in AGENTS.items()
-        ]
+
+        async def call() -> None:
+            await self._wire.page(ids=[], offset=0, limit=1)
+            await self._branching()
+
+        hint = await probe(call, platform=PLATFORM, clock=self._clock)
+        return listed(self.instance, AGENTS.items(), features=self.features, hint=hint)
 
     async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
         """Create a conversation. Its context is what can be set for an answer, for all its messages.
@@ -122,22 +98,17 @@ class R2RPlatform(Platform):
         """
         known = [f"{self.instance}:{name}" for name in AGENTS]
         if draft.agent not in known:
-            raise NotFoundError(
-                f"There is no agent {draft.agent}.",
-                valid=known,
-                hint="list_agents shows who can be talked to.",
-                agent=draft.agent,
-            )
+            raise no_such_agent(draft.agent, known)
         if draft.metadata:
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
         context = checked_context(draft.context or {}, "`context`")
-        created = self._conversation(await self._server.create(draft.title))
+        created = self._conversation(await self._wire.create(draft.title))
         return replace(created, agent=draft.agent, context=context or None)
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation of this account."""
-        return self._conversation(await self._server.record(native_id))
+        return self._conversation(await self._wire.get(native_id))
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page, newest first: R2R's only order. Ids are its only filter; others are not heeded."""
@@ -152,25 +123,17 @@ class R2RPlatform(Platform):
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         asked = [split_conversation_id(one) for one in sorted(query.ids)]
         ids = [
-            native_id for instance, native_id in asked if instance == self.instance and possible(native_id)
+            native_id for instance, native_id in asked if instance == self.instance and is_possible(native_id)
         ]
         if query.ids and not ids:  # to R2R, no ids are all
             return Page(items=[], total=0)
-        records, total = await self._server.page(ids=ids, offset=offset, limit=query.limit)
+        records, total = await self._wire.page(ids=ids, offset=offset, limit=query.limit)
         end = offset + len(records)
-        filtered = (
-            query.agent
-            or query.statuses
-            or query.source
-            or query.exclude_source
-            or query.source_ref
-            or query.entity_type
-            or query.metadata
-            or query.created_after
-            or query.created_before
-            or query.awaiting
-            or query.archived
+        # R2R counts all that there are, whatever else a query asks for.
+        heeded = ConversationQuery(
+            instance=query.instance, ids=query.ids, sort=query.sort, limit=query.limit, cursor=query.cursor
         )
+        filtered = heeded != replace(query, archived=bool(query.archived), all_users=False, me=None)
         return Page(
             items=[self._conversation(record) for record in records],
             next_cursor=page_cursor(identity, end) if end < total else None,
@@ -179,45 +142,21 @@ class R2RPlatform(Platform):
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of the messages; R2R shows neither their times nor their parents."""
-        check_limit(query.limit, MAX_PAGE)
         if query.branch is not None and not await self._branching():
             self._refuse(Feature.BRANCHES)
-        identity = {
-            "messages": self._id(native_id),
-            "branch": query.branch,
-            "newest_first": query.newest_first,
-        }
-        place = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
-        rows = without_echoes(await self._server.rows(native_id, query.branch))
-        if query.newest_first:
-            end = len(rows) if place is None else place
-            start = max(0, end - query.limit)
-            page, rest = rows[start:end][::-1], start or None
-        else:
-            start = place or 0
-            page, rest = (
-                rows[start : start + query.limit],
-                start + query.limit if start + query.limit < len(rows) else None,
-            )
-        return Page(
-            items=[self._message(native_id, row) for row in page],
-            next_cursor=None if rest is None else page_cursor(identity, rest),
-            total=len(rows),
+        rows = mapping.without_echoes(await self._wire.messages(native_id, query.branch))
+        page, cursor = message_page(
+            rows, query, native_id=native_id, id_of=lambda row: str(row["id"]), platform=PLATFORM
         )
+        items = [self._message(native_id, row) for row in page]
+        return Page(items=items, next_cursor=cursor, total=len(rows))
 
     async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
         """Return the branches, oldest first."""
         if not await self._branching():
             self._refuse(Feature.BRANCHES)
-        return [
-            Branch(
-                id=str(branch["branch_id"]),
-                conversation_id=self._id(native_id),
-                parted_from=branch.get("branch_point_id"),
-                created_at=moment(branch.get("created_at")),
-            )
-            for branch in reversed(await self._server.branches(native_id))
-        ]
+        found = reversed(await self._wire.branches(native_id))
+        return [mapping.branch(one, instance=self.instance, native_id=native_id) for one in found]
 
     async def add_message(
         self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
@@ -233,10 +172,10 @@ class R2RPlatform(Platform):
             body["metadata"] = _texts(draft.metadata)
         if draft.parent_id is not None:
             body["parent_id"] = draft.parent_id
-        rows = without_echoes(await self._server.rows(native_id))
+        rows = mapping.without_echoes(await self._wire.messages(native_id))
         last = rows[-1] if repeated and rows else None
-        if last is None or (role_of(last), text_of(last)) != (draft.role, draft.text):
-            last = await self._server.add(native_id, body)
+        if last is None or (mapping.role_of(last), mapping.text_of(last)) != (draft.role, draft.text):
+            last = await self._wire.add(native_id, body)
         added = self._message(native_id, last)
         return replace(added, metadata=draft.metadata, parent_id=draft.parent_id)
 
@@ -254,20 +193,20 @@ class R2RPlatform(Platform):
             body["metadata"] = _texts(changes.metadata)
         if changes.text is not None:
             body["content"] = changes.text
-        return self._message(native_id, await self._server.edit(native_id, message_id, body))
+        return self._message(native_id, await self._wire.edit(native_id, message_id, body))
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change the title."""
         if changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
-        return self._conversation(await self._server.rename(native_id, changes.title))
+        return self._conversation(await self._wire.rename(native_id, changes.title))
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation with its messages."""
-        await self._server.delete(native_id)
+        await self._wire.delete(native_id)
 
     def normalize(self, message: Message) -> Message:
-        """Refuse what R2R's agents do not take: they answer a text of the user's, behind the last message.
+        """Refuse what R2R's agents do not take: they answer a text of the user's, after the last message.
 
         Raises:
             InvalidInputError: the message is something else.
@@ -286,43 +225,23 @@ class R2RPlatform(Platform):
 
     async def answer(self, context: RunContext) -> None:
         """Have the agent answer. Stopping this is what cancels it."""
-        await answer(context, self._server, self._defaults)
+        attempt = Attempt.begin(context, platform=PLATFORM, clock=self._clock)
+        await Answer(self._wire, attempt, mapping.agent_call(context, self._defaults)).produce()
 
     async def cancel(self, principal: str, run: Run) -> None:
-        """R2R is told by the connection: it ends with the work on the run."""
+        """Do nothing: R2R stops the answer when its connection is closed, as it is when `answer` is canceled."""
 
     async def _branching(self) -> bool:
-        branching = await self._server.branching()
+        branching = await self._wire.branching()
         if branching:
             self.features |= {Feature.BRANCHES}
         return branching
 
     def _conversation(self, record: Record) -> Conversation:
-        return Conversation(
-            id=self._id(str(record["id"])),
-            agent=None,
-            status=Status.OPEN,
-            title=record.get("name"),
-            created_at=moment(record.get("created_at")),
-        )
+        return mapping.conversation(record, instance=self.instance)
 
     def _message(self, native_id: str, row: Row) -> Message:
-        role = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}.get(
-            role_of(row), Role.TOOL
-        )
-        citations = citations_of(row)
-        return Message(
-            id=str(row["id"]),
-            conversation_id=self._id(native_id),
-            author=role if role in {Role.USER, Role.SYSTEM} else self.instance,
-            role=role,
-            text=text_of(row) or None,
-            data={"citations": citations} if citations else None,
-            metadata=row.get("metadata") or {},
-        )
-
-    def _id(self, native_id: str) -> str:
-        return conversation_id(self.instance, native_id)
+        return mapping.message(row, instance=self.instance, native_id=native_id)
 
 
 def _plain(message: Message | MessageDraft) -> str:

@@ -1,0 +1,258 @@
+"""R2R's records, messages and events, and what they are in the vocabulary.
+
+The events are those of `core/agent/base.py` and `shared/api/models/retrieval/responses.py` in R2R 3.6.6.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.http.moments import moment
+from tertulia.platforms.kit.http.values import parsed, table, tables
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.identifiers import conversation_id, shown, split_agent_address
+from tertulia.vocabulary.models import Branch, Conversation, Message, Role
+from tertulia.vocabulary.states import Status
+
+PLATFORM = "R2R"
+Record = Mapping[str, Any]
+"""A conversation as R2R returns it: `id`, `created_at`, `user_id` and `name`."""
+Row = Mapping[str, Any]
+"""A message as R2R returns it: `id`, `message` (role, content, …) and `metadata`; neither its time nor its parent."""
+CONTEXT = (
+    "search_mode",
+    "search_settings",
+    "rag_generation_config",
+    "research_generation_config",
+    "rag_tools",
+    "research_tools",
+    "task_prompt",
+    "include_title_if_available",
+    "max_tool_context_length",
+    "use_system_context",
+)
+"""What can be set for an answer (`core/main/api/v3/retrieval_router.py:545-640`)."""
+_CONFIGS = ("rag_generation_config", "research_generation_config")
+_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
+
+
+def checked_context(context: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return settings for an answer, if R2R's agents know them; `name` is what a sentence calls them.
+
+    Raises:
+        InvalidInputError: R2R's agents do not know them.
+    """
+    for key, value in context.items():
+        if key not in CONTEXT:
+            raise InvalidInputError(
+                f"{name} has {shown(key)}, which R2R's agents do not know.", valid=CONTEXT
+            )
+        if key in _CONFIGS and not isinstance(value, Mapping):
+            raise InvalidInputError(f"`{key}` in {name} must be an object.")
+    return context
+
+
+def agent_call(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the agent is asked: the message, with the settings of instance, conversation and message, in turn."""
+    settings = {**defaults, **(context.conversation.context or {}), **(context.message_context or {})}
+    settings = {key: value for key, value in settings.items() if key in CONTEXT}
+    for config in _CONFIGS:
+        # In research mode, its own configuration counts if there is one, and the other's if not.
+        if config in settings or config == _CONFIGS[0]:
+            settings[config] = {**settings.get(config, {}), "stream": True}
+    if "task_prompt" in settings:  # R2R refuses one beside its own (`retrieval_service.py:1455`)
+        settings.setdefault("use_system_context", False)
+    agent = context.conversation.agent
+    mode = "rag" if agent is None else split_agent_address(agent)[1]
+    return {"message": {"role": "user", "content": context.message.text}, "mode": mode, **settings}
+
+
+def conversation(record: Record, *, instance: str) -> Conversation:
+    """Return a conversation; R2R does not say which agent it is with."""
+    return Conversation(
+        id=conversation_id(instance, str(record["id"])),
+        agent=None,
+        status=Status.OPEN,
+        title=record.get("name"),
+        created_at=moment(record.get("created_at")),
+    )
+
+
+def message(row: Row, *, instance: str, native_id: str) -> Message:
+    """Return a message of the conversation with this native id."""
+    role = _ROLES.get(role_of(row), Role.TOOL)
+    # What an answer cites: each with an id, the span where it stands, and a source at its first place.
+    citations = table(_inner(row).get("metadata")).get("citations")
+    return Message(
+        id=str(row["id"]),
+        conversation_id=conversation_id(instance, native_id),
+        author=role if role in {Role.USER, Role.SYSTEM} else instance,
+        role=role,
+        text=text_of(row) or None,
+        data={"citations": cast(Any, citations)} if citations and isinstance(citations, list) else None,
+        metadata=row.get("metadata") or {},
+    )
+
+
+def branch(record: Mapping[str, Any], *, instance: str, native_id: str) -> Branch:
+    """Return a branch of the conversation with this native id."""
+    return Branch(
+        id=str(record["branch_id"]),
+        conversation_id=conversation_id(instance, native_id),
+        parted_from=record.get("branch_point_id"),
+        created_at=moment(record.get("created_at")),
+    )
+
+
+def text_of(row: Row) -> str:
+    """Return a message's text; of one in several parts, the text in them."""
+    content = _inner(row).get("content")
+    return (
+        content
+        if isinstance(content, str)
+        else "".join(str(part.get("text", "")) for part in tables(content))
+    )
+
+
+def role_of(row: Row) -> str:
+    """Return whose voice a message is, in R2R's words."""
+    return str(_inner(row).get("role"))
+
+
+def without_echoes(rows: Sequence[Row]) -> list[Row]:
+    """Return messages without what failed runs stored once more.
+
+    R2R stores the last message of a run with its counts of tokens; when nothing was answered, that is the question
+    (`core/main/services/retrieval_service.py:1517-1533`).
+    """
+    kept: list[Row] = []
+    for row in rows:
+        question = role_of(row) == "user" and bool(kept) and role_of(kept[-1]) == "user"
+        if not (question and _is_counted(row) and text_of(row) == text_of(kept[-1])):
+            kept.append(row)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question that R2R has stored, and the whole answer to it, if there is one."""
+
+    question: Row
+    reply: Row | None = None
+
+
+def exchange(rows: Sequence[Row], question: str) -> Exchange | None:
+    """Return, from messages that came after a question was sent, the question and the whole answer to it."""
+    rows = without_echoes(rows)
+    for number, row in enumerate(rows):
+        if role_of(row) == "user" and text_of(row) == question:
+            for reply in rows[number + 1 : number + 2]:
+                # A message with `tool_calls` only announces the tools that its run went on to call.
+                if (
+                    role_of(reply) == "assistant"
+                    and _is_counted(reply)
+                    and not _inner(reply).get("tool_calls")
+                ):
+                    return Exchange(row, reply)
+            return Exchange(row)
+    return None
+
+
+def _inner(row: Row) -> Row:
+    return table(row.get("message"))
+
+
+def _is_counted(row: Row) -> bool:
+    """Return whether a run stored this message: it has counts of tokens, as numbers, which no client can write."""
+    return isinstance(table(row.get("metadata")).get("output_tokens"), int)
+
+
+class EventMapper:
+    """Maps what an agent streams.
+
+    The text is one message up to each call of a tool and one after it, as the agent writes it; R2R's final answer is
+    the last of them.
+    """
+
+    def __init__(self, message_id: str) -> None:
+        self.begun = False
+        """Whether anything came."""
+        self.answer: str | None = None
+        """The final answer, once it came."""
+        self.failed = False
+        """Whether the agent gave up."""
+        self._message_id = message_id
+        self._parts = 0
+        self._open = False
+
+    def events(self, name: str, data: str) -> list[Event]:
+        """Return what an event of the stream means; one that nobody knows, or cannot read, is kept raw."""
+        self.begun = True
+        if name == "done":
+            return []
+        try:
+            return self._events(name, json.loads(data))
+        except (ValueError, TypeError, LookupError, AttributeError):  # another shape than R2R's
+            return [Event(EventKind.RAW, {"name": name, "payload": data})]
+
+    def _events(self, name: str, payload: dict[str, Any]) -> list[Event]:
+        match name:
+            case "message":
+                delta = {"delta": _delta(payload)}
+                return [*self._opened(), Event(EventKind.TEXT_MESSAGE_CONTENT, {**self._about, **delta})]
+            case "thinking":
+                return [Event(EventKind.REASONING, {"delta": _delta(payload)})]
+            case "tool_call":
+                return [*self._closed(), *_tool_call(payload)]
+            case "tool_result":  # from servers whose agents tell it; those of 3.6.6 do not
+                about = {"tool_call_id": payload["tool_call_id"]}
+                result = {**about, "result": payload["content"], "outcome": "ok"}
+                return [Event(EventKind.TOOL_CALL_RESULT, result)]
+            case "final_answer":
+                self.answer = str(payload["generated_answer"])
+                citations = payload.get("citations")
+                whole = {"text": self.answer, **({"citations": citations} if citations else {})}
+                return [*self._opened(), *self._closed(whole)] if self.answer else self._closed()
+            case "error":  # what it says is whatever exception the server met
+                self.failed = True
+                return self._closed()
+            case _:  # `citation` among them
+                return [Event(EventKind.RAW, {"name": name, "payload": payload})]
+
+    def _opened(self) -> list[Event]:
+        if self._open:
+            return []
+        self._open = True
+        self._parts += 1
+        return [Event(EventKind.TEXT_MESSAGE_START, self._about)]
+
+    def _closed(self, whole: Mapping[str, Any] | None = None) -> list[Event]:
+        if not self._open:
+            return []
+        self._open = False
+        return [Event(EventKind.TEXT_MESSAGE_END, {**self._about, **(whole or {})})]
+
+    @property
+    def _about(self) -> dict[str, str]:
+        return {"message_id": self._message_id if self._parts == 1 else f"{self._message_id}.{self._parts}"}
+
+
+def _delta(payload: Mapping[str, Any]) -> str:
+    return "".join(
+        str(part["payload"]["value"]) for part in payload["delta"]["content"] if part["type"] == "text"
+    )
+
+
+def _tool_call(payload: Mapping[str, Any]) -> list[Event]:
+    about = {"tool_call_id": payload["tool_call_id"]}
+    given = payload["arguments"]
+    arguments = parsed(given)
+    shape = {"arguments": table(arguments)} if isinstance(arguments, Mapping) else {"delta": str(given)}
+    return [
+        Event(EventKind.TOOL_CALL_START, {**about, "tool": payload["name"]}),
+        Event(EventKind.TOOL_CALL_ARGS, {**about, **shape}),
+        Event(EventKind.TOOL_CALL_END, about),
+    ]
