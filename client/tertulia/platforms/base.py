@@ -27,6 +27,7 @@ from tertulia.vocabulary.models import (
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Message,
     MessageChanges,
     MessageDraft,
@@ -202,7 +203,7 @@ class Capabilities:
 class Opened:
     """A conversation that came into being by its first message, which has reached the platform."""
 
-    conversation: Conversation
+    conversation: ConversationRecord
     checkpoint: Mapping[str, Any]
     """The checkpoint that `Platform.answer` will find: that the message was sent, and under which id."""
 
@@ -247,7 +248,7 @@ class Platform:
         """Return the native id of a conversation that is to be created (`ConversationDraft.native_id`)."""
         return new_id(length=10)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation.
 
         Raises:
@@ -266,18 +267,18 @@ class Platform:
         """
         self._refuse(Feature.CREATE)
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
-        """Return a conversation as the platform has it now."""
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
+        """Return what the platform says of a conversation now; what it does not say is UNKNOWN."""
         self._refuse(Feature.GET)
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page of conversations; all of them, with `Capabilities.lists_unfiltered`."""
         self._refuse(Feature.LIST)
 
-    async def discover(self, principal: str) -> Sequence[Conversation]:
-        """Return the conversations that others began or went on with, as far as the platform tells of them.
+    async def discover(self, principal: str) -> Sequence[ConversationRecord]:
+        """Return the conversations that others began or continued, as far as the platform tells of them.
 
-        Called before a list is served from our index, where `Feature.LIST` is not offered.
+        The client calls this before it makes a list from the store, where `Feature.LIST` is not offered.
         """
         return ()
 
@@ -341,11 +342,13 @@ class Platform:
 
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """Have a title made, from `seed_message` or from what was said; one that is there stays, unless `force`."""
         self._refuse(Feature.GENERATE_TITLE)
 
-    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+    async def update(
+        self, principal: str, native_id: str, changes: ConversationChanges
+    ) -> ConversationRecord:
         """Change title, metadata or the archived flag."""
         other = Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE
         self._refuse(Feature.TITLE if changes.title is not None else other)
@@ -358,7 +361,7 @@ class Platform:
         *,
         reason: str | None,
         rating: Rating | None = None,
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """Move a conversation to another state; `rating` comes with an ending only.
 
         A platform that offers `END` without `STATUS` takes `completed` and nothing else.
@@ -369,7 +372,7 @@ class Platform:
         """Delete a conversation: for good, unless the platform offers `RESTORE`."""
         self._refuse(Feature.DELETE)
 
-    async def restore(self, principal: str, native_id: str) -> Conversation:
+    async def restore(self, principal: str, native_id: str) -> ConversationRecord:
         """Bring a deleted conversation back."""
         self._refuse(Feature.RESTORE)
 
@@ -459,10 +462,18 @@ class Platform:
 
 
 class EmbeddedPlatform(Platform):
-    """A platform whose conversations live in the store: the store is not a record of what was seen elsewhere."""
+    """A platform whose conversations live in the store: it knows all of each, and nothing of it is UNKNOWN."""
 
     maintenance_interval: float | None = None
     """Seconds between two calls of `maintain` while nobody asks for anything; None where there is nothing to do."""
+
+    async def get(self, principal: str, native_id: str) -> Conversation:
+        """Return a conversation."""
+        self._refuse(Feature.GET)
+
+    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+        """Return one page of conversations."""
+        self._refuse(Feature.LIST)
 
     async def announce(self, principal: str) -> None:
         """Register this server's mailbox name so that other servers can address it."""

@@ -19,7 +19,7 @@ from tertulia.runs.idempotency import Effect
 from tertulia.store import analytics, conversations, journal, lookup, runs
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import ChangeMarks
-from tertulia.store.transitions import store_conversation
+from tertulia.store.transitions import store_record
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.features import Feature
@@ -76,7 +76,7 @@ class Conversations:
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             platform = scope.platform(instance)
             named = replace(draft, native_id=ids["native_id"], repeated=repeated)
-            created = await scope.store_conversation(platform, await platform.create(scope.principal, named))
+            created = await scope.store_record(platform, await platform.create(scope.principal, named))
             return {**ids, "conversation_id": created.id}
 
         effect = await scope.once(
@@ -112,17 +112,18 @@ class Conversations:
         if Feature.LIST not in platform.features:
             await self._discover(platform)
             return replace(await scope.read(partial(conversations.page, query=query)), from_index=True)
-        page = await platform.list(scope.principal, query)
         if isinstance(platform, EmbeddedPlatform):
-            return page
+            return await platform.list(scope.principal, query)
+        page = await platform.list(scope.principal, query)
 
         def remember(tx: Transaction, principal: str) -> Sequence[Conversation]:
-            return [conversations.remember(tx, principal, found) for found in page.items]
+            return [conversations.remember(tx, principal, said) for said in page.items]
 
         known = await scope.write(remember)
         if platform.capabilities.lists_unfiltered:
             return paging.page(known, query)
-        return replace(page, items=[found for found in known if paging.fits(found, query)])
+        fitting = [one for one in known if paging.fits(one, query)]
+        return Page(items=fitting, next_cursor=page.next_cursor, total=page.total)
 
     async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
         """Return ids of conversations that a few typed letters may mean: the beginning of an id, or words of a title.
@@ -155,7 +156,7 @@ class Conversations:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             changed = await platform.update(scope.principal, native_id, changes)
-            await scope.store_conversation(platform, changed)
+            await scope.store_record(platform, changed)
             return ids
 
         call = {"conversation_id": conversation_id, "changes": asdict(changes)}
@@ -181,7 +182,7 @@ class Conversations:
             titled = await platform.generate_title(
                 scope.principal, native_id, seed_message=seed_message, force=force
             )
-            await scope.store_conversation(platform, titled)
+            await scope.store_record(platform, titled)
             return ids
 
         call = {"conversation_id": conversation_id, "seed_message": seed_message, "force": force}
@@ -223,7 +224,7 @@ class Conversations:
             moved = await platform.update_status(
                 scope.principal, native_id, status, reason=reason, rating=rating
             )
-            await scope.store_conversation(platform, moved)
+            await scope.store_record(platform, moved)
             if active is not None and status.terminal:
                 scope.services.runner.stop(active)
             return ids
@@ -265,7 +266,7 @@ class Conversations:
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             restored = await platform.restore(scope.principal, native_id)
             await scope.write(partial(conversations.undelete, conversation_id=conversation_id))
-            await scope.store_conversation(platform, restored)
+            await scope.store_record(platform, restored)
             return ids
 
         call = {"conversation_id": conversation_id}
@@ -452,7 +453,7 @@ class Conversations:
 
         def store(tx: Transaction, principal: str) -> None:
             for found in discovered:
-                store_conversation(tx, principal, found, has_states=has_states)
+                store_record(tx, principal, found, has_states=has_states)
 
         if discovered:
             await self._scope.write(store)

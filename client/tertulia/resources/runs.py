@@ -309,13 +309,13 @@ class Runs:
         platform = scope.platform(instance)
         if not platform.capabilities.opens_with_message:
             created = await platform.create(scope.principal, draft)
-            return await scope.store_conversation(platform, created), None
+            return await scope.store_record(platform, created), None
         if message.context is not None:
             platform.check_context(message.context)
         # The conversation has no id yet: the message belongs to none.
         first = platform.normalize(self._message(f"{instance}:{draft.native_id}", message, ids))
         opened = await platform.open(scope.principal, draft, first)
-        return await scope.store_conversation(platform, opened.conversation), opened.checkpoint
+        return await scope.store_record(platform, opened.conversation), opened.checkpoint
 
     async def _submit(self, submission: Submission) -> tuple[Run, SentAs]:
         conversation_id = submission.message.conversation_id

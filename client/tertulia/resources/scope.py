@@ -13,11 +13,11 @@ from tertulia.runs.runner import Runner
 from tertulia.settings import ClientSettings, address_of
 from tertulia.store import conversations
 from tertulia.store.database import Store, Transaction
-from tertulia.store.transitions import store_conversation
+from tertulia.store.transitions import store_record
 from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import shown, split_conversation_id
-from tertulia.vocabulary.models import Conversation
+from tertulia.vocabulary.models import Conversation, ConversationRecord
 
 T = TypeVar("T")
 
@@ -114,7 +114,9 @@ class Scope:
     async def fetch(self, conversation_id: str) -> Conversation:
         """Return a conversation as its platform has it now, after the store took that."""
         platform, native_id = self.platform_of(conversation_id)
-        return await self.store_conversation(platform, await platform.get(self.principal, native_id))
+        if isinstance(platform, EmbeddedPlatform):
+            return await platform.get(self.principal, native_id)
+        return await self.store_record(platform, await platform.get(self.principal, native_id))
 
     async def stored(self, conversation_id: str) -> Conversation:
         """Return a conversation as the store has it; the platform is asked only for one that the store lacks."""
@@ -124,9 +126,9 @@ class Scope:
                 return await self.read(partial(conversations.get, conversation_id=conversation_id))
         return await self.fetch(conversation_id)
 
-    async def store_conversation(self, platform: Platform, found: Conversation) -> Conversation:
-        """Store what a platform says of a conversation; return that together with what was known."""
-        if isinstance(platform, EmbeddedPlatform):
-            return found
+    async def store_record(self, platform: Platform, said: ConversationRecord) -> Conversation:
+        """Store what a platform says of a conversation; return that merged with what the store knew."""
+        if isinstance(platform, EmbeddedPlatform):  # it has stored it itself
+            return await self.read(partial(conversations.get, conversation_id=said.id))
         has_states = Feature.STATUS in platform.features
-        return await self.write(partial(store_conversation, found=found, has_states=has_states))
+        return await self.write(partial(store_record, said=said, has_states=has_states))

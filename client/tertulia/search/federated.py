@@ -25,7 +25,7 @@ from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Conversation, SearchHit, SearchQuery, SearchResult
+from tertulia.vocabulary.models import ConversationRecord, SearchHit, SearchQuery, SearchResult
 from tertulia.vocabulary.text import check_limit
 
 ANSWER_SECONDS = 10.0
@@ -224,7 +224,7 @@ def _remember(tx: Transaction, principal: str, hits: Sequence[SearchHit]) -> Non
             conversations.remember(
                 tx,
                 principal,
-                Conversation(
+                ConversationRecord(
                     id=hit.conversation_id,
                     agent=None,
                     status=hit.status,

@@ -27,7 +27,7 @@ from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, leases, messages, runs, sync_state
 from tertulia.store.database import Store, Transaction, now
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.store.transitions import store_conversation
+from tertulia.store.transitions import store_record
 from tertulia.vocabulary.coverage import SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import (
     ConflictError,
@@ -39,7 +39,13 @@ from tertulia.vocabulary.errors import (
 )
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
-from tertulia.vocabulary.models import Conversation, ConversationQuery, Message, MessageQuery
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationQuery,
+    ConversationRecord,
+    Message,
+    MessageQuery,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +208,7 @@ class _Sync:
             failure=str(self._failed[0]) if self._failed else None,
         )
 
-    async def _pages(self) -> AsyncGenerator[Sequence[Conversation]]:
+    async def _pages(self) -> AsyncGenerator[Sequence[ConversationRecord]]:
         """Yield what the platform has, in parts."""
         if not self._lists:
             async for page in self._discovered():
@@ -219,7 +225,7 @@ class _Sync:
             seen.add(page.next_cursor)
             query = replace(query, cursor=page.next_cursor)
 
-    async def _discovered(self) -> AsyncGenerator[Sequence[Conversation]]:
+    async def _discovered(self) -> AsyncGenerator[Sequence[ConversationRecord]]:
         """Yield what a platform without a list tells of, and then all that the store knows of it."""
         told = set[str]()
         for _ in range(DISCOVERIES):
@@ -241,15 +247,15 @@ class _Sync:
             if conversations.known(tx, self._principal, one)
         ]
 
-    def _remember(self, tx: Transaction, *, found: Sequence[Conversation]) -> None:
+    def _remember(self, tx: Transaction, *, found: Sequence[ConversationRecord]) -> None:
         for theirs in found:
             if conversations.deleted_since(tx, self._principal, theirs.id, self._begun):
                 continue  # it was listed just before
             undated = theirs.updated_at is None and not conversations.known(tx, self._principal, theirs.id)
             dated = replace(theirs, updated_at=theirs.created_at) if undated else theirs  # rather than now
-            store_conversation(tx, self._principal, dated, has_states=self._has_states)
+            store_record(tx, self._principal, dated, has_states=self._has_states)
 
-    def _note(self, tx: Transaction, *, page: Sequence[Conversation]) -> None:
+    def _note(self, tx: Transaction, *, page: Sequence[ConversationRecord]) -> None:
         """Enter a part of the list."""
         if self._lists:
             self._remember(tx, found=page)

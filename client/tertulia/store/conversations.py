@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from tertulia.store import messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
@@ -15,12 +15,16 @@ from tertulia.vocabulary.models import (
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Page,
     Rating,
     SortKey,
 )
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
+from tertulia.vocabulary.unknown import UNKNOWN, known_or
+
+R = TypeVar("R", bound=ConversationRecord)
 
 _COLUMNS = (
     "id, agent, status, title, metadata, context, entity_type, source, source_ref, archived, message_count, "
@@ -54,56 +58,61 @@ def insert(
         source_ref=draft.source_ref,
         message_count=0,
     )
-    _enter(tx, principal, new)
+    _insert(tx, principal, new)
     return get(tx, principal, conversation_id)
 
 
 def remember(
-    tx: Transaction, principal: str, theirs: Conversation, *, has_states: bool = False
+    tx: Transaction, principal: str, said: ConversationRecord, *, has_states: bool = False
 ) -> Conversation:
-    """Enter a conversation as its platform has it, or bring up to date what is known of it; return both together.
+    """Store what a platform says of a conversation; return it merged with what the store knew.
 
-    What the platform does not know stays as it is known here. While an answer is being produced, that tells the status,
-    unless the platform has states itself (`has_states`) or has ended the conversation. Contents that are not kept are
-    returned, but not entered.
+    A field that the platform leaves UNKNOWN keeps its stored value. While a run is active, the store decides the
+    status, unless the platform has states itself (`has_states`) or has ended the conversation. An instance whose
+    contents are not kept gets them back in the result, and the store does not write them.
     """
-    kept = theirs
-    if not tx.keeps_content(theirs.id):
-        kept = replace(
-            theirs,
-            title=None,
-            metadata={},
-            context=None,
-            rating=None if theirs.rating is None else Rating(value=theirs.rating.value),
-        )
-    _enter(tx, principal, kept)
-    known = get(tx, principal, theirs.id)
-    decided = has_states or theirs.status.terminal
-    answering = not decided and runs.active(tx, principal, theirs.id) is not None
-    both = replace(
-        known,
-        agent=kept.agent or known.agent,
-        status=known.status if answering else kept.status,
-        title=kept.title if kept.title is not None else known.title,
-        metadata=kept.metadata or known.metadata,
-        context=kept.context or known.context,
-        entity_type=kept.entity_type or known.entity_type,
-        source=kept.source or known.source,
-        source_ref=kept.source_ref or known.source_ref,
-        archived=kept.archived,
-        rating=kept.rating or known.rating,
-        awaiting=kept.awaiting,
-        message_count=known.message_count if kept.message_count is None else kept.message_count,
-        created_at=kept.created_at or known.created_at,
-        updated_at=kept.updated_at or known.updated_at,
-    )
-    if both != known:
-        _bring_up_to_date(tx, principal, known, both)
+    storable_part = said if tx.keeps_content(said.id) else _without_contents(said)
+    first = Conversation(id=said.id, agent=said.agent, status=said.status)
+    _insert(tx, principal, _merged(first, storable_part))
+    known = get(tx, principal, said.id)
+    merged = _merged(known, storable_part)
+    platform_decides = has_states or said.status.terminal
+    if not platform_decides and runs.active(tx, principal, said.id) is not None:
+        merged = replace(merged, status=known.status)
+    if merged != known:
+        _update(tx, principal, known, merged)
     return replace(
-        both,
-        title=both.title if theirs.title is None else theirs.title,
-        metadata=theirs.metadata or both.metadata,
-        context=theirs.context or both.context,
+        merged,
+        title=known_or(said.title, merged.title),
+        metadata=known_or(said.metadata, merged.metadata),
+        context=known_or(said.context, merged.context),
+    )
+
+
+def _without_contents(said: ConversationRecord) -> ConversationRecord:
+    rating = said.rating
+    if rating is not UNKNOWN and rating is not None:
+        rating = Rating(value=rating.value)
+    return replace(said, title=None, metadata={}, context=None, rating=rating)
+
+
+def _merged(known: Conversation, said: ConversationRecord) -> Conversation:
+    return replace(
+        known,
+        agent=said.agent or known.agent,
+        status=said.status,
+        title=known_or(said.title, known.title),
+        metadata=known_or(said.metadata, known.metadata),
+        context=known_or(said.context, known.context),
+        entity_type=known_or(said.entity_type, known.entity_type),
+        source=known_or(said.source, known.source),
+        source_ref=known_or(said.source_ref, known.source_ref),
+        archived=known_or(said.archived, known.archived),
+        rating=known_or(said.rating, known.rating),
+        awaiting=known_or(said.awaiting, known.awaiting),
+        message_count=known.message_count if said.message_count is None else said.message_count,
+        created_at=said.created_at or known.created_at,
+        updated_at=said.updated_at or known.updated_at,
     )
 
 
@@ -142,8 +151,8 @@ def known(tx: Transaction, principal: str, conversation_id: str) -> bool:
     return row is not None
 
 
-def unknown(tx: Transaction, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
-    """Return those of some conversations that this principal does not have here."""
+def unknown(tx: Transaction, principal: str, found: Sequence[R]) -> list[R]:
+    """Return those of some conversations that the store does not have for this principal."""
     return [one for one in found if not known(tx, principal, one.id)]
 
 
@@ -211,11 +220,8 @@ def change(
         NotFoundError: as `get`.
     """
     before = get(tx, principal, conversation_id)
-    if changes.title is not None and changes.title != before.title:
-        title = storable(changes.title)
-        _unindex_title(tx, principal, conversation_id, before.title)
-        _set(tx, principal, conversation_id, "title", title)
-        _index_title(tx, principal, conversation_id, title)
+    if changes.title is not None:
+        _set_title(tx, principal, before, changes.title)
     if changes.metadata is not None:
         merged = {
             key: value for key, value in {**before.metadata, **changes.metadata}.items() if value is not None
@@ -296,7 +302,7 @@ def undelete(tx: Transaction, principal: str, conversation_id: str) -> None:
     tx.run("DELETE FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation_id)
 
 
-def _enter(tx: Transaction, principal: str, new: Conversation) -> None:
+def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     title = None if new.title is None else storable(new.title)
     added = tx.run(
         "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, context, entity_type,"
@@ -320,14 +326,13 @@ def _enter(tx: Transaction, principal: str, new: Conversation) -> None:
         *_rating(new),
         int(new.awaiting),
     )
-    if added and title is not None:
-        _index_title(tx, principal, new.id, title)
     if added:
+        _index_title(tx, principal, new.id, title)
         tx.touched.add(new.id)
 
 
-def _bring_up_to_date(tx: Transaction, principal: str, known: Conversation, now: Conversation) -> None:
-    change(tx, principal, now.id, ConversationChanges(title=now.title))
+def _update(tx: Transaction, principal: str, known: Conversation, now: Conversation) -> None:
+    _set_title(tx, principal, known, now.title)
     tx.run(
         "UPDATE conversations SET agent = ?, status = ?, metadata = ?, context = ?, entity_type = ?, source = ?,"
         " source_ref = ?, archived = ?, message_count = ?, created_at = ?, updated_at = ?, rating = ?, feedback = ?,"
@@ -418,7 +423,17 @@ def _set(tx: Transaction, principal: str, conversation_id: str, column: str, val
     tx.touched.add(conversation_id)
 
 
-def _index_title(tx: Transaction, principal: str, conversation_id: str, title: str) -> None:
+def _set_title(tx: Transaction, principal: str, before: Conversation, title: str | None) -> None:
+    title = None if title is None else storable(title)
+    if title != before.title:
+        _unindex_title(tx, principal, before.id, before.title)
+        _set(tx, principal, before.id, "title", title)
+        _index_title(tx, principal, before.id, title)
+
+
+def _index_title(tx: Transaction, principal: str, conversation_id: str, title: str | None) -> None:
+    if title is None:
+        return
     tx.run(
         "INSERT INTO title_index (rowid, title) SELECT number, ? FROM conversations WHERE principal = ? AND id = ?",
         title,

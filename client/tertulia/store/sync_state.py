@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tertulia.store.database import Transaction, to_datetime
 from tertulia.vocabulary.coverage import Coverage
-from tertulia.vocabulary.models import Conversation
+from tertulia.vocabulary.models import ConversationRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class ReadState:
     """Where a reading from the beginning stopped; None where none did, or where it has changed since."""
 
 
-def told_of(conversation: Conversation) -> str | None:
+def told_of(conversation: ConversationRecord) -> str | None:
     """Return what a platform tells that changes whenever the conversation does; None where it tells nothing such."""
     if conversation.updated_at is None and conversation.message_count is None:
         return None

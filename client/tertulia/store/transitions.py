@@ -5,24 +5,24 @@ from typing import Any
 from tertulia.store import conversations, journal, leases, messages, ratings, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.models import Conversation, Message, Rating, RequestKind, Run
+from tertulia.vocabulary.models import Conversation, ConversationRecord, Message, Rating, RequestKind, Run
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
 
-def store_conversation(
-    tx: Transaction, principal: str, found: Conversation, *, has_states: bool
+def store_record(
+    tx: Transaction, principal: str, said: ConversationRecord, *, has_states: bool
 ) -> Conversation:
-    """Store what a platform says of a conversation; return that together with what was known.
+    """Store what a platform says of a conversation (see `conversations.remember`); journal its new status.
 
-    `has_states`: the platform decides the conversation's state, which is journalled where it has changed.
+    `has_states`: the platform decides the conversation's status. Only such a status is journalled.
     """
-    known = conversations.known(tx, principal, found.id)
-    before = conversations.get(tx, principal, found.id).status if known else None
-    entered = conversations.remember(tx, principal, found, has_states=has_states)
-    if has_states and before is not None and before is not entered.status:
-        moved = {"status": entered.status, "before": before}
-        journal.append(tx, principal, found.id, [Event(EventKind.STATUS_CHANGED, moved)])
-    return entered
+    known = conversations.known(tx, principal, said.id)
+    before = conversations.get(tx, principal, said.id).status if known else None
+    stored = conversations.remember(tx, principal, said, has_states=has_states)
+    if has_states and before is not None and before is not stored.status:
+        moved = {"status": stored.status, "before": before}
+        journal.append(tx, principal, said.id, [Event(EventKind.STATUS_CHANGED, moved)])
+    return stored
 
 
 def move(

@@ -1,8 +1,8 @@
 """The nouns: what a conversation client hands out.
 
 Plain frozen dataclasses: data is parsed where it enters (settings, tool arguments, a platform's wire) and trusted
-from there on. Times are aware and in UTC. A field that not every platform knows is optional; `None` means "not known",
-never "none".
+from there on. Times are aware and in UTC. What a platform does not say of a conversation is UNKNOWN in its record. Any
+other optional field is None where there is no such thing, or where nobody has said what it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ from typing import Any, Generic, TypeVar
 from tertulia.vocabulary.coverage import Answered
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+from tertulia.vocabulary.unknown import UNKNOWN, Unknown, known_or
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 LOCAL_PRINCIPAL = "local"
 """The principal over stdio: whoever runs the process."""
@@ -105,28 +106,47 @@ class EntityType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
-    """A thread. `id` is `instance:native-id`, opaque to the caller."""
+class ConversationRecord:
+    """What a platform says of a conversation. `id` is `instance:native-id`, opaque to the caller.
+
+    The store merges it into what it knows: an UNKNOWN field stays as it was, and None or an empty value replaces it.
+    Every conversation has an agent, messages and times, so None in these fields means that the platform does not say.
+    """
 
     id: str
     agent: str | None
     status: Status
+    title: str | Unknown | None = UNKNOWN
+    metadata: Mapping[str, Any] | Unknown = UNKNOWN
+    context: Mapping[str, Any] | Unknown | None = UNKNOWN
+    entity_type: str | Unknown | None = UNKNOWN
+    """An `EntityType`, or another word of the platform's own."""
+    source: str | Unknown | None = UNKNOWN
+    """Where the conversation came from (`website`, `crm`)."""
+    source_ref: str | Unknown | None = UNKNOWN
+    """The id of what it belongs to at its source."""
+    archived: bool | Unknown = UNKNOWN
+    rating: Rating | Unknown | None = UNKNOWN
+    awaiting: bool | Unknown = UNKNOWN
+    """Whether the other side waits for a message of the caller's (a pending request does not count)."""
+    message_count: int | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation(ConversationRecord):
+    """A conversation as a caller gets it: a record without UNKNOWN fields."""
+
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context: Mapping[str, Any] | None = None
     entity_type: str | None = None
-    """An `EntityType`, or what a platform calls it that knows others."""
     source: str | None = None
-    """Where it came from (`website`, `crm`)."""
     source_ref: str | None = None
-    """What it belongs to there."""
     archived: bool = False
     rating: Rating | None = None
     awaiting: bool = False
-    """Whether the other side waits for a message of ours (a pending request is no such thing)."""
-    message_count: int | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
     last_seq: int = 0
     """The newest `seq` of its journal in this store."""
 
@@ -371,10 +391,10 @@ class RunResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page(Generic[T]):
+class Page(Generic[T_co]):
     """A part of a list. `next_cursor` is `None` on the last page; `total` counts all that match, where known."""
 
-    items: Sequence[T]
+    items: Sequence[T_co]
     next_cursor: str | None = None
     total: int | None = None
     from_index: bool = False
@@ -455,16 +475,17 @@ class SearchHit:
     """Whether only its platform finds it, which tells of the conversation and not of a message."""
 
     @classmethod
-    def of_title(cls, conversation: Conversation, at: datetime) -> "SearchHit":
-        """Return the hit that a conversation is which a platform finds as a whole."""
+    def of_title(cls, conversation: ConversationRecord, at: datetime) -> "SearchHit":
+        """Return the hit for a conversation that a platform finds as a whole."""
+        title = known_or(conversation.title, None)
         return cls(
             conversation_id=conversation.id,
-            conversation_title=conversation.title,
+            conversation_title=title,
             status=conversation.status,
             message_id=None,
             author=None,
             role=None,
-            snippet=conversation.title or "",
+            snippet=title or "",
             at=at,
         )
 

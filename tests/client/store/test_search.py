@@ -458,7 +458,7 @@ async def test_messages_are_found_by_an_agent_that_becomes_known_after_them(libr
     """A platform may tell later who answers there."""
     await library.put("needle", conversation="r2r:one", agent=None)
     known = Conversation(id="r2r:one", agent="r2r:rag", status=Status.OPEN)
-    await library.store.write(partial(conversations.remember, principal="local", theirs=known))
+    await library.store.write(partial(conversations.remember, principal="local", said=known))
     await library.put(*("needle" for _ in range(300)))
 
     assert await library.ids("needle", agent="r2r:rag") == ["m0"]

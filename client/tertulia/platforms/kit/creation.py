@@ -8,7 +8,7 @@ from tertulia.platforms.kit.outages import LOOKS
 from tertulia.platforms.kit.records import Records
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import UncertainError
-from tertulia.vocabulary.models import Conversation, ConversationDraft
+from tertulia.vocabulary.models import ConversationDraft, ConversationRecord
 
 CLOCKS_APART = timedelta(minutes=2)
 """By how much a platform's clock and ours may differ."""
@@ -27,9 +27,9 @@ class Creator:
         self,
         principal: str,
         draft: ConversationDraft,
-        create: Callable[[], Awaitable[Conversation | None]],
-        alike: Callable[[], Awaitable[Sequence[Conversation]]],
-    ) -> Conversation:
+        create: Callable[[], Awaitable[ConversationRecord | None]],
+        alike: Callable[[], Awaitable[Sequence[ConversationRecord]]],
+    ) -> ConversationRecord:
         """Create a conversation; where an answer was lost, look for the conversation among those that are `alike`.
 
         `create` returns None where the platform has taken the call without showing what it made. A conversation that
@@ -54,7 +54,7 @@ class Creator:
             [one for one in found if one.created_at is not None and one.created_at > begun - CLOCKS_APART]
         )
 
-    def _only(self, found: Sequence[Conversation]) -> Conversation:
+    def _only(self, found: Sequence[ConversationRecord]) -> ConversationRecord:
         if len(found) == 1:
             return found[0]
         raise UncertainError(

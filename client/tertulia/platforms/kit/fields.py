@@ -1,12 +1,15 @@
 """Reading untyped data, and asking a person about what it describes."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from tertulia.platforms.kit.http.values import table
 from tertulia.vocabulary.identifiers import named, shown
 from tertulia.vocabulary.models import RequestDraft, RequestKind
+from tertulia.vocabulary.unknown import UNKNOWN, Unknown
+
+T = TypeVar("T")
 
 _LONGEST_QUOTE = 500
 
@@ -71,3 +74,8 @@ def confirmation(
 def came_with(rest: Mapping[str, Any]) -> str:
     """Return a sentence about whatever else came with a question; empty where nothing did."""
     return f" It came with: {shown(json.dumps(rest, ensure_ascii=False), _LONGEST_QUOTE)}." if rest else ""
+
+
+def field_of(record: Mapping[str, Any], name: str, read: Callable[[Any], T]) -> T | Unknown:
+    """Return a field of a record as `read` reads its value, null included; UNKNOWN where the record lacks the field."""
+    return read(record[name]) if name in record else UNKNOWN

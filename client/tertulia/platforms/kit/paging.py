@@ -1,15 +1,23 @@
 """Pages made here, from what a platform returned whole: the filters, orders and pages that it lacks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Conversation, ConversationQuery, MessageQuery, Page, SortKey
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationQuery,
+    ConversationRecord,
+    MessageQuery,
+    Page,
+    SortKey,
+)
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
+from tertulia.vocabulary.unknown import UNKNOWN
 from tertulia.vocabulary.values import same_json
 
 MAX_PAGE = 100
@@ -17,27 +25,35 @@ MAX_PAGE = 100
 T = TypeVar("T")
 
 
-def fits(conversation: Conversation, query: ConversationQuery) -> bool:
-    """Whether a conversation is one that the query's filters leave."""
+def fits(conversation: ConversationRecord, query: ConversationQuery) -> bool:
+    """Whether the query's filters leave a conversation; a field that is UNKNOWN passes its filter."""
     return (
         (not query.ids or conversation.id in query.ids)
         and query.agent in {None, conversation.agent}
         and (not query.statuses or conversation.status in query.statuses)
-        and query.source in {None, conversation.source}
+        and _passes(conversation.source, query.source)
         and (query.exclude_source is None or query.exclude_source != conversation.source)
-        and query.source_ref in {None, conversation.source_ref}
-        and query.entity_type in {None, conversation.entity_type}
-        and all(
-            key in conversation.metadata and same_json(conversation.metadata[key], value)
-            for key, value in query.metadata.items()
-        )
+        and _passes(conversation.source_ref, query.source_ref)
+        and _passes(conversation.entity_type, query.entity_type)
+        and _has_metadata(conversation, query.metadata)
         and (query.created_after is None or _created(conversation) >= query.created_after)
         and (query.created_before is None or _created(conversation) < query.created_before)
-        and query.archived in {None, conversation.archived}
+        and _passes(conversation.archived, query.archived)
         and not (
             query.awaiting and conversation.status is not Status.INPUT_REQUIRED and not conversation.awaiting
         )
     )
+
+
+def _passes(said: object, wanted: object) -> bool:
+    return wanted is None or said is UNKNOWN or said == wanted
+
+
+def _has_metadata(conversation: ConversationRecord, wanted: Mapping[str, Any]) -> bool:
+    metadata = conversation.metadata
+    if metadata is UNKNOWN:
+        return True
+    return all(key in metadata and same_json(metadata[key], value) for key, value in wanted.items())
 
 
 def page_identity(query: ConversationQuery) -> dict[str, Any]:
@@ -98,7 +114,7 @@ def message_page(
     return page, page_cursor(identity, id_of(page[-1])) if len(rest) > len(page) else None
 
 
-def _created(conversation: Conversation) -> datetime:
+def _created(conversation: ConversationRecord) -> datetime:
     return datetime.min.replace(tzinfo=UTC) if conversation.created_at is None else conversation.created_at
 
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tertulia.store import checkpoints, conversations, outbox, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Conversation, Run
+from tertulia.vocabulary.models import Conversation, ConversationRecord, Run
 from tertulia.vocabulary.states import RunStatus
+
+R = TypeVar("R", bound=ConversationRecord)
 
 
 class Records:
@@ -37,12 +39,12 @@ class Records:
 
         return await self._store.read(read)
 
-    async def unknown(self, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
+    async def unknown(self, principal: str, found: Sequence[R]) -> list[R]:
         """Return those of some conversations that the store does not have."""
-        return await self._store.read(partial(conversations.unknown, principal=principal, found=found))
+        return await self._store.read(lambda tx: conversations.unknown(tx, principal, found))
 
-    async def remember(self, principal: str, found: Sequence[Conversation]) -> list[Conversation]:
-        """Store what the platform says of conversations; return that together with what was known of each."""
+    async def remember(self, principal: str, found: Sequence[ConversationRecord]) -> list[Conversation]:
+        """Store what the platform says of conversations; return each merged with what the store knew of it."""
 
         def remember(tx: Transaction) -> list[Conversation]:
             return [conversations.remember(tx, principal, one) for one in found]
