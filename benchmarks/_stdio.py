@@ -18,8 +18,8 @@ _INITIALIZE = {
 }
 
 
-def ours(store: Path) -> tuple[str, ...]:
-    """Return what starts our server on a store."""
+def tertulia_command(store: Path) -> tuple[str, ...]:
+    """Return the command that starts Tertulia with a store."""
     return (sys.executable, "-m", "tertulia_server", "--store", str(store))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 from _measure import median_ms, print_table
-from _stdio import BARE, connected, ours
+from _stdio import BARE, connected, tertulia_command
 
 AGENT = "local:archivist"
 
@@ -23,7 +23,7 @@ def main() -> None:
     calls: int = parser.parse_args().calls
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store.db"
-        with connected(BARE) as bare, connected(ours(store)) as own:
+        with connected(BARE) as bare, connected(tertulia_command(store)) as own:
             first = own.call(
                 "create_conversation", {"agent": AGENT, "message": "remember: forty thousand a year"}
             )

@@ -1,8 +1,8 @@
 """Events to the journal and to progress, beside a bare loop over the same events.
 
-`.venv/bin/python benchmarks/events.py [--events N]`. A scripted platform tells its work one small piece of text after
-another, as fast as it can; the run is followed and turned into progress notifications meanwhile. Held: near the speed
-of the bare loop, since neither the journal nor the host gets an entry per event.
+`.venv/bin/python benchmarks/events.py [--events N]`. A scripted platform emits one small piece of text after another,
+as fast as it can, while the run is followed and turned into progress notifications. The limit: near the speed of the
+bare loop, since neither the journal nor the host gets an entry per event.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from tertulia_server.progress import Progress
 
 
 def events(count: int) -> Sequence[Event]:
-    """Return that many pieces of an answer."""
+    """Return `count` pieces of an answer."""
     return [
         Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": "m", "delta": f"word{n} "}) for n in range(count)
     ]
 
 
 async def bare(pieces: Sequence[Event]) -> float:
-    """Return the seconds that a loop takes which only looks at each event, yielding now and then as a stream does."""
+    """Return the seconds of a loop that only reads each event, and yields now and then as a stream does."""
     start = time.perf_counter()
     length = 0
     for number, piece in enumerate(pieces):
@@ -42,7 +42,7 @@ async def bare(pieces: Sequence[Event]) -> float:
 
 
 async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, int]:
-    """Return the seconds that a run of them takes, and how many entries and notifications came of it."""
+    """Return the seconds that a run with these events takes, and its numbers of entries and notifications."""
 
     async def answer(self: LocalPlatform, context: EmbeddedRunContext) -> None:
         for number, piece in enumerate(pieces):
@@ -52,25 +52,25 @@ async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, 
         await context.finish()
 
     reported: list[float] = []
-    told = 0
+    entry_count = 0
 
     async def report(count: float, message: str) -> None:
         reported.append(count)
 
     progress = Progress(report)
 
-    async def tell(entries: Sequence[JournalEntry]) -> None:
-        nonlocal told
-        told += len(entries)
-        await progress.told(entries)
+    async def on_events(entries: Sequence[JournalEntry]) -> None:
+        nonlocal entry_count
+        entry_count += len(entries)
+        await progress.on_events(entries)
 
     LocalPlatform.answer_in_store = answer  # the registry finds the class by its name
     async with Client.open(ClientSettings(store=folder / "store.db")) as client:
         created = await client.conversations.create(NewConversation(agent="local:archivist"))
         start = time.perf_counter()
         sent = await client.runs.send(created.id, MessageDraft(text="go"))
-        await client.runs.wait(sent.run, timeout=300, on_events=tell)
-        return time.perf_counter() - start, told, len(reported)
+        await client.runs.wait(sent.run, timeout=300, on_events=on_events)
+        return time.perf_counter() - start, entry_count, len(reported)
 
 
 async def measure(count: int) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from _measure import print_table
-from _stdio import BARE, first_list_ms, ours
+from _stdio import BARE, first_list_ms, tertulia_command
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=15)
     runs: int = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
-        server = ours(Path(folder) / "store.db")
+        server = tertulia_command(Path(folder) / "store.db")
         first_list_ms(BARE)
         first_list_ms(server)
         pairs = [(first_list_ms(BARE), first_list_ms(server)) for _ in range(runs)]

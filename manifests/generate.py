@@ -22,8 +22,8 @@ from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
 from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, Settings, flag, variable
+from tertulia_tools.registry import TOOLS
 from tertulia_tools.schemas import tidied
-from tertulia_tools.toolset import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -84,9 +84,9 @@ def desktop_bundle(tools: Sequence[Tool]) -> dict[str, Any]:
             "description": setting["description"],
             "default": "" if setting["default"] == [] else setting["default"],
         }
-        for ours, theirs in (("minimum", "min"), ("maximum", "max")):
-            if ours in setting:
-                form[name][theirs] = setting[ours]
+        for schema_key, form_key in (("minimum", "min"), ("maximum", "max")):
+            if schema_key in setting:
+                form[name][form_key] = setting[schema_key]
     return {
         "manifest_version": "0.4",
         "name": NAME,
@@ -164,7 +164,7 @@ def registry_input(name: str) -> dict[str, Any]:
     kind = {"boolean": "boolean", "number": "number", "integer": "number"}.get(setting["type"], "string")
     described = {"name": variable(name), "description": setting["description"], "format": kind}
     if setting["default"] != []:
-        described["default"] = spelled(setting["default"])
+        described["default"] = environment_value(setting["default"])
     if "enum" in setting:
         described["choices"] = setting["enum"]
     return described
@@ -190,7 +190,11 @@ def settings_table() -> str:
         elif name == "instances":
             continue
         else:
-            default = f"`{spelled(setting['default'])}`" if setting.get("default") not in ([], None) else ""
+            default = (
+                f"`{environment_value(setting['default'])}`"
+                if setting.get("default") not in ([], None)
+                else ""
+            )
         rows.append([f"`{flag(name)}`", f"`{variable(name)}`", default, setting["description"]])
     return table(["Flag", "Environment", "Default", "Meaning"], rows)
 
@@ -237,8 +241,8 @@ def changes(tool: Tool) -> str:
     return "yes, maybe for good" if hints and hints.destructive_hint else "yes"
 
 
-def spelled(value: object) -> str:
-    """Return a setting's value as the environment spells it."""
+def environment_value(value: object) -> str:
+    """Return a setting's value as an environment variable holds it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

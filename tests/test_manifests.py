@@ -23,7 +23,7 @@ from manifests import generate
 from tertulia_server.cli import USAGE_ERROR, main
 from tertulia_server.host_config import HOSTS
 from tertulia_server.settings import ENVIRONMENT_PREFIX, load
-from tertulia_tools.toolset import TOOLS
+from tertulia_tools.registry import TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30

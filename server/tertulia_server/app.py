@@ -1,4 +1,4 @@
-"""The MCP server: tools, resources and prompts wired to the client, failures told so that a model can act on them."""
+"""The MCP server: it serves tools, resources and prompts, and turns every failure into one that says what to do."""
 
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -48,15 +48,15 @@ from tertulia.vocabulary.models import RunResult
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
-from tertulia_server.secrets import StoredKey
+from tertulia_server.request_state import StoredKeyCodec
 from tertulia_server.settings import Settings
 from tertulia_server.subscriptions import Subscriptions
 from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools import prompts, resources
 from tertulia_tools.completion import complete
 from tertulia_tools.errors import bad_arguments, failure, unknown_tool
-from tertulia_tools.host import Asked, Hosting, host_of
-from tertulia_tools.toolset import selected
+from tertulia_tools.host import Elicitation, HostFactory, host_of
+from tertulia_tools.registry import select
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ ParamsT = TypeVar("ParamsT", bound=RequestParams)
 
 NAME = "tertulia"
 _FIXED = CacheHint(ttl_ms=3_600_000, scope="public")
-"""For what depends on the version and the settings alone."""
+"""The hint for results that depend only on the version and the settings."""
 CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "server/discover": _FIXED,
     "tools/list": _FIXED,
@@ -74,95 +74,95 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/read": CacheHint(),
 }
 ANNOUNCE_AFTER = 1.0
-"""Seconds after which a server makes its name known: a host that only probes us is gone by then."""
+"""Seconds after which a server registers its mailbox name. A host that only probes the server is gone by then."""
 STATE_SECONDS = 86_400
-"""How long the host may take to bring back the answer to a form."""
+"""Seconds that the host may take to repeat a call with the answer to its form."""
 
 
 class HostCall:
     """One call by a host: implements `tertulia_tools.host.Host`."""
 
     def __init__(
-        self, context: Context[Any, Any], client: Client, settings: Settings, waits: WaitRegistry
+        self, context: Context[Any, Any], client: Client, settings: Settings, wait_registry: WaitRegistry
     ) -> None:
         self.client = client
         self.wait_seconds = settings.wait_seconds
-        self.waiting = waits.waiting
+        self.wait_scope = wait_registry.scope
         self._forms = Forms(context, client, settings.form_seconds)
         self._progress = Progress(
-            lambda count, text: context.report_progress(count, message=text), seen=self._forms.seen
+            lambda count, text: context.report_progress(count, message=text), after=self._forms.last_seq
         )
 
-    async def resumed_run(self) -> str | None:
+    async def resume(self) -> str | None:
         """See `tertulia_tools.host.Host`."""
         if self._forms.run_id is not None:
-            await self._forms.carry_out()
+            await self._forms.settle_answers()
         return self._forms.run_id
 
-    async def told(self, entries: Sequence[JournalEntry]) -> None:
+    async def on_events(self, entries: Sequence[JournalEntry]) -> None:
         """See `tertulia_tools.host.Host`."""
-        await self._progress.told(entries)
+        await self._progress.on_events(entries)
 
-    async def ask(self, outcome: RunResult) -> Asked:
+    async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""
-        return await self._forms.ask(outcome)
+        return await self._forms.elicit(outcome)
 
 
 @dataclass(frozen=True)
-class ServerState(Hosting):
-    """What a running server holds; the lifespan context of every call."""
+class ServerState(HostFactory):
+    """The state of a running server: the lifespan context of every call."""
 
     client: Client
     settings: Settings
-    waits: WaitRegistry
+    wait_registry: WaitRegistry
     tasks: anyio.abc.TaskGroup
-    """For what goes on between the requests of a session."""
+    """The tasks that continue between the requests of a session."""
 
-    async def present(self) -> None:
-        """Make known that we are there, if we have a name: soon, but not while a host waits for our first answers."""
+    async def announce(self) -> None:
+        """Register this server's mailbox name, shortly after the host has its first answers."""
         await anyio.sleep(ANNOUNCE_AFTER)
         try:
             await self.client.announce()
         except TertuliaError:
-            logger.warning("our name could not be made known", exc_info=True)
+            logger.warning("the mailbox name could not be registered", exc_info=True)
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
-        return HostCall(context, self.client, self.settings, self.waits)
+        return HostCall(context, self.client, self.settings, self.wait_registry)
 
 
 class Server(MCPServer[ServerState]):
-    """The MCP server, with one place where every failure becomes something that says what to do."""
+    """The MCP server. Every failure passes through it, and leaves it as one that says what to do."""
 
-    def __init__(self, waits: WaitRegistry, **options: Any) -> None:
+    def __init__(self, wait_registry: WaitRegistry, **options: Any) -> None:
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
-        self._waits = waits
-        subscriptions = Subscriptions(waits, client_of)
-        self._serve("resources/list", PaginatedRequestParams, _list_resources)
-        self._serve("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
-        self._serve("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
-        self._serve("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
-        self._serve("completion/complete", CompleteRequestParams, _complete)
+        self._wait_registry = wait_registry
+        subscriptions = Subscriptions(wait_registry, client_of)
+        self._add_handler("resources/list", PaginatedRequestParams, _list_resources)
+        self._add_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
+        self._add_handler("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
+        self._add_handler("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
+        self._add_handler("completion/complete", CompleteRequestParams, _complete)
 
     def end_waiting(self) -> None:
-        """End every call that waits, with what there is, and every stream that a host listens to: the server stops."""
-        self._waits.close()
+        """End every waiting call, with the result so far, and every subscription stream, because the server stops."""
+        self._wait_registry.close()
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[ServerState, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool; a failure is a result with `isError` that says what to do."""
+        """Call a tool; return a failure as a result with `isError` that says what to do."""
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
-            return failure(await self._told(error, name))
+            return failure(await self._cause_of(error, name))
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[ServerState, Any] | None = None
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
-        """Read a resource; whatever is wrong with the URI, or cannot be read, is told in a sentence."""
+        """Read a resource; raise a failure with one sentence that says what to do."""
         try:
-            return await super().read_resource(resources.canonical(str(uri)), context)
+            return await super().read_resource(resources.canonical_uri(str(uri)), context)
         except ResourceError as error:
             cause = error.__cause__
             if not isinstance(error, UnexpectedResourceError):
@@ -171,9 +171,9 @@ class Server(MCPServer[ServerState]):
             elif isinstance(cause, ValidationError):
                 cause = bad_arguments(cause)
             elif not isinstance(cause, TertuliaError):
-                raise  # a fault of ours: the SDK logs it and says no more
-            kind = ResourceNotFoundError if _callers(cause) else ResourceError
-            raise kind(_sentence(cause)) from error
+                raise  # a fault in Tertulia: the SDK logs it and tells the host nothing more
+            kind = ResourceNotFoundError if _is_caller_error(cause) else ResourceError
+            raise kind(_sentence_of(cause)) from error
 
     async def get_prompt(
         self,
@@ -181,41 +181,42 @@ class Server(MCPServer[ServerState]):
         arguments: dict[str, Any] | None = None,
         context: Context[ServerState, Any] | None = None,
     ) -> GetPromptResult | InputRequiredResult:
-        """Return a prompt; what cannot be done with the arguments is told in a sentence."""
+        """Return a prompt; raise a failure with one sentence that says what to do."""
         known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
         if name not in known:
-            raise refusal(NotFoundError(f"There is no prompt {shown(name)}.", valid=list(known)))
+            raise protocol_error(NotFoundError(f"There is no prompt {shown(name)}.", valid=list(known)))
         needed = [argument.name for argument in known[name] if argument.required]
         if missing := [argument for argument in needed if argument not in (arguments or {})]:
-            raise refusal(InvalidInputError(f"The prompt {name} needs `{'` and `'.join(missing)}`."))
+            raise protocol_error(InvalidInputError(f"The prompt {name} needs `{'` and `'.join(missing)}`."))
         try:
             return await super().get_prompt(name, arguments, context)
         except ValueError as error:
-            wrapped = error.__cause__  # twice, by the SDK
+            wrapped = error.__cause__  # the SDK wraps an exception twice
             cause = None if wrapped is None else wrapped.__cause__
             if isinstance(cause, ValidationError):
                 cause = bad_arguments(cause)
             if isinstance(cause, TertuliaError):
-                raise refusal(cause) from error
+                raise protocol_error(cause) from error
             raise
 
-    def _serve(
+    def _add_handler(
         self,
         method: str,
         params_type: type[ParamsT],
         handler: Callable[[ServerRequestContext[ServerState, Any], ParamsT], Awaitable[Result]],
     ) -> None:
-        """Serve a method for which the SDK has no handler, or one that is not told who asks."""
+        """Serve a method for which the SDK has no handler, or one that does not know the caller."""
 
         async def serve(ctx: ServerRequestContext[ServerState, Any], params: ParamsT) -> Result:
             try:
                 return await handler(ctx, params)
             except TertuliaError as error:
-                raise refusal(error) from error
+                raise protocol_error(error) from error
 
         self._lowlevel_server.add_request_handler(method, params_type, serve)
 
-    async def _told(self, error: ToolError, name: str) -> TertuliaError:
+    async def _cause_of(self, error: ToolError, name: str) -> TertuliaError:
+        """Return the error behind the SDK's error for a call of the tool `name`."""
         cause = error.__cause__
         if isinstance(cause, TertuliaError):
             return cause
@@ -231,19 +232,19 @@ class Server(MCPServer[ServerState]):
 
 
 def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
-    """Return the client as the principal who makes a request."""
+    """Return the client of the principal who makes a request."""
     return host_of(Context(request_context=ctx)).client
 
 
-def refusal(error: TertuliaError) -> MCPError:
-    """Return an error as the answer to a request that has no results with `isError`."""
-    return MCPError(INVALID_PARAMS if _callers(error) else INTERNAL_ERROR, _sentence(error))
+def protocol_error(error: TertuliaError) -> MCPError:
+    """Return the protocol error for a request whose results cannot have `isError`."""
+    return MCPError(INVALID_PARAMS if _is_caller_error(error) else INTERNAL_ERROR, _sentence_of(error))
 
 
 async def _list_resources(
     ctx: ServerRequestContext[ServerState, Any], _: PaginatedRequestParams
 ) -> ListResourcesResult:
-    return ListResourcesResult(resources=await resources.listed(client_of(ctx)))
+    return ListResourcesResult(resources=await resources.recent_resources(client_of(ctx)))
 
 
 async def _complete(
@@ -252,39 +253,39 @@ async def _complete(
     return CompleteResult(completion=await complete(client_of(ctx), params))
 
 
-def _callers(error: TertuliaError) -> bool:
-    """Whether it is for the caller to ask otherwise."""
+def _is_caller_error(error: TertuliaError) -> bool:
+    """Return whether the caller can mend the error by asking differently."""
     return isinstance(error, NotFoundError | InvalidInputError)
 
 
-def _sentence(error: TertuliaError) -> str:
+def _sentence_of(error: TertuliaError) -> str:
     (text,) = failure(error).content
     assert isinstance(text, TextContent)
     return text.text.removeprefix("Error: ")
 
 
 def build(settings: Settings) -> Server:
-    """Return the server. Nothing is opened before it runs, and the store not before it is used.
+    """Return the server. It opens nothing before it runs, and the store only at the first use.
 
     Raises:
-        InvalidInputError: a setting names a tool, toolset or platform that is not there.
+        InvalidInputError: a setting names a tool, toolset or platform that does not exist.
     """
-    definitions = selected(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
-    client_settings = settings.client()
-    waits = WaitRegistry()
+    definitions = select(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
+    client_settings = settings.client_settings()
+    wait_registry = WaitRegistry()
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
         async with Client.open(client_settings) as client, anyio.create_task_group() as tasks:
-            house = ServerState(client, settings, waits, tasks)
+            state = ServerState(client, settings, wait_registry, tasks)
             if settings.identity is not None:
-                tasks.start_soon(house.present)
-            yield house
+                tasks.start_soon(state.announce)
+            yield state
             tasks.cancel_scope.cancel()
 
     names = [definition.name for definition in definitions]
     server = Server(
-        waits,
+        wait_registry,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
         instructions=instructions(names, settings.identity),
@@ -293,9 +294,9 @@ def build(settings: Settings) -> Server:
         lifespan=lifespan,
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(
-            codec=StoredKey(settings.store.with_name("request-state.key")), ttl=STATE_SECONDS
+            codec=StoredKeyCodec(settings.store.with_name("request-state.key")), ttl=STATE_SECONDS
         ),
     )
-    resources.offer(server)
-    prompts.offer(server, names)
+    resources.register(server)
+    prompts.register(server, names)
     return server

@@ -1,7 +1,7 @@
 """`tertulia chat AGENT`: a person talks to an agent in the terminal.
 
-The conversation lives in a thread of its own, so that Ctrl-C reaches this one: while an answer comes it stops the run,
-at the prompt it clears the line, and Ctrl-D leaves.
+The client runs in another thread, so that this one receives Ctrl-C: it cancels the run during an answer, and clears the
+line at the prompt. Ctrl-D leaves.
 """
 
 import sys
@@ -31,15 +31,15 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import RunStatus
 from tertulia_server.settings import Settings
-from tertulia_tools.quotes import cleaned, in_a_line
+from tertulia_tools.quotes import clean_text, one_line
 from tertulia_tools.results import compact
 
 T = TypeVar("T")
 
-MOST_AWAITING = 20
-"""How many messages are shown at most that await our answer."""
-LOOK_SECONDS = 0.2
-"""How often the waiting thread looks for Ctrl-C, which Windows does not deliver to one that only waits."""
+MAX_AWAITING = 20
+"""How many messages that wait for the person's answer are shown at most."""
+POLL_SECONDS = 0.2
+"""How often the waiting thread wakes: Windows does not deliver Ctrl-C to a thread that only waits."""
 
 
 def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
@@ -50,7 +50,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
     """
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Client.open(settings.client())) as client,
+        portal.wrap_async_context_manager(Client.open(settings.client_settings())) as client,
     ):
         portal.call(client.announce)
         if conversation_id is None:
@@ -66,7 +66,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
 
 
 class Chat:
-    """One conversation with a person."""
+    """The conversation between a person and an agent."""
 
     def __init__(self, portal: BlockingPortal, client: Client, conversation_id: str) -> None:
         self._portal = portal
@@ -75,8 +75,8 @@ class Chat:
         self._printer = Printer(sys.stdout)
 
     def talk(self) -> None:
-        """Read lines and have them answered, until the input ends."""
-        self._settle_what_waits()
+        """Send each line that the person types, and show its answer, until the input ends."""
+        self._continue_active_run()
         while True:
             try:
                 text = input("> ")
@@ -92,23 +92,23 @@ class Chat:
                 except TertuliaError as error:
                     print(f"! {error} {error.hint or ''}".rstrip())
 
-    def _settle_what_waits(self) -> None:
+    def _continue_active_run(self) -> None:
         run = self._portal.call(self._client.runs.latest, self._id)
         if run is None or not run.status.active:
             return
         if run.agent == self._client.address:
-            self._show_what_awaits_us(run)
+            self._show_unanswered(run)
         else:
-            self._see_through(run)
+            self._follow_to_end(run)
 
-    def _show_what_awaits_us(self, run: Run) -> None:
+    def _show_unanswered(self, run: Run) -> None:
         page = self._portal.call(
-            lambda: self._client.messages.list(self._id, MessageQuery(limit=MOST_AWAITING, newest_first=True))
+            lambda: self._client.messages.list(self._id, MessageQuery(limit=MAX_AWAITING, newest_first=True))
         )
-        awaiting = list(takewhile(lambda message: message.id != run.message_id, page.items))
-        for message in reversed(page.items[: len(awaiting) + 1]):
-            said = message.text if message.text is not None else compact(message.data)
-            self._printer.line(f"{in_a_line(message.author)}: {said}")
+        after_first = list(takewhile(lambda message: message.id != run.message_id, page.items))
+        for message in reversed(page.items[: len(after_first) + 1]):
+            content = message.text if message.text is not None else compact(message.data)
+            self._printer.line(f"{one_line(message.author)}: {content}")
 
     def _send(self, text: str) -> None:
         sent = self._portal.call(self._client.runs.send, self._id, MessageDraft(text=text))
@@ -116,9 +116,9 @@ class Chat:
             self._portal.call(lambda: self._client.runs.take_result(sent.run, answered=True))
             self._printer.line("Delivered.")
         else:
-            self._see_through(sent.run)
+            self._follow_to_end(sent.run)
 
-    def _see_through(self, run: Run) -> None:
+    def _follow_to_end(self, run: Run) -> None:
         after = run.first_seq
         while True:
             outcome = self._follow(run, after)
@@ -141,64 +141,64 @@ class Chat:
     def _interruptible(self, future: "Future[T]", run: Run) -> T:
         while True:
             try:
-                return future.result(timeout=LOOK_SECONDS)
+                return future.result(timeout=POLL_SECONDS)
             except StillRunning:
                 if future.done():
                     raise
             except KeyboardInterrupt:
-                with suppress(ConflictError):  # it may have come to its end already
+                with suppress(ConflictError):  # the run may have ended already
                     self._portal.call(self._client.runs.cancel, run.conversation_id)
 
     def _decide(self, request: Request) -> bool:
-        """Have a request decided; return False if the person left it open."""
+        """Ask the person to decide a request; return False if the person left it open."""
         self._printer.line(f"? {request.prompt}")
         if request.kind is RequestKind.QUESTION:
-            said = _asked("  answer: ")
-            settlement = Settlement(decision=Decision.ANSWER, answer=said, by_person=True)
+            reply = _prompt("  answer: ")
+            settlement = Settlement(decision=Decision.ANSWER, answer=reply, by_person=True)
         else:
-            self._printer.line(f"  {in_a_line(request.tool or '')} {compact(request.arguments)}")
-            said = _asked("  approve? [y/n, or why not] ")
-            settlement = _settlement(said)
-        if said:
+            self._printer.line(f"  {one_line(request.tool or '')} {compact(request.arguments)}")
+            reply = _prompt("  approve? [y/n, or why not] ")
+            settlement = _settlement(reply)
+        if reply:
             self._portal.call(self._client.runs.respond, request.id, settlement)
-        return bool(said)
+        return bool(reply)
 
 
-def _settlement(said: str) -> Settlement:
-    if said.lower() in {"y", "yes"}:
+def _settlement(reply: str) -> Settlement:
+    if reply.lower() in {"y", "yes"}:
         return Settlement(decision=Decision.APPROVE, by_person=True)
-    reason = None if said.lower() in {"n", "no"} else said or None
+    reason = None if reply.lower() in {"n", "no"} else reply or None
     return Settlement(decision=Decision.REJECT, reason=reason, by_person=True)
 
 
 class Printer:
-    """Shows entries as they come."""
+    """Prints journal entries as they come."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._in_line = False
 
     def show(self, entries: Sequence[JournalEntry]) -> None:
-        """Show what these entries say to a person."""
+        """Print the text and the tool calls of these entries."""
         for entry in entries:
             if entry.kind is EventKind.TEXT_MESSAGE_CONTENT:
-                text = cleaned(str(entry.data.get("delta", "")))
+                text = clean_text(str(entry.data.get("delta", "")))
                 self._out.write(text)
                 self._in_line = bool(text) and not text.endswith("\n")
             elif entry.kind is EventKind.TOOL_CALL_START:
-                self.line(f"· {in_a_line(str(entry.data.get('tool')))}")
+                self.line(f"· {one_line(str(entry.data.get('tool')))}")
         self._out.flush()
 
     def line(self, text: str) -> None:
-        """Show a line of its own."""
+        """Print a line of its own."""
         if self._in_line:
             self._out.write("\n")
-        self._out.write(f"{cleaned(text)}\n")
+        self._out.write(f"{clean_text(text)}\n")
         self._out.flush()
         self._in_line = False
 
     def end(self, outcome: RunResult) -> None:
-        """Show how a run ended."""
+        """Print how a run ended, and end the line."""
         if outcome.run.status is not RunStatus.COMPLETED:
             self.line(f"! {outcome.run.status}" + (f": {outcome.run.error}" if outcome.run.error else ""))
         elif self._in_line:
@@ -206,7 +206,7 @@ class Printer:
             self._in_line = False
 
 
-def _asked(prompt: str) -> str:
+def _prompt(prompt: str) -> str:
     try:
         return input(prompt).strip()
     except (EOFError, KeyboardInterrupt):

@@ -1,14 +1,15 @@
-"""The command line: `tertulia` serves a host on stdio; the other commands are for people."""
+"""The command line. `tertulia` alone serves a host on stdio; the other commands are for people."""
 
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tertulia.vocabulary.errors import TertuliaError
-from tertulia_server.settings import Settings, flag, load
+from tertulia_server.settings import Loaded, Settings, flag, load
 
+Flags = dict[str, Any]
 USAGE_ERROR = 2
 SPEAKS_MCP = (
     "tertulia speaks MCP here, for a host to start it. For people: tertulia demo, tertulia chat AGENT."
@@ -23,9 +24,9 @@ Every option can be set in the environment (--wait-seconds is TERTULIA_WAIT_SECO
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parsed = _parser().parse_args(arguments)
-    flags: dict[str, Any] = vars(parsed)
+    flags: Flags = vars(parsed)
     try:
-        return _run(flags["command"] or "serve", flags)
+        return COMMANDS[flags["command"] or "serve"](load(flags), flags)
     except TertuliaError as error:
         valid = f" Valid: {', '.join(error.valid)}." if error.valid else ""
         hint = f" {error.hint}" if error.hint else ""
@@ -33,62 +34,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
 
 
-def _run(command: str, flags: dict[str, Any]) -> int:
-    # What a command needs is imported only for it: a host waits for the first tools/list.
-    loaded = load(flags)
-    if command == "serve":
-        # Nothing of what is imported now becomes garbage: looking for some takes a tenth of the time. It is turned on
-        # again once the server stands (`tertulia_server.stdio.settle`).
-        gc.disable()
-        if loaded.settings.http:
-            from tertulia_server.http import serve as serve_http
+# A command imports what it needs when it runs, since a host waits for the answer to its first `tools/list`.
 
-            serve_http(loaded.settings)
-        else:
-            from tertulia_server.stdio import serve
 
-            if sys.stdin.isatty():
-                print(SPEAKS_MCP, file=sys.stderr)
-            serve(loaded.settings)
-    elif command == "config":
-        from tertulia_server.config_command import show
+def _serve(loaded: Loaded, _: Flags) -> int:
+    # What is imported now never becomes garbage, and looking for garbage takes a tenth of the start-up time. The server
+    # enables the collector when it is built (`tertulia_server.stdio.freeze_heap`).
+    gc.disable()
+    if loaded.settings.http:
+        from tertulia_server.http import serve as serve_http
 
-        print(show(loaded))
-    elif command == "manifest":
-        from tertulia_server.host_config import show as show_manifest
+        serve_http(loaded.settings)
+    else:
+        from tertulia_server.stdio import serve
 
-        content, todo = show_manifest(flags["of"], loaded)
-        print(todo, file=sys.stderr, flush=True)
-        print(content, end="")
-    elif command == "demo":
-        from tertulia_server.demo import demo
-
-        return demo(flags["text"], flags["file"])
-    elif command == "chat":
-        from tertulia_server.chat import chat
-
-        return chat(loaded.settings, flags["agent"], flags["conversation"])
-    elif command == "import":
-        from tertulia_server.history_command import import_history
-
-        return import_history(loaded.settings, flags["paths"], flags["format"], restore=flags["restore"])
-    elif command == "export":
-        from tertulia_server.history_command import export_history
-
-        return export_history(
-            loaded.settings,
-            flags["format"],
-            flags["output"],
-            ids=flags["conversation"],
-            instance=flags["instance"],
-            agent=flags["agent"],
-            since=flags["since"],
-        )
-    elif command == "sync":
-        from tertulia_server.sync_command import sync
-
-        return sync(loaded.settings, flags["instances_to_sync"], everything=flags["all"])
+        if sys.stdin.isatty():
+            print(SPEAKS_MCP, file=sys.stderr)
+        serve(loaded.settings)
     return 0
+
+
+def _config(loaded: Loaded, _: Flags) -> int:
+    from tertulia_server.config_command import show
+
+    print(show(loaded))
+    return 0
+
+
+def _manifest(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.host_config import show
+
+    content, todo = show(flags["of"], loaded)
+    print(todo, file=sys.stderr, flush=True)
+    print(content, end="")
+    return 0
+
+
+def _demo(_: Loaded, flags: Flags) -> int:
+    from tertulia_server.demo import demo
+
+    return demo(flags["text"], flags["file"])
+
+
+def _chat(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.chat import chat
+
+    return chat(loaded.settings, flags["agent"], flags["conversation"])
+
+
+def _import(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.history_command import import_history
+
+    return import_history(loaded.settings, flags["paths"], flags["format"], restore=flags["restore"])
+
+
+def _export(loaded: Loaded, flags: Flags) -> int:
+    from tertulia.resources.history import Selection
+    from tertulia_server.history_command import export_history, parse_since
+
+    selection = Selection(
+        ids=flags["conversation"],
+        instance=flags["instance"],
+        agent=flags["agent"],
+        since=parse_since(flags["since"]),
+    )
+    return export_history(loaded.settings, selection, flags["format"], flags["output"])
+
+
+def _sync(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.sync_command import sync
+
+    return sync(loaded.settings, flags["instances_to_sync"], everything=flags["all"])
+
+
+COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
+    "serve": _serve,
+    "config": _config,
+    "manifest": _manifest,
+    "demo": _demo,
+    "chat": _chat,
+    "import": _import,
+    "export": _export,
+    "sync": _sync,
+}
+"""Runs each command and returns its exit code."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,6 +133,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_server(commands, shared)
+    _add_conversations(commands, shared)
+    _add_history(commands, shared)
+    _add_sync(commands, shared)
+    return parser
+
+
+def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
     commands.add_parser(
         "serve",
         parents=[shared],
@@ -118,6 +155,9 @@ def _parser() -> argparse.ArgumentParser:
     manifest.add_argument(
         "of", metavar="HOST", help="claude-desktop, claude-code, cursor, vscode, codex, gemini-cli"
     )
+
+
+def _add_conversations(commands: Any, shared: argparse.ArgumentParser) -> None:
     demo = commands.add_parser(
         "demo", parents=[shared], help="watch a host hold a conversation, in a temporary store"
     )
@@ -128,7 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     chat = commands.add_parser("chat", parents=[shared], help="talk to an agent yourself, in the terminal")
     chat.add_argument("agent", nargs="?", default="local:archivist", help="whom (local:archivist)")
     chat.add_argument("--conversation", default=None, metavar="ID", help="go on with this conversation")
-    _add_history(commands, shared)
+
+
+def _add_sync(commands: Any, shared: argparse.ArgumentParser) -> None:
     sync = commands.add_parser(
         "sync",
         parents=[shared],
@@ -136,16 +178,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     sync.add_argument("instances_to_sync", nargs="*", metavar="INSTANCE", help="which instances")
     sync.add_argument("--all", action="store_true", help="all that can be synced")
-    return parser
 
 
 def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
-    bring = commands.add_parser(
+    importer = commands.add_parser(
         "import",
         parents=[shared],
         help="bring in conversations that were held elsewhere; again adds nothing twice",
     )
-    bring.add_argument(
+    importer.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
@@ -153,35 +194,39 @@ def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
         "and Gemini CLI (~/.gemini/tmp), exports of ChatGPT and Claude.ai, arrays of messages, and what "
         "`tertulia export` writes; - reads standard input",
     )
-    bring.add_argument(
+    importer.add_argument(
         "--format",
         default=None,
         metavar="FORMAT",
         help="claude-code, codex, gemini-cli, chatgpt, claude.ai, messages or tertulia, where the contents do not tell",
     )
-    bring.add_argument(
+    importer.add_argument(
         "--restore", action="store_true", help="bring back conversations that were deleted here"
     )
-    take = commands.add_parser(
+    exporter = commands.add_parser(
         "export", parents=[shared], help="write conversations out, as JSON Lines or Markdown"
     )
-    take.add_argument(
+    exporter.add_argument(
         "--format",
         choices=["jsonl", "markdown"],
         default=None,
         help="jsonl loses nothing and can be imported; markdown is for people (jsonl, or by the name of the file)",
     )
-    take.add_argument("--output", default="-", metavar="FILE", help="where to write (- is standard output)")
-    take.add_argument(
+    exporter.add_argument(
+        "--output", default="-", metavar="FILE", help="where to write (- is standard output)"
+    )
+    exporter.add_argument(
         "--conversation", action="append", default=[], metavar="ID", help="only this one (may be repeated)"
     )
-    take.add_argument("--instance", default=None, help="only those of this instance")
-    take.add_argument("--agent", default=None, help="only those with this agent")
-    take.add_argument("--since", default=None, metavar="DATE", help="only those updated on this day or later")
+    exporter.add_argument("--instance", default=None, help="only those of this instance")
+    exporter.add_argument("--agent", default=None, help="only those with this agent")
+    exporter.add_argument(
+        "--since", default=None, metavar="DATE", help="only those updated on this day or later"
+    )
 
 
 class _ShowVersion(argparse.Action):
-    """Looks the version up when it is asked for: reading package metadata takes a start-up some milliseconds."""
+    """Prints the version. It reads the package's metadata only then, since that takes some milliseconds."""
 
     def __call__(self, *_: Any) -> None:
         from importlib.metadata import version
@@ -195,9 +240,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     for name, field in Settings.model_fields.items():
         if name == "instances":
             continue
-        said, typed = field.description, flag(name)
+        description, option = field.description, flag(name)
         if field.annotation is bool:
-            parser.add_argument(typed, action=argparse.BooleanOptionalAction, help=said)
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, help=description)
         else:
             metavar = "NAME" if name == "identity" else name.rpartition("_")[2].upper()
-            parser.add_argument(typed, dest=name, metavar=metavar, help=said)
+            parser.add_argument(option, dest=name, metavar=metavar, help=description)

@@ -1,7 +1,7 @@
 """`tertulia demo`: the main job, as a host sees it.
 
-A real MCP client starts this server as a subprocess, on a temporary store, and holds a conversation with the archivist:
-every call and every result is printed as it went over the wire. A step that fails ends it with a non-zero exit code.
+A real MCP client starts this server as a subprocess with a temporary store, and holds a conversation with the
+archivist. The command prints every call and every result. If a step fails, it ends with a non-zero exit code.
 """
 
 import re
@@ -35,7 +35,7 @@ Open: who pays for the migration of their old tickets? Ana asks her finance team
 
 
 class StepFailedError(Exception):
-    """Raised when a step of the demonstration does not come out as it should."""
+    """Raised if a step of the demonstration has another result than expected."""
 
 
 def demo(text: str | None, file: str | None) -> int:

@@ -1,9 +1,9 @@
-"""Asking the person behind a host, by a form, in both eras of the protocol.
+"""Forms through which the server asks the person behind a host, in both eras of the protocol.
 
-From 2026-07-28 on a call returns the question as its result, and the host repeats the call with the answer. Before,
-the question is a request of ours while the call waits. Only an accepted form decides. Hosts without a person answer
-`cancel` or `decline` by themselves, so neither rejects anything; a `decline` is noted, and from then on only a form can
-approve.
+From 2026-07-28 on a call returns the question as its result, and the host repeats the call with the answer. Before
+that, the server sends the question as a request while the call waits. Only an accepted form decides. A host without a
+person answers `cancel` or `decline` by itself, so neither of them rejects a request. The store notes a `decline`: from
+then on only a form can approve the request.
 """
 
 import json
@@ -20,17 +20,18 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from tertulia.client import Client
 from tertulia.runs.approvals import settled_alike
 from tertulia.vocabulary.models import Decision, Request, RequestKind, RunResult, Settlement
-from tertulia_tools.host import Asked
-from tertulia_tools.quotes import cleaned, in_a_line
+from tertulia_tools.host import Elicitation
+from tertulia_tools.quotes import clean_text, one_line
 from tertulia_tools.results import compact
 
 logger = logging.getLogger(__name__)
 
-LONGEST_ARGUMENTS = 2_000
+MAX_ARGUMENTS = 2_000
+"""The most characters of a tool's arguments in a form."""
 
 
 class Forms:
-    """What one call may ask its person."""
+    """The forms of one call."""
 
     def __init__(self, context: Context[Any, Any], client: Client, form_seconds: float) -> None:
         self._context = context
@@ -38,33 +39,29 @@ class Forms:
         self._form_seconds = form_seconds
         self._modern = context.protocol_version in MODERN_PROTOCOL_VERSIONS
         state: dict[str, Any] = json.loads(context.request_state) if context.request_state else {}
-        self._run_id: str | None = state.get("run")
         self._asked: list[str] = state.get("asked", [])
-        self.seen: int = state.get("seen", 0)
-        """The newest `seq` that was there when the call asked."""
+        self.run_id: str | None = state.get("run")
+        """The run that a repeated call is about; None if the call is made for the first time."""
+        self.last_seq: int = state.get("seen", 0)
+        """The `seq` of the newest journal entry when the call returned its question."""
 
-    @property
-    def run_id(self) -> str | None:
-        """The run that this repeated call is about; None if it is made for the first time."""
-        return self._run_id
-
-    async def carry_out(self) -> None:
-        """Do what the person decided between the call and its repetition.
+    async def settle_answers(self) -> None:
+        """Settle the requests that the person answered between the call and its repetition.
 
         Raises:
-            ConflictError: it was settled otherwise meanwhile.
+            ConflictError: somebody else settled a request in another way meanwhile.
         """
         responses = self._context.input_responses or {}
         for request_id in self._asked:
             response = responses.get(request_id)
             if isinstance(response, ElicitResult):
-                await self._take(await self._client.runs.request(request_id), response)
+                await self._settle(await self._client.runs.request(request_id), response)
 
-    async def ask(self, outcome: RunResult) -> Asked:
-        """Have the person decide what a run waits for, unless this call asked that already."""
+    async def elicit(self, outcome: RunResult) -> Elicitation:
+        """Ask the person to decide a pending request of a run, unless this call has asked for it already."""
         request = next((pending for pending in outcome.pending if pending.id not in self._asked), None)
         if request is None or not self._can_ask():
-            return Asked()
+            return Elicitation()
         self._asked.append(request.id)
         if self._modern:
             state = json.dumps({"run": outcome.run.id, "asked": self._asked, "seen": outcome.seq})
@@ -74,9 +71,9 @@ class Forms:
             question = InputRequiredResult(
                 input_requests={request.id: ElicitRequest(params=params)}, request_state=state
             )
-            return Asked(question=question)
+            return Elicitation(question=question)
         response = await self._ask_live(request, outcome)
-        return Asked(settled=response is not None and await self._take(request, response))
+        return Elicitation(settled=response is not None and await self._settle(request, response))
 
     def _can_ask(self) -> bool:
         capabilities = self._context.client_capabilities
@@ -95,8 +92,8 @@ class Forms:
                 logger.info("the host could not show a form: %s", error)
         return None
 
-    async def _take(self, request: Request, response: ElicitResult) -> bool:
-        """Carry out an accepted form; return whether it settled the request."""
+    async def _settle(self, request: Request, response: ElicitResult) -> bool:
+        """Apply the person's response to a request; return whether the request is settled."""
         if response.action == "decline":
             await self._client.runs.decline(request.id)
         settlement = settlement_of(request, response.content or {}) if response.action == "accept" else None
@@ -108,18 +105,20 @@ class Forms:
 
 
 def message(request: Request, outcome: RunResult) -> str:
-    """Return what a form says above its fields."""
+    """Return the text above the fields of a form."""
     agent = outcome.run.agent or "The agent"
     if request.kind is RequestKind.QUESTION:
-        return cleaned(f"{agent} asks:\n{request.prompt}")
+        return clean_text(f"{agent} asks:\n{request.prompt}")
     arguments = compact(request.arguments)
-    if len(arguments) > LONGEST_ARGUMENTS:
-        arguments = f"{arguments[:LONGEST_ARGUMENTS]}… (+{len(arguments) - LONGEST_ARGUMENTS:,} characters)"
-    return cleaned(f"{agent} wants to run {in_a_line(request.tool or '')} with {arguments}\n{request.prompt}")
+    if len(arguments) > MAX_ARGUMENTS:
+        arguments = f"{arguments[:MAX_ARGUMENTS]}… (+{len(arguments) - MAX_ARGUMENTS:,} characters)"
+    return clean_text(
+        f"{agent} wants to run {one_line(request.tool or '')} with {arguments}\n{request.prompt}"
+    )
 
 
 def schema(request: Request) -> dict[str, Any]:
-    """Return a form's fields. Only the keys every host accepts at the top level: Codex cancels silently on others."""
+    """Return the fields of a form, with only those keys that every host accepts: Codex silently cancels on others."""
     if request.kind is RequestKind.QUESTION:
         answer = {"type": "string", "title": "Your answer"}
         return {"type": "object", "properties": {"answer": answer}, "required": ["answer"]}
@@ -131,7 +130,7 @@ def schema(request: Request) -> dict[str, Any]:
 
 
 def settlement_of(request: Request, content: Mapping[str, Any]) -> Settlement | None:
-    """Return what an accepted form decides; None if it is broken, which no host is kept from sending."""
+    """Return the decision of an accepted form; None if its content does not follow the schema."""
     if request.kind is RequestKind.QUESTION:
         answer = content.get("answer")
         if isinstance(answer, str) and answer.strip():
@@ -140,5 +139,5 @@ def settlement_of(request: Request, content: Mapping[str, Any]) -> Settlement | 
     decision, reason = content.get("decision"), content.get("reason")
     if decision not in (Decision.APPROVE, Decision.REJECT):
         return None
-    said = reason if isinstance(reason, str) and reason.strip() else None
-    return Settlement(decision=Decision(cast(str, decision)), reason=said, by_person=True)
+    given = reason if isinstance(reason, str) and reason.strip() else None
+    return Settlement(decision=Decision(cast(str, decision)), reason=given, by_person=True)

@@ -1,4 +1,4 @@
-"""`tertulia import` and `tertulia export`: whole conversations in and out, for a person at a terminal."""
+"""`tertulia import` and `tertulia export`: read conversations from files, and write them to files."""
 
 import os
 import shutil
@@ -18,99 +18,89 @@ from tertulia.history.records import ImportSummary, Problem
 from tertulia.resources.history import Progress, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
 from tertulia.vocabulary.identifiers import shown
-from tertulia_server.progress_bar import bar
+from tertulia_server.progress_bar import progress_bar
 from tertulia_server.settings import Settings
 
 STANDARD = "-"
-"""What names standard input, or output."""
-_TOLD = 200
-"""How many problems are told one by one."""
+"""The path that names standard input or standard output."""
+MAX_PROBLEMS = 200
+"""How many problems are printed one by one."""
 
 
 def import_history(
     settings: Settings, paths: Sequence[str], format_name: str | None, *, restore: bool
 ) -> int:
-    """Bring conversations in and print what came of it; return 1 if something could not be read."""
-    with _given(paths) as files, _Reporting() as reporting:
-        progress = Progress(size=reporting.begin, read=reporting.read, problem=reporting.problem)
+    """Import conversations and print a summary; return 1 if something could not be read."""
+    with _input_files(paths) as files, _ImportReport() as report:
+        progress = Progress(size=report.begin, read=report.read, problem=report.problem)
 
-        async def bring_in() -> ImportSummary:
-            async with Client.open(settings.client()) as client:
+        async def import_files() -> ImportSummary:
+            async with Client.open(settings.client_settings()) as client:
                 return await client.history.import_files(
                     files, format_name=format_name, restore=restore, progress=progress
                 )
 
-        summary = anyio.run(bring_in)
-    for line in _told(summary):
+        summary = anyio.run(import_files)
+    for line in _summary_lines(summary):
         print(line)
     return 1 if summary.problems else 0
 
 
-def export_history(
-    settings: Settings,
-    format_name: str | None,
-    output: str,
-    *,
-    ids: Sequence[str],
-    instance: str | None,
-    agent: str | None,
-    since: str | None,
-) -> int:
-    """Write conversations to a file or to standard output."""
+def export_history(settings: Settings, selection: Selection, format_name: str | None, output: str) -> int:
+    """Write the selected conversations to a file or to standard output; return 0."""
     markdown = output.lower().endswith((".md", ".markdown"))
     format = ExportFormat(format_name or (ExportFormat.MARKDOWN if markdown else ExportFormat.JSONL))
-    selection = Selection(ids=ids, instance=instance, agent=agent, since=_moment(since))
 
     async def write(stream: TextIO) -> None:
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(Client.open(settings.client()))
+            client = await stack.enter_async_context(Client.open(settings.client_settings()))
             pieces = client.history.export(selection, format)
             stack.push_async_callback(pieces.aclose)
             async for piece in pieces:
                 stream.write(piece)
 
     if output != STANDARD:
-        with _replaced(Path(output)) as stream:
+        with _replacement(Path(output)) as stream:
             anyio.run(write, stream)
         return 0
     with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as stream:
         try:
             anyio.run(write, stream)
             stream.flush()
-        except BrokenPipeError:  # whoever reads has seen enough
+        except BrokenPipeError:  # the reader has closed the pipe, which is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-class _Reporting:
-    """Tells of an import on stderr: problems as they come and, on a terminal, how far it is."""
+class _ImportReport:
+    """Prints the problems of an import to stderr and, on a terminal, shows its progress."""
 
     def __init__(self) -> None:
         self._bar: Any = None
         self._problems = 0
 
-    def __enter__(self) -> "_Reporting":
+    def __enter__(self) -> "_ImportReport":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        if self._problems > _TOLD:
-            print(f"… and {self._problems - _TOLD} more.", file=sys.stderr)
+        if self._problems > MAX_PROBLEMS:
+            print(f"… and {self._problems - MAX_PROBLEMS} more.", file=sys.stderr)
 
     def begin(self, size: int) -> None:
-        """Show a bar, if somebody looks."""
-        self._bar = bar(total=size, unit="B", unit_scale=True, desc="importing")
+        """Show a progress bar, if stderr is a terminal."""
+        self._bar = progress_bar(total=size, unit="B", unit_scale=True, desc="importing")
 
     def read(self, size: int) -> None:
-        """Tell that more was read."""
+        """Advance the progress bar."""
         if self._bar is not None:
             self._bar.update(size)
 
     def problem(self, problem: Problem) -> None:
-        """Tell what could not be read."""
+        """Print a problem, unless too many have been printed."""
         self._problems += 1
-        if self._problems > _TOLD:
+        if self._problems > MAX_PROBLEMS:
             return
         line = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(problem))
         if self._bar is None:
@@ -119,7 +109,7 @@ class _Reporting:
             self._bar.write(line, file=sys.stderr)
 
 
-def _told(summary: ImportSummary) -> Generator[str]:
+def _summary_lines(summary: ImportSummary) -> Generator[str]:
     counts = f"{summary.new} new, {summary.updated} updated, {summary.unchanged} unchanged"
     yield f"Conversations: {counts}."
     yield f"Messages added: {summary.messages}."
@@ -135,8 +125,8 @@ def _told(summary: ImportSummary) -> Generator[str]:
 
 
 @contextmanager
-def _given(paths: Sequence[str]) -> Generator[Sequence[Path]]:
-    """Yield the paths; what comes from standard input is put into a file, since some formats are read twice."""
+def _input_files(paths: Sequence[str]) -> Generator[Sequence[Path]]:
+    """Yield the paths, with a file that has the contents of standard input: some formats are read twice."""
     with tempfile.TemporaryDirectory() as folder:
         piped = Path(folder, "standard input")
         if STANDARD in paths:
@@ -146,15 +136,15 @@ def _given(paths: Sequence[str]) -> Generator[Sequence[Path]]:
 
 
 @contextmanager
-def _replaced(path: Path) -> Generator[TextIO]:
-    """Yield a stream whose text becomes the file at `path` once all of it is there; until then that stays as it is."""
+def _replacement(path: Path) -> Generator[TextIO]:
+    """Yield a stream; when it is complete, its text replaces the file at `path`."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with open(handle, "w", encoding="utf-8", newline="\n") as stream:  # noqa: PTH123
                 yield stream
             Path(name).replace(path)
-        except BaseException:  # Ctrl-C too: what was begun must not stay beside the file
+        except BaseException:  # Ctrl-C too: an incomplete file must not stay beside the other
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
@@ -163,7 +153,12 @@ def _replaced(path: Path) -> Generator[TextIO]:
         ) from error
 
 
-def _moment(since: str | None) -> datetime | None:
+def parse_since(since: str | None) -> datetime | None:
+    """Return the time of `--since`, in UTC unless it says otherwise.
+
+    Raises:
+        InvalidInputError: it is no date.
+    """
     if since is None:
         return None
     try:

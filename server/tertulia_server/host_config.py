@@ -1,7 +1,7 @@
-"""What each host wants in its configuration to reach Tertulia.
+"""The configuration through which each host reaches Tertulia.
 
-`tertulia manifest HOST` prints it for the command that runs, and `manifests/generate.py` writes it for the published
-one. Here is what differs between hosts, and nothing else is: a new host is an entry of `HOSTS`.
+`tertulia manifest HOST` prints it for the running command, and `manifests/generate.py` writes it for the published one.
+Everything that differs between hosts is in `HOSTS`: a new host is one more entry.
 """
 
 import base64
@@ -19,13 +19,13 @@ from tertulia_server.app import NAME
 from tertulia_server.http import PATH
 from tertulia_server.settings import Loaded, Settings, Source, default_config, flag
 
-Reach = tuple[str, ...] | str
-"""How a server is reached: the command that starts it, or the URL where it is served."""
+Address = tuple[str, ...] | str
+"""How a host reaches a server: the command that starts it, or its URL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostConfig:
-    """One host's way to be told of a server."""
+    """The configuration file of one host, and the form of its entries."""
 
     title: str
     file: str
@@ -34,51 +34,51 @@ class HostConfig:
     servers: str = "mcpServers"
     """The key in the file under which servers are named."""
     url: str = "url"
-    """The key of a URL; empty where a host only takes commands."""
+    """The key of a URL; empty if the host accepts only commands."""
     typed: bool = False
-    """Whether a server says what type of transport it is."""
+    """Whether an entry names its type of transport."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What else to say of a server."""
+    """The other keys of an entry."""
     shortcut: tuple[str, str] | None = None
-    """What does the same without the file, for a command and for a URL: a line for a terminal, or a link."""
+    """A command line or a link that adds the server without the file: one for a command, one for a URL."""
 
-    def entry(self, reach: Reach) -> dict[str, Any]:
-        """Return what the file says of a server.
+    def entry(self, address: Address) -> dict[str, Any]:
+        """Return the entry of a server in the file.
 
         Raises:
-            InvalidInputError: it is reached by a URL, and this host takes none.
+            InvalidInputError: the address is a URL, and this host accepts none.
         """
-        if not isinstance(reach, str):
+        if not isinstance(address, str):
             transport: dict[str, Any] = {"type": "stdio"} if self.typed else {}
-            return {**transport, "command": reach[0], "args": list(reach[1:]), **self.options}
+            return {**transport, "command": address[0], "args": list(address[1:]), **self.options}
         if not self.url:
             raise InvalidInputError(
                 f"{self.title} takes no URL in its configuration: it starts its servers itself.",
                 hint="Leave out --http.",
             )
-        return {**({"type": "http"} if self.typed else {}), self.url: reach, **self.options}
+        return {**({"type": "http"} if self.typed else {}), self.url: address, **self.options}
 
-    def content(self, reach: Reach) -> str:
-        """Return the file, with this one server in it.
+    def content(self, address: Address) -> str:
+        """Return the contents of the file with only this server.
 
         Raises:
             InvalidInputError: see `entry`.
         """
-        entry = self.entry(reach)
+        entry = self.entry(address)
         if not self.file.endswith(".toml"):
             return json.dumps({self.servers: {NAME: entry}}, indent=2, ensure_ascii=False) + "\n"
         # Strings, numbers and lists of strings are written alike in TOML and in JSON.
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
         return "\n".join([f"[{self.servers}.{NAME}]", *lines]) + "\n"
 
-    def shortcut_to(self, reach: Reach) -> str | None:
-        """Return what makes the host know a server without writing its file, if there is such a thing."""
+    def shortcut_to(self, address: Address) -> str | None:
+        """Return the shortcut that adds a server, if the host has one."""
         if self.shortcut is None:
             return None
-        entry = json.dumps(self.entry(reach), separators=(",", ":"), ensure_ascii=False)
-        return self.shortcut[isinstance(reach, str)].format(
+        entry = json.dumps(self.entry(address), separators=(",", ":"), ensure_ascii=False)
+        return self.shortcut[isinstance(address, str)].format(
             name=NAME,
-            reach=reach if isinstance(reach, str) else shlex.join(reach),
+            address=address if isinstance(address, str) else shlex.join(address),
             entry=quote(entry, safe=""),
             entry_base64=quote(base64.b64encode(entry.encode()).decode(), safe=""),
         )
@@ -100,8 +100,8 @@ HOSTS: Mapping[str, HostConfig] = {
         place="the project's folder",
         typed=True,
         shortcut=(
-            "claude mcp add --scope user {name} -- {reach}",
-            "claude mcp add --scope user --transport http {name} {reach}",
+            "claude mcp add --scope user {name} -- {address}",
+            "claude mcp add --scope user --transport http {name} {address}",
         ),
     ),
     "cursor": HostConfig(
@@ -123,9 +123,9 @@ HOSTS: Mapping[str, HostConfig] = {
         file="config.toml",
         place="~/.codex",
         servers="mcp_servers",
-        # `uvx` may have to fetch us first; a call may wait for an answer, and then for a person.
+        # `uvx` may first have to download the package; a call may wait for an answer, and then for a person.
         options={"startup_timeout_sec": 60, "tool_timeout_sec": 300},
-        shortcut=("codex mcp add {name} -- {reach}", "codex mcp add {name} --url {reach}"),
+        shortcut=("codex mcp add {name} -- {address}", "codex mcp add {name} --url {address}"),
     ),
     "gemini-cli": HostConfig(
         title="Gemini CLI",
@@ -133,34 +133,34 @@ HOSTS: Mapping[str, HostConfig] = {
         place="~/.gemini, or .gemini in the project",
         url="httpUrl",
         shortcut=(
-            "gemini mcp add --scope user {name} {reach}",
-            "gemini mcp add --scope user --transport http {name} {reach}",
+            "gemini mcp add --scope user {name} {address}",
+            "gemini mcp add --scope user --transport http {name} {address}",
         ),
     ),
 }
 
 
 def show(host: str, loaded: Loaded) -> tuple[str, str]:
-    """Return what the configuration of `host` needs, and what to do with it, for the command and settings in force.
+    """Return the configuration of a host for the running command and its settings, and where it belongs.
 
     Raises:
-        InvalidInputError: no such host is known, or it cannot be configured so.
+        InvalidInputError: there is no such host, or it does not accept a URL.
     """
     config = HOSTS.get(host)
     if config is None:
         raise InvalidInputError(f"There is no host `{host}` that we know.", valid=list(HOSTS))
     command = running_command(loaded)
-    reach = served_at(loaded.settings) if loaded.settings.http else command
+    address = served_at(loaded.settings) if loaded.settings.http else command
     todo = [f"For {config.file} in {config.place}, beside what it holds."]
-    if shortcut := config.shortcut_to(reach):
+    if shortcut := config.shortcut_to(address):
         todo.append(f"Or: {shortcut}")
     if loaded.settings.http:
         todo.append(f"Keep running: {shlex.join(command)}")
-    return config.content(reach), "\n".join(todo)
+    return config.content(address), "\n".join(todo)
 
 
 def running_command(loaded: Loaded) -> tuple[str, ...]:
-    """Return the command that runs, as it can be started from anywhere, with what was set for it but in the file."""
+    """Return the running command with absolute paths, and with the settings that do not come from the file."""
     program = Path(sys.argv[0]).absolute()
     words = [str(program)] if program.stem == NAME else [sys.executable, "-m", "tertulia_server"]
     if loaded.file != default_config():
@@ -177,6 +177,6 @@ def running_command(loaded: Loaded) -> tuple[str, ...]:
 
 
 def served_at(settings: Settings) -> str:
-    """Return the URL at which a server with these settings is served over HTTP."""
+    """Return the URL of a server with these settings."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}{PATH}"

@@ -1,6 +1,6 @@
-"""Serving hosts over Streamable HTTP, in both eras of the protocol: with sessions for older clients, without for newer.
+"""The server on Streamable HTTP, in both eras of the protocol: with sessions for older clients, without for newer ones.
 
-Host and Origin are always checked. Nobody is authenticated, so the server binds to loopback only.
+The server always checks Host and Origin. It authenticates nobody, so it binds to loopback only.
 """
 
 import ipaddress
@@ -18,26 +18,26 @@ from typing_extensions import override
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import Server, build
 from tertulia_server.settings import Settings
-from tertulia_server.stdio import log_to_stderr, settle
+from tertulia_server.stdio import freeze_heap, log_to_stderr
 
 PATH = "/mcp"
 MAX_BODY = 8 * 1024 * 1024
-"""The most bytes of a request: the longest text there can be, with every character escaped."""
+"""The most bytes of a request: the longest possible text, with every character escaped."""
 GRACE_SECONDS = 5
-"""How long calls that do not wait may take to come to their end when the server stops."""
+"""Seconds that calls which do not wait have to end when the server stops."""
 TOO_LARGE = 413
 INVALID_REQUEST = -32600
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it.
+    """Serve until a signal ends the process.
 
     Raises:
-        InvalidInputError: the address cannot be served on, or see `tertulia_server.app.build`.
+        InvalidInputError: the server cannot bind to the address, or see `tertulia_server.app.build`.
     """
     check_host(settings.host)
     server = build(settings)
-    settle()
+    freeze_heap()
     log_to_stderr(settings.log_level)
     with listen(settings.host, settings.port) as listener:
         host, port = listener.getsockname()[:2]
@@ -71,7 +71,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def web_server(server: Server, settings: Settings) -> uvicorn.Server:
-    """Return what serves `server` on sockets; ended, it first ends what would keep connections open."""
+    """Return the web server of `server`; when it stops, it first ends the calls that would keep connections open."""
     config = uvicorn.Config(
         application(server, settings),
         log_config=None,
@@ -82,10 +82,10 @@ def web_server(server: Server, settings: Settings) -> uvicorn.Server:
 
 
 def check_host(host: str) -> None:
-    """See that an address is this machine's own.
+    """Check that an address is a loopback address.
 
     Raises:
-        InvalidInputError: others could reach it; says what is missing.
+        InvalidInputError: other machines could reach the address.
     """
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -124,7 +124,7 @@ def application(server: Server, settings: Settings) -> ASGIApp:
 
 
 class _WebServer(uvicorn.Server):
-    """Ends calls that wait and streams that listen before it waits for connections to close."""
+    """Ends waiting calls and subscription streams before it waits for connections to close."""
 
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
@@ -137,7 +137,7 @@ class _WebServer(uvicorn.Server):
 
 
 class _ExplainTooLarge:
-    """Tells a client whose request is too large how large it may be; the SDK only says that it is."""
+    """Says how large a request may be if one is too large; the SDK says only that it is."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,9 +1,9 @@
-"""What a host is told about the server as a whole."""
+"""The instructions that the server sends to hosts."""
 
 from collections.abc import Collection
 
 MAX_INSTRUCTIONS = 2_048
-"""Claude Code's documentation gives this as the most characters it keeps."""
+"""The most characters that Claude Code keeps, according to its documentation."""
 
 _SENTENCES: tuple[tuple[frozenset[str], str], ...] = (
     (
@@ -29,7 +29,7 @@ _SENTENCES: tuple[tuple[frozenset[str], str], ...] = (
 
 
 def instructions(tools: Collection[str], identity: str | None = None) -> str:
-    """Return the instructions that fit the tools that are offered, and the name under which we serve."""
+    """Return the instructions for a server with these tools, and with this mailbox name if it has one."""
     sentences = ["Tertulia holds conversations with agents that live elsewhere."]
     sentences += [sentence for needed, sentence in _SENTENCES if needed <= set(tools)]
     if identity is not None:

@@ -1,20 +1,20 @@
-"""Events become progress notifications.
+"""Progress notifications about the events of a run.
 
 A host wants far fewer notifications than there are events: about ten a second at most, one at once when the kind of
-thing changes, `progress` strictly increasing, a short message. Nothing of an answer depends on them.
+event changes, with a strictly increasing `progress` and a short message. No answer depends on them.
 """
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from tertulia.vocabulary.events import EventKind, JournalEntry
-from tertulia_tools.quotes import in_a_line
+from tertulia_tools.quotes import one_line
 
 INTERVAL = 0.1
 """Seconds between two notifications, on average."""
 BURST = 10
-"""How many may come at once when the kind of thing changes often."""
-LONGEST = 180
+"""How many notifications may come at once when the kind of event changes often."""
+MAX_MESSAGE = 180
 """The most characters of a message."""
 
 _TOOLS = frozenset({EventKind.TOOL_CALL_START, EventKind.TOOL_CALL_PROGRESS, EventKind.TOOL_CALL_RESULT})
@@ -30,32 +30,51 @@ Report = Callable[[float, str], Awaitable[None]]
 """Sends one notification: the growing number and the message."""
 
 
-class Progress:
-    """Tells one call's host what happens behind the entry `seen`, nothing twice."""
+class _RateLimit:
+    """Allows a notification every `INTERVAL` seconds on average, and up to `BURST` of them at once."""
 
-    def __init__(self, report: Report, *, seen: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seen = seen
-        self._report = report
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._allowance = float(BURST)
+        self._last = clock()
+
+    def take(self, *, urgent: bool) -> bool:
+        """Return whether a notification may be sent now; one that is not urgent waits for the interval to pass."""
+        now = self._clock()
+        passed = now - self._last
+        allowance = min(float(BURST), self._allowance + passed / INTERVAL)
+        if allowance < 1 or (passed < INTERVAL and not urgent):
+            return False
+        self._allowance, self._last = allowance - 1, now
+        return True
+
+
+class Progress:
+    """Reports journal entries with a `seq` greater than `after` to the host of one call, each at most once."""
+
+    def __init__(
+        self, report: Report, *, after: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._report = report
+        self._rate_limit = _RateLimit(clock)
+        self._last_seq = after
         self._count = 0
         self._reported = 0
         self._tail = ""
         self._kind: str = ""
-        self._allowance = float(BURST)
-        self._last = clock()
 
-    async def told(self, entries: Sequence[JournalEntry]) -> None:
-        """Report these entries, as far as they are worth a notification now."""
+    async def on_events(self, entries: Sequence[JournalEntry]) -> None:
+        """Report the entries that are worth a notification now."""
         message: tuple[int, str, str] | None = None
         for entry in entries:
-            if entry.seq <= self._seen:
+            if entry.seq <= self._last_seq:
                 continue
-            self._seen = entry.seq
+            self._last_seq = entry.seq
             self._count += 1
-            shown = self._shown(entry)
-            if shown is None:
+            described = self._describe(entry)
+            if described is None:
                 continue
-            kind, text = shown
+            kind, text = described
             if message is not None and kind != message[1]:
                 await self._send(*message)
             message = self._count, kind, text
@@ -63,20 +82,15 @@ class Progress:
             await self._send(*message)
 
     async def _send(self, count: int, kind: str, text: str) -> None:
-        now = self._clock()
-        passed = now - self._last
-        allowance = min(float(BURST), self._allowance + passed / INTERVAL)
-        if count <= self._reported or allowance < 1 or (kind == self._kind and passed < INTERVAL):
-            return
-        self._allowance, self._last = allowance - 1, now
-        self._kind, self._reported = kind, count
-        await self._report(float(count), text)
+        if count > self._reported and self._rate_limit.take(urgent=kind != self._kind):
+            self._kind, self._reported = kind, count
+            await self._report(float(count), text)
 
-    def _shown(self, entry: JournalEntry) -> tuple[str, str] | None:
-        """Return the kind of thing an entry is, and what to say of it; None for what is not worth a word."""
+    def _describe(self, entry: JournalEntry) -> tuple[str, str] | None:
+        """Return the kind of a notification for an entry, and its text; None if the entry needs no notification."""
         kind, data = entry.kind, entry.data
         if kind is EventKind.TEXT_MESSAGE_CONTENT:
-            self._tail = (self._tail + str(data.get("delta", "")))[-2 * LONGEST :]
+            self._tail = (self._tail + str(data.get("delta", "")))[-2 * MAX_MESSAGE :]
             return "text", _tail_of(self._tail)
         if kind is EventKind.REASONING:
             return "reasoning", "Thinking…"
@@ -84,8 +98,8 @@ class Progress:
             what = {EventKind.TOOL_CALL_START: "Running", EventKind.TOOL_CALL_RESULT: "Finished"}.get(
                 kind, "Running"
             )
-            said = str(data.get("tool") or data.get("message") or data.get("outcome") or "")
-            return f"tool {kind}", _line(f"{what} {said}")
+            detail = str(data.get("tool") or data.get("message") or data.get("outcome") or "")
+            return f"tool {kind}", _line(f"{what} {detail}")
         if kind in _ASKING:
             return "request", _line(f"Waits for a decision: {data.get('tool') or data.get('prompt')}")
         if kind in _ENDS:
@@ -96,10 +110,10 @@ class Progress:
 
 
 def _line(text: str) -> str:
-    line = in_a_line(text)
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    line = one_line(text)
+    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
 
 
 def _tail_of(text: str) -> str:
-    line = in_a_line(text)
-    return line if len(line) <= LONGEST else "…" + line[-(LONGEST - 1) :]
+    line = one_line(text)
+    return line if len(line) <= MAX_MESSAGE else "…" + line[-(MAX_MESSAGE - 1) :]

@@ -1,4 +1,4 @@
-"""Progress bars, for a person who looks at a terminal."""
+"""Progress bars on a terminal."""
 
 import shutil
 import sys
@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import Any
 
 
-def bar(**options: Any) -> Any:
-    """Return a bar of tqdm on stderr, or None where that is no terminal."""
+def progress_bar(**options: Any) -> Any:
+    """Return a progress bar of tqdm on stderr; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         return None
-    # By name: tqdm brings no types, and is imported for a terminal only.
+    # Imported by name, since tqdm has no types, and only for a terminal.
     tqdm = import_module("tqdm").tqdm
-    terminal = shutil.get_terminal_size()  # tqdm shows nothing on one that does not tell its size
+    terminal = shutil.get_terminal_size()  # tqdm shows nothing on a terminal whose size it cannot read
     return tqdm(file=sys.stderr, ncols=min(terminal.columns, 100), nrows=terminal.lines, **options)

@@ -1,4 +1,4 @@
-"""Settings: flags over environment over one TOML file, read once, then frozen.
+"""The settings: flags override the environment, which overrides one TOML file. They are read once and then frozen.
 
 A flag `--wait-seconds` is `TERTULIA_WAIT_SECONDS` in the environment and `wait_seconds` in the file. Lists are
 separated by commas in flags and environment. Instances of platforms are tables in the file, `[instances.NAME]`.
@@ -22,48 +22,35 @@ from tertulia.vocabulary.identifiers import checked_mailbox
 ENVIRONMENT_PREFIX = "TERTULIA_"
 CONFIG_VARIABLE = "TERTULIA_CONFIG"
 CONFIG_NAME = "config.toml"
-_SECRETS = (
-    *(
-        "key",
-        "secret",
-        "token",
-        "password",
-        "passwd",
-        "passphrase",
-        "authorization",
-        "credential",
-        "cookie",
-        "bearer",
-    ),
-    *("private", "signature"),
+_SECRET_WORDS = re.compile(
+    "key|secret|token|password|passwd|passphrase|authorization|credential|cookie|bearer|private|signature",
+    re.IGNORECASE,
 )
 _USER_INFO = re.compile("(?<=://)[^/@\\s]+@")
+_KEYS = {"identity": "as"}
+"""The settings whose key in the file is not the name of their field: `as` cannot be a name in Python."""
 
 
-_SPELLED = {"identity": "as"}
-"""Settings that are called otherwise where they are set: what is short to type is no name in Python."""
-
-
-def spelled(setting: str) -> str:
-    """Return what a setting is called in the configuration file."""
-    return _SPELLED.get(setting, setting)
+def key(setting: str) -> str:
+    """Return the key of a setting in the configuration file."""
+    return _KEYS.get(setting, setting)
 
 
 def flag(setting: str) -> str:
     """Return the flag that sets a setting."""
-    return f"--{spelled(setting).replace('_', '-')}"
+    return f"--{key(setting).replace('_', '-')}"
 
 
 def variable(setting: str) -> str:
     """Return the environment variable that sets a setting."""
-    return ENVIRONMENT_PREFIX + spelled(setting).upper()
+    return ENVIRONMENT_PREFIX + key(setting).upper()
 
 
-def _listed(value: object) -> object:
+def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Source(StrEnum):
@@ -76,7 +63,7 @@ class Source(StrEnum):
 
 
 class Settings(BaseModel):
-    """Everything that can be set. The field's description is what `tertulia --help` says."""
+    """All settings. `tertulia --help` shows the description of each field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -108,11 +95,11 @@ class Settings(BaseModel):
         default_factory=dict[str, dict[str, Any]], repr=False, description="Platforms by instance name."
     )
 
-    def client(self) -> ClientSettings:
-        """Return what the client needs of them.
+    def client_settings(self) -> ClientSettings:
+        """Return the settings of the client.
 
         Raises:
-            InvalidInputError: an instance does not say which platform it is of, or nobody can be called as we are.
+            InvalidInputError: an instance does not name its platform, or the identity cannot be a mailbox name.
         """
         if self.identity is not None:
             checked_mailbox(self.identity)
@@ -124,7 +111,7 @@ class Settings(BaseModel):
                     f"The instance {name} does not say which platform it is of.",
                     hint=f'Add `platform = "…"` to [instances.{name}].',
                 )
-            options = {key: value for key, value in table.items() if key != "platform"}
+            options = {name: value for name, value in table.items() if name != "platform"}
             instances[name] = InstanceSettings(platform=platform, options=options)
         return ClientSettings(
             store=self.store, approvals=self.approvals, identity=self.identity, instances=instances
@@ -133,7 +120,7 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Settings, with where each comes from and which file was read."""
+    """The settings, with the source of each and the configuration file."""
 
     settings: Settings
     sources: Mapping[str, Source]
@@ -142,10 +129,10 @@ class Loaded:
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Loaded:
-    """Read the settings. `flags` holds what was given on the command line, by field; `config` names the file.
+    """Read the settings. `flags` has the values from the command line by field, and the path of the file as `config`.
 
     Raises:
-        InvalidInputError: a setting is unknown or its value impossible, or a file that was named cannot be read.
+        InvalidInputError: a setting is unknown or its value is not possible, or the named file cannot be read.
     """
     environment = os.environ if environment is None else environment
     named = flags.get("config") or environment.get(CONFIG_VARIABLE)
@@ -171,32 +158,30 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise _explained(error, sources, file) from error
+        raise _input_error(error, sources, file) from error
     settings = settings.model_copy(update={"store": settings.store.expanduser().absolute()})
     return Loaded(settings, sources, file, file.is_file())
 
 
 def default_config() -> Path:
-    """Return where the configuration file is unless another is named."""
+    """Return the default path of the configuration file."""
     from platformdirs import user_config_path
 
     return user_config_path("tertulia", appauthor=False) / CONFIG_NAME
 
 
 def default_store() -> Path:
-    """Return where the store is unless another is named."""
+    """Return the default path of the store."""
     from platformdirs import user_data_path
 
     return user_data_path("tertulia", appauthor=False) / "tertulia.db"
 
 
 def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with whatever may be a secret replaced by whether it is set, however deep it stands."""
+    """Return options in which `(set)` or `(empty)` replaces each possible secret, at any depth."""
     return {
-        key: ("(set)" if value else "(empty)")
-        if any(word in key.lower() for word in _SECRETS)
-        else _without_secrets(value)
-        for key, value in options.items()
+        name: ("(set)" if value else "(empty)") if _SECRET_WORDS.search(name) else _without_secrets(value)
+        for name, value in options.items()
     }
 
 
@@ -220,7 +205,7 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"The configuration file {file} is not TOML: {error}.") from error
-    named = {spelled(name): name for name in Settings.model_fields}
+    named = {key(name): name for name in Settings.model_fields}
     for name in read:
         if name not in named:
             raise InvalidInputError(
@@ -234,11 +219,11 @@ def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
     return {name: environment[variable(name)] for name in names if environment.get(variable(name))}
 
 
-def _explained(error: ValidationError, sources: Mapping[str, Source], file: Path) -> InvalidInputError:
+def _input_error(error: ValidationError, sources: Mapping[str, Source], file: Path) -> InvalidInputError:
     detail = error.errors(include_url=False, include_input=False)[0]
     name = str(detail["loc"][0])
     where = {Source.FLAG: flag(name), Source.ENVIRONMENT: variable(name)}.get(
-        cast(Source, sources.get(name)), f"`{spelled(name)}` in {file}"
+        cast(Source, sources.get(name)), f"`{key(name)}` in {file}"
     )
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     return InvalidInputError(f"{where} is not possible: {message}.", setting=name)

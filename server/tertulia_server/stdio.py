@@ -1,4 +1,4 @@
-"""Serving one host over standard input and output. Standard output belongs to the protocol; logs go to stderr."""
+"""The server on standard input and output, for one host. Stdout belongs to the protocol; logs go to stderr."""
 
 import gc
 import logging
@@ -9,25 +9,25 @@ from tertulia_server.settings import Settings
 
 
 def log_to_stderr(level: str) -> None:
-    """Send this process's logs to stderr."""
+    """Send the logs of this process to stderr."""
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
     )
 
 
-def settle() -> None:
-    """Leave what was imported out of every search for garbage: it stays. A full one walks through all of it."""
+def freeze_heap() -> None:
+    """Enable the garbage collector, without the objects of the imports: none of them ever becomes garbage."""
     gc.freeze()
     gc.enable()
 
 
 def serve(settings: Settings) -> None:
-    """Serve until the host closes our input.
+    """Serve until the host closes standard input.
 
     Raises:
         InvalidInputError: see `tertulia_server.app.build`.
     """
     server = build(settings)
-    settle()
+    freeze_heap()
     log_to_stderr(settings.log_level)
     server.run("stdio")

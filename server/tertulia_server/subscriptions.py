@@ -1,13 +1,13 @@
-"""Telling hosts that a conversation changed, whoever changed it and in whichever process.
+"""Subscriptions: the server notifies hosts when a conversation changes, whoever changes it and in whichever process.
 
-From 2026-07-28 on a host asks with `subscriptions/listen`, whose response is the stream; before, it subscribes its
-session with `resources/subscribe`, a task of ours tells it, and the session's end ends the task. Both follow
-`Conversations.changes`, which looks at the store only while somebody is subscribed.
+From 2026-07-28 on a host sends `subscriptions/listen`, whose response is the stream of notifications. Before that, it
+subscribes its session with `resources/subscribe`: a task of the server sends the notifications and ends with the
+session. Both follow `Conversations.changes`, which reads the store only while somebody is subscribed.
 
-The SDK's own handler for `subscriptions/listen` forwards what is published to a bus. Here nothing is published: a
-stream looks at the store, tells what changed, and looks again after `PACE`. So it needs no buffer, never falls behind,
-and tells nobody about another principal's conversations. The lists of tools and prompts never change and the list of
-resources is not watched, so nothing else is acknowledged.
+The SDK's own handler for `subscriptions/listen` forwards what is published to a bus. This server publishes nothing: a
+stream reads the store, sends what changed, and reads again after `PACE`. So it needs no buffer, never falls behind, and
+never reports the conversations of another principal. The lists of tools and prompts never change, and the server does
+not watch the list of resources, so it acknowledges nothing else.
 """
 
 import logging
@@ -38,80 +38,82 @@ from tertulia.client import Client
 from tertulia.store.lookup import ChangeMarks
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.wait_registry import WaitRegistry
-from tertulia_tools.resources import conversation_of
+from tertulia_tools.resources import conversation_id_of
 
 logger = logging.getLogger(__name__)
 
 PACE = 1.0
 """Seconds between two notifications about one resource."""
-_STATE = "tertulia.subscriptions"
+_STATE_KEY = "tertulia.subscriptions"
 
 Request = ServerRequestContext[Any, Any]
 Scopes = dict[str, anyio.CancelScope]
-"""What ends each of a session's subscriptions, by its URI."""
+"""The cancel scope of each of a session's subscriptions, by its URI."""
 
 
 class Subscriptions:
-    """Who is subscribed to what. `conversations_of` returns the client as the principal who makes a request."""
+    """The subscriptions of all hosts. `client_of` returns the client of the principal who makes a request."""
 
-    def __init__(self, waits: WaitRegistry, client_of: Callable[[Request], Client]) -> None:
-        self._waits = waits
-        self._conversations_of = client_of
+    def __init__(self, wait_registry: WaitRegistry, client_of: Callable[[Request], Client]) -> None:
+        self._wait_registry = wait_registry
+        self._client_of = client_of
 
     async def listen(
         self, ctx: Request, params: SubscriptionsListenRequestParams
     ) -> SubscriptionsListenResult:
-        """Tell a host what changes, until it goes away or the server stops: then the result says that it did."""
-        subscribed = _understood(params.notifications.resource_subscriptions or ())
+        """Notify a host of changes until it goes away, or until the server stops and sends the result."""
+        subscribed = _conversations_by_uri(params.notifications.resource_subscriptions or ())
         meta: dict[str, Any] = {SUBSCRIPTION_ID_META_KEY: ctx.request_id}
 
         async def send(notification: ServerNotification) -> None:
             await ctx.session.send_notification(notification, related_request_id=ctx.request_id)
 
-        async def tell(uri: str) -> None:
+        async def notify(uri: str) -> None:
             updated = ResourceUpdatedNotificationParams(uri=uri, _meta=meta)
             await send(ResourceUpdatedNotification(params=updated))
 
-        with self._waits.waiting():
-            client = self._conversations_of(ctx)
+        with self._wait_registry.scope():
+            client = self._client_of(ctx)
             marks: ChangeMarks = {}
-            if subscribed:  # else the store stays unopened: some hosts listen from their start to their end
+            if subscribed:  # some hosts listen to nothing for as long as they run: the store stays closed
                 marks = await client.conversations.change_marks(set(subscribed.values()))
             honored = SubscriptionFilter(resource_subscriptions=list(subscribed) or None)
             acknowledged = SubscriptionsAcknowledgedNotificationParams(notifications=honored, _meta=meta)
             await send(SubscriptionsAcknowledgedNotification(params=acknowledged))
             if not subscribed:
                 await anyio.sleep_forever()
-            await _follow(client, marks, subscribed, tell)
+            await _follow(client, marks, subscribed, notify)
         return SubscriptionsListenResult(_meta=meta)
 
     async def subscribe(self, ctx: Request, params: SubscribeRequestParams) -> EmptyResult:
-        """Tell a session from now on when a conversation changes.
+        """Notify a session from now on when a conversation changes.
 
         Raises:
-            InvalidInputError: the URI is not that of a conversation.
+            InvalidInputError: the URI does not name a conversation.
             NotFoundError: there is no such conversation.
         """
-        client = self._conversations_of(ctx)
-        own_id = conversation_of(params.uri)
-        await client.conversations.get_stored(own_id)
-        marks = await client.conversations.change_marks([own_id])
+        client = self._client_of(ctx)
+        conversation_id = conversation_id_of(params.uri)
+        await client.conversations.get_stored(conversation_id)
+        marks = await client.conversations.change_marks([conversation_id])
         connection, scopes = _session(ctx)
         if params.uri not in scopes:
             scopes[params.uri] = anyio.CancelScope()
             tasks: anyio.abc.TaskGroup = ctx.lifespan_context.tasks
-            tasks.start_soon(_tell_session, connection, scopes, {params.uri: own_id}, client, marks)
+            tasks.start_soon(
+                _notify_session, connection, scopes, {params.uri: conversation_id}, client, marks
+            )
         return EmptyResult()
 
     async def unsubscribe(self, ctx: Request, params: UnsubscribeRequestParams) -> EmptyResult:
-        """Tell a session no more about a conversation, if it was told."""
+        """Stop notifying a session about a conversation, if it is subscribed to it."""
         _, scopes = _session(ctx)
         if params.uri in scopes:
             scopes.pop(params.uri).cancel()
         return EmptyResult()
 
 
-async def _tell_session(
+async def _notify_session(
     connection: Connection,
     scopes: Scopes,
     subscribed: Mapping[str, str],
@@ -122,8 +124,8 @@ async def _tell_session(
     with scopes[uri]:
         try:
             await _follow(client, marks, subscribed, connection.send_resource_updated)
-        except Exception:  # whatever it was: nobody waits for it, and the other sessions must not end with it
-            logger.exception("a session hears no more of %s", uri)
+        except Exception:  # nobody awaits this task, and an error must not end the other sessions
+            logger.exception("the notifications about %s have ended", uri)
             scopes.pop(uri, None)
 
 
@@ -131,37 +133,37 @@ async def _follow(
     client: Client,
     marks: ChangeMarks,
     subscribed: Mapping[str, str],
-    tell: Callable[[str], Awaitable[None]],
+    notify: Callable[[str], Awaitable[None]],
 ) -> None:
-    """Tell the URIs of what changes, from the state in `marks` on; `subscribed` has the conversation for each URI."""
+    """Notify a host of changes since `marks`; `subscribed` has the conversation of each URI."""
     async with aclosing(client.conversations.changes(marks)) as changes:
         async for changed in changes:
-            for uri, own_id in subscribed.items():
-                if own_id in changed:
-                    await tell(uri)
+            for uri, conversation_id in subscribed.items():
+                if conversation_id in changed:
+                    await notify(uri)
             await anyio.sleep(PACE)
 
 
-def _understood(uris: Sequence[str]) -> Mapping[str, str]:
-    """Return the conversation for each of the URIs that are of one."""
-    understood: dict[str, str] = {}
+def _conversations_by_uri(uris: Sequence[str]) -> Mapping[str, str]:
+    """Return the id of the conversation for each URI that names one."""
+    by_uri: dict[str, str] = {}
     for uri in uris:
         with suppress(InvalidInputError):
-            understood[uri] = conversation_of(uri)
-    return understood
+            by_uri[uri] = conversation_id_of(uri)
+    return by_uri
 
 
 def _session(ctx: Request) -> tuple[Connection, Scopes]:
-    """Return a session's connection and its subscriptions, which end with the session."""
-    # The connection has a place for this and is public, but mcp 2.3 has no public way to it from a request.
+    """Return the connection of a session, and its subscriptions, which end with it."""
+    # The connection and its `state` are public, but mcp 2.3 has no public way from a request to its connection.
     connection = ctx.session._connection  # pyright: ignore[reportPrivateUsage]
-    if _STATE not in connection.state:
+    if _STATE_KEY not in connection.state:
         scopes: Scopes = {}
 
         def end() -> None:
             for scope in scopes.values():
                 scope.cancel()
 
-        connection.state[_STATE] = scopes
+        connection.state[_STATE_KEY] = scopes
         connection.exit_stack.callback(end)
-    return connection, connection.state[_STATE]
+    return connection, connection.state[_STATE_KEY]

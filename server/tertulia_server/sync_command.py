@@ -1,4 +1,4 @@
-"""`tertulia sync`: brings the histories of other platforms into the index, for a person at a terminal."""
+"""`tertulia sync`: read the histories of remote platforms into the index, and print the progress."""
 
 import sys
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from tertulia.client import Client
 from tertulia.vocabulary.coverage import SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.identifiers import shown
-from tertulia_server.progress_bar import bar
+from tertulia_server.progress_bar import progress_bar
 from tertulia_server.settings import Settings
-from tertulia_tools.quotes import in_a_line
+from tertulia_tools.quotes import one_line
 
 FAILED = 1
 INTERRUPTED = 130
-"""What a shell returns for a program that Ctrl-C has ended."""
+"""The exit code that a shell gives a program which Ctrl-C has ended."""
 
 
 def sync(settings: Settings, instances: Sequence[str], *, everything: bool) -> int:
-    """Sync instances one after the other and print what came of each; return the exit code.
+    """Sync instances one after the other and print the result of each; return the exit code.
 
-    It is 1 if something could not be read, and 130 after Ctrl-C. Either way the next sync goes on from there.
+    It is 1 if something could not be read, and 130 after Ctrl-C. In both cases the next sync continues from there.
 
     Raises:
-        InvalidInputError: no instance is named, or none can be synced.
+        InvalidInputError: the caller names no instance, or no instance can be synced.
         NotFoundError: there is no such instance.
     """
     try:
@@ -40,23 +40,23 @@ def sync(settings: Settings, instances: Sequence[str], *, everything: bool) -> i
 
 
 async def _sync(settings: Settings, instances: Sequence[str], everything: bool) -> int:
-    async with Client.open(settings.client()) as client:
+    async with Client.open(settings.client_settings()) as client:
         failed = False
-        for instance in _chosen(client, instances, everything):
+        for instance in _selected(client, instances, everything):
             try:
-                with _Reporting(instance) as reporting:
-                    summary = await client.search.sync(instance, on_progress=reporting.progress)
+                with _ProgressReport(instance) as report:
+                    summary = await client.search.sync(instance, on_progress=report.update)
             except TertuliaError as error:
                 hint = f" {error.hint}" if error.hint else ""
-                print(f"{instance}: {in_a_line(f'{error}{hint}')}", file=sys.stderr, flush=True)
+                print(f"{instance}: {one_line(f'{error}{hint}')}", file=sys.stderr, flush=True)
                 failed = True
             else:
-                print(_told(summary), flush=True)
+                print(_summary_line(summary), flush=True)
                 failed = failed or summary.failed > 0
     return FAILED if failed else 0
 
 
-def _chosen(client: Client, instances: Sequence[str], everything: bool) -> Sequence[str]:
+def _selected(client: Client, instances: Sequence[str], everything: bool) -> Sequence[str]:
     syncable = client.search.syncable
     if everything == bool(instances):
         raise InvalidInputError(
@@ -72,7 +72,7 @@ def _chosen(client: Client, instances: Sequence[str], everything: bool) -> Seque
     return syncable if everything else list(dict.fromkeys(instances))
 
 
-def _told(summary: SyncSummary) -> str:
+def _summary_line(summary: SyncSummary) -> str:
     parts = [
         f"{summary.conversations:,} conversations",
         f"{summary.read:,} read",
@@ -84,28 +84,28 @@ def _told(summary: SyncSummary) -> str:
         parts.append(f"{summary.unreadable:,} not shown to us")
     line = f"{summary.instance}: {', '.join(parts)}."
     if summary.failed:
-        line += f" {summary.failed:,} could not be read ({in_a_line(summary.failure or '')}); sync again."
+        line += f" {summary.failed:,} could not be read ({one_line(summary.failure or '')}); sync again."
     return line
 
 
-class _Reporting:
-    """Shows on a terminal how far a sync is."""
+class _ProgressReport:
+    """Shows the progress of a sync on a terminal."""
 
     def __init__(self, instance: str) -> None:
-        self._bar: Any = bar(desc=instance, unit=" conversations", total=None)
+        self._bar: Any = progress_bar(desc=instance, unit=" conversations", total=None)
 
-    def __enter__(self) -> "_Reporting":
+    def __enter__(self) -> "_ProgressReport":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def progress(self, progress: SyncProgress) -> None:
-        """Tell how far it is."""
+    def update(self, progress: SyncProgress) -> None:
+        """Show the progress."""
         if self._bar is None:
             return
         if progress.total is not None and self._bar.total is None:
-            self._bar.reset(total=progress.total)  # what it has counted until now is how many there are
+            self._bar.reset(total=progress.total)  # until the total is known, the sync only counts
         self._bar.n = progress.conversations
         self._bar.set_postfix_str(f"{progress.messages:,} messages")

@@ -1,4 +1,4 @@
-"""Calls that wait, and how they are ended when the server stops."""
+"""The registry of waiting calls, through which a stopping server ends them."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,15 +7,15 @@ import anyio
 
 
 class WaitRegistry:
-    """The waiting calls of a server. A call that is ended early tells what there is, as at the end of its time."""
+    """The waiting calls of a server. A call that the server ends early returns the result so far, as after its time."""
 
     def __init__(self) -> None:
         self._scopes: set[anyio.CancelScope] = set()
         self._closed = False
 
     @contextmanager
-    def waiting(self) -> Generator[None]:
-        """Wait inside; leaves at once when the server stops."""
+    def scope(self) -> Generator[None]:
+        """Return a scope to wait in; the registry leaves it as soon as the server stops."""
         with anyio.CancelScope() as scope:
             if self._closed:
                 scope.cancel()
@@ -26,7 +26,7 @@ class WaitRegistry:
                 self._scopes.discard(scope)
 
     def close(self) -> None:
-        """End all waiting, from now on too."""
+        """Leave every scope, and every later one as soon as it is entered."""
         self._closed = True
         for scope in self._scopes:
             scope.cancel()

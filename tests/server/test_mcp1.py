@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tertulia_tools.toolset import TOOLS
+from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import ROOT, SECONDS
 
 PYTHON = ROOT / ".venv-mcp1" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

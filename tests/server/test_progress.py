@@ -32,7 +32,7 @@ class Teller:
         for kind, data in entries:
             self._seq += 1
             told.append(JournalEntry(seq=self._seq, kind=kind, data=data, at=datetime.now(UTC)))
-        await self._progress.told(told)
+        await self._progress.on_events(told)
 
     @property
     def messages(self) -> Sequence[str]:

@@ -12,7 +12,7 @@ from tertulia_server.app import build
 from tertulia_server.config_command import show
 from tertulia_server.settings import Settings, Source, load, without_secrets
 from tertulia_tools.definition import Toolset
-from tertulia_tools.toolset import TOOLS, selected
+from tertulia_tools.registry import TOOLS, select
 
 READING = {tool.name for tool in TOOLS if tool.read_only}
 
@@ -71,8 +71,8 @@ def test_the_file_has_real_lists_and_tables(file: Path) -> None:
     settings = load({"config": str(file)}, {}).settings
 
     assert settings.tools == ("list_agents",)
-    assert settings.client().instances["work"].platform == "stage"
-    assert settings.client().instances["work"].options == {"url": "http://x"}
+    assert settings.client_settings().instances["work"].platform == "stage"
+    assert settings.client_settings().instances["work"].options == {"url": "http://x"}
 
 
 def test_a_store_is_found_from_where_the_command_was_given(
@@ -172,7 +172,7 @@ def test_an_instance_must_say_which_platform_it_is_of(file: Path) -> None:
     """And one that there is."""
     file.write_text("[instances.work]\nurl = 'x'")
     with pytest.raises(InvalidInputError, match="work does not say which platform it is of") as failure:
-        load({"config": str(file)}, {}).settings.client()
+        load({"config": str(file)}, {}).settings.client_settings()
 
     assert failure.value.hint == 'Add `platform = "…"` to [instances.work].'
 
@@ -218,7 +218,7 @@ def test_secrets_are_not_in_the_representation_of_settings(file: Path) -> None:
     file.write_text(SECRETS)
     settings = load({"config": str(file)}, {}).settings
 
-    assert "hunter2" not in repr(settings) + repr(settings.client())
+    assert "hunter2" not in repr(settings) + repr(settings.client_settings())
     assert "hunter2" not in repr(without_secrets(settings.instances["work"]))
 
 
@@ -229,7 +229,7 @@ def test_every_setting_says_what_it_is() -> None:
 
 def names(**restrictions: Any) -> set[str]:
     """Return the tools that are offered under these restrictions."""
-    return {tool.name for tool in selected(**restrictions)}
+    return {tool.name for tool in select(**restrictions)}
 
 
 def test_all_tools_are_offered_unless_some_are_chosen() -> None:
@@ -246,7 +246,7 @@ def test_all_tools_are_offered_unless_some_are_chosen() -> None:
 
 def test_chosen_tools_keep_their_order() -> None:
     """The list of tools is the same for every host, whatever order somebody typed."""
-    assert [tool.name for tool in selected(names=["list_messages", "list_agents"])] == [
+    assert [tool.name for tool in select(names=["list_messages", "list_agents"])] == [
         "list_agents",
         "list_messages",
     ]

@@ -10,7 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tertulia_tools.toolset import TOOLS
+from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connector, Host, Reply, memory
 from tests.doubles.stage import ACTOR
 from tests.tools.test_failures import RAW

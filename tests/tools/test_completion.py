@@ -11,7 +11,7 @@ from tertulia.store import conversations
 from tertulia.store.database import Store
 from tertulia.vocabulary.models import ConversationDraft
 from tertulia.vocabulary.states import Status
-from tertulia_tools.completion import MOST
+from tertulia_tools.completion import MAX_VALUES
 from tertulia_tools.prompts import PROMPTS
 from tertulia_tools.resources import CONVERSATIONS, TEMPLATES, TRANSCRIPT
 from tests.doubles.hosts import Connect, Host
@@ -113,13 +113,13 @@ async def test_more_than_a_hundred_are_not_suggested_but_said_to_be_there(connec
             await store.write(
                 lambda tx: [
                     conversations.insert(tx, "local", f"stage:{number:04}", draft, Status.OPEN)
-                    for number in range(MOST + 1)
+                    for number in range(MAX_VALUES + 1)
                 ]
             )
         many = await complete(host, CATCH_UP, "conversation", "renew")
         all_of_them = await values(host, CATCH_UP, "conversation", "stage:000")
 
-    assert len(many.values) == len(set(many.values)) == MOST
+    assert len(many.values) == len(set(many.values)) == MAX_VALUES
     assert (many.has_more, many.total) == (True, None)
     assert len(all_of_them) == 10
 
@@ -149,7 +149,7 @@ async def test_every_argument_can_be_completed_whatever_is_typed(
     async with connect_in_memory() as host:
         for ref, name in EVERY_ARGUMENT:
             if name != "ctx":
-                assert len((await complete(host, ref, name, typed, instance="x")).values) <= MOST
+                assert len((await complete(host, ref, name, typed, instance="x")).values) <= MAX_VALUES
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from mcp_types import Tool
 
 from tertulia_server.instructions import MAX_INSTRUCTIONS, instructions
-from tertulia_tools.toolset import TOOLS
+from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect
 from tests.tools import snapshot
 

@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tertulia_tools.toolset import TOOLS
+from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
 

@@ -7,7 +7,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, TextContent
 
-from tertulia_tools.prompts import MOST_OPEN
+from tertulia_tools.prompts import MAX_OPEN
 from tertulia_tools.resources import conversation_uri
 from tertulia_tools.results import MAX_RESULT
 from tests.doubles.hosts import Connect, Host
@@ -97,7 +97,7 @@ async def test_handing_over_offers_to_go_on_with_an_open_conversation(connect_in
     """The most recent ones with that agent that still take messages, and no more than a few."""
     async with connect_in_memory() as host:
         ids: list[str] = []
-        for number in range(MOST_OPEN + 2):
+        for number in range(MAX_OPEN + 2):
             made = await host.call("create_conversation", agent=ACTOR, title=f"Number {number}")
             ids.append(str(made["conversation_id"]))
         await host.call("update_status", conversation_id=ids[-1], status="canceled")

@@ -21,7 +21,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import ConversationDraft
 from tertulia.vocabulary.states import Status
-from tertulia_tools.resources import MOST_LISTED, TEMPLATES, conversation_of, conversation_uri
+from tertulia_tools.resources import MAX_LISTED, TEMPLATES, conversation_id_of, conversation_uri
 from tertulia_tools.results import MAX_RESULT
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script
@@ -203,13 +203,13 @@ async def test_lists_are_filtered_and_read_in_pages(connect: Connect) -> None:
 async def test_the_most_recent_conversations_are_listed_and_can_be_read(connect: Connect) -> None:
     """Some hosts read nothing that is not listed; what was talked about last comes first, below the lists."""
     async with connect() as host:
-        ids = [await talked(host, title=f"Number {number}") for number in range(MOST_LISTED + 2)]
+        ids = [await talked(host, title=f"Number {number}") for number in range(MAX_LISTED + 2)]
         await host.call("send_message", conversation_id=ids[0], text="Once more.")
         resources = await listed(host)
         texts = [await read_text(host, resource.uri) for resource in resources]
 
     assert [resource.uri for resource in resources[:2]] == ["conversations://", "agents://"]
-    recent = [ids[0], *ids[:2:-1]][:MOST_LISTED]
+    recent = [ids[0], *ids[:2:-1]][:MAX_LISTED]
     assert [resource.name for resource in resources[2:]] == recent
     assert resources[2].title == "Number 0"
     assert resources[2].description == f"open · with {ACTOR} · 2 messages"
@@ -255,7 +255,7 @@ def test_every_id_has_one_uri_that_strict_parsers_leave_alone(native_id: str) ->
 
     assert uri == f"conversation://{own_id.replace(':', '/', 1)}"
     assert str(AnyUrl(uri)) == uri
-    assert conversation_of(uri) == conversation_of(f"{uri}/events?after=x") == own_id
+    assert conversation_id_of(uri) == conversation_id_of(f"{uri}/events?after=x") == own_id
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ async def test_what_cannot_be_read_is_said_in_a_sentence(
 def test_a_uri_of_no_conversation_is_none(uri: str) -> None:
     """Only what belongs to one conversation is about it."""
     with pytest.raises(InvalidInputError, match="not the URI of a conversation"):
-        conversation_of(uri)
+        conversation_id_of(uri)
 
 
 @anyio_test

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tertulia_tools.quotes import Quoter, fitting, size
+from tertulia_tools.quotes import Quoter, fitting_length, json_size
 from tertulia_tools.results import MAX_RESULT
 from tests.doubles.hosts import Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
@@ -244,10 +244,10 @@ async def test_the_events_that_get_conversation_includes_are_the_newest(connect_
 @pytest.mark.parametrize("limit", [2, 10, 49, 1_000])
 def test_a_cut_counts_what_json_writes_as_two_characters_twice(text: str, limit: int) -> None:
     """As much is kept as fits, give or take a character."""
-    end = fitting(text, limit)
+    end = fitting_length(text, limit)
 
-    assert size(text[:end]) <= limit
-    assert end == len(text) or size(text[:end]) >= limit - 2
+    assert json_size(text[:end]) <= limit
+    assert end == len(text) or json_size(text[:end]) >= limit - 2
 
 
 def test_a_cut_says_how_much_is_missing() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia_tools.quotes import Quoter, cleaned
+from tertulia_tools.quotes import Quoter, clean_text
 from tests.doubles.hosts import Connect, Host, Reply, decide
 from tests.doubles.stage import ACTOR, script
 
@@ -146,19 +146,19 @@ async def test_nothing_hidden_reaches_a_person_by_progress_or_form(connect: Conn
 @given(st.text(st.characters(exclude_categories=())))
 def test_cleaning_leaves_text_that_can_be_written_down_and_is_as_it_looks(text: str) -> None:
     """Whatever comes in; and cleaning once is enough."""
-    clean = cleaned(text)
+    clean = clean_text(text)
 
     clean.encode()
     assert not {c for c in clean if unicodedata.category(c) in {"Cc", "Cs", "Zl", "Zp"}} - {"\n", "\t"}
-    assert cleaned(clean) == clean
+    assert clean_text(clean) == clean
 
 
 def test_cleaning_keeps_what_people_write() -> None:
     """Letters of all scripts, accents, emoji, tabs and lines."""
     text = "Ünïcödé\tनमस्ते 会议 שלום 👍🏽\n\nline"
 
-    assert cleaned(text) == text
-    assert cleaned("a\r\nb\rc\u2028d") == "a\nb\nc\nd"
+    assert clean_text(text) == text
+    assert clean_text("a\r\nb\rc\u2028d") == "a\nb\nc\nd"
 
 
 def test_text_cannot_hold_the_mark_of_its_own_quotation() -> None:

@@ -1,4 +1,4 @@
-"""The tool that counts: figures about one conversation, or about all that filters leave."""
+"""The tool that counts messages, times, ratings, tool calls and tokens."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from tertulia.vocabulary.models import Analytics
 from tertulia_tools.arguments import (
     AgentFilter,
     ArchivedName,
+    ConversationFilters,
     CreatedAfter,
     CreatedBefore,
     EntityTypeFilter,
@@ -20,19 +21,18 @@ from tertulia_tools.arguments import (
     Source,
     SourceRef,
     Statuses,
-    query_of,
 )
-from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import MAX_REPLY, MAX_REQUESTS, Result, answer, compact
 
-MOST_TOOLS = 30
-"""How many tools are shown with their calls, the most called first."""
+MAX_TOOLS = 30
+"""How many tools a result shows with their calls, the most called first."""
 
 
-class Figures(Result):
-    """Figures. What is not known is left out."""
+class AnalyticsResult(Result):
+    """The figures of one conversation, or of several together. The result leaves out what is not known."""
 
     conversation_id: str | None = None
     conversations: int
@@ -50,7 +50,7 @@ class Figures(Result):
     note: str
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         what = self.conversation_id or f"{self.conversations} conversations"
         by_role = ", ".join(f"{number} {role}" for role, number in self.messages.items())
         parts = (
@@ -64,8 +64,8 @@ class Figures(Result):
             ("Tokens", self.tokens),
             ("Details", self.details),
         )
-        told = [f"{name}: {value}" for name, value in parts if value is not None]
-        return [f"{what} · {self.conversations} counted", *told, self.note]
+        figures = [f"{name}: {value}" for name, value in parts if value is not None]
+        return [f"{what} · {self.conversations} counted", *figures, self.note]
 
 
 async def get_analytics(
@@ -85,13 +85,13 @@ async def get_analytics(
     archived: Annotated[
         ArchivedName, Field(description="both (default); no leaves archived ones out, yes takes only those.")
     ] = "both",
-) -> Annotated[CallToolResult, Figures]:
+) -> Annotated[CallToolResult, AnalyticsResult]:
     """Count messages, durations, response times, ratings, tool calls and tokens (statistics, metrics, reports).
 
     About one conversation, or about all that the filters leave, counted together.
     """
     client = host_of(ctx).client
-    query = query_of(
+    filters = ConversationFilters(
         instance=instance,
         agent=agent,
         status=status,
@@ -103,31 +103,24 @@ async def get_analytics(
         created_before=created_before,
         archived=archived,
     )
+    query = filters.query()
     if conversation_id is None:
-        return _told(await client.conversations.analytics_of(query), None)
-    if query != query_of(**_NO_FILTERS):
+        return _analytics_result(await client.conversations.analytics_of(query), None)
+    if query != ConversationFilters().query():
         raise InvalidInputError(
             "Give either `conversation_id` or filters.", hint="Leave the filters out for one conversation."
         )
-    return _told(await client.conversations.analytics(conversation_id), conversation_id)
+    return _analytics_result(await client.conversations.analytics(conversation_id), conversation_id)
 
 
-_NO_FILTERS: dict[str, Any] = {
-    **dict.fromkeys(("instance", "agent", "source", "source_ref", "entity_type", "metadata")),
-    **dict.fromkeys(("created_after", "created_before")),
-    "status": [],
-    "archived": "both",
-}
-
-
-def _told(found: Analytics, conversation_id: str | None) -> CallToolResult:
+def _analytics_result(found: Analytics, conversation_id: str | None) -> CallToolResult:
     quoter = Quoter()
     calls = sorted(found.tool_calls.items(), key=lambda item: (-sum(item[1].values()), item[0]))
-    shown = dict(calls[:MOST_TOOLS])
+    shown = dict(calls[:MAX_TOOLS])
     note = "Counted here, from what was seen of it." if found.computed else "As the platform tells it."
-    if len(calls) > MOST_TOOLS:
-        note += f" {len(calls) - MOST_TOOLS} tools that were called less are not shown."
-    result = Figures(
+    if len(calls) > MAX_TOOLS:
+        note += f" {len(calls) - MAX_TOOLS} tools that were called less are not shown."
+    result = AnalyticsResult(
         conversation_id=conversation_id,
         conversations=found.conversations,
         messages=dict(found.messages),
@@ -154,13 +147,4 @@ def _rated(mean: float | None, count: int | None) -> str | None:
     return None if mean is None else f"{mean} of 5" + ("" if count is None else f", {count} times")
 
 
-ANALYTICS_TOOLS = (
-    Definition(
-        function=get_analytics,
-        title="Count conversations",
-        toolset=Toolset.BROWSE,
-        read_only=True,
-        idempotent=True,
-        open_world=True,
-    ),
-)
+ANALYTICS_TOOLS = (read_only_tool(get_analytics, "Count conversations", Toolset.BROWSE),)

@@ -1,5 +1,6 @@
-"""Arguments that several tools take, described once."""
+"""The arguments that several tools take."""
 
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
@@ -51,45 +52,48 @@ Archived = Annotated[
 ]
 
 
-def query_of(
-    *,
-    instance: str | None,
-    agent: str | None,
-    status: list[StatusName],
-    source: str | None,
-    source_ref: str | None,
-    entity_type: str | None,
-    metadata: JsonObject | None,
-    created_after: str | None,
-    created_before: str | None,
-    archived: ArchivedName,
-) -> ConversationQuery:
-    """Return the query that these filters make.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationFilters:
+    """The filters of a tool over conversations, as the caller gives them; the defaults leave out no conversation."""
+
+    instance: str | None = None
+    agent: str | None = None
+    status: list[StatusName] = field(default_factory=list[StatusName])
+    source: str | None = None
+    source_ref: str | None = None
+    entity_type: str | None = None
+    metadata: JsonObject | None = None
+    created_after: str | None = None
+    created_before: str | None = None
+    archived: ArchivedName = "both"
+
+    def query(self) -> ConversationQuery:
+        """Return the client's query with these filters.
+
+        Raises:
+            InvalidInputError: a date cannot be read.
+        """
+        return ConversationQuery(
+            instance=self.instance,
+            agent=self.agent,
+            statuses=frozenset(Status(name) for name in self.status),
+            source=self.source,
+            source_ref=self.source_ref,
+            entity_type=self.entity_type,
+            metadata=self.metadata or {},
+            created_after=parse_time("created_after", self.created_after),
+            created_before=parse_time("created_before", self.created_before, end_of_day=True),
+            archived=_ARCHIVED[self.archived],
+        )
+
+
+def parse_time(name: str, text: str | None, *, end_of_day: bool = False) -> datetime | None:
+    """Return the moment of a date or a time in ISO 8601, which is in UTC unless it says otherwise.
+
+    A date is the beginning of that day, or with `end_of_day` its end.
 
     Raises:
-        InvalidInputError: a date is none.
-    """
-    return ConversationQuery(
-        instance=instance,
-        agent=agent,
-        statuses=frozenset(Status(name) for name in status),
-        source=source,
-        source_ref=source_ref,
-        entity_type=entity_type,
-        metadata=metadata or {},
-        created_after=moment("created_after", created_after),
-        created_before=moment("created_before", created_before, end_of_day=True),
-        archived=_ARCHIVED[archived],
-    )
-
-
-def moment(name: str, text: str | None, *, end_of_day: bool = False) -> datetime | None:
-    """Return the moment that a date or a time means, in UTC unless it says otherwise.
-
-    `end_of_day`: a date means its end.
-
-    Raises:
-        InvalidInputError: it is neither.
+        InvalidInputError: the argument `name` is neither a date nor a time.
     """
     if text is None:
         return None

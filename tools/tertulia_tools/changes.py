@@ -1,4 +1,4 @@
-"""The tools that change conversations: title and metadata, state, deletion."""
+"""The tools that change a conversation: its properties, its state, or whether it exists."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal
@@ -13,16 +13,13 @@ from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Conversation, ConversationChanges, ParticipantRole, Rating
 from tertulia.vocabulary.states import TRANSITIONS, Status
 from tertulia_tools.arguments import ConversationId, IdempotencyKey, StatusName
-from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.definition import ToolDefinition, Toolset
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
-from tertulia_tools.results import MAX_JSON, Result, answer, compact, feedback_shown
-
-MOST_SHOWN = 20
-"""How many participants are shown at most."""
+from tertulia_tools.results import MAX_JSON, Result, answer, compact, participant_lines, quote_feedback
 
 
-class Changed(Result):
+class ChangedConversation(Result):
     """A conversation after a change."""
 
     conversation_id: str
@@ -36,7 +33,7 @@ class Changed(Result):
     next: str | None = None
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         parts = [
             self.conversation_id,
             self.status,
@@ -51,8 +48,8 @@ class Changed(Result):
         return [*lines, f"Next: {self.next}"] if self.next else lines
 
 
-class Deleted(Result):
-    """A conversation that is gone, or a branch of one."""
+class DeletedConversation(Result):
+    """A deleted conversation, or a deleted branch of one."""
 
     conversation_id: str
     status: str = "deleted"
@@ -60,7 +57,7 @@ class Deleted(Result):
     note: str
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         what = f"The branch {self.branch} of {self.conversation_id}" if self.branch else self.conversation_id
         return [f"{what} is {self.status}. {self.note}"]
 
@@ -90,7 +87,7 @@ async def update_conversation(
         bool, Field(description="true: bring it back after it was deleted, where its platform can.")
     ] = False,
     idempotency_key: IdempotencyKey = None,
-) -> Annotated[CallToolResult, Changed]:
+) -> Annotated[CallToolResult, ChangedConversation]:
     """Change a conversation's title (rename, or have one made), metadata (tags, labels), participants; archive it."""
     client = host_of(ctx).client
     changes = ConversationChanges(title=title, metadata=metadata, archived=archived)
@@ -117,12 +114,12 @@ async def update_conversation(
         )
     if roles:
         steps["invite"] = lambda key: client.conversations.invite(conversation_id, roles, idempotency_key=key)
-    for name, take in steps.items():
-        # A key stands for one change; several in one call have one each.
+    for name, take_step in steps.items():
+        # A key stands for one change: each of several steps gets a key of its own.
         several = idempotency_key is not None and len(steps) > 1
-        await take(f"{idempotency_key} {name}" if several else idempotency_key)
-    return await _changed(
-        client, await client.conversations.get_stored(conversation_id), everybody=bool(roles)
+        await take_step(f"{idempotency_key} {name}" if several else idempotency_key)
+    return await _changed_conversation(
+        client, await client.conversations.get_stored(conversation_id), show_participants=bool(roles)
     )
 
 
@@ -138,7 +135,7 @@ async def update_status(
     ] = None,
     feedback: Annotated[str | None, Field(description="With a rating: what was good or bad.")] = None,
     idempotency_key: IdempotencyKey = None,
-) -> Annotated[CallToolResult, Changed]:
+) -> Annotated[CallToolResult, ChangedConversation]:
     """Move a conversation to another state: complete, close, end (and rate), pause, reopen, cancel or reject it.
 
     submitted: open, rejected, canceled, failed. open: paused, input_required, completed, failed, canceled. paused and
@@ -154,7 +151,7 @@ async def update_status(
         rating=None if rating is None else Rating(value=rating, feedback=feedback),
         idempotency_key=idempotency_key,
     )
-    return await _changed(client, conversation)
+    return await _changed_conversation(client, conversation)
 
 
 async def delete_conversation(
@@ -162,7 +159,7 @@ async def delete_conversation(
     conversation_id: ConversationId,
     branch: Annotated[str | None, Field(description="Only this branch, from get_conversation.")] = None,
     idempotency_key: IdempotencyKey = None,
-) -> Annotated[CallToolResult, Deleted]:
+) -> Annotated[CallToolResult, DeletedConversation]:
     """Delete a conversation for good, with its messages and events. This cannot be undone; archiving can."""
     client = host_of(ctx).client
     if branch is not None:
@@ -173,49 +170,48 @@ async def delete_conversation(
         note = "Its messages and events are gone."
         if client.offers(conversation_id, Feature.RESTORE):
             note = "Its platform keeps it: update_conversation (restore) brings it back."
-    deleted = Deleted(conversation_id=conversation_id, branch=branch, note=note)
+    deleted = DeletedConversation(conversation_id=conversation_id, branch=branch, note=note)
     return answer(deleted, Quoter())
 
 
-async def _changed(client: Client, conversation: Conversation, *, everybody: bool = False) -> CallToolResult:
+async def _changed_conversation(
+    client: Client, conversation: Conversation, *, show_participants: bool = False
+) -> CallToolResult:
     quoter = Quoter()
     following = sorted(TRANSITIONS[conversation.status])
-    taking_part = await client.conversations.participants(conversation.id) if everybody else ()
-    result = Changed(
+    participants = await client.conversations.participants(conversation.id) if show_participants else ()
+    result = ChangedConversation(
         conversation_id=conversation.id,
         status=conversation.status,
-        title=None if conversation.title is None else quoter.line(conversation.title),
+        title=quoter.optional_line(conversation.title),
         archived=conversation.archived,
         metadata=quoter.quote(compact(conversation.metadata), MAX_JSON) if conversation.metadata else None,
         rating=None if conversation.rating is None else conversation.rating.value,
-        feedback=feedback_shown(conversation.rating, quoter),
-        participants=[f"{quoter.line(each.address)} ({each.role})" for each in taking_part[:MOST_SHOWN]],
+        feedback=quote_feedback(conversation.rating, quoter),
+        participants=participant_lines(participants, quoter),
         next=f"it can become {', '.join(following)}." if following else f"{conversation.status} is final.",
     )
     return answer(result, quoter)
 
 
-MANAGING_TOOLS = (
-    Definition(
+CONVERSATION_CHANGE_TOOLS = (
+    ToolDefinition(
         function=update_conversation,
         title="Change a conversation",
         toolset=Toolset.MANAGE,
         idempotent=True,
-        open_world=True,
     ),
-    Definition(
+    ToolDefinition(
         function=update_status,
         title="Change a conversation's state",
         toolset=Toolset.MANAGE,
         destructive=True,
-        open_world=True,
     ),
-    Definition(
+    ToolDefinition(
         function=delete_conversation,
         title="Delete a conversation",
         toolset=Toolset.MANAGE,
         destructive=True,
         idempotent=True,
-        open_world=True,
     ),
 )

@@ -1,6 +1,6 @@
-"""Completing what a person types for an argument of a prompt, or for a variable of a resource's template.
+"""Completion of what a person types for an argument of a prompt or a variable of a resource template.
 
-What an argument may be follows from its name, wherever it stands.
+The name of an argument determines its values, in every prompt and template alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,38 +16,38 @@ from tertulia.vocabulary.states import Status
 from tertulia_tools.prompts import PROMPTS
 from tertulia_tools.resources import TEMPLATES
 
-MOST = 100
-"""The most values that the protocol lets a completion have."""
+MAX_VALUES = 100
+"""The most values that the protocol allows in a completion."""
 
 
 async def complete(client: Client, params: CompleteRequestParams) -> Completion:
-    """Return what an argument may become.
+    """Return the values that complete an argument.
 
     Raises:
         NotFoundError: there is no such prompt or template.
-        InvalidInputError: it has no such argument.
+        InvalidInputError: the prompt or template has no such argument.
     """
     name, typed = params.argument.name, params.argument.value
     _check(params)
     given = (params.context.arguments if params.context else None) or {}
     values = await _values(client, name, typed, given, native=not isinstance(params.ref, PromptReference))
     return Completion(
-        values=list(values[:MOST]),
-        total=len(values) if len(values) <= MOST else None,
-        has_more=len(values) > MOST,
+        values=list(values[:MAX_VALUES]),
+        total=len(values) if len(values) <= MAX_VALUES else None,
+        has_more=len(values) > MAX_VALUES,
     )
 
 
 def _check(params: CompleteRequestParams) -> None:
     if isinstance(params.ref, PromptReference):
-        kind, asked = "prompt", params.ref.name
+        kind, target = "prompt", params.ref.name
         known = {prompt.name: prompt.function for prompt in PROMPTS}
     else:
-        kind, asked = "template", params.ref.uri
+        kind, target = "template", params.ref.uri
         known = {template.uri: template.read for template in TEMPLATES}
-    if asked not in known:
+    if target not in known:
         raise NotFoundError(f"There is no {kind} of that name.", valid=list(known))
-    arguments = [name for name in signature(known[asked]).parameters if name != "ctx"]
+    arguments = [name for name in signature(known[target]).parameters if name != "ctx"]
     if params.argument.name not in arguments:
         raise InvalidInputError(f"That {kind} has no such argument.", valid=arguments)
 
@@ -55,18 +55,18 @@ def _check(params: CompleteRequestParams) -> None:
 async def _values(
     client: Client, name: str, typed: str, given: Mapping[str, str], *, native: bool
 ) -> Sequence[str]:
-    """Return all the values, or more than `MOST` of them. `native`: of an id only the part behind the colon."""
+    """Return all values, or more than `MAX_VALUES` of them; with `native`, ids without their instance."""
     instance = given.get("instance") or None
     match name:
         case "conversation":
             ids = await client.conversations.suggest(
-                typed, instance=instance if native else None, limit=MOST + 1
+                typed, instance=instance if native else None, limit=MAX_VALUES + 1
             )
             return [split_conversation_id(each)[1] for each in ids] if native else ids
         case "agent":
-            asked = [instance] if instance in client.instances else client.instances
+            searched = [instance] if instance in client.instances else client.instances
             return _fitting(
-                typed, [agent.address for each in asked for agent in await client.agents.list(each)]
+                typed, [agent.address for each in searched for agent in await client.agents.list(each)]
             )
         case "instance":
             return _fitting(typed, client.instances)
@@ -80,7 +80,7 @@ async def _values(
 
 
 def _fitting(typed: str, values: Iterable[str]) -> Sequence[str]:
-    """Return the values that begin with what was typed, then those that have it further on."""
+    """Return the values that begin with what the person typed, then those that contain it."""
     wanted = typed.strip().casefold()
     found = [value for value in values if wanted in value.casefold()]
     return sorted(found, key=lambda value: not value.casefold().startswith(wanted))

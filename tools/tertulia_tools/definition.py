@@ -1,4 +1,4 @@
-"""What a tool is: one typed function, and what the host is told about it."""
+"""The definition of a tool: one typed function, and what the server tells hosts about it."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tertulia_tools.schemas import closed, outlined
 
 
 class Toolset(StrEnum):
-    """Tools that are switched on and off together."""
+    """A group of tools that a setting switches on together."""
 
     TALK = "talk"
     BROWSE = "browse"
@@ -27,8 +27,8 @@ class Toolset(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Definition:
-    """A tool: its function, whose docstring is the description, and the four hints of MCP."""
+class ToolDefinition:
+    """A tool: its function, whose docstring is the description, with its title and the hints of MCP."""
 
     function: Callable[..., Any]
     title: str
@@ -36,27 +36,27 @@ class Definition:
     read_only: bool = False
     destructive: bool = False
     idempotent: bool = False
-    open_world: bool = False
     meta: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
-        """The name under which hosts call it."""
+        """The name under which hosts call the tool."""
         return self.function.__name__
 
     @property
     def result(self) -> type[BaseModel]:
-        """What a call that succeeds returns: `Annotated[CallToolResult, …]` names it."""
+        """The model of a successful call's result, which the function's `Annotated[CallToolResult, …]` names."""
         returned: Any = signature(self.function, eval_str=True).return_annotation
         arms: tuple[Any, ...] = (returned, *get_args(returned))
         return next(arm.__metadata__[0] for arm in arms if hasattr(arm, "__metadata__"))
 
     @cached_property
     def tool(self) -> Tool:
-        """The SDK's tool, with schemas as a model should see them; made once for all servers of a process.
+        """The SDK's tool with the schemas of `tertulia_tools.schemas`, made once for all servers of a process.
 
-        The SDK would derive the result's schema, and check each result against it: a host waits for the first, and our
-        results are made of their models.
+
+        The SDK would derive a schema from the result's model, for which a host waits at the start, and validate each
+        result against it, although each result is an instance of that model.
         """
         tool = Tool.from_function(
             self.function,
@@ -67,7 +67,7 @@ class Definition:
                 read_only_hint=self.read_only,
                 destructive_hint=self.destructive,
                 idempotent_hint=self.idempotent,
-                open_world_hint=self.open_world,
+                open_world_hint=True,  # the conversation may be on any platform
             ),
             meta=self.meta,
             structured_output=False,
@@ -79,16 +79,21 @@ class Definition:
         return tool
 
 
+def read_only_tool(function: Callable[..., Any], title: str, toolset: Toolset) -> ToolDefinition:
+    """Return the definition of a tool that changes nothing."""
+    return ToolDefinition(function=function, title=title, toolset=toolset, read_only=True, idempotent=True)
+
+
 class Arguments(FuncMetadata):
-    """Reads a call's arguments: refuses those a tool does not have, and leaves a text alone that looks like JSON."""
+    """Reads a call's arguments: it refuses unknown ones, and keeps a text that looks like JSON as it is."""
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments with JSON in a string read where the tool takes an object or a list.
+        """Return the arguments, with JSON in a string parsed where the tool takes an object or a list.
 
-        The SDK's own reading also turns a *text* such as `["a"]` or `null` into what it spells.
+        The SDK's own method also parses an argument that is a *text*, such as `["a"]` or `null`.
 
         Raises:
-            InvalidInputError: an argument is unknown; names those there are.
+            InvalidInputError: the tool has no such argument; the error lists its arguments.
         """
         fields = self.arg_model.model_fields
         for name in data:

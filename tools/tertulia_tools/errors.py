@@ -1,4 +1,4 @@
-"""Errors as results that a model can act on: one sentence, the valid values, the next step; in text and structure."""
+"""Errors as results that a model can act on: one sentence, the valid values and the next step, in both forms."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,42 +7,42 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
-from tertulia_tools.quotes import cleaned
+from tertulia_tools.quotes import clean_text
 
-MOST_VALUES = 20
+MAX_VALUES = 20
 
 
 def failure(error: TertuliaError) -> CallToolResult:
-    """Return an error as the result of a call."""
-    valid = [cleaned(value) for value in error.valid[:MOST_VALUES]]
-    sentence = cleaned(error.message)
+    """Return the result of a call that failed with `error`."""
+    valid = [clean_text(value) for value in error.valid[:MAX_VALUES]]
+    sentence = clean_text(error.message)
     parts = [sentence]
     if valid:
         left_out = len(error.valid) - len(valid)
         parts.append(f"Valid: {', '.join(valid)}" + (f" and {left_out} more." if left_out else "."))
     if error.hint:
-        parts.append(cleaned(error.hint))
+        parts.append(clean_text(error.hint))
     structured: dict[str, Any] = {"error": error.code, "message": sentence}
     if valid:
         structured["valid"] = valid
     if error.hint:
-        structured["next"] = cleaned(error.hint)
+        structured["next"] = clean_text(error.hint)
     if error.retryable:
         structured["retryable"] = True
-    # An id that was passed in may be anything; one that is not as it looks would be of no use to a caller.
+    # The caller may have passed anything as an id. It is repeated only if cleaning would not change it.
     ids = {name: value for name, value in error.ids.items() if isinstance(value, str)}
-    structured |= {name: value for name, value in ids.items() if value == cleaned(value)}
+    structured |= {name: value for name, value in ids.items() if value == clean_text(value)}
     text = TextContent(type="text", text="Error: " + " ".join(parts))
     return CallToolResult(content=[text], structured_content=structured, is_error=True)
 
 
 def unknown_tool(name: str, known: Sequence[str]) -> NotFoundError:
-    """Return the error for a tool that is not there."""
-    return NotFoundError(f"There is no tool `{cleaned(name)[:60]}`.", valid=known)
+    """Return the error for a call of a tool that does not exist."""
+    return NotFoundError(f"There is no tool `{clean_text(name)[:60]}`.", valid=known)
 
 
 def bad_arguments(error: ValidationError) -> InvalidInputError:
-    """Return what is wrong with a call's arguments in a sentence, without repeating what was passed."""
+    """Return the error for arguments that do not validate; its sentence does not repeat their values."""
     problems: dict[str, str] = {}
     for detail in error.errors(include_url=False, include_input=False, include_context=True):
         name = str(detail["loc"][0]) if detail["loc"] else "arguments"
@@ -50,11 +50,11 @@ def bad_arguments(error: ValidationError) -> InvalidInputError:
             problems[name] = "it is required" if detail["type"] == "missing" else _problem(detail["msg"])
     sentence = "; ".join(f"`{name}`: {problem}" for name, problem in problems.items())
     return InvalidInputError(
-        f"The arguments do not fit. {cleaned(sentence)}.", hint="Correct them and call again."
+        f"The arguments do not fit. {clean_text(sentence)}.", hint="Correct them and call again."
     )
 
 
 def _problem(message: str) -> str:
-    # Pydantic says these in Python's words.
-    said = message.replace("a valid dictionary", "an object").replace("a valid list", "a list")
-    return said[:1].lower() + said[1:].rstrip(".")
+    # Pydantic uses the words of Python, the caller those of JSON.
+    in_json_terms = message.replace("a valid dictionary", "an object").replace("a valid list", "a list")
+    return in_json_terms[:1].lower() + in_json_terms[1:].rstrip(".")

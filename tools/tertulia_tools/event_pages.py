@@ -1,7 +1,8 @@
-"""Reading a conversation by cursor, as `stream_conversation` does."""
+"""Events of a conversation by cursor: the lines that results show of them, and the work of `stream_conversation`."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 import anyio
 from mcp_types import CallToolResult, InputRequiredResult
@@ -12,49 +13,50 @@ from tertulia.resources.conversations import EventPage
 from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
 from tertulia.vocabulary.models import Request, Run
 from tertulia_tools.host import Host
-from tertulia_tools.quotes import Quoter, size
+from tertulia_tools.quotes import Quoter, json_size
 from tertulia_tools.results import (
     MAX_ITEMS,
     MAX_REPLY,
     PendingRequest,
+    PendingRequests,
     Result,
     answer,
     compact,
-    requests_shown,
-    shown_size,
+    item_size,
+    pending_requests,
 )
 from tertulia_tools.run_reports import next_step, wait_and_ask
 
 MAX_VALUE = 500
-"""The most characters of an event that is not text."""
+"""The most characters of an event's value, unless the event is a piece of text."""
 
 
-class Happening(BaseModel):
-    """Something that happened."""
+class EventLine(BaseModel):
+    """An event, or several neighbouring pieces of one text."""
 
     seq: int = Field(description="Of its last entry: neighbouring pieces of text are joined.")
     what: str
     text: str | None = None
 
     def line(self) -> str:
-        """Return it in a line, or several where it is text."""
+        """Return the line of the text form; a text may continue over several lines."""
         return f"{self.seq} {self.what}" + ("" if self.text is None else f": {self.text}")
 
 
 class StreamResult(Result):
-    """What happened behind a cursor."""
+    """The events after a cursor."""
 
     conversation_id: str
     run_id: str | None = None
     status: str = Field(description="Of the newest run; of the conversation while it has none.")
-    events: list[Happening] = []
+    events: list[EventLine] = []
     pending: list[PendingRequest] = []
     cursor: str = Field(description="Pass it on to read what follows.")
     note: str | None = None
     next: str
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         run = "" if self.run_id is None else f" · {self.run_id}"
         lines = [f"{self.status} · {self.conversation_id}{run}"]
         if self.note is not None:
@@ -67,107 +69,121 @@ class StreamResult(Result):
 async def stream(
     host: Host, conversation_id: str, cursor: str | None, wait_seconds: float | None
 ) -> CallToolResult | InputRequiredResult:
-    """Wait until there is something behind `cursor` that the caller needs, and tell all of it that fits."""
+    """Wait for events after `cursor` that the caller needs, and return as many as fit."""
     client = host.client
-    await host.resumed_run()
+    await host.resume()
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
-    news = await client.conversations.events(conversation_id, cursor=cursor)
-    if not news.entries and not _answers(news.run, client.address):
-        with host.waiting():
-            await _anything(client, conversation_id, cursor, deadline)
-        news = await client.conversations.events(conversation_id, cursor=cursor)
-    if news.run is not None and _answers(news.run, client.address) and not news.more:
-        _, question = await wait_and_ask(host, news.run, deadline)
+    page = await client.conversations.events(conversation_id, cursor=cursor)
+    if not page.entries and not _others_answer(page.run, client.address):
+        with host.wait_scope():
+            await _wait_for_any(client, conversation_id, cursor, deadline)
+        page = await client.conversations.events(conversation_id, cursor=cursor)
+    if page.run is not None and _others_answer(page.run, client.address) and not page.more:
+        _, question = await wait_and_ask(host, page.run, deadline)
         if question is not None:
             return question
-        news = await client.conversations.events(conversation_id, cursor=cursor)
+        page = await client.conversations.events(conversation_id, cursor=cursor)
     quoter = Quoter()
-    return answer(await _result(client, conversation_id, news, quoter), quoter)
+    return answer(await _result(client, conversation_id, page, quoter), quoter)
 
 
-async def _anything(client: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
+async def _wait_for_any(client: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
     conversation = await client.conversations.get_stored(conversation_id)
     if (await client.conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
-        return  # it came between the first look and the second: nothing would wake us
-    news = client.conversations.watch(conversation_id, after=conversation.last_seq)
-    async with aclosing(news):
+        return  # an event came since the caller's first read, and the watch would not report it
+    changes = client.conversations.watch(conversation_id, after=conversation.last_seq)
+    async with aclosing(changes):
         with anyio.move_on_at(deadline):
-            await anext(news)
+            await anext(changes)
 
 
-async def _result(client: Client, conversation_id: str, news: EventPage, quoter: Quoter) -> StreamResult:
-    events, used = happenings(news.entries, quoter)
-    cursor, more = news.cursor, news.more
-    if used < len(news.entries):
-        cursor, more = (
-            await client.conversations.cursor(conversation_id, news.entries[used - 1].seq),
-            True,
-        )
-    run = news.run
+async def _result(client: Client, conversation_id: str, page: EventPage, quoter: Quoter) -> StreamResult:
+    shown = event_lines(page.entries, quoter)
+    cursor, more = await cursor_after(client, conversation_id, page, shown)
+    run = page.run
     requests: Sequence[Request] = () if run is None or more else await client.runs.pending(conversation_id)
-    pending, notes = requests_shown(requests, quoter)
-    if sum(map(shown_size, [*events, *pending])) > MAX_ITEMS:  # one piece of text can be that long
-        pending, notes, more = [], [], True
+    pending = pending_requests(requests, quoter)
+    notes = pending.notes
+    if sum(map(item_size, [*shown.items, *pending.items])) > MAX_ITEMS:  # one piece of text can be that long
+        pending, notes, more = PendingRequests([], []), [], True
     if more:
         notes.append("This is not all of it: read on with the cursor.")
         following = "stream_conversation with this cursor: there is more already."
     elif run is None:
         following = "send_message starts an answer."
     else:
-        following = next_step(run, requests, me=client.address)
+        following = next_step(run, requests, caller=client.address)
     status = (await client.conversations.get_stored(conversation_id)).status if run is None else run.status
     return StreamResult(
         conversation_id=conversation_id,
         run_id=None if run is None else run.id,
         status=status,
-        events=events,
-        pending=pending,
+        events=shown.items,
+        pending=pending.items,
         cursor=cursor,
         note=" ".join(notes) or None,
         next=following,
     )
 
 
-def happenings(
-    entries: Sequence[JournalEntry], quoter: Quoter, limit: int = MAX_REPLY
-) -> tuple[list[Happening], int]:
-    """Return as many entries as fit into `limit`, but at least one, as they are shown, and how many those are."""
+@dataclass(frozen=True, slots=True)
+class EventLines:
+    """The lines of some journal entries, and how many entries they stand for, hidden ones included."""
+
+    items: list[EventLine]
+    entry_count: int
+
+
+def event_lines(entries: Sequence[JournalEntry], quoter: Quoter, limit: int = MAX_REPLY) -> EventLines:
+    """Return the lines of as many of the first entries as fit into `limit`, but of one at least."""
     groups: list[list[JournalEntry]] = []
-    used = length = 0
+    count = length = 0
     for entry in entries:
         joins = bool(groups) and entry.kind in DELTAS and entry.kind is groups[-1][0].kind
-        if entry.kind not in _SILENT:
-            length += size(str(entry.data.get("delta"))) if joins else shown_size(_happening([entry], quoter))
-        if used and length > limit:
+        if entry.kind not in _HIDDEN_KINDS:
+            length += (
+                json_size(str(entry.data.get("delta"))) if joins else item_size(_event_line([entry], quoter))
+            )
+        if count and length > limit:
             break
-        used += 1
+        count += 1
         if joins:
             groups[-1].append(entry)
-        elif entry.kind not in _SILENT:
+        elif entry.kind not in _HIDDEN_KINDS:
             groups.append([entry])
-    return [_happening(group, quoter) for group in groups], used
+    return EventLines([_event_line(group, quoter) for group in groups], count)
 
 
-def newest(entries: Sequence[JournalEntry], quoter: Quoter, limit: int) -> tuple[list[Happening], bool]:
-    """Return the last of these entries, as many as fit into `limit`, as they are shown, and whether all did."""
+def newest_event_lines(entries: Sequence[JournalEntry], quoter: Quoter, limit: int) -> EventLines:
+    """Return the lines of as many of the last entries as fit into `limit`."""
     start = 0
     while True:
-        told, used = happenings(entries[start:], quoter, limit)
-        left_out = len(entries) - start - used
+        shown = event_lines(entries[start:], quoter, limit)
+        left_out = len(entries) - start - shown.entry_count
         if not left_out:
-            return told, start == 0
+            return shown
         start += (left_out + 1) // 2
 
 
-def _happening(group: Sequence[JournalEntry], quoter: Quoter) -> Happening:
+async def cursor_after(
+    client: Client, conversation_id: str, page: EventPage, shown: EventLines
+) -> tuple[str, bool]:
+    """Return the cursor after those entries of a page that are shown, and whether more entries follow it."""
+    if shown.entry_count == len(page.entries):
+        return page.cursor, page.more
+    last = page.entries[shown.entry_count - 1]
+    return await client.conversations.cursor(conversation_id, last.seq), True
+
+
+def _event_line(group: Sequence[JournalEntry], quoter: Quoter) -> EventLine:
     kind = group[0].kind
-    return Happening(seq=group[-1].seq, what=_NAMES.get(kind, kind), text=_text(group, quoter) or None)
+    return EventLine(seq=group[-1].seq, what=_KIND_NAMES.get(kind, kind), text=_text(group, quoter) or None)
 
 
-_SILENT = frozenset({EventKind.TEXT_MESSAGE_START, EventKind.TEXT_MESSAGE_END, EventKind.TOOL_CALL_END})
-"""Kinds that tell a reader nothing: they only bracket others."""
-_NAMES = {EventKind.TEXT_MESSAGE_CONTENT: "text"}
-_OURS = (
+_HIDDEN_KINDS = frozenset({EventKind.TEXT_MESSAGE_START, EventKind.TEXT_MESSAGE_END, EventKind.TOOL_CALL_END})
+"""Kinds that no line is made of: they only mark where another event begins or ends."""
+_KIND_NAMES = {EventKind.TEXT_MESSAGE_CONTENT: "text"}
+_TRUSTED_KEYS = (
     "request_id",
     "tool_call_id",
     "message_id",
@@ -178,30 +194,31 @@ _OURS = (
     "agent",
     "participant",
 )
-"""Keys whose values are ids and words of ours, not text that others wrote."""
+"""The keys of an event whose values are ids and words of Tertulia's own, and need no quoting."""
 
 
 def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
-    """Return what neighbouring entries of one kind say: our own words as they are, those of others quoted."""
+    """Return the text of neighbouring entries of one kind, with every untrusted value quoted."""
     entry = group[0]
     if entry.kind in DELTAS:
         return quoter.quote("".join(str(piece.data.get("delta", "")) for piece in group))
     if entry.kind is EventKind.STATUS_CHANGED:
         reason = entry.data.get("reason")
-        said = f" {quoter.line(str(reason), MAX_VALUE)}" if reason else ""
-        return f"{entry.data.get('before')} -> {entry.data.get('status')}{said}"
-    ours = [str(entry.data[key]) for key in _OURS if entry.data.get(key)]
-    theirs = {
-        key: value for key, value in entry.data.items() if key not in _OURS and value not in (None, {}, "")
+        quoted = f" {quoter.line(str(reason), MAX_VALUE)}" if reason else ""
+        return f"{entry.data.get('before')} -> {entry.data.get('status')}{quoted}"
+    trusted = [str(entry.data[key]) for key in _TRUSTED_KEYS if entry.data.get(key)]
+    untrusted = {
+        key: value
+        for key, value in entry.data.items()
+        if key not in _TRUSTED_KEYS and value not in (None, {}, "")
     }
-    if len(theirs) == 1:
-        (only,) = theirs.values()
-        shown = only if isinstance(only, str) else compact(only)
-    else:
-        shown = compact(theirs) if theirs else ""
-    return " ".join([*ours, quoter.line(shown, MAX_VALUE)] if shown else ours)
+    if not untrusted:
+        return " ".join(trusted)
+    only = next(iter(untrusted.values())) if len(untrusted) == 1 else untrusted
+    shown = only if isinstance(only, str) else compact(only)
+    return " ".join([*trusted, quoter.line(shown, MAX_VALUE)] if shown else trusted)
 
 
-def _answers(run: Run | None, me: str) -> bool:
-    """Whether an answer is being produced, by somebody else than the caller."""
-    return run is not None and run.status.active and run.agent != me
+def _others_answer(run: Run | None, caller: str) -> bool:
+    """Return whether somebody else than the caller is producing an answer."""
+    return run is not None and run.status.active and run.agent != caller

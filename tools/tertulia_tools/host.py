@@ -1,4 +1,4 @@
-"""What a tool needs of the host that calls it. The server implements it; tests may."""
+"""The interface through which a tool reaches the host that calls it. The server implements it."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -14,11 +14,11 @@ from tertulia.vocabulary.models import RunResult
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What came of asking the caller's person.
+class Elicitation:
+    """The outcome of asking the person behind the host.
 
-    `question` is to be returned as the result of the call: the host asks and calls again. Otherwise `settled` says
-    whether something was decided, so that the run goes on.
+    If `question` is set, the tool returns it as the result of the call: the host shows it and repeats the call.
+    Otherwise `settled` says whether the person settled a request, so that the run continues.
     """
 
     settled: bool = False
@@ -26,43 +26,44 @@ class Asked:
 
 
 class Host(Protocol):
-    """One call by a host."""
+    """The host that makes one call."""
 
     @property
     def client(self) -> Client:
-        """The client, as the principal who calls."""
+        """The client of the principal who calls."""
         ...
 
     @property
     def wait_seconds(self) -> float:
-        """How long a call waits that does not say it."""
+        """How long a call waits if its arguments do not say it."""
         ...
 
-    async def resumed_run(self) -> str | None:
-        """Return the run this call asked about when it was made first, after doing what the person decided.
+    async def resume(self) -> str | None:
+        """Settle what the person decided in the call's form, and return the id of the run that the call is about.
 
-        None if the call is made for the first time; otherwise its effect has happened, and must not be repeated.
+        A repeated call has had its effect already, and must not begin another run. A call that is made for the first
+        time has no run: this returns None.
 
         Raises:
-            ConflictError: what the person decided about was settled otherwise meanwhile.
+            ConflictError: somebody else settled the request in another way meanwhile.
         """
         ...
 
-    def waiting(self) -> AbstractContextManager[None]:
-        """Wait inside this: it is left early when the server stops."""
+    def wait_scope(self) -> AbstractContextManager[None]:
+        """Return a scope to wait in; the server leaves it early when it stops."""
         ...
 
-    async def told(self, entries: Sequence[JournalEntry]) -> None:
-        """Report what happens as progress, if the host wants that."""
+    async def on_events(self, entries: Sequence[JournalEntry]) -> None:
+        """Report new events as progress, if the host wants progress."""
         ...
 
-    async def ask(self, outcome: RunResult) -> Asked:
-        """Have a person decide what the run waits for, if the host can show a form."""
+    async def elicit(self, outcome: RunResult) -> Elicitation:
+        """Ask the person to decide what the run waits for, if the host can show a form."""
         ...
 
 
-class Hosting(Protocol):
-    """Makes a `Host` of a call; it is the server's lifespan context."""
+class HostFactory(Protocol):
+    """Makes the `Host` of a call. The server's lifespan context implements it."""
 
     def host(self, context: Context[Any, Any]) -> Host:
         """Return the host of this call."""
@@ -71,4 +72,4 @@ class Hosting(Protocol):
 
 def host_of(context: Context[Any, Any]) -> Host:
     """Return the host that makes this call."""
-    return cast(Hosting, context.request_context.lifespan_context).host(context)
+    return cast(HostFactory, context.request_context.lifespan_context).host(context)

@@ -1,4 +1,4 @@
-"""The tools about single messages: reading them, adding, changing and rating them."""
+"""The tools that list, add, change and rate messages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -22,9 +22,9 @@ from tertulia_tools.arguments import (
     ParentId,
     RoleName,
 )
-from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.definition import ToolDefinition, Toolset, read_only_tool
 from tertulia_tools.host import host_of
-from tertulia_tools.quotes import Quoter, fitting
+from tertulia_tools.quotes import Quoter, fitting_length
 from tertulia_tools.results import (
     MAX_ITEMS,
     MAX_JSON,
@@ -33,20 +33,20 @@ from tertulia_tools.results import (
     Result,
     answer,
     compact,
-    feedback_shown,
+    count_of_messages,
     fit,
-    messages_counted,
-    time_shown,
+    format_time,
+    quote_feedback,
 )
 
-PAGE = 20
-"""The most messages of a page, unless more are asked for."""
-ABOUT_A_MESSAGE = 250
-"""How much of its share a message takes beside its text, at most."""
+PAGE_SIZE = 20
+"""How many messages a page has, unless the caller asks for more."""
+MESSAGE_OVERHEAD = 250
+"""The most characters that a message takes beside its text."""
 
 
-class MessageShown(BaseModel):
-    """A message."""
+class MessageView(BaseModel):
+    """A message in a result."""
 
     message_id: str
     author: str
@@ -61,7 +61,7 @@ class MessageShown(BaseModel):
     parent_id: str | None = Field(default=None, description="Where that is not the message before.")
 
     def line(self) -> str:
-        """Return the message with its heading."""
+        """Return the message below its heading, as the text form shows it."""
         heading = " · ".join(
             part for part in (self.message_id, self.type, f"{self.author} ({self.role})", self.at) if part
         )
@@ -78,15 +78,16 @@ class MessageList(Result):
     """A page of messages."""
 
     conversation_id: str
-    messages: list[MessageShown]
+    messages: list[MessageView]
     total: int | None = None
     next_cursor: str | None = None
     note: str | None = None
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         lines = [
-            self.conversation_id + ("" if self.total is None else f" · {messages_counted(self.total)} in all")
+            self.conversation_id
+            + ("" if self.total is None else f" · {count_of_messages(self.total)} in all")
         ]
         lines += [message.line() for message in self.messages]
         lines += [self.note] if self.note else []
@@ -94,15 +95,15 @@ class MessageList(Result):
 
 
 class MessageResult(Result):
-    """A message as it is now."""
+    """A message after a change."""
 
     conversation_id: str
-    message: MessageShown
+    message: MessageView
     branch: str | None = None
     next: str
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         branch = f" · branch {self.branch}" if self.branch else ""
         return [f"{self.conversation_id}{branch}", self.message.line(), f"Next: {self.next}"]
 
@@ -131,29 +132,32 @@ async def message_page(
     quoter: Quoter,
     *,
     branch: str | None = None,
-    limit: int = PAGE,
+    limit: int = PAGE_SIZE,
     cursor: str | None = None,
 ) -> MessageList:
-    """Return a page of messages, oldest first; a message that is longer than a page comes in parts."""
+    """Return a page of messages, oldest first. A message that is longer than a page comes in parts.
+
+    The cursor of a page holds the client's cursor, and the offset in the text of the first message.
+    """
     identity = {"list_messages": conversation_id} | ({} if branch is None else {"branch": branch})
     start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
 
-    async def read(most: int) -> Page[Message]:
+    async def read(count: int) -> Page[Message]:
         return await client.messages.list(
-            conversation_id, MessageQuery(cursor=start, limit=most, branch=branch)
+            conversation_id, MessageQuery(cursor=start, limit=count, branch=branch)
         )
 
     page = await read(1 if offset else limit)
-    messages = [] if offset else fit(messages_shown(page.items, quoter))
-    if len(messages) < len(page.items):  # the cursor behind the last of those that are shown
+    messages = [] if offset else fit(message_views(page.items, quoter))
+    if len(messages) < len(page.items):  # read again, for the cursor after the last one that fits
         page = await read(max(1, len(messages)))
     following: list[Any] | None = None if page.next_cursor is None else [page.next_cursor, 0]
     note = None
     if not messages and page.items:
-        long = page.items[0]
-        text = long.text or ""
-        end = offset + fitting(text[offset : offset + MAX_ITEMS], MAX_ITEMS - MAX_JSON - ABOUT_A_MESSAGE)
-        messages = [message_shown(replace(long, text=text[offset:end]), quoter)]
+        text = page.items[0].text or ""
+        room = MAX_ITEMS - MAX_JSON - MESSAGE_OVERHEAD
+        end = offset + fitting_length(text[offset : offset + MAX_ITEMS], room)
+        messages = [message_view(replace(page.items[0], text=text[offset:end]), quoter)]
         note = f"Characters {offset + 1:,} to {end:,} of the {len(text):,} of this message."
         if end < len(text):
             following = [start, end]
@@ -166,32 +170,32 @@ async def message_page(
     )
 
 
-def messages_shown(
+def message_views(
     messages: Sequence[Message], quoter: Quoter, limit: int | None = None
-) -> Iterator[MessageShown]:
-    """Yield messages that follow each other as they are shown, their texts cut at a size of `limit`."""
-    before = messages[0].parent_id if messages else None
+) -> Iterator[MessageView]:
+    """Yield the views of consecutive messages, with each text cut to `limit`."""
+    previous_id = messages[0].parent_id if messages else None
     for message in messages:
-        yield message_shown(message, quoter, limit, before=before)
-        before = message.id
+        yield message_view(message, quoter, limit, previous_id=previous_id)
+        previous_id = message.id
 
 
-def message_shown(
-    message: Message, quoter: Quoter, limit: int | None = None, *, before: str | None = None
-) -> MessageShown:
-    """Return a message as it is shown, its text cut at a size of `limit`, behind the message `before`."""
-    return MessageShown(
+def message_view(
+    message: Message, quoter: Quoter, limit: int | None = None, *, previous_id: str | None = None
+) -> MessageView:
+    """Return the view of a message, with its text cut to `limit`; `previous_id` is the message shown before it."""
+    return MessageView(
         message_id=message.id,
         author=message.author,
         role=message.role,
-        at=time_shown(message.created_at),
+        at=format_time(message.created_at),
         type=message.type,
         text=None if message.text is None else quoter.quote(message.text, limit),
         data=None if message.data is None else quoter.quote(compact(message.data), MAX_JSON),
         metadata=quoter.quote(compact(message.metadata), MAX_JSON) if message.metadata else None,
         rating=None if message.rating is None else message.rating.value,
-        feedback=feedback_shown(message.rating, quoter),
-        parent_id=None if message.parent_id == before else message.parent_id,
+        feedback=quote_feedback(message.rating, quoter),
+        parent_id=None if message.parent_id == previous_id else message.parent_id,
     )
 
 
@@ -215,7 +219,7 @@ async def add_message(
     )
     client = host_of(ctx).client
     message = await client.messages.add(conversation_id, draft, idempotency_key=idempotency_key)
-    return _told(message, "send_message goes on behind it, and has that answered.")
+    return _changed_message(message, "send_message goes on behind it, and has that answered.")
 
 
 async def update_message(
@@ -241,7 +245,7 @@ async def update_message(
             f"it is {changed.id} now, on a branch of its own. send_message goes on behind it; get_conversation (include"
             " branches) shows the others."
         )
-    return _told(changed, next_step)
+    return _changed_message(changed, next_step)
 
 
 async def rate_message(
@@ -259,33 +263,23 @@ async def rate_message(
         Rating(value=rating, feedback=feedback),
         idempotency_key=idempotency_key,
     )
-    return _told(rated, "get_analytics counts it in.")
+    return _changed_message(rated, "get_analytics counts it in.")
 
 
-def _told(message: Message, next_step: str) -> CallToolResult:
+def _changed_message(message: Message, next_step: str) -> CallToolResult:
     quoter = Quoter()
-    shown = message_shown(message, quoter, MAX_REPLY - MAX_JSON - MAX_PROMPT)
     result = MessageResult(
-        conversation_id=message.conversation_id, message=shown, branch=message.branch, next=next_step
+        conversation_id=message.conversation_id,
+        message=message_view(message, quoter, MAX_REPLY - MAX_JSON - MAX_PROMPT),
+        branch=message.branch,
+        next=next_step,
     )
     return answer(result, quoter)
 
 
-READING_TOOLS = (
-    Definition(
-        function=list_messages,
-        title="Read messages",
-        toolset=Toolset.BROWSE,
-        read_only=True,
-        idempotent=True,
-        open_world=True,
-    ),
-)
-WRITING_TOOLS = tuple(
-    Definition(function=function, title=title, toolset=Toolset.MANAGE, idempotent=idempotent, open_world=True)
-    for function, title, idempotent in (
-        (add_message, "Add a message", False),
-        (update_message, "Change a message", False),
-        (rate_message, "Rate a message", True),
-    )
+MESSAGE_LIST_TOOLS = (read_only_tool(list_messages, "Read messages", Toolset.BROWSE),)
+MESSAGE_CHANGE_TOOLS = (
+    ToolDefinition(function=add_message, title="Add a message", toolset=Toolset.MANAGE),
+    ToolDefinition(function=update_message, title="Change a message", toolset=Toolset.MANAGE),
+    ToolDefinition(function=rate_message, title="Rate a message", toolset=Toolset.MANAGE, idempotent=True),
 )

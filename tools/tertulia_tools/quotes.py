@@ -1,8 +1,8 @@
-"""Text that others wrote, on its way to a model.
+"""Quoting of untrusted text for a model.
 
-What another agent (or whoever wrote into a conversation) said is data. It reaches a model between two marks that its
-author could not foresee, with one sentence that says so, and without the characters that only serve to hide something.
-This is the only place that puts such text into a result.
+Whatever another agent or person wrote into a conversation is data. A result shows it between two random marks, which
+its author cannot foresee, adds one sentence that explains the marks, and removes the characters that only hide
+something. No other module puts such text into a result.
 """
 
 import re
@@ -22,51 +22,55 @@ _BREAKS = re.compile("\r\n?|[\u2028\u2029\x85\x0b\x0c]")
 _ESCAPED = re.compile('["\\\\\n\t]')
 
 
-def cleaned(text: str) -> str:
+def clean_text(text: str) -> str:
     """Return `text` without control, bidirectional, zero-width and tag characters; line breaks become line feeds."""
     return _HIDDEN.sub("", _BREAKS.sub("\n", text))
 
 
-def in_a_line(text: str) -> str:
-    """Return `text` cleaned, in one line."""
-    return " ".join(cleaned(text).split())
+def one_line(text: str) -> str:
+    """Return the cleaned `text` in one line."""
+    return " ".join(clean_text(text).split())
 
 
-def size(text: str) -> int:
-    """Return how many characters `text` takes in a result's longer form: JSON writes some of them as two."""
+def json_size(text: str) -> int:
+    """Return how many characters `text` takes in JSON, which writes some of them as two."""
     return len(text) + len(_ESCAPED.findall(text))
 
 
-def fitting(text: str, limit: int) -> int:
-    """Return how many of the characters of `text` have a `size` of `limit` at most."""
+def fitting_length(text: str, limit: int) -> int:
+    """Return how many of the first characters of `text` fit into a `json_size` of `limit`."""
     end = min(len(text), limit)
-    while (over := size(text[:end]) - limit) > 0:
+    while (over := json_size(text[:end]) - limit) > 0:
         end -= (over + 1) // 2
     return end
 
 
 class Quoter:
-    """Quotes untrusted text for one result."""
+    """Quotes untrusted text for one result, with one pair of marks."""
 
     def __init__(self) -> None:
         self._mark = new_id("q", 5)
         self._used = False
 
     def quote(self, text: str, limit: int | None = None) -> str:
-        """Return `text` cleaned and between the marks; what is over a `size` of `limit` is cut, and said to be."""
-        shown = cleaned(text).replace(self._mark, "")
-        if limit is not None and (end := fitting(shown, limit)) < len(shown):
+        """Return the cleaned `text` between the marks, cut to a `json_size` of `limit`, with a note of what is cut."""
+        shown = clean_text(text).replace(self._mark, "")
+        if limit is not None and (end := fitting_length(shown, limit)) < len(shown):
             shown = f"{shown[:end]}… (+{len(shown) - end:,} characters)"
         self._used = True
         return f"<{self._mark}>{shown}</{self._mark}>"
 
     def line(self, text: str, limit: int = 120) -> str:
         """Return `text` quoted in one line."""
-        return self.quote(in_a_line(text), limit)
+        return self.quote(one_line(text), limit)
+
+    def optional_line(self, text: str | None, limit: int = 120) -> str | None:
+        """Return `text` quoted in one line; None if there is no text."""
+        return None if text is None else self.line(text, limit)
 
     @property
     def explanation(self) -> str | None:
-        """The sentence that says what the marks mean; None if nothing was quoted."""
+        """The sentence that explains the marks; None if nothing was quoted."""
         if not self._used:
             return None
         return (

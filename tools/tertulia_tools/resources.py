@@ -1,11 +1,11 @@
-"""What a host may read: conversations, as transcripts, messages and events; lists of them; who can be talked to.
+"""The resources that a host can read: conversations, lists of conversations, and agents.
 
-A conversation's URI is its id with a slash for the colon: `conversation://local/7k2mq9x4ab`. With the colon, the native
-part would stand where a URL has its port, and what parses URLs strictly (browsers and Node, Pydantic, Python) refuses
-it, some hosts together with the whole list it stands in. Who writes `conversation://` and the id all the same is
-understood (`canonical`). The percent escapes are those of the id, so that each conversation has one URI.
+The URI of a conversation is its id with a slash instead of the colon: `conversation://local/7k2mq9x4ab`. A colon would
+put the native id where a URL has its port. Strict parsers (browsers, Node, Pydantic, Python) refuse such a URL, and
+some hosts then refuse the whole list that contains it. `canonical_uri` still accepts the form with the colon. The URI
+keeps the percent escapes of the id, so that each conversation has exactly one URI.
 
-What a resource says is what the tools say: the same portions, cursors and marks. `after` takes up where one ended.
+Resources have the same portions, cursors and marks as the results of tools. `after` continues after an earlier page.
 """
 
 import re
@@ -27,11 +27,11 @@ from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.agents import list_agents
 from tertulia_tools.arguments import StatusName
 from tertulia_tools.conversations import list_conversations
-from tertulia_tools.event_pages import happenings
+from tertulia_tools.event_pages import cursor_after, event_lines
 from tertulia_tools.host import host_of
 from tertulia_tools.messages import message_page
-from tertulia_tools.quotes import Quoter, cleaned
-from tertulia_tools.results import ConversationLine, compact, messages_counted, time_shown
+from tertulia_tools.quotes import Quoter, one_line
+from tertulia_tools.results import ConversationLine, compact, count_of_messages, format_time
 
 TRANSCRIPT = "conversation://{instance}/{conversation}{?after}"
 MESSAGES = "conversation://{instance}/{conversation}/messages{?after}"
@@ -39,19 +39,19 @@ EVENTS = "conversation://{instance}/{conversation}/events{?after}"
 CONVERSATIONS = "conversations://{?instance,agent,status,after}"
 AGENTS = "agents://{?instance}"
 MARKDOWN, JSON = "text/markdown", "application/json"
-MOST_LISTED = 20
-"""How many conversations the list of resources has: some hosts read nothing that is not in it."""
+MAX_LISTED = 20
+"""How many conversations the list of resources contains. Some hosts read only resources from this list."""
 MAX_TITLE = 120
 
 _WITH_COLON = re.compile(r"(conversation://[a-z][a-z0-9_-]*)(?::|%3[Aa])")
 
 Instance = Annotated[str, Field(description="The part of the id before the colon.")]
-Native = Annotated[str, Field(description="The part of the id behind the colon.")]
+NativeId = Annotated[str, Field(description="The part of the id behind the colon.")]
 After = Annotated[str | None, Field(description="From the page before.")]
 
 
 async def transcript(
-    ctx: Context[Any, Any], instance: Instance, conversation: Native, after: After = None
+    ctx: Context[Any, Any], instance: Instance, conversation: NativeId, after: After = None
 ) -> str:
     """What was said in a conversation, oldest first, in pages."""
     client = host_of(ctx).client
@@ -66,7 +66,7 @@ async def transcript(
         found.status,
         "archived" if found.archived else None,
         f"with {found.agent}" if found.agent else None,
-        None if page.total is None else messages_counted(page.total),
+        None if page.total is None else count_of_messages(page.total),
         f"updated {line.updated_at}" if line.updated_at else None,
         f"the newest answer is {run.status}" if run and run.status is not RunStatus.COMPLETED else None,
         f"awaits a decision about {', '.join(pending)}" if pending else None,
@@ -75,14 +75,14 @@ async def transcript(
     blocks += [f"## {message.line()}" for message in page.messages]
     blocks += [page.note] if page.note else []
     if page.next_cursor is not None:
-        more = link(TRANSCRIPT, instance=instance, conversation=conversation, after=page.next_cursor)
+        more = expand(TRANSCRIPT, instance=instance, conversation=conversation, after=page.next_cursor)
         blocks.append(f"This is not all of it. Read on: {more}")
     blocks += [quoter.explanation] if quoter.explanation else []
     return "\n\n".join(blocks) + "\n"
 
 
 async def messages(
-    ctx: Context[Any, Any], instance: Instance, conversation: Native, after: After = None
+    ctx: Context[Any, Any], instance: Instance, conversation: NativeId, after: After = None
 ) -> str:
     """The messages of a conversation as JSON, oldest first, in pages."""
     client = host_of(ctx).client
@@ -94,7 +94,7 @@ async def messages(
 
 
 async def events(
-    ctx: Context[Any, Any], instance: Instance, conversation: Native, after: After = None
+    ctx: Context[Any, Any], instance: Instance, conversation: NativeId, after: After = None
 ) -> str:
     """What happened in a conversation as JSON, oldest first, in pages: pieces of answers, tool calls, decisions.
 
@@ -103,16 +103,14 @@ async def events(
     client = host_of(ctx).client
     quoter = Quoter()
     found = await client.conversations.get_stored(conversation_id(instance, conversation))
-    news = await client.conversations.events(found.id, cursor=after)
-    told, used = happenings(news.entries, quoter)
-    cursor, more = news.cursor, news.more
-    if used < len(news.entries):
-        cursor, more = await client.conversations.cursor(found.id, news.entries[used - 1].seq), True
+    page = await client.conversations.events(found.id, cursor=after)
+    shown = event_lines(page.entries, quoter)
+    cursor, more = await cursor_after(client, found.id, page, shown)
     content = {
         "conversation_id": found.id,
         "status": found.status,
-        "run_status": None if news.run is None else news.run.status,
-        "events": [happening.model_dump(mode="json", exclude_none=True) for happening in told],
+        "run_status": None if page.run is None else page.run.status,
+        "events": [line.model_dump(mode="json", exclude_none=True) for line in shown.items],
         "cursor": cursor,
         "next_cursor": cursor if more else None,
         "untrusted": quoter.explanation,
@@ -141,7 +139,7 @@ async def agents(ctx: Context[Any, Any], instance: str | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A kind of resource: its URI's template, and the function that reads it, whose docstring describes it."""
+    """A kind of resource: the template of its URI, and the function that reads it, whose docstring describes it."""
 
     uri: str
     title: str
@@ -150,7 +148,7 @@ class Template:
 
     @property
     def description(self) -> str:
-        """What hosts show of it."""
+        """The description that hosts show."""
         lines = (self.read.__doc__ or "").strip().splitlines()
         return "\n".join(line.strip() for line in lines)
 
@@ -162,13 +160,13 @@ TEMPLATES: Sequence[Template] = (
     Template(CONVERSATIONS, "Conversations", JSON, conversations),
     Template(AGENTS, "Agents", JSON, agents),
 )
-_OF_A_CONVERSATION = tuple(UriTemplate.parse(template) for template in (TRANSCRIPT, MESSAGES, EVENTS))
+_CONVERSATION_TEMPLATES = tuple(UriTemplate.parse(template) for template in (TRANSCRIPT, MESSAGES, EVENTS))
 _NO_FILES = ResourceSecurity(reject_path_traversal=False, reject_absolute_paths=False)
-"""Our ids are no paths of files, and may look like some."""
+"""The ids in the URIs are not file paths, but may look like them."""
 
 
-def offer(server: MCPServer[Any]) -> None:
-    """Have a server offer the templates."""
+def register(server: MCPServer[Any]) -> None:
+    """Register the templates with a server."""
     for template in TEMPLATES:
         server.resource(
             template.uri,
@@ -180,12 +178,12 @@ def offer(server: MCPServer[Any]) -> None:
         )(template.read)
 
 
-async def listed(client: Client) -> list[Resource]:
-    """Return the resources that a host can show at once: the lists, and what was talked about last."""
-    page = await client.conversations.list(ConversationQuery(limit=MOST_LISTED))
+async def recent_resources(client: Client) -> list[Resource]:
+    """Return the resources that a host can show without a template: the lists, and the newest conversations."""
+    page = await client.conversations.list(ConversationQuery(limit=MAX_LISTED))
     lists = [
         Resource(
-            uri=link(template.uri),
+            uri=expand(template.uri),
             name=template.read.__name__,
             title=template.title,
             description=template.description,
@@ -194,51 +192,51 @@ async def listed(client: Client) -> list[Resource]:
         for template in TEMPLATES
         if template.uri in {AGENTS, CONVERSATIONS}
     ]
-    return [*lists, *map(_listed, page.items)]
+    return [*lists, *map(_conversation_resource, page.items)]
 
 
 def conversation_uri(conversation_id: str) -> str:
     """Return the URI of a conversation's transcript."""
     instance, native_id = split_conversation_id(conversation_id)
-    return link(TRANSCRIPT, instance=instance, conversation=native_id)
+    return expand(TRANSCRIPT, instance=instance, conversation=native_id)
 
 
-def conversation_of(uri: str) -> str:
-    """Return the id of the conversation that a resource is about.
+def conversation_id_of(uri: str) -> str:
+    """Return the id of the conversation that a URI names.
 
     Raises:
-        InvalidInputError: it is not about one.
+        InvalidInputError: the URI does not name a conversation.
     """
-    for template in _OF_A_CONVERSATION:
-        found = template.match(canonical(uri))
-        if found is not None:
-            own_id = conversation_id(str(found["instance"]), str(found["conversation"]))
-            split_conversation_id(own_id)
-            return own_id
+    for template in _CONVERSATION_TEMPLATES:
+        parts = template.match(canonical_uri(uri))
+        if parts is not None:
+            found_id = conversation_id(str(parts["instance"]), str(parts["conversation"]))
+            split_conversation_id(found_id)  # raises if it is not well formed
+            return found_id
     raise InvalidInputError(
         f"{shown(uri)} is not the URI of a conversation: that looks like conversation://local/7k2mq9x4ab.",
         hint="resources/list has the most recent ones.",
     )
 
 
-def canonical(uri: str) -> str:
-    """Return the one way to write a URI: an id behind `conversation://` may have been written with its colon."""
+def canonical_uri(uri: str) -> str:
+    """Return the URI with a slash, if the id of a conversation was written into it with its colon."""
     return _WITH_COLON.sub(r"\1/", uri, count=1)
 
 
-def link(template: str, **variables: str | None) -> str:
-    """Return the URI that a template makes of these variables, but for those that are None."""
+def expand(template: str, **variables: str | None) -> str:
+    """Return the URI of a template with these variables, leaving out those that are None."""
     return UriTemplate.parse(template).expand(
         {name: value for name, value in variables.items() if value is not None}
     )
 
 
-def _listed(conversation: Conversation) -> Resource:
-    title = " ".join(cleaned(conversation.title or "").split())
+def _conversation_resource(conversation: Conversation) -> Resource:
+    title = one_line(conversation.title or "")
     about = [conversation.status, f"with {conversation.agent}" if conversation.agent else None]
     if conversation.message_count is not None:
-        about.append(messages_counted(conversation.message_count))
-    updated = time_shown(conversation.updated_at)
+        about.append(count_of_messages(conversation.message_count))
+    updated = format_time(conversation.updated_at)
     return Resource(
         uri=conversation_uri(conversation.id),
         name=conversation.id,
@@ -254,8 +252,8 @@ def _content(result: CallToolResult) -> dict[str, Any]:
 
 
 def _json(content: dict[str, Any], template: str, **variables: str | None) -> str:
-    """Return a result as JSON, with the URI of the next page for its cursor."""
+    """Return a result as JSON, with the URI of the next page instead of its cursor."""
     following = content.pop("next_cursor", None)
     if following is not None:
-        content["next"] = link(template, **variables, after=following)
+        content["next"] = expand(template, **variables, after=following)
     return compact({name: value for name, value in content.items() if value is not None})

@@ -1,47 +1,51 @@
-"""What results say, and how they read. Some hosts hand a model only the structure, some only the text: both say all.
+"""The results of tools, in two forms: text and structure. Some hosts show a model only one of them, so both say all.
 
-Every result stays within `MAX_RESULT` characters in each form, and says how to get at what was left out: what varies
-in length has a share of them, counted as `tertulia_tools.quotes.size` counts.
+A result has at most `MAX_RESULT` characters in each form, and says how the caller reads what it leaves out. Each part
+whose length varies has a share of these characters, measured by `tertulia_tools.quotes.json_size`.
 """
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Protocol, TypeVar
 
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
-from tertulia.vocabulary.models import Agent, Conversation, Rating, Request, RequestKind
-from tertulia_tools.quotes import Quoter, size
+from tertulia.vocabulary.models import Agent, Conversation, Participant, Rating, Request, RequestKind
+from tertulia_tools.quotes import Quoter, json_size
 
 MAX_RESULT = 10_000
-"""The most characters of a result, in either form: the least any known host keeps whole is 12,000."""
+"""The most characters of a result in either form. Every known host keeps at least 12,000."""
 MAX_ITEMS = 8_500
-"""The share of a list's items."""
+"""The share of the items of a list."""
 MAX_REPLY = 6_500
-"""The share of an answer's text, or of what happened."""
+"""The share of an answer's text, or of events."""
 MAX_REQUESTS = 2_000
-"""The share of what a run waits for, beside other things."""
+"""The share of pending requests in a result that shows other things as well."""
 MAX_JSON = 1_000
 """The share of one structured value (arguments, metadata, data)."""
 MAX_PROMPT = 500
+"""The share of a prompt, a feedback or an error."""
+MAX_PARTICIPANTS = 20
+"""How many participants of a conversation a result shows."""
 
 Untrusted = Annotated[str | None, Field(description="What the marks around quoted text mean.")]
 
 
 class Result(BaseModel):
-    """A result of a tool. Fields that are None or empty are left out."""
+    """The result of a tool. The structured form leaves out fields that are None or empty."""
 
     untrusted: Untrusted = None
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         raise NotImplementedError
 
 
 def answer(result: Result, quoter: Quoter) -> CallToolResult:
-    """Return a result to the host in both forms."""
+    """Return the result of a call in both forms, with the explanation of the marks that `quoter` used."""
     result.untrusted = quoter.explanation
     lines = list(result.lines())
     if result.untrusted is not None:
@@ -57,30 +61,30 @@ def answer(result: Result, quoter: Quoter) -> CallToolResult:
 
 
 class Item(Protocol):
-    """A part of a result that is repeated: a Pydantic model that can also tell itself in text."""
+    """One of several parts of a result: a Pydantic model with a text form."""
 
     def line(self) -> str:
-        """Return it as the text form shows it."""
+        """Return the item in the text form."""
         ...
 
     def model_dump_json(self, *, exclude_none: bool) -> str:
-        """Return it as the structured form shows it."""
+        """Return the item in the structured form."""
         ...
 
 
 ItemT = TypeVar("ItemT", bound=Item)
 
 
-def shown_size(item: Item) -> int:
-    """Return how many characters an item takes in the longer of the two forms, with what separates it from the next."""
+def item_size(item: Item) -> int:
+    """Return how many characters an item takes in the longer of the two forms, with its separator."""
     return 1 + max(len(item.line()), len(item.model_dump_json(exclude_none=True)))
 
 
 def fit(items: Iterable[ItemT], limit: int = MAX_ITEMS) -> list[ItemT]:
-    """Return the first of these items, as many as fit into `limit`."""
+    """Return as many of the first items as fit into `limit`."""
     fitting: list[ItemT] = []
     for item in items:
-        limit -= shown_size(item)
+        limit -= item_size(item)
         if limit < 0:
             break
         fitting.append(item)
@@ -88,7 +92,7 @@ def fit(items: Iterable[ItemT], limit: int = MAX_ITEMS) -> list[ItemT]:
 
 
 class PendingRequest(BaseModel):
-    """What a run waits for."""
+    """A request that waits for a decision or an answer."""
 
     request_id: str
     kind: str
@@ -99,7 +103,7 @@ class PendingRequest(BaseModel):
 
     @classmethod
     def of(cls, request: Request, quoter: Quoter, limit: int = MAX_JSON) -> "PendingRequest":
-        """Return a request as it is shown, with a share of `limit` for the arguments."""
+        """Return the view of a request, with a share of `limit` for its arguments."""
         confirmation = request.kind is RequestKind.CONFIRMATION
         return cls(
             request_id=request.id,
@@ -117,20 +121,28 @@ class PendingRequest(BaseModel):
         return f"Pending {self.kind} {self.request_id}: {what}. {self.prompt}{note}"
 
 
-def requests_shown(
+@dataclass(frozen=True, slots=True)
+class PendingRequests:
+    """The pending requests that a result shows, and notes on what it leaves out of them."""
+
+    items: list[PendingRequest]
+    notes: list[str]
+
+
+def pending_requests(
     requests: Sequence[Request], quoter: Quoter, limit: int = MAX_REQUESTS
-) -> tuple[list[PendingRequest], list[str]]:
-    """Return the first of what a run waits for, as far as it fits into `limit`, and notes of what was left out."""
+) -> PendingRequests:
+    """Return as many of the first requests as fit into `limit`."""
     share = max(MAX_JSON, limit - MAX_REQUESTS) if len(requests) == 1 else MAX_JSON
     fitting = fit((PendingRequest.of(request, quoter, share) for request in requests), limit)
     notes: list[str] = []
     if limit == MAX_REQUESTS and any(
-        size(compact(request.arguments)) > share for request in requests[: len(fitting)]
+        json_size(compact(request.arguments)) > share for request in requests[: len(fitting)]
     ):
         notes.append("get_conversation (include requests) shows more of the arguments.")
     if left_out := len(requests) - len(fitting):
         notes.append(f"{left_out} more are pending, and are shown when these are settled.")
-    return fitting, notes
+    return PendingRequests(fitting, notes)
 
 
 class ConversationLine(BaseModel):
@@ -152,17 +164,17 @@ class ConversationLine(BaseModel):
     def of(
         cls, conversation: Conversation, quoter: Quoter, awaiting: Sequence[str] = ()
     ) -> "ConversationLine":
-        """Return a conversation as lists show it."""
+        """Return the line of a conversation; `awaiting` has the ids of its pending requests."""
         waiting = [*awaiting, *(["a message of yours"] if conversation.awaiting else [])]
         return cls(
             conversation_id=conversation.id,
             status=conversation.status,
-            title=None if conversation.title is None else quoter.line(conversation.title),
+            title=quoter.optional_line(conversation.title),
             agent=conversation.agent,
-            source=None if conversation.source is None else quoter.line(conversation.source),
+            source=quoter.optional_line(conversation.source),
             archived=True if conversation.archived else None,
             messages=conversation.message_count,
-            updated_at=time_shown(conversation.updated_at),
+            updated_at=format_time(conversation.updated_at),
             awaiting=waiting or None,
         )
 
@@ -176,7 +188,7 @@ class ConversationLine(BaseModel):
         if self.source:
             parts.append(f"from {self.source}")
         if self.messages is not None:
-            parts.append(messages_counted(self.messages))
+            parts.append(count_of_messages(self.messages))
         if self.updated_at:
             parts.append(self.updated_at)
         if self.awaiting:
@@ -185,7 +197,7 @@ class ConversationLine(BaseModel):
 
 
 class AgentLine(BaseModel):
-    """An agent in the list of those who can be talked to."""
+    """An agent in a list."""
 
     agent: str
     description: str
@@ -195,7 +207,7 @@ class AgentLine(BaseModel):
 
     @classmethod
     def of(cls, agent: Agent, quoter: Quoter) -> "AgentLine":
-        """Return an agent as the list shows it."""
+        """Return the line of an agent."""
         return cls(
             agent=agent.address,
             description=quoter.line(agent.description, 500),
@@ -210,21 +222,26 @@ class AgentLine(BaseModel):
         return f"{self.agent}{state}: {self.description}\n  offers {', '.join(self.features)}"
 
 
-def feedback_shown(rating: Rating | None, quoter: Quoter) -> str | None:
-    """Return what was said with a rating, quoted."""
-    return None if rating is None or rating.feedback is None else quoter.line(rating.feedback, MAX_PROMPT)
+def quote_feedback(rating: Rating | None, quoter: Quoter) -> str | None:
+    """Return the feedback of a rating, quoted; None if there is none."""
+    return None if rating is None else quoter.optional_line(rating.feedback, MAX_PROMPT)
+
+
+def participant_lines(participants: Sequence[Participant], quoter: Quoter) -> list[str]:
+    """Return the first participants, each with the role, in a line each."""
+    return [f"{quoter.line(each.address)} ({each.role})" for each in participants[:MAX_PARTICIPANTS]]
 
 
 def compact(value: object) -> str:
-    """Return a structured value as compact JSON."""
+    """Return a value as JSON without spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def messages_counted(number: int) -> str:
-    """Return a number of messages as the text form says it."""
+def count_of_messages(number: int) -> str:
+    """Return a number of messages in words, such as `1 message`."""
     return f"{number} message{'' if number == 1 else 's'}"
 
 
-def time_shown(at: datetime | None) -> str | None:
-    """Return a time as results show it: ISO 8601 to the second, in UTC."""
+def format_time(at: datetime | None) -> str | None:
+    """Return a time in UTC, in ISO 8601 to the second."""
     return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -1,4 +1,4 @@
-"""Seeing a run through for a caller: waiting, reporting, asking, and telling what there is when the time is up."""
+"""Running for a caller: wait for a run, report its events, ask the person, and return its state when time is up."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
@@ -12,7 +12,7 @@ from tertulia.resources.runs import Sent
 from tertulia.vocabulary.models import Request, Run, RunResult, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.host import Host
-from tertulia_tools.quotes import Quoter, size
+from tertulia_tools.quotes import Quoter, json_size
 from tertulia_tools.results import (
     MAX_JSON,
     MAX_PROMPT,
@@ -21,7 +21,7 @@ from tertulia_tools.results import (
     Result,
     answer,
     compact,
-    requests_shown,
+    pending_requests,
 )
 
 MAX_WAIT = 300
@@ -37,7 +37,7 @@ WaitSeconds = Annotated[
 
 
 class RunReport(Result):
-    """What there is of an answer."""
+    """The state of a run, and the answer so far."""
 
     conversation_id: str
     run_id: str | None = None
@@ -51,7 +51,7 @@ class RunReport(Result):
     next: str
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         run = "" if self.run_id is None else f" · {self.run_id}"
         lines = [f"{self.status} · {self.conversation_id}{run}"]
         lines += [text for text in (self.note, self.reply, self.reply_data, self.error) if text is not None]
@@ -65,20 +65,21 @@ class RunReport(Result):
 async def run_and_wait(
     host: Host, begin: Callable[[], Awaitable[Sent]], wait_seconds: float | None
 ) -> CallToolResult | InputRequiredResult:
-    """Begin a run, or find the one that this repeated call began; wait, ask the person if need be, and tell.
+    """Begin a run, wait for it, ask the person what it needs, and return its report.
 
-    `wait_seconds` covers beginning and waiting, but not the time in which a person looks at a form.
+    A call that the host repeats to bring an answer finds the run that it began before. `wait_seconds` covers beginning
+    and waiting, but not the time in which a person looks at a form.
     """
     deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
     sent_as = SentAs.BEGUN
-    resumed = await host.resumed_run()
-    if resumed is None:
+    run_id = await host.resume()
+    if run_id is None:
         sent = await begin()
         run, sent_as = sent.run, sent.sent_as
     else:
-        run = await host.client.runs.get(resumed)
+        run = await host.client.runs.get(run_id)
     if sent_as is SentAs.REPLY:
-        return await _delivered(host.client, run)
+        return await _delivery_report(host.client, run)
     outcome, question = await wait_and_ask(host, run, deadline)
     if question is not None:
         return question
@@ -86,10 +87,10 @@ async def run_and_wait(
     return answer(await run_report(host.client, outcome, quoter, sent_as=sent_as), quoter)
 
 
-async def _delivered(client: Client, run: Run) -> CallToolResult:
-    """Tell the sender of an answer that it has arrived."""
+async def _delivery_report(client: Client, run: Run) -> CallToolResult:
+    """Return the report for a caller whose message was the answer that others waited for."""
     outcome = await client.runs.take_result(run, answered=True)
-    told = RunReport(
+    report = RunReport(
         conversation_id=run.conversation_id,
         run_id=run.id,
         status=outcome.run.status,
@@ -97,31 +98,35 @@ async def _delivered(client: Client, run: Run) -> CallToolResult:
         note="Delivered: this was the answer that the other side waited for.",
         next="nothing has to be done; stream_conversation with this cursor waits for what comes back.",
     )
-    return answer(told, Quoter())
+    return answer(report, Quoter())
 
 
 async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult, InputRequiredResult | None]:
-    """Wait for a run until `deadline`, having the person decide what it asks; return what there is, or the question."""
+    """Wait for a run until `deadline`, and ask the person to settle its requests.
+
+    Return the run's result; and the question, if the host is to ask it and repeat the call. The time in which a person
+    looks at a form does not count.
+    """
     while True:
         remaining = max(0.0, deadline - anyio.current_time())
-        with host.waiting():
-            await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.told)
+        with host.wait_scope():
+            await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.on_events)
         outcome = await host.client.runs.take_result(run)
         if not outcome.pending:
             return outcome, None
         before = anyio.current_time()
-        asked = await host.ask(outcome)
+        elicited = await host.elicit(outcome)
         deadline += anyio.current_time() - before
-        if asked.question is not None:
-            return outcome, asked.question
-        if not asked.settled:  # looked at again: that a form was declined is part of what there is
+        if elicited.question is not None:
+            return outcome, elicited.question
+        if not elicited.settled:  # read again, since the result says that a form was declined
             return await host.client.runs.take_result(run), None
 
 
 async def run_report(
     client: Client, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
 ) -> RunReport:
-    """Return what there is of a run, as it is shown."""
+    """Return the report of a run."""
     run, reply = outcome.run, outcome.reply
     notes: list[str] = []
     if sent_as is SentAs.ADDED:
@@ -131,27 +136,27 @@ async def run_report(
             "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
             "send the same text again."
         )
-    if size(reply) > MAX_REPLY:
+    if json_size(reply) > MAX_REPLY:
         whole = "list_messages" if run.reply_id is not None else "stream_conversation without a cursor"
         notes.append(f"The reply is cut here, of {len(reply):,} characters so far; {whole} reads all of it.")
-    pending, more = requests_shown(outcome.pending, quoter)
+    pending = pending_requests(outcome.pending, quoter)
     return RunReport(
         conversation_id=run.conversation_id,
         run_id=run.id,
         status=run.status,
         reply=quoter.quote(reply, MAX_REPLY) if reply else None,
         reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
-        error=None if run.error is None else quoter.line(run.error, MAX_PROMPT),
-        pending=pending,
+        error=quoter.optional_line(run.error, MAX_PROMPT),
+        pending=pending.items,
         cursor=await client.conversations.cursor(run.conversation_id, outcome.seq),
-        note=" ".join([*notes, *more]) or None,
-        next=next_step(run, outcome.pending, me=client.address),
+        note=" ".join([*notes, *pending.notes]) or None,
+        next=next_step(run, outcome.pending, caller=client.address),
     )
 
 
-def next_step(run: Run, pending: Sequence[Request], *, me: str) -> str:
-    """Return what to call next, given where a run stands; `me` is the caller's address."""
-    if run.status.active and run.agent == me:
+def next_step(run: Run, pending: Sequence[Request], *, caller: str) -> str:
+    """Return the sentence that says what to call next; `caller` is the caller's address."""
+    if run.status.active and run.agent == caller:
         return "send_message with this conversation_id answers what is asked here."
     match run.status:
         case RunStatus.QUEUED | RunStatus.RUNNING:

@@ -1,4 +1,4 @@
-"""The tools that hold a conversation: create, send, stream, confirm, cancel."""
+"""The tools that hold a conversation: create, send, follow, settle a request, cancel a run."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -28,11 +28,11 @@ from tertulia_tools.arguments import (
     ParticipantRoleName,
     RoleName,
 )
-from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.definition import ToolDefinition, Toolset, read_only_tool
 from tertulia_tools.event_pages import StreamResult, stream
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
-from tertulia_tools.results import answer as told
+from tertulia_tools.results import answer as result_of
 from tertulia_tools.run_reports import RunReport, WaitSeconds, run_and_wait, run_report
 
 Agent = Annotated[str, Field(description="Who answers: an address from list_agents, like local:archivist.")]
@@ -86,7 +86,7 @@ async def create_conversation(
             status=conversation.status,
             next="send_message with this conversation_id.",
         )
-        return told(created, Quoter())
+        return result_of(created, Quoter())
 
     async def begin() -> Sent:
         return await host.client.runs.start(new, MessageDraft(text=message), idempotency_key=idempotency_key)
@@ -206,42 +206,30 @@ async def cancel_run(
     client = host_of(ctx).client
     run = await client.runs.cancel(conversation_id, idempotency_key=idempotency_key)
     quoter = Quoter()
-    return told(await run_report(client, await client.runs.result(run), quoter), quoter)
+    return result_of(await run_report(client, await client.runs.result(run), quoter), quoter)
 
 
-TALKING_TOOLS = (
-    Definition(
-        function=create_conversation, title="Create a conversation", toolset=Toolset.TALK, open_world=True
-    ),
-    Definition(
+RUN_TOOLS = (
+    ToolDefinition(function=create_conversation, title="Create a conversation", toolset=Toolset.TALK),
+    ToolDefinition(
         function=send_message,
         title="Send a message",
         toolset=Toolset.TALK,
-        open_world=True,
         meta={"anthropic/alwaysLoad": True},
     ),
-    Definition(
-        function=stream_conversation,
-        title="Follow a conversation",
-        toolset=Toolset.TALK,
-        read_only=True,
-        idempotent=True,
-        open_world=True,
-    ),
-    Definition(
+    read_only_tool(stream_conversation, "Follow a conversation", Toolset.TALK),
+    ToolDefinition(
         function=confirm_tool,
         title="Approve or reject a tool",
         toolset=Toolset.TALK,
         destructive=True,
-        open_world=True,
         meta={"anthropic/requiresUserInteraction": True},
     ),
-    Definition(
+    ToolDefinition(
         function=cancel_run,
         title="Stop an answer",
         toolset=Toolset.TALK,
         destructive=True,
         idempotent=True,
-        open_world=True,
     ),
 )

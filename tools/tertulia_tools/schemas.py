@@ -1,4 +1,4 @@
-"""JSON Schemas as a model should see them: nothing but what helps to call the tool right."""
+"""JSON Schemas for models: they keep only what helps to call a tool correctly."""
 
 from types import NoneType, UnionType
 from typing import Any, Union, cast, get_args, get_origin
@@ -10,13 +10,13 @@ _TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: 
 
 
 def tidied(schema: Schema) -> Schema:
-    """Return a schema without titles, `$defs` and nulls; an object says whether it takes other properties."""
+    """Return a schema without titles, `$defs` and nulls; an object keeps `additionalProperties` unless that is true."""
     definitions: Schema = schema.get("$defs", {})
     return cast(Schema, _tidy({key: value for key, value in schema.items() if key != "$defs"}, definitions))
 
 
 def closed(schema: Schema) -> Schema:
-    """Return a tidied schema of arguments that refuses what it does not name; what is off by default is left unsaid."""
+    """Return the tidied schema of a tool's arguments, closed to others and without defaults that are false or empty."""
     tidy = tidied(schema)
     properties = {
         name: {key: value for key, value in part.items() if key != "default" or value not in (False, [])}
@@ -26,9 +26,9 @@ def closed(schema: Schema) -> Schema:
 
 
 def outlined(model: type[BaseModel]) -> Schema:
-    """Return a schema of a result that says what there is and of which type.
+    """Return the schema of a result, with the names and types of its fields only.
 
-    A result explains itself when it is there; what a schema says of it beforehand takes room in every request.
+    A host sends the schema with every request, while the model can read the result itself when it is there.
     """
     fields = model.model_fields
     return {
@@ -39,7 +39,7 @@ def outlined(model: type[BaseModel]) -> Schema:
 
 
 def _type(annotation: Any) -> Schema:
-    """Return the type of a field; it may be missing, but is never null."""
+    """Return the schema of a field. A result leaves a field out rather than setting it to null."""
     arms: list[Any] = [arm for arm in get_args(annotation) if arm is not NoneType]
     if get_origin(annotation) in {Union, UnionType}:
         (annotation,) = arms

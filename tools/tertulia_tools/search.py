@@ -1,4 +1,4 @@
-"""The tool that finds conversations by what was said in them."""
+"""The tool that searches conversations by their text."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -9,24 +9,24 @@ from pydantic import BaseModel, Field
 
 from tertulia.vocabulary.coverage import Answered
 from tertulia.vocabulary.models import SearchHit, SearchQuery
-from tertulia_tools.arguments import Cursor, moment
-from tertulia_tools.definition import Definition, Toolset
+from tertulia_tools.arguments import Cursor, parse_time
+from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
-from tertulia_tools.quotes import Quoter, cleaned, in_a_line
-from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, time_shown
+from tertulia_tools.quotes import Quoter, clean_text, one_line
+from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, format_time
 
 MAX_SNIPPET = 300
 MAX_SEARCHED = 1_500
-"""The share of how instances were searched."""
+"""The share of the lines that say how each instance was searched."""
 SEARCHED_EACH = 350
 MAX_FAILURE = 160
-PLACE = 100
-"""The share of an instance's place in the cursor."""
+PLACE_EACH = 100
+"""The share of one instance's place in the cursor."""
 MAX_PLACES = 3_000
 
 
 class Match(BaseModel):
-    """A message that matches; a title, where message_id is missing."""
+    """A message that matches, or a title if there is no `message_id`."""
 
     conversation_id: str
     title: str | None = None
@@ -35,11 +35,10 @@ class Match(BaseModel):
     author: str | None = None
     at: str | None = None
     snippet: str
-
     found_by: str | None = Field(default=None, description="`platform` where only that finds it.")
 
     def line(self) -> str:
-        """Return the match in two lines."""
+        """Return the two lines of the text form."""
         parts = (
             self.conversation_id,
             self.status,
@@ -51,8 +50,8 @@ class Match(BaseModel):
         return " · ".join(part for part in parts if part) + f"\n  {self.snippet}"
 
 
-class Searched(BaseModel):
-    """How an instance was searched, and how many of its conversations our index has."""
+class SearchedInstance(BaseModel):
+    """How one instance was searched, and how many of its conversations the index has."""
 
     instance: str
     by: str
@@ -63,27 +62,27 @@ class Searched(BaseModel):
     synced_at: str | None = None
 
     @classmethod
-    def of_answered(cls, answered: Answered) -> "Searched":
-        """Return what is told of an instance."""
-        failure = None if answered.failure is None else in_a_line(answered.failure)[:MAX_FAILURE]
-        covered = answered.coverage
-        if covered is None or covered.at is None:
-            sync = "off" if covered is None else "never"
+    def of_answer(cls, answered: Answered) -> "SearchedInstance":
+        """Return the view of how an instance answered."""
+        failure = None if answered.failure is None else one_line(answered.failure)[:MAX_FAILURE]
+        coverage = answered.coverage
+        if coverage is None or coverage.at is None:
+            sync = "off" if coverage is None else "never"
             return cls(instance=answered.instance, by=answered.by, failure=failure, sync=sync)
         return cls(
             instance=answered.instance,
             by=answered.by,
             failure=failure,
-            index_has=covered.known,
-            of=covered.total,
-            sync="complete" if covered.complete else "incomplete",
-            synced_at=time_shown(covered.at),
+            index_has=coverage.known,
+            of=coverage.total,
+            sync="complete" if coverage.complete else "incomplete",
+            synced_at=format_time(coverage.at),
         )
 
     def line(self) -> str:
-        """Return it in one line."""
-        said = {"platform": "the platform answered", "both": "the platform and our index answered"}
-        parts = [said.get(self.by, "our index answered")]
+        """Return the line of the text form."""
+        answered = {"platform": "the platform answered", "both": "the platform and our index answered"}
+        parts = [answered.get(self.by, "our index answered")]
         if self.failure:
             parts.append(f"the platform did not: {self.failure}")
         if self.sync == "off":
@@ -97,11 +96,11 @@ class Searched(BaseModel):
         return f"{self.instance}: {'; '.join(parts)}"
 
 
-class Matches(Result):
+class SearchResultPage(Result):
     """A page of matches."""
 
     matches: list[Match]
-    searched: list[Searched] = []
+    searched: list[SearchedInstance] = []
     searched_more: int | None = Field(default=None, description="How many instances more.")
     order: str | None = None
     total: int | None = None
@@ -109,14 +108,14 @@ class Matches(Result):
     next_cursor: str | None = None
 
     def lines(self) -> Sequence[str]:
-        """Return the result's text, line by line."""
+        """Return the lines of the text form."""
         lines = [match.line() for match in self.matches]
         if not lines:
             nothing = "Nothing matches so far." if self.next_cursor else "Nothing matches."
             lines.append(nothing + (f" Did you mean: {self.suggestion}" if self.suggestion else ""))
         else:
             lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
-        lines += [searched.line() for searched in self.searched]
+        lines += [instance.line() for instance in self.searched]
         if self.searched_more:
             lines.append(f"{self.searched_more} more instances were searched.")
         return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
@@ -136,7 +135,7 @@ async def search_conversations(
     ] = None,
     limit: Annotated[int, Field(ge=1, le=25, description="1 to 25; 10 by default.")] = 10,
     cursor: Cursor = None,
-) -> Annotated[CallToolResult, Matches]:
+) -> Annotated[CallToolResult, SearchResultPage]:
     """Search all conversations in full text (find, look up, recall, remember): messages and titles, with snippets.
 
     Newest first; the best matches first where there are few. Platforms with a search of their own are asked as well,
@@ -148,28 +147,27 @@ async def search_conversations(
         text=query,
         instance=instance,
         agent=agent,
-        since=moment("since", since),
-        until=moment("until", until, end_of_day=True),
+        since=parse_time("since", since),
+        until=parse_time("until", until, end_of_day=True),
         limit=limit,
         cursor=cursor,
     )
-
     others = len(client.instances) - 1
-    reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE)
+    reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE_EACH)
 
-    def shown(hits: Sequence[SearchHit]) -> int:
+    def count_fitting(hits: Sequence[SearchHit]) -> int:
         return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - reserved))
 
-    found = await client.search.messages(search, hit_limit=shown)
-    elsewhere = [Searched.of_answered(one) for one in found.answered if not one.embedded]
-    told = fit(elsewhere, MAX_SEARCHED)
-    result = Matches(
+    found = await client.search.messages(search, hit_limit=count_fitting)
+    remote = [SearchedInstance.of_answer(answered) for answered in found.answered if not answered.embedded]
+    searched = fit(remote, MAX_SEARCHED)
+    result = SearchResultPage(
         matches=[_match(hit, quoter) for hit in found.hits],
-        searched=told,
-        searched_more=len(elsewhere) - len(told) or None,
+        searched=searched,
+        searched_more=len(remote) - len(searched) or None,
         order=None if not found.hits else "best first" if found.ranked else "newest first",
         total=found.total,
-        suggestion=None if found.suggestion is None else cleaned(found.suggestion),
+        suggestion=None if found.suggestion is None else clean_text(found.suggestion),
         next_cursor=found.next_cursor,
     )
     return answer(result, quoter)
@@ -178,23 +176,14 @@ async def search_conversations(
 def _match(hit: SearchHit, quoter: Quoter) -> Match:
     return Match(
         conversation_id=hit.conversation_id,
-        title=None if hit.conversation_title is None else quoter.line(hit.conversation_title),
+        title=quoter.optional_line(hit.conversation_title),
         status=hit.status,
         message_id=hit.message_id,
         author=hit.author,
-        at=time_shown(hit.at) if hit.at.year > 1 else None,
+        at=format_time(hit.at) if hit.at.year > 1 else None,
         snippet=quoter.line(hit.snippet, MAX_SNIPPET),
         found_by="platform" if hit.by_platform else None,
     )
 
 
-SEARCHING_TOOLS = (
-    Definition(
-        function=search_conversations,
-        title="Search conversations",
-        toolset=Toolset.BROWSE,
-        read_only=True,
-        idempotent=True,
-        open_world=True,
-    ),
-)
+SEARCH_TOOLS = (read_only_tool(search_conversations, "Search conversations", Toolset.BROWSE),)

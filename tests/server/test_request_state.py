@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 from mcp.server.mcpserver import InvalidRequestState
 
-from tertulia_server.secrets import KEY_BYTES, StoredKey
+from tertulia_server.request_state import KEY_BYTES, StoredKeyCodec
 
 
 def test_another_process_opens_what_was_sealed(tmp_path: Path) -> None:
     """Both read the key from the file that the first one made."""
     path = tmp_path / "new folder" / "key"
 
-    assert StoredKey(path).unseal(StoredKey(path).seal(b"state")) == b"state"
+    assert StoredKeyCodec(path).unseal(StoredKeyCodec(path).seal(b"state")) == b"state"
 
 
 def test_nothing_is_written_before_the_key_is_needed(tmp_path: Path) -> None:
     """Listing tools touches no file."""
-    StoredKey(tmp_path / "key")
+    StoredKeyCodec(tmp_path / "key")
 
     assert not list(tmp_path.iterdir())
 
@@ -28,7 +28,7 @@ def test_nothing_is_written_before_the_key_is_needed(tmp_path: Path) -> None:
 def test_the_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     """So is the folder, if we made it; and no half-written file stays."""
     path = tmp_path / "folder" / "key"
-    StoredKey(path).seal(b"state")
+    StoredKeyCodec(path).seal(b"state")
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -40,12 +40,12 @@ def test_the_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 def test_what_was_not_sealed_is_refused(tmp_path: Path, token: str) -> None:
     """Whoever made it up."""
     with pytest.raises(InvalidRequestState):
-        StoredKey(tmp_path / "key").unseal(token)
+        StoredKeyCodec(tmp_path / "key").unseal(token)
 
 
 def test_what_was_sealed_under_another_key_is_refused(tmp_path: Path) -> None:
     """A state of another store decides nothing here."""
-    sealed = StoredKey(tmp_path / "key").seal(b"state")
+    sealed = StoredKeyCodec(tmp_path / "key").seal(b"state")
 
     with pytest.raises(InvalidRequestState):
-        StoredKey(tmp_path / "other").unseal(sealed)
+        StoredKeyCodec(tmp_path / "other").unseal(sealed)

@@ -1,4 +1,4 @@
-"""The key that seals what a host carries between a call and its repetition."""
+"""The seal of the state that a host carries from a call to its repetition."""
 
 import os
 from contextlib import suppress
@@ -9,10 +9,10 @@ from mcp.server.mcpserver import AESGCMRequestStateCodec, InvalidRequestState
 KEY_BYTES = 32
 
 
-class StoredKey:
-    """Seals request state under a key in a file, so that another process can open it. Made at the first use.
+class StoredKeyCodec:
+    """Seals request state with a key in a file, so that another process can unseal it. The first use makes the key.
 
-    Implements the SDK's `RequestStateCodec`.
+    It implements the SDK's `RequestStateCodec`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,20 +20,20 @@ class StoredKey:
         self._codec: AESGCMRequestStateCodec | None = None
 
     def seal(self, payload: bytes) -> str:
-        """Return `payload` sealed."""
-        return self._opened().seal(payload)
+        """Return the sealed `payload`."""
+        return self._loaded().seal(payload)
 
     def unseal(self, token: str) -> bytes:
-        """Return what was sealed.
+        """Return the payload of a token.
 
         Raises:
-            InvalidRequestState: it was not sealed under this key.
+            InvalidRequestState: the token was not sealed with this key.
         """
         if not token:
             raise InvalidRequestState("empty")
-        return self._opened().unseal(token)
+        return self._loaded().unseal(token)
 
-    def _opened(self) -> AESGCMRequestStateCodec:
+    def _loaded(self) -> AESGCMRequestStateCodec:
         if self._codec is None:
             self._codec = AESGCMRequestStateCodec([_key(self._path)])
         return self._codec
@@ -44,7 +44,8 @@ def _key(path: Path) -> bytes:
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(FileExistsError):
         if not path.exists():
-            # Written aside and linked: another process sees no key, or all of it, and whoever is first wins.
+            # The key is written to another file and then linked: other processes see no key or all of it, and the first
+            # process to link its key wins.
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 os.write(descriptor, os.urandom(KEY_BYTES))

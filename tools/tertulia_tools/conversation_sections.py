@@ -1,0 +1,223 @@
+"""The result of `get_conversation`: the state of a conversation, and the sections that the caller asks for."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from tertulia.client import Client
+from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Run
+from tertulia_tools.event_pages import EventLine, newest_event_lines
+from tertulia_tools.messages import MESSAGE_OVERHEAD, MessageView, message_views
+from tertulia_tools.quotes import Quoter, json_size
+from tertulia_tools.results import (
+    MAX_PARTICIPANTS,
+    MAX_REQUESTS,
+    PendingRequest,
+    Result,
+    compact,
+    count_of_messages,
+    format_time,
+    participant_lines,
+    pending_requests,
+    quote_feedback,
+)
+
+MAX_DETAILS = 7_500
+"""The share of all sections together, with the metadata and the context."""
+MAX_MESSAGES = 10
+"""How many messages a result shows at most."""
+MIN_MESSAGE_TEXT = 200
+"""The fewest characters that each of these messages has for its text."""
+MAX_EVENTS = 30
+"""How many events a result shows at most."""
+MAX_BRANCHES = 20
+"""How many branches a result shows at most."""
+
+
+class ConversationResult(Result):
+    """One conversation."""
+
+    conversation_id: str
+    status: str
+    title: str | None = None
+    agent: str | None = None
+    archived: bool | None = None
+    metadata: str | None = Field(default=None, description="JSON.")
+    context: str | None = Field(default=None, description="JSON.")
+    entity_type: str | None = None
+    source: str | None = None
+    source_ref: str | None = None
+    rating: int | None = None
+    feedback: str | None = None
+    message_count: int | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    run_id: str | None = Field(default=None, description="Of its newest run.")
+    run_status: str | None = None
+    awaiting: bool | None = Field(default=None, description="The other side waits for a message of yours.")
+    pending: list[PendingRequest] = []
+    participants: list[str] = []
+    branches: list[str] = []
+    messages: list[MessageView] = []
+    events: list[EventLine] = []
+    cursor: str | None = Field(default=None, description="For stream_conversation: what follows.")
+    note: str | None = None
+
+    def lines(self) -> Sequence[str]:
+        """Return the lines of the text form."""
+        parts = [
+            self.conversation_id,
+            self.status,
+            self.title or "(no title)",
+            "archived" if self.archived else None,
+            f"with {self.agent}" if self.agent else None,
+            None if self.message_count is None else count_of_messages(self.message_count),
+            f"created {self.created_at}" if self.created_at else None,
+            f"updated {self.updated_at}" if self.updated_at else None,
+            f"with a {self.entity_type}" if self.entity_type else None,
+            f"from {self.source}" if self.source else None,
+            f"reference {self.source_ref}" if self.source_ref else None,
+            f"rated {self.rating}" if self.rating else None,
+            self.feedback,
+            "awaiting a message of yours" if self.awaiting else None,
+        ]
+        lines = [" · ".join(part for part in parts if part)]
+        if self.metadata is not None:
+            lines.append(f"Metadata: {self.metadata}")
+        if self.context is not None:
+            lines.append(f"Context: {self.context}")
+        if self.run_id is not None:
+            lines.append(f"Newest run {self.run_id}: {self.run_status}")
+        lines += [request.line() for request in self.pending]
+        lines += [f"Participant {participant}" for participant in self.participants]
+        lines += [f"Branch {branch}" for branch in self.branches]
+        lines += [message.line() for message in self.messages]
+        lines += [event.line() for event in self.events]
+        lines += [self.note] if self.note else []
+        return [*lines, f"Cursor: {self.cursor}"]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionSource:
+    """What a section reads: the conversation, the quoter of the result, and the section's share of characters."""
+
+    client: Client
+    conversation: Conversation
+    quoter: Quoter
+    share: int
+
+
+Section = Callable[[ConversationResult, SectionSource], Awaitable[Sequence[str]]]
+"""Fills its fields of a result, and returns notes on what it leaves out."""
+
+
+async def conversation_result(
+    client: Client, conversation: Conversation, include: Sequence[str], quoter: Quoter
+) -> ConversationResult:
+    """Return the result for a conversation, with the sections in `include`."""
+    result = await _state(client, conversation, quoter)
+    documents = bool(conversation.metadata) + bool(conversation.context)
+    share = MAX_DETAILS // (len(set(include)) + documents or 1)
+    if conversation.metadata:
+        result.metadata = quoter.quote(compact(conversation.metadata), share)
+    if conversation.context:
+        result.context = quoter.quote(compact(conversation.context), share)
+    source = SectionSource(client, conversation, quoter, share)
+    notes: list[str] = []
+    for name, fill_section in SECTIONS.items():
+        if name in include:
+            notes += await fill_section(result, source)
+    result.note = " ".join(notes) or None
+    return result
+
+
+async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> ConversationResult:
+    """Return the result without any section."""
+    run = await client.runs.latest(conversation.id)
+    return ConversationResult(
+        conversation_id=conversation.id,
+        status=conversation.status,
+        title=quoter.optional_line(conversation.title),
+        agent=conversation.agent,
+        archived=True if conversation.archived else None,
+        message_count=conversation.message_count,
+        created_at=format_time(conversation.created_at),
+        updated_at=format_time(conversation.updated_at),
+        run_id=None if run is None else run.id,
+        run_status=None if run is None else run.status,
+        awaiting=True if _awaits_caller(client, conversation, run) else None,
+        entity_type=conversation.entity_type,
+        source=quoter.optional_line(conversation.source),
+        source_ref=quoter.optional_line(conversation.source_ref),
+        rating=None if conversation.rating is None else conversation.rating.value,
+        feedback=quote_feedback(conversation.rating, quoter),
+        cursor=await client.conversations.cursor(conversation.id, conversation.last_seq),
+    )
+
+
+async def _fill_participants(result: ConversationResult, source: SectionSource) -> Sequence[str]:
+    participants = await source.client.conversations.participants(source.conversation.id)
+    result.participants = participant_lines(participants, source.quoter)
+    return _left_out(len(participants) - MAX_PARTICIPANTS, "participants")
+
+
+async def _fill_branches(result: ConversationResult, source: SectionSource) -> Sequence[str]:
+    branches = await source.client.conversations.branches(source.conversation.id)
+    result.branches = [_branch_line(branch) for branch in branches[-MAX_BRANCHES:]]
+    return _left_out(len(branches) - MAX_BRANCHES, "older branches")
+
+
+async def _fill_requests(result: ConversationResult, source: SectionSource) -> Sequence[str]:
+    requests = await source.client.runs.pending(source.conversation.id)
+    pending = pending_requests(requests, source.quoter, max(source.share, MAX_REQUESTS))
+    result.pending = pending.items
+    return pending.notes
+
+
+async def _fill_messages(result: ConversationResult, source: SectionSource) -> Sequence[str]:
+    count = min(MAX_MESSAGES, source.share // (MESSAGE_OVERHEAD + MIN_MESSAGE_TEXT))
+    newest = MessageQuery(limit=count, newest_first=True)
+    page = await source.client.messages.list(source.conversation.id, newest)
+    limit = source.share // max(1, len(page.items)) - MESSAGE_OVERHEAD
+    result.messages = list(message_views(page.items[::-1], source.quoter, limit))
+    if page.next_cursor or any(json_size(message.text or "") > limit for message in page.items):
+        return ["list_messages has all messages, and the whole of each."]
+    return []
+
+
+async def _fill_events(result: ConversationResult, source: SectionSource) -> Sequence[str]:
+    conversation_id, last_seq = source.conversation.id, source.conversation.last_seq
+    start = await source.client.conversations.cursor(conversation_id, max(0, last_seq - MAX_EVENTS))
+    recent = await source.client.conversations.events(conversation_id, cursor=start)
+    newest = newest_event_lines(recent.entries, source.quoter, source.share)
+    result.events = newest.items
+    if newest.entry_count < len(recent.entries) or last_seq > MAX_EVENTS:
+        return ["stream_conversation without a cursor reads all events."]
+    return []
+
+
+SECTIONS: Mapping[str, Section] = {
+    "participants": _fill_participants,
+    "branches": _fill_branches,
+    "requests": _fill_requests,
+    "messages": _fill_messages,
+    "events": _fill_events,
+}
+"""The sections, in the order of their notes."""
+
+
+def _awaits_caller(client: Client, conversation: Conversation, run: Run | None) -> bool:
+    """Return whether the other side of a conversation waits for a message of the caller's."""
+    runs_by_caller = run is not None and run.status.active and run.agent == client.address
+    return runs_by_caller or conversation.awaiting
+
+
+def _branch_line(branch: Branch) -> str:
+    begun = format_time(branch.created_at)
+    instead = f", instead of {branch.parted_from}" if branch.parted_from else ""
+    return f"{branch.id}{instead}" + (f", since {begun}" if begun else "")
+
+
+def _left_out(count: int, what: str) -> Sequence[str]:
+    return [f"{count} {what} are not shown."] if count > 0 else []

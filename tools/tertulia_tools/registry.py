@@ -1,0 +1,47 @@
+"""The registry of tools, in the order in which hosts list them, and the selection that a server offers."""
+
+from collections.abc import Collection, Sequence
+
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia_tools.agents import AGENT_TOOLS
+from tertulia_tools.analytics import ANALYTICS_TOOLS
+from tertulia_tools.changes import CONVERSATION_CHANGE_TOOLS
+from tertulia_tools.conversations import CONVERSATION_TOOLS
+from tertulia_tools.definition import ToolDefinition, Toolset
+from tertulia_tools.messages import MESSAGE_CHANGE_TOOLS, MESSAGE_LIST_TOOLS
+from tertulia_tools.runs import RUN_TOOLS
+from tertulia_tools.search import SEARCH_TOOLS
+
+TOOLS: Sequence[ToolDefinition] = (
+    *(*AGENT_TOOLS, *RUN_TOOLS),
+    *(*CONVERSATION_TOOLS, *SEARCH_TOOLS, *MESSAGE_LIST_TOOLS, *ANALYTICS_TOOLS),
+    *(*MESSAGE_CHANGE_TOOLS, *CONVERSATION_CHANGE_TOOLS),
+)
+
+
+def select(
+    *, toolsets: Collection[str] = (), names: Collection[str] = (), read_only: bool = False
+) -> Sequence[ToolDefinition]:
+    """Return the tools of these toolsets and names, or all tools without either; `read_only`: only those that read.
+
+    Raises:
+        InvalidInputError: there is no such toolset or tool, or no tool is left.
+    """
+    for kind, wanted, known in (
+        ("toolset", toolsets, [str(toolset) for toolset in Toolset]),
+        ("tool", names, [tool.name for tool in TOOLS]),
+    ):
+        for name in wanted:
+            if name not in known:
+                raise InvalidInputError(f"There is no {kind} `{name}`.", valid=known)
+    chosen = [
+        tool
+        for tool in TOOLS
+        if (not (toolsets or names) or tool.toolset in toolsets or tool.name in names)
+        and (tool.read_only or not read_only)
+    ]
+    if not chosen:
+        raise InvalidInputError(
+            "No tool is left to offer.", hint="Choose other toolsets or tools, or leave out read-only."
+        )
+    return chosen
