@@ -19,6 +19,7 @@ from tertulia import (
 )
 from tertulia.platforms.knowrithm.platform import KnowrithmPlatform
 from tertulia.store.database import Store
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.knowrithm import AGENT, KEY, SECRET, KnowrithmDouble
 from tests.doubles.network import Faults, served
 
@@ -34,6 +35,8 @@ class Place:
         self.double = double
         self.faults = Faults(double.app)
         self.origin = ""
+        self.clock = SkippingClock()
+        """The time that the platform goes by."""
 
     @property
     def url(self) -> str:
@@ -55,14 +58,15 @@ class Place:
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
         instances = {"knowrithm": self.settings(**options)}
-        async with Client.open(ClientSettings(store=self.path, instances=instances)) as client:
+        settings = ClientSettings(store=self.path, instances=instances)
+        async with Client.open(settings, clock=self.clock) as client:
             yield client
 
     @asynccontextmanager
     async def platform(self, **options: Any) -> AsyncGenerator[KnowrithmPlatform]:
         """Open the platform alone, for what the façade does not hand through."""
         async with Store(self.path) as store:
-            platform = KnowrithmPlatform("knowrithm", self.settings(**options), store)
+            platform = KnowrithmPlatform("knowrithm", self.settings(**options), store, self.clock)
             try:
                 yield platform
             finally:

@@ -29,11 +29,11 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.knowrithm import platform as adapter
-from tertulia.platforms.knowrithm import reading, server
+from tertulia.platforms.kit.numbered_pages import MOST_PAGES
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Rating
 from tests.client.platforms.knowrithm import SUPPORT, Place, answered, native, placed
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.knowrithm import AGENT, KEY, OTHER_AGENT, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import answer, drop, lose
 
@@ -48,13 +48,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return Knowrithm as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look without waiting first."""
-    monkeypatch.setattr(adapter, "LOOKS", (0.0,))
-    monkeypatch.setattr(server, "FIRST_PAUSE", 0.0)
 
 
 async def listed(client: Client, query: ConversationQuery = HERE) -> list[str]:
@@ -264,14 +257,11 @@ async def test_what_the_wire_can_filter_it_is_asked_to_filter(place: Place) -> N
         assert part in asked_for
 
 
-async def test_a_filter_that_leaves_little_reads_only_so_much_for_one_call(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_filter_that_leaves_little_reads_only_so_much_for_one_call(place: Place) -> None:
     """A page may be empty then, and have one behind it."""
-    monkeypatch.setattr(reading, "MOST_PAGES", 2)
-    place.double.most_per_page = 2
+    place.double.most_per_page = 1
     place.double.add(title="sought", entity_type="lead")
-    for number in range(9):
+    for number in range(MOST_PAGES + 1):
         place.double.add(title=f"{number}")
     query = replace(HERE, entity_type="lead")
     async with place.client() as client:
@@ -339,14 +329,11 @@ async def test_filters_that_a_server_does_not_take_are_done_without(place: Place
             await client.conversations.get("knowrithm:none")
 
 
-async def test_a_conversation_too_far_back_is_told_as_such(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_conversation_too_far_back_is_told_as_such(place: Place) -> None:
     """It may be there."""
-    monkeypatch.setattr(reading, "MOST_PAGES", 2)
-    place.double.most_per_page = 2
+    place.double.most_per_page = 1
     sought = place.double.add()
-    for _ in range(5):
+    for _ in range(MOST_PAGES):
         place.double.add()
     async with place.client() as client:
         with pytest.raises(NotFoundError, match="is not among the first") as caught:
@@ -467,11 +454,9 @@ async def test_a_deleted_conversation_is_gone_and_can_be_brought_back(place: Pla
     assert (restored.id, restored.title, restored.metadata) == (created.id, "Plans", {"k": 1})
 
 
-async def test_a_deletion_whose_task_does_not_end_is_uncertain(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_deletion_whose_task_does_not_end_is_uncertain(place: Place) -> None:
     """It was taken."""
-    monkeypatch.setattr(server, "FINISHING_SECONDS", 0.05)
+    place.clock = SkippingClock(factor=500)
     place.double.slow = 1000
     native_id = place.double.add()
     async with place.platform() as platform:

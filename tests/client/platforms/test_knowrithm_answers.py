@@ -1,7 +1,6 @@
 """Having messages answered at Knowrithm: by its stream, by its tasks, and through a network that fails."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from itertools import repeat
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from tertulia import (
     Role,
     RunStatus,
 )
-from tertulia.platforms.kit.http import client, lookups
-from tertulia.platforms.knowrithm import answering, server
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
 from tests.client.platforms.knowrithm import (
@@ -32,6 +29,7 @@ from tests.client.platforms.knowrithm import (
     placed,
     start,
 )
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.knowrithm import KEY, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import App, Fault, Receive, Scope, Send, answer, cut, drop, lose, served, stall
 
@@ -45,20 +43,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return Knowrithm as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again, where nobody says when, without waiting first."""
-
-    def pauses(*, longest: float) -> Iterator[float]:
-        return repeat(min(0.0, longest))
-
-    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    monkeypatch.setattr(answering, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(server, "FIRST_PAUSE", 0.0)
-    for module in (lookups, client, answering):
-        monkeypatch.setattr(module, "pauses", pauses)
 
 
 def asked(place: Place) -> int:
@@ -87,8 +71,8 @@ async def test_a_reply_comes_by_the_stream_which_was_open_before_the_message(pla
         ("text_message_start", about),
         ("text_message_end", {**about, "text": REPLY, "citations": citations}),
     ]
-    calls = [call.rpartition("/")[2] for call in place.double.calls[2:]]
-    assert calls == ["stream", "chat"]
+    calls = [call.partition("?")[0].rpartition("/")[2] for call in place.double.calls[1:]]
+    assert calls == ["stream", "messages", "chat"]
     assert place.double.bodies[-1] == {"message": "hi"}
     await place.double.listened_to(0)
 
@@ -286,22 +270,22 @@ async def test_credentials_go_to_no_other_server(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("hints", "header"),
-    [({"retry_after_ms": 300}, None), ({"meta": {"retry_after": 0.3}}, None), ({}, "0.3")],
+    [({"retry_after_ms": 6000}, None), ({"meta": {"retry_after": 6}}, None), ({}, "6")],
 )
 async def test_a_task_is_asked_again_when_its_server_wishes(
     place: Place, hints: dict[str, Any], header: str | None
 ) -> None:
-    """In the body or in the header; without a word about that, these tests do not wait at all."""
+    """In the body or in the header; without a word about that, it is asked long before."""
     double = place.double
     double.streams, double.slow, double.hints, double.retry_after = False, 1, hints, header
     async with place.client() as client:
         conversation = await client.conversations.create(NewConversation(agent=SUPPORT))
-        began = anyio.current_time()
+        began = place.clock.now()
         sent = await client.runs.send(conversation.id, MessageDraft(text="hi"))
         await client.runs.wait(sent.run, timeout=SECONDS)
-        took = anyio.current_time() - began
+        took = place.clock.now() - began
 
-    assert took >= 0.3
+    assert took >= 6
 
 
 @pytest.mark.parametrize(
@@ -315,11 +299,9 @@ async def test_a_stream_that_breaks_leaves_the_rest_to_the_task(place: Place, be
     assert place.double.posts("/chat") == 1
 
 
-async def test_a_stream_that_falls_silent_holds_no_answer_up(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_falls_silent_holds_no_answer_up(place: Place) -> None:
     """The task is asked after a while."""
-    monkeypatch.setattr(answering, "QUIET_SECONDS", 0.1)
+    place.clock = SkippingClock(factor=100)
     place.faults.plan("GET", "/stream", stall("connected"))
     async with place.client() as client:
         assert (await answered(client, "hi")).reply == REPLY
@@ -334,15 +316,13 @@ async def test_a_stream_that_cannot_be_had_is_not_missed(place: Place, status: i
     assert place.double.posts("/chat") == 1
 
 
-async def test_a_stream_that_does_not_open_is_not_waited_for(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_does_not_open_is_not_waited_for(place: Place) -> None:
     """Nor does it hold up the message."""
 
     async def hang(app: App, scope: Scope, receive: Receive, send: Send) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(answering, "OPENING_SECONDS", 0.05)
+    place.clock = SkippingClock(factor=100)
     place.faults.plan("GET", "/stream", hang)
     async with place.client() as client:
         assert (await answered(client, "hi")).reply == REPLY
@@ -383,7 +363,7 @@ async def test_a_message_that_may_be_lost_is_not_sent_again(place: Place) -> Non
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error == (
-        "Knowrithm gave no answer to the message, and the conversation does not show it (yet). "
+        "Knowrithm gave no answer to the message, and its history does not show it (yet). "
         "Look with list_messages in a moment; send it again if it is still missing then."
     )
     assert place.double.posts("/chat") == 1
@@ -477,13 +457,10 @@ async def test_a_server_that_is_away_for_a_while_is_asked_again(place: Place) ->
         assert (await answered(client, "hi")).reply == REPLY
 
 
-async def test_a_server_that_stays_away_leaves_the_answer_interrupted(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_server_that_stays_away_leaves_the_answer_interrupted(place: Place) -> None:
     """The message is there, and its answer may be."""
-    monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.0)
     place.double.streams = False
-    place.faults.plan("GET", "/status", *[drop] * 50)
+    place.faults.plan("GET", "/status", *[drop] * 200)
     async with place.client() as client:
         outcome = await answered(client, "hi")
 
@@ -494,10 +471,9 @@ async def test_a_server_that_stays_away_leaves_the_answer_interrupted(
     )
 
 
-async def test_an_answer_that_does_not_end_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_that_does_not_end_is_given_up(place: Place) -> None:
     """After a while; it may come all the same."""
-    monkeypatch.setattr(answering, "ANSWER_SECONDS", 0.3)
-    monkeypatch.setattr(answering, "QUIET_SECONDS", 0.1)
+    place.clock = SkippingClock(factor=2_000)
     async with place.client() as client:
         outcome = await answered(client, "hold")
     assert outcome.run.status is RunStatus.INTERRUPTED
@@ -614,6 +590,27 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
 
     assert outcome.run.status is (RunStatus.COMPLETED if arrives else RunStatus.FAILED)
     assert place.double.posts("/chat") == (1 if arrives else 0)
+
+
+async def test_a_process_that_dies_before_it_sends_leaves_a_message_that_the_next_one_sends(
+    place: Place,
+) -> None:
+    """While its stream opens nothing was sent, so that nothing is uncertain."""
+    opening = anyio.Event()
+
+    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        opening.set()
+        await anyio.sleep_forever()
+
+    place.faults.plan("GET", "/stream", hanging)
+    async with place.client() as client:
+        sent = await start(client, "hi")
+        await opening.wait()
+    async with place.client() as client:
+        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, REPLY)
+    assert place.double.posts("/chat") == 1
 
 
 async def test_leaving_closes_the_stream_at_once(place: Place) -> None:

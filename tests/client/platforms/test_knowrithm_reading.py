@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import Role, Status
-from tertulia.platforms.knowrithm import records
-from tertulia.platforms.knowrithm.records import Said
-from tertulia.platforms.knowrithm.tasks import (
+from tertulia.platforms.knowrithm import mapping
+from tertulia.platforms.knowrithm.mapping import Reply
+from tertulia.platforms.knowrithm.wire import (
     LONGEST_SECONDS,
     SHORTEST_SECONDS,
     Standing,
@@ -168,20 +168,25 @@ ASKED = {"id": "m1", "role": "user", "content": "Hello"}
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (REPLY, Said("Hi!", "m2")),
-        ({"message": REPLY}, Said("Hi!", "m2")),
-        ({"messages": [ASKED, REPLY]}, Said("Hi!", "m2")),
-        ([ASKED, REPLY], Said("Hi!", "m2")),
-        ({"assistant_message": REPLY, "user_message": ASKED}, Said("Hi!", "m2")),
-        ({"response": "Hi!", "message_id": "m1"}, Said("Hi!")),
-        ({"response": "Hi!", "assistant_message_id": "m2"}, Said("Hi!", "m2")),
-        ({"response": {"content": "Hi!", "id": "m1"}}, Said("Hi!")),
-        ({"content": "Hi!"}, Said("Hi!")),
-        ({"data": json.dumps({"messages": [REPLY]})}, Said("Hi!", "m2")),
-        ("Hi!", Said("Hi!")),
-        (json.dumps({"answer": "Hi!"}), Said("Hi!")),
-        ({"message": REPLY, "citations": ["a"]}, Said("Hi!", "m2", ["a"])),
-        ({**REPLY, "metadata": {"cited_sources": ["a"]}}, Said("Hi!", "m2", ["a"])),
+        (REPLY, Reply("Hi!", "m2")),
+        ({"message": REPLY}, Reply("Hi!", "m2")),
+        ({"messages": [ASKED, REPLY]}, Reply("Hi!", "m2")),
+        ([ASKED, REPLY], Reply("Hi!", "m2")),
+        ({"assistant_message": REPLY, "user_message": ASKED}, Reply("Hi!", "m2")),
+        ({"response": "Hi!", "message_id": "m1"}, Reply("Hi!")),
+        ({"response": "Hi!", "assistant_message_id": "m2"}, Reply("Hi!", "m2")),
+        ({"response": {"content": "Hi!", "id": "m1"}}, Reply("Hi!")),
+        ({"content": "Hi!"}, Reply("Hi!")),
+        ({"data": json.dumps({"messages": [REPLY]})}, Reply("Hi!", "m2")),
+        ("Hi!", Reply("Hi!")),
+        (json.dumps({"answer": "Hi!"}), Reply("Hi!")),
+        ({"message": REPLY, "citations": ["a"]}, Reply("Hi!", "m2", ["a"])),
+        ({**REPLY, "metadata": {"cited_sources": ["a"]}}, Reply("Hi!", "m2", ["a"])),
+        ({"result": {"messages": [ASKED, REPLY]}}, Reply("Hi!", "m2")),
+        ({"data": {"response": "Hi!", "assistant_message_id": "m2"}}, Reply("Hi!", "m2")),
+        ({"result": {"data": {"result": REPLY}}}, None),
+        ({"output": REPLY}, None),
+        ({"messages": "Hi!"}, None),
         ({"message": "Chat processed"}, None),
         ({"messages": [ASKED]}, None),
         (ASKED, None),
@@ -192,10 +197,10 @@ ASKED = {"id": "m1", "role": "user", "content": "Hello"}
         ([], None),
     ],
 )
-def test_a_reply_is_found_in_whatever_it_comes_in(value: Any, said: Said | None) -> None:
+def test_a_reply_is_found_in_each_shape_that_is_known_and_in_no_other(value: Any, said: Reply | None) -> None:
     """What was asked is none, and neither is a sentence about the call; a reply has not the id of what it answers."""
-    found = records.said_in(value, asked="m1")
-    assert found == (said if said is None or said.citations else Said(said.text, said.id, ()))
+    found = mapping.reply_in(value, asked="m1")
+    assert found == (said if said is None or said.citations else Reply(said.text, said.id, ()))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +216,7 @@ def test_a_reply_is_found_in_whatever_it_comes_in(value: Any, said: Said | None)
 )
 def test_states_are_mapped_onto_ours(record: dict[str, Any], status: Status, archived: bool) -> None:
     """The archive is a flag beside them."""
-    found = records.conversation({"id": "c", **record}, instance="knowrithm", agent=None)
+    found = mapping.conversation({"id": "c", **record}, instance="knowrithm", agent=None)
     assert found is not None
     assert (found.status, found.archived) == (status, archived)
 
@@ -221,7 +226,7 @@ def test_states_are_mapped_onto_ours(record: dict[str, Any], status: Status, arc
 )
 def test_a_deleted_conversation_is_none(record: dict[str, Any]) -> None:
     """Wherever a list shows it."""
-    assert records.conversation({"id": "c", **record}, instance="knowrithm", agent=None) is None
+    assert mapping.conversation({"id": "c", **record}, instance="knowrithm", agent=None) is None
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,7 @@ def test_a_deleted_conversation_is_none(record: dict[str, Any]) -> None:
 def test_roles_are_mapped_onto_ours(role: str | None, ours: Role) -> None:
     """Whoever is no user and no system is the agent."""
     row = {"id": 7, "role": role, "content": "a", "rating": 4}
-    message = records.message(row, conversation="knowrithm:c", agent="knowrithm:a")
+    message = mapping.message(row, conversation="knowrithm:c", agent="knowrithm:a")
     assert (message.id, message.role, message.rating) == ("7", ours, Rating(value=4))
 
 
@@ -273,7 +278,7 @@ def test_figures_are_read_as_far_as_they_are_figures(
     body: Any, messages: dict[str, int], seconds: float | None, rating: float | None, details: dict[str, Any]
 ) -> None:
     """The rest stays what it was; what is not known is not zero."""
-    found = records.analytics(body)
+    found = mapping.analytics(body)
     assert (found.messages, found.duration_seconds, found.rating) == (messages, seconds, rating)
     assert (found.details, found.computed) == (details, False)
 
@@ -281,18 +286,18 @@ def test_figures_are_read_as_far_as_they_are_figures(
 @given(value=anything, page=st.integers(1, 5))
 def test_nothing_that_a_server_may_answer_breaks_the_reading(value: Any, page: int) -> None:
     """It is read, or it is nothing."""
-    part = records.part(value, "conversations", page=page, asked=20)
+    part = mapping.as_page(value, "conversations", number=page, asked=20)
     for record in part.records if part is not None else ():
-        records.conversation(record, instance="knowrithm", agent=None)
-        records.message(record, conversation="knowrithm:c", agent="knowrithm:a")
-        records.said_by(record)
-    records.one(value, "conversation")
-    said = records.said_in(value)
+        mapping.conversation(record, instance="knowrithm", agent=None)
+        mapping.message(record, conversation="knowrithm:c", agent="knowrithm:a")
+        mapping.reply_of(record)
+    mapping.nested_record(value, "conversation")
+    said = mapping.reply_in(value)
     assert said is None or said.text.strip()
-    assert records.analytics(value).computed is False
-    task = Task(records.mapping(value) or {})
+    assert mapping.analytics(value).computed is False
+    task = Task(mapping.as_record(value) or {})
     pause = task.pause(NOW)
     assert pause is None or SHORTEST_SECONDS <= pause <= LONGEST_SECONDS
     assert task.standing in Standing
-    assert (task.failure, task.acknowledged, task.result) is not None
+    assert (task.failure, task.acknowledged, task.outcome) is not None
     task.address(BASE)
