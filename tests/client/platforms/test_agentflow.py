@@ -29,10 +29,10 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.agentflow import browsing
+from tertulia.platforms.agentflow import platform as agentflow
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
 from tertulia.vocabulary.models import Page
-from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, hurried, native, placed
+from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, native, placed
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import BEGAN
 from tests.doubles.network import answer, drop, lose
@@ -47,11 +47,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return AgentFlow as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried(monkeypatch)
 
 
 async def test_agents_are_addressed_by_name(place: Place) -> None:
@@ -277,7 +272,7 @@ async def test_too_many_to_filter_here_are_not_filtered_in_part(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says how to narrow it down."""
-    monkeypatch.setattr(browsing, "MOST_READ", 100)
+    monkeypatch.setattr(agentflow, "MOST_READ", 100)
     for number in range(101):
         place.double.add(number)
     async with place.client() as client:

@@ -1,4 +1,4 @@
-"""The calls whose paths the vendor does not publish: what they are here by setting, by discovery, or by guess.
+"""The calls whose paths the vendor does not publish: by setting, by discovery, or by guess.
 
 Every deployment serves `/openapi.json` (so says the vendor's API reference), from which a call is recognised by the
 shape of its path. An explicit setting goes before what is discovered there, and that before the documented guess.
@@ -23,7 +23,7 @@ _MOST_REFERENCES = 8
 _LONGEST_PATH = 500
 
 
-class Name(StrEnum):
+class CallName(StrEnum):
     """A call without a published path, as the table `paths` of the configuration calls it."""
 
     DELETE = "delete"
@@ -35,37 +35,37 @@ class Name(StrEnum):
     ANSWER_QUESTION = "answer_question"
 
 
-FEATURES: Mapping[Name, frozenset[Feature]] = {
-    Name.DELETE: frozenset({Feature.DELETE}),
-    Name.TITLE: frozenset({Feature.TITLE}),
-    Name.GENERATE_TITLE: frozenset({Feature.GENERATE_TITLE}),
-    Name.WATCH: frozenset(),  # answers are found again without it, by looking at their conversation
-    Name.CANCEL: frozenset({Feature.CANCEL}),
-    Name.RESPOND_APPROVAL: frozenset({Feature.CONFIRM, Feature.EDIT_ARGUMENTS}),
-    Name.ANSWER_QUESTION: frozenset({Feature.QUESTIONS}),
+FEATURES: Mapping[CallName, frozenset[Feature]] = {
+    CallName.DELETE: frozenset({Feature.DELETE}),
+    CallName.TITLE: frozenset({Feature.TITLE}),
+    CallName.GENERATE_TITLE: frozenset({Feature.GENERATE_TITLE}),
+    CallName.WATCH: frozenset(),  # answers are found again without it, by looking at their conversation
+    CallName.CANCEL: frozenset({Feature.CANCEL}),
+    CallName.RESPOND_APPROVAL: frozenset({Feature.CONFIRM, Feature.EDIT_ARGUMENTS}),
+    CallName.ANSWER_QUESTION: frozenset({Feature.QUESTIONS}),
 }
 """What an instance does not offer where its deployment has not the call."""
 
-_SHAPES: Mapping[Name, Sequence[str]] = {
-    Name.DELETE: ["DELETE /conversations/{conversation_id}"],
-    Name.TITLE: [
+_SHAPES: Mapping[CallName, Sequence[str]] = {
+    CallName.DELETE: ["DELETE /conversations/{conversation_id}"],
+    CallName.TITLE: [
         "PATCH /conversations/{conversation_id}",
         "PUT /conversations/{conversation_id}",
         "PATCH /conversations/{conversation_id}/title",
         "PUT /conversations/{conversation_id}/title",
         "POST /conversations/{conversation_id}/title",
     ],
-    Name.GENERATE_TITLE: [
+    CallName.GENERATE_TITLE: [
         "POST /conversations/{conversation_id}/generate-title",
         "POST /conversations/{conversation_id}/generate_title",
         "POST /conversations/{conversation_id}/title/generate",
     ],
-    Name.WATCH: [
+    CallName.WATCH: [
         "GET /conversations/{conversation_id}/watch",
         "GET /conversations/{conversation_id}/stream",
         "GET /conversations/{conversation_id}/events",
     ],
-    Name.CANCEL: [
+    CallName.CANCEL: [
         "POST /conversations/{conversation_id}/cancel",
         "POST /conversations/{conversation_id}/calls/{call_id}/cancel",
         "POST /conversations/{conversation_id}/runs/{call_id}/cancel",
@@ -73,7 +73,7 @@ _SHAPES: Mapping[Name, Sequence[str]] = {
         "POST /runs/{call_id}/cancel",
         "POST /conversations/{conversation_id}/stop",
     ],
-    Name.RESPOND_APPROVAL: [
+    CallName.RESPOND_APPROVAL: [
         "POST /approvals/{approval_id}/respond",
         "POST /approvals/{approval_id}/response",
         "POST /approvals/{approval_id}/decision",
@@ -82,7 +82,7 @@ _SHAPES: Mapping[Name, Sequence[str]] = {
         "PUT /approvals/{approval_id}",
         "PATCH /approvals/{approval_id}",
     ],
-    Name.ANSWER_QUESTION: [
+    CallName.ANSWER_QUESTION: [
         "POST /questions/{question_id}/answer",
         "POST /questions/{question_id}/respond",
         "POST /questions/{question_id}/response",
@@ -94,10 +94,10 @@ _SHAPES: Mapping[Name, Sequence[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class InferredCall:
     """A call: `template` is its path, where ids stand in braces."""
 
-    name: Name
+    name: CallName
     method: str
     template: str
     certain: bool = False
@@ -121,25 +121,25 @@ class Call:
         return next((name for name in names if name in self.fields), names[0])
 
 
-def guesses() -> dict[Name, Call]:
+def guesses() -> dict[CallName, InferredCall]:
     """Return what the calls are where nothing is known of a deployment."""
     return {name: _call(name, shapes[0], prefix="/api/v1") for name, shapes in _SHAPES.items()}
 
 
-def configured(given: Mapping[str, Any], instance: str) -> dict[Name, Call]:
+def configured(given: Mapping[str, Any], instance: str) -> dict[CallName, InferredCall]:
     """Return the calls that a table `paths` sets: `NAME = "/path/{conversation_id}"`, with or without a method.
 
     Raises:
         InvalidInputError: a name is unknown, or a path cannot be one.
     """
     guessed = guesses()
-    found: dict[Name, Call] = {}
+    found: dict[CallName, InferredCall] = {}
     for key, value in given.items():
-        if key not in set(Name):
+        if key not in set(CallName):
             raise InvalidInputError(
-                f"`paths` of the instance {instance} has {shown(key)}.", valid=[*Name], instance=instance
+                f"`paths` of the instance {instance} has {shown(key)}.", valid=[*CallName], instance=instance
             )
-        name = Name(key)
+        name = CallName(key)
         method, _, path = value.strip().rpartition(" ") if isinstance(value, str) else ("", "", "")
         method = method.strip().upper() or guessed[name].method
         known = {place for shape in _SHAPES[name] for place in _places(shape)}
@@ -150,11 +150,11 @@ def configured(given: Mapping[str, Any], instance: str) -> dict[Name, Call]:
                 hint=f"It begins with `/`; where an id belongs stands {places}.",
                 instance=instance,
             )
-        found[name] = Call(name, method, path)
+        found[name] = InferredCall(name, method, path)
     return found
 
 
-def discovered(document: Any) -> dict[Name, Call]:
+def discovered(document: Any) -> dict[CallName, InferredCall]:
     """Return the calls that an OpenAPI document has, as far as their paths have a shape that is known here."""
     paths = table(table(document).get("paths"))
     served = {
@@ -166,7 +166,7 @@ def discovered(document: Any) -> dict[Name, Call]:
         if len(path) <= _LONGEST_PATH
         for method, operation in table(operations).items()
     }
-    found: dict[Name, Call] = {}
+    found: dict[CallName, InferredCall] = {}
     for name, shapes in _SHAPES.items():
         for shape in shapes:
             method, _, path = shape.partition(" ")
@@ -180,9 +180,9 @@ def discovered(document: Any) -> dict[Name, Call]:
     return found
 
 
-def _call(name: Name, shape: str, *, prefix: str) -> Call:
+def _call(name: CallName, shape: str, *, prefix: str) -> InferredCall:
     method, _, path = shape.partition(" ")
-    return Call(name, method, prefix + path)
+    return InferredCall(name, method, prefix + path)
 
 
 def _possible(path: str, known: set[str]) -> bool:
