@@ -158,11 +158,8 @@ def discovered(document: Any) -> dict[CallName, InferredCall]:
     """Return the calls that an OpenAPI document has, as far as their paths have a shape that is known here."""
     paths = table(table(document).get("paths"))
     served = {
-        (method.upper(), _PLACEHOLDER.sub("{}", _PREFIX.sub("", path.rstrip("/")))): (
-            path.rstrip("/"),
-            operation,
-        )
-        for path, operations in paths.items()
+        (method.upper(), _PLACEHOLDER.sub("{}", _PREFIX.sub("", path))): (path, operation)
+        for path, operations in ((path.rstrip("/"), operations) for path, operations in paths.items())
         if len(path) <= _LONGEST_PATH
         for method, operation in table(operations).items()
     }
@@ -170,12 +167,12 @@ def discovered(document: Any) -> dict[CallName, InferredCall]:
     for name, shapes in _SHAPES.items():
         for shape in shapes:
             method, _, path = shape.partition(" ")
-            there = served.get((method, _PLACEHOLDER.sub("{}", path)))
-            if there is not None:
-                prefix = _PREFIX.match(there[0])
-                fields = frozenset(_fields(document, there[1]))
+            key = method, _PLACEHOLDER.sub("{}", path)
+            if key in served:
+                full_path, operation = served[key]
+                prefix = _PREFIX.match(full_path)
                 call = _call(name, shape, prefix="" if prefix is None else prefix.group())
-                found[name] = replace(call, certain=True, fields=fields)
+                found[name] = replace(call, certain=True, fields=frozenset(_fields(document, operation)))
                 break
     return found
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from tertulia.platforms.agentflow.paths import FEATURES, CallName
 from tertulia.platforms.agentflow.settings import connect
 from tertulia.platforms.agentflow.wire import PAGE_SIZE, Wire
 from tertulia.platforms.base import Capabilities, Platform, RunContext
-from tertulia.platforms.kit import paging
+from tertulia.platforms.kit import hits, paging
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.creation import Creator
 from tertulia.platforms.kit.decisions import decide
@@ -51,7 +50,6 @@ from tertulia.vocabulary.models import (
     Request,
     RequestKind,
     Run,
-    SearchHit,
     SearchQuery,
     SearchResult,
     Settlement,
@@ -63,7 +61,6 @@ CALLING_SECONDS = 5.0
 """How long a cancellation waits for the id of the call that is to be stopped."""
 MOST_READ = 5_000
 """How many conversations are read at most in order to filter or sort them here."""
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class AgentFlowPlatform(Platform):
@@ -72,23 +69,10 @@ class AgentFlowPlatform(Platform):
     kind = "agentflow"
     features = frozenset(
         {
-            Feature.CREATE,
-            Feature.GET,
-            Feature.LIST,
-            Feature.SEARCH,
-            Feature.DELETE,
-            Feature.SEND,
-            Feature.STREAM,
-            Feature.RESUME,
-            Feature.MESSAGES,
-            Feature.TITLE,
-            Feature.GENERATE_TITLE,
-            Feature.CONFIRM,
-            Feature.EDIT_ARGUMENTS,
-            Feature.QUESTIONS,
-            Feature.CANCEL,
+            *(Feature.CREATE, Feature.GET, Feature.LIST, Feature.SEARCH),
+            *(Feature.SEND, Feature.STREAM, Feature.RESUME, Feature.MESSAGES),
         }
-    )
+    ).union(*FEATURES.values())
     capabilities = Capabilities(lists_all_users=True)
 
     def __init__(
@@ -191,16 +175,15 @@ class AgentFlowPlatform(Platform):
             "until": query.until,
         }
         start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
-        filtered = any((query.agent, query.conversation_id, query.since, query.until))
-        limit = PAGE_SIZE if filtered else min(PAGE_SIZE, start + query.limit + 1)
+        limit = PAGE_SIZE if hits.is_filtered(query) else min(PAGE_SIZE, start + query.limit + 1)
         conversations = await self._conversations(await self._wire.search(query.text, limit))
-        found = [one for one in conversations if _fits_search(one, query)]
-        hits = [SearchHit.of_title(one, _moved_at(one)) for one in found[start : start + query.limit]]
-        end = start + len(hits)
+        found = [one for one in conversations if hits.fits(one, query)]
+        shown = found[start : start + query.limit]
+        end = start + len(shown)
         complete = len(conversations) < limit and query.cursor is None
         return SearchResult(
-            hits=hits,
-            next_cursor=page_cursor(identity, end) if hits and len(found) > end else None,
+            hits=hits.hits(shown),
+            next_cursor=page_cursor(identity, end) if shown and len(found) > end else None,
             total=len(found) if complete else None,
         )
 
@@ -218,7 +201,10 @@ class AgentFlowPlatform(Platform):
                 _, place = await self._wire.messages(native_id, offset=0, limit=1)
             start = max(0, place - limit)
             limit = place - start
-        records, total = await self._wire.messages(native_id, offset=start, limit=limit) if limit else ([], 0)
+        records: Sequence[Record] = ()
+        total = 0
+        if limit:
+            records, total = await self._wire.messages(native_id, offset=start, limit=limit)
         known = await self._records.conversation(principal, native_id)
         author = (known and known.agent) or self.instance
         items = [mapping.message(own_id, start + n, record, author) for n, record in enumerate(records)]
@@ -424,16 +410,3 @@ def _fits_wire(query: ConversationQuery) -> bool:
     lacking = (query.ids, query.statuses, query.metadata, query.entity_type, query.awaiting, query.archived)
     times = (query.created_after, query.created_before)
     return not any(lacking) and times == (None, None) and query.sort is SortKey.UPDATED and query.descending
-
-
-def _fits_search(one: Conversation, query: SearchQuery) -> bool:
-    return (
-        query.agent in {None, one.agent}
-        and query.conversation_id in {None, one.id}
-        and (query.since is None or _moved_at(one) >= query.since)
-        and (query.until is None or _moved_at(one) < query.until)
-    )
-
-
-def _moved_at(one: Conversation) -> datetime:
-    return one.updated_at or one.created_at or _LONG_AGO

@@ -6,19 +6,17 @@ bypasses authentication (`DEV_AUTH_BYPASS`) needs none.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
-
-import httpx
+from typing import Any
 
 from tertulia.platforms.agentflow.mapping import PLATFORM, checked_context
 from tertulia.platforms.agentflow.paths import CallName, InferredCall, configured
 from tertulia.platforms.agentflow.wire import ERRORS, TOKEN_VARIABLE
 from tertulia.platforms.kit.http.client import Http
-from tertulia.platforms.kit.http.tokens import Token, TokenAuth
+from tertulia.platforms.kit.http.oauth import ClientCredentials
 from tertulia.platforms.kit.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.clock import Clock
-from tertulia.vocabulary.errors import InvalidInputError, NotConfiguredError, UnavailableError
+from tertulia.vocabulary.errors import InvalidInputError
 
 URL_VARIABLE = "AGENTFLOW_API_BASE"
 SECRET_VARIABLE = "AGENTFLOW_CLIENT_SECRET"  # noqa: S105 - where the secret is, not the secret
@@ -75,7 +73,9 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
     return Connection(http=http, paths=paths, defaults=defaults, all_users=all_users)
 
 
-def _login(instance: str, settings: InstanceSettings, options: Options) -> tuple["Login | None", str | None]:
+def _login(
+    instance: str, settings: InstanceSettings, options: Options
+) -> tuple[ClientCredentials | None, str | None]:
     """Return what fetches tokens, if `client_id` is set; or the one thing to set before it can."""
     secret = options.text("client_secret", variable=SECRET_VARIABLE)
     client_id = options.text("client_id")
@@ -95,43 +95,11 @@ def _login(instance: str, settings: InstanceSettings, options: Options) -> tuple
         return None, options.how_to_set("client_secret", variable=SECRET_VARIABLE)
     if token_url is None:
         return None, options.how_to_set("token_url", variable=TOKEN_URL_VARIABLE)
-    form = {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret}
-    return Login(instance, token_url, form if audience is None else {**form, "audience": audience}), None
-
-
-class Login(TokenAuth):
-    """Exchanges a machine's credentials for a token (RFC 6749, 4.4; `audience` is Auth0's)."""
-
-    def __init__(self, instance: str, token_url: str, form: Mapping[str, str]) -> None:
-        super().__init__()
-        self._instance = instance
-        self._token_url = token_url
-        self._form = form
-
-    def ask(self) -> httpx.Request:
-        """Return the request for a token."""
-        return httpx.Request(
-            "POST", self._token_url, data=dict(self._form), headers={"accept": "application/json"}
-        )
-
-    def read(self, answer: httpx.Response) -> Token:
-        """Return the token in an answer (RFC 6749, 5.1)."""
-        if answer.status_code in {400, 401, 403}:
-            raise NotConfiguredError(
-                f"The instance {self._instance} gets no token for {PLATFORM}: its credentials are not accepted.",
-                hint="Check `client_id`, `client_secret`, `audience` and `token_url` in the configuration.",
-                instance=self._instance,
-            )
-        try:
-            fields = cast(Mapping[str, Any], answer.raise_for_status().json())
-            token, seconds = fields["access_token"], fields.get("expires_in")
-            if not (isinstance(token, str) and token.isascii() and token.isprintable()):
-                raise TypeError
-            return Token(token, float(seconds) if isinstance(seconds, int | float) else None)
-        except (httpx.HTTPStatusError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UnavailableError(
-                f"A token for {PLATFORM} ({self._instance}) cannot be had now ({answer.status_code}).",
-                hint="Call again in a moment; if that does not help, check `token_url` of the instance "
-                f"{self._instance}.",
-                instance=self._instance,
-            ) from error
+    return ClientCredentials(
+        platform=PLATFORM,
+        instance=instance,
+        token_url=token_url,
+        client_id=client_id,
+        client_secret=secret,
+        audience=audience,
+    ), None
