@@ -82,8 +82,8 @@ class AgentFlowPlatform(Platform):
         super().__init__(instance, missing=self._connection.http.missing)
         self._wire = Wire(self._connection.http, self._connection.paths, self._remove_feature, clock)
         self._directory = AgentDirectory(instance, self._read_agents, platform=PLATFORM, clock=clock)
-        self._creator = Creator(PLATFORM, instance, store, clock)
         self._records = Records(store, instance)
+        self._creator = Creator(PLATFORM, instance, self._records, clock)
         self._clock = clock
 
     async def close(self) -> None:
