@@ -18,19 +18,7 @@ from enum import Enum, auto
 from typing import Any
 
 from tertulia.platforms.agentflow import mapping
-from tertulia.platforms.agentflow.mapping import (
-    ASKING,
-    CANCELED,
-    DELTA,
-    ERROR,
-    PLATFORM,
-    SETTLED,
-    SNAPSHOT,
-    START,
-    EventMapper,
-    Exchange,
-    UpstreamEvent,
-)
+from tertulia.platforms.agentflow.mapping import PLATFORM, EventMapper, Exchange, UpstreamEvent
 from tertulia.platforms.agentflow.wire import Wire
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.delivery import MARK, DeliveryPolicy, Outcome, deliver
@@ -77,8 +65,8 @@ class Source(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What sending a message opened."""
+class AnswerStream:
+    """The stream that sending a message opened."""
 
     frames: Frames
     source: Source
@@ -114,7 +102,7 @@ class Finder:
         """Return whether AgentFlow works on an answer in the conversation, and the exchange."""
         working = (await self.wire.record(self.attempt.native_id)).get("has_active_generation")
         found = await self.exchange()
-        return working if isinstance(working, bool) else found.asked and found.reply is None, found
+        return working if isinstance(working, bool) else found.arrived and found.reply is None, found
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +120,7 @@ class Sender:
         _, known = await self.finder.wire.messages(self.finder.attempt.native_id, offset=0, limit=1)
         return {"known": known, "agent_id": agent_id}
 
-    async def send(self, *, repeated: bool) -> Sent | None:
+    async def send(self, *, repeated: bool) -> AnswerStream | None:
         """Send the message; None where AgentFlow took it, and no stream came of that."""
         wire, attempt = self.finder.wire, self.finder.attempt
         body = mapping.chat_body(attempt.context, self.defaults)
@@ -152,14 +140,14 @@ class Sender:
             if error.retryable or "status" in error.ids:
                 raise
             return None  # the answer was something else than a stream
-        return Sent(frames, Source.REPEATED_STREAM if repeated else Source.FIRST_STREAM)
+        return AnswerStream(frames, Source.REPEATED_STREAM if repeated else Source.FIRST_STREAM)
 
     async def find(self, mark: Mapping[str, Any]) -> Exchange | None:
         """Find the message by its id, or by its text after the mark."""
         working, found = await self.finder.state()
-        if working and not found.asked:
+        if working and not found.arrived:
             raise UnavailableError(f"{PLATFORM} works on an answer, and does not show yet to which message.")
-        return found if found.asked else None
+        return found if found.arrived else None
 
     async def _agent_id(self) -> str:
         agent = self.finder.attempt.context.conversation.agent
@@ -185,7 +173,7 @@ class Sender:
 class Answer:
     """Follows the answer to a message that AgentFlow has. `streams` holds the stream that sending opened."""
 
-    def __init__(self, finder: Finder, sent: Sent | None, streams: AsyncExitStack) -> None:
+    def __init__(self, finder: Finder, sent: AnswerStream | None, streams: AsyncExitStack) -> None:
         attempt = finder.attempt
         message_id = f"m_{attempt.context.run.id.removeprefix('run_')}"
         self._finder = finder
@@ -212,26 +200,26 @@ class Answer:
         """Return the number of an event of this answer. A snapshot counts whenever it comes."""
         call = self._attempt.checkpoint.get("call")
         of_another = event.root is not None and call not in {None, event.root}
-        return None if event.name == SNAPSHOT or of_another else event.number
+        return None if event.name == mapping.SNAPSHOT or of_another else event.number
 
     async def _on_event(self, event: UpstreamEvent) -> Step:
         attempt, checkpoint = self._attempt, self._attempt.checkpoint
         if event.event_id:
             checkpoint["last_event_id"] = event.event_id
-        if event.name == SNAPSHOT:
+        if event.name == mapping.SNAPSHOT:
             return await self._on_snapshot(event)
         if self._source is Source.WATCH and "call" not in checkpoint:
             return await self._on_unnamed(event)
         if event.root is not None and event.root != checkpoint.setdefault("call", event.root):
             return Progress.CONTINUES  # of another answer in the same conversation
-        if event.name == START and event.of_root and event.call_id is not None:
+        if event.name == mapping.START and event.of_root and event.call_id is not None:
             checkpoint.setdefault("call", event.call_id)
         if event.is_end:
             return await self._end(event)
-        if event.name in ASKING:
+        if event.name in mapping.ASKING:
             await attempt.ask(mapping.request(event), *self._mapper.held())
-        elif event.name in SETTLED:
-            kind = SETTLED[event.name]
+        elif event.name in mapping.SETTLED:
+            kind = mapping.SETTLED[event.name]
             await attempt.requests.resolve_id(kind, event.request_id(kind))
             await attempt.emit()
         else:
@@ -239,13 +227,15 @@ class Answer:
                 if event.call_id is not None and request.tool_call_id == event.call_id:
                     await attempt.requests.resolve(request)
             events = self._mapper.events(event)
-            if events or event.name != DELTA:  # what is held back comes again, if this process ends before
+            if (
+                events or event.name != mapping.DELTA
+            ):  # what is held back comes again, if this process ends before
                 await attempt.emit(*events)
         return Progress.CONTINUES
 
     async def _on_unnamed(self, event: UpstreamEvent) -> Step:
         """Heed an event of a conversation in which our call has no name yet: it may be of an earlier answer."""
-        if event.name in ASKING:
+        if event.name in mapping.ASKING:
             await self._look_at_approvals()
         return await self._glance() if event.is_end else Progress.CONTINUES
 
@@ -317,11 +307,11 @@ class Answer:
 
     async def _end(self, event: UpstreamEvent) -> Step:
         answer = event.text()
-        if event.name in CANCELED:
+        if event.name in mapping.CANCELED:
             await self._attempt.emit(*self._mapper.closed(None))
             await self._attempt.context.cancel(f"The answer was canceled at {PLATFORM}.")
             return Progress.ENDED
-        if event.name == ERROR:
+        if event.name == mapping.ERROR:
             await self._attempt.emit(*self._mapper.closed(None))
             quoted = f": {shown(answer, _LONGEST_QUOTE)}" if answer else ""
             await self._attempt.context.fail(f"{PLATFORM} ended the answer with an error{quoted}.")

@@ -140,7 +140,8 @@ def message(own_id: str, place: int, record: Record, author: str) -> Message:
 class Exchange:
     """A message of ours and what answers it, as a conversation has them."""
 
-    asked: bool = False
+    arrived: bool = False
+    """Whether the conversation has the message."""
     reply: str | None = None
     reply_id: str | None = None
 

@@ -46,48 +46,35 @@ FEATURES: Mapping[CallName, frozenset[Feature]] = {
 }
 """What an instance does not offer where its deployment has not the call."""
 
+_ONE = "/conversations/{conversation_id}"
+_APPROVAL = "/approvals/{approval_id}"
+_QUESTION = "/questions/{question_id}"
 _SHAPES: Mapping[CallName, Sequence[str]] = {
-    CallName.DELETE: ["DELETE /conversations/{conversation_id}"],
+    CallName.DELETE: [f"DELETE {_ONE}"],
     CallName.TITLE: [
-        "PATCH /conversations/{conversation_id}",
-        "PUT /conversations/{conversation_id}",
-        "PATCH /conversations/{conversation_id}/title",
-        "PUT /conversations/{conversation_id}/title",
-        "POST /conversations/{conversation_id}/title",
+        *(f"{method} {_ONE}" for method in ("PATCH", "PUT")),
+        *(f"{method} {_ONE}/title" for method in ("PATCH", "PUT", "POST")),
     ],
     CallName.GENERATE_TITLE: [
-        "POST /conversations/{conversation_id}/generate-title",
-        "POST /conversations/{conversation_id}/generate_title",
-        "POST /conversations/{conversation_id}/title/generate",
+        f"POST {_ONE}/{tail}" for tail in ("generate-title", "generate_title", "title/generate")
     ],
-    CallName.WATCH: [
-        "GET /conversations/{conversation_id}/watch",
-        "GET /conversations/{conversation_id}/stream",
-        "GET /conversations/{conversation_id}/events",
-    ],
+    CallName.WATCH: [f"GET {_ONE}/{tail}" for tail in ("watch", "stream", "events")],
     CallName.CANCEL: [
-        "POST /conversations/{conversation_id}/cancel",
-        "POST /conversations/{conversation_id}/calls/{call_id}/cancel",
-        "POST /conversations/{conversation_id}/runs/{call_id}/cancel",
+        f"POST {_ONE}/cancel",
+        f"POST {_ONE}/calls/{{call_id}}/cancel",
+        f"POST {_ONE}/runs/{{call_id}}/cancel",
         "POST /calls/{call_id}/cancel",
         "POST /runs/{call_id}/cancel",
-        "POST /conversations/{conversation_id}/stop",
+        f"POST {_ONE}/stop",
     ],
     CallName.RESPOND_APPROVAL: [
-        "POST /approvals/{approval_id}/respond",
-        "POST /approvals/{approval_id}/response",
-        "POST /approvals/{approval_id}/decision",
-        "POST /approvals/{approval_id}/resolve",
-        "POST /approvals/{approval_id}",
-        "PUT /approvals/{approval_id}",
-        "PATCH /approvals/{approval_id}",
+        *(f"POST {_APPROVAL}/{tail}" for tail in ("respond", "response", "decision", "resolve")),
+        *(f"{method} {_APPROVAL}" for method in ("POST", "PUT", "PATCH")),
     ],
     CallName.ANSWER_QUESTION: [
-        "POST /questions/{question_id}/answer",
-        "POST /questions/{question_id}/respond",
-        "POST /questions/{question_id}/response",
-        "POST /conversations/{conversation_id}/questions/{question_id}/answer",
-        "POST /questions/{question_id}",
+        *(f"POST {_QUESTION}/{tail}" for tail in ("answer", "respond", "response")),
+        f"POST {_ONE}{_QUESTION}/answer",
+        f"POST {_QUESTION}",
     ],
 }
 """By which a call is recognised, the likeliest first; that is also the guess, under `/api/v1`."""
