@@ -20,8 +20,9 @@ from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id, shown
-from tertulia.vocabulary.models import Conversation, Message, RequestDraft, RequestKind, Role
+from tertulia.vocabulary.models import ConversationRecord, Message, RequestDraft, RequestKind, Role
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.unknown import UNKNOWN
 
 PLATFORM = "AgentFlow"
 Record = Mapping[str, Any]
@@ -106,17 +107,23 @@ def chat_body(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, 
     }
 
 
-def conversation(instance: str, record: Record, agent: str | None) -> Conversation:
-    """Return a conversation. `is_active` is all that AgentFlow tells of its state."""
+def conversation(instance: str, record: Record, agent: str | None) -> ConversationRecord:
+    """Return what a record says of a conversation. `is_active` is all that AgentFlow tells of its state.
+
+    A source goes with messages, so that a conversation without one may still be given it: null does not say that it has
+    none.
+    """
     count = record.get("message_count")
-    return Conversation(
+    metadata = record.get("metadata")
+    source_ref = text(record.get("source_ref_id")) or text(record.get("source_id"))
+    return ConversationRecord(
         id=conversation_id(instance, text(record["id"]) or ""),
         agent=agent,
         status=Status.COMPLETED if record.get("is_active") is False else Status.OPEN,
-        title=text(record.get("title")),
-        metadata=table(record.get("metadata")),
-        source=text(record.get("source")),
-        source_ref=text(record.get("source_ref_id")) or text(record.get("source_id")),
+        title=text(record["title"]) if "title" in record else UNKNOWN,
+        metadata=table(metadata) if isinstance(metadata, Mapping) else UNKNOWN,
+        source=text(record.get("source")) or UNKNOWN,
+        source_ref=source_ref or UNKNOWN,
         message_count=count if isinstance(count, int) and not isinstance(count, bool) else None,
         created_at=moment(record.get("created_at")),
         updated_at=moment(record.get("updated_at")),

@@ -39,10 +39,10 @@ from tertulia.vocabulary.identifiers import (
 )
 from tertulia.vocabulary.models import (
     Agent,
-    Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Decision,
     Message,
     MessageQuery,
@@ -95,7 +95,7 @@ class AgentFlowPlatform(Platform):
         nobody = f"Create an agent in {PLATFORM}: this account sees none."
         return await self._directory.agents(self.features, nobody=nobody)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. One that may have been created before is looked for first.
 
         Its context is what can be set for an answer, for all its messages. Its source goes with each message: the call
@@ -111,10 +111,10 @@ class AgentFlowPlatform(Platform):
         context = checked_context(draft.context or {})
         agent_id = await self._directory.id_of(draft.agent)
 
-        async def create() -> Conversation:
+        async def create() -> ConversationRecord:
             return await self._conversation(await self._wire.create(agent_id, draft.title))
 
-        async def alike() -> Sequence[Conversation]:
+        async def alike() -> Sequence[ConversationRecord]:
             records, _ = await self._wire.page({"agent_id": agent_id}, offset=0, limit=PAGE_SIZE)
             return [one for one in await self._conversations(records) if one.title == draft.title]
 
@@ -127,11 +127,11 @@ class AgentFlowPlatform(Platform):
             source_ref=draft.source_ref or created.source_ref,
         )
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation."""
         return await self._conversation(await self._wire.record(native_id))
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page of conversations.
 
         As long as the query asks for nothing that the wire lacks, the page is AgentFlow's own, in its own order (which
@@ -216,7 +216,9 @@ class AgentFlowPlatform(Platform):
             total=total,
         )
 
-    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+    async def update(
+        self, principal: str, native_id: str, changes: ConversationChanges
+    ) -> ConversationRecord:
         """Change the title."""
         if changes.title is None or changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
@@ -229,10 +231,10 @@ class AgentFlowPlatform(Platform):
 
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """Have AgentFlow make a title; one that is there stays, unless `force`."""
         before = await self.get(principal, native_id)
-        if before.title is not None and not force:
+        if isinstance(before.title, str) and not force:
             return before
         title = await self._wire.generate_title(native_id, seed_message, force=force)
         after = await self.get(principal, native_id)
@@ -330,11 +332,11 @@ class AgentFlowPlatform(Platform):
             if agent_id is not None
         ]
 
-    async def _conversation(self, record: Record) -> Conversation:
+    async def _conversation(self, record: Record) -> ConversationRecord:
         agent = await self._directory.address_of(text(record.get("agent_id")))
         return mapping.conversation(self.instance, record, agent)
 
-    async def _conversations(self, records: Sequence[Record]) -> Sequence[Conversation]:
+    async def _conversations(self, records: Sequence[Record]) -> Sequence[ConversationRecord]:
         """Return the conversations of those records that have an id."""
         return [await self._conversation(record) for record in records if text(record.get("id"))]
 
@@ -353,7 +355,7 @@ class AgentFlowPlatform(Platform):
                 instance=self.instance,
             )
 
-    async def _page(self, query: ConversationQuery, filters: Mapping[str, Any]) -> Page[Conversation]:
+    async def _page(self, query: ConversationQuery, filters: Mapping[str, Any]) -> Page[ConversationRecord]:
         identity = paging.page_identity(query)
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         records, total = await self._wire.page(filters, offset=offset, limit=query.limit)
@@ -365,8 +367,10 @@ class AgentFlowPlatform(Platform):
             total=total,
         )
 
-    async def _all(self, query: ConversationQuery, filters: Mapping[str, Any]) -> Sequence[Conversation]:
-        found: dict[str, Conversation] = {}
+    async def _all(
+        self, query: ConversationQuery, filters: Mapping[str, Any]
+    ) -> Sequence[ConversationRecord]:
+        found: dict[str, ConversationRecord] = {}
         offset = 0
         while True:
             records, total = await self._wire.page(filters, offset=offset, limit=PAGE_SIZE)
@@ -384,8 +388,8 @@ class AgentFlowPlatform(Platform):
                     instance=self.instance,
                 )
 
-    async def _each(self, query: ConversationQuery) -> Sequence[Conversation]:
-        found: list[Conversation] = []
+    async def _each(self, query: ConversationQuery) -> Sequence[ConversationRecord]:
+        found: list[ConversationRecord] = []
         for instance, native_id in map(split_conversation_id, sorted(query.ids)):
             if instance == self.instance:
                 try:
@@ -395,13 +399,13 @@ class AgentFlowPlatform(Platform):
         return found
 
 
-def _as_filtered(one: Conversation, query: ConversationQuery) -> Conversation:
-    """Return a conversation that the wire's filters left, with what those say of it where its record does not."""
+def _as_filtered(one: ConversationRecord, query: ConversationQuery) -> ConversationRecord:
+    """Return a conversation that the wire's filters left, with what those say of it."""
     return replace(
         one,
         agent=one.agent or query.agent,
-        source=one.source or query.source,
-        source_ref=one.source_ref or query.source_ref,
+        source=query.source or one.source,
+        source_ref=query.source_ref or one.source_ref,
     )
 
 

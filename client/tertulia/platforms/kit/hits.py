@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tertulia.vocabulary.models import Conversation, SearchHit, SearchQuery
+from tertulia.vocabulary.models import ConversationRecord, SearchHit, SearchQuery
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -13,7 +13,7 @@ def is_filtered(query: SearchQuery) -> bool:
     return any((query.agent, query.conversation_id, query.since, query.until))
 
 
-def fits(conversation: Conversation, query: SearchQuery) -> bool:
+def fits(conversation: ConversationRecord, query: SearchQuery) -> bool:
     """Whether a conversation is one that the search's filters leave."""
     return (
         query.agent in {None, conversation.agent}
@@ -23,10 +23,10 @@ def fits(conversation: Conversation, query: SearchQuery) -> bool:
     )
 
 
-def hits(found: Sequence[Conversation]) -> list[SearchHit]:
+def hits(found: Sequence[ConversationRecord]) -> list[SearchHit]:
     """Return a hit for each conversation: its title."""
     return [SearchHit.of_title(conversation, _moved_at(conversation)) for conversation in found]
 
 
-def _moved_at(conversation: Conversation) -> datetime:
+def _moved_at(conversation: ConversationRecord) -> datetime:
     return conversation.updated_at or conversation.created_at or _LONG_AGO
