@@ -1,13 +1,11 @@
 """A place for the tests of AgentFlow: its double on a network with faults, and clients on one store."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 
 from tertulia import (
     Client,
@@ -21,11 +19,10 @@ from tertulia import (
     RunStatus,
     Sent,
 )
-from tertulia.platforms.agentflow import answering
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
-from tertulia.platforms.kit.http import client
 from tertulia.store.database import Store
 from tests.doubles.agentflow import TOKEN, AgentFlowDouble
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import Faults, served
 
 SECONDS = 20
@@ -40,6 +37,8 @@ class Place:
         self.double = double
         self.faults = Faults(double.app)
         self.url = ""
+        self.clock = SkippingClock()
+        """The time that the platform goes by."""
 
     def settings(self, **options: Any) -> ClientSettings:
         """Return the settings of a client; an option that is None is left out."""
@@ -54,7 +53,7 @@ class Place:
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Client.open(self.settings(**options)) as client:
+        async with Client.open(self.settings(**options), clock=self.clock) as client:
             yield client
 
     @asynccontextmanager
@@ -62,7 +61,7 @@ class Place:
         """Open the platform alone, for what the client does not pass on."""
         settings = self.settings(**options).instances["agentflow"]
         async with Store(self.path) as store:
-            platform = AgentFlowPlatform("agentflow", settings, store)
+            platform = AgentFlowPlatform("agentflow", settings, store, self.clock)
             try:
                 yield platform
             finally:
@@ -80,17 +79,6 @@ async def placed(path: Path, double: AgentFlowDouble | None = None) -> AsyncGene
     with anyio.fail_after(SECONDS):
         async with served(place.faults) as place.url:
             yield place
-
-
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for answers, and for a deployment that is away, without waiting first."""
-
-    def pauses(*, longest: float) -> Iterator[float]:
-        return repeat(min(0.0, longest))
-
-    monkeypatch.setattr(answering, "LOOKS", (0.0, 0.0))
-    for module in (answering, client):
-        monkeypatch.setattr(module, "pauses", pauses)
 
 
 async def start(client: Client, text: str, **more: Any) -> Sent:

@@ -9,7 +9,6 @@ import pytest
 
 from tertulia import (
     ConflictError,
-    Conversation,
     ConversationChanges,
     ConversationQuery,
     Feature,
@@ -29,10 +28,10 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.agentflow import browsing
+from tertulia.platforms.agentflow import platform as agentflow
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
-from tertulia.vocabulary.models import Page
-from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, hurried, native, placed
+from tertulia.vocabulary.models import ConversationRecord, Page
+from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, native, placed
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import BEGAN
 from tests.doubles.network import answer, drop, lose
@@ -47,11 +46,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return AgentFlow as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried(monkeypatch)
 
 
 async def test_agents_are_addressed_by_name(place: Place) -> None:
@@ -165,6 +159,19 @@ async def test_where_a_conversation_comes_from_goes_with_its_messages(place: Pla
     assert [one.id for one in found.items] == [created.id]
 
 
+async def test_what_a_record_does_not_say_stays_as_it_was_known(place: Place) -> None:
+    """Neither a record without a source, nor null before the first message has carried it, takes the source away."""
+    async with place.client() as client:
+        created = await client.conversations.create(
+            NewConversation(agent=MAIN, source="crm", source_ref="deal-7", context={"model": "large"})
+        )
+        got = await client.conversations.get(created.id)
+        (listed,) = (await client.conversations.list(HERE)).items
+
+    for one in (got, listed):
+        assert (one.source, one.source_ref, one.context) == ("crm", "deal-7", {"model": "large"})
+
+
 async def test_a_conversation_is_read_as_it_is_there(place: Place) -> None:
     """Its count of messages is not told there."""
     place.double.add(1, active=False)
@@ -188,7 +195,7 @@ async def test_ids_never_change_which_call_is_made(place: Place) -> None:
     assert place.double.calls == ["GET /api/v1/conversations/..%2Fagents"]
 
 
-async def listed(platform: AgentFlowPlatform, query: ConversationQuery) -> list[Page[Conversation]]:
+async def listed(platform: AgentFlowPlatform, query: ConversationQuery) -> list[Page[ConversationRecord]]:
     """Return all pages of a list."""
     pages = [await platform.list("local", query)]
     while pages[-1].next_cursor is not None:
@@ -277,7 +284,7 @@ async def test_too_many_to_filter_here_are_not_filtered_in_part(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says how to narrow it down."""
-    monkeypatch.setattr(browsing, "MOST_READ", 100)
+    monkeypatch.setattr(agentflow, "MOST_READ", 100)
     for number in range(101):
         place.double.add(number)
     async with place.client() as client:

@@ -9,7 +9,8 @@ import anyio
 import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, RunStatus
-from tertulia.platforms.agentflow import answering, platform, server
+from tertulia.platforms.agentflow import platform
+from tertulia.platforms.agentflow.answering import DELIVERY
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
 from tests.client.platforms.agentflow import (
@@ -17,7 +18,6 @@ from tests.client.platforms.agentflow import (
     SECONDS,
     Place,
     answered,
-    hurried,
     journal,
     native,
     of,
@@ -27,6 +27,7 @@ from tests.client.platforms.agentflow import (
 )
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import HOLD, Step, said
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
@@ -39,11 +40,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return AgentFlow as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried(monkeypatch)
 
 
 async def test_a_message_is_sent_once_under_ids_of_ours(place: Place) -> None:
@@ -204,12 +200,9 @@ async def test_a_stream_that_is_cut_is_followed_on(place: Place, behind: str) ->
     assert place.count("POST", "/chat") == 1
 
 
-async def test_a_stream_that_stalls_is_given_up_for_a_watch(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_stalls_is_given_up_for_a_watch(place: Place) -> None:
     """After its idle limit; a watch that stalls is opened again."""
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(server, "WATCH_IDLE_SECONDS", 0.1)
+    place.clock = SkippingClock(500)
     place.faults.plan("POST", "/chat", stall('"content": "Let '))
     async with place.client() as client:
         sent = await start(client, "hold on")
@@ -267,9 +260,9 @@ async def test_a_message_that_arrives_late_and_twice_is_answered_once(place: Pla
     place.faults.plan("POST", "/chat", lose)
     async with place.client() as client:
         conversation = await client.conversations.create(NewConversation(agent=MAIN))
-        looks = 2 + len(answering.LOOKS)
-        place.faults.plan("GET", "/messages", *[hidden] * looks)
-        place.faults.plan("GET", "/conv_1", *[idle] * (looks - 1))
+        looks = len(DELIVERY.looks)
+        place.faults.plan("GET", "/messages", *[hidden] * (1 + looks))  # the first is read before it is sent
+        place.faults.plan("GET", "/conv_1", *[idle] * looks)
         sent = await client.runs.send(conversation.id, MessageDraft(text="hello"))
         outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
@@ -283,14 +276,14 @@ async def test_a_message_that_arrives_late_and_twice_is_answered_once(place: Pla
 
 async def test_a_message_that_stays_lost_is_uncertain(place: Place) -> None:
     """It was sent a few times, always under the same id, and never arrived."""
-    place.faults.plan("POST", "/chat", *[drop] * answering.ATTEMPTS)
+    place.faults.plan("POST", "/chat", *[drop] * (1 + DELIVERY.resends))
     async with place.client() as client:
         outcome = await answered(client, "hello")
 
     assert outcome.run.status is RunStatus.FAILED
     assert outcome.run.error is not None
     assert outcome.run.error.startswith(
-        "AgentFlow gave no answer to the message, and its conversation does not"
+        "AgentFlow gave no answer to the message, and its history does not show it (yet)."
     )
     assert place.count("POST", "/chat") == 0
 
@@ -346,11 +339,8 @@ async def test_an_agent_that_is_gone_is_named_as_such(place: Place) -> None:
     assert outcome.run.error.startswith(f"AgentFlow has no agent (any more) to answer in {conversation.id}.")
 
 
-async def test_a_deployment_that_stays_away_leaves_the_answer_interrupted(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_deployment_that_stays_away_leaves_the_answer_interrupted(place: Place) -> None:
     """What came of it stays, and it says where the rest may be."""
-    monkeypatch.setattr(answering, "PATIENCE_SECONDS", 0.2)
     async with place.client() as client:
         place.double.breaks_after = [3]
         conversation = await client.conversations.create(NewConversation(agent=MAIN))

@@ -24,13 +24,11 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.platforms.agentflow import answering, server, waiting
 from tests.client.platforms.agentflow import (
     SECONDS,
     Place,
     answered,
     ended,
-    hurried,
     journal,
     native,
     of,
@@ -39,6 +37,7 @@ from tests.client.platforms.agentflow import (
 )
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import APPROVAL, GUESSED, MAIL, Step, child, said
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, lose
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
@@ -52,11 +51,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return AgentFlow as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried(monkeypatch)
 
 
 def asked_in(outcome: RunResult) -> Request:
@@ -129,10 +123,10 @@ async def test_a_sub_agent_s_approval_is_asked_for_the_tool_that_waits(place: Pl
 
 @pytest.mark.parametrize("decision", ["approved", "denied"])
 async def test_what_was_decided_at_agentflow_is_withdrawn_here_and_the_run_goes_on(
-    place: Place, decision: str, monkeypatch: pytest.MonkeyPatch
+    place: Place, decision: str
 ) -> None:
     """Whoever follows the run sees it."""
-    monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
+    place.clock = SkippingClock(500)
     async with place.client() as client:
         outcome = await answered(client, "approve it")
         place.double.settle(native(outcome), decision)
@@ -155,7 +149,9 @@ async def test_a_decision_about_what_was_decided_at_agentflow_meanwhile_is_refus
             outcome = await answered(client, "approve it")
         double.settle(native(outcome), "denied")
         async with place.client() as client:
-            with pytest.raises(ConflictError, match="does not wait for req_.* any more"):
+            with pytest.raises(
+                ConflictError, match="does not wait for it any more in .*: req_.* was settled elsewhere"
+            ):
                 await client.runs.respond(asked_in(outcome).id, YES)
             withdrawn = await client.runs.request(asked_in(outcome).id)
             outcome = await ended(client, outcome)
@@ -239,11 +235,8 @@ async def test_an_approval_is_found_where_only_looking_shows_it(tmp_path: Path, 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
 
 
-async def test_a_decision_after_which_only_a_snapshot_comes_sets_the_run_going_again(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_decision_after_which_only_a_snapshot_comes_sets_the_run_going_again(place: Place) -> None:
     """The watch does not say that it was settled, only that nothing is being produced any more."""
-    monkeypatch.setattr(answering, "GLANCE_SECONDS", float("inf"))
     place.double.breaks_after = [2]
     async with place.client() as client:
         outcome = await answered(client, "approve it")
@@ -272,11 +265,9 @@ async def test_a_question_is_asked_with_all_that_came_with_it_and_answered(place
     assert place.double.decisions == [("answered", "Q3")]
 
 
-async def test_a_question_that_was_answered_at_agentflow_is_withdrawn(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_question_that_was_answered_at_agentflow_is_withdrawn(place: Place) -> None:
     """The run goes on."""
-    monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
+    place.clock = SkippingClock(500)
     async with place.client() as client:
         outcome = await answered(client, "ask me")
         place.double.settle(native(outcome), "Q2")
@@ -326,11 +317,10 @@ async def test_an_answer_to_a_question_without_its_call_says_what_to_set(tmp_pat
 
 
 async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_has_decided(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place,
 ) -> None:
     """The stream stalled and was given up; whoever decides sets the run going again."""
-    monkeypatch.setattr(answering, "PENDING_SECONDS", 0.0)
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
+    place.clock = SkippingClock(2_000)
     async with place.client() as client:
         outcome = await answered(client, "approve it")
         await place.double.until(lambda: place.double.streams == 0)
@@ -342,12 +332,10 @@ async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_h
 
 
 async def test_a_tool_that_was_decided_about_at_agentflow_while_the_stream_was_lost_goes_on(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place,
 ) -> None:
     """The list of what is pending shows it."""
-    monkeypatch.setattr(waiting, "SETTLING_SECONDS", 0.0)
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(server, "WATCH_IDLE_SECONDS", 0.1)
+    place.clock = SkippingClock(500)
     async with place.client() as client:
         outcome = await answered(client, "approve it")
         await place.double.until(lambda: place.count("GET", "/watch") > 0)

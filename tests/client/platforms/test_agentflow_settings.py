@@ -22,13 +22,11 @@ from tertulia import (
     RunStatus,
     UnavailableError,
 )
-from tertulia.platforms.agentflow import server
 from tests.client.platforms.agentflow import (
     MAIN,
     SECONDS,
     Place,
     answered,
-    hurried,
     native,
     placed,
     start,
@@ -36,6 +34,7 @@ from tests.client.platforms.agentflow import (
 )
 from tests.doubles.agentflow import SECRET, TOKEN, AgentFlowDouble
 from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, stall
 
 pytestmark = pytest.mark.anyio
@@ -48,11 +47,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return AgentFlow as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried(monkeypatch)
 
 
 def settings(path: Path, environment: dict[str, str] | None = None, /, **options: Any) -> ClientSettings:
@@ -309,11 +303,9 @@ async def test_a_setting_goes_before_what_is_discovered(tmp_path: Path) -> None:
     ids=["lost", "not there", "no object", "no paths", "stalled"],
 )
 @pytest.mark.io
-async def test_a_document_that_cannot_be_had_leaves_the_guesses(
-    place: Place, fault: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_document_that_cannot_be_had_leaves_the_guesses(place: Place, fault: Any) -> None:
     """It is waited for a moment, and asked for once."""
-    monkeypatch.setattr(server, "DISCOVERY_SECONDS", 0.3)
+    place.clock = SkippingClock(20)
     place.faults.plan("GET", "/openapi.json", *[fault] * 9)
     place.double.add(1)
     place.double.add(2)

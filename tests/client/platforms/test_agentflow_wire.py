@@ -3,17 +3,19 @@
 import json
 from typing import Any
 
+import pytest
 from httpx_sse import ServerSentEvent
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tertulia import EventKind
-from tertulia.platforms.agentflow import rows
-from tertulia.platforms.agentflow.access import read_refusal
-from tertulia.platforms.agentflow.events import ASKING, EventMapper, asked, listed, read
+from tertulia import EventKind, Message, Role
+from tertulia.platforms.agentflow import mapping
+from tertulia.platforms.agentflow.mapping import ASKING, EventMapper, UpstreamEvent
 from tertulia.platforms.agentflow.paths import discovered, guesses
+from tertulia.platforms.agentflow.wire import read_refusal
 from tertulia.store.database import encode
 from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
+from tests.doubles.clocks import JumpingClock
 
 TEXT = st.text(st.characters(), max_size=20)
 """Also with halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
@@ -69,57 +71,59 @@ def frame(data: str, event: str = "message", own_id: str = "") -> ServerSentEven
 @example(["[DONE]"])
 def test_every_event_can_be_told(payloads: list[Any]) -> None:
     """And written to the journal; what asks somebody can be asked."""
-    telling = EventMapper("m_1")
+    mapper = EventMapper("m_1", clock=JumpingClock())
     for payload in payloads:
-        happened = read(frame(json.dumps(payload)))
-        for event in [*telling.events(happened), *telling.held()]:
+        upstream = mapping.read(frame(json.dumps(payload)))
+        if upstream is None:
+            continue
+        for event in [*mapper.events(upstream), *mapper.held()]:
             encode(event.data)
             (event.upstream_id or "").encode()
-        if happened.name in ASKING:
-            draft = asked(happened)
+        if upstream.name in ASKING:
+            draft = mapping.request(upstream)
             encode(draft.arguments)
             assert draft.prompt.isprintable()
             f"{draft.tool} {draft.upstream_id} {draft.tool_call_id}".encode()
-        rows.snapshot(happened.content)
-    for event in telling.closed("The end."):
+        mapping.snapshot(upstream.content)
+    for event in mapper.closed("The end."):
         encode(event.data)
+
+
+@pytest.mark.parametrize(
+    "data", ["[DONE]", '"[DONE]"', '{"type": "ping"}', '{"type": "KeepAlive", "seq": 3}']
+)
+def test_a_keep_alive_is_no_event(data: str) -> None:
+    """It says nothing, in whatever form it comes."""
+    assert mapping.read(frame(data)) is None
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.text(), st.text(max_size=10), st.text(max_size=5))
 def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
     """Also one whose data is no JSON: it is kept as it came."""
-    happened = read(frame(data, event, own_id))
-    told = EventMapper("m_1").events(happened)
-    if told and told[0].kind is EventKind.RAW:
-        encode(told[0].data)
+    upstream = mapping.read(frame(data, event, own_id))
+    mapped = [] if upstream is None else EventMapper("m_1", clock=JumpingClock()).events(upstream)
+    if mapped and mapped[0].kind is EventKind.RAW:
+        encode(mapped[0].data)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(["call_0", "call_1", "call_2"]), st.text(min_size=1)), max_size=30))
 def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None:
     """However its words and those of its sub-agents are mixed."""
-    telling = EventMapper("m_1")
-    events = [
-        event
-        for number, (call, piece) in enumerate(pieces)
-        for event in telling.events(
-            read(
-                frame(
-                    json.dumps(
-                        {
-                            "type": "delta",
-                            "call_id": call,
-                            "parent_call_id": None if call == "call_0" else "call_0",
-                            "root_call_id": "call_0",
-                            "content": piece,
-                            "seq": number,
-                        }
-                    )
-                )
-            )
+    mapper = EventMapper("m_1", clock=JumpingClock())
+    upstream = [
+        UpstreamEvent(
+            name="delta",
+            content=piece,
+            number=number,
+            call_id=call,
+            parent=None if call == "call_0" else "call_0",
+            root="call_0",
         )
-    ] + telling.held()
+        for number, (call, piece) in enumerate(pieces)
+    ]
+    events = [event for each in upstream for event in mapper.events(each)] + mapper.held()
     answer = "".join(event.data["delta"] for event in events if event.kind is EventKind.TEXT_MESSAGE_CONTENT)
     assert answer == "".join(piece for call, piece in pieces if call == "call_0")
     for child in ("call_1", "call_2"):
@@ -135,11 +139,12 @@ def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None
 @given(st.lists(CONTENT.filter(lambda one: isinstance(one, dict)), max_size=5), st.none() | st.text())
 def test_every_record_can_be_read(records: list[dict[str, Any]], question: str | None) -> None:
     """Whatever its fields are."""
-    rows.exchange(records, "m_1", question)
+    sent = Message(id="m_1", conversation_id="agentflow:conv_1", author="user", role=Role.USER, text=question)
+    mapping.exchange(records, sent)
     for record in records:
-        rows.message("agentflow:conv_1", 0, record, "agentflow")
-        rows.conversation("agentflow", {**record, "id": "conv_\ud8001"}, None)
-        listed(record, "appr_1")
+        mapping.message("agentflow:conv_1", 0, record, "agentflow")
+        mapping.conversation("agentflow", {**record, "id": "conv_\ud8001"}, None)
+        mapping.listed_request(record, "appr_1")
 
 
 @settings(deadline=None, max_examples=50)

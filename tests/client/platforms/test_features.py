@@ -362,12 +362,6 @@ def test_every_feature_and_every_platform_is_tried_below() -> None:
     assert set(SITES) == {name for name, where in PLATFORMS.items() if where.startswith("tertulia.")}
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for answers without waiting first."""
-    agentflow.hurried(monkeypatch)
-
-
 @pytest.mark.parametrize("feature", Feature)
 @pytest.mark.parametrize(
     "platform", [pytest.param(name, marks=[] if name == "local" else pytest.mark.io) for name in SITES]

@@ -1,397 +1,330 @@
-"""An answer: the message on its way, then what AgentFlow streams of it, until that ends.
+"""Answers of AgentFlow: the message is sent under an id of ours, then its answer is followed.
 
-The answer goes on at AgentFlow whether or not anybody listens, and its state is kept there: where a stream was lost,
-the conversation is watched and looked at. The checkpoint says how far we are:
+The answer continues at AgentFlow whether or not anybody listens, and AgentFlow keeps its state. The stream that sending
+opens tells its events; after that stream, the conversation is looked at and watched. A message that may have been lost
+is looked for, and sent again under the same id if it is missing: AgentFlow takes one id once.
 
-    known          how many messages there were before this one
-    agent_id       who is asked
-    sent           whether AgentFlow has the message
+In the checkpoint, the kit's mark has the number of messages before this one (`known`) and the agent (`agent_id`), and
+its position is the number of an event. Beside those:
+
     call           AgentFlow's id of the root call, whose words are the answer
-    after          the highest number of an event that is in the journal
-    last_event_id  the stream's own id of the last event, behind which a watch goes on
-
-A message that may have been lost is looked for, and sent again under the same id if it is not there: AgentFlow takes
-one id once.
+    last_event_id  the stream's own id of the last event, after which a watch begins
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
-import anyio
-
-from tertulia.platforms.agentflow import rows
-from tertulia.platforms.agentflow.access import PLATFORM
-from tertulia.platforms.agentflow.asking import body
-from tertulia.platforms.agentflow.directory import Directory
-from tertulia.platforms.agentflow.events import (
-    ASKING,
-    CANCELED,
-    DELTA,
-    END,
-    ERROR,
-    NOTHING,
-    SETTLED,
-    SNAPSHOT,
-    START,
-    EventMapper,
-    UpstreamEvent,
-    asked,
-    read,
+from tertulia.platforms.agentflow import mapping
+from tertulia.platforms.agentflow.mapping import PLATFORM, EventMapper, Exchange, UpstreamEvent
+from tertulia.platforms.agentflow.wire import Wire
+from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.kit.delivery import MARK, DeliveryPolicy, Outcome, deliver
+from tertulia.platforms.kit.directory import AgentDirectory
+from tertulia.platforms.kit.following import (
+    EventStream,
+    Follower,
+    FollowingPolicy,
+    LookAgain,
+    Position,
+    Progress,
+    Step,
 )
-from tertulia.platforms.agentflow.rows import Exchange, Record
-from tertulia.platforms.agentflow.server import MOST, Server
-from tertulia.platforms.agentflow.waiting import Waiting
-from tertulia.platforms.base import RunContext
-from tertulia.platforms.kit.http.retries import pauses
-from tertulia.platforms.kit.http.streams import BrokenStreamError, Frames
+from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.values import text
 from tertulia.vocabulary.errors import (
     ConflictError,
     NotFoundError,
-    NotOffered,
     TertuliaError,
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import shown, split_conversation_id
+from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.models import RequestKind
 
-ATTEMPTS = 4
-"""How often a message is sent at most, always under the same id."""
-LOOKS: Sequence[float] = (0.5, 1.5, 4.0)
-"""Seconds before each look for an answer that is neither there nor being produced (any more, or yet)."""
+DELIVERY = DeliveryPolicy(resends=3, finds_without_contents=True)
 LONGEST_PAUSE = 10.0
-"""Seconds between two looks at a conversation that cannot be watched."""
-PATIENCE_SECONDS = 600.0
-"""How long an answer is kept while AgentFlow cannot be reached: it goes on there all the same."""
-SILENCE_SECONDS = 3600.0
-"""How long an answer may be produced without a word of it, until it is given up."""
-PENDING_SECONDS = 600.0
-"""How long it is followed while a person is asked. Then it is found again when that is settled."""
+"""Seconds between two looks at a conversation that cannot be watched, or that waits for a person."""
+FOLLOWING = FollowingPolicy(longest_pause=LONGEST_PAUSE)
 GLANCE_SECONDS = 2.0
-"""How often is looked, at most, what an answer waits for and whether it is over, of which only snapshots come."""
+"""How often the state is looked at, at most, beside a watch that tells only snapshots: those show no approvals."""
 _LONGEST_QUOTE = 300
 
 
-class OutOfReachError(UnavailableError):
-    """Raised when AgentFlow could not be reached for so long that an answer is given up."""
+class Source(Enum):
+    """Where an answer's events come from."""
+
+    FIRST_STREAM = auto()
+    """The stream that sending the message opened: it has every event."""
+    REPEATED_STREAM = auto()
+    """The same of a message that may have been sent before: events may be missing."""
+    WATCH = auto()
+    """A watch of the conversation, which may begin late, and tells of other answers too."""
 
 
-class Answer:
-    """One attempt at having a message answered."""
+@dataclass(frozen=True, slots=True)
+class AnswerStream:
+    """The stream that sending a message opened."""
 
-    def __init__(
-        self, server: Server, directory: Directory, work: RunContext, defaults: Mapping[str, Any]
-    ) -> None:
-        self._server = server
-        self._directory = directory
-        self._work = work
-        self._defaults = defaults
-        self._native_id = split_conversation_id(work.conversation.id)[1]
-        self._telling = EventMapper(f"m_{work.run.id.removeprefix('run_')}", work.entries)
-        self._checkpoint: dict[str, Any] = dict(work.checkpoint)
-        self._before = int(self._checkpoint.get("after", 0))
-        self._seen: set[int] = set()
-        self._whole = not self._checkpoint
-        """Whether no part of the answer can have been missed."""
-        self._shown: str | None = None
-        self._heard = anyio.current_time()
-        self._glanced = 0.0
-        self._enough = False
-        """Whether a watch has shown that the conversation must be looked at."""
-        self._waiting = Waiting(server, work)
+    frames: Frames
+    source: Source
 
-    async def produce(self) -> None:
-        """Send the message unless AgentFlow has it, and tell what happens."""
-        try:
-            for attempt in range(ATTEMPTS):
-                looking = self._checkpoint.get("sent") or (attempt == 0 and self._tried)
-                if not looking and await self._send(repeated=self._tried):
-                    return
-                self._whole = False
-                if await self._find():
-                    return
-                if self._work.message.text is None:
-                    await self._work.interrupt(
-                        "The message is not kept here, and the process that had it ended before it was sent."
-                    )
-                    return
-        except OutOfReachError as error:
-            await self._work.interrupt(
-                f"{error.message} The answer may have gone on there: list_messages shows what {PLATFORM} has of it."
-            )
-            return
-        raise UncertainError(
-            f"{PLATFORM} gave no answer to the message, and its conversation does not show it (yet).",
-            hint="Look with list_messages in a moment; send it again if it is still missing then.",
-            conversation_id=self._work.conversation.id,
-        )
+
+async def produce(wire: Wire, agents: AgentDirectory, attempt: Attempt, defaults: Mapping[str, Any]) -> None:
+    """Have the message of an attempt answered; `defaults` are the instance's settings for an answer."""
+    finder = Finder(wire, attempt)
+    async with AsyncExitStack() as streams:
+        delivery = await deliver(attempt, Sender(finder, agents, defaults, streams), DELIVERY)
+        if delivery.outcome is not Outcome.ENDED:
+            await Answer(finder, delivery.sent, streams).follow()
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Finds the message of an attempt, and its answer, in what AgentFlow keeps of the conversation."""
+
+    wire: Wire
+    attempt: Attempt
 
     @property
-    def _tried(self) -> bool:
-        return "known" in self._checkpoint
+    def known(self) -> int:
+        """How many messages the conversation had before this one."""
+        return self.attempt.checkpoint[MARK]["known"]
 
-    async def _send(self, *, repeated: bool) -> bool:
-        """Send the message and tell what is streamed; whether the run needs nothing more for now."""
-        if not repeated:
-            if self._work.message.text is None:
-                await self._work.interrupt(
-                    "The message is not kept here, and the process that had it ended before it was sent."
-                )
-                return True
-            agent_id = await self._agent_id()
-            _, known = await self._server.messages(self._native_id, offset=0, limit=1)
-            self._checkpoint |= {"known": known, "agent_id": agent_id}
-            await self._save()
-        async with AsyncExitStack() as stack:
-            stream = self._server.chat(
-                self._native_id, self._checkpoint["agent_id"], body(self._work, self._defaults)
-            )
-            try:
-                frames = await stack.enter_async_context(stream)
-            except UncertainError:
-                return False
-            except NotFoundError:
-                await self._server.record(self._native_id)
-                raise self._no_agent() from None
-            except ConflictError:
-                if not repeated:
-                    raise
-                frames = None  # it is being answered
-            except UnavailableError as error:
-                if error.retryable or "status" in error.ids:
-                    raise
-                frames = None  # it was taken, and answered with something else than a stream
-            self._checkpoint["sent"] = True
-            await self._save()
-            return frames is not None and await self._follow(frames)
+    async def exchange(self) -> Exchange:
+        """Return the message and its answer."""
+        records = await self.wire.messages_after(self.attempt.native_id, self.known)
+        return mapping.exchange(records, self.attempt.context.message)
+
+    async def state(self) -> tuple[bool, Exchange]:
+        """Return whether AgentFlow works on an answer in the conversation, and the exchange."""
+        working = (await self.wire.record(self.attempt.native_id)).get("has_active_generation")
+        found = await self.exchange()
+        return working if isinstance(working, bool) else found.arrived and found.reply is None, found
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends the message of an attempt. The stream of its answer is entered on `streams`."""
+
+    finder: Finder
+    agents: AgentDirectory
+    defaults: Mapping[str, Any]
+    streams: AsyncExitStack
+
+    async def mark(self) -> Mapping[str, Any]:
+        """Return how many messages there are, and whom to ask."""
+        agent_id = await self._agent_id()
+        _, known = await self.finder.wire.messages(self.finder.attempt.native_id, offset=0, limit=1)
+        return {"known": known, "agent_id": agent_id}
+
+    async def send(self, *, repeated: bool) -> AnswerStream | None:
+        """Send the message; None where AgentFlow took it, and no stream came of that."""
+        wire, attempt = self.finder.wire, self.finder.attempt
+        body = mapping.chat_body(attempt.context, self.defaults)
+        stream = wire.chat(attempt.native_id, attempt.checkpoint[MARK]["agent_id"], body)
+        try:
+            frames = await self.streams.enter_async_context(stream)
+        except NotFoundError:
+            await wire.record(attempt.native_id)
+            raise self._no_agent() from None
+        except ConflictError:
+            if not repeated:
+                raise
+            return None  # it is being answered
+        except UncertainError:
+            raise
+        except UnavailableError as error:
+            if error.retryable or "status" in error.ids:
+                raise
+            return None  # the answer was something else than a stream
+        return AnswerStream(frames, Source.REPEATED_STREAM if repeated else Source.FIRST_STREAM)
+
+    async def find(self, mark: Mapping[str, Any]) -> Exchange | None:
+        """Find the message by its id, or by its text after the mark."""
+        working, found = await self.finder.state()
+        if working and not found.arrived:
+            raise UnavailableError(f"{PLATFORM} works on an answer, and does not show yet to which message.")
+        return found if found.arrived else None
 
     async def _agent_id(self) -> str:
-        agent = self._work.conversation.agent
+        agent = self.finder.attempt.context.conversation.agent
         if agent is not None:
             try:
-                return await self._directory.id_of(agent)
+                return await self.agents.id_of(agent)
             except NotFoundError:
                 pass  # the conversation knows better
-        agent_id = text((await self._server.record(self._native_id)).get("agent_id"))
+        agent_id = text((await self.finder.wire.record(self.finder.attempt.native_id)).get("agent_id"))
         if agent_id is None:
             raise self._no_agent()
         return agent_id
 
     def _no_agent(self) -> NotFoundError:
-        own_id = self._work.conversation.id
+        own_id = self.finder.attempt.context.conversation.id
         return NotFoundError(
             f"{PLATFORM} has no agent (any more) to answer in {own_id}.",
             hint="Create a new conversation, with one of the agents that list_agents shows.",
             conversation_id=own_id,
         )
 
-    async def _find(self) -> bool:
-        """Find the answer of a message that was sent, and tell the rest of it; whether the run needs nothing more.
 
-        Returns False where AgentFlow does not have the message.
-        """
-        waits = pauses(longest=LONGEST_PAUSE)
-        begun = anyio.current_time()
-        missing = 0
-        while True:
-            record, found = await self._look()
-            if self._checkpoint.get("sent"):
-                await self._waiting.look(self._checkpoint.get("call"))
-            if found.asked:
-                self._checkpoint["sent"] = True
-            going = record.get("has_active_generation")
-            if not isinstance(going, bool):
-                going = found.asked and found.reply is None
-            if self._waiting:
-                if anyio.current_time() - begun > PENDING_SECONDS:
-                    return True
-            elif not going and found.reply is not None:
-                await self._finish(found.reply, found.reply_id)
-                return True
-            elif not going:
-                if missing == len(LOOKS):
-                    return await self._missed(found)
-                await anyio.sleep(LOOKS[missing])
-                missing += 1
-                continue
-            missing = 0
-            if going:
-                heard = self._heard
-                if found.reply is not None:
-                    await self._show(found.reply)
-                # Without the message, it may be another answer that is being produced.
-                if self._checkpoint.get("sent") and await self._watch():
-                    return True
-                if self._heard > heard:
-                    waits = pauses(longest=LONGEST_PAUSE)
-                elif not self._waiting and anyio.current_time() - heard > SILENCE_SECONDS:
-                    await self._work.interrupt(f"{PLATFORM} has said nothing about this answer for an hour.")
-                    return True
-            await self._waiting.pause(next(waits))
+class Answer:
+    """Follows the answer to a message that AgentFlow has. `streams` holds the stream that sending opened."""
 
-    async def _missed(self, found: Exchange) -> bool:
-        if not found.asked and not self._checkpoint.get("sent"):
-            return False
-        await self._work.interrupt(
-            f"{PLATFORM} has the message, and neither has an answer to it nor works on one any more. "
-            "list_messages shows what it has; send another message to go on."
+    def __init__(self, finder: Finder, sent: AnswerStream | None, streams: AsyncExitStack) -> None:
+        attempt = finder.attempt
+        message_id = f"m_{attempt.context.run.id.removeprefix('run_')}"
+        self._finder = finder
+        self._wire = finder.wire
+        self._attempt = attempt
+        self._streams = streams
+        self._mapper = EventMapper(message_id, attempt.context.entries, attempt.clock)
+        self._frames = None if sent is None else sent.frames
+        self._source = Source.WATCH if sent is None else sent.source
+        self._glanced_at: float | None = None
+
+    async def follow(self) -> None:
+        """Follow the answer until the run was ended, or waits for a person."""
+        stream = EventStream(
+            open=self._watch, read=mapping.read, on_event=self._on_event, position=self._position
         )
-        return True
+        await Follower(self._attempt, FOLLOWING, stream=stream, look=self._look).follow(self._frames)
 
-    async def _look(self) -> tuple[Record, Exchange]:
-        """Read the conversation and what it has behind the messages that were known before."""
-        waits = pauses(longest=LONGEST_PAUSE)
-        with anyio.move_on_after(PATIENCE_SECONDS):
-            while True:
-                try:
-                    record = await self._server.record(self._native_id)
-                    return record, await self._exchange()
-                except UnavailableError:
-                    await anyio.sleep(next(waits))
-        raise OutOfReachError(f"{PLATFORM} cannot be reached any more.")
+    def _watch(self, _: Position | None) -> AbstractAsyncContextManager[Frames]:
+        self._source = Source.WATCH
+        return self._wire.watch(self._attempt.native_id, self._attempt.checkpoint.get("last_event_id"))
 
-    async def _exchange(self) -> Exchange:
-        offset = int(self._checkpoint.get("known", 0))
-        records: list[Record] = []
-        while True:
-            page, total = await self._server.messages(self._native_id, offset=offset, limit=MOST)
-            records += page
-            offset += len(page)
-            if not page or offset >= total:
-                return rows.exchange(records, self._work.message.id, self._work.message.text)
+    def _position(self, event: UpstreamEvent) -> int | None:
+        """Return the number of an event of this answer. A snapshot counts whenever it comes."""
+        call = self._attempt.checkpoint.get("call")
+        of_another = event.root is not None and call not in {None, event.root}
+        return None if event.name == mapping.SNAPSHOT or of_another else event.number
 
-    async def _watch(self) -> bool:
-        """Tell what happens in the conversation; whether the run needs nothing more. False when the watch ends."""
-        self._enough = False
-        async with AsyncExitStack() as stack:
-            try:
-                watch = self._server.watch(self._native_id, self._checkpoint.get("last_event_id"))
-                frames = await stack.enter_async_context(watch)
-            except (NotOffered, UnavailableError):
-                return False
-            return await self._follow(frames, watching=True)
-
-    async def _follow(self, frames: Frames, *, watching: bool = False) -> bool:
-        try:
-            async for frame in frames:
-                if await self._tell(read(frame), watching=watching):
-                    return True
-                if self._enough:
-                    break
-        except BrokenStreamError:
-            pass
-        await self._work.emit(*self._telling.held())
-        return False
-
-    async def _tell(self, happened: UpstreamEvent, *, watching: bool) -> bool:
-        """Journal an event; whether the run needs nothing more."""
-        if happened.name in NOTHING or self._again(happened):
-            return False
-        self._heard = anyio.current_time()
-        if happened.event_id:
-            self._checkpoint["last_event_id"] = happened.event_id
-        if happened.name == SNAPSHOT:
-            return await self._replace(happened)
-        if watching and "call" not in self._checkpoint:
-            return await self._tell_unnamed(happened)
-        if happened.root is not None and happened.root != self._checkpoint.setdefault("call", happened.root):
-            return False  # of another answer in the same conversation
-        if happened.name == START and happened.of_root and happened.call_id is not None:
-            self._checkpoint.setdefault("call", happened.call_id)
-        if happened.number is not None:
-            self._checkpoint["after"] = max(happened.number, self._checkpoint.get("after", 0))
-        if happened.name in ASKING:
-            await self._waiting.ask(asked(happened), *self._telling.held())
-            await self._save()
-        elif happened.name in SETTLED:
-            await self._waiting.settled((SETTLED[happened.name], happened.asked_id()))
-            await self._save()
-        elif happened.of_root and happened.name in {END, ERROR, *CANCELED}:
-            await self._end(happened)
-            return True
+    async def _on_event(self, event: UpstreamEvent) -> Step:
+        attempt, checkpoint = self._attempt, self._attempt.checkpoint
+        if event.event_id:
+            checkpoint["last_event_id"] = event.event_id
+        if event.name == mapping.SNAPSHOT:
+            return await self._on_snapshot(event)
+        if self._source is Source.WATCH and "call" not in checkpoint:
+            return await self._on_unnamed(event)
+        if event.root is not None and event.root != checkpoint.setdefault("call", event.root):
+            return Progress.CONTINUES  # of another answer in the same conversation
+        if event.name == mapping.START and event.of_root and event.call_id is not None:
+            checkpoint.setdefault("call", event.call_id)
+        if event.is_end:
+            return await self._end(event)
+        if event.name in mapping.ASKING:
+            await attempt.ask(mapping.request(event), *self._mapper.held())
+        elif event.name in mapping.SETTLED:
+            kind = mapping.SETTLED[event.name]
+            await attempt.requests.resolve_id(kind, event.request_id(kind))
+            await attempt.emit()
         else:
-            await self._waiting.went_on(happened.call_id)
-            told = self._telling.events(happened)
-            if told or happened.name != DELTA:  # what is held back is told again, if this process ends before
-                await self._work.emit(*told, checkpoint=dict(self._checkpoint))
-        return False
+            for request in attempt.requests:
+                if event.call_id is not None and request.tool_call_id == event.call_id:
+                    await attempt.requests.resolve(request)
+            events = self._mapper.events(event)
+            if (
+                events or event.name != mapping.DELTA
+            ):  # what is held back comes again, if this process ends before
+                await attempt.emit(*events)
+        return Progress.CONTINUES
 
-    async def _tell_unnamed(self, happened: UpstreamEvent) -> bool:
+    async def _on_unnamed(self, event: UpstreamEvent) -> Step:
         """Heed an event of a conversation in which our call has no name yet: it may be of an earlier answer."""
-        if happened.name in ASKING:
-            await self._waiting.look(None)
-        return happened.of_root and happened.name in {END, ERROR, *CANCELED} and await self._over()
+        if event.name in mapping.ASKING:
+            await self._look_at_approvals()
+        return await self._glance() if event.is_end else Progress.CONTINUES
 
-    def _again(self, happened: UpstreamEvent) -> bool:
-        """Whether an event came before, to this process or to an earlier one."""
-        if happened.number is None:
-            return False
-        if happened.number in self._seen or happened.number <= self._before:
-            return happened.name != SNAPSHOT
-        self._seen.add(happened.number)
-        return False
+    async def _on_snapshot(self, event: UpstreamEvent) -> Step:
+        """Show a durable snapshot in place of what was shown."""
+        snapshot = mapping.snapshot(event.content)
+        found = mapping.exchange(snapshot.messages, self._attempt.context.message, known=self._finder.known)
+        await self._show(snapshot.answer or found.reply)
+        if snapshot.working is False and self._attempt.requests:
+            return LookAgain()  # what it waited for was settled, and no event said so
+        if snapshot.working is False and found.reply is not None:
+            return await self._finish(found.reply, found.reply_id)
+        now = self._attempt.clock.now()
+        if self._glanced_at is not None and now - self._glanced_at < GLANCE_SECONDS:
+            return Progress.CONTINUES
+        self._glanced_at = now
+        return await self._glance()
 
-    async def _replace(self, happened: UpstreamEvent) -> bool:
-        """Show a durable snapshot in place of what was shown; whether the run needs nothing more."""
-        messages, alone, going = rows.snapshot(happened.content)
-        known = int(self._checkpoint.get("known", 0))
-        found = rows.exchange(messages, self._work.message.id, self._work.message.text, known=known)
-        answer = alone or found.reply
-        if answer is not None:
-            await self._show(answer)
-        if self._waiting and going is False:
-            self._enough = True  # it was settled, and nothing said so
-            return False
-        if going is False and found.reply is not None:
-            await self._finish(found.reply, found.reply_id)
-            return True
-        now = anyio.current_time()
-        if now - self._glanced < GLANCE_SECONDS:
-            return False
-        self._glanced = now
-        await self._waiting.look(self._checkpoint.get("call"))
-        return not going and await self._over()
+    async def _look(self) -> Step:
+        """Read the state, which decides. No stream is open any more."""
+        await self._streams.aclose()
+        held = self._mapper.held()
+        if held:
+            await self._attempt.emit(*held)
+        return await self._decide()
 
-    async def _over(self) -> bool:
-        """Look whether the answer is over, and tell it then."""
+    async def _glance(self) -> Step:
+        """Read the state beside an open stream, which goes on unless the answer has ended."""
         try:
-            record, found = await self._server.record(self._native_id), await self._exchange()
+            step = await self._decide()
         except UnavailableError:
-            return False
-        if self._waiting or record.get("has_active_generation") is not False or found.reply is None:
-            return False
-        await self._finish(found.reply, found.reply_id)
-        return True
+            return Progress.CONTINUES
+        return step if step is Progress.ENDED else Progress.CONTINUES
 
-    async def _show(self, answer: str) -> None:
-        if answer != self._shown:
-            self._shown = answer
-            self._whole = False
-            self._heard = anyio.current_time()
-            await self._work.emit(*self._telling.snapshot(answer), checkpoint=dict(self._checkpoint))
+    async def _decide(self) -> Step:
+        working, found = await self._finder.state()
+        await self._look_at_approvals()
+        if working:
+            await self._show(found.reply)
+            return Progress.CONTINUES
+        if self._attempt.requests:
+            return LookAgain(LONGEST_PAUSE)
+        if found.reply is None:
+            return Progress.GONE
+        return await self._finish(found.reply, found.reply_id)
 
-    async def _end(self, happened: UpstreamEvent) -> None:
-        said = happened.text()
-        if happened.name in CANCELED:
-            await self._work.emit(*self._telling.closed(None))
-            await self._work.cancel(f"The answer was canceled at {PLATFORM}.")
-        elif happened.name == ERROR:
-            await self._work.emit(*self._telling.closed(None))
-            quoted = f": {shown(said, _LONGEST_QUOTE)}" if said else ""
-            await self._work.fail(f"{PLATFORM} ended the answer with an error{quoted}.")
-        elif said is None and not (self._whole and self._telling.said):
-            try:
-                found = await self._exchange()
-            except TertuliaError:
-                found = Exchange()
-            await self._finish(found.reply, found.reply_id)
-        else:
-            await self._finish(said, None)
+    async def _look_at_approvals(self) -> None:
+        """Continue after approvals that are not pending any more, and ask for those that are new.
 
-    async def _finish(self, answer: str | None, message_id: str | None) -> None:
-        await self._work.emit(*self._telling.closed(answer))
-        await self._work.finish(answer, message_id=message_id)
+        Nothing is known where a deployment does not list them, and of one that is not said to belong to this run.
+        """
+        try:
+            approvals = await self._wire.approvals()
+        except TertuliaError:
+            return
+        if approvals is None:
+            return
+        await self._attempt.requests.resolve_missing(RequestKind.CONFIRMATION, approvals)
+        call = self._attempt.checkpoint.get("call")
+        for own_id, approval in approvals.items():
+            of_call = call is not None and call in (approval.get("root_call_id"), approval.get("call_id"))
+            if of_call or approval.get("conversation_id") == self._attempt.native_id:
+                await self._attempt.ask(mapping.listed_request(approval, own_id))
 
-    async def _save(self) -> None:
-        await self._work.emit(checkpoint=dict(self._checkpoint))
+    async def _show(self, answer: str | None) -> None:
+        events = [] if answer is None else self._mapper.snapshot(answer)
+        if events:
+            await self._attempt.emit(*events)
+
+    async def _end(self, event: UpstreamEvent) -> Step:
+        answer = event.text()
+        if event.name in mapping.CANCELED:
+            await self._attempt.emit(*self._mapper.closed(None))
+            await self._attempt.context.cancel(f"The answer was canceled at {PLATFORM}.")
+            return Progress.ENDED
+        if event.name == mapping.ERROR:
+            await self._attempt.emit(*self._mapper.closed(None))
+            quoted = f": {shown(answer, _LONGEST_QUOTE)}" if answer else ""
+            await self._attempt.context.fail(f"{PLATFORM} ended the answer with an error{quoted}.")
+            return Progress.ENDED
+        if answer is not None or (self._source is Source.FIRST_STREAM and self._mapper.streamed):
+            return await self._finish(answer, None)
+        try:
+            found = await self._finder.exchange()
+        except TertuliaError:
+            found = Exchange()
+        return await self._finish(found.reply, found.reply_id)
+
+    async def _finish(self, answer: str | None, message_id: str | None) -> Step:
+        await self._attempt.emit(*self._mapper.closed(answer))
+        await self._attempt.context.finish(answer, message_id=message_id)
+        return Progress.ENDED

@@ -1,4 +1,4 @@
-"""The calls whose paths the vendor does not publish: what they are here by setting, by discovery, or by guess.
+"""The calls whose paths the vendor does not publish: by setting, by discovery, or by guess.
 
 Every deployment serves `/openapi.json` (so says the vendor's API reference), from which a call is recognised by the
 shape of its path. An explicit setting goes before what is discovered there, and that before the documented guess.
@@ -23,7 +23,7 @@ _MOST_REFERENCES = 8
 _LONGEST_PATH = 500
 
 
-class Name(StrEnum):
+class CallName(StrEnum):
     """A call without a published path, as the table `paths` of the configuration calls it."""
 
     DELETE = "delete"
@@ -35,69 +35,56 @@ class Name(StrEnum):
     ANSWER_QUESTION = "answer_question"
 
 
-FEATURES: Mapping[Name, frozenset[Feature]] = {
-    Name.DELETE: frozenset({Feature.DELETE}),
-    Name.TITLE: frozenset({Feature.TITLE}),
-    Name.GENERATE_TITLE: frozenset({Feature.GENERATE_TITLE}),
-    Name.WATCH: frozenset(),  # answers are found again without it, by looking at their conversation
-    Name.CANCEL: frozenset({Feature.CANCEL}),
-    Name.RESPOND_APPROVAL: frozenset({Feature.CONFIRM, Feature.EDIT_ARGUMENTS}),
-    Name.ANSWER_QUESTION: frozenset({Feature.QUESTIONS}),
+FEATURES: Mapping[CallName, frozenset[Feature]] = {
+    CallName.DELETE: frozenset({Feature.DELETE}),
+    CallName.TITLE: frozenset({Feature.TITLE}),
+    CallName.GENERATE_TITLE: frozenset({Feature.GENERATE_TITLE}),
+    CallName.WATCH: frozenset(),  # answers are found again without it, by looking at their conversation
+    CallName.CANCEL: frozenset({Feature.CANCEL}),
+    CallName.RESPOND_APPROVAL: frozenset({Feature.CONFIRM, Feature.EDIT_ARGUMENTS}),
+    CallName.ANSWER_QUESTION: frozenset({Feature.QUESTIONS}),
 }
 """What an instance does not offer where its deployment has not the call."""
 
-_SHAPES: Mapping[Name, Sequence[str]] = {
-    Name.DELETE: ["DELETE /conversations/{conversation_id}"],
-    Name.TITLE: [
-        "PATCH /conversations/{conversation_id}",
-        "PUT /conversations/{conversation_id}",
-        "PATCH /conversations/{conversation_id}/title",
-        "PUT /conversations/{conversation_id}/title",
-        "POST /conversations/{conversation_id}/title",
+_ONE = "/conversations/{conversation_id}"
+_APPROVAL = "/approvals/{approval_id}"
+_QUESTION = "/questions/{question_id}"
+_SHAPES: Mapping[CallName, Sequence[str]] = {
+    CallName.DELETE: [f"DELETE {_ONE}"],
+    CallName.TITLE: [
+        *(f"{method} {_ONE}" for method in ("PATCH", "PUT")),
+        *(f"{method} {_ONE}/title" for method in ("PATCH", "PUT", "POST")),
     ],
-    Name.GENERATE_TITLE: [
-        "POST /conversations/{conversation_id}/generate-title",
-        "POST /conversations/{conversation_id}/generate_title",
-        "POST /conversations/{conversation_id}/title/generate",
+    CallName.GENERATE_TITLE: [
+        f"POST {_ONE}/{tail}" for tail in ("generate-title", "generate_title", "title/generate")
     ],
-    Name.WATCH: [
-        "GET /conversations/{conversation_id}/watch",
-        "GET /conversations/{conversation_id}/stream",
-        "GET /conversations/{conversation_id}/events",
-    ],
-    Name.CANCEL: [
-        "POST /conversations/{conversation_id}/cancel",
-        "POST /conversations/{conversation_id}/calls/{call_id}/cancel",
-        "POST /conversations/{conversation_id}/runs/{call_id}/cancel",
+    CallName.WATCH: [f"GET {_ONE}/{tail}" for tail in ("watch", "stream", "events")],
+    CallName.CANCEL: [
+        f"POST {_ONE}/cancel",
+        f"POST {_ONE}/calls/{{call_id}}/cancel",
+        f"POST {_ONE}/runs/{{call_id}}/cancel",
         "POST /calls/{call_id}/cancel",
         "POST /runs/{call_id}/cancel",
-        "POST /conversations/{conversation_id}/stop",
+        f"POST {_ONE}/stop",
     ],
-    Name.RESPOND_APPROVAL: [
-        "POST /approvals/{approval_id}/respond",
-        "POST /approvals/{approval_id}/response",
-        "POST /approvals/{approval_id}/decision",
-        "POST /approvals/{approval_id}/resolve",
-        "POST /approvals/{approval_id}",
-        "PUT /approvals/{approval_id}",
-        "PATCH /approvals/{approval_id}",
+    CallName.RESPOND_APPROVAL: [
+        *(f"POST {_APPROVAL}/{tail}" for tail in ("respond", "response", "decision", "resolve")),
+        *(f"{method} {_APPROVAL}" for method in ("POST", "PUT", "PATCH")),
     ],
-    Name.ANSWER_QUESTION: [
-        "POST /questions/{question_id}/answer",
-        "POST /questions/{question_id}/respond",
-        "POST /questions/{question_id}/response",
-        "POST /conversations/{conversation_id}/questions/{question_id}/answer",
-        "POST /questions/{question_id}",
+    CallName.ANSWER_QUESTION: [
+        *(f"POST {_QUESTION}/{tail}" for tail in ("answer", "respond", "response")),
+        f"POST {_ONE}{_QUESTION}/answer",
+        f"POST {_QUESTION}",
     ],
 }
 """By which a call is recognised, the likeliest first; that is also the guess, under `/api/v1`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class InferredCall:
     """A call: `template` is its path, where ids stand in braces."""
 
-    name: Name
+    name: CallName
     method: str
     template: str
     certain: bool = False
@@ -121,25 +108,25 @@ class Call:
         return next((name for name in names if name in self.fields), names[0])
 
 
-def guesses() -> dict[Name, Call]:
+def guesses() -> dict[CallName, InferredCall]:
     """Return what the calls are where nothing is known of a deployment."""
     return {name: _call(name, shapes[0], prefix="/api/v1") for name, shapes in _SHAPES.items()}
 
 
-def configured(given: Mapping[str, Any], instance: str) -> dict[Name, Call]:
+def configured(given: Mapping[str, Any], instance: str) -> dict[CallName, InferredCall]:
     """Return the calls that a table `paths` sets: `NAME = "/path/{conversation_id}"`, with or without a method.
 
     Raises:
         InvalidInputError: a name is unknown, or a path cannot be one.
     """
     guessed = guesses()
-    found: dict[Name, Call] = {}
+    found: dict[CallName, InferredCall] = {}
     for key, value in given.items():
-        if key not in set(Name):
+        if key not in set(CallName):
             raise InvalidInputError(
-                f"`paths` of the instance {instance} has {shown(key)}.", valid=[*Name], instance=instance
+                f"`paths` of the instance {instance} has {shown(key)}.", valid=[*CallName], instance=instance
             )
-        name = Name(key)
+        name = CallName(key)
         method, _, path = value.strip().rpartition(" ") if isinstance(value, str) else ("", "", "")
         method = method.strip().upper() or guessed[name].method
         known = {place for shape in _SHAPES[name] for place in _places(shape)}
@@ -150,39 +137,36 @@ def configured(given: Mapping[str, Any], instance: str) -> dict[Name, Call]:
                 hint=f"It begins with `/`; where an id belongs stands {places}.",
                 instance=instance,
             )
-        found[name] = Call(name, method, path)
+        found[name] = InferredCall(name, method, path)
     return found
 
 
-def discovered(document: Any) -> dict[Name, Call]:
+def discovered(document: Any) -> dict[CallName, InferredCall]:
     """Return the calls that an OpenAPI document has, as far as their paths have a shape that is known here."""
     paths = table(table(document).get("paths"))
     served = {
-        (method.upper(), _PLACEHOLDER.sub("{}", _PREFIX.sub("", path.rstrip("/")))): (
-            path.rstrip("/"),
-            operation,
-        )
-        for path, operations in paths.items()
+        (method.upper(), _PLACEHOLDER.sub("{}", _PREFIX.sub("", path))): (path, operation)
+        for path, operations in ((path.rstrip("/"), operations) for path, operations in paths.items())
         if len(path) <= _LONGEST_PATH
         for method, operation in table(operations).items()
     }
-    found: dict[Name, Call] = {}
+    found: dict[CallName, InferredCall] = {}
     for name, shapes in _SHAPES.items():
         for shape in shapes:
             method, _, path = shape.partition(" ")
-            there = served.get((method, _PLACEHOLDER.sub("{}", path)))
-            if there is not None:
-                prefix = _PREFIX.match(there[0])
-                fields = frozenset(_fields(document, there[1]))
+            key = method, _PLACEHOLDER.sub("{}", path)
+            if key in served:
+                full_path, operation = served[key]
+                prefix = _PREFIX.match(full_path)
                 call = _call(name, shape, prefix="" if prefix is None else prefix.group())
-                found[name] = replace(call, certain=True, fields=fields)
+                found[name] = replace(call, certain=True, fields=frozenset(_fields(document, operation)))
                 break
     return found
 
 
-def _call(name: Name, shape: str, *, prefix: str) -> Call:
+def _call(name: CallName, shape: str, *, prefix: str) -> InferredCall:
     method, _, path = shape.partition(" ")
-    return Call(name, method, prefix + path)
+    return InferredCall(name, method, prefix + path)
 
 
 def _possible(path: str, known: set[str]) -> bool:

@@ -2,43 +2,47 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import anyio
-
-from tertulia.platforms.agentflow import browsing
-from tertulia.platforms.agentflow.access import PLATFORM, Access
-from tertulia.platforms.agentflow.answering import LOOKS, Answer
-from tertulia.platforms.agentflow.asking import checked_context
-from tertulia.platforms.agentflow.browsing import Browsing
-from tertulia.platforms.agentflow.directory import Directory
-from tertulia.platforms.agentflow.paths import FEATURES, Name, configured
-from tertulia.platforms.agentflow.server import MOST, Server
+from tertulia.platforms.agentflow import mapping
+from tertulia.platforms.agentflow.answering import produce
+from tertulia.platforms.agentflow.mapping import PLATFORM, Record, checked_context
+from tertulia.platforms.agentflow.paths import FEATURES, CallName
+from tertulia.platforms.agentflow.settings import connect
+from tertulia.platforms.agentflow.wire import PAGE_SIZE, Wire
 from tertulia.platforms.base import Capabilities, Platform, RunContext
-from tertulia.platforms.kit.options import Options
+from tertulia.platforms.kit import hits, paging
+from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.kit.creation import Creator
+from tertulia.platforms.kit.decisions import decide
+from tertulia.platforms.kit.directory import AgentDirectory, AgentEntry
+from tertulia.platforms.kit.http.values import text
+from tertulia.platforms.kit.records import Records
 from tertulia.settings import InstanceSettings
-from tertulia.store import conversations
-from tertulia.store.checkpoints import saved
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
-    MovedOnError,
+    NotAllowedError,
     NotFoundError,
-    TertuliaError,
     UncertainError,
 )
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import split_conversation_id
+from tertulia.vocabulary.identifiers import (
+    conversation_id,
+    page_cursor,
+    read_page_cursor,
+    split_agent_address,
+    split_conversation_id,
+)
 from tertulia.vocabulary.models import (
     Agent,
-    Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Decision,
     Message,
     MessageQuery,
@@ -49,90 +53,49 @@ from tertulia.vocabulary.models import (
     SearchQuery,
     SearchResult,
     Settlement,
+    SortKey,
 )
+from tertulia.vocabulary.text import check_limit
 
-PROBE_SECONDS = 2.0
-"""How long listing the agents waits for the deployment."""
 CALLING_SECONDS = 5.0
 """How long a cancellation waits for the id of the call that is to be stopped."""
-CLOCKS_APART = timedelta(minutes=2)
-"""By how much AgentFlow's clock and ours may differ."""
-_FEATURES = frozenset(
-    {
-        Feature.CREATE,
-        Feature.GET,
-        Feature.LIST,
-        Feature.SEARCH,
-        Feature.DELETE,
-        Feature.SEND,
-        Feature.STREAM,
-        Feature.RESUME,
-        Feature.MESSAGES,
-        Feature.TITLE,
-        Feature.GENERATE_TITLE,
-        Feature.CONFIRM,
-        Feature.EDIT_ARGUMENTS,
-        Feature.QUESTIONS,
-        Feature.CANCEL,
-    }
-)
+MOST_READ = 5_000
+"""How many conversations are read at most in order to filter or sort them here."""
 
 
 class AgentFlowPlatform(Platform):
-    """Conversations at one deployment. Features leave once it has shown that it has not the call for them."""
+    """Conversations at one deployment. A feature leaves once the deployment turns out not to have the call for it."""
 
     kind = "agentflow"
-    features = _FEATURES
+    features = frozenset(
+        {
+            *(Feature.CREATE, Feature.GET, Feature.LIST, Feature.SEARCH),
+            *(Feature.SEND, Feature.STREAM, Feature.RESUME, Feature.MESSAGES),
+        }
+    ).union(*FEATURES.values())
     capabilities = Capabilities(lists_all_users=True)
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        options = Options(instance, settings)
-        access = Access.read(instance, settings, options)
-        paths = configured(options.table("paths"), instance)
-        self._defaults = checked_context(options.table("chat"), f"`chat` of the instance {instance}")
-        all_users = options.names("all_users")
-        options.finish()
-        super().__init__(instance, missing=access.missing)
+        self._connection = connect(instance, settings, clock)
+        super().__init__(instance, missing=self._connection.http.missing)
+        self._wire = Wire(self._connection.http, self._connection.paths, self._remove_feature, clock)
+        self._directory = AgentDirectory(instance, self._read_agents, platform=PLATFORM, clock=clock)
+        self._records = Records(store, instance)
+        self._creator = Creator(PLATFORM, instance, self._records, clock)
         self._clock = clock
-        self._server = Server(instance, access.connect(), paths, self._lacks)
-        self._directory = Directory(instance, self._server)
-        self._browsing = Browsing(instance, self._server, self._directory, store, all_users)
-        self._store = store
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._server.close()
+        await self._connection.http.close()
 
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return the deployment's agents; those that were known before, where it is silent for two seconds."""
-        hint = None
-        try:
-            with anyio.fail_after(PROBE_SECONDS):
-                await self._directory.read()
-        except TimeoutError:
-            hint = f"{PLATFORM} does not answer; see whether the deployment runs."
-        except TertuliaError as error:
-            hint = error.hint or error.message
-        known = [
-            (one.address, one.description or f"An agent of {PLATFORM}.") for one in self._directory.known
-        ]
-        if not known:
-            known = [(f"{self.instance}:?", f"The agents of this deployment of {PLATFORM} are not known.")]
-            hint = hint or f"Create an agent in {PLATFORM}: this account sees none."
-        return [
-            Agent(
-                address=address,
-                description=description,
-                features=self.features,
-                available=hint is None,
-                hint=hint,
-            )
-            for address, description in known
-        ]
+        """Return the deployment's agents; those that were read before, where it does not answer in time."""
+        nobody = f"Create an agent in {PLATFORM}: this account sees none."
+        return await self._directory.agents(self.features, nobody=nobody)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. One that may have been created before is looked for first.
 
         Its context is what can be set for an answer, for all its messages. Its source goes with each message: the call
@@ -145,21 +108,17 @@ class AgentFlowPlatform(Platform):
         if draft.metadata:
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "participants", draft=draft)
-        context = checked_context(draft.context or {}, "`context`")
+        context = checked_context(draft.context or {})
         agent_id = await self._directory.id_of(draft.agent)
-        created = None
-        if draft.repeated:
-            created = await self._lookalike(principal, draft, agent_id, since=None)
-        begun = datetime.now(UTC)
-        if created is None:
-            try:
-                record = await self._server.create(agent_id, draft.title)
-                created = await self._browsing.conversation(record)
-            except UncertainError:
-                await anyio.sleep(LOOKS[0])
-                created = await self._lookalike(principal, draft, agent_id, since=begun - CLOCKS_APART)
-                if created is None:
-                    raise
+
+        async def create() -> ConversationRecord:
+            return await self._conversation(await self._wire.create(agent_id, draft.title))
+
+        async def alike() -> Sequence[ConversationRecord]:
+            records, _ = await self._wire.page({"agent_id": agent_id}, offset=0, limit=PAGE_SIZE)
+            return [one for one in await self._conversations(records) if one.title == draft.title]
+
+        created = await self._creator.create(principal, draft, create, alike)
         return replace(
             created,
             agent=draft.agent,
@@ -168,32 +127,103 @@ class AgentFlowPlatform(Platform):
             source_ref=draft.source_ref or created.source_ref,
         )
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation."""
-        return await self._browsing.conversation(await self._server.record(native_id))
+        return await self._conversation(await self._wire.record(native_id))
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
-        """Return one page of conversations (see `browsing`)."""
-        return await self._browsing.list(principal, query)
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
+        """Return one page of conversations.
+
+        As long as the query asks for nothing that the wire lacks, the page is AgentFlow's own, in its own order (which
+        it does not document). Otherwise all that the wire's filters leave is read, filtered, sorted and paged here.
+
+        Raises:
+            NotAllowedError: this principal may not list those of all users.
+            InvalidInputError: all users' are to be listed without `source_ref`, or there are too many to filter here.
+            NotFoundError: there is no such agent.
+        """
+        check_limit(query.limit, PAGE_SIZE)
+        if query.all_users:
+            self._check_all_users(principal, query)
+        if query.agent is not None and split_agent_address(query.agent)[0] != self.instance:
+            return Page(items=[], total=0)
+        filters: dict[str, Any] = {
+            "agent_id": None if query.agent is None else await self._directory.id_of(query.agent),
+            "source": query.source,
+            "exclude_source": query.exclude_source,
+            "source_ref_id": query.source_ref,
+            "all_users": "true" if query.all_users else None,
+        }
+        filters = {name: value for name, value in filters.items() if value is not None}
+        if _fits_wire(query):
+            return await self._page(query, filters)
+        found = await (self._each(query) if query.ids else self._all(query, filters))
+        return paging.page(await self._records.remember(principal, found), query)
 
     async def search(self, principal: str, query: SearchQuery) -> SearchResult:
-        """Return the conversations that AgentFlow finds (see `browsing`)."""
-        return await self._browsing.search(query)
+        """Return the conversations that AgentFlow finds, the first hundred at most, in its own order.
+
+        AgentFlow finds conversations, not messages. What its wire cannot filter, the platform filters.
+        """
+        check_limit(query.limit, PAGE_SIZE)
+        identity = {
+            "search": self.instance,
+            "text": query.text,
+            "agent": query.agent,
+            "conversation_id": query.conversation_id,
+            "since": query.since,
+            "until": query.until,
+        }
+        start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        limit = PAGE_SIZE if hits.is_filtered(query) else min(PAGE_SIZE, start + query.limit + 1)
+        conversations = await self._conversations(await self._wire.search(query.text, limit))
+        found = [one for one in conversations if hits.fits(one, query)]
+        shown = found[start : start + query.limit]
+        end = start + len(shown)
+        complete = len(conversations) < limit and query.cursor is None
+        return SearchResult(
+            hits=hits.hits(shown),
+            next_cursor=page_cursor(identity, end) if shown and len(found) > end else None,
+            total=len(found) if complete else None,
+        )
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of a conversation's messages."""
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)
-        return await self._browsing.messages(
-            principal, native_id, cursor=query.cursor, limit=query.limit, newest_first=query.newest_first
+        check_limit(query.limit, PAGE_SIZE)
+        own_id = conversation_id(self.instance, native_id)
+        identity: dict[str, Any] = {"messages": own_id, "newest_first": query.newest_first}
+        place = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        start, limit = place or 0, query.limit
+        if query.newest_first:
+            if place is None:
+                _, place = await self._wire.messages(native_id, offset=0, limit=1)
+            start = max(0, place - limit)
+            limit = place - start
+        records: Sequence[Record] = ()
+        total = 0
+        if limit:
+            records, total = await self._wire.messages(native_id, offset=start, limit=limit)
+        known = await self._records.conversation(principal, native_id)
+        author = (known and known.agent) or self.instance
+        items = [mapping.message(own_id, start + n, record, author) for n, record in enumerate(records)]
+        end = start + len(items)
+        next_place = start if query.newest_first else end if items and end < total else 0
+        return Page(
+            items=items[::-1] if query.newest_first else items,
+            next_cursor=page_cursor(identity, next_place) if next_place else None,
+            total=total,
         )
 
-    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+    async def update(
+        self, principal: str, native_id: str, changes: ConversationChanges
+    ) -> ConversationRecord:
         """Change the title."""
         if changes.title is None or changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
         try:
-            await self._server.rename(native_id, changes.title)
+            await self._wire.rename(native_id, changes.title)
         except UncertainError:
             if (await self.get(principal, native_id)).title != changes.title:
                 raise
@@ -201,18 +231,18 @@ class AgentFlowPlatform(Platform):
 
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """Have AgentFlow make a title; one that is there stays, unless `force`."""
         before = await self.get(principal, native_id)
-        if before.title is not None and not force:
+        if isinstance(before.title, str) and not force:
             return before
-        title = await self._server.generate_title(native_id, seed_message, force=force)
+        title = await self._wire.generate_title(native_id, seed_message, force=force)
         after = await self.get(principal, native_id)
         return replace(after, title=title or after.title)
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation."""
-        await self._server.delete(native_id)
+        await self._wire.delete(native_id)
 
     def normalize(self, message: Message) -> Message:
         """Refuse what AgentFlow's agents do not take: they answer a text of the user's.
@@ -227,11 +257,12 @@ class AgentFlowPlatform(Platform):
 
     def check_context(self, context: Mapping[str, Any]) -> None:
         """Check whether AgentFlow knows what is to be set for an answer."""
-        checked_context(context, "`context`")
+        checked_context(context)
 
     async def answer(self, context: RunContext) -> None:
-        """Have the agent answer; or find its answer again, and tell the rest."""
-        await Answer(self._server, self._directory, context, self._defaults).produce()
+        """Have the agent answer; or find its answer again, and report the rest."""
+        attempt = Attempt.begin(context, platform=PLATFORM, clock=self._clock)
+        await produce(self._wire, self._directory, attempt, self._connection.defaults)
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Tell a decision about an approval that is still pending, or the answer to a question.
@@ -242,38 +273,25 @@ class AgentFlowPlatform(Platform):
             UncertainError: whether the decision arrived is not known.
         """
         _, native_id = split_conversation_id(request.conversation_id)
-        asked = request.upstream_id or ""
-        if request.kind is RequestKind.QUESTION:
-            if settlement.decision is not Decision.ANSWER:
-                raise InvalidInputError(
-                    f"{PLATFORM} takes an answer to a question, and no refusal.",
-                    valid=[Decision.ANSWER],
-                    hint="Answer it, or stop the run with cancel_run.",
-                    request_id=request.id,
-                )
-            tell = partial(self._server.reply, native_id, asked, settlement.answer or "")
-        else:
-            if not await self._pending(asked):
-                raise self._moved_on(request)
-            tell = partial(
-                self._server.respond,
-                native_id,
-                asked,
-                approved=settlement.decision is Decision.APPROVE,
-                arguments=settlement.arguments,
-                reason=settlement.reason,
+        upstream_id = request.upstream_id or ""
+        if request.kind is not RequestKind.QUESTION:
+
+            async def is_pending() -> bool | None:
+                approvals = await self._wire.approvals()
+                return None if approvals is None else upstream_id in approvals
+
+            tell = partial(self._wire.respond, native_id, upstream_id, settlement)
+            await decide(request, tell, platform=PLATFORM, is_pending=is_pending)
+        elif settlement.decision is not Decision.ANSWER:
+            raise InvalidInputError(
+                f"{PLATFORM} takes an answer to a question, and no refusal.",
+                valid=[Decision.ANSWER],
+                hint="Answer it, or stop the run with cancel_run.",
+                request_id=request.id,
             )
-        try:
-            await tell()
-        except (NotFoundError, ConflictError) as error:
-            raise self._moved_on(request) from error
-        except UncertainError as error:
-            if request.kind is RequestKind.QUESTION or await self._pending(asked, otherwise=True):
-                raise UncertainError(
-                    f"{PLATFORM} gave no answer to the decision about {request.id}.",
-                    hint="stream_conversation shows whether it arrived; if nothing goes on, decide again.",
-                    **error.ids,
-                ) from error
+        else:
+            tell = partial(self._wire.reply, native_id, upstream_id, settlement.answer or "")
+            await decide(request, tell, platform=PLATFORM)
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Stop the run, by the id of its call. One that AgentFlow does not work on any more is stopped only here.
@@ -283,11 +301,11 @@ class AgentFlowPlatform(Platform):
             NotOffered: the deployment cannot stop a run.
         """
         _, native_id = split_conversation_id(run.conversation_id)
-        checkpoint = await saved(self._store, run, "call", within=CALLING_SECONDS)
+        checkpoint = await self._records.checkpoint(run, "call", within=CALLING_SECONDS)
         if not checkpoint:
             return  # nothing was sent
         if "call" not in checkpoint:
-            if not (await self._server.record(native_id)).get("has_active_generation"):
+            if not (await self._wire.record(native_id)).get("has_active_generation"):
                 return
             raise ConflictError(
                 f"{PLATFORM} has not named the call that answers in {run.conversation_id} yet.",
@@ -296,38 +314,103 @@ class AgentFlowPlatform(Platform):
                 run_id=run.id,
             )
         try:
-            await self._server.cancel(native_id, checkpoint["call"])
+            await self._wire.cancel(native_id, checkpoint["call"])
         except (NotFoundError, ConflictError):
-            await self._server.record(native_id)  # it is there, and answers nothing any more
+            await self._wire.record(native_id)  # the conversation is there, and nothing is being answered
 
-    def _lacks(self, name: Name) -> None:
+    def _remove_feature(self, name: CallName) -> None:
         self.features -= FEATURES[name]
 
-    async def _pending(self, approval_id: str, *, otherwise: bool = True) -> bool:
-        """Whether an approval is pending; `otherwise`, where the deployment does not tell."""
-        there = await self._server.approvals()
-        return otherwise if there is None else approval_id in there
+    async def _read_agents(self) -> Sequence[AgentEntry]:
+        found = [
+            (text(record.get("id")) or text(record.get("agent_id")), record)
+            for record in await self._wire.agents()
+        ]
+        return [
+            AgentEntry(agent_id, text(record.get("name")), text(record.get("description")))
+            for agent_id, record in found
+            if agent_id is not None
+        ]
 
-    def _moved_on(self, request: Request) -> MovedOnError:
-        return MovedOnError(
-            f"{PLATFORM} does not wait for {request.id} any more in {request.conversation_id}: it was settled "
-            "elsewhere, or its time was over.",
-            hint="stream_conversation shows how the answer goes on, and what it asks.",
-            conversation_id=request.conversation_id,
-            request_id=request.id,
-            run_id=request.run_id,
+    async def _conversation(self, record: Record) -> ConversationRecord:
+        agent = await self._directory.address_of(text(record.get("agent_id")))
+        return mapping.conversation(self.instance, record, agent)
+
+    async def _conversations(self, records: Sequence[Record]) -> Sequence[ConversationRecord]:
+        """Return the conversations of those records that have an id."""
+        return [await self._conversation(record) for record in records if text(record.get("id"))]
+
+    def _check_all_users(self, principal: str, query: ConversationQuery) -> None:
+        if principal not in self._connection.all_users:
+            raise NotAllowedError(
+                f"You may not list what other users have at the instance {self.instance}.",
+                hint=f"Whoever runs this server allows it with `all_users` in [instances.{self.instance}]; leave "
+                "`all_users` out of the call to list your own.",
+                instance=self.instance,
+            )
+        if query.source_ref is None:
+            raise InvalidInputError(
+                f"{PLATFORM} lists the conversations of all users only together with a `source_ref`.",
+                hint="Give `source_ref`, or leave `all_users` out to list your own.",
+                instance=self.instance,
+            )
+
+    async def _page(self, query: ConversationQuery, filters: Mapping[str, Any]) -> Page[ConversationRecord]:
+        identity = paging.page_identity(query)
+        offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        records, total = await self._wire.page(filters, offset=offset, limit=query.limit)
+        end = offset + len(records)
+        more = bool(records) and (end < total if total is not None else len(records) == query.limit)
+        return Page(
+            items=[_as_filtered(one, query) for one in await self._conversations(records)],
+            next_cursor=page_cursor(identity, end) if more else None,
+            total=total,
         )
 
-    async def _lookalike(
-        self, principal: str, draft: ConversationDraft, agent_id: str, *, since: datetime | None
-    ) -> Conversation | None:
-        """Return the one conversation that may be that of a draft: alike, and unknown here. None if not one."""
-        records, _ = await self._server.page({"agent_id": agent_id}, offset=0, limit=MOST)
-        alike = [
-            found
-            for found in [await self._browsing.conversation(record) for record in browsing.usable(records)]
-            if found.title == draft.title
-            and (since is None or (found.created_at is not None and found.created_at > since))
-        ]
-        new = await self._store.read(partial(conversations.unknown, principal=principal, found=alike))
-        return new[0] if len(new) == 1 and (draft.title is not None or since is not None) else None
+    async def _all(
+        self, query: ConversationQuery, filters: Mapping[str, Any]
+    ) -> Sequence[ConversationRecord]:
+        found: dict[str, ConversationRecord] = {}
+        offset = 0
+        while True:
+            records, total = await self._wire.page(filters, offset=offset, limit=PAGE_SIZE)
+            for one in await self._conversations(records):
+                found.setdefault(one.id, _as_filtered(one, query))
+            offset += len(records)
+            if not records or (len(records) < PAGE_SIZE if total is None else offset >= total):
+                return [*found.values()]
+            if offset >= MOST_READ:
+                raise InvalidInputError(
+                    f"{PLATFORM} ({self.instance}) has more than {MOST_READ:,} such conversations, and cannot "
+                    "filter or sort them so itself.",
+                    hint="Narrow it down by `agent`, `source` or `source_ref`; or leave out `instance` to list what "
+                    "Tertulia knows of it.",
+                    instance=self.instance,
+                )
+
+    async def _each(self, query: ConversationQuery) -> Sequence[ConversationRecord]:
+        found: list[ConversationRecord] = []
+        for instance, native_id in map(split_conversation_id, sorted(query.ids)):
+            if instance == self.instance:
+                try:
+                    found.append(await self._conversation(await self._wire.record(native_id)))
+                except NotFoundError:
+                    continue
+        return found
+
+
+def _as_filtered(one: ConversationRecord, query: ConversationQuery) -> ConversationRecord:
+    """Return a conversation that the wire's filters left, with what those say of it."""
+    return replace(
+        one,
+        agent=one.agent or query.agent,
+        source=query.source or one.source,
+        source_ref=query.source_ref or one.source_ref,
+    )
+
+
+def _fits_wire(query: ConversationQuery) -> bool:
+    """Whether a query asks for nothing that the wire lacks."""
+    lacking = (query.ids, query.statuses, query.metadata, query.entity_type, query.awaiting, query.archived)
+    times = (query.created_after, query.created_before)
+    return not any(lacking) and times == (None, None) and query.sort is SortKey.UPDATED and query.descending

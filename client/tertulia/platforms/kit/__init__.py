@@ -4,5 +4,6 @@
 - `delivery.deliver`: brings a message to its platform once, whatever fails.
 - `following.Follower`: reads a run's events and its state until the run ends or waits for a person.
 - `requests.PendingRequests`: what a run waits for from a person, settled in the store or on the platform.
+- `hits`: what a platform finds that searches conversations, not messages.
 - `outages`: waiting for a platform that cannot be reached, and looking for something a bounded number of times.
 """
