@@ -9,7 +9,6 @@ import pytest
 
 from tertulia import (
     ConflictError,
-    Conversation,
     ConversationChanges,
     ConversationQuery,
     Feature,
@@ -31,7 +30,7 @@ from tertulia import (
 )
 from tertulia.platforms.agentflow import browsing
 from tertulia.platforms.agentflow.platform import AgentFlowPlatform
-from tertulia.vocabulary.models import Page
+from tertulia.vocabulary.models import ConversationRecord, Page
 from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, hurried, native, placed
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import BEGAN
@@ -188,7 +187,7 @@ async def test_ids_never_change_which_call_is_made(place: Place) -> None:
     assert place.double.calls == ["GET /api/v1/conversations/..%2Fagents"]
 
 
-async def listed(platform: AgentFlowPlatform, query: ConversationQuery) -> list[Page[Conversation]]:
+async def listed(platform: AgentFlowPlatform, query: ConversationQuery) -> list[Page[ConversationRecord]]:
     """Return all pages of a list."""
     pages = [await platform.list("local", query)]
     while pages[-1].next_cursor is not None:
