@@ -28,8 +28,8 @@ from tertulia.vocabulary.identifiers import (
     split_conversation_id,
 )
 from tertulia.vocabulary.models import (
-    Conversation,
     ConversationQuery,
+    ConversationRecord,
     Message,
     Page,
     SearchHit,
@@ -56,12 +56,12 @@ class Browsing:
         self._store = store
         self._all_users = all_users
 
-    async def conversation(self, record: Record) -> Conversation:
+    async def conversation(self, record: Record) -> ConversationRecord:
         """Return a conversation from its record."""
         agent = await self._directory.address_of(record.get("agent_id"))
         return rows.conversation(self._instance, record, agent)
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page of conversations.
 
         Raises:
@@ -165,7 +165,7 @@ class Browsing:
                 instance=self._instance,
             )
 
-    async def _own_page(self, query: ConversationQuery, filters: dict[str, Any]) -> Page[Conversation]:
+    async def _own_page(self, query: ConversationQuery, filters: dict[str, Any]) -> Page[ConversationRecord]:
         identity = paging.page_identity(query)
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         records, total = await self._server.page(filters, offset=offset, limit=query.limit)
@@ -177,8 +177,8 @@ class Browsing:
             total=total,
         )
 
-    async def _all(self, query: ConversationQuery, filters: dict[str, Any]) -> Sequence[Conversation]:
-        found: dict[str, Conversation] = {}
+    async def _all(self, query: ConversationQuery, filters: dict[str, Any]) -> Sequence[ConversationRecord]:
+        found: dict[str, ConversationRecord] = {}
         offset = 0
         while True:
             records, total = await self._server.page(filters, offset=offset, limit=MOST)
@@ -196,8 +196,8 @@ class Browsing:
                     instance=self._instance,
                 )
 
-    async def _each(self, query: ConversationQuery) -> Sequence[Conversation]:
-        found: list[Conversation] = []
+    async def _each(self, query: ConversationQuery) -> Sequence[ConversationRecord]:
+        found: list[ConversationRecord] = []
         for one in sorted(query.ids):
             instance, native_id = split_conversation_id(one)
             if instance == self._instance:
@@ -207,14 +207,14 @@ class Browsing:
                     continue
         return found
 
-    async def _filtered(self, record: Record, query: ConversationQuery) -> Conversation:
+    async def _filtered(self, record: Record, query: ConversationQuery) -> ConversationRecord:
         """Return a conversation that the wire's filters left, with what those say of it where its record does not."""
         found = await self.conversation(record)
         return replace(
             found,
             agent=found.agent or query.agent,
-            source=found.source or query.source,
-            source_ref=found.source_ref or query.source_ref,
+            source=query.source or found.source,
+            source_ref=query.source_ref or found.source_ref,
         )
 
     async def _author(self, principal: str, own_id: str) -> str:
@@ -240,7 +240,7 @@ def _plain(query: ConversationQuery) -> bool:
     return not any(ours) and times == (None, None) and query.sort is SortKey.UPDATED and query.descending
 
 
-def _matches(one: Conversation, query: SearchQuery) -> bool:
+def _matches(one: ConversationRecord, query: SearchQuery) -> bool:
     return (
         query.agent in {None, one.agent}
         and query.conversation_id in {None, one.id}
@@ -249,5 +249,5 @@ def _matches(one: Conversation, query: SearchQuery) -> bool:
     )
 
 
-def _moved(one: Conversation) -> datetime:
+def _moved(one: ConversationRecord) -> datetime:
     return one.updated_at or one.created_at or _LONG_AGO

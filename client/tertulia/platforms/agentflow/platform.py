@@ -35,10 +35,10 @@ from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
     Agent,
-    Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Decision,
     Message,
     MessageQuery,
@@ -132,7 +132,7 @@ class AgentFlowPlatform(Platform):
             for address, description in known
         ]
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. One that may have been created before is looked for first.
 
         Its context is what can be set for an answer, for all its messages. Its source goes with each message: the call
@@ -168,11 +168,11 @@ class AgentFlowPlatform(Platform):
             source_ref=draft.source_ref or created.source_ref,
         )
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation."""
         return await self._browsing.conversation(await self._server.record(native_id))
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page of conversations (see `browsing`)."""
         return await self._browsing.list(principal, query)
 
@@ -188,7 +188,9 @@ class AgentFlowPlatform(Platform):
             principal, native_id, cursor=query.cursor, limit=query.limit, newest_first=query.newest_first
         )
 
-    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+    async def update(
+        self, principal: str, native_id: str, changes: ConversationChanges
+    ) -> ConversationRecord:
         """Change the title."""
         if changes.title is None or changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
@@ -201,10 +203,10 @@ class AgentFlowPlatform(Platform):
 
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """Have AgentFlow make a title; one that is there stays, unless `force`."""
         before = await self.get(principal, native_id)
-        if before.title is not None and not force:
+        if before.title and not force:
             return before
         title = await self._server.generate_title(native_id, seed_message, force=force)
         after = await self.get(principal, native_id)
@@ -320,7 +322,7 @@ class AgentFlowPlatform(Platform):
 
     async def _lookalike(
         self, principal: str, draft: ConversationDraft, agent_id: str, *, since: datetime | None
-    ) -> Conversation | None:
+    ) -> ConversationRecord | None:
         """Return the one conversation that may be that of a draft: alike, and unknown here. None if not one."""
         records, _ = await self._server.page({"agent_id": agent_id}, offset=0, limit=MOST)
         alike = [

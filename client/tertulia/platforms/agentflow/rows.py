@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tertulia.platforms.kit.fields import field_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.values import table, tables, text, words
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Conversation, Message, Role
+from tertulia.vocabulary.models import ConversationRecord, Message, Role
 from tertulia.vocabulary.states import Status
 
 Record = Mapping[str, Any]
@@ -26,17 +27,17 @@ class Exchange:
     reply_id: str | None = None
 
 
-def conversation(instance: str, record: Record, agent: str | None) -> Conversation:
+def conversation(instance: str, record: Record, agent: str | None) -> ConversationRecord:
     """Return a conversation. `is_active` is all that AgentFlow tells of its state."""
     count = record.get("message_count")
-    return Conversation(
+    return ConversationRecord(
         id=conversation_id(instance, text(record["id"]) or ""),
         agent=agent,
         status=Status.COMPLETED if record.get("is_active") is False else Status.OPEN,
-        title=text(record.get("title")),
-        metadata=table(record.get("metadata")),
-        source=text(record.get("source")),
-        source_ref=text(record.get("source_ref_id")) or text(record.get("source_id")),
+        title=field_of(record, "title", text),
+        metadata=field_of(record, "metadata", table),
+        source=field_of(record, "source", text),
+        source_ref=text(record.get("source_ref_id")) or field_of(record, "source_id", text),
         message_count=count if isinstance(count, int) and not isinstance(count, bool) else None,
         created_at=moment(record.get("created_at")),
         updated_at=moment(record.get("updated_at")),

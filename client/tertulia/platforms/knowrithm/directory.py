@@ -19,7 +19,8 @@ from tertulia.store import conversations
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
-from tertulia.vocabulary.models import Conversation, ConversationDraft
+from tertulia.vocabulary.models import Conversation, ConversationDraft, ConversationRecord
+from tertulia.vocabulary.unknown import known_or
 
 MOST_ALIKE = 100
 _ARCHIVED: Mapping[str, Any] = {"status": "archived"}
@@ -43,7 +44,7 @@ class Directory:
         """Whether an agent's address is one of this instance."""
         return split_agent_address(address)[0] == self._instance
 
-    def conversation(self, record: Record) -> Conversation | None:
+    def conversation(self, record: Record) -> ConversationRecord | None:
         """Return a conversation; None for one that is deleted."""
         agent_id = record.get("agent_id")
         named = next((name for name, known in self.agents.items() if known == agent_id), agent_id)
@@ -100,15 +101,15 @@ class Directory:
         self,
         walk: Walk,
         limit: int,
-        keeps: Callable[[Conversation], bool],
+        keeps: Callable[[ConversationRecord], bool],
         *,
         enough: int | None = None,
-    ) -> tuple[Sequence[Conversation], Place | None]:
+    ) -> tuple[Sequence[ConversationRecord], Place | None]:
         """Return what is kept of a list, and the place to go on from, if there may be more.
 
         There is no more where `enough` were found.
         """
-        found: list[Conversation] = []
+        found: list[ConversationRecord] = []
         behind = walk.place
         while (record := await walk.next()) is not None:
             conversation = self.conversation(record)
@@ -122,11 +123,14 @@ class Directory:
                 return found, None
         return found, None if walk.ended else walk.place
 
-    async def lookalikes(self, principal: str, draft: ConversationDraft) -> Sequence[Conversation]:
+    async def lookalikes(self, principal: str, draft: ConversationDraft) -> Sequence[ConversationRecord]:
         """Return the conversations that may be the one of this draft: alike, and unknown here."""
 
-        def alike(one: Conversation) -> bool:
-            return draft.title in {None, one.title} and draft.metadata.items() <= one.metadata.items()
+        def alike(one: ConversationRecord) -> bool:
+            return (
+                draft.title in {None, one.title}
+                and draft.metadata.items() <= known_or(one.metadata, {}).items()
+            )
 
         walk = self._server.walk({"agent_id": self.agent_id(draft.agent)})
         found, _ = await self.collect(walk, MOST_ALIKE, alike)

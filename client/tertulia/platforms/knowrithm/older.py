@@ -16,7 +16,7 @@ from tertulia.platforms.knowrithm.server import NOT_THERE, PLATFORM, Server
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, NotOffered, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import conversation_id, shown
-from tertulia.vocabulary.models import Conversation, ConversationChanges, Message, Rating
+from tertulia.vocabulary.models import ConversationChanges, ConversationRecord, Message, Rating
 from tertulia.vocabulary.states import Status
 
 OLDER = frozenset({Feature.END, Feature.RATING, Feature.RATE_MESSAGE, Feature.METADATA, Feature.ARCHIVE})
@@ -29,7 +29,9 @@ class OlderWire(Platform):
     _server: Server
     _directory: Directory
 
-    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+    async def update(
+        self, principal: str, native_id: str, changes: ConversationChanges
+    ) -> ConversationRecord:
         """Change metadata, or put a conversation into the archive; both on the older wire only.
 
         That sets all the metadata at once: it is read first, and merged here.
@@ -67,7 +69,7 @@ class OlderWire(Platform):
         *,
         reason: str | None,
         rating: Rating | None = None,
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """End a conversation, with a rating or without; on the older wire only."""
         if status is not Status.COMPLETED:
             self._refuse(Feature.STATUS)
@@ -127,7 +129,7 @@ class OlderWire(Platform):
                 **refused.ids,
             )
 
-    def _standing(self, record: Record, native_id: str) -> Conversation:
+    def _standing(self, record: Record, native_id: str) -> ConversationRecord:
         found = self._directory.conversation({**record, "id": native_id})
         if found is None:
             raise self._directory.missing(native_id)

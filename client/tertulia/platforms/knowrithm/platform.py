@@ -42,6 +42,7 @@ from tertulia.vocabulary.models import (
     Conversation,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Message,
     MessageQuery,
     Page,
@@ -130,7 +131,7 @@ class KnowrithmPlatform(OlderWire):
             for name in self._directory.agents or ["AGENT_ID"]
         ]
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. One that may have been created before is looked for first.
 
         Raises:
@@ -165,14 +166,14 @@ class KnowrithmPlatform(OlderWire):
             )
         return replace(created, agent=draft.agent, context=draft.context)
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation, found by way of the list: there is no call for one."""
         found = self._directory.conversation(await self._directory.record(principal, native_id))
         if found is None:
             raise self._directory.missing(native_id)
         return found
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page, in Knowrithm's own order. What the wire cannot be asked for is looked at here.
 
         A page may be short, or empty, and have one behind it: only so much is read for one call.
@@ -213,7 +214,7 @@ class KnowrithmPlatform(OlderWire):
         params = {"search": query.text, **between(None, query.until), **self._agent_filter(query.agent)}
         walk = self._server.walk(params, place)
 
-        def keeps(one: Conversation) -> bool:
+        def keeps(one: ConversationRecord) -> bool:
             return (
                 query.conversation_id in {None, one.id}
                 and (query.since is None or _moment(one) >= query.since)
@@ -260,7 +261,7 @@ class KnowrithmPlatform(OlderWire):
         """Delete a conversation; `restore` brings it back."""
         await self._server.delete(native_id)
 
-    async def restore(self, principal: str, native_id: str) -> Conversation:
+    async def restore(self, principal: str, native_id: str) -> ConversationRecord:
         """Bring a deleted conversation back."""
         record = await self._server.restore(native_id)
         restored = (
@@ -295,7 +296,7 @@ class KnowrithmPlatform(OlderWire):
         """Have the agent answer; or find its task again, and tell the rest."""
         await Answer(self._server, context).produce()
 
-    def _only(self, found: Sequence[Conversation], *, certain: bool = True) -> Conversation:
+    def _only(self, found: Sequence[ConversationRecord], *, certain: bool = True) -> ConversationRecord:
         if certain and len(found) == 1:
             return found[0]
         raise UncertainError(
@@ -343,5 +344,5 @@ def _place(cursor: str | None, limit: int, identity: Mapping[str, Any]) -> Place
     return Place() if cursor is None else Place.at(read_page_cursor(cursor, identity))
 
 
-def _moment(conversation: Conversation) -> datetime:
+def _moment(conversation: ConversationRecord) -> datetime:
     return conversation.updated_at or conversation.created_at or UNKNOWN_MOMENT

@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from tertulia.platforms.kit.fields import field_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Analytics, Conversation, Message, Rating, Role
+from tertulia.vocabulary.models import Analytics, ConversationRecord, Message, Rating, Role
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.unknown import UNKNOWN
 
 Record = Mapping[str, Any]
 """A conversation or message as Knowrithm has it."""
@@ -85,26 +87,31 @@ def one(body: Any, name: str) -> Record | None:
     return outer if _text(outer.get("id")) else None
 
 
-def conversation(record: Record, *, instance: str, agent: str | None) -> Conversation | None:
+def conversation(record: Record, *, instance: str, agent: str | None) -> ConversationRecord | None:
     """Return a conversation; None for one that is deleted."""
     word = str(record.get("status") or "active").lower()
     if word == "deleted" or record.get("deleted_at") or record.get("is_deleted") is True:
         return None
     archived = word == "archived" or record.get("is_archived") is True
-    entity_type = _text(record.get("entity_type"))
-    return Conversation(
+    metadata = mapping(record.get("metadata"))
+    return ConversationRecord(
         id=conversation_id(instance, str(record["id"])),
         agent=agent,
         status=Status.COMPLETED if archived or word in _ENDED else Status.OPEN,
-        title=_text(record.get("title")),
-        metadata=mapping(record.get("metadata")) or {},
-        entity_type=None if entity_type is None else entity_type.lower(),
+        title=field_of(record, "title", _text),
+        metadata=UNKNOWN if metadata is None else metadata,
+        entity_type=field_of(record, "entity_type", _entity_type),
         archived=archived,
-        rating=_rating(record.get("satisfaction_rating")),
+        rating=field_of(record, "satisfaction_rating", _rating),
         message_count=_number(record, "message_count", "total_messages"),
         created_at=moment(record.get("created_at") or record.get("started_at")),
         updated_at=moment(record.get("updated_at") or record.get("last_message_at")),
     )
+
+
+def _entity_type(value: Any) -> str | None:
+    word = _text(value)
+    return None if word is None else word.lower()
 
 
 def message(record: Record, *, conversation: str, agent: str) -> Message:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tertulia.platforms.kit.paging import fits
-from tertulia.vocabulary.models import Conversation, ConversationQuery
+from tertulia.vocabulary.models import ConversationQuery, ConversationRecord
 from tertulia.vocabulary.states import Status
 
 _MARGIN = timedelta(seconds=1)
@@ -37,16 +37,11 @@ def between(after: datetime | None, before: datetime | None) -> dict[str, Any]:
     return {name: at.isoformat() for name, at in bounds.items() if at is not None}
 
 
-def may_fit(conversation: Conversation, query: ConversationQuery) -> bool:
+def may_fit(conversation: ConversationRecord, query: ConversationQuery) -> bool:
     """Whether a conversation is one that the query leaves, as far as Knowrithm tells; the store may know more of it."""
     told = replace(
         query,
         agent=query.agent if conversation.agent else None,
-        source=None,
-        exclude_source=None,
-        source_ref=None,
-        entity_type=query.entity_type if conversation.entity_type else None,
-        metadata=query.metadata if conversation.metadata else {},
         created_after=query.created_after if conversation.created_at else None,
         created_before=query.created_before if conversation.created_at else None,
     )
