@@ -50,6 +50,8 @@ class Remote:
         self.record = ConversationRecord(id=CONVERSATION, agent="remote:agent", status=Status.OPEN)
         """What it says of its one conversation."""
         self.executed: list[RunContext] = []
+        self.settle: Callable[[Settlement], Awaitable[None]] | None = None
+        """Called with a decision before it is noted."""
         self.settled: list[Settlement] = []
         self.canceled: list[Run] = []
 
@@ -81,6 +83,8 @@ class RemotePlatform(Platform):
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Note the decision."""
+        if self._remote.settle is not None:
+            await self._remote.settle(settlement)
         self._remote.settled.append(settlement)
 
     async def cancel(self, principal: str, run: Run) -> None:
