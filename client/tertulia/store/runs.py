@@ -213,7 +213,7 @@ def set_status(
         )
         if not tx.keeps_content(run.conversation_id):
             tx.run(
-                "UPDATE requests SET prompt = '', arguments = '{}', reason = NULL, answer = NULL,"
+                "UPDATE requests SET prompt = '', arguments = '{}', data = '{}', reason = NULL, answer = NULL,"
                 " approved_arguments = NULL WHERE run_id = ?",
                 run.id,
             )

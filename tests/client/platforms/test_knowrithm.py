@@ -589,6 +589,26 @@ async def test_metadata_that_the_list_does_not_show_is_not_lost_over_a_change(pl
     assert conversation.record["metadata"] == {"a": 1, "b": 2}
 
 
+async def test_lists_do_not_find_a_conversation_by_the_last_key_of_metadata_once_it_is_removed(
+    place: Place,
+) -> None:
+    """Whether it is removed through Tertulia or by somebody else at Knowrithm."""
+    place.double.older = True
+    stored = ConversationQuery(metadata={"team": "sales"})
+    async with place.client() as client:
+        new = NewConversation(agent=SUPPORT, metadata={"team": "sales"})
+        first = (await client.conversations.create(replace(new, title="First"))).id
+        second = (await client.conversations.create(replace(new, title="Second"))).id
+        before = await listed(client, stored)
+        changed = await client.conversations.update(first, ConversationChanges(metadata={"team": None}))
+        place.double.conversations[second.partition(":")[2]].record["metadata"] = {}
+        read = await client.conversations.get(second)
+        after = [await listed(client, query) for query in (stored, replace(stored, instance="knowrithm"))]
+
+    assert sorted(before) == ["First", "Second"]
+    assert (changed.metadata, read.metadata, after) == ({}, {}, [[], []])
+
+
 async def test_what_knowrithm_does_not_offer_is_said_with_who_does(place: Place) -> None:
     """And nothing is called."""
     own_id = f"knowrithm:{place.double.add()}"

@@ -8,8 +8,15 @@ from tertulia import (
     Client,
     ClientSettings,
     ConversationQuery,
+    Decision,
+    MessageDraft,
+    MessageQuery,
+    NewConversation,
+    NotFoundError,
     Rating,
+    RunStatus,
     SearchQuery,
+    Settlement,
     Status,
     StoreError,
 )
@@ -21,6 +28,7 @@ from tests.client.making import ME
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400_000_000
+VERSION_5 = Path(__file__).with_name("version5.sql")
 
 
 def fill(tx: Transaction) -> None:
@@ -59,6 +67,24 @@ def fill(tx: Transaction) -> None:
         DAY,
         DAY + 5_000_000,
     )
+
+
+def fill_version_5(tx: Transaction) -> None:
+    """Enter the rows of a file of version 5: two conversations with the archivist, one of which asks something."""
+    statements = VERSION_5.read_text("utf-8").partition("\n")[2].split(";\n")
+    for statement in filter(None, statements):
+        tx.run(statement)
+    for index in ("message_index", "title_index"):
+        tx.run(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")
+
+
+@pytest.fixture
+async def version_5(path: Path) -> Path:
+    """Return a file as version 5 of the schema left it."""
+    async with Store(path, steps=STEPS[:5]) as store:
+        await store.write(fill_version_5)
+        assert await store.read(lambda tx: tx.one("PRAGMA user_version")) == (5,)
+    return path
 
 
 @pytest.fixture
@@ -102,6 +128,60 @@ async def test_what_the_first_version_could_not_do_works_on_its_conversations(ol
     assert (figures.duration_seconds, figures.response_seconds_median) == (5, 5)
     assert (figures.rating, figures.message_rating) == (4, 5)
     assert titled.title == "What about Acme"
+
+
+async def test_a_file_of_version_5_opens_with_all_its_conversations(version_5: Path) -> None:
+    """Lists, search, branches, ratings, the journal and idempotency keys are as that version left them."""
+    async with Client.open(ClientSettings(store=version_5)) as client:
+        listed = await client.conversations.list(ConversationQuery(metadata={"team": "sales"}, source="web"))
+        (conversation,) = listed.items
+        found = await client.search.messages(SearchQuery(text="june bolt"))
+        newest = await client.messages.list(conversation.id)
+        first = await client.messages.list(conversation.id, MessageQuery(branch="main"))
+        entries = (await client.conversations.events(conversation.id)).entries
+        repeated = await client.runs.start(
+            NewConversation(
+                agent="local:archivist",
+                title="Renewals",
+                metadata={"team": "sales"},
+                entity_type="lead",
+                source="web",
+                source_ref="form-7",
+            ),
+            MessageDraft(text="remember Acme renews in May, says Bolt."),
+            idempotency_key="key-1",
+        )
+        with pytest.raises(NotFoundError, match="was deleted on 2025-02-19"):
+            await client.conversations.get("local:94dtqye1r6")
+
+    assert (conversation.title, conversation.entity_type, conversation.message_count) == (
+        "Renewals",
+        "lead",
+        3,
+    )
+    assert [hit.message_id for hit in found.hits] == ["m_z9phcs9a06"]
+    assert [(one.text, one.rating) for one in newest.items] == [
+        ("remember Acme renews in June, says Bolt.", Rating(value=4, feedback="Good"))
+    ]
+    assert [one.text for one in first.items] == [
+        "remember Acme renews in May, says Bolt.",
+        "Kept (6 words); you can ask me to find or quote it.",
+    ]
+    assert [entry.seq for entry in entries] == list(range(1, 11))
+    assert repeated.conversation.id == conversation.id
+
+
+async def test_a_request_that_version_5_asked_can_be_settled(version_5: Path) -> None:
+    """It has no data of its platform's, and its run continues."""
+    async with Client.open(ClientSettings(store=version_5)) as client:
+        (request,) = await client.runs.pending()
+        run = await client.runs.respond(request.id, Settlement(decision=Decision.APPROVE))
+        result = await client.runs.wait(run, timeout=10)
+        archived = await client.conversations.list(ConversationQuery(archived=True))
+
+    assert request.data == {}
+    assert result.run.status is RunStatus.COMPLETED
+    assert [one.title for one in archived.items] == ["Renewals"]
 
 
 async def test_a_file_of_this_version_has_the_same_tables_whether_it_was_new_or_old(old: Path) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tertulia.platforms.base import RunContext
+from tertulia.platforms.kit.fields import field_of
 from tertulia.platforms.kit.http.moments import moment
-from tertulia.platforms.kit.http.values import parsed, table, tables
+from tertulia.platforms.kit.http.values import parsed, table, tables, text
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import conversation_id, shown, split_agent_address
-from tertulia.vocabulary.models import Branch, Conversation, Message, Role
+from tertulia.vocabulary.models import Branch, ConversationRecord, Message, Role
 from tertulia.vocabulary.states import Status
 
 PLATFORM = "R2R"
@@ -70,13 +71,13 @@ def agent_call(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str,
     return {"message": {"role": "user", "content": context.message.text}, "mode": mode, **settings}
 
 
-def conversation(record: Record, *, instance: str) -> Conversation:
+def conversation(record: Record, *, instance: str) -> ConversationRecord:
     """Return a conversation; R2R does not say which agent it is with."""
-    return Conversation(
+    return ConversationRecord(
         id=conversation_id(instance, str(record["id"])),
         agent=None,
         status=Status.OPEN,
-        title=record.get("name"),
+        title=field_of(record, "name", text),
         created_at=moment(record.get("created_at")),
     )
 

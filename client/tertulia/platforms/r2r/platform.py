@@ -25,10 +25,10 @@ from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, shown
 from tertulia.vocabulary.models import (
     Agent,
     Branch,
-    Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Message,
     MessageChanges,
     MessageDraft,
@@ -91,7 +91,7 @@ class R2RPlatform(Platform):
         hint = await probe(call, platform=PLATFORM, clock=self._clock)
         return listed(self.instance, AGENTS.items(), features=self.features, hint=hint)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. Its context is what can be set for an answer, for all its messages.
 
         R2R takes no ids: a creation that is repeated after a lost response may leave an empty conversation behind.
@@ -106,11 +106,11 @@ class R2RPlatform(Platform):
         created = self._conversation(await self._wire.create(draft.title))
         return replace(created, agent=draft.agent, context=context or None)
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation of this account."""
         return self._conversation(await self._wire.get(native_id))
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page, newest first: R2R's only order. Ids are its only filter; others are not heeded."""
         if query.sort is SortKey.TITLE or not query.descending:
             raise NotOffered(
@@ -195,7 +195,9 @@ class R2RPlatform(Platform):
             body["content"] = changes.text
         return self._message(native_id, await self._wire.edit(native_id, message_id, body))
 
-    async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
+    async def update(
+        self, principal: str, native_id: str, changes: ConversationChanges
+    ) -> ConversationRecord:
         """Change the title."""
         if changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
@@ -237,7 +239,7 @@ class R2RPlatform(Platform):
             self.features |= {Feature.BRANCHES}
         return branching
 
-    def _conversation(self, record: Record) -> Conversation:
+    def _conversation(self, record: Record) -> ConversationRecord:
         return mapping.conversation(record, instance=self.instance)
 
     def _message(self, native_id: str, row: Row) -> Message:

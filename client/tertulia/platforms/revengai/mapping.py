@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from tertulia.platforms.kit.fields import Fields, confirmation, read_arguments
+from tertulia.platforms.kit.fields import Fields, confirmation, field_of, read_arguments
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.kit.http.values import parsed, table, tables, text, words
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Conversation, Message, RequestDraft, Role
+from tertulia.vocabulary.models import ConversationRecord, Message, RequestDraft, Role
 from tertulia.vocabulary.states import Status
 
 PLATFORM = "RevEng.AI"
@@ -238,15 +238,14 @@ def has_text(record: Mapping[str, Any], words: str, *, after: int) -> bool:
     return any(_holds(event.get("data"), words) for event in events(record) if _number(event) > after)
 
 
-def conversation(record: Mapping[str, Any], *, instance: str) -> Conversation:
+def conversation(record: Mapping[str, Any], *, instance: str) -> ConversationRecord:
     """Return a conversation; it has neither states nor metadata."""
-    context = record.get("context")
-    return Conversation(
+    return ConversationRecord(
         id=conversation_id(instance, record["conversation_uuid"]),
         agent=f"{instance}:{ASSISTANT}",
         status=Status.OPEN,
-        title=text(record.get("title")),
-        context=table(context) if isinstance(context, Mapping) else None,
+        title=field_of(record, "title", text),
+        context=field_of(record, "context", lambda said: table(said) or None),
         created_at=moment(record.get("created_at")),
         updated_at=moment(record.get("updated_at")),
     )

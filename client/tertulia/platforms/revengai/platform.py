@@ -25,9 +25,9 @@ from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
     Agent,
-    Conversation,
     ConversationDraft,
     ConversationQuery,
+    ConversationRecord,
     Decision,
     Message,
     MessageQuery,
@@ -83,7 +83,7 @@ class RevEngAIPlatform(Platform):
         )
         return listed(self.instance, [(ASSISTANT, description)], features=self.features, hint=self.missing)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. One that may have been created before is looked for first.
 
         Raises:
@@ -97,10 +97,10 @@ class RevEngAIPlatform(Platform):
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
         context = checked_context(draft.context)
 
-        async def create() -> Conversation:
+        async def create() -> ConversationRecord:
             return self._conversation(await self._wire.create(draft.title, context))
 
-        async def alike() -> Sequence[Conversation]:
+        async def alike() -> Sequence[ConversationRecord]:
             return [
                 one
                 for one in map(self._conversation, await self._wire.list())
@@ -109,13 +109,13 @@ class RevEngAIPlatform(Platform):
 
         return await self._creator.create(principal, draft, create, alike)
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation."""
         record = await self._wire.get(native_id)
         count = len(mapping.messages(record, instance=self.instance))
         return replace(self._conversation(record), message_count=count)
 
-    async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return all conversations: the wire has neither filters nor pages."""
         return Page(items=[self._conversation(record) for record in await self._wire.list()])
 
@@ -178,5 +178,5 @@ class RevEngAIPlatform(Platform):
             if sent:
                 raise
 
-    def _conversation(self, record: Mapping[str, object]) -> Conversation:
+    def _conversation(self, record: Mapping[str, object]) -> ConversationRecord:
         return mapping.conversation(record, instance=self.instance)

@@ -20,12 +20,13 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
+from tertulia.platforms.kit.fields import field_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.values import table
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import conversation_id, shown
 from tertulia.vocabulary.models import (
-    Conversation,
+    ConversationRecord,
     Message,
     Participant,
     ParticipantRole,
@@ -175,14 +176,14 @@ class RecordMapper:
             created_at=moment(row.get("created_at")),
         )
 
-    def conversation(self, record: Record, history: History) -> Conversation:
+    def conversation(self, record: Record, history: History) -> ConversationRecord:
         """Return a conversation, with whose turn it is."""
         peer, last, status = history.peer, history.last, status_of(record)
-        return Conversation(
+        return ConversationRecord(
             id=conversation_id(self.instance, str(record["id"])),
             agent=None if peer is None else self.address(peer),
             status=status,
-            metadata=table(record.get("metadata")),
+            metadata=field_of(record, "metadata", table),
             awaiting=history.to_answer is not None and not status.terminal,
             message_count=len(history.rows) if history.complete else None,
             created_at=moment(record.get("created_at")),

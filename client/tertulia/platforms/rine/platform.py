@@ -39,6 +39,7 @@ from tertulia.vocabulary.models import (
     Agent,
     Conversation,
     ConversationDraft,
+    ConversationRecord,
     Message,
     MessageQuery,
     Page,
@@ -110,7 +111,7 @@ class RinePlatform(Platform):
         described = [*named, (ANYBODY, everybody)]
         return listed(self.instance, described, features=self.features, hint=self.missing)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
+    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Refuse it: Rine has no conversation without a message."""
         raise NotOffered(
             f"The instance {self.instance} ({self.kind}) does not offer {Feature.CREATE}: {PLATFORM} has no "
@@ -136,7 +137,7 @@ class RinePlatform(Platform):
             _check_metadata(draft.metadata)
         sent, checkpoint = await self._opening.send(principal, draft, message)
         peer = History(await self._wire.actor(), [sent], complete=False).peer
-        opened = Conversation(
+        opened = ConversationRecord(
             id=conversation_id(self.instance, str(sent["conversation_id"])),
             agent=self._mapper.address(peer or split_agent_address(draft.agent)[1]),
             status=Status.SUBMITTED,
@@ -146,16 +147,16 @@ class RinePlatform(Platform):
         )
         return Opened(conversation=opened, checkpoint=checkpoint)
 
-    async def get(self, principal: str, native_id: str) -> Conversation:
+    async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return a conversation, with whose turn it is."""
         record = await self._wire.conversation(native_id)
         return self._mapper.conversation(record, await self._wire.history(native_id))
 
-    async def discover(self, principal: str) -> Sequence[Conversation]:
+    async def discover(self, principal: str) -> Sequence[ConversationRecord]:
         """Return the conversations that have something new in the inbox. Nothing is marked as read."""
         newest = await self._newest_received()
         new = await self._news(principal, newest)
-        found: list[Conversation] = []
+        found: list[ConversationRecord] = []
         failed: list[TertuliaError] = []
         turn = anyio.CapacityLimiter(_AT_ONCE)
 
@@ -204,7 +205,7 @@ class RinePlatform(Platform):
         *,
         reason: str | None,
         rating: Rating | None = None,
-    ) -> Conversation:
+    ) -> ConversationRecord:
         """Move a conversation to another state. An ending ends the wait for an answer.
 
         Raises:

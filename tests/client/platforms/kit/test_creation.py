@@ -11,13 +11,13 @@ from tertulia.platforms.kit.creation import Creator
 from tertulia.platforms.kit.records import Records
 from tertulia.store.database import Store
 from tertulia.vocabulary.errors import NotAllowedError, UncertainError
-from tertulia.vocabulary.models import Conversation, ConversationDraft
+from tertulia.vocabulary.models import ConversationDraft, ConversationRecord
 from tertulia.vocabulary.states import Status
 from tests.doubles.clocks import JumpingClock
 
 pytestmark = pytest.mark.anyio
 
-NEW = Conversation(
+NEW = ConversationRecord(
     id="here:new",
     agent="here:a",
     status=Status.OPEN,
@@ -37,19 +37,19 @@ def records(store: Store) -> Records:
 
 async def created(
     records: Records,
-    answer: Conversation | Exception | None,
-    alike: Sequence[Conversation] = (),
+    answer: ConversationRecord | Exception | None,
+    alike: Sequence[ConversationRecord] = (),
     draft: ConversationDraft = DRAFT,
-) -> Conversation:
+) -> ConversationRecord:
     """Create a conversation where the platform answers this, and shows these that are alike."""
 
-    async def create() -> Conversation | None:
+    async def create() -> ConversationRecord | None:
         await anyio.lowlevel.checkpoint()
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def find() -> Sequence[Conversation]:
+    async def find() -> Sequence[ConversationRecord]:
         await anyio.lowlevel.checkpoint()
         return alike
 
