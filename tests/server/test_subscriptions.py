@@ -307,7 +307,7 @@ async def served(setup: Setup) -> AsyncGenerator[str]:
 
 def telling() -> int:
     """Return how many tasks tell a session something."""
-    return sum(task.name.endswith("_tell_session") for task in anyio.get_running_tasks() if task.name)
+    return sum(task.name.endswith("_notify_session") for task in anyio.get_running_tasks() if task.name)
 
 
 @pytest.mark.io

@@ -1,5 +1,7 @@
 """Changing conversations and messages through the tools: what a model passes, and what it reads then."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +42,35 @@ async def test_a_branch_is_begun_read_gone_on_with_and_removed(connect_in_memory
         assert main in gone.text
         left = await host.fail("list_messages", conversation_id=own_id, branch=main)
         assert left["valid"] == [other]
+
+
+async def test_what_is_left_out_of_participants_and_branches_is_said_beside_requests(
+    connect_in_memory: Connect, tmp_path: Path
+) -> None:
+    """Each section that is included adds its note."""
+    many = 25
+    guests = [f"guest{number}" for number in range(many)]
+    config = tmp_path / "mailboxes.toml"
+    config.write_text(f'[instances.local]\nplatform = "local"\nmailboxes = {json.dumps(guests)}\n')
+    async with connect_in_memory(identity="ana", config=str(config)) as host:
+        created = await host.call("create_conversation", agent="local:archivist", message="help")
+        own_id = created["conversation_id"]
+        first = (await host.call("list_messages", conversation_id=own_id))["messages"][0]["message_id"]
+        for number in range(many):
+            await host.call(
+                "update_message", conversation_id=own_id, message_id=first, text=f"Hello {number}"
+            )
+        await host.call(
+            "update_conversation",
+            conversation_id=own_id,
+            participants={f"local:{guest}": "observer" for guest in guests},
+        )
+        shown = await host.call(
+            "get_conversation", conversation_id=own_id, include=["participants", "branches", "requests"]
+        )
+
+    assert len(shown["participants"]) == len(shown["branches"]) == 20
+    assert shown["note"] == "7 participants are not shown. 6 older branches are not shown."
 
 
 async def test_participants_come_and_go_by_their_addresses(connect_in_memory: Connect) -> None:

@@ -16,7 +16,15 @@ from tertulia_tools.arguments import ConversationId, IdempotencyKey, StatusName
 from tertulia_tools.definition import ToolDefinition, Toolset
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
-from tertulia_tools.results import MAX_JSON, Result, answer, compact, participant_lines, quote_feedback
+from tertulia_tools.results import (
+    MAX_JSON,
+    Result,
+    answer,
+    compact,
+    join_parts,
+    participant_lines,
+    quote_feedback,
+)
 
 
 class ChangedConversation(Result):
@@ -34,15 +42,15 @@ class ChangedConversation(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        parts = [
+        heading = join_parts(
             self.conversation_id,
             self.status,
             self.title or "(no title)",
             "archived" if self.archived else None,
             f"rated {self.rating}" if self.rating else None,
             self.feedback,
-        ]
-        lines = [" · ".join(part for part in parts if part)]
+        )
+        lines = [heading]
         lines += [f"Participant {participant}" for participant in self.participants]
         lines += [f"Metadata: {self.metadata}"] if self.metadata else []
         return [*lines, f"Next: {self.next}"] if self.next else lines

@@ -18,6 +18,7 @@ from tertulia_tools.results import (
     compact,
     count_of_messages,
     format_time,
+    join_parts,
     participant_lines,
     pending_requests,
     quote_feedback,
@@ -66,7 +67,7 @@ class ConversationResult(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        parts = [
+        heading = join_parts(
             self.conversation_id,
             self.status,
             self.title or "(no title)",
@@ -81,8 +82,8 @@ class ConversationResult(Result):
             f"rated {self.rating}" if self.rating else None,
             self.feedback,
             "awaiting a message of yours" if self.awaiting else None,
-        ]
-        lines = [" · ".join(part for part in parts if part)]
+        )
+        lines = [heading]
         if self.metadata is not None:
             lines.append(f"Metadata: {self.metadata}")
         if self.context is not None:

@@ -54,7 +54,6 @@ class ToolDefinition:
     def tool(self) -> Tool:
         """The SDK's tool with the schemas of `tertulia_tools.schemas`, made once for all servers of a process.
 
-
         The SDK would derive a schema from the result's model, for which a host waits at the start, and validate each
         result against it, although each result is an instance of that model.
         """

@@ -36,6 +36,7 @@ from tertulia_tools.results import (
     count_of_messages,
     fit,
     format_time,
+    join_parts,
     quote_feedback,
 )
 
@@ -62,9 +63,7 @@ class MessageView(BaseModel):
 
     def line(self) -> str:
         """Return the message below its heading, as the text form shows it."""
-        heading = " · ".join(
-            part for part in (self.message_id, self.type, f"{self.author} ({self.role})", self.at) if part
-        )
+        heading = join_parts(self.message_id, self.type, f"{self.author} ({self.role})", self.at)
         about = [
             f"Metadata: {self.metadata}" if self.metadata else None,
             f"Rated {self.rating}" if self.rating else None,

@@ -31,7 +31,7 @@ from tertulia_tools.event_pages import cursor_after, event_lines
 from tertulia_tools.host import host_of
 from tertulia_tools.messages import message_page
 from tertulia_tools.quotes import Quoter, one_line
-from tertulia_tools.results import ConversationLine, compact, count_of_messages, format_time
+from tertulia_tools.results import ConversationLine, compact, count_of_messages, format_time, join_parts
 
 TRANSCRIPT = "conversation://{instance}/{conversation}{?after}"
 MESSAGES = "conversation://{instance}/{conversation}/messages{?after}"
@@ -61,7 +61,7 @@ async def transcript(
     line = ConversationLine.of(found, quoter)
     run = await client.runs.latest(found.id)
     pending = [request.id for request in await client.runs.pending(found.id)]
-    about = [
+    about = join_parts(
         found.id,
         found.status,
         "archived" if found.archived else None,
@@ -70,8 +70,8 @@ async def transcript(
         f"updated {line.updated_at}" if line.updated_at else None,
         f"the newest answer is {run.status}" if run and run.status is not RunStatus.COMPLETED else None,
         f"awaits a decision about {', '.join(pending)}" if pending else None,
-    ]
-    blocks = [f"# {line.title or '(no title)'}", " · ".join(part for part in about if part)]
+    )
+    blocks = [f"# {line.title or '(no title)'}", about]
     blocks += [f"## {message.line()}" for message in page.messages]
     blocks += [page.note] if page.note else []
     if page.next_cursor is not None:
@@ -233,15 +233,18 @@ def expand(template: str, **variables: str | None) -> str:
 
 def _conversation_resource(conversation: Conversation) -> Resource:
     title = one_line(conversation.title or "")
-    about = [conversation.status, f"with {conversation.agent}" if conversation.agent else None]
-    if conversation.message_count is not None:
-        about.append(count_of_messages(conversation.message_count))
+    count = conversation.message_count
+    about = join_parts(
+        conversation.status,
+        f"with {conversation.agent}" if conversation.agent else None,
+        None if count is None else count_of_messages(count),
+    )
     updated = format_time(conversation.updated_at)
     return Resource(
         uri=conversation_uri(conversation.id),
         name=conversation.id,
         title=title[:MAX_TITLE] or "(no title)",
-        description=" · ".join(part for part in about if part),
+        description=about,
         mime_type=MARKDOWN,
         annotations=None if updated is None else Annotations(last_modified=updated),
     )

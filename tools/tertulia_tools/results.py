@@ -180,20 +180,17 @@ class ConversationLine(BaseModel):
 
     def line(self) -> str:
         """Return the conversation in one line."""
-        parts = [self.conversation_id, self.status, self.title or "(no title)"]
-        if self.archived:
-            parts.append("archived")
-        if self.agent:
-            parts.append(f"with {self.agent}")
-        if self.source:
-            parts.append(f"from {self.source}")
-        if self.messages is not None:
-            parts.append(count_of_messages(self.messages))
-        if self.updated_at:
-            parts.append(self.updated_at)
-        if self.awaiting:
-            parts.append(f"awaits {', '.join(self.awaiting)}")
-        return " · ".join(parts)
+        return join_parts(
+            self.conversation_id,
+            self.status,
+            self.title or "(no title)",
+            "archived" if self.archived else None,
+            f"with {self.agent}" if self.agent else None,
+            f"from {self.source}" if self.source else None,
+            None if self.messages is None else count_of_messages(self.messages),
+            self.updated_at,
+            f"awaits {', '.join(self.awaiting)}" if self.awaiting else None,
+        )
 
 
 class AgentLine(BaseModel):
@@ -230,6 +227,11 @@ def quote_feedback(rating: Rating | None, quoter: Quoter) -> str | None:
 def participant_lines(participants: Sequence[Participant], quoter: Quoter) -> list[str]:
     """Return the first participants, each with the role, in a line each."""
     return [f"{quoter.line(each.address)} ({each.role})" for each in participants[:MAX_PARTICIPANTS]]
+
+
+def join_parts(*parts: str | None) -> str:
+    """Return the parts that are there, in one line."""
+    return " · ".join(part for part in parts if part)
 
 
 def compact(value: object) -> str:

@@ -13,7 +13,7 @@ from tertulia_tools.arguments import Cursor, parse_time
 from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter, clean_text, one_line
-from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, format_time
+from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, format_time, join_parts
 
 MAX_SNIPPET = 300
 MAX_SEARCHED = 1_500
@@ -39,7 +39,7 @@ class Match(BaseModel):
 
     def line(self) -> str:
         """Return the two lines of the text form."""
-        parts = (
+        heading = join_parts(
             self.conversation_id,
             self.status,
             self.title,
@@ -47,7 +47,7 @@ class Match(BaseModel):
             self.author,
             self.at,
         )
-        return " · ".join(part for part in parts if part) + f"\n  {self.snippet}"
+        return f"{heading}\n  {self.snippet}"
 
 
 class SearchedInstance(BaseModel):
