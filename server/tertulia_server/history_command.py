@@ -13,9 +13,9 @@ from typing import Any, TextIO
 import anyio
 
 from tertulia import Client
-from tertulia.history.exporting import ExportFormat
-from tertulia.history.records import ImportSummary, Problem
-from tertulia.resources.history import Progress, Selection
+from tertulia.history.items import ImportSummary, Problem
+from tertulia.history.writers import ExportFormat
+from tertulia.resources.history import ImportListener, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
 from tertulia.vocabulary.identifiers import shown
 from tertulia_server.progress_bar import bar
@@ -32,12 +32,14 @@ def import_history(
 ) -> int:
     """Bring conversations in and print what came of it; return 1 if something could not be read."""
     with _given(paths) as files, _Reporting() as reporting:
-        progress = Progress(size=reporting.begin, read=reporting.read, problem=reporting.problem)
+        listener = ImportListener(
+            on_size=reporting.begin, on_read=reporting.read, on_problem=reporting.problem
+        )
 
         async def bring_in() -> ImportSummary:
             async with Client.open(settings.client()) as client:
                 return await client.history.import_files(
-                    files, format_name=format_name, restore=restore, progress=progress
+                    files, format_name=format_name, restore=restore, listener=listener
                 )
 
         summary = anyio.run(bring_in)
