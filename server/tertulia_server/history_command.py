@@ -13,9 +13,9 @@ from typing import Any, TextIO
 import anyio
 
 from tertulia import Client
-from tertulia.history.exporting import ExportFormat
-from tertulia.history.records import ImportSummary, Problem
-from tertulia.resources.history import Progress, Selection
+from tertulia.history.items import ImportSummary, Problem
+from tertulia.history.writers import ExportFormat
+from tertulia.resources.history import ImportListener, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
 from tertulia.vocabulary.identifiers import shown
 from tertulia_server.progress_bar import progress_bar
@@ -32,12 +32,12 @@ def import_history(
 ) -> int:
     """Import conversations and print a summary; return 1 if something could not be read."""
     with _input_files(paths) as files, _ImportReport() as report:
-        progress = Progress(size=report.begin, read=report.read, problem=report.problem)
+        listener = ImportListener(on_size=report.begin, on_read=report.read, on_problem=report.problem)
 
         async def import_files() -> ImportSummary:
             async with Client.open(settings.client_settings()) as client:
                 return await client.history.import_files(
-                    files, format_name=format_name, restore=restore, progress=progress
+                    files, format_name=format_name, restore=restore, listener=listener
                 )
 
         summary = anyio.run(import_files)

@@ -1,1 +1,1 @@
-"""Conversations that were held elsewhere come in, and all that is here goes out: see `tertulia.resources.history`."""
+"""Import of transcripts from other programs, and export of the store's conversations (see `resources.history`)."""

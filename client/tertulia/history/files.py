@@ -1,4 +1,4 @@
-"""The files that people have: single ones, folders of them, and zip archives as they were downloaded."""
+"""The files that are imported: single ones, those in folders, and those in zip archives."""
 
 import os
 import zipfile
@@ -10,38 +10,38 @@ from io import BufferedReader, RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from tertulia.history.records import Problem
+from tertulia.history.items import Problem
 
-_ENDINGS = (".json", ".jsonl", ".ndjson")
-_LITTER = "__MACOSX/"
+_EXTENSIONS = (".json", ".jsonl", ".ndjson")
+_MAC_METADATA = "__MACOSX/"
 _CHUNK = 1 << 18
 
-EventListener = Callable[[int], object]
-"""Is given how many bytes more have been read."""
+ReadListener = Callable[[int], object]
+"""Is called with the number of bytes that were read since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that may hold transcripts. `named`: somebody has named it, so that it must be one."""
+    """A file that may hold transcripts. `named`: the caller has named it itself, rather than its folder or archive."""
 
     path: Path
     named: bool
     member: str | None = None
-    """Its name in the archive, where `path` is one."""
+    """The file's name in the archive, if `path` is an archive."""
 
     @property
     def name(self) -> str:
-        """What people are told it is called."""
+        """The name that people are shown."""
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
 
     @property
     def stem(self) -> str:
-        """Its name, without folder and ending."""
+        """The file's name, without folder and extension."""
         return PurePosixPath(self.member or self.path.name).name.partition(".")[0]
 
     @property
     def modified(self) -> datetime:
-        """When it was written last."""
+        """When the file was last written."""
         if self.member is not None:
             with zipfile.ZipFile(self.path) as archive:
                 try:
@@ -51,22 +51,22 @@ class SourceFile:
         return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
 
     @contextmanager
-    def open(self, told: EventListener | None = None) -> Generator[BufferedReader]:
-        """Open it for reading."""
+    def open(self, on_read: ReadListener | None = None) -> Generator[BufferedReader]:
+        """Open the file for reading; `on_read` is called as it is read."""
         if self.member is None:
             with self.path.open("rb") as stream:
-                yield BufferedReader(_Counted(stream, told), _CHUNK)
+                yield BufferedReader(_Counted(stream, on_read), _CHUNK)
         else:
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-                yield BufferedReader(_Counted(stream, told), _CHUNK)
+                yield BufferedReader(_Counted(stream, on_read), _CHUNK)
 
 
 class _Counted(RawIOBase):
-    """A stream that tells how much of it was read."""
+    """A stream that reports how much of it was read."""
 
-    def __init__(self, stream: IO[bytes], told: EventListener | None) -> None:
+    def __init__(self, stream: IO[bytes], on_read: ReadListener | None) -> None:
         self._stream = stream
-        self._told = told
+        self._on_read = on_read
 
     def readable(self) -> bool:
         return True
@@ -74,13 +74,13 @@ class _Counted(RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
-        if self._told is not None:
-            self._told(len(data))
+        if self._on_read is not None:
+            self._on_read(len(data))
         return len(data)
 
 
-def found(paths: Iterable[Path]) -> Iterator[tuple[SourceFile, int] | Problem]:
-    """Yield the files at `paths` that may hold transcripts, each with its size, in a steady order."""
+def find_files(paths: Iterable[Path]) -> Iterator[tuple[SourceFile, int] | Problem]:
+    """Yield the files at `paths` that may hold transcripts, each with its size, always in the same order."""
     for path in paths:
         if path.is_dir():
             for file in _within(path):
@@ -95,7 +95,7 @@ def _within(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
         yield from (
-            Path(parent, name) for name in sorted(names) if name.lower().endswith((*_ENDINGS, ".zip"))
+            Path(parent, name) for name in sorted(names) if name.lower().endswith((*_EXTENSIONS, ".zip"))
         )
 
 
@@ -109,7 +109,8 @@ def _opened(path: Path, *, named: bool) -> Iterator[tuple[SourceFile, int] | Pro
             members = [
                 member
                 for member in archive.infolist()
-                if member.filename.lower().endswith(_ENDINGS) and not member.filename.startswith(_LITTER)
+                if member.filename.lower().endswith(_EXTENSIONS)
+                and not member.filename.startswith(_MAC_METADATA)
             ]
     except (OSError, zipfile.BadZipFile) as error:
         yield Problem(str(path), None, f"it cannot be opened: {error}")

@@ -1,4 +1,4 @@
-"""Reading values out of JSON that somebody else wrote."""
+"""Readers of values in JSON that another program wrote."""
 
 import hashlib
 import re
@@ -15,22 +15,22 @@ _UNSEEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """Return an object, or an empty one where there is something else."""
+    """Return an object, or an empty one for any other value."""
     return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
 def sequence(value: object) -> list[Any]:
-    """Return a list, or an empty one where there is something else."""
+    """Return a list, or an empty one for any other value."""
     return cast(list[Any], value) if isinstance(value, list) else []
 
 
 def text(value: object) -> str | None:
-    """Return text that shows something, or None."""
+    """Return a text that is not blank, or None for any other value."""
     return value if isinstance(value, str) and value.strip() else None
 
 
-def when(value: object) -> datetime | None:
-    """Return a time: ISO 8601 (in UTC, if it names no zone), or seconds or milliseconds since 1970."""
+def parse_time(value: object) -> datetime | None:
+    """Return the time that a value means: ISO 8601 (UTC without a zone), or seconds or milliseconds since 1970."""
     try:
         if isinstance(value, str):
             at = datetime.fromisoformat(value)
@@ -42,13 +42,13 @@ def when(value: object) -> datetime | None:
     return None
 
 
-def present(**values: Any) -> dict[str, Any]:
-    """Return those of the values that are there."""
+def without_empty(**values: Any) -> dict[str, Any]:
+    """Return the values that are not empty."""
     return {name: value for name, value in values.items() if value not in (None, "", [], {})}
 
 
-def line_of(value: object, limit: int = _LONGEST_TITLE) -> str | None:
-    """Return the first line of a text, as a title can be, or None where there is none."""
+def first_line(value: object, limit: int = _LONGEST_TITLE) -> str | None:
+    """Return the first line of a text that is not blank, shortened to a title, or None."""
     for line in value.splitlines() if isinstance(value, str) else ():
         words = _UNSEEN.sub(" ", storable(line)).strip()
         if words:
@@ -57,7 +57,7 @@ def line_of(value: object, limit: int = _LONGEST_TITLE) -> str | None:
 
 
 def safe_id(value: str) -> str:
-    """Return an id that can be passed around: as it is, or a digest of it where it is long or cannot be printed."""
+    """Return an id that is short and printable: the given one, or else a digest of it."""
     if value and len(value) <= _LONGEST_ID and value.isprintable():
         return value
     return "x_" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:24]

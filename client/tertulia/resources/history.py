@@ -1,4 +1,4 @@
-"""Bringing conversations in that were held elsewhere, and taking out those that are here."""
+"""History: importing conversations that other programs held, and exporting those of the store."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from tertulia.history import files
-from tertulia.history.exporting import WRITERS, ExportFormat
 from tertulia.history.formats import FORMATS
-from tertulia.history.importing import Importer
-from tertulia.history.records import ImportSummary, Problem
+from tertulia.history.importer import Importer
+from tertulia.history.items import ImportSummary, Problem
+from tertulia.history.writers import WRITERS, ExportFormat
 from tertulia.platforms.base import EmbeddedPlatform
 from tertulia.resources.scope import Scope
 from tertulia.store import conversations, participants, transfer
@@ -22,28 +22,30 @@ from tertulia.vocabulary.identifiers import shown, split_agent_address, split_co
 from tertulia.vocabulary.models import Conversation, ConversationQuery, SortKey
 
 _PAGE = 200
-"""How many messages are taken out of the store at once."""
+"""How many messages are read from the store at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Who is told of an import. `size` is given the bytes of all files together, `read` those that were read since."""
+class ImportListener:
+    """What an import calls as it goes on."""
 
-    size: Callable[[int], object] = lambda _: None
-    read: Callable[[int], object] = lambda _: None
-    problem: Callable[[Problem], object] = lambda _: None
+    on_size: Callable[[int], object] = lambda _: None
+    """Is called once, with the bytes of all files together."""
+    on_read: Callable[[int], object] = lambda _: None
+    """Is called with the number of bytes that were read since the last call."""
+    on_problem: Callable[[Problem], object] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which conversations to take out: all, or those that fit. Archived ones are among them."""
+    """Which conversations to export: all, archived ones too, or those that match every field that is given."""
 
     ids: Sequence[str] = ()
-    """These, in this order."""
+    """These conversations, in this order."""
     instance: str | None = None
     agent: str | None = None
     since: datetime | None = None
-    """Updated at this moment or later."""
+    """Conversations that were updated at this time or later."""
 
 
 class History:
@@ -58,40 +60,42 @@ class History:
         *,
         format_name: str | None = None,
         restore: bool = False,
-        progress: Progress | None = None,
+        listener: ImportListener | None = None,
     ) -> ImportSummary:
-        """Bring in the conversations that files, folders and zip archives hold; return what came of it.
+        """Import the conversations that files, folders and zip archives hold; return what was done.
 
-        What is here already stays as it is and gets the messages that it lacks: the same file twice adds nothing.
-        What cannot be read is told to `progress`, and the rest comes in. `format_name` is one of `FORMATS`, for files
-        whose contents do not tell. `restore` brings conversations back that were deleted here.
+        A conversation that the store has gets the messages that it lacks: the same file twice adds nothing. What
+        cannot be read is reported to `listener`, and the rest is imported. `format_name` is one of `FORMATS`, for
+        files whose contents do not show it. `restore` imports conversations again that were deleted from the store.
 
         Raises:
             InvalidInputError: there is no such format.
         """
         if format_name is not None and format_name not in FORMATS:
             raise InvalidInputError(f"There is no format {shown(format_name)}.", valid=[*FORMATS])
-        progress = progress or Progress()
+        listener = listener or ImportListener()
         importer = Importer(
-            self._scope.principal, restore=restore, embedded=self._is_embedded, problem=progress.problem
+            self._scope.principal,
+            restore=restore,
+            is_embedded=self._is_embedded,
+            on_problem=listener.on_problem,
         )
         sources: list[files.SourceFile] = []
         size = 0
-        for found in await anyio.to_thread.run_sync(lambda: [*files.found(paths)]):
-            if isinstance(found, Problem):
-                importer.summary.problems += 1
-                progress.problem(found)
+        for file in await anyio.to_thread.run_sync(lambda: [*files.find_files(paths)]):
+            if isinstance(file, Problem):
+                importer.report(file)
             else:
-                sources.append(found[0])
-                size += found[1]
-        progress.size(size)
-        with closing(importer.batches(sources, format_name, progress.read)) as batches:
+                sources.append(file[0])
+                size += file[1]
+        listener.on_size(size)
+        with closing(importer.batches(sources, format_name, listener.on_read)) as batches:
             while batch := await anyio.to_thread.run_sync(next, batches, None):
-                await self._scope.services.store.write(partial(importer.enter, batch=batch))
+                await self._scope.services.store.write(partial(importer.store, batch=batch))
         return importer.summary
 
     async def export(self, selection: Selection, format: ExportFormat) -> AsyncGenerator[str]:
-        """Yield the text of conversations as `format` has it, in pieces; the oldest first, unless ids are given.
+        """Yield the text of conversations in `format`, in pieces; the oldest conversation first, unless ids are given.
 
         Raises:
             NotFoundError: one of the ids is none of this principal's.
@@ -105,16 +109,14 @@ class History:
             await self._scope.read(partial(conversations.get, conversation_id=conversation_id))
         writer = WRITERS[format]()
         async for conversation in self._selected(selection):
-            taking_part = await self._scope.read(
-                partial(participants.all_of, conversation_id=conversation.id)
-            )
-            for text in writer.begin(conversation, taking_part):
+            members = await self._scope.read(partial(participants.all_of, conversation_id=conversation.id))
+            for text in writer.begin(conversation, members):
                 yield text
             after: int | None = None
-            while found := await self._scope.read(
+            while rows := await self._scope.read(
                 partial(transfer.written, conversation_id=conversation.id, after=after, limit=_PAGE)
             ):
-                for position, message, timed in found:
+                for position, message, timed in rows:
                     after = position
                     for text in writer.message(message, timed=timed):
                         yield text
@@ -124,9 +126,9 @@ class History:
 
     async def _selected(self, selection: Selection) -> AsyncGenerator[Conversation]:
         for conversation_id in selection.ids:
-            found = await self._scope.read(partial(conversations.get, conversation_id=conversation_id))
-            if _fits(found, selection):
-                yield found
+            conversation = await self._scope.read(partial(conversations.get, conversation_id=conversation_id))
+            if _fits(conversation, selection):
+                yield conversation
         cursor: str | None = None
         while not selection.ids:
             query = ConversationQuery(
@@ -139,9 +141,9 @@ class History:
                 cursor=cursor,
             )
             page = await self._scope.read(partial(conversations.page, query=query))
-            for found in page.items:
-                if _fits(found, selection):
-                    yield found
+            for conversation in page.items:
+                if _fits(conversation, selection):
+                    yield conversation
             cursor = page.next_cursor
             if cursor is None:
                 return

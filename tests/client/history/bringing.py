@@ -14,9 +14,9 @@ from tertulia import (
     Message,
     MessageQuery,
 )
-from tertulia.history.exporting import ExportFormat
-from tertulia.history.records import ImportSummary
-from tertulia.resources.history import Progress, Selection
+from tertulia.history.items import ImportSummary
+from tertulia.history.writers import ExportFormat
+from tertulia.resources.history import ImportListener, Selection
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
@@ -38,11 +38,13 @@ class Bringing:
         def read(size: int) -> None:
             self.read += size
 
-        progress = Progress(
-            size=self.sizes.append, read=read, problem=lambda problem: self.problems.append(str(problem))
+        listener = ImportListener(
+            on_size=self.sizes.append,
+            on_read=read,
+            on_problem=lambda problem: self.problems.append(str(problem)),
         )
         return await self.client.history.import_files(
-            paths, format_name=format_name, restore=restore, progress=progress
+            paths, format_name=format_name, restore=restore, listener=listener
         )
 
     async def known(self) -> Sequence[Conversation]:

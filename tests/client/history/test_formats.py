@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tertulia import Message, Status
 from tertulia.history.files import SourceFile
-from tertulia.history.formats import FORMATS, recognised
-from tertulia.history.reading import read
-from tertulia.history.records import Entry, Problem
+from tertulia.history.formats import FORMATS, format_of
+from tertulia.history.items import MessageItem, Problem
+from tertulia.history.reader import read_file
 from tests.client.history.bringing import FIXTURES, Bringing
 
 pytestmark = pytest.mark.anyio
@@ -290,7 +290,7 @@ def test_a_format_is_told_by_the_first_line(name: str) -> None:
     """Every line that the program begins a file with tells it."""
     first = json.loads((FIXTURES / f"{name}.jsonl").read_text("utf-8").splitlines()[0])
 
-    assert recognised(first) == name
+    assert format_of(first) == name
 
 
 SEEDS = [
@@ -343,9 +343,9 @@ def test_no_record_can_break_a_reader(
     file = tmp_path_factory.getbasetemp() / "spoiled.jsonl"
     file.write_text("\n".join(map(json.dumps, records)), "utf-8")
 
-    for found in read(SourceFile(file, named=True), name):
+    for found in read_file(SourceFile(file, named=True), name):
         if isinstance(found, Problem) and found.line is not None:
             assert 1 <= found.line <= len(records)
-        if isinstance(found, Entry):
+        if isinstance(found, MessageItem):
             assert found.message.conversation_id == found.thread.conversation.id
             assert found.message.text or found.message.data

@@ -1,29 +1,14 @@
-"""The formats that are read, and telling them apart by what a record has."""
+"""The formats that can be imported, and how a record shows its format."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from tertulia.history.records import Found
+from tertulia.history.items import Item
 from tertulia.history.values import mapping, sequence
-
-
-class Reader(Protocol):
-    """Reads the records of one file, in their order."""
-
-    def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
-        """Yield what a record holds; nothing, where it is no part of a conversation.
-
-        Raises:
-            UnreadableError: it should be, and is not as the format has it.
-        """
-        ...
-
-    def end(self) -> Iterable[Found]:
-        """Yield what was held back."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +16,29 @@ class Origin:
     """What a reader may know of its file."""
 
     stem: str
-    """Its name, without folder and ending."""
+    """The file's name, without folder and extension."""
     modified: datetime
     digest: Callable[[], str]
-    """Reads all its records and returns a digest of what they say."""
+    """Reads all records of the file and returns a digest of them."""
+
+
+class Reader(ABC):
+    """Reads the records of one file, in their order."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    @abstractmethod
+    def read_record(self, record: dict[str, Any], line: int) -> Iterable[Item]:
+        """Yield the items of a record that begins at `line`; nothing for one that belongs to no conversation.
+
+        Raises:
+            UnreadableError: the record belongs to a conversation, but is not as the format has it.
+        """
+
+    def finish(self) -> Iterable[Item]:
+        """Yield the items that the reader held back until it knew the record after them."""
+        return ()
 
 
 FORMATS: Mapping[str, str] = {
@@ -43,36 +47,35 @@ FORMATS: Mapping[str, str] = {
     "gemini-cli": "tertulia.history.formats.gemini_cli:GeminiReader",
     "chatgpt": "tertulia.history.formats.chatgpt:ChatGPTReader",
     "claude.ai": "tertulia.history.formats.claude_ai:ClaudeAIReader",
-    "messages": "tertulia.history.formats.plain:PlainReader",
-    "tertulia": "tertulia.history.formats.own:OwnReader",
+    "messages": "tertulia.history.formats.plain_messages:PlainReader",
+    "tertulia": "tertulia.history.formats.native:NativeReader",
 }
-"""Where each format's reader is. A reader is called with the `Origin` of its file."""
-
+"""Where each format's reader is."""
 
 _CODEX = ("session_meta", "response_item", "event_msg", "turn_context")
 
 
-def reader(name: str, origin: Origin) -> Reader:
-    """Return a reader of that format."""
+def new_reader(name: str, origin: Origin) -> Reader:
+    """Return a reader of the format `name`, for the file of `origin`."""
     module, _, attribute = FORMATS[name].partition(":")
     return cast("Callable[[Origin], Reader]", getattr(import_module(module), attribute))(origin)
 
 
-def recognised(record: object) -> str | None:
-    """Return the format that a record is of, or None where it tells nothing."""
-    found = mapping(record)
-    if "tertulia" in found:
+def format_of(record: object) -> str | None:
+    """Return the format of a record, or None if the record does not show it."""
+    fields = mapping(record)
+    if "tertulia" in fields:
         return "tertulia"
-    if "mapping" in found and ("current_node" in found or "conversation_id" in found):
+    if "mapping" in fields and ("current_node" in fields or "conversation_id" in fields):
         return "chatgpt"
-    if "chat_messages" in found:
+    if "chat_messages" in fields:
         return "claude.ai"
-    if "projectHash" in found:
+    if "projectHash" in fields:
         return "gemini-cli"
-    if found.get("type") in _CODEX or {"id", "timestamp", "instructions"} <= found.keys():
+    if fields.get("type") in _CODEX or {"id", "timestamp", "instructions"} <= fields.keys():
         return "codex"
-    if "sessionId" in found or "leafUuid" in found:
+    if "sessionId" in fields or "leafUuid" in fields:
         return "claude-code"
-    if "role" in found or "role" in mapping(next(iter(sequence(found.get("messages"))), None)):
+    if "role" in fields or "role" in mapping(next(iter(sequence(fields.get("messages"))), None)):
         return "messages"
     return None

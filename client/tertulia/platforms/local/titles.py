@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from tertulia.platforms.local.archivist.commands import Find, Quote
-from tertulia.platforms.local.archivist.describing import ANSWER, COMMAND
 from tertulia.platforms.local.archivist.grammar import parse
+from tertulia.platforms.local.archivist.tools.results import ANSWER, COMMAND
 from tertulia.platforms.local.changes import apply
 from tertulia.store import conversations, messages
 from tertulia.store.database import Transaction

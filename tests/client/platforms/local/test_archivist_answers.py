@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tertulia import Client, EventKind, MessageDraft, NewConversation, RunStatus
-from tertulia.platforms.local.archivist.passages import MAX_PASSAGE, passage
+from tertulia.platforms.local.archivist.tools.passages import MAX_PASSAGE, passage
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
 from tests.client.platforms.local.talk import Talk, day, run_and_wait
 

@@ -31,7 +31,7 @@ from tertulia.platforms.local.archivist.commands import (
     Timeline,
 )
 from tertulia.platforms.local.archivist.grammar import LONG_WORDS, USAGE, parse
-from tertulia.platforms.local.archivist.lexis import quoted
+from tertulia.platforms.local.archivist.tokens import quoted
 from tertulia.platforms.local.archivist.wording import help_text, pieces
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import conversation_id

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tertulia.platforms.local.archivist.similarities import MATCHES, READ, TERMS
 from tertulia.platforms.local.archivist.toolcalls import Tool
+from tertulia.platforms.local.archivist.tools.similarities import MATCHES, READ, TERMS
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
 from tests.client.platforms.local.counting import read_by
 from tests.client.platforms.local.histories import BUDGET, OUTAGE, enter, enter_all

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tertulia import EventKind, MessageDraft, NewConversation
-from tertulia.platforms.local.archivist.summaries import READ, READ_MATCHES
 from tertulia.platforms.local.archivist.toolcalls import Tool
+from tertulia.platforms.local.archivist.tools.summaries import READ, READ_MATCHES
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
 from tests.client.platforms.local.counting import read_by
 from tests.client.platforms.local.histories import ACME, enter, enter_all
@@ -212,7 +212,7 @@ async def test_of_a_conversation_without_end_the_newest_part_is_looked_at(
     here: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which is said, too."""
-    monkeypatch.setattr("tertulia.platforms.local.archivist.summaries.LISTED", 500)
+    monkeypatch.setattr("tertulia.platforms.local.archivist.tools.summaries.LISTED", 500)
     texts = [f"The cormorant {number} dives." for number in range(700)]
     await enter(here, "r2r:long", "Birds", texts, apart=timedelta(minutes=30))
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from tertulia import Decision, NewConversation, Settlement, Status
-from tertulia.platforms.local.archivist.timelines import COUNTED, DAYS, MONTHS, READ
 from tertulia.platforms.local.archivist.toolcalls import Tool
+from tertulia.platforms.local.archivist.tools.timelines import COUNTED, DAYS, MONTHS, READ
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
 from tests.client.platforms.local.counting import Reading, read_by
 from tests.client.platforms.local.histories import enter, enter_all

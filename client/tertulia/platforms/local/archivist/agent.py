@@ -16,10 +16,10 @@ from typing import Any
 from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.archivist import tools
 from tertulia.platforms.local.archivist.commands import Keep
-from tertulia.platforms.local.archivist.describing import ANSWER, COMMAND
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.archivist.plans import plan
 from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult
+from tertulia.platforms.local.archivist.tools.results import ANSWER, COMMAND
 from tertulia.platforms.local.archivist.wording import pieces
 from tertulia.store.database import Store, encode
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError

@@ -50,7 +50,7 @@ from tertulia.platforms.local.archivist.commands import (
     Summarise,
     Timeline,
 )
-from tertulia.platforms.local.archivist.lexis import (
+from tertulia.platforms.local.archivist.tokens import (
     QUOTED,
     first_reference,
     references,

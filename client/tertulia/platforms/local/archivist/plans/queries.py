@@ -7,8 +7,8 @@ from typing import Any
 
 from tertulia.platforms.local.archivist.commands import Sought
 from tertulia.platforms.local.archivist.grammar import MAX_TERMS
-from tertulia.platforms.local.archivist.lexis import quoted, significant
-from tertulia.platforms.local.archivist.referring import look_up
+from tertulia.platforms.local.archivist.plans.references import look_up
+from tertulia.platforms.local.archivist.tokens import quoted, significant
 from tertulia.platforms.local.archivist.toolcalls import Tool, ToolCall, ToolOutcome, ToolResult
 from tertulia.platforms.local.archivist.wording import named, said
 

@@ -1,8 +1,7 @@
-"""Taking a file apart into its records, one at a time: lines of JSON, or the elements of one long array.
+"""Split a file into its records, one at a time: lines of JSON, or the elements of one long array.
 
-A record stands alone: what is wrong with one leaves the others readable. So an array is cut by its brackets, before
-anything is parsed, rather than by an incremental parser, which could go no further than the first mistake and could
-not say on which line an element stands.
+A mistake in one record leaves the others readable. An array is therefore split by its brackets before anything is
+parsed: an incremental parser would stop at the first mistake and does not know on which line an element stands.
 """
 
 import json
@@ -14,7 +13,7 @@ from io import BufferedReader
 from typing import Any
 
 LONGEST_RECORD = 64 << 20
-"""The longest record that is read, in bytes: what is longer is reported, and never held in memory."""
+"""The longest record that is read, in bytes. A longer one is reported and never held in memory."""
 _CHUNK = 1 << 18
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -32,15 +31,17 @@ class Shape(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """A record as it stands in the file, from line `line` on. Without `raw` it is too long, and `line` is its last."""
+class RawRecord:
+    """A record as it stands in the file."""
 
     line: int
-    raw: bytes | None
+    """The record's first line; its last if it is too long."""
+    data: bytes | None
+    """None if it is too long."""
 
 
 class NotJSONError(ValueError):
-    """Raised for a record that is not JSON; says why, for a person. `line` counts from the record's first, 0."""
+    """Raised for a record that is not JSON, with the reason for a person. The record's first line is `line` 0."""
 
     def __init__(self, why: str, line: int = 0) -> None:
         super().__init__(why)
@@ -48,7 +49,7 @@ class NotJSONError(ValueError):
 
 
 def parse(raw: bytes) -> Any:
-    """Return what a record says.
+    """Return the value that a record holds.
 
     Raises:
         NotJSONError: it is not JSON.
@@ -73,8 +74,8 @@ def _refuse(constant: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
-def start(stream: BufferedReader) -> bytes:
-    """Return the first byte that means something, leaving the stream there, or nothing for an empty file."""
+def skip_blank(stream: BufferedReader) -> bytes:
+    """Skip a byte order mark and blanks; return the byte after them without reading it, or nothing at the end."""
     if stream.peek(len(_BOM))[: len(_BOM)] == _BOM:
         stream.read(len(_BOM))
     while blank := stream.peek(1)[:_CHUNK]:
@@ -85,7 +86,7 @@ def start(stream: BufferedReader) -> bytes:
     return b""
 
 
-def lines(stream: BufferedReader) -> Iterator[Unit]:
+def split_lines(stream: BufferedReader) -> Iterator[RawRecord]:
     """Yield the lines that are not blank."""
     number = 0
     while line := stream.readline(LONGEST_RECORD + 1):
@@ -93,32 +94,32 @@ def lines(stream: BufferedReader) -> Iterator[Unit]:
         if len(line) > LONGEST_RECORD and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_CHUNK)
-            yield Unit(number, None)
+            yield RawRecord(number, None)
         elif line.strip():
-            yield Unit(number, line)
+            yield RawRecord(number, line)
 
 
-def whole(stream: BufferedReader) -> Iterator[Unit]:
+def whole_file(stream: BufferedReader) -> Iterator[RawRecord]:
     """Yield the whole file."""
     raw = stream.read(LONGEST_RECORD + 1)
-    yield Unit(1, raw if len(raw) <= LONGEST_RECORD else None)
+    yield RawRecord(1, raw if len(raw) <= LONGEST_RECORD else None)
 
 
-def elements(stream: BufferedReader) -> Iterator[Unit]:
-    """Yield the elements of the array that the file is.
+def split_array(stream: BufferedReader) -> Iterator[RawRecord]:
+    """Yield the elements of the array that a file consists of.
 
     Raises:
-        EOFError: the file ends within the array; what came before was yielded.
+        EOFError: the file ends within the array, after its last complete element was yielded.
     """
-    cut = _Cut()
+    splitter = _ArraySplitter()
     while chunk := stream.read(_CHUNK):
-        yield from cut.feed(chunk)
-    if not cut.closed:
+        yield from splitter.feed(chunk)
+    if not splitter.closed:
         raise EOFError
 
 
-class _Cut:
-    """Cuts an array into its elements, given in chunks of any size."""
+class _ArraySplitter:
+    """Splits an array, which it is given in chunks of any size, into its elements."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -129,7 +130,7 @@ class _Cut:
         self._pieces: list[bytes] = []
         self._size = 0
 
-    def feed(self, chunk: bytes) -> Iterator[Unit]:
+    def feed(self, chunk: bytes) -> Iterator[RawRecord]:
         """Yield the elements that end in this chunk."""
         at = begin = 0
         while at < len(chunk) and not self.closed:
@@ -186,12 +187,12 @@ class _Cut:
             self._pieces.clear()
         self._line += piece.count(b"\n")
 
-    def _take(self, piece: bytes) -> Iterator[Unit]:
+    def _take(self, piece: bytes) -> Iterator[RawRecord]:
         self._keep(piece)
         raw = None if self._size > LONGEST_RECORD else b"".join(self._pieces)
         if raw is None:
-            yield Unit(self._line, None)
+            yield RawRecord(self._line, None)
         elif raw := raw.lstrip(_BLANK):
-            yield Unit(self._line - raw.count(b"\n"), raw)
+            yield RawRecord(self._line - raw.count(b"\n"), raw)
         self._pieces.clear()
         self._size = 0

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tertulia.platforms.local.archivist.describing import OWN, described, room
-from tertulia.platforms.local.archivist.summaries import Read, read_out
-from tertulia.platforms.local.archivist.telling import Line, terms_of, written
+from tertulia.platforms.local.archivist.tools.results import OWN, described, room
+from tertulia.platforms.local.archivist.tools.salience import Line, terms_of, written
+from tertulia.platforms.local.archivist.tools.summaries import Read, read_out
 from tertulia.store import conversations
 from tertulia.store.database import Transaction
 from tertulia.store.extracts import (

@@ -7,7 +7,6 @@ results, in whatever process, makes the same calls and says the same.
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
 
-from tertulia.platforms.local.archivist.changing import change, steps
 from tertulia.platforms.local.archivist.commands import (
     Change,
     Command,
@@ -23,10 +22,11 @@ from tertulia.platforms.local.archivist.commands import (
     Summarise,
     Timeline,
 )
-from tertulia.platforms.local.archivist.comparing import similar
-from tertulia.platforms.local.archivist.dating import timeline
-from tertulia.platforms.local.archivist.searching import search
-from tertulia.platforms.local.archivist.summarising import summarise
+from tertulia.platforms.local.archivist.plans.changes import change, steps
+from tertulia.platforms.local.archivist.plans.search import search
+from tertulia.platforms.local.archivist.plans.similar import similar
+from tertulia.platforms.local.archivist.plans.summary import summarise
+from tertulia.platforms.local.archivist.plans.timeline import timeline
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall
 from tertulia.platforms.local.archivist.wording import (
     corrected,

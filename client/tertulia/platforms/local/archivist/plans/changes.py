@@ -11,7 +11,7 @@ from tertulia.platforms.local.archivist.commands import (
     Reference,
     Retitle,
 )
-from tertulia.platforms.local.archivist.referring import Found, look_up
+from tertulia.platforms.local.archivist.plans.references import Found, look_up
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall, ToolOutcome, ToolResult
 from tertulia.platforms.local.archivist.wording import corrected, counted, fitted, named, reason, said
 from tertulia.vocabulary.text import MAX_TITLE

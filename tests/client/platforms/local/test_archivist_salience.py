@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tertulia.platforms.local.archivist.cues import DECISION, FIGURE, PROMISE, QUESTION
-from tertulia.platforms.local.archivist.telling import (
+from tertulia.platforms.local.archivist.tools.cue_words import DECISION, FIGURE, PROMISE, QUESTION
+from tertulia.platforms.local.archivist.tools.salience import (
     Line,
     chosen,
     has,

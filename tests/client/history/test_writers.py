@@ -25,7 +25,7 @@ from tertulia import (
     SearchQuery,
     Status,
 )
-from tertulia.history.exporting import ExportFormat, Markdown
+from tertulia.history.writers import ExportFormat, Markdown
 from tertulia.resources.history import Selection
 from tertulia.store import conversations, transfer
 from tertulia.store.database import Store, Transaction
@@ -212,7 +212,7 @@ async def test_a_conversation_of_an_instance_that_is_not_here_keeps_its_id(
         "conversation_id": "r2r:7f0c",
         "author": "r2r:rag",
         "role": "assistant",
-        "text": "Found",
+        "text": "Item",
     }
     file.write_text(
         json.dumps({"tertulia": 1, "kind": "conversation", **conversation})
@@ -223,7 +223,7 @@ async def test_a_conversation_of_an_instance_that_is_not_here_keeps_its_id(
     await here.bring(file)
 
     (known,) = await here.known()
-    found = await here.client.search.messages(SearchQuery(text="Found"))
+    found = await here.client.search.messages(SearchQuery(text="Item"))
     assert (known.id, known.agent) == ("r2r:7f0c", "r2r:rag")
     assert [hit.conversation_id for hit in found.hits] == ["r2r:7f0c"]
     with pytest.raises(NotFoundError, match="There is no instance 'r2r'"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tertulia.platforms.local.archivist.commands import Reference
-from tertulia.platforms.local.archivist.referring import look_up
+from tertulia.platforms.local.archivist.plans.references import look_up
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall, ToolOutcome
 from tertulia.platforms.local.archivist.wording import counted, fitted, line, named
 

@@ -1,4 +1,4 @@
-"""What a reader of transcripts finds in a file, whatever its format."""
+"""The items that a reader yields from a file, whatever its format, and the summary of an import."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Conversation, Message, Participant
 
 TOOL_CALL = "tool_call"
-"""The type of a message by which a tool is called. `data` has `id`, `name` and `arguments`."""
+"""The type of a message that calls a tool. `data` has `id`, `name` and `arguments`."""
 TOOL_RESULT = "tool_result"
-"""The type of a message with what a tool returned. `data` has `id`, `name` and, if so, `failed`."""
+"""The type of a message with a tool's result. `data` has `id` and, where they are known, `name` and `failed`."""
 ATTACHMENT = "attachment"
-"""The type of a message with the text of a file that was attached. `data` has what is known of the file."""
+"""The type of a message with the text of an attached file. `data` describes the file."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class UnreadableError(Exception):
-    """Raised by a reader for one record that it cannot read; says why, for a person."""
+    """Raised by a reader for a record that it cannot read; its text tells a person why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
-    """A conversation as a file has it.
+    """What is known so far of a conversation in a file; yielded again when more is known, such as a title.
 
-    `exact`: it is one of ours, and comes in as it was: under its own id, also without a message.
+    `exact`: Tertulia exported it, so it is imported under its own id, and also without messages.
     """
 
     conversation: Conversation
@@ -35,8 +35,8 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A message of a conversation. `timed`: its time is its own, rather than its conversation's or its file's."""
+class MessageItem:
+    """A message of a conversation. `timed`: the time is the message's own, not that of its conversation or file."""
 
     thread: Thread
     message: Message
@@ -44,16 +44,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
-    """A branch of a conversation, told behind the messages."""
+class BranchItem:
+    """A branch of a conversation; a file has it after the messages."""
 
     thread: Thread
     branch: BranchRow
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Something that is no part of what was said: `what` names the kind."""
+class Omission:
+    """Content that is left out because nobody said it; `what` names its kind."""
 
     what: str
     count: int = 1
@@ -61,7 +61,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be read, and where. `line` is None where a file as a whole is meant."""
+    """A record that could not be read, or a whole file (`line` is None)."""
 
     file: str
     line: int | None
@@ -72,32 +72,31 @@ class Problem:
         return f"{place}: {self.why}"
 
 
-Found = Thread | Entry | Parting | LeftOut | Problem
-"""A `Thread` by itself tells what is known of it by now, such as a title that came later."""
+Item = Thread | MessageItem | BranchItem | Omission | Problem
 
 
 @dataclass(slots=True, kw_only=True)
 class ImportSummary:
-    """What an import came to."""
+    """What an import did."""
 
     new: int = 0
-    """Conversations that were not here before."""
+    """Conversations that the store did not have."""
     updated: int = 0
-    """Conversations that were here, and have got messages."""
+    """Conversations that the store had, and that got messages."""
     unchanged: int = 0
     deleted: int = 0
-    """Conversations that were deleted here before, and stay so."""
+    """Conversations that had been deleted from the store, and stay deleted."""
     messages: int = 0
     """Messages that were added."""
     problems: int = 0
     files: int = 0
     """Files that were read."""
     left_out: dict[str, int] = field(default_factory=dict[str, int])
-    """What is no part of what was said, by kind."""
+    """How much was left out because nobody said it, by kind."""
 
 
 def local_id(source: str, source_ref: str) -> str:
-    """Return the id that a conversation from elsewhere has on the embedded platform: always the same."""
+    """Return the id that an imported conversation has on the embedded platform: always the same for the same source."""
     digest = hashlib.sha256(f"{source}\0{source_ref}".encode("utf-8", "surrogatepass")).digest()
     number = int.from_bytes(digest[:10], "big")
     return conversation_id("local", "".join(_ALPHABET[number >> (5 * place) & 31] for place in range(16)))

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from tertulia.platforms.local.archivist.commands import Reference, Sought, Summarise
-from tertulia.platforms.local.archivist.referring import look_up
-from tertulia.platforms.local.archivist.seeking import Place, nothing, place, seek, spoken
+from tertulia.platforms.local.archivist.plans.queries import Place, nothing, place, seek, spoken
+from tertulia.platforms.local.archivist.plans.references import look_up
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall, ToolOutcome, ToolResult
 from tertulia.platforms.local.archivist.wording import counted, fitted, from_whom, line, named
 

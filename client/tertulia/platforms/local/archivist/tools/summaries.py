@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
-from tertulia.platforms.local.archivist.describing import OWN, authors, described, minute, room, span, titled
-from tertulia.platforms.local.archivist.telling import (
+from tertulia.platforms.local.archivist.tools.results import (
+    OWN,
+    authors,
+    described,
+    minute,
+    room,
+    span,
+    titled,
+)
+from tertulia.platforms.local.archivist.tools.salience import (
     MAX_LINE,
     Line,
     chosen,

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tertulia.platforms.local.archivist.commands import Sought
-from tertulia.platforms.local.archivist.referring import Found
-from tertulia.platforms.local.archivist.seeking import nothing, place, seek, spoken
+from tertulia.platforms.local.archivist.plans.queries import nothing, place, seek, spoken
+from tertulia.platforms.local.archivist.plans.references import Found
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool
 from tertulia.platforms.local.archivist.wording import counted, fitted, line, named
 

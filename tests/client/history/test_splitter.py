@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia.history import units
-from tertulia.history.units import Unit
+from tertulia.history import splitter
+from tertulia.history.splitter import RawRecord
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text('ab"\\[]{},:é\n', max_size=6),
@@ -29,10 +29,10 @@ class _Slow(BytesIO):
         return super().read(self.size)
 
 
-def elements(content: bytes, size: int = 1 << 20) -> list[Unit]:
+def elements(content: bytes, size: int = 1 << 20) -> list[RawRecord]:
     stream = _Slow(content)
     stream.size = size
-    return [*units.elements(cast(BufferedReader, stream))]
+    return [*splitter.split_array(cast(BufferedReader, stream))]
 
 
 @given(
@@ -49,7 +49,7 @@ def test_an_array_is_cut_into_its_elements_however_it_is_written_and_read(
 
     cut = elements(content, size)
 
-    assert [units.parse(unit.raw or b"") for unit in cut] == values
+    assert [splitter.parse(record.data or b"") for record in cut] == values
 
 
 @given(values=st.lists(st.lists(st.integers(), max_size=3), min_size=1, max_size=5), size=st.integers(1, 9))
@@ -58,45 +58,45 @@ def test_each_element_has_the_line_where_it_begins(values: list[Any], size: int)
     content = b"\n[" + b",".join(b"\n\n" + json.dumps(value, indent=1).encode() for value in values) + b"\n]"
     text_lines = content.decode().split("\n")
 
-    for unit in elements(content, size):
-        assert unit.raw is not None
-        first = unit.raw.decode().splitlines()[0]
-        assert text_lines[unit.line - 1].startswith(first.rstrip())
+    for record in elements(content, size):
+        assert record.data is not None
+        first = record.data.decode().splitlines()[0]
+        assert text_lines[record.line - 1].startswith(first.rstrip())
 
 
 def test_an_element_that_is_no_json_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as its brackets close."""
     first, broken, last = elements(b'[{"a": 1},\n {"b": oops},\n {"c": 3}]')
 
-    assert (units.parse(first.raw or b""), units.parse(last.raw or b"")) == ({"a": 1}, {"c": 3})
-    with pytest.raises(units.NotJSONError, match="it is not JSON: expecting value at column 7"):
-        units.parse(broken.raw or b"")
+    assert (splitter.parse(first.data or b""), splitter.parse(last.data or b"")) == ({"a": 1}, {"c": 3})
+    with pytest.raises(splitter.NotJSONError, match="it is not JSON: expecting value at column 7"):
+        splitter.parse(broken.data or b"")
     assert broken.line == 2
 
 
 def test_an_array_that_is_cut_off_yields_what_is_whole() -> None:
     """And then says that there should be more."""
-    found: list[Unit] = []
+    found: list[RawRecord] = []
     with pytest.raises(EOFError):
-        found.extend(units.elements(cast(BufferedReader, BytesIO(b'[{"a": 1}, {"b": [2'))))
+        found.extend(splitter.split_array(cast(BufferedReader, BytesIO(b'[{"a": 1}, {"b": [2'))))
 
-    assert elements(b'[{"a": 1}]') == [Unit(1, b'{"a": 1}')]
+    assert elements(b'[{"a": 1}]') == [RawRecord(1, b'{"a": 1}')]
 
 
 def test_a_record_that_is_too_long_is_not_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in an array nor on a line; what follows is read."""
-    monkeypatch.setattr(units, "LONGEST_RECORD", 20)
+    monkeypatch.setattr(splitter, "LONGEST_RECORD", 20)
     long = b'"' + b"x" * 100 + b'"'
 
     in_array = elements(b"[1,\n" + long + b",\n2]", 7)
-    in_lines = [*units.lines(BufferedReader(cast(Any, BytesIO(b"1\n" + long + b"\n2\n"))))]
+    in_lines = [*splitter.split_lines(BufferedReader(cast(Any, BytesIO(b"1\n" + long + b"\n2\n"))))]
 
-    assert [(unit.line, unit.raw and unit.raw.strip()) for unit in in_array] == [
+    assert [(record.line, record.data and record.data.strip()) for record in in_array] == [
         (1, b"1"),
         (2, None),
         (3, b"2"),
     ]
-    assert [(unit.line, unit.raw and unit.raw.strip()) for unit in in_lines] == [
+    assert [(record.line, record.data and record.data.strip()) for record in in_lines] == [
         (1, b"1"),
         (2, None),
         (3, b"2"),
@@ -114,7 +114,7 @@ def test_a_record_that_is_too_long_is_not_held_in_memory(monkeypatch: pytest.Mon
 )
 def test_what_is_no_json_is_told(raw: bytes, why: str) -> None:
     """In one sentence."""
-    with pytest.raises(units.NotJSONError) as told:
-        units.parse(raw)
+    with pytest.raises(splitter.NotJSONError) as told:
+        splitter.parse(raw)
 
     assert str(told.value).startswith(why)

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tertulia.platforms.local.archivist.changing import KEPT_HERE
-from tertulia.platforms.local.archivist.describing import OWN, described, minute, span, titled
-from tertulia.platforms.local.archivist.lexis import terms
-from tertulia.platforms.local.archivist.passages import passage
-from tertulia.platforms.local.archivist.similarities import similar
-from tertulia.platforms.local.archivist.summaries import summarise
-from tertulia.platforms.local.archivist.timelines import timeline
+from tertulia.platforms.local.archivist.plans.changes import KEPT_HERE
+from tertulia.platforms.local.archivist.tokens import terms
 from tertulia.platforms.local.archivist.toolcalls import Tool
+from tertulia.platforms.local.archivist.tools.passages import passage
+from tertulia.platforms.local.archivist.tools.results import OWN, described, minute, span, titled
+from tertulia.platforms.local.archivist.tools.similarities import similar
+from tertulia.platforms.local.archivist.tools.summaries import summarise
+from tertulia.platforms.local.archivist.tools.timelines import timeline
 from tertulia.platforms.local.archivist.wording import line
 from tertulia.platforms.local.changes import apply
 from tertulia.store import conversations, messages, runs

@@ -1,4 +1,4 @@
-"""Conversations as text: our own JSON Lines, which lose nothing, and Markdown for people."""
+"""Writers of conversations as text: Tertulia's own JSON Lines, which keep everything, and Markdown for people."""
 
 import json
 import re
@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from tertulia.history.formats.own import branch_line, conversation_line, message_line
-from tertulia.history.records import TOOL_CALL, TOOL_RESULT
+from tertulia.history.formats.native import branch_line, conversation_line, message_line
+from tertulia.history.items import TOOL_CALL, TOOL_RESULT
 from tertulia.store.branches import MAIN
 from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.models import Conversation, Message, Participant, Role
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
 )
 _SPECIAL = re.compile(r"([\\`*\[\]<>#&])")
@@ -21,34 +21,34 @@ _VOICES = {Role.USER: "User", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System"
 
 
 class ExportFormat(StrEnum):
-    """What conversations are written as."""
+    """The formats of an export."""
 
     JSONL = "jsonl"
     MARKDOWN = "markdown"
 
 
 class JsonLines:
-    """Writes lines that `tertulia.history.formats.own` reads."""
+    """Writes lines that `tertulia.history.formats.native` reads."""
 
     def begin(self, conversation: Conversation, participants: Sequence[Participant]) -> Iterator[str]:
-        """Yield what stands before the messages."""
+        """Yield the text before a conversation's messages."""
         yield conversation_line(conversation, participants)
 
     def message(self, message: Message, *, timed: bool) -> Iterator[str]:
-        """Yield a message."""
+        """Yield the text of a message."""
         yield message_line(message, timed=timed)
 
     def end(self, conversation: Conversation, branches: Sequence[BranchRow]) -> Iterator[str]:
-        """Yield what stands behind the messages."""
+        """Yield the text after a conversation's messages."""
         for branch in branches:
             yield branch_line(conversation.id, branch)
 
 
 class Markdown:
-    """Writes what people read. What was said is quoted, so that no heading or fence in it ends its part of the page."""
+    """Writes pages for people. A message is quoted, so that no heading or fence in it ends its part of the page."""
 
     def begin(self, conversation: Conversation, participants: Sequence[Participant]) -> Iterator[str]:
-        """Yield the title and what is known of the conversation."""
+        """Yield the title and the facts about the conversation."""
         yield f"# {_inline(conversation.title or 'Untitled conversation')}\n\n"
         yield f"- Conversation: {_code(conversation.id)}\n"
         if conversation.agent is not None:
@@ -57,7 +57,9 @@ class Markdown:
             ref = "" if conversation.source_ref is None else f", {_code(conversation.source_ref)}"
             yield f"- From: {_inline(conversation.source)}{ref}\n"
         if participants:
-            named = ", ".join(f"{_code(one.address)} ({one.role})" for one in participants)
+            named = ", ".join(
+                f"{_code(participant.address)} ({participant.role})" for participant in participants
+            )
             yield f"- Participants: {named}\n"
         archived = ", archived" if conversation.archived else ""
         yield f"- Status: {conversation.status}{archived}\n"
@@ -72,22 +74,12 @@ class Markdown:
         yield "\n"
 
     def message(self, message: Message, *, timed: bool) -> Iterator[str]:
-        """Yield a message under its heading."""
-        tool = message.data.get("name") if message.data is not None else None
-        voice = _VOICES[message.role]
-        if message.type == TOOL_CALL and isinstance(tool, str):
-            heading = f"{voice} call: {_inline(tool)}"
-        elif message.type == TOOL_RESULT:
-            heading = f"{voice} result" + (f": {_inline(tool)}" if isinstance(tool, str) else "")
-        else:
-            named = "" if message.author.casefold() == voice.casefold() else f" ({_inline(message.author)})"
-            heading = f"{voice}{named}" + ("" if message.type is None else f", {_inline(message.type)}")
-        apart = "" if message.branch in {None, MAIN} else f" · branch {_inline(message.branch or MAIN)}"
-        yield f"## {heading}{f' · {_time(message.created_at)}' if timed else ''}{apart}\n\n"
-        if message.role is Role.TOOL and message.text is not None and message.type != TOOL_CALL:
-            yield _fenced(message.text, "text")
-        elif message.text is not None and message.type != TOOL_CALL:
-            yield _quoted(message.text)
+        """Yield a message under a heading."""
+        time = f" · {_time(message.created_at)}" if timed else ""
+        branch = "" if message.branch in {None, MAIN} else f" · branch {_inline(message.branch or MAIN)}"
+        yield f"## {_heading(message)}{time}{branch}\n\n"
+        if message.text is not None and message.type != TOOL_CALL:
+            yield _fenced(message.text, "text") if message.role is Role.TOOL else _quoted(message.text)
         if message.data is not None and message.type != TOOL_RESULT:
             data = message.data.get("arguments") if message.type == TOOL_CALL else message.data
             if isinstance(data, str):
@@ -99,7 +91,7 @@ class Markdown:
             yield f"Rated {message.rating.value} of 5{'' if feedback is None else f': {_inline(feedback)}'}\n\n"
 
     def end(self, conversation: Conversation, branches: Sequence[BranchRow]) -> Iterator[str]:
-        """Yield what parts this conversation from the next."""
+        """Yield the branches, and the line that separates this conversation from the next."""
         for branch in branches:
             if not branch.removed:
                 parted = "" if branch.parted_from is None else f" instead of {_code(branch.parted_from)}"
@@ -107,12 +99,23 @@ class Markdown:
         yield "\n---\n\n"
 
 
+def _heading(message: Message) -> str:
+    voice = _VOICES[message.role]
+    tool = message.data.get("name") if message.data is not None else None
+    if message.type == TOOL_CALL and isinstance(tool, str):
+        return f"{voice} call: {_inline(tool)}"
+    if message.type == TOOL_RESULT:
+        return f"{voice} result" + (f": {_inline(tool)}" if isinstance(tool, str) else "")
+    author = "" if message.author.casefold() == voice.casefold() else f" ({_inline(message.author)})"
+    return f"{voice}{author}" + ("" if message.type is None else f", {_inline(message.type)}")
+
+
 WRITERS = {ExportFormat.JSONL: JsonLines, ExportFormat.MARKDOWN: Markdown}
 
 
 def _visible(text: str) -> str:
-    """Return text in which characters that a terminal obeys, or that hide or turn others, are written out."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    """Return text with escapes for the characters that a terminal obeys, or that hide or reverse others."""
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def _quoted(text: str) -> str:

@@ -19,7 +19,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tertulia.platforms.local.archivist.cues import DECISION, FIGURE, FUNCTION_WORDS, MONTH, PROMISE, QUESTION
+from tertulia.platforms.local.archivist.tools.cue_words import (
+    DECISION,
+    FIGURE,
+    FUNCTION_WORDS,
+    MONTH,
+    PROMISE,
+    QUESTION,
+)
 from tertulia.store.terms import Term
 from tertulia.store.words import words
 

@@ -1,4 +1,4 @@
-"""Making the messages of a conversation from what a file has of it."""
+"""Builds the items of a conversation from the parts that a format's reader finds."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,28 +6,28 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from tertulia.history.records import (
+from tertulia.history.items import (
     ATTACHMENT,
     TOOL_CALL,
     TOOL_RESULT,
-    Entry,
-    Found,
-    LeftOut,
+    Item,
+    MessageItem,
+    Omission,
     Thread,
     local_id,
 )
-from tertulia.history.values import line_of, mapping, present, safe_id, sequence, text
+from tertulia.history.values import first_line, mapping, safe_id, sequence, text, without_empty
 from tertulia.store.database import storable
 from tertulia.vocabulary.models import Conversation, Message, Participant, ParticipantRole, Role
 from tertulia.vocabulary.states import Status
 
 _CALL_SHOWN = 2_000
-"""How many characters of a call can be found by search; `data` has all of it."""
+"""How many characters of a tool call are its text, which search finds; its `data` has all of it."""
 USER = "user"
-REASONING = LeftOut("reasoning")
+REASONING = Omission("reasoning")
 
 
-def from_elsewhere(
+def imported_thread(
     source: str,
     source_ref: str,
     *,
@@ -36,13 +36,13 @@ def from_elsewhere(
     created_at: datetime | None = None,
     archived: bool = False,
 ) -> Thread:
-    """Return a conversation that was held elsewhere: nobody answers in it any more."""
+    """Return a conversation that another program held: nobody answers in it any more."""
     return Thread(
         conversation=Conversation(
             id=local_id(source, source_ref),
             agent=None,
             status=Status.COMPLETED,
-            title=line_of(title, 200),
+            title=first_line(title, 200),
             metadata=dict(metadata or {}),
             source=source,
             source_ref=storable(source_ref),
@@ -55,26 +55,26 @@ def from_elsewhere(
     )
 
 
-class EventMapper:
-    """The messages of one conversation, as they are told."""
+class ThreadBuilder:
+    """Builds the items of one conversation, message by message."""
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
         self._tools: dict[str, str] = {}
         self._at: datetime | None = None
 
-    def know(self, *, title: str | None = None, **metadata: Any) -> bool:
-        """Add what has become known of the conversation; return whether that is anything new."""
+    def update(self, *, title: str | None = None, **metadata: Any) -> bool:
+        """Add to the conversation's title and metadata; return whether that changed them."""
         known = self.thread.conversation
-        now = replace(
+        updated = replace(
             known,
-            title=line_of(title, 200) or known.title,
-            metadata={**present(**metadata), **known.metadata},
+            title=first_line(title, 200) or known.title,
+            metadata={**without_empty(**metadata), **known.metadata},
         )
-        self.thread = replace(self.thread, conversation=now)
-        return now != known
+        self.thread = replace(self.thread, conversation=updated)
+        return updated != known
 
-    def say(
+    def message(
         self,
         message_id: str,
         role: Role,
@@ -86,19 +86,19 @@ class EventMapper:
         data: Mapping[str, Any] | None = None,
         parent_id: str | None = None,
         **metadata: Any,
-    ) -> Iterator[Found]:
-        """Tell a message, unless there is nothing in it."""
+    ) -> Iterator[Item]:
+        """Yield a message, unless it is empty."""
         if text(said) is None and not data:
             return
         known = self.thread.conversation
-        # What begins with a tag was put there by a program: a command's name, what it printed.
+        # A program wrote what begins with a tag: the name of a command, or its output.
         typed = role is Role.USER and type is None and not (said or "").lstrip().startswith("<")
-        if known.title is None and typed and self.know(title=line_of(said)):
+        if known.title is None and typed and self.update(title=first_line(said)):
             yield self.thread
         self._at = at or self._at or known.created_at
         if known.created_at is None:
-            now = replace(self.thread.conversation, created_at=self._at, updated_at=self._at)
-            self.thread = replace(self.thread, conversation=now)
+            updated = replace(self.thread.conversation, created_at=self._at, updated_at=self._at)
+            self.thread = replace(self.thread, conversation=updated)
         message = Message(
             id=safe_id(message_id),
             conversation_id=known.id,
@@ -108,18 +108,18 @@ class EventMapper:
             data=data,
             type=type,
             parent_id=None if parent_id is None else safe_id(parent_id),
-            metadata=present(**metadata),
+            metadata=without_empty(**metadata),
             created_at=self._at,
         )
-        yield Entry(self.thread, message, timed=at is not None)
+        yield MessageItem(self.thread, message, timed=at is not None)
 
-    def call(
+    def tool_call(
         self, call_id: str, name: str, arguments: object, at: datetime | None, **metadata: Any
-    ) -> Iterator[Found]:
-        """Tell that a tool was called."""
+    ) -> Iterator[Item]:
+        """Yield a message that calls a tool."""
         self._tools[call_id] = name
         shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        yield from self.say(
+        yield from self.message(
             call_id,
             Role.TOOL,
             f"{name} {shown}"[:_CALL_SHOWN],
@@ -129,7 +129,7 @@ class EventMapper:
             **metadata,
         )
 
-    def result(
+    def tool_result(
         self,
         call_id: str,
         returned: str | None,
@@ -138,74 +138,78 @@ class EventMapper:
         name: str | None = None,
         failed: bool = False,
         **metadata: Any,
-    ) -> Iterator[Found]:
-        """Tell what a tool returned."""
+    ) -> Iterator[Item]:
+        """Yield a message with the result of a tool."""
         name = name or self._tools.pop(call_id, None)
-        yield from self.say(
+        yield from self.message(
             f"{call_id}:result",
             Role.TOOL,
             returned,
             at,
             author=name,
             type=TOOL_RESULT,
-            data={"id": call_id, **present(name=name, failed=failed or None)},
+            data={"id": call_id, **without_empty(name=name, failed=failed or None)},
             parent_id=call_id,
             **metadata,
         )
 
-    def attach(
+    def attachment(
         self, message_id: str, content: str, about: Mapping[str, Any], at: datetime | None
-    ) -> Iterator[Found]:
-        """Tell the text of a file that was attached."""
-        yield from self.say(message_id, Role.USER, content, at, type=ATTACHMENT, data={"file": dict(about)})
+    ) -> Iterator[Item]:
+        """Yield a message with the text of an attached file."""
+        yield from self.message(
+            message_id, Role.USER, content, at, type=ATTACHMENT, data={"file": dict(about)}
+        )
 
     def blocks(
         self, message_id: str, role: Role, content: object, at: datetime | None, **metadata: Any
-    ) -> Iterator[Found]:
-        """Tell content as Anthropic's Messages API has it: text, or a list of blocks.
+    ) -> Iterator[Item]:
+        """Yield the messages of content as Anthropic's Messages API has it: text, or a list of blocks.
 
-        What other APIs call their text parts is read, too. Blocks of text side by side are one message.
+        The text parts of other APIs are read, too. Adjacent blocks of text become one message.
         """
         if isinstance(content, str):
-            yield from self.say(message_id, role, content, at, **metadata)
+            yield from self.message(message_id, role, content, at, **metadata)
             return
         passage: list[str] = []
         passages = 0
 
-        def told() -> Iterator[Found]:
+        def joined() -> Iterator[Item]:
             nonlocal passages
             if passage:
                 name = message_id if passages == 0 else f"{message_id}:{passages}"
                 passages += 1
-                yield from self.say(name, role, "\n\n".join(passage), at, **metadata)
+                yield from self.message(name, role, "\n\n".join(passage), at, **metadata)
                 passage.clear()
 
         for number, part in enumerate(sequence(content)):
             block = {"type": "text", "text": part} if isinstance(part, str) else mapping(part)
             kind = block.get("type")
             if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
-                yield from told()
+                yield from joined()
                 call_id = text(block.get("id")) or f"{message_id}:call{number}"
-                yield from self.call(
+                yield from self.tool_call(
                     call_id, text(block.get("name")) or "tool", block.get("input"), at, **metadata
                 )
             elif isinstance(kind, str) and kind.endswith("tool_result"):
-                yield from told()
+                yield from joined()
                 call_id = text(block.get("tool_use_id")) or f"{message_id}:call{number}"
                 failed = block.get("is_error") is True
                 name = text(block.get("name"))
-                yield from self.result(call_id, shown(block.get("content")), at, name=name, failed=failed)
+                yield from self.tool_result(
+                    call_id, content_text(block.get("content")), at, name=name, failed=failed
+                )
             elif kind in {"thinking", "redacted_thinking", "reasoning"}:
                 yield REASONING
             else:
-                words = shown([block])
+                words = content_text([block])
                 if words is not None:
                     passage.append(words)
-        yield from told()
+        yield from joined()
 
 
-def shown(content: object) -> str | None:
-    """Return content as text: what is no text stands there by its kind."""
+def content_text(content: object) -> str | None:
+    """Return content as text; a part that is no text is shown by its kind, as in `[image image/png]`."""
     if isinstance(content, str):
         return content if text(content) else None
     lines: list[str] = []

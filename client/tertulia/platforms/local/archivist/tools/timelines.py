@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from tertulia.platforms.local.archivist.describing import OWN, minute, room, span, titled
-from tertulia.platforms.local.archivist.summaries import line_of, name_of, suggestion, wanted
-from tertulia.platforms.local.archivist.telling import Line, has, judged, lines, shares, weights
+from tertulia.platforms.local.archivist.tools.results import OWN, minute, room, span, titled
+from tertulia.platforms.local.archivist.tools.salience import Line, has, judged, lines, shares, weights
+from tertulia.platforms.local.archivist.tools.summaries import line_of, name_of, suggestion, wanted
 from tertulia.platforms.local.archivist.wording import line
 from tertulia.store import conversations
 from tertulia.store.database import Transaction, encode, from_datetime

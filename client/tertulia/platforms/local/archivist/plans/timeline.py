@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from tertulia.platforms.local.archivist.commands import Sought
-from tertulia.platforms.local.archivist.seeking import Place, nothing, place, seek, spoken
+from tertulia.platforms.local.archivist.plans.queries import Place, nothing, place, seek, spoken
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall, ToolOutcome
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER, counted, from_whom, line, named, said
 

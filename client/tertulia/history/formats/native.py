@@ -1,12 +1,12 @@
-"""Our own JSON Lines, which lose nothing of a conversation: what `tertulia export` writes.
+"""Tertulia's own JSON Lines, which keep all of a conversation: `tertulia export` writes them.
 
-Every line has `tertulia`, the version of this format, and `kind`. A `conversation` comes first, with who takes part;
-its `message`s follow in the order of their arrival, on whatever branch; then its `branch`es beside the first. Fields
-are those of the models; one that is not there is not known. What happened while an answer was produced (runs, requests,
-events) is no part of it: a conversation that waits for a decision comes in open.
+Every line has `tertulia`, the version of this format, and `kind`. The line of a `conversation` comes first, with its
+participants; then its `message`s on all branches, in the order in which they arrived; then its `branch`es, without the
+main one. Fields are those of the models; a missing one is unknown. Runs, requests and events are not exported: a
+conversation that waits for a decision is imported as open.
 
-A conversation of a platform elsewhere comes in as what this store knows of it, under its id there, whether or not that
-instance is configured here: it can be found and listed, and is asked for anew where the instance is.
+A conversation of a remote platform is imported as the exporting store knew it, under its id on the platform, whether or
+not that instance is configured. It can be found and listed; if the instance is configured, it is fetched from there.
 """
 
 import json
@@ -17,8 +17,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tertulia.history.formats import Origin
-from tertulia.history.records import Entry, Found, Parting, Thread, UnreadableError
+from tertulia.history.formats import Origin, Reader
+from tertulia.history.items import BranchItem, Item, MessageItem, Thread, UnreadableError
 from tertulia.store.branches import MAIN
 from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.errors import InvalidInputError
@@ -31,14 +31,14 @@ _CONVERSATION = TypeAdapter(Conversation)
 _MESSAGE = TypeAdapter(Message)
 _PARTICIPANTS = TypeAdapter(list[Participant])
 _BRANCH = TypeAdapter(BranchRow)
-_HERE_ONLY = {"last_seq"}
-# What some programs take for a line break, a terminal obeys, or turns the writing around.
+_STORE_ONLY = {"last_seq"}
+# Characters that some programs take for line breaks, that terminals obey, or that change the direction of writing.
 _ESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _KINDS = ("conversation", "message", "branch")
 
 
 def conversation_line(conversation: Conversation, participants: Sequence[Participant]) -> str:
-    """Return the line that begins a conversation."""
+    """Return the line of a conversation, which comes before its messages."""
     taking_part = _PARTICIPANTS.dump_python([*participants], mode="json")
     return _line("conversation", {**_dump(_CONVERSATION, conversation), "participants": taking_part})
 
@@ -59,48 +59,45 @@ def _dump(adapter: TypeAdapter[Any], value: object) -> Mapping[str, Any]:
 
 
 def _line(kind: str, fields: Mapping[str, Any]) -> str:
-    told = {name: value for name, value in fields.items() if value is not None and name not in _HERE_ONLY}
-    line = {"tertulia": VERSION, "kind": kind, **told}
+    known = {name: value for name, value in fields.items() if value is not None and name not in _STORE_ONLY}
+    line = {"tertulia": VERSION, "kind": kind, **known}
     text = json.dumps(line, ensure_ascii=False, separators=(",", ":"))
     return _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n"
 
 
-class OwnReader:
-    """Reads lines of ours."""
+class NativeReader(Reader):
+    """Reads the lines that `tertulia export` wrote."""
 
     def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
         self._thread: Thread | None = None
 
-    def take(self, record: dict[str, Any], line: int) -> Iterable[Found]:
-        """Yield what a line has."""
+    def read_record(self, record: dict[str, Any], line: int) -> Iterable[Item]:
+        """Yield the item of a line."""
         version, kind = record.get("tertulia"), record.get("kind")
         if version != VERSION:
             raise UnreadableError(
                 f"it is of version {json.dumps(version)} of our format, and this Tertulia reads version {VERSION}"
             )
         fields = {
-            name: value for name, value in record.items() if name not in {"tertulia", "kind", *_HERE_ONLY}
+            name: value for name, value in record.items() if name not in {"tertulia", "kind", *_STORE_ONLY}
         }
         if kind == "conversation":
             yield from self._begin(fields)
         elif kind == "message":
-            thread, timed = self._belonging(fields), fields.pop("timed", True) is not False
+            thread, timed = self._thread_of(fields), fields.pop("timed", True) is not False
             message: Message = _valid(_MESSAGE, {"branch": MAIN, **fields})
             if not message.id:
                 raise UnreadableError("a message has no `id`")
-            yield Entry(thread, message, timed=timed)
+            yield MessageItem(thread, message, timed=timed)
         elif kind == "branch":
-            thread = self._belonging(fields)
+            thread = self._thread_of(fields)
             del fields["conversation_id"]
-            yield Parting(thread, _valid(_BRANCH, {"shared": None, "parted_from": None, **fields}))
+            yield BranchItem(thread, _valid(_BRANCH, {"shared": None, "parted_from": None, **fields}))
         else:
             raise UnreadableError(f"`kind` is {json.dumps(kind)}; known are {', '.join(_KINDS)}")
 
-    def end(self) -> Iterable[Found]:
-        """Yield nothing: a line is told when it is read."""
-        return ()
-
-    def _begin(self, fields: dict[str, Any]) -> Iterator[Found]:
+    def _begin(self, fields: dict[str, Any]) -> Iterator[Item]:
         self._thread = None
         participants: Sequence[Participant] = _valid(_PARTICIPANTS, fields.pop("participants", []))
         conversation: Conversation = _valid(_CONVERSATION, {"agent": None, **fields})
@@ -113,7 +110,7 @@ class OwnReader:
         self._thread = Thread(conversation=conversation, participants=participants, exact=True)
         yield self._thread
 
-    def _belonging(self, fields: dict[str, Any]) -> Thread:
+    def _thread_of(self, fields: dict[str, Any]) -> Thread:
         if self._thread is None or fields.get("conversation_id") != self._thread.conversation.id:
             raise UnreadableError("the line of its conversation is not before it, or could not be read")
         return self._thread

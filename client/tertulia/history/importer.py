@@ -1,0 +1,130 @@
+"""Stores what files hold, in short transactions."""
+
+from collections.abc import Callable, Generator, Sequence
+
+from tertulia.history.files import ReadListener, SourceFile
+from tertulia.history.items import BranchItem, ImportSummary, Item, MessageItem, Omission, Problem, Thread
+from tertulia.history.reader import read_file
+from tertulia.store import transfer
+from tertulia.store.database import Transaction
+from tertulia.store.transfer import Admission
+
+_BATCH = 200
+"""The most items of one transaction: other processes wait for it."""
+_BATCH_TEXT = 1 << 18
+"""The most characters of text of one transaction, about: indexing them takes time."""
+_BATCH_BYTES = 4 << 20
+"""The most bytes of files of one transaction, about."""
+
+
+class Importer:
+    """Stores what files hold, for one principal.
+
+    `is_embedded` says whether an instance's conversations live in the store. `on_problem` is called with each problem.
+    """
+
+    def __init__(
+        self,
+        principal: str,
+        *,
+        restore: bool,
+        is_embedded: Callable[[str], bool],
+        on_problem: Callable[[Problem], object],
+    ) -> None:
+        self.summary = ImportSummary()
+        self._principal = principal
+        self._restore = restore
+        self._is_embedded = is_embedded
+        self._on_problem = on_problem
+        self._received: dict[str, Admission] = {}
+        self._updated: set[str] = set()
+
+    def report(self, problem: Problem) -> None:
+        """Count a problem and report it."""
+        self.summary.problems += 1
+        self._on_problem(problem)
+
+    def batches(
+        self, files: Sequence[SourceFile], format_name: str | None, on_read: ReadListener
+    ) -> Generator[Sequence[Item]]:
+        """Yield the items of files in batches, each for one transaction; report the problems among them."""
+        batch: list[Item] = []
+        size = text = 0
+
+        def count(read: int) -> None:
+            nonlocal size
+            size += read
+            on_read(read)
+
+        for file in files:
+            has_items = False
+            for item in read_file(file, format_name, count):
+                if isinstance(item, Problem):
+                    self.report(item)
+                    continue
+                has_items = True
+                batch.append(item)
+                text += len(item.message.text or "") if isinstance(item, MessageItem) else 0
+                if len(batch) >= _BATCH or text >= _BATCH_TEXT or size >= _BATCH_BYTES:
+                    yield batch
+                    batch, size, text = [], 0, 0
+            self.summary.files += has_items
+        if batch:
+            yield batch
+
+    def store(self, tx: Transaction, batch: Sequence[Item]) -> None:
+        """Store a batch."""
+        exact: dict[str, Thread] = {}
+        for item in batch:
+            match item:
+                case Omission(what, count):
+                    self.summary.left_out[what] = self.summary.left_out.get(what, 0) + count
+                case Thread(conversation=conversation, exact=True):
+                    self._receive(tx, item)
+                    exact[conversation.id] = item
+                case Thread(conversation=conversation):
+                    if self._received.get(conversation.id) is Admission.NEW:
+                        transfer.name(tx, self._principal, conversation)
+                case MessageItem(thread):
+                    self._add(tx, item)
+                    if thread.exact:
+                        exact[thread.conversation.id] = thread
+                case BranchItem(thread, branch):
+                    if self._receive(tx, thread) is not Admission.DELETED:
+                        transfer.add_branch(tx, self._principal, thread.conversation.id, branch)
+                case Problem():
+                    pass
+        for conversation_id, thread in exact.items():
+            if self._received.get(conversation_id) is Admission.NEW:
+                counted = self._is_embedded(conversation_id.partition(":")[0])
+                transfer.settle(tx, self._principal, thread.conversation, counted=counted)
+
+    def _receive(self, tx: Transaction, thread: Thread) -> Admission:
+        """Store a conversation that the store lacks; return what the store had of it before."""
+        conversation_id = thread.conversation.id
+        if conversation_id not in self._received:
+            received = transfer.receive(
+                tx, self._principal, thread.conversation, thread.participants, restore=self._restore
+            )
+            self._received[conversation_id] = received
+            match received:
+                case Admission.NEW:
+                    self.summary.new += 1
+                case Admission.KNOWN:
+                    self.summary.unchanged += 1
+                case Admission.DELETED:
+                    self.summary.deleted += 1
+        return self._received[conversation_id]
+
+    def _add(self, tx: Transaction, item: MessageItem) -> None:
+        received = self._receive(tx, item.thread)
+        if received is Admission.DELETED:
+            return
+        message = item.message
+        if not transfer.add(tx, self._principal, message, timed=item.timed):
+            return
+        self.summary.messages += 1
+        if received is Admission.KNOWN and message.conversation_id not in self._updated:
+            self._updated.add(message.conversation_id)
+            self.summary.unchanged -= 1
+            self.summary.updated += 1
