@@ -1,4 +1,4 @@
-"""Answers of AgentFlow: the message is sent under an id of ours, then its answer is followed.
+"""Answers of AgentFlow: the message is sent under the id that the store gave it, then its answer is followed.
 
 The answer continues at AgentFlow whether or not anybody listens, and AgentFlow keeps its state. The stream that sending
 opens tells its events; after that stream, the conversation is looked at and watched. A message that may have been lost
@@ -263,7 +263,7 @@ class Answer:
         return await self._decide()
 
     async def _glance(self) -> Step:
-        """Read the state beside an open stream, which goes on unless the answer has ended."""
+        """Read the state beside an open stream, which stays open unless the answer has ended."""
         try:
             step = await self._decide()
         except UnavailableError:

@@ -145,7 +145,7 @@ def message(own_id: str, place: int, record: Record, author: str) -> Message:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A message of ours and what answers it, as a conversation has them."""
+    """A message that was sent and its answer, as AgentFlow keeps them."""
 
     arrived: bool = False
     """Whether the conversation has the message."""

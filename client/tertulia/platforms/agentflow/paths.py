@@ -104,7 +104,7 @@ class InferredCall:
         return f"{{{placeholder}}}" in self.template
 
     def field(self, *names: str) -> str:
-        """Return which of these names the body has for something: the first of them, where nothing is told."""
+        """Return which of these names the body has for something: the first, where the deployment names none."""
         return next((name for name in names if name in self.fields), names[0])
 
 
