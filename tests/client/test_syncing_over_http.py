@@ -191,9 +191,9 @@ async def test_what_a_platform_can_search_and_what_was_synced_are_searched_toget
         place.path = tmp_path / "ours" / "store.db"
         async with place.client() as client:
             by_title = await client.search.messages(SearchQuery(text="Journey"))
-            synced = await client.sync(name)
+            synced = await client.search.sync(name)
             by_words = await client.search.messages(SearchQuery(text="zanzibar"))
-            again = await client.sync(name)
+            again = await client.search.sync(name)
 
     assert len(by_title.hits) == 3
     assert all(hit.by_platform and hit.message_id is None for hit in by_title.hits)
