@@ -7,7 +7,7 @@ from tertulia.history.items import BranchItem, ImportSummary, Item, MessageItem,
 from tertulia.history.reader import read_file
 from tertulia.store import transfer
 from tertulia.store.database import Transaction
-from tertulia.store.transfer import Admission
+from tertulia.store.transfer import ImportOutcome
 
 _BATCH = 200
 """The most items of one transaction: other processes wait for it."""
@@ -36,7 +36,7 @@ class Importer:
         self._restore = restore
         self._is_embedded = is_embedded
         self._on_problem = on_problem
-        self._received: dict[str, Admission] = {}
+        self._received: dict[str, ImportOutcome] = {}
         self._updated: set[str] = set()
 
     def report(self, problem: Problem) -> None:
@@ -83,23 +83,23 @@ class Importer:
                     self._receive(tx, item)
                     exact[conversation.id] = item
                 case Thread(conversation=conversation):
-                    if self._received.get(conversation.id) is Admission.NEW:
+                    if self._received.get(conversation.id) is ImportOutcome.NEW:
                         transfer.name(tx, self._principal, conversation)
                 case MessageItem(thread):
                     self._add(tx, item)
                     if thread.exact:
                         exact[thread.conversation.id] = thread
                 case BranchItem(thread, branch):
-                    if self._receive(tx, thread) is not Admission.DELETED:
+                    if self._receive(tx, thread) is not ImportOutcome.DELETED:
                         transfer.add_branch(tx, self._principal, thread.conversation.id, branch)
                 case Problem():
                     pass
         for conversation_id, thread in exact.items():
-            if self._received.get(conversation_id) is Admission.NEW:
+            if self._received.get(conversation_id) is ImportOutcome.NEW:
                 counted = self._is_embedded(conversation_id.partition(":")[0])
                 transfer.settle(tx, self._principal, thread.conversation, counted=counted)
 
-    def _receive(self, tx: Transaction, thread: Thread) -> Admission:
+    def _receive(self, tx: Transaction, thread: Thread) -> ImportOutcome:
         """Store a conversation that the store lacks; return what the store had of it before."""
         conversation_id = thread.conversation.id
         if conversation_id not in self._received:
@@ -108,23 +108,23 @@ class Importer:
             )
             self._received[conversation_id] = received
             match received:
-                case Admission.NEW:
+                case ImportOutcome.NEW:
                     self.summary.new += 1
-                case Admission.KNOWN:
+                case ImportOutcome.KNOWN:
                     self.summary.unchanged += 1
-                case Admission.DELETED:
+                case ImportOutcome.DELETED:
                     self.summary.deleted += 1
         return self._received[conversation_id]
 
     def _add(self, tx: Transaction, item: MessageItem) -> None:
         received = self._receive(tx, item.thread)
-        if received is Admission.DELETED:
+        if received is ImportOutcome.DELETED:
             return
         message = item.message
         if not transfer.add(tx, self._principal, message, timed=item.timed):
             return
         self.summary.messages += 1
-        if received is Admission.KNOWN and message.conversation_id not in self._updated:
+        if received is ImportOutcome.KNOWN and message.conversation_id not in self._updated:
             self._updated.add(message.conversation_id)
             self.summary.unchanged -= 1
             self.summary.updated += 1

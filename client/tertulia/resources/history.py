@@ -116,9 +116,9 @@ class History:
             while rows := await self._scope.read(
                 partial(transfer.written, conversation_id=conversation.id, after=after, limit=_PAGE)
             ):
-                for position, message, timed in rows:
-                    after = position
-                    for text in writer.message(message, timed=timed):
+                for stored in rows:
+                    after = stored.position
+                    for text in writer.message(stored.message, timed=stored.timed):
                         yield text
             branches = await self._scope.read(partial(transfer.branches, conversation_id=conversation.id))
             for text in writer.end(conversation, branches):

@@ -261,7 +261,9 @@ class _Sync:
             self._remember(tx, found=page)
         for theirs in page:
             if conversations.known(tx, self._principal, theirs.id):
-                sync_state.listed(tx, self._principal, self._number, theirs.id, sync_state.told_of(theirs))
+                sync_state.listed(
+                    tx, self._principal, self._number, theirs.id, sync_state.change_mark(theirs)
+                )
                 self._listed += 1
 
     async def _read_all(self, ids: Sequence[str]) -> None:
@@ -317,7 +319,7 @@ class _Sync:
         self._read += 1
         _, native_id = split_conversation_id(conversation_id)
         ask = partial(self._platform.messages, self._principal, native_id)
-        enter = partial(self._enter, conversation_id=conversation_id, told=state.told)
+        enter = partial(self._enter, conversation_id=conversation_id, told=state.mark)
         if state.was_read:
             page = await ask(MessageQuery(limit=PAGE, newest_first=True))
             found = page.items[::-1]
@@ -383,7 +385,7 @@ class _Sync:
             updated_at=before.updated_at if untimed else None,
         )
         if not self._lists:
-            told = sync_state.told_of(conversations.get(tx, *own))
+            told = sync_state.change_mark(conversations.get(tx, *own))
         if cursor is not None:
             sync_state.read_up_to(tx, *own, told, cursor)
         elif settled:

@@ -1,10 +1,10 @@
 """Branches: the lines of messages that one conversation has, from its beginning to one of its ends.
 
-A conversation begins with one line, `MAIN`. Writing a message anew, or writing behind one that has a follower already,
-begins another: it shares what stands before that place with its parent, and goes on with messages of its own. Since a
-conversation's positions only grow, what a branch shares of its parent are the parent's messages up to one position.
+A conversation begins with one branch, `MAIN`. Replacing a message, or writing after a message that has a follower,
+begins another: it shares its parent's messages up to that place and continues with its own. Positions in a conversation
+only grow, so the shared messages are those of the parent up to one position.
 
-A branch that was removed is kept as a row for as long as others share its messages.
+The store keeps the row of a removed branch for as long as other branches share its messages.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message is written: on which branch, and behind which message."""
+    """Where a message is written: on which branch, and after which message."""
 
     branch: str
     parent_id: str | None
@@ -66,7 +66,7 @@ def all_of(tx: Transaction, principal: str, conversation_id: str) -> list[Branch
 
 
 def current(tx: Transaction, principal: str, conversation_id: str) -> str:
-    """Return the branch that was written on last."""
+    """Return the branch with the newest message."""
     row = tx.one(
         "SELECT branch FROM messages WHERE principal = ? AND conversation_id = ? ORDER BY position DESC LIMIT 1",
         principal,
@@ -78,7 +78,7 @@ def current(tx: Transaction, principal: str, conversation_id: str) -> str:
 def segments(
     tx: Transaction, principal: str, conversation_id: str, branch: str | None = None
 ) -> list[Segment] | None:
-    """Return what a branch consists of (the one written on last, if None); None where there is only one branch.
+    """Return the segments of a branch (None: the one with the newest message); None where there is only one branch.
 
     Raises:
         NotFoundError: the conversation has no such branch; names those it has.
@@ -96,7 +96,7 @@ def segments(
 
 
 def condition(segments: list[Segment] | None) -> tuple[str, list[object]]:
-    """Return the SQL condition, and its values, that leaves a branch's messages of a conversation's."""
+    """Return the SQL condition that selects a branch's messages among a conversation's, and its values."""
     if segments is None:
         return "", []
     parts = " OR ".join(["(branch = ? AND position <= ?)"] * len(segments))
@@ -104,9 +104,9 @@ def condition(segments: list[Segment] | None) -> tuple[str, list[object]]:
 
 
 def place(tx: Transaction, principal: str, conversation_id: str, parent_id: str | None) -> Place:
-    """Return where a message goes that is written behind `parent_id`, or at the end of the branch written on last.
+    """Return the place of a message after `parent_id`, or at the end of the branch with the newest message.
 
-    Behind a message that has a follower already, that begins a branch.
+    If `parent_id` has a follower already, the place is on a new branch.
 
     Raises:
         NotFoundError: the conversation has no such message.

@@ -1,4 +1,4 @@
-"""Conversations as the store knows them: the embedded platform's own, and what passed through of every other's."""
+"""Conversations: those of the embedded platform, and the store's copies of every other platform's."""
 
 import json
 from collections.abc import Sequence
@@ -30,6 +30,23 @@ _COLUMNS = (
     "id, agent, status, title, metadata, context, entity_type, source, source_ref, archived, message_count, "
     "created_at, updated_at, last_seq, rating, feedback, awaiting"
 )
+_WRITTEN = (
+    "agent",
+    "status",
+    "metadata",
+    "context",
+    "entity_type",
+    "source",
+    "source_ref",
+    "archived",
+    "message_count",
+    "created_at",
+    "updated_at",
+    "rating",
+    "feedback",
+    "awaiting",
+)
+"""The columns that `_insert` and `_update` write alike; a title is indexed besides."""
 MAX_PAGE = 100
 _OF_A_CONVERSATION = (
     "messages",
@@ -45,7 +62,7 @@ _OF_A_CONVERSATION = (
 def insert(
     tx: Transaction, principal: str, conversation_id: str, draft: ConversationDraft, status: Status
 ) -> Conversation:
-    """Enter a new conversation; one that is there already is left as it is and returned."""
+    """Insert a new conversation and return it; an existing one of that id stays as it is and is returned."""
     new = Conversation(
         id=conversation_id,
         agent=draft.agent,
@@ -238,7 +255,7 @@ def set_status(tx: Transaction, principal: str, conversation_id: str, status: St
 
 
 def set_awaiting(tx: Transaction, principal: str, conversation_id: str, awaiting: bool) -> None:
-    """Note whether the other side waits for a message of ours."""
+    """Write whether the other side waits for a message of the caller's."""
     if get(tx, principal, conversation_id).awaiting != awaiting:
         _set(tx, principal, conversation_id, "awaiting", int(awaiting))
 
@@ -251,7 +268,7 @@ def set_figures(
     message_count: int | None,
     updated_at: datetime | None,
 ) -> None:
-    """Correct what entering messages has moved: how many there are, and (unless None) when it was updated last."""
+    """Write the number of messages and (unless None) the time of the last update, which adding messages changes."""
     tx.run(
         "UPDATE conversations SET message_count = ?, updated_at = coalesce(?, updated_at)"
         " WHERE principal = ? AND id = ?",
@@ -263,7 +280,7 @@ def set_figures(
 
 
 def deleted_since(tx: Transaction, principal: str, conversation_id: str, at: int) -> bool:
-    """Whether a conversation was deleted here at `at` (microseconds) or later."""
+    """Whether a conversation was deleted from the store at `at` (microseconds) or later."""
     row = tx.one(
         "SELECT 1 FROM deleted_conversations WHERE principal = ? AND id = ? AND deleted_at >= ?",
         principal,
@@ -274,7 +291,7 @@ def deleted_since(tx: Transaction, principal: str, conversation_id: str, at: int
 
 
 def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
-    """Delete a conversation with everything that belongs to it; what stays is that it was deleted, and when.
+    """Delete a conversation with everything that belongs to it, and record when it was deleted.
 
     Raises:
         NotFoundError: as `get`.
@@ -298,33 +315,20 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
 
 
 def undelete(tx: Transaction, principal: str, conversation_id: str) -> None:
-    """Forget that a conversation was deleted: its platform has brought it back."""
+    """Remove the record of a deletion: the platform has brought the conversation back."""
     tx.run("DELETE FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation_id)
 
 
 def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     title = None if new.title is None else storable(new.title)
     added = tx.run(
-        "INSERT INTO conversations (principal, id, instance, agent, status, title, metadata, context, entity_type,"
-        " source, source_ref, archived, message_count, created_at, updated_at, rating, feedback, awaiting)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        f"INSERT INTO conversations (principal, id, instance, title, {', '.join(_WRITTEN)})"
+        f" VALUES (?, ?, ?, ?, {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
         principal,
         new.id,
         new.id.partition(":")[0],
-        new.agent,
-        new.status,
         title,
-        encode(new.metadata),
-        None if new.context is None else encode(new.context),
-        new.entity_type,
-        new.source,
-        new.source_ref,
-        int(new.archived),
-        new.message_count,
-        tx.at if new.created_at is None else from_datetime(new.created_at),
-        tx.at if new.updated_at is None else from_datetime(new.updated_at),
-        *_rating(new),
-        int(new.awaiting),
+        *_written(tx, new),
     )
     if added:
         _index_title(tx, principal, new.id, title)
@@ -334,28 +338,33 @@ def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
 def _update(tx: Transaction, principal: str, known: Conversation, now: Conversation) -> None:
     _set_title(tx, principal, known, now.title)
     tx.run(
-        "UPDATE conversations SET agent = ?, status = ?, metadata = ?, context = ?, entity_type = ?, source = ?,"
-        " source_ref = ?, archived = ?, message_count = ?, created_at = ?, updated_at = ?, rating = ?, feedback = ?,"
-        " awaiting = ? WHERE principal = ? AND id = ?",
-        now.agent,
-        now.status,
-        encode(now.metadata),
-        None if now.context is None else encode(now.context),
-        now.entity_type,
-        now.source,
-        now.source_ref,
-        int(now.archived),
-        now.message_count,
-        tx.at if now.created_at is None else from_datetime(now.created_at),
-        tx.at if now.updated_at is None else from_datetime(now.updated_at),
-        *_rating(now),
-        int(now.awaiting),
+        f"UPDATE conversations SET {' = ?, '.join(_WRITTEN)} = ? WHERE principal = ? AND id = ?",
+        *_written(tx, now),
         principal,
         now.id,
     )
     if now.agent != known.agent:
         messages.rescope(tx, principal, now.id)
     tx.touched.add(now.id)
+
+
+def _written(tx: Transaction, conversation: Conversation) -> tuple[Any, ...]:
+    """Return the values of the columns `_WRITTEN`."""
+    return (
+        conversation.agent,
+        conversation.status,
+        encode(conversation.metadata),
+        None if conversation.context is None else encode(conversation.context),
+        conversation.entity_type,
+        conversation.source,
+        conversation.source_ref,
+        int(conversation.archived),
+        conversation.message_count,
+        tx.at if conversation.created_at is None else from_datetime(conversation.created_at),
+        tx.at if conversation.updated_at is None else from_datetime(conversation.updated_at),
+        *_rating(conversation),
+        int(conversation.awaiting),
+    )
 
 
 def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
@@ -367,7 +376,7 @@ def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
 def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
     """Return the condition that a row of `conversations` must meet to be one of a query's, and what is bound in it.
 
-    It leaves the same as `tertulia.platforms.kit.paging.fits`.
+    It selects the same conversations as `tertulia.platforms.kit.paging.fits`.
     """
     clauses: list[str] = ["principal = ?"]
     values: list[Any] = [principal]
@@ -406,7 +415,7 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
 
 
 def _fragment(key: str, value: Any) -> str:
-    """Return what the JSON text of metadata must contain that has this value; it may be elsewhere than asked for."""
+    """Return a fragment that the JSON text of metadata with this value contains, perhaps at another key."""
     if value is None or isinstance(value, bool | str):
         return encode({key: value})[1:-1]
     return f"{encode(key)}:"  # numbers, lists and objects can be written in several ways

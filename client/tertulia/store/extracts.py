@@ -1,7 +1,7 @@
-"""Reading a bounded part of what was said: of one conversation, or of all that matches a search, in a span of time.
+"""Extracts: a bounded part of the messages of one conversation, of a search's matches, or of a span of time.
 
-However long a conversation is, and however much matches, no more messages are read than asked for, and of each text
-only its beginning. Where a part stands for the whole, it is spread evenly over it.
+The store reads no more messages than the caller asks for, and only the beginning of each text. A part that stands for
+the whole is spread evenly over it.
 """
 
 import json
@@ -22,7 +22,7 @@ _TOGETHER = 4
 """How many messages that follow each other are read together: an answer is not parted from its question, and where two
 speak by turns, both are heard."""
 FIRST, LAST = -(1 << 63), (1 << 63) - 1
-"""No position is before the one or behind the other."""
+"""The smallest and the largest position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Extract:
     at: datetime
     text: str
     cut: bool
-    """Whether it goes on."""
+    """Whether the text continues."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def positions(
 ) -> list[int]:
     """Return the positions of the newest (or the oldest) messages within reach that have a text, in that order.
 
-    `first` and `last` narrow it down further: no position before the one or behind the other.
+    `first` and `last` narrow it down further: no position before the one or after the other.
     """
     since = None if reach.since is None else from_datetime(reach.since)
     until = None if reach.until is None else from_datetime(reach.until)
@@ -72,7 +72,7 @@ def positions(
     if reach.conversation_id is not None and reach.terms is None:
         source, position = "messages AS m", "m.position"
     else:
-        # CROSS JOIN keeps the order: first what the index yields, then the row behind it.
+        # CROSS JOIN keeps the order: first what the index yields, then its row.
         source, position = "message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid", "f.rowid"
         within = scope(reach.principal, conversation_id=reach.conversation_id)
         matched = [("message_index MATCH ?", _matching(reach.terms, within))]
@@ -144,7 +144,7 @@ def background(
     outside: str | None = None,
     exclude_types: frozenset[str] = frozenset(),
 ) -> Background:
-    """Return what stands behind a conversation (`outside`), or behind everything: at most so many messages."""
+    """Return the newest messages, at most `most` of them, without those of the conversation `outside`."""
     rows = tx.all(
         "SELECT f.rowid FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid"
         f" WHERE message_index MATCH ? AND m.principal = ?{' AND m.type IS NOT ?' * len(exclude_types)}"
@@ -158,7 +158,7 @@ def background(
 
 
 def frequency(tx: Transaction, word: str, among: Background) -> int:
-    """Return in how many of these messages a word stands."""
+    """Return how many of these messages have a word."""
     if not among.positions:
         return 0
     expression = f"({{text}} : {quoted(word)}) AND {{scope}} : {scope(among.principal)}"
@@ -174,7 +174,7 @@ def frequency(tx: Transaction, word: str, among: Background) -> int:
 def having(
     tx: Transaction, principal: str, word: str, most: int, *, outside: str, exclude_types: frozenset[str]
 ) -> list[str]:
-    """Return for each of the newest messages that have a word which conversation it stands in, except `outside`."""
+    """Return the conversation of each of the newest messages that have a word, without those in `outside`."""
     expression = f"({{text}} : {quoted(word)}) AND {{scope}} : {scope(principal)}"
     rows = tx.all(
         "SELECT m.conversation_id FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid"

@@ -1,7 +1,7 @@
-"""Receipts: what a call with an idempotency key has done, so that repeating it does nothing more.
+"""Idempotency records: what a call with an idempotency key has done, so that repeating it does nothing more.
 
-The ids a call will use are chosen when its receipt is written, before anything happens. A call that died half-way is
-done again with the same ids, and so finds what the first attempt had done.
+The ids that a call uses are chosen when its record is written, before anything happens. A call that died half-way is
+made again with the same ids, so that it finds what the first attempt did.
 """
 
 import json
@@ -20,13 +20,13 @@ class IdempotencyRecord:
     effect: dict[str, Any]
     done: bool
     first: bool
-    """Whether this call wrote the receipt."""
+    """Whether this call wrote the record."""
 
 
 def enter(
     tx: Transaction, principal: str, key: str, *, operation: str, call_digest: str, effect: dict[str, Any]
 ) -> IdempotencyRecord:
-    """Return the receipt under `key`, written with these ids if there was none.
+    """Return the record of `key`; write one with these ids if there is none.
 
     Raises:
         ConflictError: the key was used for another call.
@@ -60,7 +60,7 @@ def enter(
 
 
 def find(tx: Transaction, principal: str, key: str) -> IdempotencyRecord | None:
-    """Return the receipt under `key`, if there is one."""
+    """Return the record of `key`, if there is one."""
     row = tx.one("SELECT effect, done FROM receipts WHERE principal = ? AND key = ?", principal, key)
     return (
         None
@@ -80,10 +80,10 @@ def complete(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) 
 
 
 def forget(tx: Transaction, principal: str, key: str) -> None:
-    """Forget a call that came to its end: the same call is another one from now on."""
+    """Delete the record of a call that has ended: the same call is a new one from now on."""
     tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 1", principal, key)
 
 
 def withdraw(tx: Transaction, principal: str, key: str) -> None:
-    """Forget a call that was refused and did nothing: repeating it may succeed."""
+    """Delete the record of a call that was refused and did nothing: repeating the call may succeed."""
     tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 0", principal, key)

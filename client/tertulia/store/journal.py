@@ -11,7 +11,7 @@ from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import Cursor
 from tertulia.vocabulary.models import Run
 
-_TELLING_NOTHING = frozenset(
+_CONTENT_FREE = frozenset(
     {
         "message_id",
         "tool_call_id",
@@ -26,7 +26,7 @@ _TELLING_NOTHING = frozenset(
         "rating",
     }
 )
-"""What an entry says of an event in a conversation whose contents are not kept."""
+"""The fields of an event that an entry keeps where contents are not kept."""
 LONGEST_DELTA = 4_000
 """The most characters of text that one entry holds: a reader pages by entries."""
 
@@ -34,7 +34,7 @@ LONGEST_DELTA = 4_000
 def append(
     tx: Transaction, principal: str, conversation_id: str, events: Iterable[Event], run_id: str | None = None
 ) -> int:
-    """Enter events behind the conversation's last entry and return the newest `seq`.
+    """Append events to a conversation's journal and return the newest `seq`.
 
     An event whose upstream id is in the journal already is left out. Where contents are not kept, an entry only says
     what kind of thing happened and to what (`withheld` is true then).
@@ -84,7 +84,7 @@ def read(
     limit: int = 500,
     run_id: str | None = None,
 ) -> list[JournalEntry]:
-    """Return up to `limit` entries behind `after`, oldest first; of one run only, if `run_id` is given."""
+    """Return up to `limit` entries after `after`, oldest first; of one run only, if `run_id` is given."""
     only, values = ("", []) if run_id is None else (" AND run_id = ?", [run_id])
     rows = tx.all(
         "SELECT seq, kind, data, at, run_id FROM journal"
@@ -102,17 +102,17 @@ def read(
 
 
 def read_all(tx: Transaction, principal: str, run: Run) -> list[JournalEntry]:
-    """Return everything the journal has of one run, behind the message that it answers."""
+    """Return all entries of one run, after the message that it answers."""
     return read(tx, principal, run.conversation_id, run.first_seq, limit=-1, run_id=run.id)
 
 
 def cursor(tx: Transaction, principal: str, conversation_id: str, epoch: str, seq: int) -> Cursor:
-    """Return the cursor that stands behind entry `seq` (0: before the first)."""
+    """Return the cursor that stands after entry `seq` (0: before the first)."""
     return Cursor(epoch, conversation_id, seq, _stamp(tx, principal, conversation_id, seq) or 0)
 
 
 def check(tx: Transaction, principal: str, cursor: Cursor) -> None:
-    """See that the entry a cursor stands behind is still the one it stood behind when it was handed out.
+    """Check that the entry before a cursor is still the one that was there when the cursor was made.
 
     Raises:
         InvalidInputError: the store was replaced by an older copy of itself.
@@ -129,7 +129,7 @@ def check(tx: Transaction, principal: str, cursor: Cursor) -> None:
 
 
 def reply_text(entries: Sequence[JournalEntry]) -> str:
-    """Return the answer's text as a run's entries tell it: the sum of the deltas, a final text overrides them."""
+    """Return the answer's text from a run's entries: a final text, or the sum of the deltas."""
     texts: dict[str, list[str]] = {}
     for entry in entries:
         key = str(entry.data.get("message_id", ""))
@@ -153,8 +153,8 @@ def _stamp(tx: Transaction, principal: str, conversation_id: str, seq: int) -> i
 
 
 def _outline(event: Event) -> Event:
-    told = {name: value for name, value in event.data.items() if name in _TELLING_NOTHING}
-    return event if len(told) == len(event.data) else replace(event, data={**told, "withheld": True})
+    kept = {name: value for name, value in event.data.items() if name in _CONTENT_FREE}
+    return event if len(kept) == len(event.data) else replace(event, data={**kept, "withheld": True})
 
 
 def _pieces(event: Event) -> Iterable[Mapping[str, Any]]:

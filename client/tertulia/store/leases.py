@@ -1,7 +1,7 @@
-"""Leases: one process at a time does a thing, and one that lost its lease can write nothing more.
+"""Leases: one process at a time works on a resource, and a process that lost its lease can write nothing more.
 
-A lease is taken for `TTL` seconds and renewed while its owner lives. Every taking raises its `epoch`; what is written
-under a lease is checked against owner and epoch in the same transaction (fencing).
+A process takes a lease for `TTL` seconds and renews it while it lives. Each taking raises the `epoch`; every write
+under a lease checks owner and epoch in the same transaction (fencing).
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tertulia.store.database import Transaction
 
 TTL = 6.0
-"""Seconds after which a lease that nobody renewed is free."""
+"""Seconds after which a lease that was not renewed is free."""
 RENEWAL = 2.0
 """Seconds between two renewals."""
 
@@ -45,7 +45,7 @@ def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | 
 
 
 def held(tx: Transaction, principal: str, resource: str) -> bool:
-    """Whether somebody holds this lease now."""
+    """Whether a process holds this lease now."""
     row = tx.one(
         "SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner IS NOT NULL AND expires_at >= ?",
         principal,
@@ -56,7 +56,7 @@ def held(tx: Transaction, principal: str, resource: str) -> bool:
 
 
 def held_until(tx: Transaction, principal: str, resource: str) -> int | None:
-    """Return when a lease runs out, as far as it was renewed; None where nobody holds it."""
+    """Return when a lease runs out unless it is renewed; None where no process holds it."""
     row = tx.one(
         "SELECT expires_at FROM leases WHERE principal = ? AND resource = ? AND owner IS NOT NULL",
         principal,
@@ -66,9 +66,9 @@ def held_until(tx: Transaction, principal: str, resource: str) -> int | None:
 
 
 def check(tx: Transaction, lease: Lease) -> None:
-    """See that the lease is still its owner's; call it in the transaction that writes under it.
+    """Check that the owner still has the lease; the transaction that writes under it calls this.
 
-    A lease that ran out but that nobody else took is still good.
+    A lease that ran out is still good until another process takes it.
 
     Raises:
         LostLeaseError: it is not.
@@ -101,7 +101,7 @@ def release(tx: Transaction, lease: Lease) -> None:
 
 
 def end(tx: Transaction, principal: str, resource: str) -> None:
-    """Take the lease from whoever holds it: nothing more can be written under it."""
+    """End a lease, whoever holds it: nothing more can be written under it."""
     tx.run(
         "UPDATE leases SET owner = NULL, epoch = epoch + 1 WHERE principal = ? AND resource = ?",
         principal,

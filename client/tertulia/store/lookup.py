@@ -1,4 +1,4 @@
-"""Quick looks at conversations: which have changed, and which ones a few typed letters may mean."""
+"""Look-ups over many conversations: which of them have changed, and which of them a few typed letters may mean."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -9,9 +9,9 @@ from tertulia.store.terms import quoted
 from tertulia.store.words import words
 
 ChangeMarks = Mapping[str, tuple[int, int] | None]
-"""For each conversation a mark of its present state, to compare with a later one; None while there is none."""
+"""For each conversation a mark of its present state, to compare with a later one; None while it does not exist."""
 _LONGEST = 200
-"""The most characters of what was typed that count: a title has no more."""
+"""How many of the typed characters count: a title has no more."""
 _LAST = "\U0010ffff"
 
 
@@ -37,7 +37,7 @@ def suggested(
 ) -> list[str]:
     """Return the ids that begin with one of `prefixes`, then those of titles that have the words of `text`.
 
-    The last word may be unfinished. Nothing typed suggests the conversations that were used last.
+    The last word may be unfinished. An empty `text` suggests the conversations that were used last.
     """
     only, values = ("", [principal]) if instance is None else (" AND c.instance = ?", [principal, instance])
     typed = storable(text[:_LONGEST]).strip()

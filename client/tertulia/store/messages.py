@@ -14,13 +14,14 @@ from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, Page, Rating, Role
 from tertulia.vocabulary.text import check_limit
 
-_COLUMNS = (
+COLUMNS = (
     "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback,"
     " branch"
 )
+"""The columns of which `from_row` makes a message."""
 MAX_PAGE = 100
 OWN_ID = "m_"
-"""What the ids begin with that messages have here, until their platform's own id is known."""
+"""The prefix of the ids that the store gives messages until it knows the platform's own id."""
 
 
 def position_at(at: int) -> int:
@@ -35,9 +36,9 @@ def scope(
     agent: str | None = None,
     instance: str | None = None,
 ) -> str:
-    """Return the word under which the index finds messages: a principal's, or the narrowest of what is given.
+    """Return the word under which the index finds a principal's messages, or those of the narrowest scope given.
 
-    It only narrows down what must be looked at: another scope may have the same word.
+    Two scopes may have the same word, so a search also checks each row that the index returns.
     """
     narrowed = (("conversation", conversation_id), ("agent", agent), ("instance", instance))
     named = json.dumps([principal, *next((pair for pair in narrowed if pair[1] is not None), ())])
@@ -45,10 +46,10 @@ def scope(
 
 
 def add(tx: Transaction, principal: str, message: Message) -> bool:
-    """Enter a message behind its conversation's last; one whose id is there already is left alone.
+    """Add a message after its conversation's last; a known id stays as it is. Return whether the message was new.
 
-    It goes onto the branch that it names, or the one that was written on last. Where contents are not kept, it is
-    entered without them. Returns whether it was new.
+    It goes onto the branch that it names, or else the one with the newest message. Where contents are not kept, it is
+    added without them.
     """
     own = (principal, message.conversation_id)
     if _text(tx, *own, message.id) is not None:
@@ -69,10 +70,10 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
 def remember(
     tx: Transaction, principal: str, conversation_id: str, found: Sequence[Message], *, settled: bool
 ) -> None:
-    """Enter what a platform says was said in a conversation of its own, oldest first, at the time it was said.
+    """Store messages as the platform returned them, oldest first, at the times that it gives.
 
-    What was entered here when it was sent or answered gets the platform's id, once the conversation is `settled` (no
-    answer is being produced). Contents that are not kept are not entered.
+    A message that the store added when it was sent or answered gets the platform's id, once the conversation is
+    `settled` (no answer is being produced). Where contents are not kept, nothing is stored.
     """
     if not tx.keeps_content(conversation_id):
         return
@@ -92,16 +93,16 @@ def remember(
                 _reword(tx, *own, message.id, known[0], text)
             ratings.note(tx, *own, message, new=False)
             continue
-        ours = next((row for row in unnamed if row[1:] == (message.role, text)), None)
-        if ours is None and any(_is_part(text, row[2]) for row in unnamed if row[1] == message.role):
-            continue  # of an answer that is known here as a whole
-        if ours is None:
+        stored = next((row for row in unnamed if row[1:] == (message.role, text)), None)
+        if stored is None and any(_is_part(text, row[2]) for row in unnamed if row[1] == message.role):
+            continue  # a part of an answer that the store has as a whole
+        if stored is None:
             _enter(tx, principal, message, _free_position(tx, _at(tx, message)))
             ratings.note(tx, *own, message, new=True)
         else:
-            unnamed.remove(ours)
+            unnamed.remove(stored)
             if settled:
-                _rename(tx, *own, ours[0], message.id)
+                _rename(tx, *own, stored[0], message.id)
                 ratings.note(tx, *own, message, new=False)
 
 
@@ -149,7 +150,7 @@ def get(tx: Transaction, principal: str, conversation_id: str, message_id: str) 
         NotFoundError: the conversation has none of that id.
     """
     row = tx.one(
-        f"SELECT {_COLUMNS} FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
+        f"SELECT {COLUMNS} FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
         principal,
         conversation_id,
         message_id,
@@ -161,7 +162,25 @@ def get(tx: Transaction, principal: str, conversation_id: str, message_id: str) 
             conversation_id=conversation_id,
             message_id=message_id,
         )
-    return _message(row)
+    return from_row(row)
+
+
+def from_row(row: Row) -> Message:
+    """Return the message in a row that begins with `COLUMNS`."""
+    return Message(
+        id=row[0],
+        conversation_id=row[1],
+        author=row[2],
+        role=Role(row[3]),
+        text=row[4],
+        data=None if row[5] is None else json.loads(row[5]),
+        type=row[6],
+        parent_id=row[7],
+        metadata=json.loads(row[8]),
+        created_at=to_datetime(row[9]),
+        rating=None if row[10] is None else Rating(value=row[10], feedback=row[11]),
+        branch=row[12],
+    )
 
 
 def known(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> bool:
@@ -170,7 +189,7 @@ def known(tx: Transaction, principal: str, conversation_id: str, message_id: str
 
 
 def count(tx: Transaction, principal: str, conversation_id: str) -> int:
-    """Return how many messages of a conversation are here."""
+    """Return how many messages of a conversation the store has."""
     row = tx.one(
         "SELECT count(*) FROM messages WHERE principal = ? AND conversation_id = ?",
         principal,
@@ -180,7 +199,7 @@ def count(tx: Transaction, principal: str, conversation_id: str) -> int:
 
 
 def mark_untimed(tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]) -> None:
-    """Note that nobody tells when these messages were said."""
+    """Mark messages whose time is unknown: `created_at` is when the store first saw them."""
     for message_id in message_ids:
         tx.run(
             "UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?",
@@ -200,7 +219,7 @@ def page(
     newest_first: bool,
     branch: str | None = None,
 ) -> Page[Message]:
-    """Return one page of the messages of a branch of a conversation: of the one that was written on last, if None.
+    """Return one page of the messages of a branch (None: the one with the newest message).
 
     Raises:
         InvalidInputError: the cursor is not one of this list, or the limit is out of range.
@@ -218,7 +237,7 @@ def page(
         start += f" AND position {comparison} ?"
         values.append(read_page_cursor(cursor, identity))
     rows = tx.all(
-        f"SELECT {_COLUMNS}, position FROM messages WHERE principal = ? AND conversation_id = ?{start}"
+        f"SELECT {COLUMNS}, position FROM messages WHERE principal = ? AND conversation_id = ?{start}"
         f" ORDER BY position {direction} LIMIT ?",
         *values,
         limit + 1,
@@ -239,7 +258,7 @@ def page(
     more = len(rows) > limit
     rows = rows[:limit]
     return Page(
-        items=[_message(row) for row in rows],
+        items=[from_row(row) for row in rows],
         next_cursor=page_cursor(identity, rows[-1][-1]) if more else None,
         total=None if counted is None else counted[0],
     )
@@ -267,7 +286,7 @@ def change_metadata(
 
 
 def remove(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> None:
-    """Remove a message, if it is there."""
+    """Remove a message, if the store has it."""
     own = (principal, conversation_id, message_id)
     found = _text(tx, *own)
     if found is None:
@@ -284,7 +303,7 @@ def remove(tx: Transaction, principal: str, conversation_id: str, message_id: st
 
 
 def rescope(tx: Transaction, principal: str, conversation_id: str) -> None:
-    """Have the index find a conversation's messages under the agent that the conversation has now."""
+    """Index a conversation's messages under its present agent."""
     found = "FROM messages WHERE principal = ? AND conversation_id = ? AND text IS NOT NULL"
     own = (principal, conversation_id)
     tx.run(
@@ -379,20 +398,3 @@ def _free_position_after(tx: Transaction, position: int) -> int:
     while tx.one("SELECT 1 FROM messages WHERE position = ?", candidate):
         candidate += 1
     return candidate
-
-
-def _message(row: Row) -> Message:
-    return Message(
-        id=row[0],
-        conversation_id=row[1],
-        author=row[2],
-        role=Role(row[3]),
-        text=row[4],
-        data=None if row[5] is None else json.loads(row[5]),
-        type=row[6],
-        parent_id=row[7],
-        metadata=json.loads(row[8]),
-        created_at=to_datetime(row[9]),
-        rating=None if row[10] is None else Rating(value=row[10], feedback=row[11]),
-        branch=row[12],
-    )

@@ -1,8 +1,8 @@
-"""Noticing that the store changed, by whichever process.
+"""Change notices: they wake readers when any process changes the store.
 
-A change made through this process's `Store` is told at once. One made by another process is noticed by asking SQLite's
-`PRAGMA data_version` on a connection that never writes, every `INTERVAL` seconds and only while somebody watches. That
-question costs about a microsecond and never blocks, so it is asked on the event loop itself.
+A change through this process's `Store` wakes them at once. For changes by other processes, the notices read SQLite's
+`PRAGMA data_version` on a connection that never writes, every `INTERVAL` seconds, and only while there are readers.
+That read costs about a microsecond and never blocks, so it runs on the event loop itself.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import anyio
 
 INTERVAL = 0.1
-"""Seconds between two looks for changes by other processes."""
+"""Seconds between two checks for changes by other processes."""
 
 
 class Watch:
@@ -22,9 +22,9 @@ class Watch:
         self._event = anyio.Event()
 
     async def changed(self) -> None:
-        """Return when something may have changed since the last call (or since the watch began).
+        """Wait until something may have changed since the last call (or since the watch began).
 
-        Wakes for nothing now and then; the reader looks at the store and decides.
+        It may return without a change: the reader looks at the store and decides.
         """
         await self._event.wait()
         self._event = anyio.Event()
@@ -35,7 +35,7 @@ class Watch:
 
 
 class Notices:
-    """Who watches what. `version` reads the file's data version; it is called only while somebody watches."""
+    """The readers of one store. `version` reads the file's data version, and is called only while there are readers."""
 
     def __init__(self, version: Callable[[], int]) -> None:
         self._version = version
@@ -45,7 +45,7 @@ class Notices:
 
     @contextmanager
     def watch(self, conversation_id: str | None = None) -> Generator[Watch]:
-        """Watch from here on: whatever is committed after this call wakes the watch."""
+        """Begin a watch: every commit after this call wakes it."""
         watch = Watch(conversation_id)
         self._watches.add(watch)
         self._wanted.set()
@@ -55,14 +55,14 @@ class Notices:
             self._watches.discard(watch)
 
     def publish(self, conversation_ids: Iterable[str] | None) -> None:
-        """Wake those who watch one of these conversations (all, if None)."""
+        """Wake the readers of these conversations (None: all readers)."""
         touched = None if conversation_ids is None else set(conversation_ids)
         for watch in self._watches:
             if touched is None or watch.conversation_id is None or watch.conversation_id in touched:
                 watch.notify()
 
     async def poll(self) -> None:
-        """Look for other processes' changes for as long as this is not cancelled."""
+        """Check for other processes' changes until cancelled."""
         while True:
             if not self._watches:
                 self._wanted = anyio.Event()

@@ -1,8 +1,8 @@
-"""The outbox: what was prepared to be sent under a key, byte for byte, until it is known to have been sent.
+"""The outbox: bodies to be sent under a key, byte for byte, until they are known to have arrived.
 
-A body that is made anew each time (one that is encrypted, say) can only be sent again under its key if it is the very
-same. So it is kept before it is sent for the first time. Bodies are as they go over the wire: a platform whose wire has
-contents in clear must not use this where contents are not kept.
+A platform accepts a repeated body under its key only if the bytes are the same. A body that differs each time it is
+made (an encrypted one, say) is therefore stored before it is sent for the first time. A platform that sends contents in
+clear must not use the outbox where contents are not kept.
 """
 
 from datetime import timedelta
@@ -10,7 +10,7 @@ from datetime import timedelta
 from tertulia.store.database import Transaction
 
 FORGOTTEN = timedelta(days=30)
-"""After this time nobody comes back for what was never settled."""
+"""After this time a body that was never settled is deleted."""
 
 
 def put(tx: Transaction, principal: str, instance: str, key: str, body: bytes) -> bytes:
@@ -30,7 +30,7 @@ def put(tx: Transaction, principal: str, instance: str, key: str, body: bytes) -
 
 
 def find(tx: Transaction, principal: str, instance: str, key: str) -> bytes | None:
-    """Return what is kept under a key, if anything is."""
+    """Return the body that is stored under a key, if there is one."""
     row = tx.one(
         "SELECT body FROM outbox WHERE principal = ? AND instance = ? AND key = ?", principal, instance, key
     )
@@ -38,5 +38,5 @@ def find(tx: Transaction, principal: str, instance: str, key: str) -> bytes | No
 
 
 def remove(tx: Transaction, principal: str, instance: str, key: str) -> None:
-    """Forget a body: it has been sent, and that is recorded; or it never will be."""
+    """Delete a body: it has been sent, or it will never be."""
     tx.run("DELETE FROM outbox WHERE principal = ? AND instance = ? AND key = ?", principal, instance, key)

@@ -1,4 +1,4 @@
-"""Who takes part in the conversations that are kept here, and which mailboxes there are."""
+"""The participants of the store's own conversations, and the mailboxes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from tertulia.vocabulary.models import Participant, ParticipantRole
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A name under which somebody can be written to, and when a process served under it last."""
+    """A name that can be written to, and when a process served under it last."""
 
     name: str
     seen_at: datetime
@@ -18,7 +18,7 @@ class Mailbox:
 def enter(
     tx: Transaction, principal: str, conversation_id: str, address: str, role: ParticipantRole
 ) -> ParticipantRole | None:
-    """Have somebody take part in a role; return the role they had before, if they took part already."""
+    """Add a participant, or change its role; return the role that it had before, if it took part already."""
     before = role_of(tx, principal, conversation_id, address)
     tx.run(
         "INSERT INTO participants VALUES (?, ?, ?, ?, ?)"
@@ -34,7 +34,7 @@ def enter(
 
 
 def leave(tx: Transaction, principal: str, conversation_id: str, address: str) -> bool:
-    """Let somebody take part no more; return whether they did."""
+    """Remove a participant; return whether it took part."""
     tx.touched.add(conversation_id)
     return bool(
         tx.run(
@@ -61,7 +61,7 @@ def all_of(tx: Transaction, principal: str, conversation_id: str) -> list[Partic
 
 
 def role_of(tx: Transaction, principal: str, conversation_id: str, address: str) -> ParticipantRole | None:
-    """Return the role in which somebody takes part, None if they do not."""
+    """Return a participant's role, None for an address that does not take part."""
     row = tx.one(
         "SELECT role FROM participants WHERE principal = ? AND conversation_id = ? AND address = ?",
         principal,
@@ -72,7 +72,7 @@ def role_of(tx: Transaction, principal: str, conversation_id: str, address: str)
 
 
 def register(tx: Transaction, principal: str, name: str) -> None:
-    """Note that somebody serves under a name now: from then on it can be written to."""
+    """Register a name under which a process serves now: from then on it can be written to."""
     tx.run(
         "INSERT INTO mailboxes VALUES (?, ?, ?, ?)"
         " ON CONFLICT (principal, name) DO UPDATE SET seen_at = excluded.seen_at",

@@ -1,4 +1,4 @@
-"""Ratings of conversations and messages, and what else a platform tells of a message that is known already."""
+"""Ratings of conversations and messages, and updates of stored messages."""
 
 from tertulia.store.database import Transaction, encode, storable
 from tertulia.vocabulary.models import Message, Rating
@@ -30,23 +30,23 @@ def rate_message(
     tx.touched.add(conversation_id)
 
 
-def note(tx: Transaction, principal: str, conversation_id: str, theirs: Message, *, new: bool) -> None:
-    """Note what a platform says of a message beside its words: its rating, its metadata, and whether it has a time.
+def note(tx: Transaction, principal: str, conversation_id: str, message: Message, *, new: bool) -> None:
+    """Store the rating and metadata that a platform returned with a message, and whether the message has a time.
 
-    `new`: it was entered just now, with its metadata.
+    `new`: the message was added just now, with its metadata.
     """
-    if theirs.rating is not None:
-        rate_message(tx, principal, conversation_id, theirs.id, theirs.rating)
-    own = (principal, conversation_id, theirs.id)
-    if theirs.metadata and not new:
-        metadata = encode(theirs.metadata)
+    if message.rating is not None:
+        rate_message(tx, principal, conversation_id, message.id, message.rating)
+    own = (principal, conversation_id, message.id)
+    if message.metadata and not new:
+        metadata = encode(message.metadata)
         tx.run(
             "UPDATE messages SET metadata = ? WHERE principal = ? AND conversation_id = ? AND id = ? AND metadata <> ?",
             metadata,
             *own,
             metadata,
         )
-    if theirs.created_at is None and new:
+    if message.created_at is None and new:
         tx.run("UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?", *own)
 
 

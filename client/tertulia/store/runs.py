@@ -19,7 +19,7 @@ _REQUEST = (
 ACTIVE = ", ".join(f"'{status}'" for status in sorted(ACTIVE_RUN))
 """The states of a run that may still produce something, for SQL's IN."""
 UNDELIVERED = timedelta(hours=1)
-"""How long an answer that nobody was given is what a repeated call gets."""
+"""How long a repeated call joins a run whose result was not delivered."""
 
 
 def insert(
@@ -34,7 +34,7 @@ def insert(
     context: Mapping[str, Any] | None,
     first_seq: int,
 ) -> Run:
-    """Enter a queued run."""
+    """Insert a queued run."""
     tx.run(
         "INSERT INTO runs (id, principal, conversation_id, agent, status, message_id, call_digest, context, checkpoint,"
         " first_seq, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?)",
@@ -111,7 +111,7 @@ def unfinished(tx: Transaction, principal: str) -> list[Run]:
 def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
     """Return the run that the identical call began, or sent a message into.
 
-    Only if it is unfinished, or if nobody was told yet what came of the call.
+    Only if the run is unfinished, or if its result was not delivered yet.
     """
     since = tx.at - UNDELIVERED // timedelta(microseconds=1)
     begun = tx.one(
@@ -136,7 +136,7 @@ def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
 
 
 def note_sent(tx: Transaction, principal: str, run: Run, message_id: str, call_digest: str) -> None:
-    """Note which call sent a message into a run that another call began."""
+    """Record which call sent a message into a run that another call began."""
     tx.run(
         "INSERT INTO sent_messages (principal, call_digest, run_id, conversation_id, message_id, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?)",
@@ -163,7 +163,7 @@ def went_into(tx: Transaction, principal: str, message_id: str) -> Run | None:
 
 
 def addressed_to(tx: Transaction, principal: str, agent: str) -> set[str]:
-    """Return the conversations with an active run that is somebody's to answer."""
+    """Return the conversations with an active run that `agent` is to answer."""
     rows = tx.all(
         f"SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({ACTIVE}) AND agent = ?",
         principal,
@@ -173,13 +173,13 @@ def addressed_to(tx: Transaction, principal: str, agent: str) -> set[str]:
 
 
 def mark_delivered(tx: Transaction, run: Run, *, to_answerer: bool = False) -> None:
-    """Note that a caller was told what there is of the run: the identical call is another one from now on.
+    """Mark a run's result as delivered: the identical call is a new one from now on.
 
-    `to_answerer`: it was who answered it by a message, not who began it.
+    `to_answerer`: it was delivered to the caller who answered the run with a message, not to the one who began it.
     """
-    told = "=" if to_answerer else "IS NOT"
+    comparison = "=" if to_answerer else "IS NOT"
     tx.run(
-        f"UPDATE sent_messages SET delivered = 1 WHERE run_id = ? AND delivered = 0 AND message_id {told} ?",
+        f"UPDATE sent_messages SET delivered = 1 WHERE run_id = ? AND delivered = 0 AND message_id {comparison} ?",
         run.id,
         run.reply_id,
     )
@@ -190,9 +190,9 @@ def mark_delivered(tx: Transaction, run: Run, *, to_answerer: bool = False) -> N
 def set_status(
     tx: Transaction, run: Run, status: RunStatus, *, error: str | None = None, retryable: bool = False
 ) -> None:
-    """Write the run's status; an end has its time, and whatever was still asked is withdrawn.
+    """Write the run's status; at an end also its time, and withdraw the pending requests.
 
-    Where contents are not kept, what the run asked is known for as long as it may be answered, and no longer.
+    Where contents are not kept, an end deletes the contents of the run's requests.
     """
     ended = not status.active
     tx.run(
@@ -221,7 +221,7 @@ def set_status(
 
 
 def set_reply(tx: Transaction, run_id: str, message_id: str) -> None:
-    """Note which message is the run's answer."""
+    """Record which message is the run's answer."""
     tx.run("UPDATE runs SET reply_id = ? WHERE id = ?", message_id, run_id)
 
 
@@ -232,18 +232,18 @@ def checkpoint(tx: Transaction, run_id: str) -> dict[str, Any]:
 
 
 def save_checkpoint(tx: Transaction, run_id: str, value: Mapping[str, Any]) -> None:
-    """Keep what the platform needs in order to go on with this run in another process."""
+    """Save what the platform needs in order to continue this run in another process."""
     tx.run("UPDATE runs SET checkpoint = ? WHERE id = ?", encode(value), run_id)
 
 
 def message_context(tx: Transaction, run_id: str) -> Mapping[str, Any] | None:
-    """Return the context that was sent along with the run's message."""
+    """Return the context that was sent with the run's message."""
     row = tx.one("SELECT context FROM runs WHERE id = ?", run_id)
     return None if row is None or row[0] is None else json.loads(row[0])
 
 
 def add_request(tx: Transaction, principal: str, run: Run, draft: RequestDraft) -> Request:
-    """Enter something the run waits for."""
+    """Insert a request of a run."""
     request_id = new_id("req_")
     tx.run(
         "INSERT INTO requests (id, principal, run_id, conversation_id, kind, prompt, tool, arguments, tool_call_id,"
@@ -287,13 +287,13 @@ def get_request(tx: Transaction, principal: str, request_id: str) -> Request:
 
 
 def requests_of(tx: Transaction, run_id: str) -> list[Request]:
-    """Return everything the run asked, oldest first."""
+    """Return all requests of a run, oldest first."""
     rows = tx.all(f"SELECT {_REQUEST} FROM requests WHERE run_id = ? ORDER BY created_at, rowid", run_id)
     return [_request(row) for row in rows]
 
 
 def pending_requests(tx: Transaction, principal: str, conversation_id: str | None = None) -> list[Request]:
-    """Return what awaits a decision, oldest first: of one conversation, or of all."""
+    """Return the pending requests, oldest first: of one conversation, or of all."""
     only, values = ("", []) if conversation_id is None else (" AND conversation_id = ?", [conversation_id])
     rows = tx.all(
         f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND status = 'pending'{only} ORDER BY created_at, rowid",
@@ -318,7 +318,7 @@ def settle(tx: Transaction, request: Request, status: RequestStatus, settlement:
 
 
 def withdraw(tx: Transaction, request: Request) -> None:
-    """Note that nobody here decides about a request any more."""
+    """Mark a request as withdrawn: it can no longer be settled."""
     tx.run(
         "UPDATE requests SET status = ?, settled_at = ? WHERE id = ?",
         RequestStatus.WITHDRAWN,
@@ -329,13 +329,13 @@ def withdraw(tx: Transaction, request: Request) -> None:
 
 
 def approved_arguments(tx: Transaction, request: Request) -> Mapping[str, Any]:
-    """Return the arguments an approval was given for: those that were shown, or the changed ones."""
+    """Return the arguments that were approved: those that the request showed, or the changed ones."""
     row = tx.one("SELECT approved_arguments FROM requests WHERE id = ?", request.id)
     return request.arguments if row is None or row[0] is None else json.loads(row[0])
 
 
 def decline(tx: Transaction, request: Request) -> None:
-    """Note that a person turned the form of a pending request down, which leaves it pending."""
+    """Record that a person declined the form of a pending request, which stays pending."""
     tx.run("UPDATE requests SET declined = 1 WHERE id = ? AND status = 'pending'", request.id)
     tx.touched.add(request.conversation_id)
 

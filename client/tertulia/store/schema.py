@@ -13,7 +13,7 @@ does not tell when something was said: `created_at` is then when it was first se
 A branch has the messages that were written on it (`messages.branch`; the first is `main` and has no row in `branches`),
 and those of its parent up to the position `shared` (see `tertulia.store.branches`).
 
-What the columns of `syncs` and `synced_conversations` mean is told in `tertulia.store.sync_state`.
+`tertulia.store.sync_state` explains the columns of `syncs` and `synced_conversations`.
 """
 
 POSITION_BITS = 16

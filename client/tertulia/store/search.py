@@ -13,7 +13,7 @@ Everything else is text. There is no wrong syntax: a quote without its partner, 
 Messages come newest first, in the order of their positions, because the index yields them so: of a million messages a
 page costs the same for any word. Ranking does not: bm25 counts every match of every word first. So only up to `_FEW`
 matches are ranked, and only by words that are rare. Titles stand apart: the newest `_LEADING` that match lead the
-first page, the others follow behind the last message.
+first page, the others follow after the last message.
 
 The index yields other principals' messages too. Where its newest `_PROBED` matches do not settle a page, it is asked
 again for those in the caller's scope (`tertulia.store.messages.scope`), so that nobody waits for another's million.
@@ -54,7 +54,7 @@ _RANKED = (
     " ORDER BY bm25(message_index), rowid DESC"
 )
 _OF_CONVERSATION = " CROSS JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id"
-# CROSS JOIN keeps the order: first what the index yields, then the row behind it.
+# CROSS JOIN keeps the order: first what the index yields, then its row.
 _AMONG = f"FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value{_OF_CONVERSATION}"
 _IN_SCOPE = f"FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid{_OF_CONVERSATION}"
 _IN_TITLES = "FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
@@ -72,7 +72,7 @@ class _Place:
     title: int | None = None
 
     def cursor(self, identity: Mapping[str, Any]) -> str:
-        """Return it as a cursor of the search that `identity` tells of."""
+        """Return it as a cursor of the search that `identity` describes."""
         return page_cursor(identity, [self.after, self.top, self.title])
 
 
@@ -100,7 +100,7 @@ class Found:
     _identity: Mapping[str, Any]
 
     def cursor_after(self, count: int) -> str | None:
-        """Return the cursor behind the first `count` hits: "" at the beginning of all, None at their end."""
+        """Return the cursor after the first `count` hits: "" at the beginning of all, None at their end."""
         if count == len(self.result.hits):
             return self.result.next_cursor
         if count == 0:

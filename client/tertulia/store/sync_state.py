@@ -1,9 +1,9 @@
 """What was synced: per instance how far the last sync came, and per conversation what was read of it.
 
-Every sync of an instance has a number, one more than the last. It lists the platform's conversations first, each with
-what the platform tells of its state (`told`): a conversation is due for reading when that differs from what it was when
-the conversation was read (`read_told`). Where a platform tells nothing of the kind, each sync looks at every
-conversation once: one that goes on where another stopped leaves out what that one has read (`read_in`).
+Every sync of an instance has a number, one more than the last. It first lists the platform's conversations, each with a
+mark of its state (the column `told`): a conversation is due for reading when its mark differs from the mark at the last
+reading (`read_told`). Where a platform gives no mark, each sync reads every conversation once: a sync that continues an
+interrupted one leaves out what that one has read (`read_in`).
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ from tertulia.vocabulary.models import ConversationRecord
 class ReadState:
     """How far a conversation was read."""
 
-    told: str | None
-    """What its platform tells of its state now."""
+    mark: str | None
+    """The mark of its state on the platform now."""
     was_read: bool
     """Whether it was read to its end, at some time."""
     newest: str | None
     """The newest message then."""
     cursor: str | None
-    """Where a reading from the beginning stopped; None where none did, or where it has changed since."""
+    """Where a reading from the beginning stopped; None if none did, or if the conversation has changed since."""
 
 
-def told_of(conversation: ConversationRecord) -> str | None:
-    """Return what a platform tells that changes whenever the conversation does; None where it tells nothing such."""
+def change_mark(conversation: ConversationRecord) -> str | None:
+    """Return a mark that changes whenever the conversation does; None where the platform says nothing of that kind."""
     if conversation.updated_at is None and conversation.message_count is None:
         return None
     at = "" if conversation.updated_at is None else conversation.updated_at.isoformat()
@@ -49,8 +49,8 @@ def begin(tx: Transaction, principal: str, instance: str) -> int:
     return int(row[0])
 
 
-def listed(tx: Transaction, principal: str, number: int, conversation_id: str, told: str | None) -> None:
-    """Note that a conversation is there, and what its platform tells of its state."""
+def listed(tx: Transaction, principal: str, number: int, conversation_id: str, mark: str | None) -> None:
+    """Record that the platform lists a conversation, with the mark of its state."""
     tx.run(
         "INSERT INTO synced_conversations (principal, conversation_id, instance, listed_in, told)"
         " VALUES (?, ?, ?, ?, ?) ON CONFLICT (principal, conversation_id)"
@@ -59,12 +59,12 @@ def listed(tx: Transaction, principal: str, number: int, conversation_id: str, t
         conversation_id,
         conversation_id.partition(":")[0],
         number,
-        told,
+        mark,
     )
 
 
 def end_list(tx: Transaction, principal: str, instance: str, number: int, *, whole: bool) -> int:
-    """Note that all were listed; return how many are gone. `whole`: what was not listed is not there."""
+    """Record that the list is complete; return how many conversations are gone. `whole`: the list had all there are."""
     gone = 0
     if whole:
         gone = tx.run(
@@ -100,7 +100,7 @@ def due(tx: Transaction, principal: str, instance: str) -> tuple[list[str], int]
 
 
 def state(tx: Transaction, principal: str, conversation_id: str) -> ReadState | None:
-    """Return how far a conversation was read; None where it is not to be synced any more."""
+    """Return how far a conversation was read; None for one that is no longer synced."""
     row = tx.one(
         "SELECT told, read_in IS NOT NULL, newest, CASE WHEN told IS cursor_told THEN cursor END"
         " FROM synced_conversations WHERE principal = ? AND conversation_id = ?",
@@ -108,19 +108,19 @@ def state(tx: Transaction, principal: str, conversation_id: str) -> ReadState | 
         conversation_id,
     )
     return (
-        None if row is None else ReadState(told=row[0], was_read=bool(row[1]), newest=row[2], cursor=row[3])
+        None if row is None else ReadState(mark=row[0], was_read=bool(row[1]), newest=row[2], cursor=row[3])
     )
 
 
-def read_up_to(tx: Transaction, principal: str, conversation_id: str, told: str | None, cursor: str) -> None:
-    """Note where the reading of a conversation has come to; it had the state `told` then.
+def read_up_to(tx: Transaction, principal: str, conversation_id: str, mark: str | None, cursor: str) -> None:
+    """Record how far a conversation was read, at the state `mark`.
 
-    Where nothing tells whether it has changed meanwhile, the cursor is not kept.
+    Without a mark the cursor is not stored: nothing would show that the conversation has changed meanwhile.
     """
     tx.run(
         "UPDATE synced_conversations SET cursor = ?, cursor_told = ? WHERE principal = ? AND conversation_id = ?",
-        None if told is None else cursor,
-        told,
+        None if mark is None else cursor,
+        mark,
         principal,
         conversation_id,
     )
@@ -131,10 +131,10 @@ def read_through(
     principal: str,
     number: int,
     conversation_id: str,
-    told: str | None,
+    mark: str | None,
     newest: str | None,
 ) -> None:
-    """Note that a conversation was read to its end, in the state `told`, and what its newest message was."""
+    """Record that a conversation was read to its end, at the state `mark`, and its newest message then."""
     own = (principal, conversation_id)
     tx.run(
         "UPDATE syncs SET at = ?, known = known + coalesce((SELECT read_in IS NULL FROM synced_conversations"
@@ -148,14 +148,14 @@ def read_through(
         "UPDATE synced_conversations SET read_in = ?, read_told = ?, newest = ?, cursor = NULL, cursor_told = NULL"
         " WHERE principal = ? AND conversation_id = ?",
         number,
-        told,
+        mark,
         newest,
         *own,
     )
 
 
 def forget(tx: Transaction, principal: str, conversation_id: str) -> None:
-    """Count a conversation no more: it is gone."""
+    """Remove a conversation that is gone from the sync's records."""
     row = tx.one(
         "DELETE FROM synced_conversations WHERE principal = ? AND conversation_id = ? RETURNING read_in IS NOT NULL",
         principal,
@@ -171,7 +171,7 @@ def forget(tx: Transaction, principal: str, conversation_id: str) -> None:
 
 
 def complete(tx: Transaction, principal: str, instance: str, number: int) -> None:
-    """Note that a sync came to its end."""
+    """Record that a sync came to its end."""
     tx.run(
         "UPDATE syncs SET completed = ?, at = ? WHERE principal = ? AND instance = ?",
         number,
@@ -192,7 +192,7 @@ def coverage(tx: Transaction, principal: str) -> dict[str, Coverage]:
 
 
 def conversations_of(tx: Transaction, principal: str, instance: str) -> Sequence[str]:
-    """Return all that the store knows of an instance."""
+    """Return the ids of all conversations of an instance that the store has."""
     return [
         row[0]
         for row in tx.all(

@@ -1,6 +1,5 @@
-"""Conversations that come in as a whole, with the times they had, and that go out again."""
+"""Import and export of whole conversations, with the times that they had."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,18 +12,16 @@ from tertulia.vocabulary.models import (
     ConversationChanges,
     Message,
     Participant,
-    Rating,
-    Role,
 )
 
 
-class Admission(StrEnum):
-    """How a conversation was received."""
+class ImportOutcome(StrEnum):
+    """What became of a conversation that was imported."""
 
     NEW = "new"
     KNOWN = "known"
     DELETED = "deleted"
-    """It was deleted here before, and is not there."""
+    """It was deleted from the store before, and was not added again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +36,15 @@ class BranchRow:
     removed: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """A message as the store has it. `timed`: its time is known, rather than only that of its arrival."""
+
+    message: Message
+    position: int
+    timed: bool
+
+
 def receive(
     tx: Transaction,
     principal: str,
@@ -46,19 +52,19 @@ def receive(
     participants: Sequence[Participant],
     *,
     restore: bool = False,
-) -> Admission:
-    """Enter a conversation that is not here yet, without messages; one that is here stays as it is.
+) -> ImportOutcome:
+    """Add a conversation without its messages; one that the store has stays as it is.
 
-    `restore` brings one back that was deleted here.
+    `restore` adds it even if it was deleted from the store before.
     """
     if conversations.known(tx, principal, conversation.id):
-        return Admission.KNOWN
+        return ImportOutcome.KNOWN
     deleted = tx.one(
         "SELECT 1 FROM deleted_conversations WHERE principal = ? AND id = ?", principal, conversation.id
     )
     if deleted is not None:
         if not restore:
-            return Admission.DELETED
+            return ImportOutcome.DELETED
         conversations.undelete(tx, principal, conversation.id)
     counted = conversation.message_count is not None
     conversations.remember(tx, principal, replace(conversation, message_count=0 if counted else None))
@@ -71,11 +77,11 @@ def receive(
             participant.role,
             tx.at if participant.joined_at is None else from_datetime(participant.joined_at),
         )
-    return Admission.NEW
+    return ImportOutcome.NEW
 
 
 def name(tx: Transaction, principal: str, conversation: Conversation) -> None:
-    """Give a conversation the title and metadata that have become known of it."""
+    """Write the title and metadata of a conversation that an import has found later."""
     at = tx.one(
         "SELECT updated_at FROM conversations WHERE principal = ? AND id = ?", principal, conversation.id
     )
@@ -87,7 +93,7 @@ def name(tx: Transaction, principal: str, conversation: Conversation) -> None:
 
 
 def add(tx: Transaction, principal: str, message: Message, *, timed: bool = True) -> bool:
-    """Add a message behind the others, unless it is there; return whether it was new. `timed`: its time is its own."""
+    """Add a message after the others; return whether it was new. `timed`: its time is known."""
     if not messages.add(tx, principal, message):
         return False
     own = (principal, message.conversation_id, message.id)
@@ -99,7 +105,7 @@ def add(tx: Transaction, principal: str, message: Message, *, timed: bool = True
 
 
 def add_branch(tx: Transaction, principal: str, conversation_id: str, branch: BranchRow) -> None:
-    """Add a branch of a conversation whose messages are there; one that is there stays as it is."""
+    """Add a branch of a conversation whose messages the store has; a known branch stays as it is."""
     shared = tx.one(
         "SELECT position FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
         principal,
@@ -121,7 +127,7 @@ def add_branch(tx: Transaction, principal: str, conversation_id: str, branch: Br
 
 
 def settle(tx: Transaction, principal: str, conversation: Conversation, *, counted: bool) -> None:
-    """Set what entering messages has moved: when it was updated and, unless it is `counted` here, how many it has."""
+    """Write the time of the last update and, unless the store counted them, the number of messages."""
     if conversation.updated_at is not None:
         _date(tx, principal, conversation.id, from_datetime(conversation.updated_at))
     if not counted:
@@ -135,40 +141,18 @@ def settle(tx: Transaction, principal: str, conversation: Conversation, *, count
 
 def written(
     tx: Transaction, principal: str, conversation_id: str, *, after: int | None, limit: int
-) -> Sequence[tuple[int, Message, bool]]:
-    """Return the next messages of all branches in the order of their arrival, each with its position.
-
-    And with whether its time is its own, rather than that of its arrival.
-    """
-    found = tx.all(
-        "SELECT position, timed, id, author, role, text, data, type, parent_id, metadata, created_at, rating,"
-        " feedback, branch FROM messages WHERE principal = ? AND conversation_id = ? AND position > ?"
-        " ORDER BY position LIMIT ?",
+) -> Sequence[StoredMessage]:
+    """Return the next messages of all branches in the order of their arrival: those after a position."""
+    rows = tx.all(
+        f"SELECT {messages.COLUMNS}, position, timed FROM messages"
+        " WHERE principal = ? AND conversation_id = ? AND position > ? ORDER BY position LIMIT ?",
         principal,
         conversation_id,
         -(1 << 63) if after is None else after,
         limit,
     )
     return [
-        (
-            row[0],
-            Message(
-                id=row[2],
-                conversation_id=conversation_id,
-                author=row[3],
-                role=Role(row[4]),
-                text=row[5],
-                data=None if row[6] is None else json.loads(row[6]),
-                type=row[7],
-                parent_id=row[8],
-                metadata=json.loads(row[9]),
-                created_at=to_datetime(row[10]),
-                rating=None if row[11] is None else Rating(value=row[11], feedback=row[12]),
-                branch=row[13],
-            ),
-            bool(row[1]),
-        )
-        for row in found
+        StoredMessage(message=messages.from_row(row), position=row[-2], timed=bool(row[-1])) for row in rows
     ]
 
 

@@ -50,7 +50,7 @@ def move(
 
 
 def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus) -> Run:
-    """Let a run continue, as `run`, that waited for a request; return it. A pending request was settled elsewhere."""
+    """Withdraw a request that was settled on its platform; its run continues with the status `run`. Return the run."""
     request = runs.get_request(tx, principal, request_id)
     waiting = runs.get(tx, principal, request.run_id)
     if waiting.status is RunStatus.QUEUED:
@@ -68,15 +68,15 @@ def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus
 
 
 def message_added(message: Message) -> Event:
-    """Return the event that tells of a new message."""
-    told: dict[str, Any] = {"message_id": message.id, "author": message.author, "role": message.role}
-    return Event(EventKind.MESSAGE_ADDED, told)
+    """Return the event for a new message."""
+    data: dict[str, Any] = {"message_id": message.id, "author": message.author, "role": message.role}
+    return Event(EventKind.MESSAGE_ADDED, data)
 
 
 def add_to_run(
     tx: Transaction, principal: str, run: Run, message: Message, *, call_digest: str, reply: bool
 ) -> Run:
-    """Enter a message that belongs to an active run; one that is its answer (`reply`) ends it. Return the run."""
+    """Add a message to an active run; its answer (`reply`) ends the run. Return the run."""
     messages.add(tx, principal, message)
     runs.note_sent(tx, principal, run, message.id, call_digest)
     if not reply:
@@ -85,13 +85,13 @@ def add_to_run(
     move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
     about = {"message_id": message.id}
     text = [Event(EventKind.TEXT_MESSAGE_CONTENT, {**about, "delta": message.text})] if message.text else []
-    told = [
+    events = [
         Event(EventKind.TEXT_MESSAGE_START, about),
         *text,
         Event(EventKind.TEXT_MESSAGE_END, about),
         message_added(message),
     ]
-    journal.append(tx, principal, run.conversation_id, told, run.id)
+    journal.append(tx, principal, run.conversation_id, events, run.id)
     runs.set_reply(tx, run.id, message.id)
     return end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
@@ -106,9 +106,9 @@ def end_run(
     error: str | None = None,
     retryable: bool = False,
 ) -> Run:
-    """End a run: journal `event`, withdraw what the run still asks, and open a conversation that waited for that.
+    """End a run: journal `event`, withdraw its pending requests, and open a conversation that waited for them.
 
-    Whoever works on the run is fenced off: nothing more can be written under its lease.
+    The run's lease ends, so that the process that executes the run can write nothing more.
     """
     journal.append(tx, principal, run.conversation_id, [event], run.id)
     runs.set_status(tx, run, status, error=error, retryable=retryable)

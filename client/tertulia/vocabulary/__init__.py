@@ -1,4 +1,4 @@
 """The vocabulary: models, events, states, features, identifiers and errors.
 
-It does no I/O and imports nothing else of ours.
+It does no I/O and imports no other package of Tertulia.
 """

@@ -1,4 +1,4 @@
-"""Time as an injected object: whoever waits or measures is given a clock, so that a test can give another."""
+"""The clock: code that waits or measures time is given one, so that a test can give another."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -7,7 +7,7 @@ import anyio
 
 
 class Clock(Protocol):
-    """Tells the time and waits."""
+    """Returns the time and waits."""
 
     def now(self) -> float:
         """Return the seconds of a clock that never goes back; only differences mean something."""

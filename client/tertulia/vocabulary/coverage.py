@@ -1,4 +1,4 @@
-"""How much of an instance our index has, who answered a search, and how far a sync is."""
+"""How much of an instance the index has, how each instance was searched, and how far a sync is."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,28 +9,28 @@ from enum import StrEnum
 class Coverage:
     """How many of an instance's conversations the index has in full, as of the last sync.
 
-    What passed through since, or without any sync, is in the index as well, and is not counted.
+    The index also has messages that passed through without a sync; they do not count.
     """
 
     known: int = 0
-    """How many were read through."""
+    """How many were read to their end."""
     total: int | None = None
-    """How many its platform listed; None where it lists none, or was never asked."""
+    """How many the platform listed; None where it has no list, or was never asked."""
     complete: bool = False
-    """Whether the last sync came to its end: nothing was left then that it could read."""
+    """Whether the last sync came to its end and had read all that it could."""
     at: datetime | None = None
     """When the last sync ended, or stopped; None without one."""
 
 
 class SearchedBy(StrEnum):
-    """Who looked into an instance's conversations."""
+    """What searched an instance's conversations."""
 
     INDEX = "index"
-    """Our index: what was synced or passed through. The platform has no search, or it failed."""
+    """The store's index: what was synced or passed through. The platform has no search, or it failed."""
     PLATFORM = "platform"
-    """The platform itself: our store keeps none of its contents."""
+    """The platform itself: the store keeps none of its contents."""
     BOTH = "both"
-    """The platform and our index."""
+    """The platform and the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +40,11 @@ class Answered:
     instance: str
     by: SearchedBy
     failure: str | None = None
-    """Why its platform has not answered, in a sentence; None where it has, or has no search."""
+    """Why the platform did not answer, in a sentence; None where it did, or has no search."""
     coverage: Coverage | None = None
-    """What the index has of it; None where it keeps nothing of it."""
+    """What the index has of it; None where the store keeps none of its contents."""
     embedded: bool = False
-    """Whether its conversations live in our store, so that the index has all of them."""
+    """Whether its conversations live in the store, so that the index has all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +63,15 @@ class SyncSummary:
 
     instance: str
     conversations: int
-    """How many the instance has, as far as its platform tells."""
+    """How many the instance has, as far as its platform says."""
     read: int
-    """How many had changed, or may have, and were read."""
+    """How many were read, since they had changed or may have."""
     messages: int
     """How many messages were added to the index."""
     unreadable: int = 0
-    """How many the platform lists but does not let us read."""
+    """How many the platform lists but does not let this account read."""
     gone: int = 0
-    """How many the last sync knew that the platform has no more; what the index has of them stays."""
+    """How many the platform no longer has since the last sync; the index keeps their messages."""
     failed: int = 0
     """How many could not be read this time; the next sync reads them."""
     failure: str | None = None

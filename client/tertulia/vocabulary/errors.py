@@ -1,7 +1,7 @@
 """One tree of errors. Each says what happened, carries the ids as attributes, and knows what to do next.
 
-`str(error)` is one sentence (or two) for whoever must act. `hint` is the next step. `retryable` says whether the same
-call may succeed later unchanged.
+`str(error)` is one sentence, or two, that says what happened. `hint` is the next step. `retryable` says whether the
+same call may succeed later unchanged.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class TertuliaError(Exception):
         self.message = message
         self.hint = hint
         self.valid = tuple(valid)
-        """The values that would have been accepted, where there is a list of them."""
+        """The values that would have been accepted, as far as they can be listed."""
         if retryable is not None:
             self.retryable = retryable
         self.ids: dict[str, Any] = {name: value for name, value in ids.items() if value is not None}
@@ -53,7 +53,7 @@ class ConflictError(TertuliaError):
 
 
 class MovedOnError(ConflictError):
-    """Raised when a platform does not wait any more for what a person has decided about."""
+    """Raised when a platform no longer waits for the decision that a person has made."""
 
 
 class NotOffered(TertuliaError):
@@ -75,7 +75,7 @@ class NotAllowedError(TertuliaError):
 
 
 class UncertainError(TertuliaError):
-    """Raised when an effect may or may not have happened and the platform cannot tell."""
+    """Raised when an effect may or may not have happened and the platform cannot say which."""
 
     code = "uncertain"
 

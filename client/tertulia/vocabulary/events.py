@@ -1,7 +1,7 @@
 """What can happen in a conversation.
 
-The names are AG-UI's, which RevEng.AI's stream shares; those below `MESSAGE_ADDED` are ours. An event that a
-platform sends and nobody here knows is `RAW`: kept as it came, never an error.
+The names are AG-UI's, which RevEng.AI's stream shares; those from `MESSAGE_ADDED` on are Tertulia's. An event of a kind
+that no adapter knows is `RAW`: it is kept as it came, and is never an error.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,10 @@ from typing import Any
 
 
 class EventKind(StrEnum):
-    """The kind of an event; the keys that `data` has for it stand beside each."""
+    """The kind of an event, with the keys of its `data` in the comment beside it.
+
+    A `decision` is a `Decision`, or "elsewhere" where the request was settled on its platform.
+    """
 
     RUN_STARTED = "run_started"
     RUN_FINISHED = "run_finished"
@@ -50,12 +53,12 @@ class EventKind(StrEnum):
 
 
 DELTAS = frozenset({EventKind.TEXT_MESSAGE_CONTENT, EventKind.REASONING})
-"""Kinds that come in quick succession and whose `delta`s may be joined without losing anything."""
+"""Kinds that follow each other quickly. Joining their `delta`s loses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened, before it has a place in a journal.
+    """One thing that happened, before it has a place in the journal.
 
     `upstream_id` is the platform's own id for it where it has one; an event whose upstream id is already in the
     conversation's journal is not entered again.

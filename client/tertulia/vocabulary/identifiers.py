@@ -1,7 +1,7 @@
 """Identifiers: making them, reading them, and cursors.
 
 A conversation's id is `instance:native-id` with the native part percent-encoded, so that it is printable and safe in
-a URI whatever the platform puts into its ids. Ids of runs and requests are ours and cannot be guessed.
+a URI whatever the platform puts into its ids. Ids of runs and requests are made by Tertulia and cannot be guessed.
 """
 
 import base64
@@ -26,7 +26,7 @@ _TAKEN = frozenset({"archivist", "user"})
 
 
 def new_id(prefix: str = "", length: int = 16) -> str:
-    """Return a random id of `length` base-32 characters (five bits each) behind `prefix`."""
+    """Return a random id of `length` base-32 characters (five bits each) after `prefix`."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
@@ -81,10 +81,10 @@ def valid_instance(name: str) -> bool:
 
 
 def checked_mailbox(name: str) -> str:
-    """Return a name under which somebody can be written to on the embedded platform.
+    """Return `name` if it can be the name of a mailbox on the embedded platform.
 
     Raises:
-        InvalidInputError: nobody can be called so.
+        InvalidInputError: it cannot.
     """
     if _MAILBOX.fullmatch(name) is None or name in _TAKEN:
         raise InvalidInputError(
@@ -109,10 +109,10 @@ def named(value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place behind `seq` in the journal of a conversation in one store.
+    """The place after entry `seq` in the journal of a conversation in one store.
 
-    `stamp` is the time of that entry in microseconds, so that a store which was restored from an older copy and went on
-    differently is noticed.
+    `stamp` is the time of that entry in microseconds. It shows whether the store was restored from an older copy and
+    has other entries since.
     """
 
     epoch: str

@@ -44,24 +44,24 @@ class Agent:
 
 
 class Verification(StrEnum):
-    """Whose words a message has, as far as its signature tells; in the metadata of a message, as `verification`.
+    """What a message's signature proves; in the metadata of a message, as `verification`.
 
     The first four names are Rine's (`types.py:110-120` of its SDK 0.13.0).
     """
 
     VERIFIED = "verified"
     INVALID = "invalid"
-    """The signature is not of these words: nothing of them is shown."""
+    """The signature does not fit the text: the text is not shown."""
     SENDER_MISMATCH = "sender-mismatch"
-    """Somebody else than the sender has signed them: nothing of them is shown."""
+    """Another than the sender has signed the text: it is not shown."""
     UNVERIFIABLE = "unverifiable"
-    """The sender's keys could not be read: the words are shown, and may be anybody's."""
+    """The sender's keys could not be read: the text is shown, and may be anybody's."""
     UNREADABLE = "unreadable"
     """It could not be decrypted."""
 
     @property
     def shows(self) -> bool:
-        """Whether the words may be shown."""
+        """Whether the text may be shown."""
         return self in {Verification.VERIFIED, Verification.UNVERIFIABLE}
 
 
@@ -90,7 +90,7 @@ class Participant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """What somebody thinks of a message or of a conversation: 1 (poor) to 5 (excellent)."""
+    """A rating of a message or of a conversation: 1 (poor) to 5 (excellent)."""
 
     value: int
     feedback: str | None = None
@@ -165,7 +165,7 @@ class NewConversation:
     source: str | None = None
     """Where the conversation came from (`website`, `crm`)."""
     source_ref: str | None = None
-    """What it belongs to there."""
+    """The id of what it belongs to at its source."""
     participants: Mapping[str, ParticipantRole] | None = None
     """Who takes part beside the caller and the agent, by address."""
 
@@ -221,7 +221,7 @@ class Message:
     created_at: datetime | None = None
     rating: Rating | None = None
     branch: str | None = None
-    """The branch that it was written on, where its platform has branches and tells."""
+    """The branch that it was written on, where its platform has branches and names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +236,7 @@ class MessageQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDraft:
-    """A message that is to be sent. At least one of `text` and `data` is there.
+    """A message that is to be sent. It has `text`, `data` or both.
 
     `id` is chosen by us before anything leaves the process, and stays the same when it is tried again; a platform that
     takes ids uses it.
@@ -279,9 +279,9 @@ class SentAs(StrEnum):
     JOINED = "joined"
     """Nothing was sent: the identical call had been made and was not over."""
     ADDED = "added"
-    """It went to whoever is to answer, beside the message that waits for that already."""
+    """It was added to the active run, beside the message that waits for an answer already."""
     REPLY = "reply"
-    """It is itself the answer that somebody waited for."""
+    """It is the answer that the active run waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,7 +331,7 @@ class RequestDraft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a run waits for from a person. Its id is ours, and belongs to exactly what was shown."""
+    """What a run asks a person. Its id is made by Tertulia and stands for exactly what was shown."""
 
     id: str
     run_id: str
@@ -378,7 +378,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What there is of a run at one moment."""
+    """The state and the reply of a run at one moment."""
 
     run: Run
     reply: str
@@ -398,7 +398,7 @@ class Page(Generic[T_co]):
     next_cursor: str | None = None
     total: int | None = None
     from_index: bool = False
-    """Whether the platform has no such list, and this is what is known here."""
+    """Whether the platform has no such list, and the store made this page."""
 
 
 class SortKey(StrEnum):
@@ -432,7 +432,7 @@ class ConversationQuery:
     """Those of all users of the platform's tenant, where the configuration lets this principal see them."""
     archived: bool | None = False
     awaiting: bool = False
-    """Only those with a request that awaits a decision, or whose other side waits for a message of ours."""
+    """Only those with a request that awaits a decision, or whose other side waits for a message of the caller's."""
     me: str | None = None
     """The address that `awaiting` is about, on the embedded platform."""
     sort: SortKey = SortKey.UPDATED
@@ -472,7 +472,7 @@ class SearchHit:
     snippet: str
     at: datetime
     by_platform: bool = False
-    """Whether only its platform finds it, which tells of the conversation and not of a message."""
+    """Whether only its platform finds it. Platforms find whole conversations, not single messages."""
 
     @classmethod
     def of_title(cls, conversation: ConversationRecord, at: datetime) -> "SearchHit":
@@ -492,13 +492,13 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """Matches, newest first; best first where there are few (`ranked`)."""
+    """Matches: newest first, or best first where there are only a few (`ranked`)."""
 
     hits: Sequence[SearchHit]
     next_cursor: str | None = None
     ranked: bool = False
     total: int | None = None
-    """How many match in all, on the first page, where there are few."""
+    """How many match in all; on the first page only, and only where there are few."""
     suggestion: str | None = None
     """When nothing matched: the query as it might have been meant."""
     answered: Sequence[Answered] = ()
@@ -512,7 +512,7 @@ class Analytics:
     conversations: int = 1
     """How many are counted together."""
     messages: Mapping[str, int] = field(default_factory=dict[str, int])
-    """How many messages there are, by role."""
+    """The number of messages by role."""
     duration_seconds: float | None = None
     """From the first message to the last; of several conversations, the sum."""
     response_seconds_median: float | None = None
@@ -529,6 +529,6 @@ class Analytics:
     """How often each tool was called, by outcome."""
     tokens: int | None = None
     computed: bool = True
-    """Whether this was counted here, from what the store has, rather than told by the platform."""
+    """Whether the store counted this from what it has, rather than the platform."""
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What a platform tells beyond that, as it tells it."""
+    """What the platform says beyond that, in its own form."""

@@ -1,4 +1,4 @@
-"""What text may come in."""
+"""The limits of text and JSON that a caller may pass."""
 
 import json
 import re
@@ -23,17 +23,17 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 
 
 def check_limit(limit: int, most: int) -> None:
-    """See that so many entries of a list can be asked for at once.
+    """Check the number of entries that a caller asks for.
 
     Raises:
-        InvalidInputError: it is fewer than one, or more than `most`.
+        InvalidInputError: it is less than one, or more than `most`.
     """
     if not 1 <= limit <= most:
         raise InvalidInputError(f"`limit` is {limit}; it must be from 1 to {most}.")
 
 
 def checked_text(name: str, value: str, *, limit: int = MAX_TEXT) -> str:
-    """Return `value` if it can be a message's text, else say what is wrong with it.
+    """Return `value` if it can be a message's text.
 
     Raises:
         InvalidInputError: it is blank, longer than `limit` bytes, or has a character that no text has.

@@ -1,16 +1,16 @@
-"""Comparing JSON values, as JSON means them."""
+"""The equality of JSON values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are the same: 1 is 1.0 and not true, and the order of keys means nothing."""
+    """Whether two JSON values are equal: 1 equals 1.0 but not true, and the order of keys does not matter."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        ours, theirs = cast(Mapping[str, Any], one), cast(Mapping[str, Any], other)
-        return ours.keys() == theirs.keys() and all(same_json(ours[key], theirs[key]) for key in ours)
+        left, right = cast(Mapping[str, Any], one), cast(Mapping[str, Any], other)
+        return left.keys() == right.keys() and all(same_json(left[key], right[key]) for key in left)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         items, others = cast(Sequence[Any], one), cast(Sequence[Any], other)
         return len(items) == len(others) and all(map(same_json, items, others))
