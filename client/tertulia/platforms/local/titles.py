@@ -9,9 +9,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from tertulia.platforms.local.archivist.commands import Find, Quote
+from tertulia.platforms.local.archivist.commands import ANSWER, COMMAND, Find, Quote
 from tertulia.platforms.local.archivist.grammar import parse
-from tertulia.platforms.local.archivist.tools.results import ANSWER, COMMAND
 from tertulia.platforms.local.changes import apply
 from tertulia.store import conversations, messages
 from tertulia.store.database import Transaction
@@ -132,7 +131,7 @@ def _telling_text(message: Message) -> str | None:
         return None
     if message.type == COMMAND:
         command = parse(message.text)
-        if isinstance(command, Find) and command.sought.text is None:
+        if isinstance(command, Find) and command.query.text is None:
             return message.text  # a question
         return None
     return _NOTE.sub("", message.text[:_LOOKED_AT])
@@ -143,7 +142,7 @@ def _sought(message: Message) -> str:
     if message.type == COMMAND and message.text is not None:
         command = parse(message.text)
         if isinstance(command, Find | Quote):
-            return " ".join(command.sought.terms)
+            return " ".join(command.query.terms)
     return ""
 
 
