@@ -166,17 +166,17 @@ mixed = st.lists(
 @given(st.lists(mixed, max_size=8), st.integers(1, 10), mixed)
 @example(["z. B. " * 50], 3, "z")
 @example(["```" * 99, "\n\n>" * 99], 3, "x")
-def test_any_texts_can_be_told(texts: list[str], most: int, query: str) -> None:
-    """Splitting, judging and choosing are total; what is told is in order, as many as asked for, and part of a text."""
+def test_any_texts_can_be_summarised(texts: list[str], most: int, query: str) -> None:
+    """Splitting, scoring and selecting are total; what is selected is in order, as many as asked for, and part of a text."""
     found = [line for source, text in enumerate(texts) for line in split_lines(text, source)]
     here, size = text_counts(found)
     weight = term_weights(here, size, {}, 10)
     try:
-        query = [term for group in read(query).wanted for term in group]
+        terms = [term for group in read(query).wanted for term in group]
     except InvalidInputError:
-        query = []
+        terms = []
 
-    told = select(found, scores(found, weight, query), most)
+    told = select(found, scores(found, weight, terms), most)
 
     assert len(told) <= most
     assert bool(told) == bool(found)
@@ -184,7 +184,7 @@ def test_any_texts_can_be_told(texts: list[str], most: int, query: str) -> None:
         (line.source, line.number) for line in told
     )
     assert all(_bare(line.text) in _bare(texts[line.source]) for line in told)
-    assert all(isinstance(contains(line, term), bool) for line in told for term in query)
+    assert all(isinstance(contains(line, term), bool) for line in told for term in terms)
     assert len(spellings(found, list(weight))) <= len(weight)
 
 

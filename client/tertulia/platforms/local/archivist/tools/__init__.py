@@ -17,7 +17,7 @@ from tertulia.platforms.local.archivist.tools.similarities import similar
 from tertulia.platforms.local.archivist.tools.summaries import summarise
 from tertulia.platforms.local.archivist.tools.timelines import timeline
 from tertulia.platforms.local.archivist.wording import one_line
-from tertulia.platforms.local.changes import apply
+from tertulia.platforms.local.changes import update_conversation
 from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.search import search
@@ -194,9 +194,11 @@ def apply_change(
     conversation_id = _changeable(tx, principal, current_id, tool, arguments["conversation_id"]).id
     match tool:
         case Tool.ARCHIVE | Tool.UNARCHIVE:
-            apply(tx, principal, conversation_id, ConversationChanges(archived=tool is Tool.ARCHIVE))
+            update_conversation(
+                tx, principal, conversation_id, ConversationChanges(archived=tool is Tool.ARCHIVE)
+            )
         case Tool.RETITLE:
-            apply(tx, principal, conversation_id, ConversationChanges(title=arguments["title"]))
+            update_conversation(tx, principal, conversation_id, ConversationChanges(title=arguments["title"]))
         case Tool.DELETE:
             conversations.delete(tx, principal, conversation_id)
         case _:
