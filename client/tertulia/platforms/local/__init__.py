@@ -1,1 +1,1 @@
-"""The embedded platform: conversations that live in our own store, and the agents who answer there."""
+"""The embedded platform: its conversations live in the store, and its agents answer from there."""

@@ -1,7 +1,7 @@
-"""Ending conversations in which nothing has happened for as long as the configuration allows.
+"""The end of idle conversations, in which nothing has happened for as long as the configuration allows.
 
-An open one is completed; one that its agent never answered is canceled. Those that are paused, that wait for a person,
-or in which an answer is being produced, are left alone.
+An open conversation is completed; one that its agent never answered is canceled. Conversations that are paused, that
+wait for a person or that have an active run are left alone.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from tertulia.store.transitions import move
 from tertulia.vocabulary.states import Status
 
 AT_ONCE = 100
-"""How many conversations one transaction ends: others want to write too."""
+"""How many conversations one transaction ends: other processes wait for it."""
 ROUNDS = 10
-"""How often a conversation's end is looked for within the time after which it is due;"""
+"""How often idle conversations are looked for within the time after which one is due."""
 LONGEST_ROUND = 60.0
-"""and after how many seconds at the latest."""
+"""The most seconds between two such looks."""
 
 _DUE = f"""
     FROM conversations AS c WHERE instance = ? AND updated_at < ? AND status IN ('submitted', 'open')
@@ -36,12 +36,12 @@ class IdleEnding:
     after: timedelta
 
     @property
-    def every_seconds(self) -> float:
-        """How often to look."""
+    def interval_seconds(self) -> float:
+        """The seconds between two looks for idle conversations."""
         return min(self.after.total_seconds() / ROUNDS, LONGEST_ROUND)
 
     async def end(self, store: Store) -> None:
-        """End what is due. Several processes may do so at once: each conversation ends once."""
+        """End the conversations that are due. Several processes may do so at once: each conversation ends once."""
         while await store.read(self._any_due):
             await store.write(self._end_some)
 
@@ -52,14 +52,14 @@ class IdleEnding:
         due = tx.all(
             f"SELECT principal, id, status {_DUE} ORDER BY updated_at LIMIT ?", *self._bound(tx), AT_ONCE
         )
-        for principal, own_id, status in due:
-            opened = status == Status.OPEN
+        for principal, conversation_id, status in due:
+            was_open = status == Status.OPEN
             move(
                 tx,
                 principal,
-                own_id,
-                Status.COMPLETED if opened else Status.CANCELED,
-                reason=f"{'idle' if opened else 'not answered'} for longer than {_told(self.after)}",
+                conversation_id,
+                Status.COMPLETED if was_open else Status.CANCELED,
+                reason=f"{'idle' if was_open else 'not answered'} for longer than {_duration(self.after)}",
             )
 
     def _bound(self, tx: Transaction) -> tuple[str, int, int]:
@@ -67,7 +67,7 @@ class IdleEnding:
         return self.instance, limit, limit
 
 
-def _told(span: timedelta) -> str:
+def _duration(span: timedelta) -> str:
     seconds = span.total_seconds()
     units = (("day", 86400), ("hour", 3600), ("minute", 60))
     unit, length = next(((unit, length) for unit, length in units if seconds % length == 0), ("second", 1))

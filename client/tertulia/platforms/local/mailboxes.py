@@ -1,8 +1,8 @@
-"""Mailboxes: names under which somebody serves (`--as NAME`), so that others can write to them.
+"""Mailboxes: names under which servers run (`--as NAME`), so that others can write to them.
 
-What is sent to a mailbox waits there as a queued run, for days if need be, whatever processes come and go. The first
-message that its owner sends into the conversation is the answer and ends the run; whatever the others send meanwhile
-goes to the owner as well.
+A message to a mailbox waits as a queued run, for days if need be, whatever processes come and go. The first message
+that the mailbox's owner sends into the conversation is the answer and ends the run; messages that others send in the
+meantime are added to the run.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ def agents(
     configured: Iterable[str],
     registered: Iterable[participants.Mailbox],
 ) -> list[Agent]:
-    """Return the mailboxes as agents, by name."""
+    """Return the mailboxes as agents, in the order of their names."""
     seen = {mailbox.name: mailbox.seen_at for mailbox in registered}
     described: list[Agent] = []
     for name in sorted({*configured, *seen}):
@@ -40,10 +40,10 @@ def agents(
 def admit(
     tx: Transaction, principal: str, conversation: Conversation, message: Message, active: Run | None
 ) -> Admission:
-    """Say what becomes of a message in a conversation with a mailbox.
+    """Decide what becomes of a message in a conversation with a mailbox.
 
     Raises:
-        ConflictError: nobody is known to whom it could go.
+        ConflictError: the conversation has nobody who could answer.
     """
     if message.author == conversation.agent:
         message = replace(message, role=Role.ASSISTANT)
@@ -53,8 +53,10 @@ def admit(
         )
     addressee = conversation.agent
     if message.author == conversation.agent:
-        others = participants.all_of(tx, principal, conversation.id)
-        addressee = next((each.address for each in others if each.role is ParticipantRole.INITIATOR), None)
+        members = participants.all_of(tx, principal, conversation.id)
+        addressee = next(
+            (member.address for member in members if member.role is ParticipantRole.INITIATOR), None
+        )
     if addressee is None:
         raise ConflictError(
             f"Nobody answers in {conversation.id}.",

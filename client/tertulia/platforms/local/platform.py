@@ -1,4 +1,4 @@
-"""`local`: the platform that needs no account. Its conversations are our store's own rows."""
+"""`local`: the platform that needs no account. Its conversations are rows of the store."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, TypeVar
 from tertulia.platforms.base import Admission, EmbeddedPlatform, EmbeddedRunContext
 from tertulia.platforms.kit.directory import no_such_agent
 from tertulia.platforms.kit.options import Options
-from tertulia.platforms.local.changes import apply, rate, rate_ended
+from tertulia.platforms.kit.states import check_accepts, no_transition
+from tertulia.platforms.local.changes import (
+    add_message,
+    rate_ended_conversation,
+    rate_message,
+    remove_branch,
+    update_conversation,
+    update_message,
+)
 from tertulia.platforms.local.idle import IdleEnding
 from tertulia.platforms.local.mailboxes import admit, agents
-from tertulia.platforms.local.roles import check_moves, check_writes, invite
-from tertulia.platforms.local.writing import add, change, remove_branch
+from tertulia.platforms.local.roles import check_can_change_status, check_can_write, invite
 from tertulia.settings import USER, InstanceSettings, address_of
 from tertulia.store import analytics, branches, conversations, messages, participants, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run, move
+from tertulia.vocabulary import identifiers
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import checked_mailbox, conversation_id
+from tertulia.vocabulary.identifiers import checked_mailbox
 from tertulia.vocabulary.models import (
     Agent,
     Analytics,
@@ -47,48 +55,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_INSTEAD = " with create_conversation."
+""""Start a new one", and how: the end of the hint for a conversation that accepts no message any more."""
+
 ARCHIVIST = "archivist"
 """The name of the agent that is always there (`tertulia.platforms.local.archivist`)."""
 
-_FEATURES = frozenset(
-    {
-        Feature.CREATE,
-        Feature.GET,
-        Feature.LIST,
-        Feature.SEARCH,
-        Feature.DELETE,
-        Feature.SEND,
-        Feature.STREAM,
-        Feature.RESUME,
-        Feature.MESSAGES,
-        Feature.ADD_MESSAGE,
-        Feature.UPDATE_MESSAGE,
-        Feature.BRANCHES,
-        Feature.REMOVE_BRANCH,
-        Feature.PARTICIPANTS,
-        Feature.INVITE,
-        Feature.TITLE,
-        Feature.METADATA,
-        Feature.ARCHIVE,
-        Feature.STATUS,
-        Feature.END,
-        Feature.RATING,
-        Feature.RATE_MESSAGE,
-        Feature.GENERATE_TITLE,
-        Feature.ANALYTICS,
-        Feature.CONFIRM,
-        Feature.EDIT_ARGUMENTS,
-        Feature.CANCEL,
-    }
-)
-
-
-_OF_MAILBOXES = _FEATURES - {Feature.CONFIRM, Feature.EDIT_ARGUMENTS, Feature.STREAM}
-"""A person, or another host, answers: with a whole message, and without asking for approvals."""
+_FEATURES = frozenset(Feature) - {Feature.RESTORE, Feature.QUESTIONS}
+_MAILBOX_FEATURES = _FEATURES - {Feature.CONFIRM, Feature.EDIT_ARGUMENTS, Feature.STREAM}
+"""A person or another host answers: with a whole message, and without asking for approvals."""
 
 
 class LocalPlatform(EmbeddedPlatform):
-    """Conversations in the store, answered by the archivist, or by whoever serves under the name of a mailbox."""
+    """Conversations in the store, answered by the archivist or by the owner of a mailbox."""
 
     kind = "local"
     features = _FEATURES
@@ -105,31 +84,31 @@ class LocalPlatform(EmbeddedPlatform):
         self._identity = None if settings.identity is None else checked_mailbox(settings.identity)
         self._store = store
         self._idle = None if idle is None else IdleEnding(instance, idle)
-        self.maintenance_interval = None if self._idle is None else self._idle.every_seconds
+        self.maintenance_interval = None if self._idle is None else self._idle.interval_seconds
 
     @cached_property
     def _archivist(self) -> "Archivist":
-        # Imported when somebody asks for it: a host waits for the first tools/list.
+        # Imported when it is first needed: a host waits for the first tools/list.
         from tertulia.platforms.local.archivist import Archivist
 
         return Archivist(self._store)
 
     async def announce(self, principal: str) -> None:
-        """Register the name under which this process serves."""
+        """Register this process's mailbox name."""
         if self._identity is not None:
             await self._store.write(partial(self._register, principal=principal))
 
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return the archivist, and the mailboxes."""
+        """Return the archivist and the mailboxes."""
         registered: Sequence[participants.Mailbox] = ()
-        if self._store.path.exists():  # else nobody has registered, and asking must not make a file
+        if self._store.path.exists():  # reading must not create the store's file
             registered = await self._store.read(partial(participants.mailboxes, principal=principal))
         archivist = Agent(
             address=self._archivist_address,
             description=self._archivist.description,
             features=self.features,
         )
-        return [archivist, *agents(self.instance, _OF_MAILBOXES, self._configured, registered)]
+        return [archivist, *agents(self.instance, _MAILBOX_FEATURES, self._configured, registered)]
 
     async def maintain(self) -> None:
         """End the conversations that were idle for too long."""
@@ -137,31 +116,33 @@ class LocalPlatform(EmbeddedPlatform):
             await self._idle.end(self._store)
 
     async def create(self, principal: str, draft: ConversationDraft) -> Conversation:
-        """Create a conversation under the draft's own id: creating it again finds the first.
+        """Create a conversation under the draft's id; return an existing one that has it.
 
         Raises:
-            NotFoundError: there is no such agent; names those there are.
+            NotFoundError: there is no such agent or participant; the error names those there are.
         """
         me = self._me(principal)
         known = [agent.address for agent in await self.agents(principal)]
         for address in (draft.agent, *draft.participants):
-            self._know(address, known if address == draft.agent else [*known, USER])
+            self._check_known(address, known if address == draft.agent else [*known, USER])
         if draft.agent == me:
             raise InvalidInputError(
-                f"{me} is who is writing.", valid=[each for each in known if each != me], agent=draft.agent
+                f"{me} is who is writing.",
+                valid=[address for address in known if address != me],
+                agent=draft.agent,
             )
-        own_id = conversation_id(self.instance, draft.native_id)
+        conversation_id = self._id(draft.native_id)
 
         def create(tx: Transaction) -> Conversation:
-            if conversations.known(tx, principal, own_id):
-                return conversations.get(tx, principal, own_id)
+            if conversations.known(tx, principal, conversation_id):
+                return conversations.get(tx, principal, conversation_id)
             self._register(tx, principal)
-            conversations.insert(tx, principal, own_id, draft, Status.SUBMITTED)
-            participants.enter(tx, principal, own_id, me, ParticipantRole.INITIATOR)
-            participants.enter(tx, principal, own_id, draft.agent, ParticipantRole.RESPONDER)
+            conversations.insert(tx, principal, conversation_id, draft, Status.SUBMITTED)
+            participants.enter(tx, principal, conversation_id, me, ParticipantRole.INITIATOR)
+            participants.enter(tx, principal, conversation_id, draft.agent, ParticipantRole.RESPONDER)
             if draft.participants:
-                invite(tx, principal, own_id, me, draft.participants)
-            return conversations.get(tx, principal, own_id)
+                invite(tx, principal, conversation_id, me, draft.participants)
+            return conversations.get(tx, principal, conversation_id)
 
         return await self._store.write(create)
 
@@ -175,19 +156,19 @@ class LocalPlatform(EmbeddedPlatform):
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
         await self.maintain()
-        own = replace(query, instance=self.instance)
-        return await self._store.read(lambda tx: conversations.page(tx, principal, own))
+        query = replace(query, instance=self.instance)
+        return await self._store.read(partial(conversations.page, principal=principal, query=query))
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
-        """Return one page of the messages of a query.branch of a conversation."""
-        own_id = self._id(native_id)
+        """Return one page of the messages of a branch of a conversation."""
+        conversation_id = self._id(native_id)
 
         def read(tx: Transaction) -> Page[Message]:
-            conversations.get(tx, principal, own_id)
+            conversations.get(tx, principal, conversation_id)
             return messages.page(
                 tx,
                 principal,
-                own_id,
+                conversation_id,
                 cursor=query.cursor,
                 limit=query.limit,
                 newest_first=query.newest_first,
@@ -204,10 +185,12 @@ class LocalPlatform(EmbeddedPlatform):
         """Remove a branch, with the messages that no other branch has.
 
         Raises:
-            ConflictError: it is the only one, or an answer is being produced.
+            ConflictError: it is the only branch, or a run is active.
         """
         await self._write(
-            principal, native_id, lambda tx, own_id: remove_branch(tx, principal, own_id, branch_id)
+            principal,
+            native_id,
+            lambda tx, conversation_id: remove_branch(tx, principal, conversation_id, branch_id),
         )
 
     async def participants(self, principal: str, native_id: str) -> Sequence[Participant]:
@@ -217,75 +200,83 @@ class LocalPlatform(EmbeddedPlatform):
     async def invite(
         self, principal: str, native_id: str, participants: Mapping[str, ParticipantRole | None]
     ) -> Sequence[Participant]:
-        """Let people in, or go: see `tertulia.platforms.local.roles`.
+        """Invite participants, change their roles or remove them (see `local.roles`).
 
         Raises:
-            NotFoundError: there is nobody of that name; names those there are.
+            NotFoundError: nobody has the address; the error names those who can be invited.
         """
-        own_id, me = self._id(native_id), self._me(principal)
+        conversation_id, me = self._id(native_id), self._me(principal)
         known = [agent.address for agent in await self.agents(principal)]
         for address, role in participants.items():
             if role is not None:
-                self._know(address, [*known, USER])
+                self._check_known(address, [*known, USER])
 
-        def let_in(tx: Transaction) -> Sequence[Participant]:
-            conversations.get(tx, principal, own_id)
-            return invite(tx, principal, own_id, me, participants)
+        def change(tx: Transaction) -> Sequence[Participant]:
+            conversations.get(tx, principal, conversation_id)
+            return invite(tx, principal, conversation_id, me, participants)
 
-        return await self._store.write(let_in)
+        return await self._store.write(change)
 
     async def add_message(
         self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
     ) -> Message:
-        """Add a message that starts no answer."""
+        """Add a message that nobody answers."""
 
-        def write(tx: Transaction, own_id: str) -> Message:
-            self.check_can_send(conversations.get(tx, principal, own_id))
-            return add(tx, principal, own_id, self._me(principal), draft)
+        def write(tx: Transaction, conversation_id: str) -> Message:
+            self.check_can_send(conversations.get(tx, principal, conversation_id))
+            return add_message(tx, principal, conversation_id, self._me(principal), draft)
 
         return await self._write(principal, native_id, write)
 
     async def update_message(
         self, principal: str, native_id: str, message_id: str, changes: MessageChanges
     ) -> Message:
-        """Change a message's metadata, or write it anew on a branch of its own: see `local.writing`."""
+        """Change a message's metadata in place, or its text in a new message on a new branch."""
 
-        def write(tx: Transaction, own_id: str) -> Message:
+        def write(tx: Transaction, conversation_id: str) -> Message:
             if changes.text is not None:
-                self.check_can_send(conversations.get(tx, principal, own_id))
-            return change(tx, principal, own_id, self._me(principal), message_id, changes)
+                self.check_can_send(conversations.get(tx, principal, conversation_id))
+            return update_message(tx, principal, conversation_id, self._me(principal), message_id, changes)
 
         return await self._write(principal, native_id, write)
 
     async def analytics(self, principal: str, native_id: str) -> Analytics:
-        """Return the figures about a conversation."""
+        """Return the statistics of a conversation."""
         return await self._read(principal, native_id, analytics.of_conversation)
 
     async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
         """Rate a message; the last rating counts."""
         return await self._write(
-            principal, native_id, lambda tx, own_id: rate(tx, principal, own_id, message_id, rating)
+            principal,
+            native_id,
+            lambda tx, conversation_id: rate_message(tx, principal, conversation_id, message_id, rating),
         )
 
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
     ) -> Conversation:
-        """Make a title out of words of `seed_message`, or of the conversation's beginning, without a model.
+        """Make a title from `seed_message` or from the conversation's first messages, without a model.
 
         Raises:
-            ConflictError: nothing was said yet that a title could be made from.
+            ConflictError: the conversation has no words yet.
         """
-        # Imported when somebody asks for it: a host waits for the first tools/list.
-        from tertulia.platforms.local.titles import entitle
+        # Imported when it is first needed: a host waits for the first tools/list.
+        from tertulia.platforms.local.titles import generate_title
 
         return await self._write(
-            principal, native_id, lambda tx, own_id: entitle(tx, principal, own_id, seed_message, force=force)
+            principal,
+            native_id,
+            lambda tx, conversation_id: generate_title(
+                tx, principal, conversation_id, seed_message, force=force
+            ),
         )
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
         return await self._write(
-            principal, native_id, lambda tx, own_id: apply(tx, principal, own_id, changes)
+            principal,
+            native_id,
+            lambda tx, conversation_id: update_conversation(tx, principal, conversation_id, changes),
         )
 
     async def update_status(
@@ -297,62 +288,44 @@ class LocalPlatform(EmbeddedPlatform):
         reason: str | None,
         rating: Rating | None = None,
     ) -> Conversation:
-        """Move a conversation to another state; an ending stops what is being answered.
+        """Change a conversation's status; ending it cancels its active run.
 
-        One that is over and was not rated can still be rated, by ending it alike.
+        A conversation that has ended can be rated once by a change to the status that it has.
 
         Raises:
-            ConflictError: the transition is not allowed, or something has to be settled first.
+            ConflictError: the change is not allowed, or a run is active.
         """
-        own_id = self._id(native_id)
+        conversation_id = self._id(native_id)
         await self.maintain()
 
         def update(tx: Transaction) -> Conversation:
-            conversation = conversations.get(tx, principal, own_id)
-            check_moves(tx, principal, own_id, self._me(principal))
+            conversation = conversations.get(tx, principal, conversation_id)
+            check_can_change_status(tx, principal, conversation_id, self._me(principal))
             if rating is not None and conversation.status is status and conversation.rating is None:
-                return rate_ended(tx, principal, own_id, rating)
-            _allow(conversation, status)
-            active = runs.active(tx, principal, own_id)
+                return rate_ended_conversation(tx, principal, conversation_id, rating)
+            if status not in TRANSITIONS[conversation.status]:
+                raise no_transition(conversation_id, conversation.status, status, where="", instead=_INSTEAD)
+            active = runs.active(tx, principal, conversation_id)
             if active is not None:
                 if not status.terminal:
-                    raise ConflictError(
-                        f"The conversation {own_id} cannot become {status} while its run {active.id} is "
-                        f"{active.status}.",
-                        hint=(
-                            "Settle what it asks with confirm_tool, or stop it with cancel_run."
-                            if active.status is RunStatus.INPUT_REQUIRED
-                            else "Wait for it with stream_conversation, or stop it with cancel_run."
-                        ),
-                        conversation_id=own_id,
-                        run_id=active.id,
-                    )
+                    raise _still_active(active, status)
                 canceled = Event(EventKind.RUN_CANCELED, {"reason": f"the conversation became {status}"})
                 end_run(tx, principal, active, RunStatus.CANCELED, canceled)
-            return move(tx, principal, own_id, status, reason=reason, rating=rating)
+            return move(tx, principal, conversation_id, status, reason=reason, rating=rating)
 
         return await self._store.write(update)
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation with all that belongs to it."""
+        """Delete a conversation with everything that belongs to it."""
         await self._write(
-            principal, native_id, lambda tx, own_id: conversations.delete(tx, principal, own_id)
+            principal,
+            native_id,
+            lambda tx, conversation_id: conversations.delete(tx, principal, conversation_id),
         )
 
     def check_can_send(self, conversation: Conversation) -> None:
-        """Refuse messages to a conversation that is paused or over."""
-        if conversation.status is Status.PAUSED:
-            raise ConflictError(
-                f"The conversation {conversation.id} is paused.",
-                hint="Open it with update_status (status `open`), then send again.",
-                conversation_id=conversation.id,
-            )
-        if conversation.status.terminal:
-            raise ConflictError(
-                f"The conversation {conversation.id} is {conversation.status}, which is final.",
-                hint="Start a new one with create_conversation.",
-                conversation_id=conversation.id,
-            )
+        """Refuse messages to a conversation that is paused or has ended."""
+        check_accepts(conversation, instead=_INSTEAD)
 
     def admit(
         self,
@@ -362,35 +335,35 @@ class LocalPlatform(EmbeddedPlatform):
         message: Message,
         active: Run | None,
     ) -> Admission:
-        """Put a message in its place: for the archivist, or for a mailbox (see `local.mailboxes`).
+        """Place a message in a conversation with the archivist, or with a mailbox (see `local.mailboxes`).
 
-        What the archivist takes as a command is marked, so that it never finds its own instructions.
+        The archivist's commands are marked, so that its searches do not find them.
 
         Raises:
-            NotAllowedError: its author may not write there.
-            ConflictError: nobody answers there.
+            NotAllowedError: the author may not write in the conversation.
+            ConflictError: the conversation has nobody who could answer.
         """
-        check_writes(tx, principal, conversation.id, message.author)
+        check_can_write(tx, principal, conversation.id, message.author)
         self._register(tx, principal)
         at_once = self._answers_at_once(conversation.agent)
-        if at_once and active is not None:  # it is refused: an agent answers one message at a time
+        if at_once and active is not None:  # the caller refuses it: an agent answers one message at a time
             return Admission(message=message, agent=conversation.agent)
         place = branches.place(tx, principal, conversation.id, message.parent_id)
         message = replace(message, parent_id=place.parent_id, branch=place.branch)
         if at_once:
-            return Admission(message=self._for_agent(message), agent=conversation.agent)
+            return Admission(message=self._archivist.mark(message), agent=conversation.agent)
         return admit(tx, principal, conversation, message, active)
 
     def produces_answer(self, run: Run) -> bool:
-        """Whether the archivist answers: a message in a mailbox waits for a message of the mailbox's owner."""
+        """Whether the archivist answers the run: a run of a mailbox waits for a message of its owner."""
         return self._answers_at_once(run.agent)
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:
-        """Let the archivist answer."""
+        """Have the archivist answer."""
         await self._archivist.answer(context)
 
     async def cancel(self, principal: str, run: Run) -> None:
-        """Nobody has to be told: whoever works on a run that was ended can write nothing more."""
+        """Do nothing: a process that executes a run cannot write for it any more once the run has ended."""
 
     @property
     def _archivist_address(self) -> str:
@@ -399,11 +372,8 @@ class LocalPlatform(EmbeddedPlatform):
     def _answers_at_once(self, agent: str | None) -> bool:
         return agent == self._archivist_address
 
-    def _for_agent(self, message: Message) -> Message:
-        return self._archivist.mark(message)
-
     def _register(self, tx: Transaction, principal: str) -> None:
-        """Whoever has a name and writes can be written to."""
+        """Register this process's mailbox, if it has one: who writes can be written to."""
         if self._identity is not None:
             participants.register(tx, principal, self._identity)
 
@@ -411,43 +381,43 @@ class LocalPlatform(EmbeddedPlatform):
         return address_of(principal, self._identity)
 
     async def _read(self, principal: str, native_id: str, read: Callable[[Transaction, str, str], T]) -> T:
-        own_id = self._id(native_id)
+        conversation_id = self._id(native_id)
 
         def look(tx: Transaction) -> T:
-            conversations.get(tx, principal, own_id)
-            return read(tx, principal, own_id)
+            conversations.get(tx, principal, conversation_id)
+            return read(tx, principal, conversation_id)
 
         return await self._store.read(look)
 
     async def _write(self, principal: str, native_id: str, change: Callable[[Transaction, str], T]) -> T:
-        """Have a conversation changed by who may write there."""
-        own_id, me = self._id(native_id), self._me(principal)
+        """Change a conversation in which this principal may write."""
+        conversation_id, me = self._id(native_id), self._me(principal)
         await self.maintain()
 
         def write(tx: Transaction) -> T:
-            conversations.get(tx, principal, own_id)
-            check_writes(tx, principal, own_id, me)
-            return change(tx, own_id)
+            conversations.get(tx, principal, conversation_id)
+            check_can_write(tx, principal, conversation_id, me)
+            return change(tx, conversation_id)
 
         return await self._store.write(write)
 
     def _id(self, native_id: str) -> str:
-        return conversation_id(self.instance, native_id)
+        return identifiers.conversation_id(self.instance, native_id)
 
-    def _know(self, address: str, known: Sequence[str]) -> None:
+    def _check_known(self, address: str, known: Sequence[str]) -> None:
         if address not in known:
             hint = "list_agents shows who can be talked to; serving with --as NAME makes a name known."
             raise no_such_agent(address, known, hint=hint)
 
 
-def _allow(conversation: Conversation, status: Status) -> None:
-    allowed = sorted(TRANSITIONS[conversation.status])
-    if status not in allowed:
-        raise ConflictError(
-            f"The conversation {conversation.id} is {conversation.status} and cannot become {status}.",
-            valid=allowed,
-            hint=None
-            if allowed
-            else f"{conversation.status} is final: start a new one with create_conversation.",
-            conversation_id=conversation.id,
-        )
+def _still_active(run: Run, status: Status) -> ConflictError:
+    return ConflictError(
+        f"The conversation {run.conversation_id} cannot become {status} while its run {run.id} is {run.status}.",
+        hint=(
+            "Settle what it asks with confirm_tool, or stop it with cancel_run."
+            if run.status is RunStatus.INPUT_REQUIRED
+            else "Wait for it with stream_conversation, or stop it with cancel_run."
+        ),
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+    )

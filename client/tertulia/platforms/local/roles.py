@@ -1,7 +1,7 @@
-"""What those who take part in a conversation may do there, inside a transaction.
+"""What the participants of a conversation may do in it, in the caller's transaction.
 
-An initiator, a responder and a mediator write and move the state; an initiator and a mediator also invite. An observer
-only reads, and so does whoever takes no part. Where nobody is known to take part (a conversation that was imported),
+An initiator, a responder and a mediator write and change the status; an initiator and a mediator also invite. An
+observer only reads, as does anybody who takes no part. In a conversation without known participants (an imported one),
 everybody may do everything.
 """
 
@@ -15,30 +15,30 @@ from tertulia.vocabulary.models import Participant, ParticipantRole
 
 _WRITING = frozenset({ParticipantRole.INITIATOR, ParticipantRole.RESPONDER, ParticipantRole.MEDIATOR})
 _INVITING = frozenset({ParticipantRole.INITIATOR, ParticipantRole.MEDIATOR})
-_GIVEN = (ParticipantRole.OBSERVER, ParticipantRole.MEDIATOR)
-"""The roles that can be given to somebody: the others come with the beginning of the conversation."""
+_GIVABLE = (ParticipantRole.OBSERVER, ParticipantRole.MEDIATOR)
+"""The roles that can be given: the others are set when the conversation is created."""
 
 
-def check_writes(tx: Transaction, principal: str, conversation_id: str, me: str) -> None:
-    """See whether `me` may write, or change anything else about a conversation.
+def check_can_write(tx: Transaction, principal: str, conversation_id: str, me: str) -> None:
+    """Check that `me` may write in a conversation and change it.
 
     Raises:
-        NotAllowedError: it only reads; says how it may.
+        NotAllowedError: it may only read; the error says who can change that.
     """
     _check(tx, principal, conversation_id, me, _WRITING, "write in")
 
 
-def check_moves(tx: Transaction, principal: str, conversation_id: str, me: str) -> None:
-    """See whether `me` may move a conversation's state.
+def check_can_change_status(tx: Transaction, principal: str, conversation_id: str, me: str) -> None:
+    """Check that `me` may change a conversation's status.
 
     Raises:
-        NotAllowedError: it only reads; says how it may.
+        NotAllowedError: it may only read; the error says who can change that.
     """
     _check(tx, principal, conversation_id, me, _WRITING, "move the state of")
 
 
 def join(tx: Transaction, principal: str, conversation_id: str, address: str, role: ParticipantRole) -> None:
-    """Have somebody take part in a role, and journal it where that is new."""
+    """Give somebody a role in a conversation, and journal it if that is new."""
     before = participants.enter(tx, principal, conversation_id, address, role)
     if before is not role:
         data = {"participant": address, "role": role} | ({} if before is None else {"before": before})
@@ -52,28 +52,30 @@ def invite(
     me: str,
     changes: Mapping[str, ParticipantRole | None],
 ) -> list[Participant]:
-    """Let people in, or go (None); return who takes part then.
+    """Give people their new roles, or remove them (None); return the participants.
 
-    Everybody may leave, and may come to observe; the rest is for who may invite.
+    Everybody may leave, and may join as an observer. For any other change `me` must be allowed to invite.
 
     Raises:
-        NotAllowedError: `me` may not do that.
-        InvalidInputError: a role cannot be given, or taken from who began the conversation or answers there.
+        NotAllowedError: `me` may not make one of the changes.
+        InvalidInputError: a role cannot be given, or belongs to the initiator or responder.
     """
     for address, role in changes.items():
-        mine = participants.role_of(tx, principal, conversation_id, address)
-        if role is not None and role not in _GIVEN:
+        current = participants.role_of(tx, principal, conversation_id, address)
+        if role is not None and role not in _GIVABLE:
             raise InvalidInputError(
                 f"The role {role} comes with the beginning of a conversation and cannot be given.",
-                valid=_GIVEN,
+                valid=_GIVABLE,
                 conversation_id=conversation_id,
             )
-        if mine in {ParticipantRole.INITIATOR, ParticipantRole.RESPONDER}:
+        if current in {ParticipantRole.INITIATOR, ParticipantRole.RESPONDER}:
             raise InvalidInputError(
-                f"{address} is the {mine} of {conversation_id}, and stays that.",
+                f"{address} is the {current} of {conversation_id}, and stays that.",
                 conversation_id=conversation_id,
             )
-        own_choice = address == me and (role is None or (role is ParticipantRole.OBSERVER and mine is None))
+        own_choice = address == me and (
+            role is None or (role is ParticipantRole.OBSERVER and current is None)
+        )
         if not own_choice:
             _check(tx, principal, conversation_id, me, _INVITING, "invite into")
         if role is not None:
@@ -95,17 +97,17 @@ def _check(
     role = participants.role_of(tx, principal, conversation_id, me)
     if role in allowed:
         return
-    everybody = participants.all_of(tx, principal, conversation_id)
-    if not everybody:
+    members = participants.all_of(tx, principal, conversation_id)
+    if not members:
         return
-    those = [each.address for each in everybody if each.role in allowed]
-    inviting = [each.address for each in everybody if each.role in _INVITING]
-    is_there = f"{me} is an {role} of" if role is ParticipantRole.OBSERVER else f"{me} takes no part in"
+    writers = [member.address for member in members if member.role in allowed]
+    inviters = [member.address for member in members if member.role in _INVITING]
+    subject = f"{me} is an {role} of" if role is ParticipantRole.OBSERVER else f"{me} takes no part in"
     if role is not None and role is not ParticipantRole.OBSERVER:
-        is_there = f"{me} is the {role} of"
+        subject = f"{me} is the {role} of"
     raise NotAllowedError(
-        f"{is_there} {conversation_id} and cannot {what} it.",
-        valid=those,
-        hint=f"Those can. {' or '.join(inviting)} can give {me} the role mediator.",
+        f"{subject} {conversation_id} and cannot {what} it.",
+        valid=writers,
+        hint=f"Those can. {' or '.join(inviters)} can give {me} the role mediator.",
         conversation_id=conversation_id,
     )

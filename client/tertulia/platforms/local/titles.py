@@ -1,18 +1,17 @@
-"""Titles without a model: the first telling words of what was said, in whatever script.
+"""Titles without a model: the first significant words of a text, in any script.
 
-The same text always has the same title. It is taken from the first sentence that says something: greetings, thanks,
-code, quotations and addresses on the web do not. Of a conversation, the first message of a person that has such a
-sentence counts; what only told the archivist to do something does not, unless there is nothing else.
+The same text always gets the same title. It is taken from the first sentence that has a subject: greetings, thanks,
+code, quotations and web addresses have none. A conversation gets its title from the first message of a person that has
+such a sentence; commands to the archivist count only if there is nothing else.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from tertulia.platforms.local.archivist.commands import Find, Quote
+from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES, COMMAND, Find, Quote
 from tertulia.platforms.local.archivist.grammar import parse
-from tertulia.platforms.local.archivist.tools.results import ANSWER, COMMAND
-from tertulia.platforms.local.changes import apply
+from tertulia.platforms.local.changes import update_conversation
 from tertulia.store import conversations, messages
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
@@ -21,13 +20,13 @@ from tertulia.vocabulary.models import Conversation, ConversationChanges, Messag
 MAX_WORDS = 8
 MAX_CHARACTERS = 80
 CHARACTERS_A_WORD = 3
-"""How many characters count as a word in scripts that put no spaces between words."""
-_LOOKED_AT = 4_000
-"""How much of a text is looked at, in characters."""
+"""How many characters count as a word in scripts without spaces between words."""
+_READ = 4_000
+"""How many characters of a text are read."""
 _FIRST = 50
-"""How many messages of a conversation are looked at."""
+"""How many messages of a conversation are read."""
 _ENOUGH = 2
-"""How many telling words a sentence needs, to be taken before those that follow."""
+"""A sentence with this many significant words is taken before those that follow it."""
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _NOTE = re.compile(r"^\s*(?:please\s+)?(?:remember|note)\b:?\s*(?:that\b)?", re.IGNORECASE)
@@ -46,7 +45,7 @@ _WIDE_CLAUSE = re.compile(r"(?<=[，、；：])\s*")
 _CLAUSE = re.compile(r"[,;:،؛、，；：]$")
 _EDGES = " \t\"'“”„‘’«»‹›`*_~#|<>.,;:!?…。！？、，；：｡।॥؟،؛۔·•–—-=/\\"
 _KEPT_FORMATS = "\u200c\u200d"
-"""Characters that show nothing, but join or part letters in Persian, Indic scripts and emoji."""
+"""Invisible characters that join or separate letters in Persian, Indic scripts and emoji."""
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fff\u3005-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -78,18 +77,18 @@ _WEAK_ENDS = frozenset(
 )
 
 
-def entitle(
-    tx: Transaction, principal: str, own_id: str, seed_message: str | None, *, force: bool
+def generate_title(
+    tx: Transaction, principal: str, conversation_id: str, seed_message: str | None, *, force: bool
 ) -> Conversation:
-    """Give a conversation a title made from `seed_message` or from its own messages; return it as it is then.
+    """Give a conversation a title made from `seed_message` or from its messages; return the conversation.
 
-    One that it has stays, unless `force`.
+    An existing title stays, unless `force`.
 
     Raises:
         NotFoundError: there is no such conversation.
-        ConflictError: it has no message with words.
+        ConflictError: none of its messages has words.
     """
-    conversation = conversations.get(tx, principal, own_id)
+    conversation = conversations.get(tx, principal, conversation_id)
     if conversation.title is not None and not force:
         return conversation
     if seed_message is not None:
@@ -100,71 +99,73 @@ def entitle(
                 hint="Give the title with update_conversation.",
             )
     else:
-        page = messages.page(tx, principal, own_id, cursor=None, limit=_FIRST, newest_first=False)
+        page = messages.page(tx, principal, conversation_id, cursor=None, limit=_FIRST, newest_first=False)
         title = title_of_messages(page.items)
         if title is None:
             raise ConflictError(
-                f"Nothing was said in {own_id} that a title could be made of.",
+                f"Nothing was said in {conversation_id} that a title could be made of.",
                 hint="Give a `seed_message`, or the title itself with update_conversation.",
-                conversation_id=own_id,
+                conversation_id=conversation_id,
             )
-    return apply(tx, principal, own_id, ConversationChanges(title=title))
+    return update_conversation(tx, principal, conversation_id, ConversationChanges(title=title))
 
 
-def title_of_messages(said: Sequence[Message]) -> str | None:
+def title_of_messages(history: Sequence[Message]) -> str | None:
     """Return a title for a conversation with these messages, oldest first; None if none of them has words."""
-    texts = [text for text in map(_telling_text, said) if text is not None]
+    texts = [text for text in map(_text_of, history) if text is not None]
     return (
         next((title for text in texts if (title := _title(text)) is not None), None)
-        or next((title for each in said if (title := _title(_sought(each))) is not None), None)
-        or next((title for text in _last_resorts(said) if (title := title_of(text)) is not None), None)
+        or next(
+            (title for message in history if (title := _title(_words_searched(message))) is not None), None
+        )
+        or next((title for text in _last_resorts(history) if (title := title_of(text)) is not None), None)
     )
 
 
 def title_of(text: str) -> str | None:
-    """Return a title for a text, a greeting's own words if it is nothing else; None if it has no words."""
-    return _title(text) or _shortened(_cleaned(text[:_LOOKED_AT]).split())
+    """Return a title for a text: of a greeting, its own words; None if it has no words."""
+    return _title(text) or _shortened(_cleaned(text[:_READ]).split())
 
 
-def _telling_text(message: Message) -> str | None:
-    """Return what a person said about something; None where it only told the archivist what to do."""
+def _text_of(message: Message) -> str | None:
+    """Return the text of a person's message; None if it is a command to the archivist, but a question is text."""
     if message.role is not Role.USER or message.text is None:
         return None
     if message.type == COMMAND:
         command = parse(message.text)
-        if isinstance(command, Find) and command.sought.text is None:
+        if isinstance(command, Find) and command.query.text is None:
             return message.text  # a question
         return None
-    return _NOTE.sub("", message.text[:_LOOKED_AT])
+    return _NOTE.sub("", message.text[:_READ])
 
 
-def _sought(message: Message) -> str:
-    """Return what a command looked for."""
+def _words_searched(message: Message) -> str:
+    """Return the words that a command searches for."""
     if message.type == COMMAND and message.text is not None:
         command = parse(message.text)
         if isinstance(command, Find | Quote):
-            return " ".join(command.sought.terms)
+            return " ".join(command.query.terms)
     return ""
 
 
-def _last_resorts(said: Sequence[Message]) -> Iterator[str]:
+def _last_resorts(history: Sequence[Message]) -> Iterator[str]:
     for role in (Role.ASSISTANT, Role.USER):
         yield from (
-            each.text
-            for each in said
-            if each.role is role and each.text and each.type not in {COMMAND, ANSWER}
+            message.text
+            for message in history
+            if message.role is role and message.text and message.type not in ARCHIVIST_TYPES
         )
 
 
 def _title(text: str) -> str | None:
-    """Return the first telling words of a text; None if it has no telling word."""
+    """Return the first significant words of a text; None if it has none."""
     weak: list[str] | None = None
-    for sentence in _sentences(text[:_LOOKED_AT]):
+    for sentence in _sentences(text[:_READ]):
         words = _without_small_talk(sentence.split())
-        telling = sum(map(_telling, words))
-        if telling >= _ENOUGH:
+        significance = sum(map(_significance, words))
+        if significance >= _ENOUGH:
             return _shortened(words)
-        if telling and weak is None:
+        if significance and weak is None:
             weak = words
     return None if weak is None else _shortened(weak)
 
@@ -184,22 +185,22 @@ def _code(line: str) -> bool:
 
 def _cleaned(text: str) -> str:
     text = _EMPHASIS.sub(r"\2", _TAG.sub(" ", text))
-    return "".join(" " if _unseen(character) else character for character in text)
+    return "".join(" " if _is_invisible(character) else character for character in text)
 
 
-def _unseen(character: str) -> bool:
+def _is_invisible(character: str) -> bool:
     return (
         unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and character not in _KEPT_FORMATS
     )
 
 
 def _without_small_talk(words: list[str]) -> list[str]:
-    """Return a sentence's words without the greeting and the polite words that it begins with."""
+    """Return a sentence's words without the greeting and the polite phrases at its beginning."""
     greeting = 0
     while greeting < len(words) and _bare(words[greeting]) in _SMALL_TALK:
         greeting += 1
     if greeting and greeting < len(words):
-        # "Hi Bob, the build fails": a name may stand between the greeting and its comma
+        # "Hi Bob, the build fails": a name may come between the greeting and its comma
         for end in range(greeting, min(greeting + 2, len(words) - 1)):
             if words[end].endswith((",", "，", "،", "!")) and not words[greeting - 1].endswith((",", "!")):
                 greeting = end + 1
@@ -210,8 +211,8 @@ def _without_small_talk(words: list[str]) -> list[str]:
     return rest.split()
 
 
-def _telling(word: str) -> int:
-    """Return how many words a piece between two spaces counts as, for telling something."""
+def _significance(word: str) -> int:
+    """Return how many significant words a piece between two spaces counts as."""
     bare = _bare(word)
     if not any(unicodedata.category(character)[0] in "LN" for character in bare):
         return 0
@@ -221,11 +222,11 @@ def _telling(word: str) -> int:
 
 
 def _shortened(words: Sequence[str]) -> str | None:
-    """Return the first words, ended where a clause ends if that is not at once, and not on a word that leads on."""
+    """Return the first words that fit a title, up to the end of a clause if possible, with no weak word at the end."""
     taken: list[str] = []
     room = MAX_WORDS * 1.0
     clause = 0
-    words = [part for word in words for part in _WIDE_CLAUSE.split(word) if _seen(part)]
+    words = [part for word in words for part in _WIDE_CLAUSE.split(word) if _is_visible(part)]
     for word in words:
         unspaced = len(_UNSPACED.findall(word))
         weight = max(1.0, unspaced / CHARACTERS_A_WORD)
@@ -235,7 +236,7 @@ def _shortened(words: Sequence[str]) -> str | None:
             break
         room -= weight
         taken.append(word)
-        if _CLAUSE.search(word) and sum(map(_telling, taken)) >= _ENOUGH:
+        if _CLAUSE.search(word) and sum(map(_significance, taken)) >= _ENOUGH:
             clause = len(taken)
     else:
         clause = 0  # all of it fits
@@ -251,12 +252,12 @@ def _shortened(words: Sequence[str]) -> str | None:
     return capital + title[1:] if first.islower() and _PLAIN.fullmatch(first) and len(capital) == 1 else title
 
 
-def _seen(word: str) -> bool:
+def _is_visible(word: str) -> bool:
     return any(unicodedata.category(character)[0] in "LNSM" for character in word)
 
 
 def _cut(text: str, length: int) -> str:
-    """Return no more than `length` characters, cut between words if there is room for some, never within a letter."""
+    """Return at most `length` characters, cut between words if possible, and never within a combined letter."""
     if len(text) <= length:
         return text
     end = length

@@ -314,7 +314,7 @@ async def test_a_change_that_the_store_cannot_write_is_not_told_as_done(
     def locked(*_: object, **__: object) -> None:
         raise UnavailableError("The store was locked.")
 
-    monkeypatch.setattr("tertulia.platforms.local.archivist.tools.make", locked)
+    monkeypatch.setattr("tertulia.platforms.local.archivist.tools.apply_change", locked)
 
     answer = await run_and_wait(here.client, await here.client.runs.respond(pending.id, APPROVED))
 

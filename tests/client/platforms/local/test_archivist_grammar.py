@@ -20,12 +20,12 @@ from tertulia.platforms.local.archivist.commands import (
     Keep,
     List,
     Mistake,
+    Query,
     Quote,
     Reference,
     Retitle,
     Several,
     Similar,
-    Sought,
     Summarise,
     This,
     Timeline,
@@ -39,60 +39,58 @@ from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import checked_line
 
 A, B = ById("local:7k2mq9x4ab"), ById("local:0c4rm8t2vz")
-NOTHING = Sought((), "")
+NOTHING = Query((), "")
 EXAMPLES: dict[str, Command] = {
     # find, search
-    "find Acme renewal": Find(Sought(("Acme", "renewal"), "Acme renewal")),
-    "FIND Acme": Find(Sought(("Acme",), "Acme")),
-    "search for Acme": Find(Sought(("Acme",), "Acme")),
-    "find: Acme OR Initech -draft": Find(
-        Sought(("Acme", "OR", "Initech", "draft"), "Acme OR Initech -draft")
-    ),
-    f"find Acme in {A.id}": Find(Sought(("Acme",), "Acme", A)),
-    "find Acme in this": Find(Sought(("Acme",), "Acme", This())),
-    'find Acme in "Made in Lisbon"': Find(Sought(("Acme",), "Acme", ByTitle("Made in Lisbon"))),
+    "find Acme renewal": Find(Query(("Acme", "renewal"), "Acme renewal")),
+    "FIND Acme": Find(Query(("Acme",), "Acme")),
+    "search for Acme": Find(Query(("Acme",), "Acme")),
+    "find: Acme OR Initech -draft": Find(Query(("Acme", "OR", "Initech", "draft"), "Acme OR Initech -draft")),
+    f"find Acme in {A.id}": Find(Query(("Acme",), "Acme", A)),
+    "find Acme in this": Find(Query(("Acme",), "Acme", This())),
+    'find Acme in "Made in Lisbon"': Find(Query(("Acme",), "Acme", ByTitle("Made in Lisbon"))),
     "find the error in “Main loop” since 2026-11-03": Find(
-        Sought(("the", "error"), "the error", ByTitle("Main loop"), date(2026, 11, 3))
+        Query(("the", "error"), "the error", ByTitle("Main loop"), date(2026, 11, 3))
     ),
-    f"find Acme since 2026-11-03 in {A.id}": Find(Sought(("Acme",), "Acme", A, date(2026, 11, 3))),
-    "find Acme in Berlin": Find(Sought(("Acme", "in", "Berlin"), "Acme in Berlin")),
+    f"find Acme since 2026-11-03 in {A.id}": Find(Query(("Acme",), "Acme", A, date(2026, 11, 3))),
+    "find Acme in Berlin": Find(Query(("Acme", "in", "Berlin"), "Acme in Berlin")),
     "find Acme since 2026-11-03 until 2026-11-09": Find(
-        Sought(("Acme",), "Acme", None, date(2026, 11, 3), date(2026, 11, 9))
+        Query(("Acme",), "Acme", None, date(2026, 11, 3), date(2026, 11, 9))
     ),
-    f"find Acme until 2026-11-09 in {A.id}": Find(Sought(("Acme",), "Acme", A, until=date(2026, 11, 9))),
-    "find the work until then": Find(Sought(("the", "work", "until", "then"), "the work until then")),
-    "find wars since then": Find(Sought(("wars", "since", "then"), "wars since then")),
+    f"find Acme until 2026-11-09 in {A.id}": Find(Query(("Acme",), "Acme", A, until=date(2026, 11, 9))),
+    "find the work until then": Find(Query(("the", "work", "until", "then"), "the work until then")),
+    "find wars since then": Find(Query(("wars", "since", "then"), "wars since then")),
     # quote
-    "quote Acme": Quote(Sought(("Acme",), "Acme")),
-    'quote "net thirty days"': Quote(Sought(("net thirty days",), '"net thirty days"')),
+    "quote Acme": Quote(Query(("Acme",), "Acme")),
+    'quote "net thirty days"': Quote(Query(("net thirty days",), '"net thirty days"')),
     # summarise, summarize, sum up
     f"summarise {A.id}": Summarise(NOTHING, (A,)),
     f"Summarize the conversation {A.id}, please.": Summarise(NOTHING, (A,)),
     f"please sum  up {A.id} and {B.id}": Summarise(NOTHING, (A, B)),
     "summarise this": Summarise(NOTHING, (This(),)),
     'summarise "Renewals with Acme"': Summarise(NOTHING, (ByTitle("Renewals with Acme"),)),
-    f"summarise {A.id} since 2026-11-03": Summarise(Sought((), "", since=date(2026, 11, 3)), (A,)),
+    f"summarise {A.id} since 2026-11-03": Summarise(Query((), "", since=date(2026, 11, 3)), (A,)),
     f"summarise what was said in {A.id}": Summarise(NOTHING, (A,)),
-    "summarise Renewals with Acme": Summarise(Sought(("Renewals", "with", "Acme"), "Renewals with Acme")),
+    "summarise Renewals with Acme": Summarise(Query(("Renewals", "with", "Acme"), "Renewals with Acme")),
     "summarise what was said about Acme since 2026-11-03?": Summarise(
-        Sought(("Acme",), "Acme", since=date(2026, 11, 3))
+        Query(("Acme",), "Acme", since=date(2026, 11, 3))
     ),
-    "sum up all the conversations about net thirty": Summarise(Sought(("net", "thirty"), "net thirty")),
-    "summarise everything on Acme in this": Summarise(Sought(("Acme",), "Acme", This())),
-    "summarise what we promised Acme": Summarise(Sought(("promised", "Acme"))),
-    "sum of all parts": Find(Sought(("sum", "parts"))),
+    "sum up all the conversations about net thirty": Summarise(Query(("net", "thirty"), "net thirty")),
+    "summarise everything on Acme in this": Summarise(Query(("Acme",), "Acme", This())),
+    "summarise what we promised Acme": Summarise(Query(("promised", "Acme"))),
+    "sum of all parts": Find(Query(("sum", "parts"))),
     # timeline
     "timeline": Timeline(NOTHING),
     "Timeline!": Timeline(NOTHING),
-    "timeline Acme": Timeline(Sought(("Acme",), "Acme")),
-    "timeline of the renewal": Timeline(Sought(("the", "renewal"), "the renewal")),
-    f"timeline {A.id}": Timeline(Sought((), "", A)),
-    f"timeline of {A.id} until 2026-11-09": Timeline(Sought((), "", A, until=date(2026, 11, 9))),
-    "timeline in this": Timeline(Sought((), "", This())),
+    "timeline Acme": Timeline(Query(("Acme",), "Acme")),
+    "timeline of the renewal": Timeline(Query(("the", "renewal"), "the renewal")),
+    f"timeline {A.id}": Timeline(Query((), "", A)),
+    f"timeline of {A.id} until 2026-11-09": Timeline(Query((), "", A, until=date(2026, 11, 9))),
+    "timeline in this": Timeline(Query((), "", This())),
     "timeline Acme in this since 2026-11-03 until 2026-11-03": Timeline(
-        Sought(("Acme",), "Acme", This(), date(2026, 11, 3), date(2026, 11, 3))
+        Query(("Acme",), "Acme", This(), date(2026, 11, 3), date(2026, 11, 3))
     ),
-    "timeline since 2026-11-03": Timeline(Sought((), "", since=date(2026, 11, 3))),
+    "timeline since 2026-11-03": Timeline(Query((), "", since=date(2026, 11, 3))),
     # similar to, related to, like
     f"similar to {A.id}": Similar(A),
     "similar to this conversation": Similar(This()),
@@ -101,8 +99,8 @@ EXAMPLES: dict[str, Command] = {
     f"similar {A.id}": Similar(A),
     'similar to "Renewals with Acme"': Similar(ByTitle("Renewals with Acme")),
     "similar to Renewals with Acme": Similar(ByTitle("Renewals with Acme")),
-    "like Acme": Find(Sought(("like", "Acme"))),
-    "similar renewals?": Find(Sought(("similar", "renewals"))),
+    "like Acme": Find(Query(("like", "Acme"))),
+    "similar renewals?": Find(Query(("similar", "renewals"))),
     "Like in May, we met.\nIt was good.\nBob came.": Keep(10),
     # list
     "list": List(),
@@ -145,13 +143,13 @@ EXAMPLES: dict[str, Command] = {
     "hello": Help(),
     "👍": Help(),
     # free text
-    "What did we promise Acme?": Find(Sought(("promise", "Acme"))),
-    'Who said "net thirty" to Bob?': Find(Sought(("net thirty", "Bob"))),
-    f"What was agreed in {A.id} since 2026-11-03?": Find(Sought(("agreed",), None, A, date(2026, 11, 3))),
-    "Acme renewal": Find(Sought(("Acme", "renewal"))),
-    "Acme\nrenewal": Find(Sought(("Acme", "renewal"))),
-    "会议纪要?": Find(Sought(("会议纪要",))),
-    "Help me with the renewal": Find(Sought(("Help", "renewal"))),
+    "What did we promise Acme?": Find(Query(("promise", "Acme"))),
+    'Who said "net thirty" to Bob?': Find(Query(("net thirty", "Bob"))),
+    f"What was agreed in {A.id} since 2026-11-03?": Find(Query(("agreed",), None, A, date(2026, 11, 3))),
+    "Acme renewal": Find(Query(("Acme", "renewal"))),
+    "Acme\nrenewal": Find(Query(("Acme", "renewal"))),
+    "会议纪要?": Find(Query(("会议纪要",))),
+    "Help me with the renewal": Find(Query(("Help", "renewal"))),
     # notes
     "word " * (LONG_WORDS + 1): Keep(LONG_WORDS + 1),
     "Agreed today:\nAcme renews.\nBob calls them.": Keep(7),

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from tertulia.platforms.local.archivist.tools.cue_words import DECISION, FIGURE, PROMISE, QUESTION
 from tertulia.platforms.local.archivist.tools.salience import (
     Line,
-    chosen,
-    has,
-    judged,
-    lines,
-    shares,
-    terms_of,
-    weights,
-    written,
+    contains,
+    scores,
+    select,
+    spellings,
+    split_lines,
+    term_weights,
+    terms_in,
+    text_counts,
 )
 from tertulia.store.terms import read
 from tertulia.vocabulary.errors import InvalidInputError
@@ -52,7 +52,7 @@ TEXTS = {
 @pytest.mark.parametrize(("text", "expected"), TEXTS.items())
 def test_a_text_is_split_into_what_was_said(text: str, expected: list[str]) -> None:
     """Sentences and entries of lists; no code, quoted mail, headings, tables, nor single words."""
-    assert [line.text for line in lines(text, 0)] == expected
+    assert [line.text for line in split_lines(text, 0)] == expected
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,14 @@ def test_a_text_is_split_into_what_was_said(text: str, expected: list[str]) -> N
 )
 def test_what_may_tell_something_is_no_function_word(text: str, expected: dict[str, str]) -> None:
     """Words as the index spells them; where no spaces part them, pairs of characters."""
-    assert terms_of(text) == expected
+    assert terms_in(text) == expected
 
 
 def test_a_word_tells_more_the_rarer_it_is_elsewhere_and_the_more_frequent_here() -> None:
     """One that is as frequent elsewhere tells nothing."""
-    found = weights({"acme": 5, "offer": 5, "thing": 5, "once": 1}, 10, {"offer": 100, "thing": 600}, 1_000)
+    found = term_weights(
+        {"acme": 5, "offer": 5, "thing": 5, "once": 1}, 10, {"offer": 100, "thing": 600}, 1_000
+    )
 
     assert found["acme"] > found["offer"] > 0
     assert found["acme"] > found["once"]
@@ -131,10 +133,10 @@ def test_cues_are_known_in_several_languages(cue: re.Pattern[str], texts: list[s
 def test_what_was_said_already_is_not_chosen_again() -> None:
     """Of many lines that say the same one is told, and room is left for another, however modest."""
     texts = ["The cormorant dives at the pier."] * 50 + ["Bob paints boats."]
-    found = [line for source, text in enumerate(texts) for line in lines(text, source)]
-    here, size = shares(found)
+    found = [line for source, text in enumerate(texts) for line in split_lines(text, source)]
+    here, size = text_counts(found)
 
-    told = chosen(found, judged(found, weights(here, size, {}, 1_000)), 10)
+    told = select(found, scores(found, term_weights(here, size, {}, 1_000)), 10)
 
     assert [line.text for line in told] == [texts[0], texts[-1]]
 
@@ -142,10 +144,12 @@ def test_what_was_said_already_is_not_chosen_again() -> None:
 def test_words_of_a_script_without_spaces_are_put_together_again() -> None:
     """Pairs of characters that only ever stand together are one word, and what straddles two words is none."""
     found = [
-        line for text in ("新办公室的租金", "市场预算", "预算会议", "办公室很大") for line in lines(text, 0)
+        line
+        for text in ("新办公室的租金", "市场预算", "预算会议", "办公室很大")
+        for line in split_lines(text, 0)
     ]
 
-    assert written(found, ["预算", "算会", "办公", "公室", "租金"]) == ["预算", "办公室", "租金"]
+    assert spellings(found, ["预算", "算会", "办公", "公室", "租金"]) == ["预算", "办公室", "租金"]
 
 
 anything = st.text(st.characters(exclude_categories=["Cs"]))
@@ -162,17 +166,17 @@ mixed = st.lists(
 @given(st.lists(mixed, max_size=8), st.integers(1, 10), mixed)
 @example(["z. B. " * 50], 3, "z")
 @example(["```" * 99, "\n\n>" * 99], 3, "x")
-def test_any_texts_can_be_told(texts: list[str], most: int, query: str) -> None:
-    """Splitting, judging and choosing are total; what is told is in order, as many as asked for, and part of a text."""
-    found = [line for source, text in enumerate(texts) for line in lines(text, source)]
-    here, size = shares(found)
-    weight = weights(here, size, {}, 10)
+def test_any_texts_can_be_summarised(texts: list[str], most: int, query: str) -> None:
+    """Splitting, scoring and selecting are total; what is selected is in order, as many as asked for, and part of a text."""
+    found = [line for source, text in enumerate(texts) for line in split_lines(text, source)]
+    here, size = text_counts(found)
+    weight = term_weights(here, size, {}, 10)
     try:
-        sought = [term for group in read(query).wanted for term in group]
+        terms = [term for group in read(query).wanted for term in group]
     except InvalidInputError:
-        sought = []
+        terms = []
 
-    told = chosen(found, judged(found, weight, sought), most)
+    told = select(found, scores(found, weight, terms), most)
 
     assert len(told) <= most
     assert bool(told) == bool(found)
@@ -180,8 +184,8 @@ def test_any_texts_can_be_told(texts: list[str], most: int, query: str) -> None:
         (line.source, line.number) for line in told
     )
     assert all(_bare(line.text) in _bare(texts[line.source]) for line in told)
-    assert all(isinstance(has(line, term), bool) for line in told for term in sought)
-    assert len(written(found, list(weight))) <= len(weight)
+    assert all(isinstance(contains(line, term), bool) for line in told for term in terms)
+    assert len(spellings(found, list(weight))) <= len(weight)
 
 
 def _bare(text: str) -> str:
@@ -192,5 +196,5 @@ def test_judging_nothing_is_nothing() -> None:
     """No line, no mark."""
     none: list[Line] = []
 
-    assert judged(none, {}) == []
-    assert chosen(none, [], 3) == []
+    assert scores(none, {}) == []
+    assert select(none, [], 3) == []

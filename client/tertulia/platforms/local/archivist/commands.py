@@ -1,4 +1,4 @@
-"""What the archivist can be told to do. `grammar` says how it is said, `plans` what is done."""
+"""The commands of the archivist. `grammar` parses them, `plans` carry them out."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -6,84 +6,90 @@ from enum import StrEnum
 
 from tertulia.vocabulary.states import Status
 
+COMMAND = "archivist.command"
+"""The type of a message that is a command to the archivist."""
+ANSWER = "archivist.answer"
+"""The type of the archivist's answers."""
+ARCHIVIST_TYPES = frozenset({COMMAND, ANSWER})
+
 
 @dataclass(frozen=True, slots=True)
 class ById:
-    """A conversation by its id."""
+    """A conversation, named by its id."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ByTitle:
-    """A conversation by its title, or by words of it."""
+    """A conversation, named by its title or by words of it."""
 
     title: str
 
 
 @dataclass(frozen=True, slots=True)
 class This:
-    """The conversation in which it is said."""
+    """The conversation in which the command is given."""
 
 
 Reference = ById | ByTitle | This
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """What to look for, and where."""
+class Query:
+    """What a command searches for, and where."""
 
     terms: tuple[str, ...]
-    """Words and phrases."""
+    """Words and phrases, without quotation marks."""
     text: str | None = None
-    """The same as the caller wrote it, in the users' query language; None for free text."""
+    """The query as the caller wrote it, in the users' query language; None for free text."""
     scope: Reference | None = None
     since: date | None = None
-    """From this day on."""
+    """The first day that counts."""
     until: date | None = None
-    """Up to this day, and including it."""
+    """The last day that counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """Search, and say where."""
+    """Search, and list the matches."""
 
-    sought: Sought
+    query: Query
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Search, and show the exact passages."""
+    """Search, and quote the passages that match."""
 
-    sought: Sought
+    query: Query
 
 
 @dataclass(frozen=True, slots=True)
 class Summarise:
-    """Show the telling lines of each of these conversations; without any, of what was said about something."""
+    """Summarise each of the targets; without targets, the messages that match the query."""
 
-    sought: Sought
-    """With targets, only its dates count."""
+    query: Query
+    """With targets, only the query's dates count."""
     targets: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Show what happened when; without words, of all that was said in reach."""
+    """List what happened when, about the query's words; without words, everything in its scope."""
 
-    sought: Sought
+    query: Query
 
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """Name the conversations that are like this one."""
+    """List the conversations that are similar to the target."""
 
     target: Reference
 
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """List conversations; `archived=None` lists both kinds."""
+    """List conversations; `archived=None` lists archived and other ones."""
 
     status: Status | None = None
     archived: bool | None = False
@@ -91,7 +97,7 @@ class List:
 
 
 class Action(StrEnum):
-    """What can be done to several conversations at once."""
+    """The changes that one command can make to several conversations."""
 
     ARCHIVE = "archive"
     UNARCHIVE = "unarchive"
@@ -100,7 +106,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Do the same to each of these conversations."""
+    """Make the same change to each of the targets."""
 
     action: Action
     targets: tuple[Reference, ...]
@@ -108,7 +114,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Retitle:
-    """Give a conversation another title."""
+    """Give a conversation a new title."""
 
     target: Reference
     title: str
@@ -116,19 +122,19 @@ class Retitle:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Keep the message as a note: that it is in the history is all there is to do."""
+    """Keep the message as a note. Nothing has to be done for it: every message is in the history."""
 
     words: int
 
 
 @dataclass(frozen=True, slots=True)
 class Help:
-    """Say what can be said."""
+    """Explain the commands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What begins like a command but is none: what is wrong, and an example of how it goes."""
+    """A message that begins like a command but is none: what is wrong with it, and a correct example."""
 
     problem: str
     example: str
@@ -136,7 +142,7 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """One change after the other."""
+    """Make several changes, one after the other."""
 
     changes: tuple[Change | Retitle | Mistake, ...]
 

@@ -1,4 +1,4 @@
-r"""What one can say to the archivist.
+r"""The grammar of the commands to the archivist.
 
     find WORDS [in CONVERSATION] [since YYYY-MM-DD] [until YYYY-MM-DD]
     quote WORDS or "PHRASE" [in CONVERSATION] [since YYYY-MM-DD] [until YYYY-MM-DD]
@@ -16,14 +16,14 @@ r"""What one can say to the archivist.
 CONVERSATION is an id (`local:7k2mq9x4ab`), `this`, or a title in quotation marks, in which `\"` stands for `"`.
 Several are separated by commas, by `and` or by lines; a message can also hold one change in each line. `search` is
 another word for find, `rename` for retitle, `note:` for remember, `summarize` and `sum up` for summarise, `related to`
-and `like` for similar to. What is to be summarised, or what something is similar to, may also be named by its whole
-title without quotation marks.
+and `like` for similar to. `summarise` and `similar to` also take the whole title of a conversation
+without quotation marks.
 
-Whatever is none of this is free text. A question, or something short, looks for its significant words; where it has
-none, as in "hello", it is answered like `help`. What is long (see `LONG_WORDS`) is kept as a note, and so is what
-begins with one of our verbs, but is long and does not go on like the command.
+Any other message is free text. A question or a short text is a search for its significant words; a text that has none,
+such as "hello", is answered like `help`. A long text (see `LONG_WORDS`) is kept as a note, and so is a long text that
+begins with a verb of the grammar but does not continue like its command.
 
-`parse` is pure and total: every text means exactly one command.
+`parse` is pure and total: it returns one command for every text.
 """
 
 import re
@@ -41,12 +41,12 @@ from tertulia.platforms.local.archivist.commands import (
     Keep,
     List,
     Mistake,
+    Query,
     Quote,
     Reference,
     Retitle,
     Several,
     Similar,
-    Sought,
     Summarise,
     Timeline,
 )
@@ -64,15 +64,15 @@ from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import checked_line
 
 LONG_WORDS = 40
-"""Free text with more words than this is long;"""
+"""Free text with more words than this is long."""
 LONG_CHARACTERS = 400
-"""so is one with more characters (not every language puts spaces between words)"""
+"""So is one with more characters: not every language puts spaces between words."""
 LONG_LINES = 3
-"""or with this many lines."""
+"""So is one with this many lines."""
 MAX_COMMAND = 10_000
-"""No text of more characters is a command."""
+"""A text of more characters is no command."""
 MAX_TERMS = 16
-"""How many of a question's words are looked for."""
+"""How many of a question's words are searched for."""
 
 _WHEN = "[since YYYY-MM-DD] [until YYYY-MM-DD]"
 _WHERE = f"[in CONVERSATION] {_WHEN}"
@@ -96,7 +96,7 @@ EXAMPLE = "local:7k2mq9x4ab"
 _CHANGING = frozenset({"archive", "unarchive", "delete", "retitle", "rename"})
 _LIKENESS = frozenset({"similar", "related", "like"})
 _ASKING = re.compile(r"(?:what|who|how|when|where|why|which)\b", re.IGNORECASE)
-_LEADING_THERE = re.compile(
+_BEFORE_SUBJECT = re.compile(
     r"""
     \A (?: what (?:ever)? \s+ (?: was | were | is | ha[sd] \s+ been | we | i | they | you ) \s+ (?: \w+ \s+ ){0,3}?
         | (?: everything | all | (?: (?: all | the | my | our ) \s+ )* (?: conversations? | chats? | discussions? ) )
@@ -105,14 +105,14 @@ _LEADING_THERE = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""Begins what is to be summarised, as in "what was said about Acme", and says nothing about it."""
+"""Words before the subject of a summary or timeline, as in "what was said about Acme"."""
 _LIST_NOISE = frozenset(
     {"the", "my", "me", "conversation", "conversations", "last", "latest", "newest", "recent", "ones"}
 )
 
 
 def parse(text: str) -> Command:
-    """Return what `text` means."""
+    """Return the command that `text` means."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if re.fullmatch(r"(?:help)?[\s.!?]*", text, re.IGNORECASE):
         return Help()
@@ -152,11 +152,11 @@ def _verb(line: str) -> tuple[str | None, str]:
         return None, line
     verb, rest = " ".join(match[1].lower().split()), match[2].strip()
     if verb in _LIKENESS:
-        # These words begin many a sentence: only one that goes on to name a conversation is a command.
-        behind = re.match(r"to(?::\s*|\s+|$)(.*)", rest, re.IGNORECASE | re.DOTALL)
-        if verb == "like" or behind is None:
+        # Many sentences begin with these words: only one that names a conversation is a command.
+        after = re.match(r"to(?::\s*|\s+|$)(.*)", rest, re.IGNORECASE | re.DOTALL)
+        if verb == "like" or after is None:
             return ("similar", rest) if references(rest) else (None, line)
-        return "similar", behind[1].strip()
+        return "similar", after[1].strip()
     return (verb, rest) if verb in _COMMANDS else (None, line)
 
 
@@ -165,9 +165,9 @@ def _long(lines: Sequence[str], line: str) -> bool:
 
 
 def _one_a_line(lines: Sequence[str]) -> Several | None:
-    """Return the changes of a message with one in each line.
+    """Return the changes of a message that has one in each line.
 
-    A list of things to do, of which none names a conversation, is no such message.
+    A to-do list, in which no line names a conversation, is no such message.
     """
     verbs = [_verb(line) for line in lines]
     if len(lines) < 2 or not all(verb in _CHANGING for verb, _ in verbs):
@@ -179,49 +179,49 @@ def _one_a_line(lines: Sequence[str]) -> Several | None:
 
 def _find(verb: str, rest: str) -> Command:
     example = f"{verb} renewal Acme in {EXAMPLE} since 2026-11-03"
-    sought = _sought(re.sub(r"^for\s+", "", rest, flags=re.IGNORECASE) if verb == "search" else rest)
-    if isinstance(sought, str):
-        return Mistake(sought, example)
-    if not sought.terms:
+    query = _query(re.sub(r"^for\s+", "", rest, flags=re.IGNORECASE) if verb == "search" else rest)
+    if isinstance(query, str):
+        return Mistake(query, example)
+    if not query.terms:
         return Mistake(f"`{verb}` needs at least one word to look for.", example)
-    return Quote(sought) if verb == "quote" else Find(sought)
+    return Quote(query) if verb == "quote" else Find(query)
 
 
 def _summarise(verb: str, rest: str) -> Command:
-    sought = _about(rest)
-    if isinstance(sought, str):
-        return Mistake(sought, f"{verb} {EXAMPLE} since 2026-11-03")
-    nowhere = replace(sought, terms=(), text="", scope=None)
-    if sought.scope is None and (targets := references(sought.text or "")):
+    query = _subject(rest)
+    if isinstance(query, str):
+        return Mistake(query, f"{verb} {EXAMPLE} since 2026-11-03")
+    nowhere = replace(query, terms=(), text="", scope=None)
+    if query.scope is None and (targets := references(query.text or "")):
         return Summarise(nowhere, targets)
-    if significant(sought.terms):
-        return Summarise(sought)
-    if sought.scope is not None:
-        return Summarise(nowhere, (sought.scope,))
+    if significant(query.terms):
+        return Summarise(query)
+    if query.scope is not None:
+        return Summarise(nowhere, (query.scope,))
     return Mistake(f"`{verb}` needs a conversation, or words that say what about.", f"{verb} {EXAMPLE}")
 
 
 def _timeline(verb: str, rest: str) -> Command:
-    sought = _about(rest)
-    if isinstance(sought, str):
-        return Mistake(sought, f"{verb} Acme in {EXAMPLE} since 2026-11-03")
-    if sought.scope is None and (targets := references(sought.text or "")):
+    query = _subject(rest)
+    if isinstance(query, str):
+        return Mistake(query, f"{verb} Acme in {EXAMPLE} since 2026-11-03")
+    if query.scope is None and (targets := references(query.text or "")):
         scope, *others = targets
         if others:
             return Mistake(f"`{verb}` takes one conversation.", f"{verb} {EXAMPLE}")
-        return Timeline(replace(sought, terms=(), text="", scope=scope))
-    return Timeline(sought if significant(sought.terms) else replace(sought, terms=(), text=""))
+        return Timeline(replace(query, terms=(), text="", scope=scope))
+    return Timeline(query if significant(query.terms) else replace(query, terms=(), text=""))
 
 
-def _about(text: str) -> Sought | str:
-    """Return what a summary or a timeline is to be about, without the words that only lead there."""
-    sought = _sought(text.rstrip(" ?？؟!."))
-    if isinstance(sought, str):
-        return sought
-    text = _LEADING_THERE.sub("", sought.text or "")
+def _subject(text: str) -> Query | str:
+    """Return the query of a summary or timeline, without the words before its subject; or what is wrong with it."""
+    query = _query(text.rstrip(" ?？؟!."))
+    if isinstance(query, str):
+        return query
+    text = _BEFORE_SUBJECT.sub("", query.text or "")
     if _ASKING.match(text):  # "what we promised Acme" is no list of words that a message must have
-        return replace(sought, terms=significant(terms(text))[:MAX_TERMS], text=None)
-    return replace(sought, terms=terms(text), text=text)
+        return replace(query, terms=significant(terms(text))[:MAX_TERMS], text=None)
+    return replace(query, terms=terms(text), text=text)
 
 
 def _similar(verb: str, rest: str) -> Command:
@@ -232,17 +232,17 @@ def _similar(verb: str, rest: str) -> Command:
 
 
 def _free(line: str) -> Command:
-    sought = _sought(line.rstrip(" ?？؟!."))
-    if isinstance(sought, str):
-        return Mistake(sought, "find renewal since 2026-11-03")
-    telling = significant(sought.terms)[:MAX_TERMS]
-    return Find(replace(sought, terms=telling, text=None)) if telling else Help()
+    query = _query(line.rstrip(" ?？؟!."))
+    if isinstance(query, str):
+        return Mistake(query, "find renewal since 2026-11-03")
+    telling = significant(query.terms)[:MAX_TERMS]
+    return Find(replace(query, terms=telling, text=None)) if telling else Help()
 
 
-def _sought(text: str) -> Sought | str:
-    """Return what to look for, or what is wrong with it.
+def _query(text: str) -> Query | str:
+    """Return the query that `text` means, or what is wrong with it.
 
-    The clauses `in …`, `since …` and `until …` are taken off the end of `text`, in whatever order they stand.
+    The clauses `in …`, `since …` and `until …` are at the end of `text`, in any order.
     """
     scope: Reference | None = None
     dates: dict[str, date] = {}
@@ -263,7 +263,7 @@ def _sought(text: str) -> Sought | str:
             since, until = dates.get("since"), dates.get("until")
             if since is not None and until is not None and until < since:
                 return f"`until` names a day before that of `since`: {until} is before {since}."
-            return Sought(terms(text), text.strip(), scope, since, until)
+            return Query(terms(text), text.strip(), scope, since, until)
 
 
 def _scope(text: str) -> tuple[str, tuple[Reference, ...]] | None:
@@ -320,9 +320,9 @@ def _retitle(verb: str, rest: str) -> Command:
         return Mistake(
             f"`{verb}` takes a conversation by id, as `this`, or by its title in quotation marks.", example
         )
-    target, behind = named
+    target, rest = named
     title = re.sub(
-        r"^(?:\s+(?:conversation|chat|one)\b)?\s*(?:(?:to|as)\b|->|→)?:?\s*", "", behind, flags=re.IGNORECASE
+        r"^(?:\s+(?:conversation|chat|one)\b)?\s*(?:(?:to|as)\b|->|→)?:?\s*", "", rest, flags=re.IGNORECASE
     )
     try:
         return Retitle(target, checked_line("title", unquoted(title)))

@@ -1,4 +1,4 @@
-"""The words of the archivist's grammar: quotation marks, names of conversations, and what is worth looking for."""
+"""The tokens of the archivist's grammar: quoted text, references to conversations, and search terms."""
 
 import re
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ _INSIGNIFICANT = frozenset(
 
 
 def quoted(text: str) -> str:
-    """Return `text` in the quotation marks of the grammar."""
+    """Return `text` in quotation marks, as the grammar reads them."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def unquoted(text: str) -> str:
-    """Return what stands in the quotation marks around all of `text`, or `text` where there are none."""
+    """Return `text` without the quotation marks around all of it, if there are any."""
     text = text.strip()
     bare = text.removesuffix(".")
     for candidate in (text, bare):
@@ -51,18 +51,18 @@ def unquoted(text: str) -> str:
 
 
 def references(text: str) -> tuple[Reference, ...] | None:
-    """Return the conversations that `text` names, each once; None if it says anything else, or names none."""
-    found: dict[Reference, None] = {}
+    """Return the conversations that `text` names, each once; None if it names none or has other words."""
+    named: dict[Reference, None] = {}
     for token in _tokens(text):
         reference = _reference(token)
         if reference is None:
             return None
-        found[reference] = None
-    return tuple(found) or None
+        named[reference] = None
+    return tuple(named) or None
 
 
 def first_reference(text: str) -> tuple[Reference, str] | None:
-    """Return the conversation named at the start of `text`, and what follows; None if none is."""
+    """Return the conversation that `text` names first, and the text after it; None if it begins with something else."""
     for token in _tokens(text):
         reference = _reference(token)
         return None if reference is None else (reference, text[token.end() :])
@@ -70,7 +70,7 @@ def first_reference(text: str) -> tuple[Reference, str] | None:
 
 
 def terms(text: str) -> tuple[str, ...]:
-    """Return the words of a text and the phrases that stand in quotation marks, each once."""
+    """Return the words of a text and its phrases in quotation marks, each once."""
     found: dict[str, str] = {}
     position = 0
     for match in [*QUOTED.finditer(text), None]:
@@ -85,7 +85,7 @@ def terms(text: str) -> tuple[str, ...]:
 
 
 def significant(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the words that say what a question is about."""
+    """Return the words that say what a question is about, without those that any question may have."""
     return tuple(word for word in words if word.casefold().replace("’", "'") not in _INSIGNIFICANT)
 
 
@@ -100,8 +100,8 @@ def _reference(token: re.Match[str]) -> Reference | None:
     word = token["word"]
     if word is None:
         content = _content(token)
-        own = None if token["code"] is None else _by_id(content.strip())
-        return own or (ByTitle(" ".join(content.split())) if content.strip() else None)
+        by_id = None if token["code"] is None else _by_id(content.strip())
+        return by_id or (ByTitle(" ".join(content.split())) if content.strip() else None)
     bare = word.rstrip(".!?:")
     return This() if bare.casefold() == "this" else _by_id(bare)
 

@@ -1,12 +1,15 @@
-"""What passes between a plan and whoever carries it out: calls of tools, and their results.
+"""The calls of tools that a plan yields, and the results that it is sent.
 
-Results are JSON, as the journal keeps them: a plan that goes on in another process is given them from there.
+Results are JSON, because the journal keeps them: a plan that continues in another process is sent them from there.
 """
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+LOCAL_PREFIX = "local:"
+"""How the ids of the conversations begin that the archivist can change."""
 
 
 class Tool(StrEnum):
@@ -26,7 +29,7 @@ class Tool(StrEnum):
 
 
 class ToolOutcome(StrEnum):
-    """How a call ended."""
+    """How a call of a tool ended."""
 
     OK = "ok"
     REJECTED = "rejected"
@@ -35,7 +38,7 @@ class ToolOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call to make. One with a `prompt` changes something: a person is asked that first."""
+    """A call of a tool. One with a `prompt` makes a change: a person is asked the prompt first."""
 
     tool: Tool
     arguments: Mapping[str, Any]
@@ -44,7 +47,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call. An error has a `message`, a rejection perhaps a `reason`."""
+    """The result of a call. The value of an error has a `message`, that of a rejection may have a `reason`."""
 
     outcome: ToolOutcome
     value: Mapping[str, Any]

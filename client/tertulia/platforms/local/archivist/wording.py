@@ -1,4 +1,4 @@
-"""How the archivist puts things: compact Markdown, with ids in code marks and what others wrote in quotation marks."""
+"""The wording of the archivist's answers: compact Markdown, with ids as code and other people's text in quotes."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,31 +13,31 @@ _MAX_TITLE = 80
 _MAX_REASON = 160
 
 
-def line(text: str, limit: int) -> str:
-    """Return `text` in one line of visible characters, cut behind `limit` of them."""
+def one_line(text: str, limit: int) -> str:
+    """Return `text` as one line of visible characters, cut after `limit` of them."""
     flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return flat if len(flat) <= limit else flat[:limit].rstrip() + "…"
 
 
-def said(text: str, limit: int = _MAX_TITLE) -> str:
-    """Return what somebody else wrote, in quotation marks it cannot leave."""
-    return "“" + line(re.sub("[“”]", '"', text), limit) + "”"
+def in_quotes(text: str, limit: int = _MAX_TITLE) -> str:
+    """Return another person's text in quotation marks that it cannot close."""
+    return "“" + one_line(re.sub("[“”]", '"', text), limit) + "”"
 
 
-def named(conversation: Mapping[str, Any], mark: str = "`") -> str:
+def name_of(conversation: Mapping[str, Any], mark: str = "`") -> str:
     """Return a conversation's title and id."""
     known, title = f"{mark}{conversation['conversation_id']}{mark}", conversation.get("title")
-    return f"{said(title)} ({known})" if title else known
+    return f"{in_quotes(title)} ({known})" if title else known
 
 
-def from_whom(told: Mapping[str, Any], *, named_before: bool = False) -> str:
-    """Return who wrote a line, in which message, and of which conversation if that was not named before."""
-    author = f"{line(told['author'], 60)}, `{told['message_id']}`"
-    return author if named_before or "conversation_id" not in told else f"{author} in {named(told)}"
+def attribution(quote: Mapping[str, Any], *, named_before: bool = False) -> str:
+    """Return who wrote a line, in which message, and in which conversation unless that was named before."""
+    author = f"{one_line(quote['author'], 60)}, `{quote['message_id']}`"
+    return author if named_before or "conversation_id" not in quote else f"{author} in {name_of(quote)}"
 
 
-def counted(number: int, noun: str, nouns: str | None = None) -> str:
-    """Return `number` with its noun."""
+def quantity(number: int, noun: str, nouns: str | None = None) -> str:
+    """Return `number` with its noun in the singular or plural."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
@@ -56,30 +56,30 @@ def help_text() -> str:
     )
 
 
-def corrected(mistake: Mistake) -> str:
-    """Return what is to be said about a mistake."""
+def correction(mistake: Mistake) -> str:
+    """Return the answer to a mistaken command."""
     return f"{mistake.problem} For example: `{mistake.example}`. `help` says more."
 
 
-def fitted(head: str, lines: Sequence[str], foot: str = "") -> str:
-    """Return the answer from its parts, with as many of the lines as there is room for."""
+def fit(head: str, lines: Sequence[str], foot: str = "") -> str:
+    """Return an answer of `head`, as many of the lines as it has room for, and `foot`."""
     room = MAX_ANSWER - len(head) - len(foot) - 100
     shown: list[str] = []
-    for each in lines:
-        room -= len(each) + 1
+    for text in lines:
+        room -= len(text) + 1
         if room < 0:
             shown.append(f"(and {len(lines) - len(shown)} more)")
             break
-        shown.append(each)
+        shown.append(text)
     return "\n".join([*([head] if head else []), *shown, *([foot] if foot else [])])
 
 
-def reason(value: Mapping[str, Any]) -> str:
-    """Return why something was rejected, as a sentence."""
+def reason_given(value: Mapping[str, Any]) -> str:
+    """Return the reason of a rejection, as a sentence."""
     given = value.get("reason")
-    return f"The reason given: {said(given, _MAX_REASON)}." if given else "No reason was given."
+    return f"The reason given: {in_quotes(given, _MAX_REASON)}." if given else "No reason was given."
 
 
 def pieces(text: str) -> list[str]:
-    """Split an answer into what is streamed at a time: a line, or a sentence of it."""
+    """Split an answer into the pieces that are streamed one by one: lines, or their sentences."""
     return re.findall(r".+?(?:[.!?…:]\s+|\n+|\Z)", text, re.DOTALL)

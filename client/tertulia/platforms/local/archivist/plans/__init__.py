@@ -1,7 +1,7 @@
-"""What the archivist does for each command: which tools it calls, and what it says in the end.
+"""The plan of each command: which tools the archivist calls, and what it answers.
 
-Plans are pure. They know nothing but the command and the results they are sent, so that one which is sent the same
-results, in whatever process, makes the same calls and says the same.
+Plans are pure: they depend on nothing but the command and the results that they are sent. A plan that is sent the same
+results makes the same calls and gives the same answer, in any process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,50 +22,50 @@ from tertulia.platforms.local.archivist.commands import (
     Summarise,
     Timeline,
 )
-from tertulia.platforms.local.archivist.plans.changes import change, steps
-from tertulia.platforms.local.archivist.plans.search import search
-from tertulia.platforms.local.archivist.plans.similar import similar
-from tertulia.platforms.local.archivist.plans.summary import summarise
-from tertulia.platforms.local.archivist.plans.timeline import timeline
+from tertulia.platforms.local.archivist.plans.changes import plan_changes, steps
+from tertulia.platforms.local.archivist.plans.search import plan_search
+from tertulia.platforms.local.archivist.plans.similar import plan_similar
+from tertulia.platforms.local.archivist.plans.summary import plan_summary
+from tertulia.platforms.local.archivist.plans.timeline import plan_timeline
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall
 from tertulia.platforms.local.archivist.wording import (
-    corrected,
-    counted,
-    fitted,
+    correction,
+    fit,
     help_text,
-    line,
-    named,
+    name_of,
+    one_line,
+    quantity,
 )
 
 LISTED = 10
 MAX_LISTED = 30
 
 
-def plan(command: Command, own_id: str) -> Plan:
-    """Return the plan for a command that was given in the conversation `own_id`."""
+def plan(command: Command, current_id: str) -> Plan:
+    """Return the plan of a command that was given in the conversation `current_id`."""
     match command:
-        case Find(sought):
-            return search(sought, own_id, Tool.SEARCH)
-        case Quote(sought):
-            return search(sought, own_id, Tool.QUOTE)
+        case Find(query):
+            return plan_search(query, current_id, Tool.SEARCH)
+        case Quote(query):
+            return plan_search(query, current_id, Tool.QUOTE)
         case Summarise():
-            return summarise(command, own_id)
-        case Timeline(sought):
-            return timeline(sought, own_id)
+            return plan_summary(command, current_id)
+        case Timeline(query):
+            return plan_timeline(query, current_id)
         case Similar(target):
-            return similar(target, own_id)
+            return plan_similar(target, current_id)
         case List():
-            return _list(command, own_id)
+            return _list(command, current_id)
         case Change() | Retitle():
-            return change(steps(command), own_id)
+            return plan_changes(steps(command), current_id)
         case Several(changes):
-            return change([step for each in changes for step in steps(each)], own_id)
+            return plan_changes([step for change in changes for step in steps(change)], current_id)
         case Keep(words):
-            return _say(f"Kept ({counted(words, 'word')}); you can ask me to find or quote it.")
+            return _say(f"Kept ({quantity(words, 'word')}); you can ask me to find or quote it.")
         case Help():
             return _say(help_text())
         case Mistake():
-            return _say(corrected(command))
+            return _say(correction(command))
         case _:
             assert_never(command)
 
@@ -75,7 +75,7 @@ def _say(text: str) -> Plan:
     return text
 
 
-def _list(command: List, own_id: str) -> Plan:
+def _list(command: List, current_id: str) -> Plan:
     limit = min(command.limit or LISTED, MAX_LISTED)
     arguments: dict[str, Any] = {"limit": limit}
     kinds = ["conversation"]
@@ -88,27 +88,27 @@ def _list(command: List, own_id: str) -> Plan:
         kinds.insert(0, "archived")
     kind = " ".join(kinds)
     result = yield ToolCall(Tool.LIST, arguments)
-    found: Sequence[Mapping[str, Any]] = result.value["conversations"]
+    listed: Sequence[Mapping[str, Any]] = result.value["conversations"]
     total: int = result.value["total"]
-    if not found:
+    if not listed:
         hint = " `list all` shows archived ones too." if command.archived is False else ""
         return f"There is no {kind}.{hint}"
-    lines = [_listed(each, own_id) for each in found]
-    if len(found) == total:
-        return fitted(f"{counted(total, kind)}, the last used first.", lines)
+    lines = [_line(conversation, current_id) for conversation in listed]
+    if len(listed) == total:
+        return fit(f"{quantity(total, kind)}, the last used first.", lines)
     more = "list_conversations pages through all"
     if limit < MAX_LISTED:
         more = f"`list {min(total, MAX_LISTED)}` shows more"
-    head = f"{len(found)} of {counted(total, kind)}, the last used first."
-    return fitted(head, lines, f"{more}; a status (`list open`) narrows it down.")
+    head = f"{len(listed)} of {quantity(total, kind)}, the last used first."
+    return fit(head, lines, f"{more}; a status (`list open`) narrows it down.")
 
 
-def _listed(found: Mapping[str, Any], own_id: str) -> str:
+def _line(conversation: Mapping[str, Any], current_id: str) -> str:
     parts = [
-        named(found) + (", this one" if found["conversation_id"] == own_id else ""),
-        str(found["status"]) + (", archived" if found.get("archived") else ""),
-        f"with {line(found['agent'], 60)}" if "agent" in found else "",
-        counted(found["messages"], "message") if "messages" in found else "",
-        str(found.get("updated", ""))[:10],
+        name_of(conversation) + (", this one" if conversation["conversation_id"] == current_id else ""),
+        str(conversation["status"]) + (", archived" if conversation.get("archived") else ""),
+        f"with {one_line(conversation['agent'], 60)}" if "agent" in conversation else "",
+        quantity(conversation["messages"], "message") if "messages" in conversation else "",
+        str(conversation.get("updated", ""))[:10],
     ]
     return "- " + " · ".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Archiving, retitling and deleting: what it takes to ask for a change, and how its outcome is told."""
+"""The plan that archives, retitles and deletes: it asks for each change and reports its outcome."""
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,27 @@ from tertulia.platforms.local.archivist.commands import (
     Reference,
     Retitle,
 )
-from tertulia.platforms.local.archivist.plans.references import Found, look_up
-from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall, ToolOutcome, ToolResult
-from tertulia.platforms.local.archivist.wording import corrected, counted, fitted, named, reason, said
+from tertulia.platforms.local.archivist.plans.references import ConversationFields, resolve
+from tertulia.platforms.local.archivist.toolcalls import (
+    LOCAL_PREFIX,
+    Plan,
+    Tool,
+    ToolCall,
+    ToolOutcome,
+    ToolResult,
+)
+from tertulia.platforms.local.archivist.wording import (
+    correction,
+    fit,
+    in_quotes,
+    name_of,
+    quantity,
+    reason_given,
+)
 from tertulia.vocabulary.text import MAX_TITLE
 
 MAX_CHANGES = 20
-"""How many changes one message can ask for."""
-KEPT_HERE = "local:"
-"""How the ids of conversations begin that can be changed here; the others are only known of."""
+"""The most changes that one message can ask for."""
 
 _TOOLS = {Action.ARCHIVE: Tool.ARCHIVE, Action.UNARCHIVE: Tool.UNARCHIVE, Action.DELETE: Tool.DELETE}
 _DONE = {
@@ -40,10 +52,10 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Intention:
-    """A change that can be asked for."""
+class _Proposal:
+    """A change that a person can be asked to approve."""
 
-    found: Found
+    conversation: ConversationFields
     call: ToolCall
 
 
@@ -58,85 +70,87 @@ def steps(command: Change | Retitle | Mistake) -> Sequence[Step | Mistake]:
             return [command]
 
 
-def change(wanted: Sequence[Step | Mistake], own_id: str) -> Plan:
-    """See first what all the changes are about, then ask for one after the other."""
+def plan_changes(wanted: Sequence[Step | Mistake], current_id: str) -> Plan:
+    """Resolve the conversations of all changes first, then ask for one change after the other."""
     if len(wanted) > MAX_CHANGES:
         return (
             f"One message can change at most {MAX_CHANGES} conversations, and this one names {len(wanted)}."
         )
-    intended: dict[str, _Intention | str] = {}
+    proposals: dict[str, _Proposal | str] = {}
     for step in wanted:
-        intention = yield from _intend(step, own_id)
-        intended[str(intention)] = intention
+        proposal = yield from _propose(step, current_id)
+        proposals[str(proposal)] = proposal
     lines: list[str] = []
-    for intention in intended.values():
-        if isinstance(intention, str):
-            lines.append(intention)
+    for proposal in proposals.values():
+        if isinstance(proposal, str):
+            lines.append(proposal)
         else:
-            result = yield intention.call
-            lines.append(_told(intention, result))
-    return lines[0] if len(lines) == 1 else fitted("", [f"- {each}" for each in lines])
+            result = yield proposal.call
+            lines.append(_outcome(proposal, result))
+    return lines[0] if len(lines) == 1 else fit("", [f"- {line}" for line in lines])
 
 
-def _intend(step: Step | Mistake, own_id: str) -> Generator[ToolCall, ToolResult, _Intention | str]:
+def _propose(step: Step | Mistake, current_id: str) -> Generator[ToolCall, ToolResult, _Proposal | str]:
     if isinstance(step, Mistake):
-        return corrected(step)
-    if isinstance(step.target, ById) and not step.target.id.startswith(KEPT_HERE):
-        return _elsewhere(step.tool, {"conversation_id": step.target.id})
-    found = yield from look_up(step.target, own_id)
+        return correction(step)
+    if isinstance(step.target, ById) and not step.target.id.startswith(LOCAL_PREFIX):
+        return _remote(step.tool, {"conversation_id": step.target.id})
+    found = yield from resolve(step.target, current_id)
     if isinstance(found, str):
         return found
-    return _refusal(step, found, own_id) or _intention(step, found)
+    return _refusal(step, found, current_id) or _proposal(step, found)
 
 
-def _refusal(step: Step, found: Found, own_id: str) -> str | None:
-    """Say why a change is not even asked for."""
+def _refusal(step: Step, found: ConversationFields, current_id: str) -> str | None:
+    """Return the sentence that says why a change is not asked for, or None."""
     match step.tool:
-        case _ if not found["conversation_id"].startswith(KEPT_HERE):
-            return _elsewhere(step.tool, found)
+        case _ if not found["conversation_id"].startswith(LOCAL_PREFIX):
+            return _remote(step.tool, found)
         case Tool.ARCHIVE if found["archived"]:
-            return f"{named(found)} is archived already."
+            return f"{name_of(found)} is archived already."
         case Tool.UNARCHIVE if not found["archived"]:
-            return f"{named(found)} is not archived."
+            return f"{name_of(found)} is not archived."
         case Tool.RETITLE if found.get("title") == step.title:
-            return f"{named(found)} has this title already."
-        case Tool.DELETE if found["conversation_id"] == own_id:
+            return f"{name_of(found)} has this title already."
+        case Tool.DELETE if found["conversation_id"] == current_id:
             return "I cannot delete the conversation that we are having: that takes the tool delete_conversation."
         case Tool.DELETE if "busy" in found:
-            return f"{named(found)} is still being answered: stop that with cancel_run, or wait for its end."
+            return (
+                f"{name_of(found)} is still being answered: stop that with cancel_run, or wait for its end."
+            )
         case _:
             return None
 
 
-def _elsewhere(tool: Tool, found: Found) -> str:
+def _remote(tool: Tool, found: ConversationFields) -> str:
     by = "delete_conversation" if tool is Tool.DELETE else "update_conversation"
     where = str(found["conversation_id"]).partition(":")[0]
-    return f"{named(found)} is not kept here but at `{where}`: that takes the tool {by}."
+    return f"{name_of(found)} is not kept here but at `{where}`: that takes the tool {by}."
 
 
-def _intention(step: Step, found: Found) -> _Intention:
+def _proposal(step: Step, found: ConversationFields) -> _Proposal:
     arguments = {"conversation_id": found["conversation_id"]}
-    conversation = named(found, mark="")
+    conversation = name_of(found, mark="")
     match step.tool:
         case Tool.RETITLE:
             title = step.title or ""
             arguments["title"] = title
-            prompt = f"Change the title of the conversation {conversation} to {said(title, MAX_TITLE)}?"
+            prompt = f"Change the title of the conversation {conversation} to {in_quotes(title, MAX_TITLE)}?"
         case Tool.DELETE:
-            messages = f" with its {counted(found['messages'], 'message')}" if found.get("messages") else ""
+            messages = f" with its {quantity(found['messages'], 'message')}" if found.get("messages") else ""
             prompt = f"Delete the conversation {conversation}{messages} for good?"
         case Tool.UNARCHIVE:
             prompt = f"Bring the conversation {conversation} back from the archive?"
         case _:
             prompt = f"Archive the conversation {conversation}?"
-    return _Intention(found, ToolCall(step.tool, arguments, prompt))
+    return _Proposal(found, ToolCall(step.tool, arguments, prompt))
 
 
-def _told(intention: _Intention, result: ToolResult) -> str:
-    done, value = _DONE[intention.call.tool], result.value
+def _outcome(proposal: _Proposal, result: ToolResult) -> str:
+    done, value = _DONE[proposal.call.tool], result.value
     if result.outcome is ToolOutcome.OK:
-        before = f"; before, it was {said(value['before'])}" if "before" in value else ""
+        before = f"; before, it was {in_quotes(value['before'])}" if "before" in value else ""
         edited = " That is what was approved, not what I had asked for." if value.get("edited") else ""
-        return f"{done}: {named(value)}{before}.{edited}"
-    why = reason(value) if result.outcome is ToolOutcome.REJECTED else str(value["message"])
-    return f"Not {done[0].lower()}{done[1:]}: {named(intention.found)}. {why}"
+        return f"{done}: {name_of(value)}{before}.{edited}"
+    why = reason_given(value) if result.outcome is ToolOutcome.REJECTED else str(value["message"])
+    return f"Not {done[0].lower()}{done[1:]}: {name_of(proposal.conversation)}. {why}"

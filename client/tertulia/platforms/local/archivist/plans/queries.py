@@ -1,139 +1,142 @@
-"""Looking for words: for all of them, for what they may have been meant to be, then for some of them."""
+"""Runs a command's query: for all of its words, then for a correction of them, then for some of them."""
 
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tertulia.platforms.local.archivist.commands import Sought
+from tertulia.platforms.local.archivist.commands import Query
 from tertulia.platforms.local.archivist.grammar import MAX_TERMS
-from tertulia.platforms.local.archivist.plans.references import look_up
+from tertulia.platforms.local.archivist.plans.references import resolve
 from tertulia.platforms.local.archivist.tokens import quoted, significant
 from tertulia.platforms.local.archivist.toolcalls import Tool, ToolCall, ToolOutcome, ToolResult
-from tertulia.platforms.local.archivist.wording import named, said
+from tertulia.platforms.local.archivist.wording import in_quotes, name_of
 
 _OPERATORS = re.compile(r'["“”„*]|(?:^|\s)-\w|\bOR\b')
-"""What shows that a search was worded with care: it is neither corrected nor loosened when it finds nothing."""
-_MAX_SPOKEN = 120
+"""A query with one of these is precise: it is neither corrected nor loosened when it matches nothing."""
+_MAX_SHOWN = 120
+
+HasMatches = Callable[[Mapping[str, Any]], bool]
+"""Returns whether the result of a tool has what was searched for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where, and of when, something is sought: as arguments of a tool, and in words."""
+class SearchScope:
+    """Where a query searches, and for which dates: as arguments of a tool, and in words."""
 
     arguments: Mapping[str, Any]
     words: str
 
 
 @dataclass(frozen=True, slots=True)
-class RunResult:
-    """What a search came to: `head` says of it what it did not find. `meant` is a correction that was not followed."""
+class SearchOutcome:
+    """The result of a query. `head` begins the answer and says what was searched for instead of the query."""
 
     value: Mapping[str, Any]
     head: str
     found: bool
-    meant: str | None = None
+    suggestion: str | None = None
+    """A correction of a query that matched nothing."""
 
 
-def place(sought: Sought, own_id: str) -> Generator[ToolCall, ToolResult, Place | str]:
-    """Find out where is meant; where that cannot be said, return the sentence that says so."""
+def resolve_scope(query: Query, current_id: str) -> Generator[ToolCall, ToolResult, SearchScope | str]:
+    """Return the scope of a query; if its conversation cannot be resolved, the sentence that says so."""
     arguments: dict[str, Any] = {}
-    where = ""
-    if sought.scope is not None:
-        found = yield from look_up(sought.scope, own_id)
+    words = ""
+    if query.scope is not None:
+        found = yield from resolve(query.scope, current_id)
         if isinstance(found, str):
             return f"{found} Without `in …` I look everywhere."
         arguments["conversation_id"] = found["conversation_id"]
-        where = f" in {named(found)}"
-    if sought.since is not None:
-        arguments["since"] = sought.since.isoformat()
-        where += f" since {arguments['since']}"
-    if sought.until is not None:
-        arguments["until"] = sought.until.isoformat()
-        where += f" until {arguments['until']}"
-    return Place(arguments, where)
+        words = f" in {name_of(found)}"
+    if query.since is not None:
+        arguments["since"] = query.since.isoformat()
+        words += f" since {arguments['since']}"
+    if query.until is not None:
+        arguments["until"] = query.until.isoformat()
+        words += f" until {arguments['until']}"
+    return SearchScope(arguments, words)
 
 
-def seek(
-    sought: Sought, where: Place, tool: Tool, any_in: Callable[[Mapping[str, Any]], bool]
-) -> Generator[ToolCall, ToolResult, RunResult | str]:
-    """Have a tool look for all of what is sought; where it finds nothing, for what was meant, or for some of it.
+def run_query(
+    query: Query, scope: SearchScope, tool: Tool, has_matches: HasMatches
+) -> Generator[ToolCall, ToolResult, SearchOutcome | str]:
+    """Have a tool search for all words of a query; if nothing matches, for a correction or for some of the words.
 
-    A search the tool refuses returns the sentence that says why.
+    If the tool refuses the query, return the sentence that says why.
     """
-    every, some = _queries(sought)
-    careful = sought.text is not None and _OPERATORS.search(sought.text) is not None
-    result = yield ToolCall(tool, {"query": every, **where.arguments})
+    all_words, some_words = _tool_queries(query)
+    precise = query.text is not None and _OPERATORS.search(query.text) is not None
+    result = yield ToolCall(tool, {"query": all_words, **scope.arguments})
     if result.outcome is not ToolOutcome.OK:
         return str(result.value["message"])
-    if any_in(result.value):
-        return RunResult(result.value, "", found=True)
-    suggested = result.value.get("suggestion")
-    if suggested is not None and not careful:
-        corrected = yield from _corrected(suggested, where, tool)
-        if corrected is not None and any_in(corrected):
-            return RunResult(corrected, _instead(sought, where, suggested), found=True)
-    if some is not None:
-        looser = yield ToolCall(tool, {"query": some, **where.arguments})
-        if looser.outcome is ToolOutcome.OK:
-            if any_in(looser.value):
-                head = f"Nothing{where.words} has all of {spoken(sought)}; this has some of it. "
-                return RunResult(looser.value, head, found=True)
-            if suggested is None and (suggested := looser.value.get("suggestion")) is not None:
-                corrected = yield from _corrected(suggested, where, tool)
-                if corrected is not None and any_in(corrected):
-                    return RunResult(corrected, _instead(sought, where, suggested), found=True)
-    return RunResult(
-        result.value, "", found=False, meant=None if suggested is None else _plain(suggested, careful)
-    )
+    if has_matches(result.value):
+        return SearchOutcome(result.value, "", found=True)
+    suggestion = result.value.get("suggestion")
+    if suggestion is not None and not precise:
+        corrected = yield from _run_correction(query, suggestion, scope, tool, has_matches)
+        if corrected is not None:
+            return corrected
+    if some_words is not None:
+        looser = yield ToolCall(tool, {"query": some_words, **scope.arguments})
+        if looser.outcome is ToolOutcome.OK and has_matches(looser.value):
+            head = f"Nothing{scope.words} has all of {query_in_quotes(query)}; this has some of it. "
+            return SearchOutcome(looser.value, head, found=True)
+        if suggestion is None and looser.outcome is ToolOutcome.OK:
+            suggestion = looser.value.get("suggestion")
+            if suggestion is not None:
+                corrected = yield from _run_correction(query, suggestion, scope, tool, has_matches)
+                if corrected is not None:
+                    return corrected
+    plain = suggestion if precise or suggestion is None else _without_operators(suggestion)
+    return SearchOutcome(result.value, "", found=False, suggestion=plain)
 
 
-def nothing(what: str, sought: Sought, where: Place, meant: str | None) -> str:
-    """Return the answer where nothing was found."""
-    answer = f"{what}{where.words or ' in your history'} has {spoken(sought)}."
-    if meant:
-        answer += f" Did you mean {said(meant, _MAX_SPOKEN)}?"
+def not_found(what: str, query: Query, scope: SearchScope, suggestion: str | None) -> str:
+    """Return the answer for a query that matched nothing."""
+    answer = f"{what}{scope.words or ' in your history'} has {query_in_quotes(query)}."
+    if suggestion:
+        answer += f" Did you mean {in_quotes(suggestion, _MAX_SHOWN)}?"
     return answer
 
 
-def spoken(sought: Sought) -> str:
-    """Return what is sought, in quotation marks."""
-    words = " ".join(quoted(term) if " " in term else term for term in sought.terms)
-    return said(words if sought.text is None else sought.text, _MAX_SPOKEN)
+def query_in_quotes(query: Query) -> str:
+    """Return a query's words in quotation marks."""
+    words = " ".join(quoted(term) if " " in term else term for term in query.terms)
+    return in_quotes(words if query.text is None else query.text, _MAX_SHOWN)
 
 
-def _corrected(
-    query: str, where: Place, tool: Tool
-) -> Generator[ToolCall, ToolResult, Mapping[str, Any] | None]:
-    result = yield ToolCall(tool, {"query": query, **where.arguments})
-    return result.value if result.outcome is ToolOutcome.OK else None
+def _run_correction(
+    query: Query, correction: str, scope: SearchScope, tool: Tool, has_matches: HasMatches
+) -> Generator[ToolCall, ToolResult, SearchOutcome | None]:
+    """Return what a correction of a query matches; None if it matches nothing."""
+    result = yield ToolCall(tool, {"query": correction, **scope.arguments})
+    if result.outcome is not ToolOutcome.OK or not has_matches(result.value):
+        return None
+    corrected = in_quotes(_without_operators(correction), _MAX_SHOWN)
+    head = f"Nothing{scope.words} has {query_in_quotes(query)}; this is what {corrected} finds. "
+    return SearchOutcome(result.value, head, found=True)
 
 
-def _instead(sought: Sought, where: Place, query: str) -> str:
-    meant = said(_plain(query, careful=False), _MAX_SPOKEN)
-    return f"Nothing{where.words} has {spoken(sought)}; this is what {meant} finds. "
-
-
-def _queries(sought: Sought) -> tuple[str, str | None]:
-    """Return what to search for, in the users' query language, and what to fall back to when nothing has all of it."""
-    if sought.text is None:
-        every, telling = " ".join(map(_inflected, sought.terms)), sought.terms
+def _tool_queries(query: Query) -> tuple[str, str | None]:
+    """Return a query for all words, in the users' query language, and one for some, to fall back to."""
+    if query.text is None:
+        all_words, telling = " ".join(map(_inflected, query.terms)), query.terms
     else:
-        every, telling = sought.text, () if _OPERATORS.search(sought.text) else significant(sought.terms)
-    # A question's only word is looked for again without its inflections: that is how a misspelt one is noticed.
-    some = " OR ".join(map(_exactly, telling[:MAX_TERMS]))
-    return every, some if telling and some not in {every, _exactly(every)} else None
+        all_words, telling = query.text, () if _OPERATORS.search(query.text) else significant(query.terms)
+    # A question's only word is searched for again without its inflections: that is how a misspelt one is noticed.
+    some_words = " OR ".join(map(_exact, telling[:MAX_TERMS]))
+    return all_words, some_words if telling and some_words not in {all_words, _exact(all_words)} else None
 
 
-def _exactly(term: str) -> str:
+def _exact(term: str) -> str:
     return f'"{term}"'
 
 
 def _inflected(term: str) -> str:
-    """Let a question about what one did "promise" find what was "promised"."""
-    return f"{term}*" if len(term) > 3 and term.isalpha() else _exactly(term)
+    """Return a query for a term that also matches longer forms of it: `promise*` for "promise"."""
+    return f"{term}*" if len(term) > 3 and term.isalpha() else _exact(term)
 
 
-def _plain(query: str, careful: bool) -> str:
-    """Return the words of a query that was not worded by the user."""
-    return query if careful else query.replace('"', "").replace(" OR ", " ").replace("*", "")
+def _without_operators(query: str) -> str:
+    return query.replace('"', "").replace(" OR ", " ").replace("*", "")

@@ -1,33 +1,35 @@
-"""Finding out which conversation is meant."""
+"""Resolves a reference to the conversation that is meant."""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from tertulia.platforms.local.archivist.commands import ById, ByTitle, Reference, This
 from tertulia.platforms.local.archivist.toolcalls import Tool, ToolCall, ToolOutcome, ToolResult
-from tertulia.platforms.local.archivist.wording import named, said
+from tertulia.platforms.local.archivist.wording import in_quotes, name_of
 
-Found = Mapping[str, Any]
-"""A conversation as a tool describes it."""
+ConversationFields = Mapping[str, Any]
+"""A conversation, as the fields of a tool's result (see `tools.results.conversation_fields`)."""
 
 
-def look_up(reference: Reference, own_id: str) -> Generator[ToolCall, ToolResult, Found | str]:
-    """Find the one conversation that is meant; where there is not just one, return the sentence that says so."""
+def resolve(
+    reference: Reference, current_id: str
+) -> Generator[ToolCall, ToolResult, ConversationFields | str]:
+    """Return the conversation that is meant; if there is not exactly one, the sentence that says so."""
     match reference:
         case This():
-            arguments = {"conversation_id": own_id}
-        case ById(known):
-            arguments = {"conversation_id": known}
+            arguments = {"conversation_id": current_id}
+        case ById(conversation_id):
+            arguments = {"conversation_id": conversation_id}
         case ByTitle(title):
             arguments = {"title": title}
     result = yield ToolCall(Tool.LOOK_UP, arguments)
     if result.outcome is not ToolOutcome.OK:
         return str(result.value["message"])
-    found: Sequence[Found] = result.value["conversations"]
+    found: Sequence[ConversationFields] = result.value["conversations"]
     if len(found) == 1:
         return found[0]
-    title = said(arguments.get("title", ""))
+    title = in_quotes(arguments.get("title", ""))
     if not found:
         return f"No conversation is titled {title}; `list` shows those there are."
     more = ", and more" if result.value["more"] else ""
-    return f"{title} could be {', '.join(named(each) for each in found)}{more}: say which by its id."
+    return f"{title} could be {', '.join(map(name_of, found))}{more}: say which by its id."

@@ -1,57 +1,70 @@
-"""Answering with what happened when: `timeline`."""
+"""The plan of `timeline`: what happened when."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from tertulia.platforms.local.archivist.commands import Sought
-from tertulia.platforms.local.archivist.plans.queries import Place, nothing, place, seek, spoken
+from tertulia.platforms.local.archivist.commands import Query
+from tertulia.platforms.local.archivist.plans.queries import (
+    SearchScope,
+    not_found,
+    query_in_quotes,
+    resolve_scope,
+    run_query,
+)
 from tertulia.platforms.local.archivist.toolcalls import Plan, Tool, ToolCall, ToolOutcome
-from tertulia.platforms.local.archivist.wording import MAX_ANSWER, counted, from_whom, line, named, said
+from tertulia.platforms.local.archivist.wording import (
+    MAX_ANSWER,
+    attribution,
+    in_quotes,
+    name_of,
+    one_line,
+    quantity,
+)
 
 _MAX_LINE = 220
 _WORDS = {"open": "reopened", "approve": "approved", "reject": "turned down", "rejected": "rejected"}
 
 
-def timeline(sought: Sought, own_id: str) -> Plan:
-    """Say what happened when: about what is sought, or all of it."""
-    where = yield from place(sought, own_id)
-    if isinstance(where, str):
-        return where
+def plan_timeline(query: Query, current_id: str) -> Plan:
+    """List what happened when: in the messages that match the query, or in all of its scope."""
+    scope = yield from resolve_scope(query, current_id)
+    if isinstance(scope, str):
+        return scope
     head = ""
-    if sought.terms:
-        outcome = yield from seek(sought, where, Tool.TIMELINE, lambda value: bool(value["periods"]))
+    if query.terms:
+        outcome = yield from run_query(query, scope, Tool.TIMELINE, lambda value: bool(value["periods"]))
         if isinstance(outcome, str):
             return outcome
         if not outcome.found:
-            return nothing("No message", sought, where, outcome.meant)
+            return not_found("No message", query, scope, outcome.suggestion)
         value, head = outcome.value, outcome.head
     else:
-        result = yield ToolCall(Tool.TIMELINE, where.arguments)
+        result = yield ToolCall(Tool.TIMELINE, scope.arguments)
         if result.outcome is not ToolOutcome.OK:
             return str(result.value["message"])
         value = result.value
         if not value["periods"]:
-            return f"Nothing happened{where.words or ' yet'}."
-    return _told(value, head, sought, where)
+            return f"Nothing happened{scope.words or ' yet'}."
+    return _answer(value, head, query, scope)
 
 
-def _told(value: Mapping[str, Any], head: str, sought: Sought, where: Place) -> str:
-    """Return the answer: the newest periods there is room for, the oldest of these first."""
-    about = f" of {spoken(sought)}" if sought.terms and not head else ""
-    head += f"{'Timeline' if head or not about else 'Timeline' + about}{where.words}, by {value['by']} (UTC)"
+def _answer(value: Mapping[str, Any], head: str, query: Query, scope: SearchScope) -> str:
+    """Return the answer, with the newest periods that it has room for, oldest first."""
+    about = f" of {query_in_quotes(query)}" if query.terms and not head else ""
+    head += f"{'Timeline' if head or not about else 'Timeline' + about}{scope.words}, by {value['by']} (UTC)"
     periods: Sequence[Mapping[str, Any]] = value["periods"]
-    told = [_period(each, within=where.arguments.get("conversation_id")) for each in periods]
+    entries = [_period(period, within=scope.arguments.get("conversation_id")) for period in periods]
     room = MAX_ANSWER - len(head) - 400
     shown = 0
-    for each in reversed(told):
-        room -= len(each) + 1
+    for entry in reversed(entries):
+        room -= len(entry) + 1
         if room < 0:
             break
         shown += 1
     shown = max(shown, 1)
-    lines = [f"{head}:", *told[-shown:]]
-    if value["earlier"] or shown < len(told):
+    lines = [f"{head}:", *entries[-shown:]]
+    if value["earlier"] or shown < len(entries):
         lines.append(_earlier(str(periods[-shown]["period"]), value["by"]))
     elif value["by"] == "month":
         lines.append("`since` and `until` a day of one month show its days.")
@@ -74,21 +87,23 @@ def _period(period: Mapping[str, Any], within: str | None) -> str:
     count = ""
     if period["messages"]:
         more = "more than " if period.get("more") else ""
-        count = f" · {more}{counted(period['messages'], 'message')}"
+        count = f" · {more}{quantity(period['messages'], 'message')}"
     head = f"- {period['period']}{count}"
     if "line" in period:
-        told = period["line"]
-        head += f" · {from_whom(told, named_before=within is not None)}: {line(told['text'], _MAX_LINE)}"
-    from_ = 11 if len(period["period"]) == len("2026-03-01") else 8  # of a month's event, the day is told too
-    events = [f"  - {_event(each, within, from_)}" for each in period.get("events", ())]
+        quote = period["line"]
+        head += (
+            f" · {attribution(quote, named_before=within is not None)}: {one_line(quote['text'], _MAX_LINE)}"
+        )
+    from_ = 11 if len(period["period"]) == len("2026-03-01") else 8  # in a month, an event's day is shown too
+    events = [f"  - {_event(event, within, from_)}" for event in period.get("events", ())]
     if "more_events" in period:
-        events.append(f"  - and {counted(period['more_events'], 'earlier event')}")
+        events.append(f"  - and {quantity(period['more_events'], 'earlier event')}")
     return "\n".join([head, *events])
 
 
 def _event(event: Mapping[str, Any], within: str | None, from_: int) -> str:
     what = str(event["what"])
-    told = f"{event['at'][from_:16].replace('T', ' ')} {_WORDS.get(what, what).replace('_', ' ')}"
+    text = f"{event['at'][from_:16].replace('T', ' ')} {_WORDS.get(what, what).replace('_', ' ')}"
     if "about" in event:
-        told += f" {said(event['about'], 100)}"
-    return told if within else f"{told}: {named(event)}"
+        text += f" {in_quotes(event['about'], 100)}"
+    return text if within else f"{text}: {name_of(event)}"

@@ -1,18 +1,23 @@
-"""The archivist's tools, over the store. Results are compact JSON: the journal keeps them."""
+"""The archivist's tools: they read and change the store. Results are compact JSON, because the journal keeps them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tertulia.platforms.local.archivist.plans.changes import KEPT_HERE
+from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.platforms.local.archivist.tokens import terms
-from tertulia.platforms.local.archivist.toolcalls import Tool
+from tertulia.platforms.local.archivist.toolcalls import LOCAL_PREFIX, Tool
 from tertulia.platforms.local.archivist.tools.passages import passage
-from tertulia.platforms.local.archivist.tools.results import OWN, described, minute, span, titled
+from tertulia.platforms.local.archivist.tools.results import (
+    conversation_fields,
+    search_query,
+    short_title,
+    to_minute,
+)
 from tertulia.platforms.local.archivist.tools.similarities import similar
 from tertulia.platforms.local.archivist.tools.summaries import summarise
 from tertulia.platforms.local.archivist.tools.timelines import timeline
-from tertulia.platforms.local.archivist.wording import line
-from tertulia.platforms.local.changes import apply
+from tertulia.platforms.local.archivist.wording import one_line
+from tertulia.platforms.local.changes import update_conversation
 from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.search import search
@@ -36,22 +41,24 @@ _MAX_SNIPPET = 240
 
 
 def look_up(tx: Transaction, principal: str, tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a tool that changes nothing finds.
+    """Return the result of a tool that changes nothing.
 
     Raises:
-        InvalidInputError: there is no word to look for, or too many.
-        NotFoundError: there is no conversation of this id.
+        InvalidInputError: the query has no word to search for, or too many.
+        NotFoundError: there is no conversation with this id.
     """
     return _LOOK_UPS[tool](tx, principal, arguments)
 
 
 def _search(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    found = search(tx, principal, _query(arguments, _HITS))
-    return _result(found, [_hit(hit) | {"snippet": line(hit.snippet, _MAX_SNIPPET)} for hit in found.hits])
+    found = search(tx, principal, search_query(arguments, _HITS))
+    return _result(
+        found, [_hit(hit) | {"snippet": one_line(hit.snippet, _MAX_SNIPPET)} for hit in found.hits]
+    )
 
 
 def _quote(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    found = search(tx, principal, _query(arguments, _HITS))
+    found = search(tx, principal, search_query(arguments, _HITS))
     written = [hit for hit in found.hits if hit.message_id is not None]
     hits: list[dict[str, Any]] = []
     for hit in written[:_PASSAGES]:
@@ -63,18 +70,6 @@ def _quote(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dic
         "total": total,
         "more": len(written) > len(hits) or found.next_cursor is not None,
     }
-
-
-def _query(arguments: Mapping[str, Any], limit: int) -> SearchQuery:
-    since, until = span(arguments)
-    return SearchQuery(
-        text=arguments["query"],
-        conversation_id=arguments.get("conversation_id"),
-        since=since,
-        until=until,
-        limit=limit,
-        exclude_types=OWN,
-    )
 
 
 def _result(found: SearchResult, hits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -90,8 +85,8 @@ def _result(found: SearchResult, hits: Sequence[Mapping[str, Any]]) -> dict[str,
 def _hit(hit: SearchHit) -> dict[str, Any]:
     fields = {
         "conversation_id": hit.conversation_id,
-        "title": None if hit.conversation_title is None else titled(hit.conversation_title),
-        "at": minute(hit.at),
+        "title": None if hit.conversation_title is None else short_title(hit.conversation_title),
+        "at": to_minute(hit.at),
     }
     if hit.message_id is not None:
         fields |= {"message_id": hit.message_id, "author": hit.author or hit.role or "unknown"}
@@ -107,10 +102,10 @@ def _list(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict
     )
     page = conversations.page(tx, principal, query)
     total = len(page.items) if page.total is None else page.total
-    return {"conversations": [described(each) for each in page.items], "total": total}
+    return {"conversations": list(map(conversation_fields, page.items)), "total": total}
 
 
-def _identify(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _look_up(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if "conversation_id" in arguments:
         found = [conversations.get(tx, principal, arguments["conversation_id"])]
     else:
@@ -118,10 +113,10 @@ def _identify(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> 
         found = conversations.titled(tx, principal, title, limit=_CANDIDATES + 1) or _by_words(
             tx, principal, title
         )
-    candidates = [described(each) for each in found[:_CANDIDATES]]
-    for each in candidates:
-        if runs.active(tx, principal, each["conversation_id"]) is not None:
-            each["busy"] = True
+    candidates = list(map(conversation_fields, found[:_CANDIDATES]))
+    for candidate in candidates:
+        if runs.active(tx, principal, candidate["conversation_id"]) is not None:
+            candidate["busy"] = True
     return {"conversations": candidates, "more": len(found) > _CANDIDATES}
 
 
@@ -131,9 +126,9 @@ def _by_words(tx: Transaction, principal: str, title: str) -> list[Conversation]
     found: list[str] = []
     if words:
         text = " ".join(f'"{word}"' for word in words)
-        hits = search(tx, principal, SearchQuery(text=text, limit=_HITS, exclude_types=OWN)).hits
+        hits = search(tx, principal, SearchQuery(text=text, limit=_HITS, exclude_types=ARCHIVIST_TYPES)).hits
         found = [hit.conversation_id for hit in hits if hit.message_id is None]
-    return [conversations.get(tx, principal, each) for each in found]
+    return [conversations.get(tx, principal, conversation_id) for conversation_id in found]
 
 
 _LOOK_UPS: Mapping[Tool, Callable[[Transaction, str, Mapping[str, Any]], dict[str, Any]]] = {
@@ -143,15 +138,15 @@ _LOOK_UPS: Mapping[Tool, Callable[[Transaction, str, Mapping[str, Any]], dict[st
     Tool.TIMELINE: timeline,
     Tool.SIMILAR: similar,
     Tool.LIST: _list,
-    Tool.LOOK_UP: _identify,
+    Tool.LOOK_UP: _look_up,
 }
 
 
 def checked_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return the arguments that an approval was given for, if they are ones that this tool takes.
+    """Return the arguments that a person approved, checked: a form may have changed them.
 
     Raises:
-        InvalidInputError: they are not.
+        InvalidInputError: the tool does not take them.
     """
     names = ["conversation_id", "title"] if tool is Tool.RETITLE else ["conversation_id"]
     texts = {name: value for name, value in arguments.items() if isinstance(value, str)}
@@ -169,49 +164,55 @@ def checked_arguments(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, str
     return texts
 
 
-def foreseen(
-    tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Mapping[str, str]
+def preview(
+    tx: Transaction, principal: str, current_id: str, tool: Tool, arguments: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the result that a change will have, if it can be made now.
+    """Return the result that a change will have.
 
     Raises:
         NotFoundError: there is no such conversation (any more).
-        ConflictError: it cannot.
+        ConflictError: the change cannot be made now.
     """
-    conversation = _changeable(tx, principal, own_id, tool, arguments["conversation_id"])
+    conversation = _changeable(tx, principal, current_id, tool, arguments["conversation_id"])
     result = {"conversation_id": conversation.id}
     title = arguments.get("title", conversation.title)
     if title is not None:
-        result["title"] = titled(title)
+        result["title"] = short_title(title)
     if tool is Tool.RETITLE and conversation.title is not None:
-        result["before"] = titled(conversation.title)
+        result["before"] = short_title(conversation.title)
     return result
 
 
-def make(tx: Transaction, principal: str, own_id: str, tool: Tool, arguments: Mapping[str, str]) -> None:
+def apply_change(
+    tx: Transaction, principal: str, current_id: str, tool: Tool, arguments: Mapping[str, str]
+) -> None:
     """Make an approved change.
 
     Raises:
-        NotFoundError, ConflictError: it cannot be made any more; nothing was changed.
+        NotFoundError, ConflictError: the change cannot be made any more; nothing was changed.
     """
-    known = _changeable(tx, principal, own_id, tool, arguments["conversation_id"]).id
+    conversation_id = _changeable(tx, principal, current_id, tool, arguments["conversation_id"]).id
     match tool:
         case Tool.ARCHIVE | Tool.UNARCHIVE:
-            apply(tx, principal, known, ConversationChanges(archived=tool is Tool.ARCHIVE))
+            update_conversation(
+                tx, principal, conversation_id, ConversationChanges(archived=tool is Tool.ARCHIVE)
+            )
         case Tool.RETITLE:
-            apply(tx, principal, known, ConversationChanges(title=arguments["title"]))
+            update_conversation(tx, principal, conversation_id, ConversationChanges(title=arguments["title"]))
         case Tool.DELETE:
-            conversations.delete(tx, principal, known)
+            conversations.delete(tx, principal, conversation_id)
         case _:
             raise AssertionError(f"{tool} changes nothing")
 
 
-def _changeable(tx: Transaction, principal: str, own_id: str, tool: Tool, known: str) -> Conversation:
-    if not known.startswith(KEPT_HERE):
-        raise ConflictError(f"{shown(known)} is not kept here.")
-    conversation = conversations.get(tx, principal, known)
-    if tool is Tool.DELETE and known == own_id:
+def _changeable(
+    tx: Transaction, principal: str, current_id: str, tool: Tool, conversation_id: str
+) -> Conversation:
+    if not conversation_id.startswith(LOCAL_PREFIX):
+        raise ConflictError(f"{shown(conversation_id)} is not kept here.")
+    conversation = conversations.get(tx, principal, conversation_id)
+    if tool is Tool.DELETE and conversation_id == current_id:
         raise ConflictError("The conversation that we are having cannot be deleted from within.")
-    if tool is Tool.DELETE and runs.active(tx, principal, known) is not None:
+    if tool is Tool.DELETE and runs.active(tx, principal, conversation_id) is not None:
         raise ConflictError("It is still being answered: stop that with cancel_run, or wait for its end.")
     return conversation

@@ -1,7 +1,7 @@
-"""Words that say something about a sentence whatever it is about: that it tells of a decision, a promise, a date.
+"""Words that show what kind of sentence they are in: a decision, a promise, a date.
 
-For English, German, French, Spanish, Portuguese, Italian and Russian, Chinese and Japanese; amounts, dates in figures
-and question marks are known in any language. A sentence in another one is judged by its other words alone.
+They are of English, German, French, Spanish, Portuguese, Italian, Russian, Chinese and Japanese. Amounts, dates in
+figures and question marks are recognised in any language.
 """
 
 import re
@@ -89,4 +89,4 @@ FUNCTION_WORDS = frozenset(
     нет ни но о об он она они от по при с так также там то тоже только ты у уже что чтобы это я
     """.split()
 )
-"""Words without which hardly a sentence is built: what they have in common says nothing."""
+"""The words of which any sentence is built: they say nothing about its subject."""

@@ -1,25 +1,25 @@
-"""The part of a message that is worth quoting: exactly as it was written, from one paragraph or sentence to another."""
+"""The passage of a message that is quoted: whole paragraphs or sentences, exactly as they were written."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 from tertulia.store.snippets import snippet
 from tertulia.store.terms import Term, read
-from tertulia.store.words import Word, words
+from tertulia.store.words import words
 
 MAX_PASSAGE = 700
-"""The most characters of a passage. A message of no more is quoted whole."""
+"""The most characters of a passage. A message of that length is quoted whole."""
 _SPLIT = 30_000
-"""How much of a message is split into words to find what was sought."""
+"""How many characters of a message are searched for the words of a query."""
 _PARAGRAPH = re.compile(r"\n\s*\n|\Z")
 _SENTENCE = re.compile(r"(?<=[.!?。！？])[\s\"'”’)]+|\n|\Z")
 
 
 def passage(text: str, query: str) -> str:
-    """Return the passage of `text` in which most of what `query` seeks stands together.
+    """Return the passage of `text` that has most of the words of `query`.
 
-    An ellipsis stands where a sentence had to be cut. What stands far down in a very long message is shown as a search
-    shows it: in one line.
+    An ellipsis shows where a sentence was cut. If the words are far down in a very long message, return a snippet in
+    one line, as a search shows it.
     """
     if len(text) <= MAX_PASSAGE:
         return text.strip()
@@ -32,24 +32,28 @@ def passage(text: str, query: str) -> str:
     )
     for parts in (_PARAGRAPH, _SENTENCE):
         spans = list(_spans(text, parts, around=densest))
-        if found := _grown(spans, densest):
-            return text[found[0] : found[1]].strip()
+        if grown := _grown(spans, densest):
+            return text[grown[0] : grown[1]].strip()
     start = max(0, densest - MAX_PASSAGE // 3)
     cut = text[start : start + MAX_PASSAGE]
     return ("…" if start else "") + cut.strip() + ("…" if start + MAX_PASSAGE < len(text) else "")
 
 
+def matches_at(folded: Sequence[str], at: int, term: Term) -> bool:
+    """Whether a word or phrase of a query begins at the word `at` of a text, whose words are given folded."""
+    wanted = [word.folded for word in term.words]
+    found = [*folded[at : at + len(wanted)]]
+    if term.prefix and len(found) == len(wanted):
+        return found[:-1] == wanted[:-1] and found[-1].startswith(wanted[-1])
+    return found == wanted
+
+
 def _places(text: str, wanted: Sequence[Term]) -> list[int]:
     split = list(words(text))
-    return [word.start for i, word in enumerate(split) if any(_stands(term, split, i) for term in wanted)]
-
-
-def _stands(term: Term, split: Sequence[Word], at: int) -> bool:
-    found = [word.folded for word in split[at : at + len(term.words)]]
-    sought = [word.folded for word in term.words]
-    if term.prefix and len(found) == len(sought):
-        return found[:-1] == sought[:-1] and found[-1].startswith(sought[-1])
-    return found == sought
+    folded = [word.folded for word in split]
+    return [
+        word.start for at, word in enumerate(split) if any(matches_at(folded, at, term) for term in wanted)
+    ]
 
 
 def _spans(text: str, ends: re.Pattern[str], *, around: int) -> Iterable[tuple[int, int]]:
@@ -64,7 +68,7 @@ def _spans(text: str, ends: re.Pattern[str], *, around: int) -> Iterable[tuple[i
 
 
 def _grown(spans: Sequence[tuple[int, int]], place: int) -> tuple[int, int] | None:
-    """Return the part that has `place`, with those behind it that there is room for; None if it is too long."""
+    """Return the part that has `place`, with as many parts after it as there is room for; None if it is too long."""
     for i, (start, end) in enumerate(spans):
         if start <= place < end:
             if end - start > MAX_PASSAGE:
