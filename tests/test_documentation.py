@@ -1,4 +1,4 @@
-"""The Python examples in the documents run as they stand."""
+"""The documents agree with the code: examples run as they stand, excerpts are what files have, links lead somewhere."""
 
 import os
 import re
@@ -6,22 +6,46 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCS = ROOT / "docs"
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+KIT = ROOT / "client" / "tertulia" / "platforms" / "kit"
+BLOCK = re.compile(
+    r"^```(?P<language>\w+)(?: excerpt=(?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+MENTIONED = re.compile(
+    r"`((?:client|tools|server|tests|docs|manifests|benchmarks|requirements)/[a-z_\d./-]*)`"
+)
 SECONDS = 60
 
 
-def examples() -> Iterator[Any]:
-    """Yield each example, named by its document and line."""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+def blocks() -> Iterator[tuple[str, re.Match[str]]]:
+    """Yield each fenced block in a language, named by its document and line."""
+    for path in DOCUMENTS:
         text = path.read_text("utf-8")
-        for found in EXAMPLE.finditer(text):
+        for found in BLOCK.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
-            yield pytest.param(found[1], id=f"{path.relative_to(ROOT).as_posix()}:{line}")
+            yield f"{path.relative_to(ROOT).as_posix()}:{line}", found
+
+
+def examples() -> Iterator[Any]:
+    """Yield each Python program."""
+    for name, found in blocks():
+        if found["language"] == "python" and found["file"] is None:
+            yield pytest.param(found["text"], id=name)
+
+
+def excerpts() -> Iterator[Any]:
+    """Yield each excerpt, and the file that it is of."""
+    for name, found in blocks():
+        if found["file"] is not None:
+            yield pytest.param(found["file"], found["text"], id=name)
 
 
 @pytest.mark.io
@@ -43,3 +67,43 @@ def test_an_example_runs(program: str, tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+@pytest.mark.parametrize(("file", "text"), list(excerpts()))
+def test_an_excerpt_is_what_its_file_has(file: str, text: str) -> None:
+    """Line by line, at whatever depth it stands there."""
+    found = "\n" + (ROOT / file).read_text("utf-8")
+
+    assert any("\n" + indent(text, " " * depth) in found for depth in (0, 4, 8, 12)), text
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in DOCUMENTS])
+def test_a_link_leads_to_a_file(path: Path) -> None:
+    """Also to one outside the documents."""
+    linked = LINK.findall(path.read_text("utf-8"))
+
+    assert [link for link in linked if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=str(path.relative_to(ROOT))) for path in DOCUMENTS])
+def test_a_mentioned_file_is_there(path: Path) -> None:
+    """By its whole path."""
+    mentioned = MENTIONED.findall(path.read_text("utf-8"))
+
+    assert [file for file in mentioned if not (ROOT / file).exists()] == []
+
+
+def test_the_index_has_every_document() -> None:
+    """And the pages of the platforms."""
+    linked = {(DOCS / link).resolve() for link in LINK.findall((DOCS / "README.md").read_text("utf-8"))}
+
+    assert set(DOCUMENTS) - {DOCS / "README.md"} <= linked
+
+
+def test_the_page_on_adapters_names_every_module_of_the_kit() -> None:
+    """And none that is gone."""
+    page = (DOCS / "adding-a-platform.md").read_text("utf-8")
+    named = set(re.findall(r"^\| `([\w/]+\.py)` \|", page, re.MULTILINE))
+    modules = {path.relative_to(KIT).as_posix() for path in KIT.rglob("*.py") if path.name != "__init__.py"}
+
+    assert named == modules

@@ -2,7 +2,8 @@
 
 A platform may tell events in a stream, which can be opened again from a position of any form, or not at all; it may
 show a run's state; or both. Where a state can be looked at, the state decides, and a stream only makes that faster: a
-stream that cannot be opened is no failure then. Each wait has a limit.
+stream that cannot be opened is no failure then. A stream that tells a run's events again, also after its end, is read
+first, so that the state of a run that has ended is looked at after all its events were handled. Each wait has a limit.
 """
 
 import math
@@ -69,6 +70,9 @@ class EventStream(Generic[E]):
     """Where to begin if the checkpoint has no position yet."""
     on_silence: Callable[[], Awaitable[Step]] | None = None
     """Called when the stream was open and silent for its idle limit."""
+    replays: bool = False
+    """Whether the platform tells all events of a run from any position, also after the run's end. Such a stream is read
+    before the state is looked at, and opened again first where it broke off, so that no event is missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,8 @@ class Follower(Generic[E]):
         self._gone = 0
         self._reopening: float | None = None
         """Seconds before the stream is opened again; None before it is opened at all."""
+        self._broken = 0
+        """How often in a row the stream could not be opened, or broke off before it told anything."""
 
     async def follow(self, frames: Frames | None = None, *, live: LiveStream | None = None) -> None:
         """Follow the run until it was ended, or a request has been pending for too long.
@@ -180,6 +186,8 @@ class Follower(Generic[E]):
                 step = await self._read(aiter(frames))
             elif live is not None:
                 step = await self._listen(live)
+            elif self._stream is not None and self._stream.replays:
+                step = await self._open()
             while step is not Progress.ENDED:
                 step = await self._go_on(step)
         except OutOfReachError as error:
@@ -191,10 +199,15 @@ class Follower(Generic[E]):
     async def _go_on(self, step: Step) -> Step:
         if isinstance(step, LookAgain):
             await self._attempt.requests.pause(step.after)
-        step = await self._look()
+        step = Progress.CONTINUES if self._has_more_to_read() else await self._look()
         if step is not Progress.ENDED and await self._given_up():
             return Progress.ENDED
         return await self._open() if step is Progress.CONTINUES else step
+
+    def _has_more_to_read(self) -> bool:
+        """Whether the stream broke off, and is opened again before the state is looked at: a few times."""
+        replays = self._stream is not None and self._stream.replays
+        return replays and 0 < self._broken <= len(self._policy.looks)
 
     async def _look(self) -> Step:
         """Look at the state, which decides."""
@@ -234,6 +247,7 @@ class Follower(Generic[E]):
                 frames = await stack.enter_async_context(stream.open(position))
             except (UnavailableError, NotOffered) as error:
                 self._reopening = self._pause_after(error)
+                self._broken += 1
                 return Progress.CONTINUES
             self._outage.over()
             step = await self._read(aiter(frames), after=position)
@@ -256,7 +270,8 @@ class Follower(Generic[E]):
                 with self._attempt.clock.move_on_after(self._seconds_left()) as limit:
                     frame = await anext(frames, None)
             except BrokenStreamError as error:
-                return await self._broken(error)
+                return await self._broke_off(error)
+            self._broken = 0
             if limit.cancelled_caught or frame is None:
                 return Progress.CONTINUES
             step = await self._handle(frame, replayed=after)
@@ -264,7 +279,8 @@ class Follower(Generic[E]):
             if step is not Progress.CONTINUES:
                 return step
 
-    async def _broken(self, error: BrokenStreamError) -> Step:
+    async def _broke_off(self, error: BrokenStreamError) -> Step:
+        self._broken += 1
         if error.stalled and self._stream is not None and self._stream.on_silence is not None:
             return await self._stream.on_silence()
         if not error.retryable and self._look_at_state is None:

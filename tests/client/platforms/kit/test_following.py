@@ -120,7 +120,13 @@ class Wire:
         self.heard.append("(silence)")
         return Progress.CONTINUES
 
-    def stream(self, position: Callable[[str], Position | None], start: Position | None) -> EventStream[str]:
+    def stream(
+        self,
+        position: Callable[[str], Position | None],
+        start: Position | None = None,
+        *,
+        replays: bool = False,
+    ) -> EventStream[str]:
         return EventStream(
             open=self.open,
             read=lambda frame: None if frame.data == "ping" else f"{frame.id}:{frame.data}",
@@ -128,6 +134,7 @@ class Wire:
             position=position,
             start=start,
             on_silence=self.on_silence,
+            replays=replays,
         )
 
     async def follow(
@@ -321,6 +328,31 @@ async def test_the_stream_that_answers_the_message_is_read_first() -> None:
     await wire.follow(looks=True, frames=wire.frames("1:a", BrokenStreamError("cut")))
 
     assert (wire.heard, wire.asked_from, wire.clock.waited) == (["a", "end"], [1], [])
+
+
+async def replayed(wire: Wire) -> None:
+    """Follow a run whose events are told from any position, also after its end."""
+    await Follower(wire.attempt, stream=wire.stream(_text, replays=True), look=wire.look).follow()
+
+
+async def test_a_stream_that_replays_is_read_before_the_state_is_looked_at() -> None:
+    """A run that has ended meanwhile still tells its events; the next attempt begins after those it has."""
+    wire = Wire(["x:a", BrokenStreamError("cut")], AWAY, ["x:a", "y:look", "z:never"], looks=[Progress.ENDED])
+    await replayed(wire)
+
+    assert wire.heard == ["a", "look"]
+    assert wire.asked_from == [None, "x", "x"]
+    assert len(wire.looked) == 1
+    assert wire.context.saved[-1] == {POSITION: "y"}
+
+
+async def test_a_stream_that_cannot_be_replayed_is_given_up_for_the_state() -> None:
+    """After a few attempts in a row: what the state shows is the answer all the same."""
+    wire = Wire(*[AWAY] * 4, looks=[Progress.ENDED])
+    await replayed(wire)
+
+    assert (len(wire.asked_from), len(wire.looked)) == (4, 1)
+    assert wire.context.ended == ("finished", None)
 
 
 async def polled(
