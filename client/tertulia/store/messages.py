@@ -11,7 +11,7 @@ from tertulia.store.database import Row, Transaction, encode, from_datetime, sto
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Message, Page, Rating, Role
+from tertulia.vocabulary.models import Message, MessageQuery, Page, Rating, Role
 from tertulia.vocabulary.text import check_limit
 
 COLUMNS = (
@@ -209,38 +209,29 @@ def mark_untimed(tx: Transaction, principal: str, conversation_id: str, message_
         )
 
 
-def page(
-    tx: Transaction,
-    principal: str,
-    conversation_id: str,
-    *,
-    cursor: str | None,
-    limit: int,
-    newest_first: bool,
-    branch: str | None = None,
-) -> Page[Message]:
+def page(tx: Transaction, principal: str, conversation_id: str, query: MessageQuery) -> Page[Message]:
     """Return one page of the messages of a branch (None: the one with the newest message).
 
     Raises:
         InvalidInputError: the cursor is not one of this list, or the limit is out of range.
         NotFoundError: the conversation has no such branch.
     """
-    check_limit(limit, MAX_PAGE)
-    line = branches.segments(tx, principal, conversation_id, branch)
-    identity: dict[str, Any] = {"messages": conversation_id, "newest_first": newest_first}
+    check_limit(query.limit, MAX_PAGE)
+    line = branches.segments(tx, principal, conversation_id, query.branch)
+    identity: dict[str, Any] = {"messages": conversation_id, "newest_first": query.newest_first}
     if line is not None:
         identity["branch"] = line[0].branch
-    comparison, direction = ("<", "DESC") if newest_first else (">", "ASC")
+    comparison, direction = ("<", "DESC") if query.newest_first else (">", "ASC")
     on_branch, of_branch = branches.condition(line)
     start, values = on_branch, [principal, conversation_id, *of_branch]
-    if cursor is not None:
+    if query.cursor is not None:
         start += f" AND position {comparison} ?"
-        values.append(read_page_cursor(cursor, identity))
+        values.append(read_page_cursor(query.cursor, identity))
     rows = tx.all(
         f"SELECT {COLUMNS}, position FROM messages WHERE principal = ? AND conversation_id = ?{start}"
         f" ORDER BY position {direction} LIMIT ?",
         *values,
-        limit + 1,
+        query.limit + 1,
     )
     if line is None:
         counted = tx.one(
@@ -255,8 +246,8 @@ def page(
             conversation_id,
             *of_branch,
         )
-    more = len(rows) > limit
-    rows = rows[:limit]
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
     return Page(
         items=[from_row(row) for row in rows],
         next_cursor=page_cursor(identity, rows[-1][-1]) if more else None,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tertulia.store import branches, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import ConflictError, NotFoundError
-from tertulia.vocabulary.models import Message, Role
+from tertulia.vocabulary.models import Message, MessageQuery, Role
 from tests.client.making import ME, add_conversation
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ def shown(tx: Transaction, branch: str | None = None) -> list[str]:
     found: list[str] = []
     cursor: str | None = None
     while True:
-        page = messages.page(tx, ME, C1, cursor=cursor, limit=2, newest_first=False, branch=branch)
+        page = messages.page(tx, ME, C1, MessageQuery(cursor=cursor, limit=2, branch=branch))
         found += [message.id for message in page.items]
         cursor = page.next_cursor
         if cursor is None:

@@ -1,5 +1,6 @@
 """Messages in the store: the order in which they arrived, and every page of it once."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from tertulia import InvalidInputError, NotFoundError, SearchQuery
 from tertulia.store import messages
 from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.search import search
+from tertulia.vocabulary.models import MessageQuery
 from tests.client.making import ME, add_conversation, add_message
 
 pytestmark = pytest.mark.anyio
@@ -28,11 +30,11 @@ def texts(
     tx: Transaction, limit: int = 100, newest_first: bool = False, conversation_id: str = C1
 ) -> list[str]:
     """Return what was said, page by page."""
-    page = partial(messages.page, tx, ME, conversation_id, limit=limit, newest_first=newest_first)
-    found = page(cursor=None)
+    query = MessageQuery(limit=limit, newest_first=newest_first)
+    found = messages.page(tx, ME, conversation_id, query)
     items = [*found.items]
     while found.next_cursor is not None:
-        found = page(cursor=found.next_cursor)
+        found = messages.page(tx, ME, conversation_id, replace(query, cursor=found.next_cursor))
         items += found.items
     return [message.text or "" for message in items]
 
@@ -72,7 +74,7 @@ async def test_a_message_keeps_its_own_time(store: Store) -> None:
         for at in (NOON, NOON - HOUR):
             tx.at = at
             add_message(tx, "hello")
-        page = messages.page(tx, ME, C1, cursor=None, limit=10, newest_first=False)
+        page = messages.page(tx, ME, C1, MessageQuery(limit=10))
         return [message.created_at for message in page.items]
 
     assert await store.write(say) == [to_datetime(NOON), to_datetime(NOON - HOUR)]
@@ -105,7 +107,7 @@ async def test_a_message_that_is_there_already_is_left_alone(store: Store) -> No
         add_conversation(tx)
         add_message(tx, "the first", id="m")
         add_message(tx, "the second", id="m")
-        page = messages.page(tx, ME, C1, cursor=None, limit=10, newest_first=False)
+        page = messages.page(tx, ME, C1, MessageQuery(limit=10))
         return page.total
 
     assert await store.write(say) == 1
@@ -168,7 +170,7 @@ async def test_the_newest_message_dates_its_conversation(store: Store) -> None:
 async def test_a_page_of_messages_has_from_one_to_a_hundred(store: Store, limit: int) -> None:
     """The error says so."""
     with pytest.raises(InvalidInputError, match="must be from 1 to 100"):
-        await store.read(lambda tx: messages.page(tx, ME, C1, cursor=None, limit=limit, newest_first=False))
+        await store.read(lambda tx: messages.page(tx, ME, C1, MessageQuery(limit=limit)))
 
 
 async def test_the_cursor_of_a_history_belongs_to_its_conversation_and_direction(store: Store) -> None:
@@ -179,13 +181,12 @@ async def test_the_cursor_of_a_history_belongs_to_its_conversation_and_direction
             add_conversation(tx, name)
             for text in ("one", "two"):
                 add_message(tx, text, conversation_id=f"local:{name}")
-        return messages.page(tx, ME, C1, cursor=None, limit=1, newest_first=False).next_cursor
+        return messages.page(tx, ME, C1, MessageQuery(limit=1)).next_cursor
 
     cursor = await store.write(say)
     for conversation_id, newest_first in (("local:c2", False), (C1, True)):
+        query = MessageQuery(cursor=cursor, limit=1, newest_first=newest_first)
         with pytest.raises(InvalidInputError, match="other filters"):
             await store.read(
-                lambda tx, where=conversation_id, newest=newest_first: messages.page(
-                    tx, ME, where, cursor=cursor, limit=1, newest_first=newest
-                )
+                partial(messages.page, principal=ME, conversation_id=conversation_id, query=query)
             )

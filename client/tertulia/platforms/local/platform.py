@@ -165,15 +165,7 @@ class LocalPlatform(EmbeddedPlatform):
 
         def read(tx: Transaction) -> Page[Message]:
             conversations.get(tx, principal, conversation_id)
-            return messages.page(
-                tx,
-                principal,
-                conversation_id,
-                cursor=query.cursor,
-                limit=query.limit,
-                newest_first=query.newest_first,
-                branch=query.branch,
-            )
+            return messages.page(tx, principal, conversation_id, query)
 
         return await self._store.read(read)
 

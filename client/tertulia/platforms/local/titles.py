@@ -15,7 +15,7 @@ from tertulia.platforms.local.changes import update_conversation
 from tertulia.store import conversations, messages
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
-from tertulia.vocabulary.models import Conversation, ConversationChanges, Message, Role
+from tertulia.vocabulary.models import Conversation, ConversationChanges, Message, MessageQuery, Role
 
 MAX_WORDS = 8
 MAX_CHARACTERS = 80
@@ -99,7 +99,7 @@ def generate_title(
                 hint="Give the title with update_conversation.",
             )
     else:
-        page = messages.page(tx, principal, conversation_id, cursor=None, limit=_FIRST, newest_first=False)
+        page = messages.page(tx, principal, conversation_id, MessageQuery(limit=_FIRST))
         title = title_of_messages(page.items)
         if title is None:
             raise ConflictError(
