@@ -1,4 +1,4 @@
-"""What the client needs to know, built once at the edge and passed in."""
+"""The settings of a client. The caller builds them once; nothing else is configured."""
 
 import os
 from collections.abc import Mapping
@@ -10,47 +10,47 @@ from typing import Any
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 USER = "user"
-"""How whoever runs the process is called where they have no name of their own."""
+"""The address of the person who runs the process, unless a mailbox name is configured."""
 
 
 class Approvals(StrEnum):
-    """Whose approval of a tool counts."""
+    """Whose approval of a tool call counts."""
 
     HOST = "host"
-    """The calling host's too: its own permission prompt is the guard."""
+    """The calling host's as well: its own permission prompt is the guard."""
     PERSON = "person"
     """Only a person's, given in a form."""
 
 
 STORE_CONTENT = "store_content"
-"""The option that every platform has: whether the store keeps what is said there. It does, unless this is false."""
+"""The option of every platform that says whether the store keeps the contents of messages. It is true by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSettings:
-    """A configured platform. `options` are the platform's own; secrets in them never appear in a `repr`."""
+    """The settings of an instance of a platform. Secrets in `options` never appear in a `repr`."""
 
     platform: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
-    """Where options that are left out are looked for, under names that the platform documents."""
+    """The environment variables that missing options are read from, under names that the platform documents."""
     identity: str | None = None
-    """The name under which this process speaks and receives, where conversations are kept in our own store."""
+    """The mailbox name of this process on the embedded platform."""
 
     @property
     def keeps_content(self) -> bool:
-        """Whether the store keeps what is said there. Without it, the store knows that something was said, not what."""
+        """Whether the store keeps the contents of messages. If not, it only knows that there were messages."""
         return self.options.get(STORE_CONTENT) is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
-    """Settings of a `Conversations`. `instances` are the configured platforms by name; `local` is always there."""
+    """The settings of a `Client`. `instances` are the configured platforms by name; `local` is always one of them."""
 
     store: Path
     approvals: Approvals = Approvals.HOST
     identity: str | None = None
-    """The name under which this process speaks and receives on the embedded platform."""
+    """The mailbox name of this process on the embedded platform."""
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict[str, InstanceSettings])
 
 

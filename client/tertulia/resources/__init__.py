@@ -1,1 +1,1 @@
-"""What a caller can do, one noun a module: agents, conversations, messages, runs, search, history."""
+"""The resources of a client, one in each module: agents, conversations, messages, runs, search, history."""

@@ -1,4 +1,4 @@
-"""The agents that can be talked to."""
+"""The agents of the configured instances."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ class Agents:
         self._scope = scope
 
     async def list(self, instance: str | None = None) -> Sequence[Agent]:
-        """Return the agents of one instance, or of all. A platform that cannot be reached says so in its agents."""
+        """Return the agents of one instance, or of all; of a platform that cannot be reached, an agent that says so."""
         scope = self._scope
-        asked = [*scope.services.platforms.values()] if instance is None else [scope.configured(instance)]
-        found: dict[str, Sequence[Agent]] = {}
+        platforms = [*scope.services.platforms.values()] if instance is None else [scope.configured(instance)]
+        by_instance: dict[str, Sequence[Agent]] = {}
 
         async def ask(platform: Platform) -> None:
-            found[platform.instance] = await platform.agents(scope.principal)
+            by_instance[platform.instance] = await platform.agents(scope.principal)
 
         async with anyio.create_task_group() as tasks:
-            for platform in asked:
+            for platform in platforms:
                 tasks.start_soon(ask, platform)
-        return [agent for platform in asked for agent in found[platform.instance]]
+        return [agent for platform in platforms for agent in by_instance[platform.instance]]

@@ -47,7 +47,7 @@ MAX_ENTRIES = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventPage:
-    """What happened in a conversation after a cursor. `more`: the store has more already."""
+    """The entries of a conversation's journal after a cursor. `more`: the store has further entries."""
 
     entries: Sequence[JournalEntry]
     cursor: str
@@ -97,9 +97,9 @@ class Conversations:
         return await self._scope.stored(conversation_id)
 
     async def list(self, query: ConversationQuery) -> Page[Conversation]:
-        """Return one page of conversations: of an instance as it has them, or of all that the store knows of.
+        """Return one page of conversations: those of an instance as its platform lists them, or all in the store.
 
-        For a platform without lists the store makes the page (`Page.from_index`), after it asked the platform for news.
+        A platform without lists is asked for news, and the page comes from the store (`Page.from_index`).
         """
         scope = self._scope
         query = replace(checked_query(query), me=scope.address)
@@ -126,9 +126,9 @@ class Conversations:
         return Page(items=fitting, next_cursor=page.next_cursor, total=page.total)
 
     async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
-        """Return ids of conversations that a few typed letters may mean: the beginning of an id, or words of a title.
+        """Return the ids of conversations that `text` may mean: the beginning of an id, or words of a title.
 
-        Nothing typed suggests the conversations that were used last.
+        Without text, suggest the conversations that were used last.
         """
         typed = quote(text.strip(), safe="", errors="replace")
         instances = self._scope.instances if instance is None else [instance]
@@ -172,7 +172,7 @@ class Conversations:
         force: bool = False,
         idempotency_key: str | None = None,
     ) -> Conversation:
-        """Have a title made, from `seed_message` or from the messages; an existing one stays, unless `force`."""
+        """Have the platform make a title, from `seed_message` or the messages; an existing one stays unless `force`."""
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
         if seed_message is not None:
@@ -199,10 +199,10 @@ class Conversations:
         rating: Rating | None = None,
         idempotency_key: str | None = None,
     ) -> Conversation:
-        """Move a conversation to another state. An end cancels what is still being answered, and takes a rating.
+        """Change a conversation's status. Ending it cancels its active run, and may rate it.
 
         Raises:
-            ConflictError: the transition is not allowed (names those that are), or something has to be settled first.
+            ConflictError: the change is not allowed (the error names those that are), or a run is active.
         """
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
@@ -213,7 +213,7 @@ class Conversations:
             if not status.terminal:
                 raise InvalidInputError(
                     f"A conversation is rated when it ends, and {status} is no ending.",
-                    valid=[each for each in Status if each.terminal],
+                    valid=[ending for ending in Status if ending.terminal],
                     hint="Leave `rating` and `feedback` out, or rate one message with rate_message.",
                 )
 
@@ -259,7 +259,7 @@ class Conversations:
         await scope.once(idempotency_key, "delete_conversation", call, call, carry_out)
 
     async def restore(self, conversation_id: str, *, idempotency_key: str | None = None) -> Conversation:
-        """Bring a deleted conversation back, where its platform keeps deleted ones."""
+        """Restore a deleted conversation, if its platform keeps deleted ones."""
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
 
@@ -274,7 +274,7 @@ class Conversations:
         return await scope.stored(conversation_id)
 
     async def participants(self, conversation_id: str) -> Sequence[Participant]:
-        """Return who takes part in a conversation."""
+        """Return the participants of a conversation."""
         platform, native_id = self._scope.platform_of(conversation_id)
         return await platform.participants(self._scope.principal, native_id)
 
@@ -285,12 +285,12 @@ class Conversations:
         *,
         idempotency_key: str | None = None,
     ) -> Sequence[Participant]:
-        """Bring participants in, by address, or give them another role; a role of None removes them.
+        """Invite participants by address, or give them another role; a role of None removes them.
 
-        Returns who takes part then.
+        Returns the participants.
 
         Raises:
-            NotAllowedError: the caller's role does not let it invite.
+            NotAllowedError: the caller's role does not allow it to invite.
         """
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
@@ -332,10 +332,10 @@ class Conversations:
         await scope.once(idempotency_key, "remove_branch", call, ids, carry_out)
 
     async def analytics(self, conversation_id: str) -> Analytics:
-        """Return the statistics of a conversation: its platform's own, or `computed` from what can be read of it.
+        """Return the statistics of a conversation: its platform's, or `computed` ones.
 
-        Computed ones have the answers and tool calls that passed through this store, and all messages that the
-        platform shows.
+        Computed statistics count the answers and tool calls that the store has, and all messages that the platform
+        shows.
         """
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
@@ -352,10 +352,7 @@ class Conversations:
         return stored if shown is None else shown.combined_with(stored)
 
     async def analytics_of(self, query: ConversationQuery) -> Analytics:
-        """Return the statistics of all conversations that a list would have, on whatever page, counted together.
-
-        They are computed from what this store has seen of them.
-        """
+        """Return the statistics of all conversations that match a query, counted together from what the store has."""
         scope = self._scope
         query = replace(checked_query(query), me=scope.address)
         if query.all_users:
@@ -370,7 +367,7 @@ class Conversations:
     async def events(
         self, conversation_id: str, *, cursor: str | None = None, limit: int = MAX_ENTRIES
     ) -> EventPage:
-        """Return what happened after a cursor, oldest first; from the beginning, if there is none.
+        """Return the journal's entries after a cursor, or from the beginning, oldest first.
 
         Raises:
             InvalidInputError: the cursor belongs to another conversation or store, or to one that was restored.
@@ -401,7 +398,7 @@ class Conversations:
         return await scope.read(read)
 
     async def cursor(self, conversation_id: str, seq: int) -> str:
-        """Return the cursor that stands after entry `seq` of a conversation."""
+        """Return the cursor after entry `seq` of a conversation."""
         split_conversation_id(conversation_id)
         store = self._scope.services.store
 
@@ -412,29 +409,31 @@ class Conversations:
         return await self._scope.read(read)
 
     def watch(self, conversation_id: str, *, after: int) -> AsyncGenerator[Sequence[JournalEntry]]:
-        """Yield a conversation's entries after `after`, a `seq`, as they come, whoever makes them, without an end."""
+        """Yield a conversation's journal entries after `after` (a `seq`) as they come, without an end."""
         services = self._scope.services
         return feed.watch(
             services.store, services.runner, self._scope.principal, conversation_id, after=after
         )
 
     async def change_marks(self, conversation_ids: Collection[str]) -> ChangeMarks:
-        """Mark the present state of conversations, as this store knows it, for `changes`."""
+        """Return marks of the conversations' present state in the store, for `changes`."""
         return await self._scope.read(partial(lookup.change_marks, conversation_ids=conversation_ids))
 
     def changes(self, since: ChangeMarks) -> AsyncGenerator[Collection[str]]:
-        """Yield which conversations have changed since they were marked, whoever changes them, without an end."""
+        """Yield which conversations have changed since their marks, whoever changes them, without an end."""
         return feed.changes(self._scope.services.store, self._scope.principal, since)
 
     def _check_all_users(self, instance: str | None) -> None:
-        """Check that a list of all users' conversations can be had.
+        """Check that an instance lists the conversations of all its users.
 
         Raises:
-            InvalidInputError: it cannot.
+            InvalidInputError: it does not.
         """
         scope = self._scope
         offering = [
-            name for name, each in scope.services.platforms.items() if each.capabilities.lists_all_users
+            name
+            for name, platform in scope.services.platforms.items()
+            if platform.capabilities.lists_all_users
         ]
         if instance is None or not scope.configured(instance).capabilities.lists_all_users:
             raise InvalidInputError(
@@ -447,7 +446,7 @@ class Conversations:
             )
 
     async def _discover(self, platform: Platform) -> None:
-        """Store what a platform tells of conversations that others began or continued."""
+        """Store a platform's news of conversations that others began or continued."""
         discovered = await platform.discover(self._scope.principal)
         has_states = Feature.STATUS in platform.features
 
@@ -462,7 +461,7 @@ class Conversations:
 def _has_ended_alike(
     platform: Platform, conversation: Conversation, status: Status, rating: Rating | None
 ) -> bool:
-    """Whether an earlier attempt of the call has moved the conversation already."""
+    """Whether an earlier attempt of the call has changed the status already."""
     if conversation.status is not status:
         return False
     # A conversation on the embedded platform that has ended can still be rated.

@@ -1,4 +1,4 @@
-"""Messages: reading them, and adding, changing and rating them without anything being answered."""
+"""Messages: reading, adding, changing and rating them, without an answer."""
 
 from dataclasses import asdict, replace
 
@@ -47,7 +47,7 @@ class Messages:
     async def add(
         self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None
     ) -> Message:
-        """Add a message that nobody is to answer; return it as its platform has it."""
+        """Add a message that nobody answers; return it as its platform has it."""
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
         message = checked_message(message)
@@ -72,7 +72,7 @@ class Messages:
     ) -> Message:
         """Change a message's text or metadata (merged key by key).
 
-        Returns it as its platform has it then: under a new id, if that begins a branch.
+        Returns the message as its platform has it: under a new id, if the change begins a branch.
         """
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
@@ -96,7 +96,7 @@ class Messages:
     async def rate(
         self, conversation_id: str, message_id: str, rating: Rating, *, idempotency_key: str | None = None
     ) -> Message:
-        """Rate a message from 1 to 5; the last rating counts. Return it as its platform has it then."""
+        """Rate a message from 1 to 5; the last rating counts. Return the message as its platform has it."""
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
         rating = checked_rating(rating)
@@ -111,7 +111,7 @@ class Messages:
         return await self._find(conversation_id, effect["message_id"])
 
     async def _find(self, conversation_id: str, message_id: str) -> Message:
-        """Return a message as its platform has it: one of the newest, most likely."""
+        """Return a message as its platform has it; search from the newest, where it most likely is."""
         query = MessageQuery(limit=100, newest_first=True)
         while True:
             page = await self.list(conversation_id, query)

@@ -41,7 +41,7 @@ from tertulia.vocabulary.text import checked_json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A message on its way, and the run that answers it (or that it answers, if it is a `REPLY`)."""
+    """A message that was sent, and the run that answers it (or that it answers, as a `REPLY`)."""
 
     conversation: Conversation
     run: Run
@@ -49,7 +49,7 @@ class Sent:
 
     @property
     def joined(self) -> bool:
-        """Whether nothing was sent, since the identical call had been made and was not over."""
+        """Whether nothing was sent, because an identical call was unfinished or its result not taken."""
         return self.sent_as is SentAs.JOINED
 
 
@@ -69,8 +69,8 @@ class Runs:
     ) -> Sent:
         """Create a conversation with its first message.
 
-        `join`: without a key, protect against the identical call being made while the first is unfinished or before
-        anybody took its result (`SentAs.JOINED`).
+        `join`: without a key, an identical call joins the first one while that is unfinished, or until its result was
+        taken (`SentAs.JOINED`).
         """
         scope = self._scope
         platform = scope.configured(split_agent_address(new.agent)[0])
@@ -88,7 +88,7 @@ class Runs:
             )
         if not platform.capabilities.opens_with_message:
             return await self._started(await self._start_once(None, start))
-        # Until its run is recorded, nothing else tells that the identical call may have reached the platform.
+        # Until the run is recorded, only this key shows that the identical call may have reached the platform.
         key = f"first message {digest(start.call)}"
         forget = partial(idempotency.forget, key=key)
         await scope.write(forget)
@@ -105,11 +105,11 @@ class Runs:
     ) -> Sent:
         """Send a message; its answer becomes a run that continues whether or not anybody waits.
 
-        Without a key the identical call is joined while the first is unfinished, or until somebody took its result
+        Without a key, an identical call joins the first one while that is unfinished, or until somebody took its result
         (`SentAs.JOINED`).
 
         Raises:
-            ConflictError: another run is active, or the conversation takes no message in its state.
+            ConflictError: another run is active, or the conversation accepts no message in its status.
         """
         split_conversation_id(conversation_id)
         scope = self._scope
@@ -135,10 +135,10 @@ class Runs:
     ) -> AsyncGenerator[JournalEntry]:
         """Send a message and yield the events of its run, until it ends or needs a person.
 
-        Leaving the loop leaves the run going.
+        The run continues when the caller leaves the loop.
 
         Raises:
-            ConflictError: another run is active, or the conversation takes no message in its state.
+            ConflictError: another run is active, or the conversation accepts no message in its status.
         """
         sent = await self.send(conversation_id, message, idempotency_key=idempotency_key)
         async for entries in self.follow(sent.run):
@@ -150,7 +150,7 @@ class Runs:
         return await self._scope.read(partial(runs.get, run_id=run_id))
 
     async def latest(self, conversation_id: str) -> Run | None:
-        """Return a conversation's newest run, if it ever had one."""
+        """Return a conversation's newest run, if it has had any."""
         split_conversation_id(conversation_id)
         return await self._scope.read(partial(runs.latest, conversation_id=conversation_id))
 
@@ -161,21 +161,20 @@ class Runs:
     async def take_result(self, run: Run, *, answered: bool = False) -> RunResult:
         """Return the run's current state and reply, marked as delivered: the identical call is a new one from now on.
 
-        `answered`: it is delivered to the caller who answered the run with a message (`SentAs.REPLY`), rather than to
-        the one who began it.
+        `answered`: the caller answered the run with a message (`SentAs.REPLY`), rather than began it.
         """
         taken = await self._scope.write(partial(feed.take_result, run=run, answered=answered))
         return await self._with_reply(taken)
 
     async def wait(self, run: Run, *, timeout: float, on_events: EventListener | None = None) -> RunResult:
-        """Wait until a run ends or needs a person, `timeout` seconds at most; take the result that is there then."""
+        """Wait until a run ends or needs a person, `timeout` seconds at most; take its result."""
         await self.wait_idle(run, timeout=timeout, on_events=on_events)
         return await self.take_result(run)
 
     async def wait_idle(self, run: Run, *, timeout: float, on_events: EventListener | None = None) -> None:
         """Wait until a run ends or needs a person, `timeout` seconds at most.
 
-        `on_events` is given the journal's entries as they come.
+        `on_events` is called with the journal's entries as they come.
         """
         services = self._scope.services
         await feed.wait_idle(
@@ -198,7 +197,7 @@ class Runs:
         return await self._scope.read(partial(runs.get_request, request_id=request_id))
 
     async def pending(self, conversation_id: str | None = None) -> Sequence[Request]:
-        """Return the requests that await a decision, oldest first: in one conversation, or in all."""
+        """Return the pending requests of one conversation, or of all, oldest first."""
         if conversation_id is not None:
             split_conversation_id(conversation_id)
         return await self._scope.read(partial(runs.pending_requests, conversation_id=conversation_id))
@@ -209,7 +208,7 @@ class Runs:
         """Decide about a pending request; its run continues.
 
         Raises:
-            ConflictError: it is no longer pending; or its form was declined and this is not an accepted form.
+            ConflictError: it is no longer pending, or its form was declined and this is not an accepted form.
             NotAllowedError: only a person's approval counts here.
         """
         if settlement.arguments is not None:
@@ -228,7 +227,7 @@ class Runs:
         return run
 
     async def decline(self, request_id: str) -> None:
-        """Record that a person declined the form of a request: from then on only an accepted form can approve it."""
+        """Record that a person declined a request's form: from then on only an accepted form can approve it."""
 
         def decline(tx: Transaction, principal: str) -> None:
             runs.decline(tx, runs.get_request(tx, principal, request_id))
@@ -236,10 +235,10 @@ class Runs:
         await self._scope.write(decline)
 
     async def cancel(self, conversation_id: str, *, idempotency_key: str | None = None) -> Run:
-        """Stop the answer that is being produced; return its run. One that was canceled before is returned as it is.
+        """Cancel a conversation's active run and return it; return the latest run if it was canceled before.
 
         Raises:
-            ConflictError: nothing is being answered.
+            ConflictError: no run is active.
         """
         scope = self._scope
         platform, _ = scope.platform_of(conversation_id)
@@ -268,14 +267,14 @@ class Runs:
         return await self.get(effect["run_id"])
 
     async def _start_once(self, key: str | None, start: "_Start", *, join: bool = False) -> Effect:
-        """Create the conversation and send its message; return the ids, and as what the message was sent."""
+        """Create the conversation and send its message; return their ids, and how the message was sent."""
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if repeated:
                 begun = await self._scope.read(partial(runs.find, run_id=ids["run_id"]))
-                if begun is not None:  # a platform that takes no ids would create another conversation
+                if begun is not None:  # a platform that accepts no ids would create another conversation
                     return {**ids, "conversation_id": begun.conversation_id}
-            elif join:  # the identical call may have ended since it was looked for
+            elif join:  # the identical call may have ended since the first check
                 same = await self._identical(start)
                 if same is not None:
                     joined = {"run_id": same.id, "conversation_id": same.conversation_id}
@@ -297,13 +296,13 @@ class Runs:
         )
 
     async def _identical(self, start: "_Start") -> Run | None:
-        """Return the run of the identical call that is unfinished, or whose result nobody has taken yet."""
+        """Return the run of an identical call that is unfinished, or whose result nobody has taken yet."""
         return await self._scope.read(partial(runs.same_call, call_digest=digest(start.call)))
 
     async def _open(
         self, draft: ConversationDraft, message: MessageDraft, ids: Effect
     ) -> tuple[Conversation, Mapping[str, Any] | None]:
-        """Create a conversation; by its first message, where its platform wants that (then with a checkpoint)."""
+        """Create a conversation; with its first message and a checkpoint, if the platform opens it with a message."""
         scope = self._scope
         instance = split_agent_address(draft.agent)[0]
         platform = scope.platform(instance)
@@ -312,7 +311,7 @@ class Runs:
             return await scope.store_record(platform, created), None
         if message.context is not None:
             platform.check_context(message.context)
-        # The conversation has no id yet: the message belongs to none.
+        # The conversation has no id yet: the message has a provisional one.
         first = platform.normalize(self._message(f"{instance}:{draft.native_id}", message, ids))
         opened = await platform.open(scope.principal, draft, first)
         return await scope.store_record(platform, opened.conversation), opened.checkpoint
@@ -354,7 +353,7 @@ class Runs:
         )
 
     async def _settle(self, request_id: str, settlement: Settlement) -> None:
-        """Tell the platform a decision, unless a worker does that, and record it."""
+        """Tell the platform a decision, unless a worker does that, and record the decision."""
         scope = self._scope
         pending = await scope.read(partial(find_pending, request_id=request_id))
         platform, _ = scope.platform_of(pending.conversation_id)
@@ -373,7 +372,7 @@ class Runs:
         await scope.write(record)
 
     async def _with_reply(self, result: RunResult) -> RunResult:
-        """Return the result with the answer that the platform has, if the store keeps no contents."""
+        """Return the result; with the platform's answer, if the store keeps no contents."""
         scope = self._scope
         instance, native_id = split_conversation_id(result.run.conversation_id)
         settings = scope.services.settings.instances.get(instance)
@@ -382,9 +381,10 @@ class Runs:
         newest = MessageQuery(limit=10, newest_first=True)
         page = await scope.platform(instance).messages(scope.principal, native_id, newest)
         answers = [message for message in page.items if message.role is Role.ASSISTANT]
-        own = [message for message in answers if message.id == result.run.reply_id]
-        replies = (message for message in own or answers if message.text or message.data)
-        return replace(result, reply=next((one.text or json.dumps(one.data) for one in replies), ""))
+        exact = [message for message in answers if message.id == result.run.reply_id]
+        replies = (message for message in exact or answers if message.text or message.data)
+        texts = (message.text or json.dumps(message.data) for message in replies)
+        return replace(result, reply=next(texts, ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,7 +409,7 @@ def new_conversation_call(new: NewConversation) -> dict[str, Any]:
         "title": new.title,
         "metadata": new.metadata,
         "context": new.context,
-        # Left out where they are not given, so that keys stay good that were used before these fields existed.
+        # Left out if they are not given, so that keys stay valid that were used before these fields existed.
         **{name: value for name, value in given.items() if value is not None},
     }
 

@@ -1,4 +1,4 @@
-"""What the resources of one principal share: the services of the process, and the steps that several of them take."""
+"""What the resources of one principal share: the services of the process, and common steps."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all principals of a process share."""
+    """The services that all principals of a process share."""
 
     settings: ClientSettings
     store: Store
@@ -53,7 +53,7 @@ class Scope:
         return sorted(self.services.platforms)
 
     def configured(self, instance: str) -> Platform:
-        """Return an instance, whether or not it can be used yet.
+        """Return an instance, even if it cannot be used yet.
 
         Raises:
             NotFoundError: there is no such instance.
@@ -82,7 +82,7 @@ class Scope:
         return platform
 
     def platform_of(self, conversation_id: str) -> tuple[Platform, str]:
-        """Return a conversation's platform and its id there."""
+        """Return a conversation's platform, and its id on the platform."""
         instance, native_id = split_conversation_id(conversation_id)
         return self.platform(instance), native_id
 
@@ -106,13 +106,13 @@ class Scope:
         return await self.services.idempotency.once(self.principal, key, operation, call, ids, carry_out)
 
     async def maintain(self) -> None:
-        """Let the embedded platforms do what is due by now, before the store alone is asked."""
+        """Have the embedded platforms do what is due, before the store is read without them."""
         for platform in self.services.platforms.values():
             if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
                 await platform.maintain()
 
     async def fetch(self, conversation_id: str) -> Conversation:
-        """Return a conversation as its platform has it now, after the store took that."""
+        """Fetch a conversation from its platform, store it and return it."""
         platform, native_id = self.platform_of(conversation_id)
         if isinstance(platform, EmbeddedPlatform):
             return await platform.get(self.principal, native_id)

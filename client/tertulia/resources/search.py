@@ -1,4 +1,4 @@
-"""Search: one over everything, and the sync that brings the platforms' histories into its index."""
+"""Search over everything, and the sync of the platforms' histories with the index."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,11 +33,11 @@ class Search:
         patience: float = ANSWER_SECONDS,
         hit_limit: HitLimit = len,
     ) -> SearchResult:
-        """Search all conversations: the platforms that can search are asked, and the index for the rest, at once.
+        """Search all conversations, on the platforms that can search and in the index, at the same time.
 
-        The index has everything that was synced or passed through. A platform is waited for no longer than `patience`
-        seconds; `SearchResult.answered` says who answered. `hit_limit` says for how many of a page's hits the caller
-        has room: the cursor then stands after those.
+        The index has everything that was synced or passed through. A platform gets `patience` seconds to answer;
+        `SearchResult.answered` says who answered. `hit_limit` returns how many of a page's hits the caller has room
+        for: the cursor comes after those.
         """
         query = SearchQuery(text=query) if isinstance(query, str) else query
         scope = self._scope
@@ -57,19 +57,19 @@ class Search:
                 sources, scope.principal, query, asked, patience=patience, hit_limit=hit_limit
             )
 
-        def look(tx: Transaction, principal: str) -> tuple[Found, Sequence[Answered]]:
+        def search_index(tx: Transaction, principal: str) -> tuple[Found, Sequence[Answered]]:
             page = found(tx, principal, query)
             return page, sources.answered(query, sync_state.coverage(tx, principal)) if remote else ()
 
-        page, answered = await scope.read(look)
+        page, answered = await scope.read(search_index)
         result = page.cut(hit_limit(page.result.hits))
         return replace(result, answered=answered) if answered else result
 
     async def sync(self, instance: str, *, on_progress: "ProgressListener | None" = None) -> SyncSummary:
         """Bring the histories of an instance into the index: those that have changed since the last sync.
 
-        A sync only reads. Stopped at any point, it continues where it was with the next call. `on_progress` is called
-        with how far it is.
+        A sync changes nothing on the platform. If it is stopped, the next one continues where it was. `on_progress`
+        is called with its progress.
 
         Raises:
             InvalidInputError: the instance's conversations live in this store, or none of its contents are kept.

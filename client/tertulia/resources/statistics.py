@@ -1,4 +1,4 @@
-"""Statistics of a conversation, counted from the messages that its platform shows."""
+"""The statistics of a conversation, counted from the messages that its platform shows."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,9 +30,9 @@ class MessageStatistics:
                 self.tokens.append(tokens)
 
     def combined_with(self, stored: Analytics) -> Analytics:
-        """Return the store's statistics with those of the messages as they were counted here.
+        """Return the store's statistics, with the counts of these messages in place of the store's.
 
-        The store says how long the conversation lasted where the platform does not tell its messages' times.
+        The duration stays the store's if a message has no time.
         """
         known = [at for at in self.times if at is not None]
         duration = stored.duration_seconds
@@ -49,7 +49,7 @@ class MessageStatistics:
 
 
 def tokens_of(metadata: Mapping[str, Any]) -> int | None:
-    """Return how many tokens a message took, where its metadata tells."""
+    """Return how many tokens a message took, if its metadata has that."""
     for name in TOKENS:
         if _whole(metadata.get(name)):
             return metadata[name]

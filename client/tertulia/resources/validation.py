@@ -1,4 +1,4 @@
-"""Checking what is to be sent or created, before anything happens."""
+"""Validation of what is to be sent or created, before anything happens."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -22,10 +22,10 @@ from tertulia.vocabulary.text import checked_json, checked_line, checked_text
 
 
 def conversation_draft(new: NewConversation, native_id: str) -> ConversationDraft:
-    """Return the draft of a conversation that can be created.
+    """Return the validated draft of a new conversation.
 
     Raises:
-        InvalidInputError: it cannot.
+        InvalidInputError: a field cannot be used.
     """
     split_agent_address(new.agent)
     return ConversationDraft(
@@ -42,10 +42,10 @@ def conversation_draft(new: NewConversation, native_id: str) -> ConversationDraf
 
 
 def checked_entity_type(value: str) -> EntityType:
-    """Return the kind of entity that is meant, whatever the case of its letters.
+    """Return the entity type that a text names, in any case.
 
     Raises:
-        InvalidInputError: there is no such kind.
+        InvalidInputError: there is no such type.
     """
     try:
         return EntityType(value.strip().lower())
@@ -54,10 +54,10 @@ def checked_entity_type(value: str) -> EntityType:
 
 
 def checked_query(query: ConversationQuery) -> ConversationQuery:
-    """Return a list's query as it is to be answered.
+    """Return the validated query of a list.
 
     Raises:
-        InvalidInputError: no conversation can ever have what it asks for.
+        InvalidInputError: no conversation can match one of its fields.
     """
     if query.agent is not None:
         split_agent_address(query.agent)
@@ -79,10 +79,10 @@ def checked_query(query: ConversationQuery) -> ConversationQuery:
 
 
 def checked_rating(rating: Rating) -> Rating:
-    """Return a rating that can be given.
+    """Return a validated rating.
 
     Raises:
-        InvalidInputError: it cannot.
+        InvalidInputError: it cannot be given.
     """
     if not 1 <= rating.value <= 5:
         raise InvalidInputError(f"`rating` is {rating.value}; it must be from 1 (poor) to 5 (excellent).")
@@ -92,20 +92,20 @@ def checked_rating(rating: Rating) -> Rating:
 
 
 def message_ids() -> dict[str, str]:
-    """Return the ids that a message and its run will have."""
+    """Return new ids for a message and its run."""
     return {"run_id": new_id("run_"), **new_message_id()}
 
 
 def new_message_id() -> dict[str, str]:
-    """Return the id that a message will have."""
+    """Return a new id for a message."""
     return {"message_id": new_id("m_", 10)}
 
 
 def checked_message(message: MessageDraft) -> MessageDraft:
-    """Return a message that can be sent.
+    """Return a validated message.
 
     Raises:
-        InvalidInputError: it cannot.
+        InvalidInputError: it cannot be sent.
     """
     if message.text is None and message.data is None:
         raise InvalidInputError("A message needs `text` or `data`.", valid=["text", "data"])

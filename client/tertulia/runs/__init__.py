@@ -1,1 +1,1 @@
-"""How a message gets its answer, and how the answer survives the process that began it."""
+"""Runs: how a message gets its answer, and how a run survives the process that began it."""

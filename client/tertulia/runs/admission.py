@@ -1,4 +1,4 @@
-"""Admitting a message: what the store records of it, decided in the one transaction that records it."""
+"""The admission of a message: one transaction decides what becomes of it and records that."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ from tertulia.vocabulary.models import Conversation, Message, Run, SentAs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A message on its way into a conversation, under ids that stay the same when the call is repeated."""
+    """A message that is to be recorded, under ids that stay the same when the call is repeated."""
 
     message: Message
     run_id: str
     call_digest: str
     context: Mapping[str, Any] | None = None
-    """What was sent along with this message only."""
+    """The context that was sent with this message only."""
     join: bool = False
-    """Whether the identical call is joined that is unfinished, or whose result nobody has taken yet."""
+    """Whether to join an identical call that is unfinished, or whose result nobody has taken yet."""
     checkpoint: Mapping[str, Any] | None = None
-    """What the platform did already, where the conversation came into being by this message."""
+    """The run's first checkpoint, if the platform created the conversation with this message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """What became of a submission."""
+    """The run that a submission began, joined or was added to."""
 
     run: Run
     sent_as: SentAs
     message: Message | None = None
-    """The message as it was recorded, where it began a run of its own."""
+    """The recorded message, if it began a run."""
 
 
 def admit(tx: Transaction, principal: str, platform: Platform, submission: Submission) -> Admitted:
-    """Record a message, and the run that answers it unless it belongs to an active one.
+    """Record a message, and the run that answers it unless it is added to an active one.
 
-    What the same ids did already is returned as it is.
+    If the same ids were admitted before, return what became of them.
 
     Raises:
         NotFoundError: there is no such conversation.

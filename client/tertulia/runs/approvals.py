@@ -1,4 +1,4 @@
-"""Deciding what a run waits for: which decisions fit, and what they set going."""
+"""Decisions about a run's requests: which can be taken, and how they are recorded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def find_pending(tx: Transaction, principal: str, request_id: str) -> Request:
 
     Raises:
         NotFoundError: there is no such request.
-        ConflictError: it was settled; says how and shows what is pending now.
+        ConflictError: it was settled; the error says how, and names the pending requests.
     """
     request = runs.get_request(tx, principal, request_id)
     if request.status is not RequestStatus.PENDING:
@@ -45,9 +45,9 @@ def check_settlement(
     """Check that a decision can be taken about a pending request.
 
     Raises:
-        InvalidInputError: it does not fit what was asked.
-        NotOffered: the platform takes no changed arguments.
-        NotAllowedError: it takes a person's approval.
+        InvalidInputError: the decision does not fit the kind of the request.
+        NotOffered: the platform accepts no changed arguments.
+        NotAllowedError: only a person's approval counts.
         ConflictError: the form was declined, so that only an accepted form can approve.
     """
     ids: dict[str, Any] = {
@@ -92,7 +92,7 @@ def check_settlement(
 
 
 def record_settlement(tx: Transaction, principal: str, request: Request, settlement: Settlement) -> None:
-    """Write a decision, and set the run going again once nothing else is pending."""
+    """Record a decision; queue the run again once none of its requests is pending."""
     runs.settle(tx, request, _STATUS[settlement.decision], settlement)
     data: dict[str, object] = {"request_id": request.id, "decision": settlement.decision}
     if settlement.reason is not None:

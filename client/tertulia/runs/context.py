@@ -1,4 +1,4 @@
-"""A run as its platform's code sees it: reports go to the journal, fenced by the lease, with text coalesced."""
+"""The context of a run over the store: it journals what the platform emits, if the process still holds the lease."""
 
 import logging
 import time
@@ -31,7 +31,7 @@ from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
 logger = logging.getLogger(__name__)
 
 COALESCE_SECONDS = 0.1
-"""Text that arrives within this time becomes one journal entry."""
+"""Pieces of text that arrive within this time become one journal entry."""
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class StoredRunContext:
     entries: Sequence[JournalEntry]
     requests: Sequence[Request]
     approvals: Mapping[str, Mapping[str, Any]]
-    """The arguments that each settled request was approved with."""
+    """The arguments with which each request was approved."""
 
     _queue: list[Event] = field(default_factory=list[Event], init=False)
     _unsaved: Mapping[str, Any] | None = field(default=None, init=False)
@@ -84,11 +84,11 @@ class StoredRunContext:
 
     @property
     def ready(self) -> bool:
-        """Whether the run has neither ended nor waits for a person."""
+        """Whether the run has not ended and does not wait for a person."""
         return self.run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
 
     async def start(self, *, opens: bool = True) -> None:
-        """Mark the run as running; at its first attempt the conversation opens, unless its platform tells its state."""
+        """Mark the run as running. Its first attempt opens the conversation, unless the platform keeps the status."""
         first = not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries)
 
         def start(tx: Transaction) -> None:
@@ -124,11 +124,11 @@ class StoredRunContext:
         await self._flush(events, checkpoint, change)
 
     async def flush(self) -> None:
-        """Write what is still held back."""
+        """Write the events that are still queued."""
         await self._flush((), None, None)
 
     async def write_in_time(self) -> None:
-        """Write held-back text when nothing follows it; a task beside the answer."""
+        """Write queued text in time, even if no event follows it; runs in a task beside the answer."""
         while True:
             await self._waiting.wait()
             self._waiting = anyio.Event()
@@ -136,7 +136,7 @@ class StoredRunContext:
             try:
                 await self.flush()
             except LostLeaseError:
-                return  # the answer itself learns it from its next event
+                return  # the answer fails at its next event
             except TertuliaError:
                 logger.warning("run %s: held back text was not written yet", self.run.id, exc_info=True)
 
@@ -249,11 +249,11 @@ class StoredRunContext:
         checkpoint: Mapping[str, Any] | None,
         change: Callable[[Transaction], object] | None,
     ) -> None:
-        """Write what is still held back, and after it `events` with what belongs to them, in one transaction."""
+        """Write the queued events, then `events` with their checkpoint and change, in one transaction."""
         async with self._flushing:
-            held, self._queue = self._queue, []
+            queued, self._queue = self._queue, []
             unsaved, self._unsaved = self._unsaved, None
-            joined = coalesced([*held, *events])
+            joined = coalesced([*queued, *events])
             latest = unsaved if checkpoint is None else checkpoint
             if not joined and latest is None and change is None:
                 return
@@ -268,8 +268,8 @@ class StoredRunContext:
             try:
                 await self._commit(flush)
             except TertuliaError:
-                # What belongs together with a change that failed must not be written without it.
-                self._queue[:0] = held if change is not None else [*held, *events]
+                # Events must not be written without the change that belongs to them.
+                self._queue[:0] = queued if change is not None else [*queued, *events]
                 self._unsaved = self._unsaved or (unsaved if change is not None else latest)
                 raise
             self._written = time.monotonic()
@@ -307,7 +307,7 @@ class StoredRunContext:
 
 
 def coalesced(events: Sequence[Event]) -> list[Event]:
-    """Return the events with neighbouring deltas of one message joined; the joined one has the last's upstream id."""
+    """Join adjacent deltas of the same message; a joined event has the upstream id of its last part."""
     result: list[Event] = []
     parts: list[str] = []
     for event in [*events, None]:

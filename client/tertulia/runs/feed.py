@@ -1,4 +1,4 @@
-"""Reading from the store what happens in runs and conversations, whichever process makes it happen."""
+"""Feeds of what happens in runs and conversations, read from the store, whichever process causes it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing, suppress
@@ -15,7 +15,7 @@ from tertulia.vocabulary.models import Run, RunResult
 from tertulia.vocabulary.states import RequestStatus, RunStatus
 
 EventListener = Callable[[Sequence[JournalEntry]], Awaitable[None]]
-"""Is called with the entries of a journal as they come."""
+"""Is called with new entries of a journal."""
 
 
 def result(tx: Transaction, principal: str, run: Run) -> RunResult:
@@ -24,7 +24,7 @@ def result(tx: Transaction, principal: str, run: Run) -> RunResult:
     run = runs.get(tx, principal, run.id)
     answer = None
     if run.reply_id is not None:
-        with suppress(NotFoundError):  # it was removed with its branch; the journal still tells what was said
+        with suppress(NotFoundError):  # it was removed with its branch; the journal still has its text
             answer = messages.get(tx, principal, run.conversation_id, run.reply_id)
     reply = None if answer is None else answer.text
     if reply is None:
@@ -49,7 +49,7 @@ async def wait_idle(
     timeout: float,
     on_events: EventListener | None,
 ) -> None:
-    """Return when a run ends or needs a person, or after `timeout` seconds."""
+    """Wait until a run ends or needs a person, or for `timeout` seconds."""
     news = follow(store, runner, principal, run, after=run.first_seq, quiet=on_events is None)
     async with aclosing(news):
         with anyio.move_on_after(timeout):
@@ -73,12 +73,12 @@ async def follow(
 ) -> AsyncGenerator[Sequence[JournalEntry]]:
     """Yield the journal's entries after `after` as they come, until the run ends or needs a person.
 
-    With `quiet` it reads no entries and yields nothing, for a caller who only wants to know when.
+    With `quiet` it reads and yields no entries, for a caller who only waits for the end.
     """
     with store.watch(run.conversation_id) as watch:
         while True:
             run, entries = await store.read(
-                partial(_look, principal=principal, run=run, after=None if quiet else after)
+                partial(_run_and_entries, principal=principal, run=run, after=None if quiet else after)
             )
             if entries:
                 after = entries[-1].seq
@@ -95,7 +95,8 @@ async def watch(
 ) -> AsyncGenerator[Sequence[JournalEntry]]:
     """Yield a conversation's entries after `after` as they come, for as long as the caller listens.
 
-    Ends when the conversation is deleted, with `NotFoundError`.
+    Raises:
+        NotFoundError: the conversation was deleted.
     """
     with store.watch(conversation_id) as changes:
         while True:
@@ -115,16 +116,16 @@ async def watch(
 
 
 async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> AsyncGenerator[Collection[str]]:
-    """Yield which conversations have changed since they were marked, for as long as the caller listens.
+    """Yield which conversations have changed since their marks, for as long as the caller listens.
 
-    What happens while the listener is busy is yielded at once afterwards.
+    Changes that happen while the caller is busy are yielded together.
     """
     with store.watch() as news:
         while True:
             marks = await store.read(
                 partial(lookup.change_marks, principal=principal, conversation_ids=since.keys())
             )
-            if changed := {own_id for own_id, mark in marks.items() if mark != since[own_id]}:
+            if changed := {name for name, mark in marks.items() if mark != since[name]}:
                 since = marks
                 yield changed
             else:
@@ -132,12 +133,12 @@ async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> As
 
 
 async def _changed(changed: Callable[[], Awaitable[None]]) -> None:
-    # Nobody writes when a lease runs out: look again after the time in which that can be seen.
+    # No write shows that a lease ran out: read again after the time in which leases are renewed.
     with anyio.move_on_after(leases.RENEWAL):
         await changed()
 
 
-def _look(
+def _run_and_entries(
     tx: Transaction, *, principal: str, run: Run, after: int | None
 ) -> tuple[Run, Sequence[JournalEntry]]:
     conversations.get(tx, principal, run.conversation_id)

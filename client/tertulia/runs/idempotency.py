@@ -1,8 +1,8 @@
 """Calls that are safe to repeat: the same key and arguments have the same effect, once.
 
 The store records a call under its key, with the ids that it will use, before anything happens. While a process carries
-the call out, it holds a lease; the same call elsewhere waits for that. A call that died half-way is carried out again
-with the same ids, and so finds what was done already.
+the call out, it holds a lease; the same call in another process waits for it. An interrupted call is carried out again
+with the same ids, so that it finds what it did before.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,10 +20,10 @@ from tertulia.vocabulary.identifiers import digest
 from tertulia.vocabulary.text import checked_line
 
 Effect = dict[str, Any]
-"""What a call did: the ids of what it made, and what else its result is rendered from."""
+"""What a call did: the ids of what it made, and whatever else its result needs."""
 
 PATIENCE_SECONDS = 30
-"""How long a call waits for the same call that is being carried out elsewhere."""
+"""How long a call waits for the same call in another process."""
 LONGEST_KEY = 200
 
 
@@ -43,13 +43,13 @@ class Idempotency:
         ids: Effect,
         carry_out: Callable[[Effect, bool], Awaitable[Effect]],
     ) -> Effect:
-        """Carry out a call, or return the effect it had already.
+        """Carry out a call, or return the effect that it had before.
 
         `carry_out` gets the ids to use and whether an earlier attempt may have had an effect.
 
         Raises:
             ConflictError: the key was used for another call.
-            UnavailableError: the same call is still being carried out elsewhere.
+            UnavailableError: another process still carries out the same call.
         """
         if key is None:
             return await carry_out(ids, False)
@@ -88,7 +88,7 @@ class Idempotency:
         enter: Callable[[Transaction], IdempotencyRecord],
         carry_out: Callable[[Effect, bool], Awaitable[Effect]],
     ) -> Effect:
-        # Looked at again under the lease: whoever had it before may have come to the end, or have been refused.
+        # Read again under the lease: its previous holder may have completed the call, or have been refused.
         latest = await self._store.write(enter)
         if latest.done:
             return latest.effect

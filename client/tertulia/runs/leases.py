@@ -1,4 +1,4 @@
-"""This process as a holder of leases: it takes them, renews them while they are held, and returns them."""
+"""The leases of this process: it takes them, renews them while they are held, and returns them."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseHolder:
-    """This process as an owner of leases."""
+    """Takes, renews and returns leases for this process."""
 
     def __init__(self, store: Store) -> None:
         self.owner = new_id("own_")
@@ -30,7 +30,9 @@ class LeaseHolder:
         self._held += 1
         lease: Lease | None = None
         try:
-            with anyio.CancelScope(shield=True):  # a caller that leaves now would keep what nobody gives back
+            with anyio.CancelScope(
+                shield=True
+            ):  # a caller cancelled now would leave a lease that nobody returns
                 lease = await self._store.write(
                     partial(leases.take, principal=principal, resource=resource, owner=self.owner)
                 )
@@ -44,7 +46,7 @@ class LeaseHolder:
             self._held -= 1
 
     async def renew(self) -> None:
-        """Renew what is held, for as long as this is not cancelled."""
+        """Renew the leases that are held, until this task is cancelled."""
         while True:
             await anyio.sleep(leases.RENEWAL)
             if self._held:

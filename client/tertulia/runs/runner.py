@@ -1,9 +1,9 @@
-"""The runner: it has answers produced, and goes on with runs whose process died.
+"""The runner executes runs, and continues runs whose process died.
 
-A run is a row in the store. The process that holds its conversation's lease lets the platform produce the answer in a
-task that belongs to the process, not to the call that asked; callers only read the journal. A process that waits for a
-run that nobody executes takes the lease and continues it. That is how a run survives the process that began it, and
-also how it continues after a request was settled.
+A run is a row in the store. The process that holds its conversation's lease has the platform produce the answer, in a
+task of the process rather than of the call; callers only read the journal. A process that waits for a run that nobody
+executes takes the lease and continues it. So a run survives the process that began it, and continues after a request
+was settled.
 """
 
 import logging
@@ -38,11 +38,11 @@ class Worker:
     """How a process has runs executed that only a worker can execute (`Execution.WORKER`)."""
 
     launch: Callable[[], Awaitable[object]] | None = None
-    """Sees to it that a worker of this store is running; None where this process is the worker."""
+    """Starts a worker of this store unless one is running; None if this process is the worker."""
 
 
 class Runner:
-    """Executes runs for as long as it is entered. Leaving it stops that and leaves the runs to be continued."""
+    """Executes runs until its context is left; other processes can then continue them."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Runner:
         self._worker = worker
         self._executing: dict[str, anyio.CancelScope] = {}
         self._unkept: dict[str, tuple[Message, Mapping[str, Any] | None]] = {}
-        """The messages to answer of which the store keeps no contents: they are lost with this process."""
+        """The messages of runs whose contents the store does not keep: they are lost with this process."""
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:
@@ -83,7 +83,7 @@ class Runner:
 
         Raises:
             NotFoundError: there is no such conversation.
-            ConflictError: it takes no message now, or another run is active.
+            ConflictError: it accepts no message now, or another run is active.
         """
         conversation_id = submission.message.conversation_id
         platform = self._platforms[_instance(conversation_id)]
@@ -96,7 +96,7 @@ class Runner:
         admitted: Admitted | None = None
         with anyio.CancelScope(
             shield=True
-        ):  # a caller that leaves now must not leave a run that nobody executes
+        ):  # a caller that is cancelled now must not leave a run that nobody executes
             admitted, kept = await self._store.write(record)
             if admitted.message is not None and not kept:
                 self._unkept[admitted.run.id] = admitted.message, submission.context
@@ -105,9 +105,9 @@ class Runner:
         return admitted.run, admitted.sent_as
 
     def execute_run(self, principal: str, run: Run) -> None:
-        """See to it that a run is executed that needs it: here, unless another process does. Returns at once.
+        """Begin to execute a run, unless it needs no execution or another process executes it. Returns at once.
 
-        A run of an instance that is not configured here is left to a process where it is.
+        A run of an instance that this process does not have is left to other processes.
         """
         platform = self._platforms.get(_instance(run.conversation_id))
         if platform is None or run.id in self._executing or not _needs_execution(platform, run):
@@ -120,7 +120,7 @@ class Runner:
             self._tasks.start_soon(self._launch_worker, run)
 
     def stop(self, run: Run) -> None:
-        """Stop executing a run here that was ended in the store, without waiting for its task to notice."""
+        """Stop executing a run that was ended in the store, without waiting for its task to notice."""
         self._unkept.pop(run.id, None)
         if run.id in self._executing:
             self._executing[run.id].cancel()
@@ -226,7 +226,7 @@ def _needs_execution(platform: Platform, run: Run) -> bool:
 
 
 def _opens_at_start(platform: Platform) -> bool:
-    """Whether the conversation opens when its run starts, rather than when its platform says so."""
+    """Whether the start of a run opens the conversation; other platforms keep the status themselves."""
     return isinstance(platform, EmbeddedPlatform) or Feature.STATUS not in platform.features
 
 

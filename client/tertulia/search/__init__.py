@@ -1,1 +1,1 @@
-"""One search over all platforms, and the sync that brings their histories into the index."""
+"""One search over all platforms, and the sync that brings their histories into the store's index."""

@@ -1,10 +1,10 @@
-"""One search over everything: the platforms that can search and the store's index are asked at the same time.
+"""One search over everything: it asks the platforms that can search and the store's index at the same time.
 
 A page shows the index's hits first, in the index's order. After them come the conversations that only a platform finds:
-one of each platform in turn, each platform's in its own order. Where the index could fill the page alone, the platforms
-get a third of it. A conversation that both find is shown as the index's, whose hits are messages; a platform's are
-whole conversations. A cursor holds a place in the index and one in each platform. A platform that has not answered is
-asked again with the next page.
+one of each platform in turn, each platform's in its own order. If the index could fill the page alone, the platforms
+get a third of it. If both find a conversation, the index's hits are shown: they are messages, while a platform's hits
+are whole conversations. A cursor holds a place in the index and one in each platform. A platform that has not answered
+is asked again with the next page.
 
 A platform gets the words of the query only. The index alone understands phrases, `-without`, `OR` and `prefix*`.
 """
@@ -29,10 +29,10 @@ from tertulia.vocabulary.models import ConversationRecord, SearchHit, SearchQuer
 from tertulia.vocabulary.text import check_limit
 
 ANSWER_SECONDS = 10.0
-"""How long a platform is waited for."""
+"""How long a search waits for a platform."""
 
 HitLimit = Callable[[Sequence[SearchHit]], int]
-"""Returns for how many of these hits the caller has room: at least one."""
+"""Returns how many of these hits the caller has room for: at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class _AskedPlatform:
     result: SearchResult | None = None
     failure: str | None = None
     hits: Sequence[tuple[int, SearchHit]] = ()
-    """Those that only this platform finds, each with how many of its hits come before the next."""
+    """The hits that only this platform finds, each with the number of the platform's hits up to it."""
 
     def place_after(self, taken: int) -> _Place | None:
         """Return the place after the first `taken` of `hits`; None at the end of all."""
@@ -78,7 +78,7 @@ class Sources:
         return all(isinstance(platform, EmbeddedPlatform) for platform in self.platforms.values())
 
     def to_ask(self, query: SearchQuery) -> Sequence[Platform]:
-        """Return the platforms that can search and may have what a query looks for, by the names of their instances."""
+        """Return the platforms that can search and may have what a query asks for, in the order of their instances."""
         return [
             platform
             for _, platform in sorted(self.platforms.items())
@@ -97,7 +97,7 @@ class Sources:
         """Return how each instance in a query's scope was searched; nothing where all of them are embedded."""
         if self.all_embedded:
             return ()
-        by_instance = {one.platform.instance: one for one in asked}
+        by_instance = {source.platform.instance: source for source in asked}
         return [
             self._answered(instance, by_instance.get(instance), coverage)
             for instance in sorted(self.platforms)
@@ -126,8 +126,11 @@ class Sources:
 
 def in_scope(instance: str, query: SearchQuery) -> bool:
     """Whether a query's filters admit conversations of an instance."""
-    named = (query.instance, *(one and one.partition(":")[0] for one in (query.agent, query.conversation_id)))
-    return all(one in {None, instance} for one in named)
+    named = (
+        query.instance,
+        *(name and name.partition(":")[0] for name in (query.agent, query.conversation_id)),
+    )
+    return all(name in {None, instance} for name in named)
 
 
 async def search(
@@ -142,8 +145,7 @@ async def search(
     """Ask these platforms and the index; return one page of what they find.
 
     Raises:
-        InvalidInputError: there is no word to look for, the cursor is not one of this query, or the limit is out of
-            range.
+        InvalidInputError: the query has no word, the cursor is not one of this query, or the limit is out of range.
     """
     check_limit(query.limit, MAX_PAGE)
     words = read(query.text).words_wanted
@@ -159,14 +161,14 @@ async def search(
     coverage: Mapping[str, Coverage] = {}
     error: TertuliaError | None = None
 
-    def look(tx: Transaction) -> tuple[Found | None, Mapping[str, Coverage]]:
+    def search_index(tx: Transaction) -> tuple[Found | None, Mapping[str, Coverage]]:
         return None if index_at is None else found(tx, principal, begins), sync_state.coverage(tx, principal)
 
     async with anyio.create_task_group() as tasks:
         for source in asked:
             tasks.start_soon(_ask, principal, replace(query, text=words), source, patience)
         try:
-            index, coverage = await sources.store.read(look)
+            index, coverage = await sources.store.read(search_index)
         except TertuliaError as raised:
             error = raised
             tasks.cancel_scope.cancel()
@@ -176,7 +178,7 @@ async def search(
         await sources.store.read(lambda tx: _keep_only_platforms(tx, principal, query, asked))
     answered = sources.answered(query, coverage, asked)
     result = _merged(query, identity, asked, index, answered, hit_limit)
-    # Only what is shown: the index would find the rest from now on, at places that this search has passed.
+    # Only those that are shown: the index would find the others from now on, at places that this search has passed.
     entered = [hit for hit in result.hits if hit.by_platform]
     if entered:
         await sources.store.write(lambda tx: _remember(tx, principal, entered))
@@ -200,7 +202,7 @@ async def _ask(principal: str, query: SearchQuery, source: _AskedPlatform, patie
 def _keep_only_platforms(
     tx: Transaction, principal: str, query: SearchQuery, sources: Sequence[_AskedPlatform]
 ) -> None:
-    """Keep of each platform's hits those that the index does not find."""
+    """Reduce each platform's hits to those that the index does not find."""
     for source in sources:
         if source.result is None:
             continue
@@ -283,9 +285,9 @@ def _merged(
     choice = _choose(() if index is None else index.result.hits, only_on_platforms, query.limit)
     choice = choice.cut(max(1, hit_limit(choice.hits)))
     index_next = None if index is None else index.cursor_after(len(choice.from_index))
-    places = {one.platform.instance: one.place_after(choice.taken_from(one)) for one in asked}
+    places = {source.platform.instance: source.place_after(choice.taken_from(source)) for source in asked}
     more = index_next is not None or any(
-        one.result is not None and places[one.platform.instance] is not None for one in asked
+        source.result is not None and places[source.platform.instance] is not None for source in asked
     )
     return SearchResult(
         hits=choice.hits,
@@ -300,19 +302,19 @@ def _merged(
 def _total(
     query: SearchQuery, asked: Sequence[_AskedPlatform], index: Found | None, only_on_platforms: int
 ) -> int | None:
-    """Return how many match in all, on the first page, where every source has told all it has."""
+    """Return how many match in all, if this is the first page and every source has returned all of its matches."""
     if query.cursor is not None or index is None:
         return None
-    if any(one.result is None or one.result.next_cursor is not None for one in asked):
+    if any(source.result is None or source.result.next_cursor is not None for source in asked):
         return None
     counted = len(index.result.hits) if index.result.next_cursor is None else index.result.total
     return None if counted is None else counted + only_on_platforms
 
 
 def _in_turn(sources: Sequence[_AskedPlatform]) -> Sequence[tuple[_AskedPlatform, SearchHit]]:
-    """Return what only platforms find: the first of each, the second of each, and so on."""
+    """Return the hits that only platforms find: the first of each, the second of each, and so on."""
     numbered = [(number, source, hit) for source in sources for number, (_, hit) in enumerate(source.hits)]
-    return [(source, hit) for _, source, hit in sorted(numbered, key=lambda one: one[0])]
+    return [(source, hit) for _, source, hit in sorted(numbered, key=lambda entry: entry[0])]
 
 
 def _identity(principal: str, query: SearchQuery, platforms: Sequence[Platform]) -> Mapping[str, Any]:
@@ -326,20 +328,20 @@ def _identity(principal: str, query: SearchQuery, platforms: Sequence[Platform])
 
 
 def _cursor(identity: Mapping[str, Any], index: str | None, places: Mapping[str, _Place | None]) -> str:
-    going_on = {name: [place.cursor, place.skip] for name, place in places.items() if place is not None}
-    return page_cursor(identity, [index, going_on])
+    continued = {name: [place.cursor, place.skip] for name, place in places.items() if place is not None}
+    return page_cursor(identity, [index, continued])
 
 
 def _places(
     cursor: str | None, identity: Mapping[str, Any], platforms: Sequence[Platform]
 ) -> tuple[str | None, Mapping[str, _Place]]:
-    """Return where a page begins: in the index ("" is its beginning, None its end), and in each platform going on."""
+    """Return where a page begins: in the index ("" is its beginning, None its end), and in platforms that have more."""
     if cursor is None:
         return "", {platform.instance: _Place() for platform in platforms}
     match read_page_cursor(cursor, identity):
-        case [str() | None as index, going_on]:
-            told = cast("dict[str, tuple[str | None, int]]", going_on)
-            return index, {name: _Place(at, skip) for name, (at, skip) in told.items()}
+        case [str() | None as index, continued]:
+            by_instance = cast("dict[str, tuple[str | None, int]]", continued)
+            return index, {name: _Place(at, skip) for name, (at, skip) in by_instance.items()}
         case _:
             raise InvalidInputError(
                 "This is not a cursor of a search.", hint="Leave it out for the first page."

@@ -1,22 +1,22 @@
-"""Bringing an instance's histories into our index: `tertulia sync`.
+"""The sync of an instance's histories with the store's index: `tertulia sync`.
 
 A sync asks its platform for the list of conversations, and then for the messages of those that have changed since they
-were read (see `tertulia.store.sync_state`). Whatever was read is entered at once, in short transactions: a sync that is
-stopped or killed has lost nothing, and the next one goes on where it stopped. It only reads, and one process at a time
-syncs an instance.
+were read (see `tertulia.store.sync_state`). It stores what it reads at once, in short transactions: a sync that is
+stopped or killed loses nothing, and the next one continues where it stopped. A sync changes nothing on the platform.
+One process at a time syncs an instance.
 
-A conversation that is read for the first time is read from its beginning. One that was read before is read from its
-end: where the newest page has the message that was the newest then, the rest is here already. So a message of an older
-page that was changed on the platform stays as it was, until its conversation is read from the beginning again.
+A conversation is first read from its beginning. Later, a sync reads its newest page: if that page has the message that
+was the newest before, the store has the rest. A message of an older page that was changed on the platform therefore
+stays as it was, until its conversation is read from the beginning again.
 
-Platforms that tell neither when a conversation was changed nor how many messages it has are asked, each time, for one
-page of each conversation. Platforms without a list are asked what is new, and have what is known here read.
+If a platform says neither when a conversation was changed nor how many messages it has, each sync reads one page of
+each conversation. A platform without a list is asked for news, and the conversations that the store knows are read.
 """
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import anyio
@@ -50,16 +50,16 @@ from tertulia.vocabulary.models import (
 logger = logging.getLogger(__name__)
 
 ProgressListener = Callable[[SyncProgress], object]
-"""Is called with how far a sync is, after each page of the list and each conversation."""
+"""Is called with the progress of a sync, after each page of the list and after each conversation."""
 
 PAGE = 100
 """How many conversations or messages are asked for at once."""
 AT_ONCE = 4
 """How many conversations are read at once."""
 FAILURES = 3
-"""How many conversations in a row fail to be read before the sync is given up."""
+"""After how many failed conversations in a row a sync is given up."""
 DISCOVERIES = 100
-"""How often a platform without a list is asked what is new, at most."""
+"""How often a platform without a list is asked for news, at most."""
 _LOOK_SECONDS = 0.5
 
 
@@ -74,7 +74,7 @@ async def sync(
     """Bring what an instance has into the index; return what was done.
 
     Raises:
-        InvalidInputError: the instance's conversations live in our store, or none of its contents are kept.
+        InvalidInputError: the instance's conversations live in the store, or none of its contents are kept.
         NotOffered: its platform shows no messages.
         ConflictError: another process syncs it.
         UnavailableError: the platform cannot be reached; what was read until then is kept.
@@ -92,7 +92,7 @@ def check_can_sync(platform: Platform, settings: InstanceSettings | None) -> Non
     """Check that an instance has something to be synced.
 
     Raises:
-        InvalidInputError: its conversations live in our store, or none of its contents are kept.
+        InvalidInputError: its conversations live in the store, or none of its contents are kept.
         NotOffered: its platform shows no messages.
     """
     instance = platform.instance
@@ -120,7 +120,7 @@ def check_can_sync(platform: Platform, settings: InstanceSettings | None) -> Non
 
 @asynccontextmanager
 async def _alone(store: Store, holder: LeaseHolder, principal: str, instance: str) -> AsyncGenerator[Lease]:
-    """Hold the lease of a sync. One whose owner has died is waited for; one that is being renewed is not."""
+    """Hold the lease of a sync. Wait for a lease whose owner has died, but not for one that is being renewed."""
     resource = f"sync {instance}"
     seen: int | None = None
     with store.watch(resource) as watch:
@@ -145,6 +145,21 @@ def _busy(instance: str) -> ConflictError:
     )
 
 
+@dataclass(slots=True)
+class _Counts:
+    """What a sync has done so far."""
+
+    listed: int = 0
+    done: int = 0
+    """Conversations that need nothing more."""
+    read: int = 0
+    messages: int = 0
+    """Messages that were added."""
+    unreadable: int = 0
+    gone: int = 0
+    failures: list[TertuliaError] = field(default_factory=list[TertuliaError])
+
+
 class _Sync:
     """One sync of one instance, under its lease."""
 
@@ -161,24 +176,18 @@ class _Sync:
         self._begun = now()
         self._number = 0
         self._total: int | None = None
-        self._done = 0
-        self._listed = 0
-        self._read = 0
-        self._added = 0
-        self._gone = 0
-        self._unreadable = 0
-        self._failed: list[TertuliaError] = []
+        self._counts = _Counts()
         self._failures_in_a_row = 0
 
     async def run(self) -> SyncSummary:
-        """Do it."""
+        """Sync the instance; return what was done."""
         principal, instance = self._principal, self._platform.instance
         self._number = await self._write(partial(sync_state.begin, principal=principal, instance=instance))
         self._report()
         async for page in self._pages():
-            await self._write(partial(self._note, page=page))
+            await self._write(partial(self._store_page, page=page))
             self._report()
-        self._gone = await self._write(
+        self._counts.gone = await self._write(
             partial(
                 sync_state.end_list,
                 principal=principal,
@@ -190,26 +199,26 @@ class _Sync:
         due, self._total = await self._store.read(
             partial(sync_state.due, principal=principal, instance=instance)
         )
-        self._done = self._total - len(due)
+        self._counts.done = self._total - len(due)
         self._report()
         await self._read_all(due)
-        if len(self._failed) == 0:
+        if not self._counts.failures:
             await self._write(
                 partial(sync_state.complete, principal=principal, instance=instance, number=self._number)
             )
         return SyncSummary(
             instance=instance,
             conversations=self._total,
-            read=self._read,
-            messages=self._added,
-            unreadable=self._unreadable,
-            gone=self._gone,
-            failed=len(self._failed),
-            failure=str(self._failed[0]) if self._failed else None,
+            read=self._counts.read,
+            messages=self._counts.messages,
+            unreadable=self._counts.unreadable,
+            gone=self._counts.gone,
+            failed=len(self._counts.failures),
+            failure=str(self._counts.failures[0]) if self._counts.failures else None,
         )
 
     async def _pages(self) -> AsyncGenerator[Sequence[ConversationRecord]]:
-        """Yield what the platform has, in parts."""
+        """Yield the conversations that the platform has, in parts."""
         if not self._lists:
             async for page in self._discovered():
                 yield page
@@ -226,14 +235,14 @@ class _Sync:
             query = replace(query, cursor=page.next_cursor)
 
     async def _discovered(self) -> AsyncGenerator[Sequence[ConversationRecord]]:
-        """Yield what a platform without a list tells of, and then all that the store knows of it."""
-        told = set[str]()
+        """Store the news of a platform without a list; yield all conversations that the store then knows of it."""
+        seen = set[str]()
         for _ in range(DISCOVERIES):
-            found = await self._platform.discover(self._principal)
-            if told.issuperset(one.id for one in found):
+            records = await self._platform.discover(self._principal)
+            if seen.issuperset(record.id for record in records):
                 break
-            told.update(one.id for one in found)
-            await self._write(partial(self._remember, found=found))
+            seen.update(record.id for record in records)
+            await self._write(partial(self._store_records, records=records))
         ids = await self._store.read(
             partial(sync_state.conversations_of, principal=self._principal, instance=self._platform.instance)
         )
@@ -242,50 +251,50 @@ class _Sync:
 
     def _known(self, tx: Transaction, *, ids: Sequence[str]) -> list[Conversation]:
         return [
-            conversations.get(tx, self._principal, one)
-            for one in ids
-            if conversations.known(tx, self._principal, one)
+            conversations.get(tx, self._principal, conversation_id)
+            for conversation_id in ids
+            if conversations.known(tx, self._principal, conversation_id)
         ]
 
-    def _remember(self, tx: Transaction, *, found: Sequence[ConversationRecord]) -> None:
-        for theirs in found:
-            if conversations.deleted_since(tx, self._principal, theirs.id, self._begun):
-                continue  # it was listed just before
-            undated = theirs.updated_at is None and not conversations.known(tx, self._principal, theirs.id)
-            dated = replace(theirs, updated_at=theirs.created_at) if undated else theirs  # rather than now
+    def _store_records(self, tx: Transaction, *, records: Sequence[ConversationRecord]) -> None:
+        for record in records:
+            if conversations.deleted_since(tx, self._principal, record.id, self._begun):
+                continue  # it was deleted after the platform listed it
+            undated = record.updated_at is None and not conversations.known(tx, self._principal, record.id)
+            dated = replace(record, updated_at=record.created_at) if undated else record  # rather than now
             store_record(tx, self._principal, dated, has_states=self._has_states)
 
-    def _note(self, tx: Transaction, *, page: Sequence[ConversationRecord]) -> None:
-        """Enter a part of the list."""
+    def _store_page(self, tx: Transaction, *, page: Sequence[ConversationRecord]) -> None:
+        """Store a part of the list."""
         if self._lists:
-            self._remember(tx, found=page)
-        for theirs in page:
-            if conversations.known(tx, self._principal, theirs.id):
+            self._store_records(tx, records=page)
+        for record in page:
+            if conversations.known(tx, self._principal, record.id):
                 sync_state.listed(
-                    tx, self._principal, self._number, theirs.id, sync_state.change_mark(theirs)
+                    tx, self._principal, self._number, record.id, sync_state.change_mark(record)
                 )
-                self._listed += 1
+                self._counts.listed += 1
 
     async def _read_all(self, ids: Sequence[str]) -> None:
-        left = iter(ids)
+        remaining = iter(ids)
         failure: TertuliaError | None = None
 
         async def work() -> None:
             nonlocal failure
-            for conversation_id in left:
+            for conversation_id in remaining:
                 try:
-                    await self._read_one(conversation_id)
+                    await self._read_conversation(conversation_id)
                 except (TertuliaError, LostLeaseError) as error:
                     if isinstance(error, LostLeaseError):
                         failure = _busy(self._platform.instance)
-                    elif not await self._passes_over(conversation_id, error):
+                    elif not await self._can_skip(conversation_id, error):
                         failure = error
                     if failure is not None:
                         tasks.cancel_scope.cancel()
                         return
                 else:
                     self._failures_in_a_row = 0
-                self._done += 1
+                self._counts.done += 1
                 self._report()
 
         async with anyio.create_task_group() as tasks:
@@ -294,59 +303,56 @@ class _Sync:
         if failure is not None:
             raise failure
 
-    async def _passes_over(self, conversation_id: str, error: TertuliaError) -> bool:
-        """Whether a sync goes on without a conversation that cannot be read."""
+    async def _can_skip(self, conversation_id: str, error: TertuliaError) -> bool:
+        """Count a conversation that cannot be read; return whether the sync continues without it."""
         if isinstance(error, NotFoundError):
             await self._write(
                 partial(sync_state.forget, principal=self._principal, conversation_id=conversation_id)
             )
-            self._gone += 1
+            self._counts.gone += 1
             return True
         if isinstance(error, NotAllowedError):
-            self._unreadable += 1
+            self._counts.unreadable += 1
             return True
         logger.warning("%s was not read: %s", conversation_id, error)
-        self._failed.append(error)
+        self._counts.failures.append(error)
         self._failures_in_a_row += 1
         return self._failures_in_a_row < FAILURES
 
-    async def _read_one(self, conversation_id: str) -> None:
+    async def _read_conversation(self, conversation_id: str) -> None:
         state = await self._store.read(
             partial(sync_state.state, principal=self._principal, conversation_id=conversation_id)
         )
         if state is None:
             return
-        self._read += 1
+        self._counts.read += 1
         _, native_id = split_conversation_id(conversation_id)
-        ask = partial(self._platform.messages, self._principal, native_id)
-        enter = partial(self._enter, conversation_id=conversation_id, told=state.mark)
+        get_page = partial(self._platform.messages, self._principal, native_id)
+        store = partial(self._store_messages, conversation_id=conversation_id, told=state.mark)
         if state.was_read:
-            page = await ask(MessageQuery(limit=PAGE, newest_first=True))
+            page = await get_page(MessageQuery(limit=PAGE, newest_first=True))
             found = page.items[::-1]
-            if page.next_cursor is None or any(one.id == state.newest for one in found):
+            if page.next_cursor is None or any(message.id == state.newest for message in found):
                 newest = found[-1].id if found else None
-                await self._count(partial(enter, found=found, newest=newest))
+                await self._count(partial(store, found=found, newest=newest))
                 return
         cursor, newest, started = state.cursor, None, False
-        while True:
+        while not started or cursor is not None:
             try:
-                page = await ask(MessageQuery(cursor=cursor, limit=PAGE))
+                page = await get_page(MessageQuery(cursor=cursor, limit=PAGE))
             except InvalidInputError:
                 if cursor is None or started:
                     raise
-                started = True
-                cursor = None  # what it stood behind is not there any more
-                continue
+                cursor = None  # the message before it was removed: read from the beginning
+                page = await get_page(MessageQuery(limit=PAGE))
             started = True
             newest = page.items[-1].id if page.items else newest
             cursor = page.next_cursor
             await self._count(
-                partial(enter, found=page.items, newest=newest, cursor=cursor, first=not state.was_read)
+                partial(store, found=page.items, newest=newest, cursor=cursor, first=not state.was_read)
             )
-            if cursor is None:
-                return
 
-    def _enter(
+    def _store_messages(
         self,
         tx: Transaction,
         *,
@@ -357,46 +363,50 @@ class _Sync:
         cursor: str | None = None,
         first: bool = False,
     ) -> int:
-        """Enter messages, oldest first, and how far that is; return how many are new.
+        """Store messages, oldest first, and how far the conversation was read; return how many messages are new.
 
-        `first`: nobody has read them before. Those without a time were then said since the conversation began, and not
-        just now.
+        `first`: no sync has read the conversation before. A message without a time then gets the conversation's time.
         """
-        own = (self._principal, conversation_id)
-        if not conversations.known(tx, *own):
-            return 0  # it was deleted meanwhile
-        before = conversations.get(tx, *own)
-        had = messages.count(tx, *own)
-        settled = runs.active(tx, *own) is None
+        key = (self._principal, conversation_id)
+        if not conversations.known(tx, *key):
+            return 0  # it was deleted in the meantime
+        before = conversations.get(tx, *key)
+        count_before = messages.count(tx, *key)
+        settled = runs.active(tx, *key) is None
         dated = found
         if first:
             dated = [
-                replace(one, created_at=before.created_at) if one.created_at is None else one for one in found
+                replace(message, created_at=before.created_at) if message.created_at is None else message
+                for message in found
             ]
-        new = [one.id for one in found if one.created_at is None and not messages.known(tx, *own, one.id)]
-        messages.remember(tx, *own, dated, settled=settled)
-        messages.mark_untimed(tx, *own, new)
-        has = messages.count(tx, *own)
-        untimed = any(one.created_at is None for one in found)
+        new = [
+            message.id
+            for message in found
+            if message.created_at is None and not messages.known(tx, *key, message.id)
+        ]
+        messages.remember(tx, *key, dated, settled=settled)
+        messages.mark_untimed(tx, *key, new)
+        count = messages.count(tx, *key)
+        untimed = any(message.created_at is None for message in found)
         conversations.set_figures(
             tx,
-            *own,
-            message_count=None if before.message_count is None else max(before.message_count, has),
+            *key,
+            message_count=None if before.message_count is None else max(before.message_count, count),
             updated_at=before.updated_at if untimed else None,
         )
         if not self._lists:
-            told = sync_state.change_mark(conversations.get(tx, *own))
+            told = sync_state.change_mark(conversations.get(tx, *key))
         if cursor is not None:
-            sync_state.read_up_to(tx, *own, told, cursor)
+            sync_state.read_up_to(tx, *key, told, cursor)
         elif settled:
             sync_state.read_through(tx, self._principal, self._number, conversation_id, told, newest)
-        else:  # what is being answered gets its place with the next sync
+        else:  # the next sync reads the answer of the active run
             sync_state.read_through(tx, self._principal, self._number, conversation_id, None, newest)
-        return has - had
+        return count - count_before
 
     async def _count(self, work: Callable[[Transaction], int]) -> None:
         added = await self._write(work)
-        self._added += added
+        self._counts.messages += added
 
     async def _write(self, work: Callable[[Transaction], "int | None"]) -> int:
         def under_lease(tx: Transaction) -> int:
@@ -409,8 +419,8 @@ class _Sync:
         if self._on_progress is not None:
             self._on_progress(
                 SyncProgress(
-                    conversations=self._done if self._total is not None else self._listed,
+                    conversations=self._counts.done if self._total is not None else self._counts.listed,
                     total=self._total,
-                    messages=self._added,
+                    messages=self._counts.messages,
                 )
             )

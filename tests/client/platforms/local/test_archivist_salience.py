@@ -167,7 +167,7 @@ mixed = st.lists(
 @example(["z. B. " * 50], 3, "z")
 @example(["```" * 99, "\n\n>" * 99], 3, "x")
 def test_any_texts_can_be_summarised(texts: list[str], most: int, query: str) -> None:
-    """Splitting, scoring and selecting are total: the selected lines are in order, bounded, and parts of a text."""
+    """The selected lines are in order, no more than were asked for, and parts of the texts."""
     found = [line for source, text in enumerate(texts) for line in split_lines(text, source)]
     here, size = text_counts(found)
     weight = term_weights(here, size, {}, 10)
