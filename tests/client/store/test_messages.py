@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import InvalidInputError, NotFoundError, SearchQuery
@@ -16,6 +16,7 @@ from tertulia.store import messages
 from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.search import search
 from tests.client.making import ME, add_conversation, add_message
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,7 @@ def texts(
     return [message.text or "" for message in items]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     clock=st.lists(st.tuples(st.sampled_from(["c1", "c2"]), st.integers(-2000, 2000)), max_size=12),
     limit=st.integers(1, 4),
