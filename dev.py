@@ -44,9 +44,13 @@ FILE_CHECKS = CHECKS[:3]
 """The checks that can be run on some files alone."""
 
 WORKERS_PER_CORE = 2
-"""How many tests run side by side: the suite waits for processes and sockets about as long as it computes."""
+"""How many tests run side by side: the suite waits for processes and sockets about as long as it computes.
 
-QUICK = "not io and not long and not counterpart(apart=True)"
+In a quick run nothing waits, and each worker has to import everything: there, one is enough.
+"""
+
+QUICK = ["-m", "not io and not long and not counterpart(apart=True)", "--hypothesis-profile", "quick"]
+LONG = ["-m", "long"]
 
 COUNTERPARTS = {
     "mcp1": ("a host that is built on mcp 1.x", "mcp1.txt"),
@@ -174,11 +178,11 @@ def working() -> Environment:
 def test(arguments: Sequence[str]) -> int:
     """Run the tests: all, or those that `--quick` or `--long` selects."""
     given = list(arguments)
-    selected: list[str] = []
-    for option, expression in (("--quick", QUICK), ("--long", "long")):
+    selected: Sequence[str] = []
+    for option, selection in (("--quick", QUICK), ("--long", LONG)):
         if option in given:
             given.remove(option)
-            selected = ["-m", expression]
+            selected = selection
     return run_tests(*selected, *given)
 
 
@@ -203,7 +207,7 @@ def counterparts(names: Sequence[str]) -> int:
 
 def run_tests(*arguments: str) -> int:
     """Run pytest, with workers side by side unless its arguments say otherwise or name single files."""
-    workers = WORKERS_PER_CORE * (os.cpu_count() or 1)
+    workers = (os.cpu_count() or 1) * (1 if "quick" in arguments else WORKERS_PER_CORE)
     single = any("::" in argument or argument.endswith(".py") for argument in arguments)
     spread = [] if single else ["--numprocesses", str(workers), "--dist", "loadfile"]
     # The servers that tests start would compile all their modules again, each of them.

@@ -5,6 +5,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.support.drawing import register_profiles
+
+register_profiles()
+
 OUTSIDE = {"socket.bind", "socket.connect", "subprocess.Popen", "os.fork", "os.posix_spawn", "pty.spawn"}
 """The events of Python's audit that a socket or a process begins with."""
 

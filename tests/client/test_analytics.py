@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -37,6 +37,7 @@ from tests.client.inside import change
 from tests.client.making import ME, add_run
 from tests.client.platforms.revengai import answered, placed
 from tests.doubles.scripted import AGENT, SECONDS, piece, says, scripted
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -197,7 +198,7 @@ ANSWERED = st.lists(st.tuples(st.sampled_from(RunStatus), st.integers(0, 100)), 
 ONE = st.tuples(SPOKEN, ANSWERED, st.none() | st.integers(1, 5), st.sampled_from(["web", "crm"]))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(ONE, max_size=5), st.none() | st.sampled_from(["web", "crm"]))
 async def test_the_figures_of_a_list_are_those_of_all_its_conversations_together(
     made: list[

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -27,6 +27,7 @@ from tertulia import (
 )
 from tests.client.inside import contents
 from tests.doubles.scripted import AGENT, says, scripted
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +44,7 @@ def nested(levels: int) -> dict[str, Any]:
     return value
 
 
+BOTTOMLESS = nested(100_000)
 Attempt = Callable[[Client, str], Awaitable[Any]]
 
 
@@ -74,7 +76,7 @@ def objects(name: str, use: Callable[[Client, str, Any], Awaitable[Any]]) -> dic
         "no JSON": {"a": {1, 2}},
         "mixed keys": {1: "a", "b": 2},
         "3 MB": {"a": MEGABYTES},
-        "bottomless": nested(100_000),
+        "bottomless": BOTTOMLESS,
     }
     return {
         f"{name}: {what}": lambda client, conversation_id, value=value: use(client, conversation_id, value)
@@ -288,7 +290,7 @@ settlements = st.builds(
 moments = st.none() | st.datetimes(timezones=st.just(UTC))
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     text=anything,
     other=anything,

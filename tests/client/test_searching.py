@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -26,6 +26,7 @@ from tertulia import (
     UnavailableError,
 )
 from tests.doubles.library import ALL, Library, opened
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -254,7 +255,7 @@ def _room(room: int, hits: Sequence[SearchHit]) -> int:
 names = st.lists(st.sampled_from(string.ascii_lowercase), unique=True, max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress=[HealthCheck.function_scoped_fixture])
 @given(one=names, other=names, synced=st.booleans(), passed=st.integers(0, 12), limit=st.integers(1, 9))
 async def test_the_pages_of_a_search_have_everything_once(
     one: list[str], other: list[str], synced: bool, passed: int, limit: int

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -24,6 +24,7 @@ from tertulia import (
 from tertulia.platforms.base import EmbeddedRunContext
 from tests.client.inside import contents, rows
 from tests.doubles.scripted import AGENT, Held, Script, asks_first, echo, says, scripted
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,7 @@ async def moves(client: Client, conversation_id: str) -> list[tuple[str, str]]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.sampled_from(Status), max_size=8))
 async def test_any_sequence_of_attempts_leaves_a_trail_of_allowed_moves(attempts: list[Status]) -> None:
     """What is refused names what is allowed, and leaves the conversation as it is."""

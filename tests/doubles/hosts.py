@@ -5,7 +5,6 @@
 
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from tertulia_server.app import build
 from tertulia_server.http import PATH, listen, web_server
 from tertulia_server.settings import flag, load
 from tests.doubles.stage import INSTANCE, KIND, register
+from tests.support.forking import server_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
@@ -148,11 +148,9 @@ async def stdio(setup: Setup) -> AsyncGenerator[Any]:
 
 def server_parameters(setup: Setup) -> StdioServerParameters:
     """Return how the server is started."""
+    command, *arguments = server_command(environment(), ROOT)
     return StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "tests.doubles.serve", *setup.arguments],
-        env=environment(),
-        cwd=ROOT,
+        command=command, args=[*arguments, *setup.arguments], env=environment(), cwd=ROOT
     )
 
 

@@ -1,7 +1,6 @@
 """The server over Streamable HTTP, in a process of its own."""
 
 import re
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 from tests.doubles.hosts import ROOT, SECONDS, Setup, environment
+from tests.support.forking import server_command
 
 _URL = re.compile(r"http://\S+")
 
@@ -30,7 +30,7 @@ class HttpServer:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """Return what starts the server; the platform `stage` exists in it."""
-    return [sys.executable, "-m", "tests.doubles.serve", "serve", "--http", "--port", "0", *arguments]
+    return [*server_command(environment(), ROOT), "serve", "--http", "--port", "0", *arguments]
 
 
 @asynccontextmanager

@@ -3,6 +3,12 @@
 from tertulia_server.cli import main
 from tests.doubles.stage import register
 
-if __name__ == "__main__":
+
+def serve() -> int:
+    """Run the command line; return the exit code."""
     register()
-    raise SystemExit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(serve())

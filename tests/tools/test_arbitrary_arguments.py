@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connector, Host, Reply, memory
 from tests.doubles.stage import ACTOR
+from tests.support.drawing import examples
 from tests.tools.test_failures import RAW
 from tests.tools.test_sizes import assert_fits
 
@@ -75,7 +76,7 @@ def arguments_of(tool: str, conversation_id: str) -> st.SearchStrategy[dict[str,
 
 
 @pytest.mark.parametrize("tool", [tool.name for tool in TOOLS])
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(data=st.data())
 def test_any_arguments_get_a_result_that_reads_well(served: Served, tool: str, data: st.DataObject) -> None:
     """No crash, no traceback, no raw validation error, and the next call is answered."""
@@ -93,7 +94,7 @@ def test_any_arguments_get_a_result_that_reads_well(served: Served, tool: str, d
 
 
 @given(name=st.text())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_name_of_a_tool_gets_a_result(served: Served, name: str) -> None:
     """An unknown tool is told like any other mistake."""
     reply = served.call(name, {})

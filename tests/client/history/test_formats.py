@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import Message, Status
@@ -16,6 +16,7 @@ from tertulia.history.formats import FORMATS, format_of
 from tertulia.history.items import MessageItem, Problem
 from tertulia.history.reader import read_file
 from tests.client.history.bringing import FIXTURES, Bringing
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -334,7 +335,7 @@ def spoiled(draw: st.DrawFn) -> Any:
         at = cast(Any, inner)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(records=st.lists(spoiled(), min_size=1, max_size=4), name=st.sampled_from([None, *FORMATS]))
 def test_no_record_can_break_a_reader(
     tmp_path_factory: pytest.TempPathFactory, records: list[Any], name: str | None

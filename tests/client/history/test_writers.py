@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -31,6 +31,7 @@ from tertulia.store import conversations, transfer
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transfer import BranchRow
 from tests.client.history.bringing import FIXTURES, Bringing, bringing
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +124,7 @@ def enter(
         transfer.settle(tx, ME, conversation, counted=own)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(stored=STORED)
 async def test_a_round_trip_loses_nothing(stored: Any) -> None:
     """An export that is imported into an empty store is exported the same: ids, messages, order and all."""
@@ -354,7 +355,7 @@ def outline(markdown: str) -> list[str]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     texts=st.lists(
         st.text(st.sampled_from("#`~->\n\r\u2028 \x1b[x*<!\u202e="), min_size=1, max_size=30)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from httpx_sse import ServerSentEvent
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia import EventKind, Message, Role
@@ -16,6 +16,7 @@ from tertulia.platforms.agentflow.wire import read_refusal
 from tertulia.store.database import encode
 from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
 from tests.doubles.clocks import JumpingClock
+from tests.support.drawing import examples
 
 TEXT = st.text(st.characters(), max_size=20)
 """Also with halves of surrogate pairs, which JSON can hold and UTF-8 cannot."""
@@ -65,7 +66,7 @@ def frame(data: str, event: str = "message", own_id: str = "") -> ServerSentEven
     return ServerSentEvent(event=event, data=data, id=own_id)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.lists(EVENTS | JSON, max_size=12))
 @example([{"type": "delta", "content": [[[[[["deep"]]]]]]}])
 @example(["[DONE]"])
@@ -97,7 +98,7 @@ def test_a_keep_alive_is_no_event(data: str) -> None:
     assert mapping.read(frame(data)) is None
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.text(), st.text(max_size=10), st.text(max_size=5))
 def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
     """Also one whose data is no JSON: it is kept as it came."""
@@ -107,7 +108,7 @@ def test_every_frame_can_be_read(data: str, event: str, own_id: str) -> None:
         encode(mapped[0].data)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.lists(st.tuples(st.sampled_from(["call_0", "call_1", "call_2"]), st.text(min_size=1)), max_size=30))
 def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None:
     """However its words and those of its sub-agents are mixed."""
@@ -135,7 +136,7 @@ def test_only_the_root_call_is_the_answer(pieces: list[tuple[str, str]]) -> None
         assert "".join(told) == "".join(piece for call, piece in pieces if call == child)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.lists(CONTENT.filter(lambda one: isinstance(one, dict)), max_size=5), st.none() | st.text())
 def test_every_record_can_be_read(records: list[dict[str, Any]], question: str | None) -> None:
     """Whatever its fields are."""
@@ -147,7 +148,7 @@ def test_every_record_can_be_read(records: list[dict[str, Any]], question: str |
         mapping.listed_request(record, "appr_1")
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(JSON)
 def test_every_refusal_can_be_read(body: Any) -> None:
     """The shape of one is not documented."""
@@ -155,7 +156,7 @@ def test_every_refusal_can_be_read(body: Any) -> None:
         assert part is None or isinstance(part, str)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(
     st.dictionaries(
         st.sampled_from([call.partition(" ")[2] for call in [*GUESSED.values(), *ELSEWHERE.values()]])

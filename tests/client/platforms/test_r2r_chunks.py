@@ -10,12 +10,13 @@ from typing import Any
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia import Client, ClientSettings, EventKind, InstanceSettings, MessageDraft, NewConversation
 from tests.doubles.network import App, Faults, Receive, Scope, Send, served
 from tests.doubles.r2r import Played, R2RDouble, echo, result, stream, think, tool
+from tests.support.drawing import examples
 
 SECONDS = 30
 QUESTION = "tool, ä 🙂"
@@ -93,7 +94,7 @@ def expected(place: Place) -> Journal:
 
 @example(cuts=set(range(1, len(RECORDED))), ending=b"\n")
 @given(cuts=st.sets(st.integers(1, len(RECORDED) - 1), max_size=60), ending=ENDINGS)
-@settings(max_examples=30, deadline=None)
+@examples(30)
 def test_every_cut_of_a_stream_gives_the_same_journal(
     place: Place, expected: Journal, cuts: set[int], ending: bytes
 ) -> None:

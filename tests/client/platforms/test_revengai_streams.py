@@ -9,13 +9,14 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia import Client, ClientSettings, InstanceSettings, RunStatus
 from tests.client.platforms.revengai import ASSISTANT, SECONDS, answered, journal, told
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.revengai import RENAME, RESULT, Step, called, frame, said
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +119,7 @@ async def happened(cuts: Sequence[int], breaks: Sequence[int]) -> list[tuple[str
             return told(await journal(client, outcome.run.conversation_id))
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(cuts=places)
 @example(cuts=list(range(1, LENGTH)))
 async def test_any_cut_of_a_stream_into_pieces_gives_the_same_journal(cuts: list[int]) -> None:
@@ -126,7 +127,7 @@ async def test_any_cut_of_a_stream_into_pieces_gives_the_same_journal(cuts: list
     assert await happened(cuts, []) == JOURNAL
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(cuts=places, breaks=places)
 @example(cuts=[], breaks=[LENGTH])
 @example(cuts=[], breaks=[len(frame) for frame in FRAMES])

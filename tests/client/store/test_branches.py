@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.store import branches, messages
@@ -14,6 +14,7 @@ from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import ConflictError, NotFoundError
 from tertulia.vocabulary.models import Message, MessageQuery, Role
 from tests.client.making import ME, add_conversation
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +132,7 @@ class Lines:
 Step = tuple[str, int]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     st.lists(st.tuples(st.sampled_from(["end", "behind", "anew", "remove"]), st.integers(0, 30)), max_size=25)
 )

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -30,6 +30,7 @@ from tertulia.store.search import search
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft
 from tests.client.inside import everything, names, raw
 from tests.client.making import ME, add_conversation, add_message, add_run
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +52,7 @@ KEYS: dict[SortKey, Callable[[tuple[int, int, str]], int | str]] = {
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("sort", SortKey)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     made=st.lists(
         st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["", "A", "a", "Ä", "日本"])),

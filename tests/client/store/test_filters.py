@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia import ConversationQuery, InvalidInputError, SortKey, Status
@@ -19,6 +19,7 @@ from tertulia.store import conversations, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft, RequestKind
 from tests.client.making import ME, add_run
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +115,7 @@ KEY: Mapping[SortKey, Callable[[Conversation], Any]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(CONVERSATIONS, QUERIES, st.data())
 async def test_a_list_leaves_what_the_rule_leaves_in_order_on_pages_that_add_up(
     made: list[Conversation], query: ConversationQuery, data: st.DataObject
@@ -136,7 +137,7 @@ async def test_a_list_leaves_what_the_rule_leaves_in_order_on_pages_that_add_up(
     )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @example({"a": True}, {"a": 1})
 @example({"a": 1}, {"a": 1.0})
 @example({"a": {"b": 1, "c": [2]}}, {"a": {"c": [2.0], "b": 1}})
@@ -235,7 +236,7 @@ async def test_a_cursor_belongs_to_one_set_of_filters(store: Store, other: dict[
         )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(CONVERSATIONS, QUERIES)
 def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_too(
     made: list[Conversation], query: ConversationQuery

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import InvalidInputError, NotFoundError, SearchQuery
@@ -18,6 +18,7 @@ from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.search import search
 from tertulia.vocabulary.models import MessageQuery
 from tests.client.making import ME, add_conversation, add_message
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ def texts(
     return [message.text or "" for message in items]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     clock=st.lists(st.tuples(st.sampled_from(["c1", "c2"]), st.integers(-2000, 2000)), max_size=12),
     limit=st.integers(1, 4),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia.store import conversations, messages
@@ -28,6 +28,7 @@ from tertulia.vocabulary.models import (
     SearchResult,
 )
 from tertulia.vocabulary.states import Status
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -350,7 +351,7 @@ async def test_few_matches_of_common_words_alone_come_newest_first(library: Libr
     assert ([hit.message_id for hit in found.hits], found.ranked, found.total) == (["m4202", "m0"], False, 2)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     texts=st.lists(st.sampled_from(["needle", "needle in hay", "hay", "needle needle -"]), max_size=130),
     titles=st.lists(st.sampled_from(["needle", "hay"]), max_size=12),
@@ -763,7 +764,7 @@ SYNTAX = [
 TYPED = st.lists(st.one_of(st.sampled_from(SYNTAX), st.text(max_size=8)), max_size=20).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(queries=st.lists(TYPED, min_size=1, max_size=20), text=st.text(max_size=60))
 async def test_any_query_finds_something_or_nothing_or_has_no_word(queries: list[str], text: str) -> None:
     """Nothing that can be typed is a syntax error, nor any other."""
@@ -779,7 +780,7 @@ async def test_any_query_finds_something_or_nothing_or_has_no_word(queries: list
     await in_a_store(work)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(texts=st.lists(st.text(max_size=40), min_size=1, max_size=6))
 @example(texts=["我们在上海", "กรุงเทพ", 'צה"ל', "OR", "don't", "½", "🇵🇹🇪🇸", "👍🏽", "a_b.c:d"])
 async def test_every_message_is_found_by_each_of_its_own_words(texts: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia.platforms.local.archivist.commands import Command
@@ -21,6 +21,7 @@ from tertulia.store.database import Store, Transaction, encode
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.models import ConversationDraft, Message, Role
 from tertulia.vocabulary.states import Status
+from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
 
@@ -73,7 +74,7 @@ def answer(tx: Transaction, command: Command) -> str:
         assert len(encode(result.value)) < 30_000
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(said=SAID, elsewhere=SAID, title=st.none() | TEXT.filter(bool))
 @example(said=[(0, text) for text in ODD], elsewhere=[(9, text) for text in ODD], title="Acme")
 @example(said=[(0, "Acme renews.")] * 9, elsewhere=[(1, "Acme renews.")] * 9, title=None)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -23,6 +23,7 @@ from tertulia import (
 from tertulia.platforms.local.titles import MAX_CHARACTERS, title_of, title_of_messages
 from tertulia.vocabulary.text import checked_line
 from tests.doubles.scripted import AGENT, SECONDS, says, scripted
+from tests.support.drawing import examples
 
 ARCHIVIST = "local:archivist"
 
@@ -73,7 +74,7 @@ def test_a_title_is_the_first_words_that_tell_something(text: str, title: str | 
     assert title_of(text) == title
 
 
-@settings(max_examples=500, deadline=1000)
+@examples(500)
 @given(st.text(max_size=300) | st.text("ab \n`*_>#-.,;(){}[]<>", max_size=300))
 @example("`" * 4000)
 @example("**" * 2000)
