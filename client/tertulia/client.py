@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from tertulia.platforms.base import EmbeddedPlatform
+from tertulia.platforms.base import EmbeddedPlatform, Execution
 from tertulia.platforms.registry import build
 from tertulia.resources.agents import Agents
 from tertulia.resources.conversations import Conversations
@@ -23,6 +23,7 @@ from tertulia.resources.search import Search
 from tertulia.runs.idempotency import Idempotency
 from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.runner import Runner, Worker
+from tertulia.runs.worker import has_worker, work
 from tertulia.settings import ClientSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -112,6 +113,25 @@ class Client:
             for name in self._scope.instances
             if platforms[name].missing is None and not isinstance(platforms[name], EmbeddedPlatform)
         ]
+
+    @property
+    def worker_instances(self) -> Sequence[str]:
+        """The instances that can be used and whose runs only a worker executes, in order."""
+        platforms = self._scope.services.platforms
+        return [
+            name
+            for name in self._scope.instances
+            if platforms[name].missing is None and platforms[name].capabilities.execution is Execution.WORKER
+        ]
+
+    async def has_worker(self) -> bool:
+        """Whether a worker of this store is running, in whichever process."""
+        return await has_worker(self._scope.services.store)
+
+    async def work(self, *, idle: float | None = None) -> bool:
+        """Be the store's worker; return whether this process was (see `tertulia.runs.worker.work`)."""
+        services = self._scope.services
+        return await work(services.store, services.leases, services.runner, self.worker_instances, idle=idle)
 
     def offers(self, conversation_id: str, feature: Feature) -> bool:
         """Whether the platform of a conversation offers a feature."""

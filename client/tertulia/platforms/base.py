@@ -240,6 +240,12 @@ class Platform:
     async def close(self) -> None:
         """Give back connections; called once, at the end."""
 
+    async def serve(self) -> None:
+        """Do what the platform's answers need beside them (`Execution.WORKER`), until this is cancelled.
+
+        The runner of a worker calls this once, in a task of its own, before the first `answer`.
+        """
+
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return who can be talked to, without failing when the platform cannot be reached."""
         raise NotImplementedError

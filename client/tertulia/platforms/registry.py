@@ -21,6 +21,7 @@ PLATFORMS: Mapping[str, str] = {
     "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
     "knowrithm": "tertulia.platforms.knowrithm.platform:KnowrithmPlatform",
     "agentflow": "tertulia.platforms.agentflow.platform:AgentFlowPlatform",
+    "acp": "tertulia.platforms.acp.platform:AcpPlatform",
     "rine": "tertulia.platforms.rine.platform:RinePlatform",
 }
 """Where each platform's class is. A class is called with the instance's name, its settings, the store and the clock."""

@@ -67,6 +67,8 @@ class Runner:
         for platform in self._platforms.values():
             if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
                 self._tasks.start_soon(self._maintain, platform, platform.maintenance_interval)
+            if self._is_worker and platform.capabilities.execution is Execution.WORKER:
+                self._tasks.start_soon(platform.serve)
         return self
 
     async def __aexit__(
@@ -110,7 +112,7 @@ class Runner:
         A run of an instance that this process does not have is left to other processes.
         """
         platform = self._platforms.get(_instance(run.conversation_id))
-        if platform is None or run.id in self._executing or not _needs_execution(platform, run):
+        if platform is None or run.id in self._executing or not self._needs_execution(platform, run):
             return
         assert self._tasks is not None, "the runner was not entered"
         self._executing[run.id] = scope = anyio.CancelScope()
@@ -124,6 +126,11 @@ class Runner:
         self._unkept.pop(run.id, None)
         if run.id in self._executing:
             self._executing[run.id].cancel()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is being executed here."""
+        return bool(self._executing)
 
     @property
     def _is_worker(self) -> bool:
@@ -177,9 +184,14 @@ class Runner:
         return after is not None and after.status is RunStatus.QUEUED
 
     async def _answer(self, lease: Lease, run_id: str) -> None:
-        context = await self._store.read(
-            partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id)
-        )
+        load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id)
+        context = await self._store.read(load)
+        if context.run.status is RunStatus.INPUT_REQUIRED and self._needs_execution(
+            self._platforms[_instance(context.run.conversation_id)], context.run
+        ):
+            for request in context.requests:
+                await context.withdraw(request.id)
+            context = await self._store.read(load)
         if not context.ready:
             return
         unkept = self._unkept.get(run_id)
@@ -205,6 +217,14 @@ class Runner:
                 logger.exception("run %s: %s failed", run_id, platform.kind)
                 await context.fail(FAULT)
 
+    def _needs_execution(self, platform: Platform, run: Run) -> bool:
+        if run.status is RunStatus.INPUT_REQUIRED:
+            # Where only a worker executes, one that asks holds the lease until that is settled; else it is gone.
+            return self._is_worker and platform.capabilities.execution is Execution.WORKER
+        if not run.status.active:
+            return False
+        return not isinstance(platform, EmbeddedPlatform) or platform.produces_answer(run)
+
     async def _stop_when_lost(self, lease: Lease, scope: anyio.CancelScope) -> None:
         with self._store.watch(lease.resource) as watch:
             try:
@@ -217,12 +237,6 @@ class Runner:
 
 def _instance(conversation_id: str) -> str:
     return conversation_id.partition(":")[0]
-
-
-def _needs_execution(platform: Platform, run: Run) -> bool:
-    if run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}:
-        return False
-    return not isinstance(platform, EmbeddedPlatform) or platform.produces_answer(run)
 
 
 def _opens_at_start(platform: Platform) -> bool:

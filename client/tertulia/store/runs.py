@@ -1,7 +1,7 @@
 """Runs and what they wait for. The index `runs_active` holds that a conversation has at most one active run."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -106,6 +106,15 @@ def unfinished(tx: Transaction, principal: str) -> list[Run]:
         principal,
     )
     return [_run(row) for row in rows]
+
+
+def active_in(tx: Transaction, instances: Sequence[str]) -> list[tuple[str, Run]]:
+    """Return every active run of some instances with its principal, oldest first."""
+    rows = tx.all(f"SELECT principal, {_RUN} FROM runs WHERE status IN ({ACTIVE}) ORDER BY created_at")
+    found = [(str(row[0]), _run(row[1:])) for row in rows]
+    return [
+        (principal, run) for principal, run in found if run.conversation_id.partition(":")[0] in instances
+    ]
 
 
 def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:

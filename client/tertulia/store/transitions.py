@@ -62,8 +62,9 @@ def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus
         if request.kind is RequestKind.QUESTION:
             event = Event(EventKind.QUESTION_ANSWERED, resolved | {"answer": None})
         journal.append(tx, principal, request.conversation_id, [event], request.run_id)
-        runs.set_status(tx, waiting, run)
-        move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
+        if not any(other.status is RequestStatus.PENDING for other in runs.requests_of(tx, waiting.id)):
+            runs.set_status(tx, waiting, run)
+            move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
     return runs.get(tx, principal, request.run_id)
 
 

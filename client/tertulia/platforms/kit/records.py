@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from tertulia.store import checkpoints, conversations, outbox, runs
+from tertulia.store import checkpoints, conversations, messages, outbox, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Conversation, ConversationRecord, Run
+from tertulia.vocabulary.models import Conversation, ConversationRecord, Message, MessageQuery, Page, Run
 from tertulia.vocabulary.states import RunStatus
 
 R = TypeVar("R", bound=ConversationRecord)
@@ -38,6 +38,20 @@ class Records:
             }
 
         return await self._store.read(read)
+
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+        """Return one page of a conversation's messages as the store has them."""
+        return await self._store.read(
+            partial(
+                messages.page,
+                principal=principal,
+                conversation_id=conversation_id(self._instance, native_id),
+                cursor=query.cursor,
+                limit=query.limit,
+                newest_first=query.newest_first,
+                branch=query.branch,
+            )
+        )
 
     async def unknown(self, principal: str, found: Sequence[R]) -> list[R]:
         """Return those of some conversations that the store does not have."""

@@ -1,0 +1,448 @@
+"""A running agent program and the sessions that it has open.
+
+`open_agent` runs a program for as long as it is entered. `AgentHost` keeps one for the worker, from the first run that
+needs it until the worker ends or the program does.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from tertulia.platforms.acp.connection import (
+    Connection,
+    ConnectionEnded,
+    Incoming,
+    Reply,
+    RequestId,
+    RpcError,
+    connected,
+)
+from tertulia.platforms.acp.mapping import fingerprint, turns
+from tertulia.platforms.acp.settings import AgentSettings, find_program
+from tertulia.platforms.kit.http.values import table, tables, text
+from tertulia.vocabulary.clock import Clock
+from tertulia.vocabulary.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotConfiguredError,
+    NotFoundError,
+    TertuliaError,
+    UnavailableError,
+)
+from tertulia.vocabulary.identifiers import shown
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL_VERSION = 1
+START_SECONDS = 60.0
+"""How long a program may take until it answers its first request."""
+CALL_SECONDS = 120.0
+"""How long a program may take to open a session or to change its mode."""
+QUIET_SECONDS = 30.0
+"""How long an earlier turn that was stopped may take to come to its end."""
+AUTH_REQUIRED = -32000
+NOT_FOUND = -32002
+_LONGEST_QUOTE = 300
+_CANCELLED: Mapping[str, Any] = {"outcome": {"outcome": "cancelled"}}
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionAsked:
+    """The agent waits for a decision about a tool call."""
+
+    id: RequestId
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PermissionWithdrawn:
+    """The agent does not wait for a decision any more."""
+
+    id: RequestId
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """The answer to the prompt: the end of the turn."""
+
+    reply: Reply
+
+
+TurnEvent = Mapping[str, Any] | PermissionAsked | PermissionWithdrawn | TurnEnded
+"""What comes of a turn; a mapping is a session's update."""
+
+
+class Session:
+    """A session that the agent has open."""
+
+    def __init__(self, session_id: str, connection: Connection, settings: AgentSettings) -> None:
+        self.id = session_id
+        self.said: list[str] = []
+        """The fingerprints of what the user has said in it."""
+        self._connection = connection
+        self._settings = settings
+        self._listener: Callable[[TurnEvent], None] | None = None
+        self._asked: set[RequestId] = set()
+        self._idle: anyio.Event | None = None
+        """While a turn goes on: set at its end."""
+
+    def take(self, happened: TurnEvent) -> None:
+        """Hand on what the agent says, to whoever listens; where nobody does, nothing is approved."""
+        if isinstance(happened, PermissionAsked):
+            self._asked.add(happened.id)
+        if self._listener is not None:
+            self._listener(happened)
+        elif isinstance(happened, PermissionAsked):
+            self.decide(happened.id, None)
+
+    def decide(self, request_id: RequestId, option_id: str | None) -> None:
+        """Answer a permission request, by an option or by its cancellation."""
+        if request_id in self._asked:
+            self._asked.discard(request_id)
+            outcome = {"outcome": {"outcome": "selected", "optionId": option_id}}
+            self._connection.respond(request_id, _CANCELLED if option_id is None else outcome)
+
+    async def rest(self, clock: Clock) -> None:
+        """Wait until an earlier turn has ended.
+
+        Raises:
+            UnavailableError: it does not end.
+        """
+        if self._idle is not None:
+            with clock.move_on_after(QUIET_SECONDS) as scope:
+                await self._idle.wait()
+            if scope.cancelled_caught:
+                raise UnavailableError(f"{self._settings.title} has not stopped its last turn yet.")
+
+    @asynccontextmanager
+    async def turn(
+        self, prompt: Sequence[Mapping[str, Any]]
+    ) -> AsyncGenerator[MemoryObjectReceiveStream[TurnEvent]]:
+        """Prompt the agent, and give what comes of it in order. Leaving before the end stops the turn."""
+        heard, events = anyio.create_memory_object_stream[TurnEvent](float("inf"))
+        ended = self._idle = anyio.Event()
+
+        def on_reply(reply: Reply) -> None:
+            ended.set()
+            self._asked.clear()
+            if self._listener is not None:
+                self._listener(TurnEnded(reply))
+            self._listener = self._idle = None
+
+        self._listener = heard.send_nowait
+        self._connection.call("session/prompt", {"sessionId": self.id, "prompt": prompt}, on_reply)
+        try:
+            with heard, events:
+                yield events
+        finally:
+            self._listener = None
+            if not ended.is_set():
+                self._connection.notify("session/cancel", {"sessionId": self.id})
+                for request_id in [*self._asked]:
+                    self.decide(request_id, None)
+
+
+class Agent:
+    """A running agent program."""
+
+    def __init__(self, connection: Connection, settings: AgentSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.capabilities: Mapping[str, Any] = {}
+        self.sessions: dict[str, Session] = {}
+        self._connection = connection
+        self._clock = clock
+        self._replayed: dict[str, list[Mapping[str, Any]]] = {}
+        self._modes: dict[str, Mapping[str, Any]] = {}
+        """What each session can be set to, as it was told when it was opened."""
+
+    @property
+    def ended(self) -> anyio.Event:
+        """Set when the program has ended."""
+        return self._connection.ended
+
+    @property
+    def usable(self) -> bool:
+        """Whether the program takes requests."""
+        return self._connection.usable
+
+    def offers(self, *names: str) -> bool:
+        """Whether the agent declares a capability, by the way to it."""
+        value: Any = self.capabilities
+        for name in names:
+            value = table(value).get(name)
+        return value is not None and value is not False
+
+    async def initialize(self) -> None:
+        """Begin the conversation with the program.
+
+        Raises:
+            UnavailableError: it does not answer, or answers what cannot be used.
+        """
+        params = {
+            "protocolVersion": PROTOCOL_VERSION,
+            "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
+            "clientInfo": {"name": "tertulia", "title": "Tertulia", "version": version("tertulia")},
+        }
+        result = await self._call("initialize", params, seconds=START_SECONDS)
+        spoken = result.get("protocolVersion")
+        if spoken != PROTOCOL_VERSION:
+            raise UnavailableError(
+                f"{self.settings.title} speaks version {spoken!s:.20} of the protocol, and Tertulia speaks "
+                f"version {PROTOCOL_VERSION}.",
+                hint=f"Update {self.settings.title} or Tertulia, whichever is older.",
+                retryable=False,
+            )
+        self.capabilities = table(result.get("agentCapabilities"))
+
+    async def new_session(self, folder: Path, servers: Sequence[Mapping[str, Any]]) -> Session:
+        """Open a new session."""
+        result = await self._call("session/new", {"cwd": str(folder), "mcpServers": self._usable(servers)})
+        session_id = text(result.get("sessionId"))
+        if session_id is None:
+            raise UnavailableError(f"{self.settings.title} opened a session without an id.")
+        return self._opened(session_id, result)
+
+    async def load_session(
+        self, session_id: str, folder: Path, servers: Sequence[Mapping[str, Any]]
+    ) -> tuple[Session, Sequence[Mapping[str, Any]]]:
+        """Open a session that was there before; return it with the updates that replay its history.
+
+        Raises:
+            NotFoundError: the agent has no such session any more.
+        """
+        if not self.offers("loadSession"):
+            raise ConflictError(
+                f"{self.settings.title} cannot open a session again once its program has ended.",
+                hint="Begin another conversation.",
+            )
+        replayed = self._replayed[session_id] = []
+        params = {"sessionId": session_id, "cwd": str(folder), "mcpServers": self._usable(servers)}
+        try:
+            result = await self._call("session/load", params)
+        except TertuliaError as error:
+            if isinstance(error, NotConfiguredError) or self.ended.is_set() or error.retryable:
+                raise
+            raise NotFoundError(
+                f"{self.settings.title} has no session {shown(session_id)} any more: {error.message}",
+                hint="Begin another conversation.",
+            ) from error
+        finally:
+            del self._replayed[session_id]
+        session = self._opened(session_id, result)
+        session.said = [fingerprint(turn.said) for turn in turns(replayed)]
+        return session, replayed
+
+    async def list_sessions(self, cursor: str | None) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+        """Return one page of the sessions that the agent has, and where the next begins."""
+        result = await self._call("session/list", {} if cursor is None else {"cursor": cursor})
+        return tables(result.get("sessions")), text(result.get("nextCursor"))
+
+    async def set_mode(self, session: Session, mode: str) -> None:
+        """Set a session's mode.
+
+        Raises:
+            InvalidInputError: the agent has no such mode.
+        """
+        told = self._modes.get(session.id, {})
+        modes = table(told.get("modes"))
+        names = [name for one in tables(modes.get("availableModes")) if (name := text(one.get("id")))]
+        if mode in names:
+            await self._call("session/set_mode", {"sessionId": session.id, "modeId": mode})
+            return
+        await self._set_option(session, "mode", mode, names)
+
+    async def set_model(self, session: Session, model: str) -> None:
+        """Set a session's model.
+
+        Raises:
+            InvalidInputError: the agent has no such model, or does not let it be chosen.
+        """
+        await self._set_option(session, "model", model, [])
+
+    async def _set_option(self, session: Session, category: str, value: str, known: Sequence[str]) -> None:
+        names = [*known]
+        for option in tables(self._modes.get(session.id, {}).get("configOptions")):
+            if category in {option.get("category"), option.get("id")}:
+                values = [text(one.get("value")) for one in _flat(option.get("options"))]
+                names += [one for one in values if one is not None]
+                if value in values:
+                    chosen = {"configId": option.get("id"), "value": value}
+                    await self._call("session/set_config_option", {"sessionId": session.id, **chosen})
+                    return
+        raise InvalidInputError(
+            f"{self.settings.title} has no {category} {shown(value)}.",
+            valid=names,
+            hint=None if names else f"It does not let a {category} be chosen.",
+        )
+
+    def take(self, incoming: Incoming) -> None:
+        """Take what the program says by itself."""
+        session_id = text(incoming.params.get("sessionId")) or ""
+        session = self.sessions.get(session_id)
+        if incoming.method == "session/update":
+            update = table(incoming.params.get("update"))
+            if session_id in self._replayed:
+                self._replayed[session_id].append(update)
+            elif session is not None:
+                session.take(update)
+        elif incoming.method == "session/request_permission" and incoming.id is not None:
+            if session is None:
+                self._connection.respond(incoming.id, _CANCELLED)
+            else:
+                session.take(PermissionAsked(incoming.id, incoming.params))
+        elif incoming.method == "$/cancel_request":
+            given: Any = incoming.params.get("requestId")
+            for each in self.sessions.values():
+                each.take(PermissionWithdrawn(given))
+        elif incoming.id is not None:
+            self._connection.refuse(incoming.id, incoming.method)
+
+    def _opened(self, session_id: str, told: Mapping[str, Any]) -> Session:
+        session = self.sessions[session_id] = Session(session_id, self._connection, self.settings)
+        self._modes[session_id] = {name: told.get(name) for name in ("modes", "configOptions")}
+        return session
+
+    def _usable(self, servers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return the servers of kinds that the agent connects to."""
+        return [
+            one for one in servers if "command" in one or self.offers("mcpCapabilities", str(one["type"]))
+        ]
+
+    async def _call(
+        self, method: str, params: Mapping[str, Any], *, seconds: float = CALL_SECONDS
+    ) -> Mapping[str, Any]:
+        title = self.settings.title
+        try:
+            with self._clock.move_on_after(seconds):
+                return await self._connection.request(method, params)
+        except RpcError as error:
+            if error.code == AUTH_REQUIRED:
+                self._connection.hang_up()  # its next start sees whether somebody has signed in meanwhile
+            raise refused(error, self.settings) from error
+        except ConnectionEnded as error:
+            raise self._gone() from error
+        raise UnavailableError(
+            f"{title} has not answered {method} within {seconds:.0f} seconds.",
+            hint=_said(self._connection, self.settings) or f"See whether {title} starts in a terminal.",
+        )
+
+    def _gone(self) -> UnavailableError:
+        return UnavailableError(
+            f"{self.settings.title} ended before it answered.",
+            hint=_said(self._connection, self.settings)
+            or f"See whether {self.settings.title} starts in a terminal.",
+        )
+
+
+def refused(error: RpcError, settings: AgentSettings) -> TertuliaError:
+    """Return what an agent's error says, with what to do about it where that is known."""
+    if error.code == AUTH_REQUIRED:
+        return NotConfiguredError(
+            f"{settings.title} is not signed in on this machine.",
+            hint=f"Start {settings.title} in a terminal and sign in, or give its key in `env` or `env_file` of "
+            f"[instances.{settings.instance}].",
+            instance=settings.instance,
+        )
+    data = table(error.data)
+    details = text(data.get("details")) or text(data.get("message")) or ""
+    said = error.message if details in error.message else f"{error.message}: {details}"
+    return ConflictError(f"{settings.title} refused: {shown(said, _LONGEST_QUOTE)}.")
+
+
+@asynccontextmanager
+async def open_agent(settings: AgentSettings, clock: Clock) -> AsyncGenerator[Agent]:
+    """Run an agent program.
+
+    Raises:
+        NotConfiguredError: it is not installed.
+        UnavailableError: it does not start.
+    """
+    program = find_program(settings.command, settings.environment)
+    if program is None:
+        raise NotConfiguredError(settings.how_to_install, instance=settings.instance)
+    agents: list[Agent] = []
+    failure: TertuliaError | None = (
+        None  # raised outside of the connection, whose tasks would make a group of it
+    )
+    try:
+        async with connected(
+            [program, *settings.command[1:]],
+            environment=settings.environment,
+            on_incoming=lambda incoming: agents[0].take(incoming),  # noqa: PLW0108 - it is there later
+        ) as connection:
+            agents.append(Agent(connection, settings, clock))
+            try:
+                await agents[0].initialize()
+            except TertuliaError as error:
+                failure = error
+            else:
+                yield agents[0]
+    except OSError as error:
+        raise UnavailableError(f"{settings.title} cannot be started: {error.strerror}.") from error
+    if failure is not None:
+        raise failure
+
+
+class AgentHost:
+    """Keeps one agent program for as long as `serve` is awaited."""
+
+    def __init__(self, settings: AgentSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._agent: Agent | None = None
+        self._starting = anyio.Lock()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def serve(self) -> None:
+        """Keep the program that `agent` starts, until this is cancelled."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            await anyio.sleep_forever()
+
+    async def agent(self) -> Agent:
+        """Return the running program, started if need be.
+
+        Raises:
+            NotConfiguredError: it is not installed.
+            UnavailableError: it does not start.
+        """
+        assert self._tasks is not None, "only a worker keeps agents"
+        async with self._starting:
+            agent = self._agent
+            if agent is None or not agent.usable:
+                agent = self._agent = await self._tasks.start(self._keep)
+            return agent
+
+    async def _keep(self, *, task_status: anyio.abc.TaskStatus[Agent]) -> None:
+        started = False
+        try:
+            async with open_agent(self._settings, self._clock) as agent:
+                task_status.started(agent)
+                started = True
+                await agent.ended.wait()
+        except Exception:  # what goes wrong with a program must not end the worker
+            if not started:
+                raise
+            logger.exception("the program of %s could not be kept", self._settings.instance)
+
+
+def _flat(options: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the values of a config option, in groups or not."""
+    return [one for each in tables(options) for one in (tables(each.get("options")) or [each])]
+
+
+def _said(connection: Connection, settings: AgentSettings) -> str | None:
+    """Return what the program wrote last to its standard error, without what its environment was given."""
+    words = connection.last_words
+    for value in settings.environment.values():
+        if len(value) >= 8:
+            words = words.replace(value, "(set)")
+    return f"It said: {shown(words, _LONGEST_QUOTE)}." if words else None

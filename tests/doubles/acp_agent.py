@@ -1,0 +1,289 @@
+"""An agent program that speaks the Agent Client Protocol (version 1) and does what its prompts tell it.
+
+Run as a program: `acp_agent.py FOLDER`. What it was sent stands in FOLDER/received.jsonl, a session's history in
+FOLDER/ID.jsonl, so that another process can load it. FOLDER/knobs.json may have:
+
+    {"start": "slow" | "hang" | "die" | "signed_out" | "future"}, {"default_mode": ID}, {"modes": [ID, …]},
+    {"config_modes": true}, {"names_messages": false}, {"load": false}, {"deaf_to_cancel": true}
+
+A prompt made by `script` is played; any other text is echoed. The steps:
+
+    {"say": TEXT}, {"think": TEXT}, {"notice": TEXT}     stream a piece of the answer, of a thought, or a notice
+    {"update": {…}}                                      send any other update
+    {"ask": {…}, "options": […]}                         ask for permission for a tool call; then do or refuse it
+    {"asks": [{…}, …]}                                   ask for several at once
+    {"withdraw": {…}}                                    ask, and take the question back
+    {"wait": FILE}                                       wait until a file is there
+    {"hang": true}                                       wait until the turn is canceled
+    {"die": true}, {"die": TEXT}                         end at once; TEXT is in the history as if said afterwards
+    {"print": TEXT}, {"huge": SIZE}                      write what is no message; send one of that size
+    {"call": METHOD}                                     send a request that nobody knows, and say the answer
+    {"variable": NAME}, {"mode": true}, {"servers": true}   say what the environment, the mode, the session has
+    {"stop": REASON, …}, {"error": {…}}                  end the turn so
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+OPTIONS = [
+    {"optionId": "always", "name": "Always", "kind": "allow_always"},
+    {"optionId": "once", "name": "Once", "kind": "allow_once"},
+    {"optionId": "once-too", "name": "Once, and change the mode", "kind": "allow_once"},
+    {"optionId": "no", "name": "No", "kind": "reject_once"},
+]
+MODES = ["ask", "plan", "auto"]
+
+
+def script(*steps: dict[str, Any]) -> str:
+    """Return the message that has these steps played."""
+    return json.dumps({"play": steps})
+
+
+class Ended(Exception):
+    """The turn ends; `result` or `error` is the answer to the prompt."""
+
+    def __init__(self, **reply: Any) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+class AgentDouble:
+    """The program."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        knobs = folder / "knobs.json"
+        self._knobs: dict[str, Any] = json.loads(knobs.read_text()) if knobs.exists() else {}
+        self._writing = threading.Lock()
+        self._answers: dict[int, Any] = {}
+        self._answered = threading.Condition()
+        self._number = 1000
+        self._cancelled: set[str] = set()
+        self._modes: dict[str, str] = {}
+        self._servers: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Serve until the input ends."""
+        for line in sys.stdin.buffer:
+            message = json.loads(line)
+            with (self._folder / "received.jsonl").open("a") as log:
+                log.write(json.dumps(message) + "\n")
+            if "method" not in message:
+                with self._answered:
+                    self._answers[message["id"]] = message
+                    self._answered.notify_all()
+            elif message["method"] == "session/prompt":
+                threading.Thread(target=self._prompted, args=[message], daemon=True).start()
+            elif message["method"] == "session/cancel":
+                if not self._knobs.get("deaf_to_cancel"):
+                    with self._answered:
+                        self._cancelled.add(message["params"]["sessionId"])
+                        self._answered.notify_all()
+            else:
+                reply = self._reply(message["method"], message.get("params", {}))
+                self._send({"id": message["id"], **reply})
+
+    def _reply(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        session_id = params.get("sessionId", "")
+        if method == "initialize":
+            return {"result": self._initialized()}
+        if method == "session/new":
+            if self._knobs.get("start") == "signed_out":
+                return {"error": {"code": -32000, "message": "Authentication required"}}
+            session_id = str(uuid.uuid4())
+            self._history(session_id).touch()
+            return {"result": {"sessionId": session_id, **self._opened(session_id, params)}}
+        if method == "session/load":
+            if not self._history(session_id).exists():
+                return {"error": {"code": -32002, "message": "Resource not found"}}
+            for line in self._history(session_id).read_text().splitlines():
+                self._send_update(session_id, json.loads(line))
+            return {"result": self._opened(session_id, params)}
+        if method == "session/list":
+            found = sorted(self._folder.glob("*-*.jsonl"))
+            sessions = [{"sessionId": one.stem, "cwd": str(self._folder), "title": one.stem} for one in found]
+            return {"result": {"sessions": sessions}}
+        if method in {"session/set_mode", "session/set_config_option"}:
+            mode = str(params.get("modeId", params.get("value")))
+            self._modes[session_id] = mode
+            self._send_update(session_id, {"sessionUpdate": "current_mode_update", "currentModeId": mode})
+            return {"result": {}}
+        return {"error": {"code": -32601, "message": f"no {method}"}}
+
+    def _initialized(self) -> dict[str, Any]:
+        start = self._knobs.get("start")
+        if start == "die":
+            sys.stderr.write(f"cannot read the key {os.environ.get('AGENT_KEY')}\n")
+            sys.stderr.flush()
+            os._exit(3)
+        while start == "hang":
+            time.sleep(60)
+        if start == "slow":
+            time.sleep(0.5)
+        sessions: dict[str, Any] = {"list": {}} if self._knobs.get("list", True) else {}
+        return {
+            "protocolVersion": 99 if start == "future" else 1,
+            "agentInfo": {"name": "double", "version": "1"},
+            "agentCapabilities": {
+                "loadSession": self._knobs.get("load", True),
+                "promptCapabilities": {"image": bool(self._knobs.get("images"))},
+                "mcpCapabilities": {},
+                "sessionCapabilities": sessions,
+            },
+            "authMethods": [],
+        }
+
+    def _opened(self, session_id: str, params: dict[str, Any]) -> dict[str, Any]:
+        modes = self._knobs.get("modes", MODES)
+        current = self._modes[session_id] = self._knobs.get("default_mode", "auto")
+        self._servers[session_id] = params.get("mcpServers")
+        if self._knobs.get("config_modes"):
+            values = [{"value": mode, "name": mode} for mode in modes]
+            option = {"id": "mode", "category": "mode", "type": "select", "options": values}
+            return {"configOptions": [{**option, "currentValue": current}]}
+        return {"modes": {"currentModeId": current, "availableModes": [{"id": m, "name": m} for m in modes]}}
+
+    def _prompted(self, message: dict[str, Any]) -> None:
+        session_id = message["params"]["sessionId"]
+        self._cancelled.discard(session_id)
+        text = "".join(block.get("text", "") for block in message["params"]["prompt"])
+        content = {"type": "text", "text": text}
+        said = {"sessionUpdate": "user_message_chunk", "content": content, "messageId": str(uuid.uuid4())}
+        self._keep(
+            session_id, said if self._knobs.get("names_messages", True) else {**said, "messageId": None}
+        )
+        try:
+            steps = json.loads(text)["play"]
+        except (ValueError, TypeError, KeyError):
+            steps = [{"say": f"You said: {text}"}]
+        reply: dict[str, Any] = {"result": {"stopReason": "end_turn"}}
+        turn = str(uuid.uuid4())
+        try:
+            for number, step in enumerate(steps):
+                self._play(session_id, f"{turn}-{number}", step)
+                if session_id in self._cancelled:
+                    raise Ended(result={"stopReason": "cancelled"})
+        except Ended as end:
+            reply = end.reply
+        self._send({"id": message["id"], **reply})
+
+    def _play(self, session_id: str, part: str, step: dict[str, Any]) -> None:
+        match step:
+            case {"say": text}:
+                named = {"messageId": part} if self._knobs.get("names_messages", True) else {}
+                self._tell(session_id, "agent_message_chunk", content={"type": "text", "text": text}, **named)
+            case {"think": text}:
+                self._tell(session_id, "agent_thought_chunk", content={"type": "text", "text": text})
+            case {"notice": text}:
+                self._tell(session_id, "agent_message_chunk", content={"type": "text", "text": text})
+            case {"update": update}:
+                self._keep(session_id, update)
+                self._send_update(session_id, update)
+            case {"ask": call}:
+                self._asked(session_id, part, self._ask(session_id, call, step.get("options", OPTIONS)), call)
+            case {"asks": calls}:
+                numbers = [self._ask(session_id, call, OPTIONS) for call in calls]
+                for number, call in zip(numbers, calls, strict=True):
+                    self._asked(session_id, part, number, call)
+            case {"withdraw": call}:
+                number = self._ask(session_id, call, OPTIONS)
+                time.sleep(0.3)
+                self._send({"method": "$/cancel_request", "params": {"requestId": number}})
+            case {"wait": file}:
+                while not Path(file).exists() and session_id not in self._cancelled:
+                    time.sleep(0.01)
+            case {"hang": _}:
+                self._await(session_id, None)
+            case {"die": last}:
+                if isinstance(last, str):
+                    content = {"type": "text", "text": last}
+                    self._keep(
+                        session_id,
+                        {"sessionUpdate": "agent_message_chunk", "content": content, "messageId": "late"},
+                    )
+                os._exit(1)
+            case {"print": text}:
+                with self._writing:
+                    sys.stdout.write(text + "\n")
+                    sys.stdout.flush()
+            case {"huge": size}:
+                commands = [{"name": "x" * size, "description": "y"}]
+                self._send_update(
+                    session_id, {"sessionUpdate": "available_commands_update", "availableCommands": commands}
+                )
+            case {"call": method}:
+                answer = self._await(session_id, self._request(method, {"sessionId": session_id}))
+                self._play(session_id, part, {"say": json.dumps(answer.get("error", {}).get("code"))})
+            case {"variable": name}:
+                self._play(session_id, part, {"say": f"{name}={os.environ.get(name)}"})
+            case {"mode": _}:
+                self._play(session_id, part, {"say": f"mode={self._modes[session_id]}"})
+            case {"servers": _}:
+                self._play(session_id, part, {"say": json.dumps(self._servers[session_id])})
+            case {"stop": reason, **more}:
+                raise Ended(result={"stopReason": reason, **more})
+            case {"error": error}:
+                raise Ended(error=error)
+            case _:
+                raise AssertionError(f"no such step: {step}")
+
+    def _ask(self, session_id: str, call: dict[str, Any], options: list[Any]) -> int:
+        if not call.get("unannounced"):
+            self._tell(session_id, "tool_call", **{"status": "pending", **call})
+        params = {"sessionId": session_id, "toolCall": call, "options": options}
+        return self._request("session/request_permission", params)
+
+    def _asked(self, session_id: str, part: str, number: int, call: dict[str, Any]) -> None:
+        outcome = self._await(session_id, number)["result"]["outcome"]
+        allowed = outcome.get("optionId") == "once"
+        status = "completed" if allowed else "failed"
+        about = {"toolCallId": call["toolCallId"], "status": status}
+        self._tell(session_id, "tool_call_update", **about, rawOutput={"ran": allowed})
+        told = outcome.get("optionId", outcome["outcome"])
+        self._play(session_id, f"{part}-{call['toolCallId']}", {"say": f"[{call['toolCallId']}: {told}]"})
+
+    def _await(self, session_id: str, number: int | None) -> Any:
+        """Wait for the answer to a request, or for the turn to be canceled (a client answers what is open then)."""
+        with self._answered:
+            while number not in self._answers:
+                if number is None and session_id in self._cancelled:
+                    return None
+                self._answered.wait(1)
+            return self._answers[number]
+
+    def _tell(self, session_id: str, kind: str, **update: Any) -> None:
+        told = {"sessionUpdate": kind, **update}
+        self._keep(session_id, told)
+        self._send_update(session_id, told)
+
+    def _keep(self, session_id: str, update: dict[str, Any]) -> None:
+        with self._history(session_id).open("a") as history:
+            history.write(json.dumps(update) + "\n")
+
+    def _history(self, session_id: str) -> Path:
+        return self._folder / f"{session_id}.jsonl"
+
+    def _send_update(self, session_id: str, update: dict[str, Any]) -> None:
+        self._send({"method": "session/update", "params": {"sessionId": session_id, "update": update}})
+
+    def _request(self, method: str, params: dict[str, Any]) -> int:
+        with self._writing:
+            self._number += 1
+            number = self._number
+        self._send({"id": number, "method": method, "params": params})
+        return number
+
+    def _send(self, message: dict[str, Any]) -> None:
+        with self._writing:
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    AgentDouble(Path(sys.argv[1])).run()
