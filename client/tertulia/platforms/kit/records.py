@@ -41,17 +41,8 @@ class Records:
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of a conversation's messages as the store has them."""
-        return await self._store.read(
-            partial(
-                messages.page,
-                principal=principal,
-                conversation_id=conversation_id(self._instance, native_id),
-                cursor=query.cursor,
-                limit=query.limit,
-                newest_first=query.newest_first,
-                branch=query.branch,
-            )
-        )
+        own_id = conversation_id(self._instance, native_id)
+        return await self._store.read(lambda tx: messages.page(tx, principal, own_id, query))
 
     async def unknown(self, principal: str, found: Sequence[R]) -> list[R]:
         """Return those of some conversations that the store does not have."""
