@@ -30,9 +30,7 @@ def update_conversation(
     before = conversations.get(tx, principal, conversation_id)
     after = conversations.change(tx, principal, conversation_id, changes)
     if after.title != before.title:
-        journal.append(
-            tx, principal, conversation_id, [Event(EventKind.TITLE_UPDATED, {"title": after.title})]
-        )
+        _journal(tx, principal, conversation_id, EventKind.TITLE_UPDATED, title=after.title)
     return conversations.get(tx, principal, conversation_id)
 
 
@@ -46,9 +44,7 @@ def rate_message(
     """
     messages.get(tx, principal, conversation_id, message_id)
     ratings.rate_message(tx, principal, conversation_id, message_id, rating)
-    journal.append(
-        tx, principal, conversation_id, [Event(EventKind.MESSAGE_UPDATED, {"message_id": message_id})]
-    )
+    _journal(tx, principal, conversation_id, EventKind.MESSAGE_UPDATED, message_id=message_id)
     return messages.get(tx, principal, conversation_id, message_id)
 
 
@@ -61,7 +57,7 @@ def rate_ended_conversation(
     data: dict[str, Any] = {"status": status, "before": status, "rating": rating.value}
     if rating.feedback is not None:
         data["feedback"] = rating.feedback
-    journal.append(tx, principal, conversation_id, [Event(EventKind.STATUS_CHANGED, data)])
+    _journal(tx, principal, conversation_id, EventKind.STATUS_CHANGED, **data)
     return conversations.get(tx, principal, conversation_id)
 
 
@@ -105,12 +101,10 @@ def update_message(
     """
     before = messages.get(tx, principal, conversation_id, message_id)
     if changes.text is None or changes.text == before.text:
-        after = before
-        if changes.metadata is not None:
-            after = messages.change_metadata(tx, principal, conversation_id, message_id, changes.metadata)
-            journal.append(
-                tx, principal, conversation_id, [Event(EventKind.MESSAGE_UPDATED, {"message_id": message_id})]
-            )
+        if changes.metadata is None:
+            return before
+        after = messages.change_metadata(tx, principal, conversation_id, message_id, changes.metadata)
+        _journal(tx, principal, conversation_id, EventKind.MESSAGE_UPDATED, message_id=message_id)
         return after
     new = changes.id or new_id("m_", 10)
     if messages.known(tx, principal, conversation_id, new):
@@ -133,8 +127,7 @@ def update_message(
             rating=None,
         ),
     )
-    event = Event(EventKind.MESSAGE_UPDATED, {"message_id": new, "replaces": message_id})
-    journal.append(tx, principal, conversation_id, [event])
+    _journal(tx, principal, conversation_id, EventKind.MESSAGE_UPDATED, message_id=new, replaces=message_id)
     return messages.get(tx, principal, conversation_id, new)
 
 
@@ -161,3 +154,7 @@ def _check_no_run(tx: Transaction, principal: str, conversation_id: str, refusal
             conversation_id=conversation_id,
             run_id=active.id,
         )
+
+
+def _journal(tx: Transaction, principal: str, conversation_id: str, kind: EventKind, **data: Any) -> None:
+    journal.append(tx, principal, conversation_id, [Event(kind, data)])

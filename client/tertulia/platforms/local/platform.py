@@ -149,9 +149,7 @@ class LocalPlatform(EmbeddedPlatform):
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
         await self.maintain()
-        return await self._store.read(
-            partial(conversations.get, principal=principal, conversation_id=self._id(native_id))
-        )
+        return await self._read(principal, native_id, conversations.get)
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
@@ -161,13 +159,7 @@ class LocalPlatform(EmbeddedPlatform):
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of the messages of a branch of a conversation."""
-        conversation_id = self._id(native_id)
-
-        def read(tx: Transaction) -> Page[Message]:
-            conversations.get(tx, principal, conversation_id)
-            return messages.page(tx, principal, conversation_id, query)
-
-        return await self._store.read(read)
+        return await self._read(principal, native_id, partial(messages.page, query=query))
 
     async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
         """Return the branches of a conversation, oldest first."""
@@ -179,14 +171,10 @@ class LocalPlatform(EmbeddedPlatform):
         Raises:
             ConflictError: it is the only branch, or a run is active.
         """
-        await self._write(
-            principal,
-            native_id,
-            lambda tx, conversation_id: remove_branch(tx, principal, conversation_id, branch_id),
-        )
+        await self._write(principal, native_id, partial(remove_branch, branch=branch_id))
 
     async def participants(self, principal: str, native_id: str) -> Sequence[Participant]:
-        """Return who takes part in a conversation."""
+        """Return the participants of a conversation."""
         return await self._read(principal, native_id, participants.all_of)
 
     async def invite(
@@ -214,7 +202,7 @@ class LocalPlatform(EmbeddedPlatform):
     ) -> Message:
         """Add a message that nobody answers."""
 
-        def write(tx: Transaction, conversation_id: str) -> Message:
+        def write(tx: Transaction, principal: str, conversation_id: str) -> Message:
             self.check_can_send(conversations.get(tx, principal, conversation_id))
             return add_message(tx, principal, conversation_id, self._me(principal), draft)
 
@@ -225,7 +213,7 @@ class LocalPlatform(EmbeddedPlatform):
     ) -> Message:
         """Change a message's metadata in place, or its text in a new message on a new branch."""
 
-        def write(tx: Transaction, conversation_id: str) -> Message:
+        def write(tx: Transaction, principal: str, conversation_id: str) -> Message:
             if changes.text is not None:
                 self.check_can_send(conversations.get(tx, principal, conversation_id))
             return update_message(tx, principal, conversation_id, self._me(principal), message_id, changes)
@@ -238,11 +226,8 @@ class LocalPlatform(EmbeddedPlatform):
 
     async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
         """Rate a message; the last rating counts."""
-        return await self._write(
-            principal,
-            native_id,
-            lambda tx, conversation_id: rate_message(tx, principal, conversation_id, message_id, rating),
-        )
+        rate = partial(rate_message, message_id=message_id, rating=rating)
+        return await self._write(principal, native_id, rate)
 
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
@@ -255,21 +240,12 @@ class LocalPlatform(EmbeddedPlatform):
         # Imported when it is first needed: a host waits for the first tools/list.
         from tertulia.platforms.local.titles import generate_title
 
-        return await self._write(
-            principal,
-            native_id,
-            lambda tx, conversation_id: generate_title(
-                tx, principal, conversation_id, seed_message, force=force
-            ),
-        )
+        generate = partial(generate_title, seed_message=seed_message, force=force)
+        return await self._write(principal, native_id, generate)
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
         """Change title, metadata or the archived flag."""
-        return await self._write(
-            principal,
-            native_id,
-            lambda tx, conversation_id: update_conversation(tx, principal, conversation_id, changes),
-        )
+        return await self._write(principal, native_id, partial(update_conversation, changes=changes))
 
     async def update_status(
         self,
@@ -309,11 +285,7 @@ class LocalPlatform(EmbeddedPlatform):
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation with everything that belongs to it."""
-        await self._write(
-            principal,
-            native_id,
-            lambda tx, conversation_id: conversations.delete(tx, principal, conversation_id),
-        )
+        await self._write(principal, native_id, conversations.delete)
 
     def check_can_send(self, conversation: Conversation) -> None:
         """Refuse messages to a conversation that is paused or has ended."""
@@ -375,13 +347,13 @@ class LocalPlatform(EmbeddedPlatform):
     async def _read(self, principal: str, native_id: str, read: Callable[[Transaction, str, str], T]) -> T:
         conversation_id = self._id(native_id)
 
-        def look(tx: Transaction) -> T:
+        def check_and_read(tx: Transaction) -> T:
             conversations.get(tx, principal, conversation_id)
             return read(tx, principal, conversation_id)
 
-        return await self._store.read(look)
+        return await self._store.read(check_and_read)
 
-    async def _write(self, principal: str, native_id: str, change: Callable[[Transaction, str], T]) -> T:
+    async def _write(self, principal: str, native_id: str, change: Callable[[Transaction, str, str], T]) -> T:
         """Change a conversation in which this principal may write."""
         conversation_id, me = self._id(native_id), self._me(principal)
         await self.maintain()
@@ -389,7 +361,7 @@ class LocalPlatform(EmbeddedPlatform):
         def write(tx: Transaction) -> T:
             conversations.get(tx, principal, conversation_id)
             check_can_write(tx, principal, conversation_id, me)
-            return change(tx, conversation_id)
+            return change(tx, principal, conversation_id)
 
         return await self._store.write(write)
 
