@@ -14,10 +14,10 @@ from typing import Any, cast
 import anyio
 
 from tertulia import Approvals, Client, ClientSettings, InstanceSettings
-from tertulia.platforms.base import EmbeddedRunContext
+from tertulia.platforms.base import Admission, EmbeddedRunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
-from tertulia.store.database import Store
+from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
@@ -94,8 +94,17 @@ class ScriptedPlatform(LocalPlatform):
     def _answers_at_once(self, agent: str | None) -> bool:
         return True
 
-    def _for_agent(self, message: Message) -> Message:
-        return message
+    def admit(
+        self,
+        tx: Transaction,
+        principal: str,
+        conversation: Conversation,
+        message: Message,
+        active: Run | None,
+    ) -> Admission:
+        """Admit a message without marking it as a command of the archivist's."""
+        admission = super().admit(tx, principal, conversation, message, active)
+        return replace(admission, message=replace(admission.message, type=message.type))
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:
         """Follow the script."""

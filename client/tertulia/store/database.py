@@ -236,7 +236,7 @@ class Store:
                         _prepare, writer.sync, self._steps, self.path
                     )
                     self._reader = await _connect(self.path)
-                except BaseException:  # whatever it was: the thread behind the connection must end
+                except BaseException:  # whatever it was: the connection's thread must end
                     with anyio.CancelScope(shield=True):
                         await writer.asynchronous.aclose()
                     raise
@@ -293,7 +293,7 @@ async def _connect(path: Path) -> _Worker:
     class Controller(apsw.aio.AsyncIO):
         """Left to itself, APSW chooses by who started the event loop; one choice makes a caller's deadline an error.
 
-        Its own thread keeps the process alive for as long as a connection is open; ours never does.
+        APSW's own thread keeps the process alive for as long as a connection is open; this one never does.
         """
 
         def __init__(self) -> None:
@@ -306,7 +306,7 @@ async def _connect(path: Path) -> _Worker:
     worker = _Worker(connection, connection)
     try:
         await worker.asynchronous.async_run(_configure, worker.sync)
-    except BaseException:  # whatever it was: the thread behind the connection must end
+    except BaseException:  # whatever it was: the connection's thread must end
         with anyio.CancelScope(shield=True):
             await worker.asynchronous.aclose()
         raise
@@ -328,7 +328,7 @@ def _json_has(text: str, key: str, value: str) -> bool:
 
 
 def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:
-    """Bring the file to the present version and return its epoch; a file that is not ours is not touched."""
+    """Bring the file to the present version and return its epoch; a file of another program is not touched."""
     with _transaction(connection, "BEGIN"):
         version = _version(connection, steps, path)
     _log_ahead(connection)
@@ -348,8 +348,8 @@ def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:
 def _version(connection: _Connection, steps: Sequence[str], path: Path) -> int:
     """Return the version of the file's schema, 0 where there is none yet."""
     version = _pragma(connection, "user_version")
-    ours = _pragma(connection, "application_id") == APPLICATION_ID
-    if not ours and (version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
+    is_store = _pragma(connection, "application_id") == APPLICATION_ID
+    if not is_store and (version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
         raise StoreError(
             f"The file {path} is another program's database.", hint="Name another file with --store."
         )

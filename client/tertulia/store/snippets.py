@@ -29,7 +29,7 @@ _SPACE = re.compile(r"\s+")
 def snippet(text: str, groups: Sequence[Sequence[Term]]) -> str:
     """Return about `WIDTH` characters of `text`, in one line, around as many of the terms as stand together.
 
-    What was left out before and behind is shown by an ellipsis.
+    An ellipsis shows what is left out before and after.
     """
     if len(text) <= WIDTH:
         return _SPACE.sub(" ", text).strip()
@@ -94,15 +94,15 @@ def _densest(places: Sequence[int]) -> int:
 
 def _cut(text: str, place: int) -> str:
     before = _SPACE.sub(" ", text[max(0, place - _REACH) : place]).lstrip()
-    behind = _SPACE.sub(" ", text[place : place + _REACH]).rstrip()
-    room = max(_BEFORE, WIDTH - len(behind))
+    after = _SPACE.sub(" ", text[place : place + _REACH]).rstrip()
+    room = max(_BEFORE, WIDTH - len(after))
     head = (
         before if len(before) <= room else before[_break(before, len(before) - room + _TO_A_SPACE) :].lstrip()
     )
     room = WIDTH - len(head)
-    tail = behind if len(behind) <= room else behind[: _break(behind, room)].rstrip()
+    tail = after if len(after) <= room else after[: _break(after, room)].rstrip()
     begins = len(head) == len(before) and place <= _REACH
-    ends = len(tail) == len(behind) and place + _REACH >= len(text)
+    ends = len(tail) == len(after) and place + _REACH >= len(text)
     return ("" if begins else "…") + head + tail + ("" if ends else "…")
 
 
