@@ -171,6 +171,8 @@ class AgentDouble:
                     raise Ended(result={"stopReason": "cancelled"})
         except Ended as end:
             reply = end.reply
+        except Exception as error:
+            reply = {"error": {"code": -32603, "message": f"the double failed: {error!r}"}}
         self._send({"id": message["id"], **reply})
 
     def _play(self, session_id: str, part: str, step: dict[str, Any]) -> None:
@@ -257,8 +259,8 @@ class AgentDouble:
                 self._answered.wait(1)
             return self._answers[number]
 
-    def _tell(self, session_id: str, kind: str, **update: Any) -> None:
-        told = {"sessionUpdate": kind, **update}
+    def _tell(self, session_id: str, said: str, /, **update: Any) -> None:
+        told = {"sessionUpdate": said, **update}
         self._keep(session_id, told)
         self._send_update(session_id, told)
 

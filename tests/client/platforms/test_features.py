@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,8 @@ from tertulia import (
     Status,
 )
 from tertulia.platforms.registry import PLATFORMS
-from tests.client.platforms import agentflow, knowrithm, revengai, rine, test_r2r
+from tests.client.platforms import acp, agentflow, knowrithm, revengai, rine, test_r2r
+from tests.doubles.acp_agent import script
 from tests.doubles.knowrithm import KnowrithmDouble
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +56,13 @@ class Site:
     agent: str
     open: Callable[[], AbstractAsyncContextManager[Client]]
     texts: Mapping[str, str]
+    context: Mapping[str, Any] | None = None
+    """What a conversation there cannot do without."""
+
+    @property
+    def new(self) -> NewConversation:
+        """The conversation that is begun there."""
+        return NewConversation(agent=self.agent, context=self.context)
 
     @property
     def instance(self) -> str:
@@ -88,9 +97,7 @@ Try = Callable[[At], Awaitable[object]]
 
 async def begun(client: Client, site: Site, what: str) -> RunResult:
     """Begin a conversation by a text of `Site.texts`."""
-    sent = await client.runs.start(
-        NewConversation(agent=site.agent), MessageDraft(text=site.texts.get(what, "Hello"))
-    )
+    sent = await client.runs.start(site.new, MessageDraft(text=site.texts.get(what, "Hello")))
     return await client.runs.wait(sent.run, timeout=SECONDS)
 
 
@@ -144,6 +151,15 @@ async def at_agentflow(path: Path) -> AsyncGenerator[Site]:
         )
 
 
+@asynccontextmanager
+async def at_acp(path: Path) -> AsyncGenerator[Site]:
+    """An agent program's."""
+    call = {"toolCallId": "t", "title": "rm a.txt", "kind": "execute"}
+    texts = {"asks": script({"ask": call}), "lasts": script({"hang": True})}
+    async with acp.placed(path) as place:
+        yield Site(acp.AGENT, place.client, texts, {"cwd": str(place.work)})
+
+
 SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "local": local,
     "revengai": at_revengai,
@@ -151,11 +167,12 @@ SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "rine": at_rine,
     "knowrithm": at_knowrithm,
     "agentflow": at_agentflow,
+    "acp": at_acp,
 }
 
 
 async def create(at: At) -> None:
-    made = await at.client.conversations.create(NewConversation(agent=at.site.agent))
+    made = await at.client.conversations.create(at.site.new)
     assert (await at.client.conversations.get(made.id)).id == made.id
 
 
@@ -196,7 +213,7 @@ async def stream(at: At) -> None:
 
 async def resume(at: At) -> None:
     """Another process has the answer of a run whose process is gone."""
-    sent = await at.client.runs.start(NewConversation(agent=at.site.agent), MessageDraft(text="Hello again"))
+    sent = await at.client.runs.start(at.site.new, MessageDraft(text="Hello again"))
     async with at.site.open() as other:
         assert (await other.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
 
@@ -308,9 +325,7 @@ async def questions(at: At) -> None:
 
 
 async def cancel(at: At) -> None:
-    sent = await at.client.runs.start(
-        NewConversation(agent=at.site.agent), MessageDraft(text=at.site.texts.get("lasts", "Hello"))
-    )
+    sent = await at.client.runs.start(at.site.new, MessageDraft(text=at.site.texts.get("lasts", "Hello")))
     await at.client.runs.wait(sent.run, timeout=0)
     assert (await at.client.runs.cancel(sent.conversation.id)).status is RunStatus.CANCELED
 
