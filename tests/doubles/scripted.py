@@ -14,10 +14,10 @@ from typing import Any, cast
 import anyio
 
 from tertulia import Approvals, Client, ClientSettings, InstanceSettings
-from tertulia.platforms.base import Admission, EmbeddedRunContext
+from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
-from tertulia.store.database import Store, Transaction
+from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
@@ -26,7 +26,6 @@ from tertulia.vocabulary.models import (
     Agent,
     Conversation,
     ConversationDraft,
-    Message,
     MessageDraft,
     Request,
     RequestDraft,
@@ -93,18 +92,6 @@ class ScriptedPlatform(LocalPlatform):
 
     def _answers_at_once(self, agent: str | None) -> bool:
         return True
-
-    def admit(
-        self,
-        tx: Transaction,
-        principal: str,
-        conversation: Conversation,
-        message: Message,
-        active: Run | None,
-    ) -> Admission:
-        """Admit a message without marking it as a command of the archivist's."""
-        admission = super().admit(tx, principal, conversation, message, active)
-        return replace(admission, message=replace(admission.message, type=message.type))
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:
         """Follow the script."""

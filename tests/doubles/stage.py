@@ -35,7 +35,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.models import Agent, Message, RequestDraft, RequestKind
+from tertulia.vocabulary.models import Agent, RequestDraft, RequestKind
 from tertulia.vocabulary.states import RequestStatus
 
 KIND = "stage"
@@ -78,9 +78,6 @@ class Stage(LocalPlatform):
 
     def _answers_at_once(self, agent: str | None) -> bool:
         return True
-
-    def _for_agent(self, message: Message) -> Message:
-        return message
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:
         """Play the message."""

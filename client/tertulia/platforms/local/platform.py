@@ -314,8 +314,10 @@ class LocalPlatform(EmbeddedPlatform):
             return Admission(message=message, agent=conversation.agent)
         place = branches.place(tx, principal, conversation.id, message.parent_id)
         message = replace(message, parent_id=place.parent_id, branch=place.branch)
+        if conversation.agent == self._archivist_address:
+            message = self._archivist.mark(message)
         if at_once:
-            return Admission(message=self._archivist.mark(message), agent=conversation.agent)
+            return Admission(message=message, agent=conversation.agent)
         return admit(tx, principal, conversation, message, active)
 
     def produces_answer(self, run: Run) -> bool:
