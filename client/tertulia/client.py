@@ -59,7 +59,7 @@ class Client:
         """Open the client; it touches the store at the first use only. Leaving it stops its runs and loses nothing.
 
         `worker` says how this process has runs executed that only a worker can execute (`Execution.WORKER`).
-        `clock` is the time that the platforms go by.
+        `clock` is the time that everything in the client goes by.
 
         Raises:
             InvalidInputError: an instance is configured in a way that cannot work.
@@ -68,7 +68,9 @@ class Client:
             content_free = frozenset(
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
-            store = await stack.enter_async_context(Store(settings.store, content_free=content_free))
+            store = await stack.enter_async_context(
+                Store(settings.store, content_free=content_free, clock=clock)
+            )
             platforms = build(settings.instances, store, identity=settings.identity, clock=clock)
             for platform in platforms.values():
                 stack.push_async_callback(platform.close)

@@ -23,12 +23,13 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.runs import idempotency
+from tertulia.runs.idempotency import PATIENCE_SECONDS
 from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import change, contents, rows
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.scripted import AGENT, Held, Script, asks_first, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -435,12 +436,9 @@ async def test_the_same_call_is_made_by_who_waited_if_the_first_is_refused(
         ] == created
 
 
-async def test_the_same_call_is_not_waited_for_without_end(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_same_call_is_not_waited_for_without_end(path: Path) -> None:
     """The caller may try again, with the same key; nothing was done meanwhile."""
-    monkeypatch.setattr(idempotency, "PATIENCE_SECONDS", 0)
-    async with scripted(path) as client:
+    async with scripted(path, clock=SkippingClock(factor=1_000)) as client:
         async with Store(path) as store:
             await store.write(partial(leases.take, principal="local", resource="call k1", owner="somebody"))
 
@@ -453,19 +451,16 @@ async def test_the_same_call_is_not_waited_for_without_end(
         await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
 
-async def test_patience_with_others_does_not_cut_a_call_short(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_patience_with_others_does_not_cut_a_call_short(path: Path) -> None:
     """However long it takes itself."""
-    monkeypatch.setattr(idempotency, "PATIENCE_SECONDS", 0)
-    script = Script()
+    script, clock = Script(), SkippingClock()
 
     async def slowly(_conversation: Conversation) -> None:
-        for _ in range(10):
-            await anyio.lowlevel.checkpoint()
+        clock.skip(2 * PATIENCE_SECONDS)
+        await anyio.lowlevel.checkpoint()
 
     script.created = slowly
-    async with scripted(path, script) as client:
+    async with scripted(path, script, clock=clock) as client:
         created = await client.conversations.create(NewConversation(agent=AGENT), idempotency_key="k1")
 
         assert await rows(path, "SELECT id FROM conversations") == [(created.id,)]

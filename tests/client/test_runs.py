@@ -27,10 +27,10 @@ from tertulia import (
 )
 from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.runs.runner import FAULT
-from tertulia.store import leases
 from tertulia.store.leases import LostLeaseError
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import change, leases_run_out, rows
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.scripted import AGENT, Answer, Held, Script, asks_first, echo, may_i, piece, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -473,13 +473,11 @@ async def test_a_run_of_an_instance_that_is_not_configured_any_more_harms_nobody
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_a_lease_is_renewed_for_as_long_as_an_answer_takes(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lease_is_renewed_for_as_long_as_an_answer_takes(path: Path) -> None:
     """A reader in another process does not take it over."""
-    monkeypatch.setattr(leases, "RENEWAL", 0)
     held, there_script = Held(), Script(echo)
-    async with scripted(path, held) as here, scripted(path, there_script) as there:
+    often = SkippingClock(every=0)
+    async with scripted(path, held, clock=often) as here, scripted(path, there_script) as there:
         sent = await here.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
         await leases_run_out(path)

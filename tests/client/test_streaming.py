@@ -1,5 +1,6 @@
 """Streaming: an answer in pieces becomes a journal that can be read by anybody, from anywhere in it."""
 
+import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import pairwise
@@ -21,32 +22,18 @@ from tertulia import (
     RunStatus,
 )
 from tertulia.platforms.base import EmbeddedRunContext
-from tertulia.runs import context as working
-from tertulia.runs.context import coalesced
+from tertulia.runs.context import COALESCE_SECONDS, coalesced
 from tests.client.elsewhere import elsewhere, say, told
+from tests.doubles.clocks import SkippingClock
 from tests.doubles.scripted import AGENT, Held, Script, echo, piece, says, scripted
 
 pytestmark = pytest.mark.anyio
 
 
-class Clock:
-    """A clock that the test sets; it stands in for the module `time`."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """Return the time."""
-        return self.now
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock() -> SkippingClock:
     """Return the clock by which text is held back; nothing is written because real time passes."""
-    clock = Clock()
-    monkeypatch.setattr(working, "time", clock)
-    monkeypatch.setattr(working, "COALESCE_SECONDS", 60)
-    return clock
+    return SkippingClock(factor=0, every=math.inf)
 
 
 async def answered(client: Client) -> RunResult:
@@ -67,29 +54,32 @@ def deltas(entries: Sequence[JournalEntry]) -> list[str]:
     return [entry.data["delta"] for entry in entries if entry.kind is EventKind.TEXT_MESSAGE_CONTENT]
 
 
-async def test_pieces_that_come_in_quick_succession_become_one_entry(path: Path, clock: Clock) -> None:
+async def test_pieces_that_come_in_quick_succession_become_one_entry(
+    path: Path, clock: SkippingClock
+) -> None:
     """The first is written at once, so that a reader sees something; what follows within the time is joined."""
 
     async def answer(work: EmbeddedRunContext) -> None:
         for text in ("One ", "two ", "three "):
             await work.emit(piece(text))
-            clock.now += 1
-        clock.now += 60
+            clock.skip(COALESCE_SECONDS / 10)
+        clock.skip(COALESCE_SECONDS)
         await work.emit(piece("four "))
-        clock.now += 1
+        clock.skip(COALESCE_SECONDS / 10)
         await work.emit(piece("five"))
         await work.finish()
 
-    async with scripted(path, answer) as client:
+    async with scripted(path, answer, clock=clock) as client:
         outcome = await answered(client)
 
         assert deltas(await journal(client, outcome)) == ["One ", "two three four ", "five"]
         assert outcome.reply == "One two three four five"
 
 
-async def test_text_that_is_held_back_is_written_before_anything_else(path: Path, clock: Clock) -> None:
+async def test_text_that_is_held_back_is_written_before_anything_else(
+    path: Path, clock: SkippingClock
+) -> None:
     """The order is that of the stream."""
-    assert clock
 
     async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("a"))
@@ -98,20 +88,15 @@ async def test_text_that_is_held_back_is_written_before_anything_else(path: Path
         await work.emit(piece("d"))
         await work.finish()
 
-    async with scripted(path, answer) as client:
+    async with scripted(path, answer, clock=clock) as client:
         entries = await journal(client, await answered(client))
 
     told_ = [entry.data.get("delta") or entry.data.get("tool") for entry in entries]
     assert [each for each in told_ if each] == ["a", "bc", "grep", "d"]
 
 
-async def test_text_is_written_in_time_though_nothing_follows_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_text_is_written_in_time_though_nothing_follows_it(path: Path) -> None:
     """A reader does not wait for the next piece."""
-    clock = Clock()
-    monkeypatch.setattr(working, "time", clock)
-    monkeypatch.setattr(working, "COALESCE_SECONDS", 0.001)
 
     async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("At once, "))
@@ -126,7 +111,7 @@ async def test_text_is_written_in_time_though_nothing_follows_it(
                 text += "".join(deltas(await anext(news)))
 
 
-async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, clock: Clock) -> None:
+async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, clock: SkippingClock) -> None:
     """Neither without the other: that is what going on elsewhere rests on."""
     assert clock
     held = Held()
@@ -139,10 +124,10 @@ async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, c
     async def go_on(work: EmbeddedRunContext) -> None:
         await work.finish(f"{work.checkpoint} after {''.join(deltas(work.entries))}")
 
-    async with scripted(path, answer) as client:
+    async with scripted(path, answer, clock=clock) as client:
         sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
         await held.reached.wait()
-    async with scripted(path, go_on) as client:
+    async with scripted(path, go_on, clock=clock) as client:
         outcome = await client.runs.wait(sent.run, timeout=10)
 
     assert outcome.reply == "{'at': 1} after written, "

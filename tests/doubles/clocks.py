@@ -2,11 +2,13 @@
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 
 import anyio
+import anyio.lowlevel
 
 _QUIET_TURNS = 100
 """After so many turns of the event loop in which nobody set an earlier time, everybody waits for the time."""
@@ -35,6 +37,10 @@ class JumpingClock:
         over = anyio.Event()
         self._at(seconds, over.set)
         await over.wait()
+
+    async def tick(self, interval: float) -> None:
+        """Wait as `sleep` does."""
+        await self.sleep(interval)
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Cancel what runs in the context at the jump to the end of this time."""
@@ -77,13 +83,16 @@ class JumpingClock:
 class SkippingClock:
     """A clock on which nobody sleeps: the time moves on at once. For tests over real connections.
 
-    Deadlines are real, or as much shorter as the time runs faster (`factor`), unless a test skips past them.
+    Deadlines are real, or as much shorter as the time runs faster (`factor`), unless a test skips past them. With 0 the
+    time stands still but for sleeps and skips. Work that is done in rounds keeps to real time, or to `every` seconds.
     """
 
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self, factor: float = 1.0, every: float | None = None) -> None:
         self._factor = factor
+        self._every = every
         self._skipped = 0.0
         self._deadlines: dict[anyio.CancelScope, float] = {}
+        self._lengths: dict[anyio.CancelScope, float] = {}
 
     def now(self) -> float:
         """Return the time."""
@@ -93,6 +102,10 @@ class SkippingClock:
         """Move the time on; others have their turn first."""
         await anyio.sleep(0.001)
         self._skipped += seconds
+
+    async def tick(self, interval: float) -> None:
+        """Wait for real, without moving the time on: rounds have no end."""
+        await anyio.sleep(interval if self._every is None else self._every)
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Set a deadline."""
@@ -105,11 +118,19 @@ class SkippingClock:
             if at <= self.now():
                 scope.cancel()
 
+    async def skip_deadline(self, seconds: float) -> None:
+        """Wait until somebody sets a deadline of so many seconds; move the time on, past it."""
+        before = set(self._lengths)
+        while not any(scope not in before and long == seconds for scope, long in self._lengths.items()):
+            await anyio.lowlevel.checkpoint()
+        self.skip(seconds)
+
     @contextmanager
     def _move_on_after(self, seconds: float) -> Generator[anyio.CancelScope]:
-        with anyio.move_on_after(seconds / self._factor) as scope:
+        with anyio.move_on_after(seconds / self._factor if self._factor else math.inf) as scope:
             self._deadlines[scope] = self.now() + seconds
+            self._lengths[scope] = seconds
             try:
                 yield scope
             finally:
-                del self._deadlines[scope]
+                del self._deadlines[scope], self._lengths[scope]

@@ -115,6 +115,7 @@ async def scripted(
     *,
     approvals: Approvals = Approvals.HOST,
     principal: str = LOCAL_PRINCIPAL,
+    clock: Clock = SYSTEM_CLOCK,
     **options: Any,
 ) -> AsyncGenerator[Client]:
     """Open a client with the instance `scripted`, as one process has it; what is inside takes `SECONDS` at most."""
@@ -124,7 +125,7 @@ async def scripted(
     instances = {KIND: InstanceSettings(platform=KIND, options={"script": script, **options})}
     settings = ClientSettings(store=store, approvals=approvals, instances=instances)
     with anyio.fail_after(SECONDS):
-        async with Client.open(settings, principal=principal) as client:
+        async with Client.open(settings, principal=principal, clock=clock) as client:
             yield client
 
 

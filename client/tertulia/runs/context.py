@@ -1,7 +1,7 @@
 """The context of a run over the store: it journals what the platform emits, if the process still holds the lease."""
 
 import logging
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,7 +54,7 @@ class StoredRunContext:
 
     _queue: list[Event] = field(default_factory=list[Event], init=False)
     _unsaved: Mapping[str, Any] | None = field(default=None, init=False)
-    _written: float = field(default=0.0, init=False)
+    _written: float = field(default=-math.inf, init=False)
     _flushing: anyio.Lock = field(default_factory=anyio.Lock, init=False)
     _waiting: anyio.Event = field(default_factory=anyio.Event, init=False)
 
@@ -109,7 +109,7 @@ class StoredRunContext:
         """See `tertulia.platforms.base.RunContext.emit`."""
         change = None if awaiting is None else partial(self._set_awaiting, awaiting=awaiting)
         urgent = not events or change is not None or any(event.kind not in DELTAS for event in events)
-        if urgent or time.monotonic() - self._written >= COALESCE_SECONDS:
+        if urgent or self.store.clock.now() - self._written >= COALESCE_SECONDS:
             await self._flush(events, checkpoint, change)
         else:
             self._queue.extend(events)
@@ -132,7 +132,7 @@ class StoredRunContext:
         while True:
             await self._waiting.wait()
             self._waiting = anyio.Event()
-            await anyio.sleep(COALESCE_SECONDS)
+            await self.store.clock.tick(COALESCE_SECONDS)
             try:
                 await self.flush()
             except LostLeaseError:
@@ -272,7 +272,7 @@ class StoredRunContext:
                 self._queue[:0] = queued if change is not None else [*queued, *events]
                 self._unsaved = self._unsaved or (unsaved if change is not None else latest)
                 raise
-            self._written = time.monotonic()
+            self._written = self.store.clock.now()
 
     def _set_awaiting(self, tx: Transaction, *, awaiting: bool) -> None:
         conversations.set_awaiting(tx, self.principal, self.conversation.id, awaiting)

@@ -9,6 +9,7 @@ import anyio
 from tertulia.runs.runner import Runner
 from tertulia.store import conversations, journal, leases, lookup, messages, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.notices import Watch
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import Run, RunResult
@@ -52,7 +53,7 @@ async def wait_idle(
     """Wait until a run ends or needs a person, or for `timeout` seconds."""
     news = follow(store, runner, principal, run, after=run.first_seq, quiet=on_events is None)
     async with aclosing(news):
-        with anyio.move_on_after(timeout):
+        with anyio.move_on_after(timeout):  # the caller's own time, not the client's
             async for entries in news:
                 if on_events is not None:
                     await on_events(entries)
@@ -87,7 +88,7 @@ async def follow(
                 return
             else:
                 runner.execute_run(principal, run)
-                await _changed(watch.changed)
+                await _changed(store, watch)
 
 
 async def watch(
@@ -112,7 +113,7 @@ async def watch(
             )
             if active is not None:
                 runner.execute_run(principal, active)
-            await _changed(changes.changed)
+            await _changed(store, changes)
 
 
 async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> AsyncGenerator[Collection[str]]:
@@ -132,10 +133,10 @@ async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> As
                 await news.changed()
 
 
-async def _changed(changed: Callable[[], Awaitable[None]]) -> None:
+async def _changed(store: Store, watch: Watch) -> None:
     # No write shows that a lease ran out: read again after the time in which leases are renewed.
-    with anyio.move_on_after(leases.RENEWAL):
-        await changed()
+    with store.clock.move_on_after(leases.RENEWAL):
+        await watch.changed()
 
 
 def _run_and_entries(

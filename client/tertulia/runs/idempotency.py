@@ -6,10 +6,9 @@ with the same ids, so that it finds what it did before.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
-
-import anyio
 
 from tertulia.runs.leases import LeaseHolder
 from tertulia.store import idempotency, leases
@@ -63,19 +62,23 @@ class Idempotency:
             effect=ids,
         )
         resource = f"call {key}"
-        patience = anyio.current_time() + PATIENCE_SECONDS
-        with self._store.watch(resource) as watch:
-            while True:
-                record = await self._store.write(enter)
-                if record.done:
-                    return record.effect
-                async with self._leases.hold(principal, resource) as lease:
-                    if lease is not None:
-                        return await self._carry_out(principal, record, enter, carry_out)
-                if anyio.current_time() >= patience:
-                    break
-                with anyio.move_on_after(leases.RENEWAL):
-                    await watch.changed()
+        clock = self._store.clock
+        record = await self._store.write(enter)
+        async with AsyncExitStack() as held:
+            with self._store.watch(resource) as watch, clock.move_on_after(PATIENCE_SECONDS) as waiting:
+                while not record.done:
+                    if await held.enter_async_context(self._leases.hold(principal, resource)) is not None:
+                        break
+                    await held.aclose()
+                    with clock.move_on_after(leases.RENEWAL):
+                        await watch.changed()
+                    record = await self._store.write(enter)
+            if not waiting.cancelled_caught:
+                return (
+                    record.effect
+                    if record.done
+                    else await self._carry_out(principal, record, enter, carry_out)
+                )
         raise UnavailableError(
             "The same call, with the same idempotency key, is still being carried out.",
             hint="Repeat it in a moment, with the same key.",

@@ -48,7 +48,7 @@ class LeaseHolder:
     async def renew(self) -> None:
         """Renew the leases that are held, until this task is cancelled."""
         while True:
-            await anyio.sleep(leases.RENEWAL)
+            await self._store.clock.tick(leases.RENEWAL)
             if self._held:
                 try:
                     await self._store.write(partial(leases.renew, owner=self.owner))

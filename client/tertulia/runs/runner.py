@@ -147,7 +147,7 @@ class Runner:
                 )
             except Exception:  # whatever a platform lets through must not end the process
                 logger.exception("%s could not be maintained; the next attempt follows", platform.instance)
-            await anyio.sleep(interval)
+            await self._store.clock.tick(interval)
 
     async def _launch_worker(self, run: Run) -> None:
         try:

@@ -21,6 +21,7 @@ from tertulia.store import conversations, sync_state
 from tertulia.store.database import Store, Transaction
 from tertulia.store.search import MAX_PAGE, Found, finds, found
 from tertulia.store.terms import read
+from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.features import Feature
@@ -166,7 +167,9 @@ async def search(
 
     async with anyio.create_task_group() as tasks:
         for source in asked:
-            tasks.start_soon(_ask, principal, replace(query, text=words), source, patience)
+            tasks.start_soon(
+                _ask, principal, replace(query, text=words), source, patience, sources.store.clock
+            )
         try:
             index, coverage = await sources.store.read(search_index)
         except TertuliaError as raised:
@@ -185,18 +188,20 @@ async def search(
     return result
 
 
-async def _ask(principal: str, query: SearchQuery, source: _AskedPlatform, patience: float) -> None:
+async def _ask(
+    principal: str, query: SearchQuery, source: _AskedPlatform, patience: float, clock: Clock
+) -> None:
     place = source.place
     asking = replace(
         query, instance=source.platform.instance, cursor=place.cursor, limit=place.skip + query.limit
     )
-    try:
-        with anyio.fail_after(patience):
+    with clock.move_on_after(patience) as waiting:
+        try:
             source.result = await source.platform.search(principal, asking)
-    except TimeoutError:
+        except TertuliaError as error:
+            source.failure = str(error)
+    if waiting.cancelled_caught:
         source.failure = f"It had not answered after {patience:g} seconds."
-    except TertuliaError as error:
-        source.failure = str(error)
 
 
 def _keep_only_platforms(

@@ -133,7 +133,7 @@ async def _alone(store: Store, holder: LeaseHolder, principal: str, instance: st
             if seen is not None and until is not None and until > seen:
                 raise _busy(instance)
             seen = until if seen is None else seen
-            with anyio.move_on_after(_LOOK_SECONDS):
+            with store.clock.move_on_after(_LOOK_SECONDS):
                 await watch.changed()
 
 

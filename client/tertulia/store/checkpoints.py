@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import anyio
-
 from tertulia.store import runs
 from tertulia.store.database import Store
 from tertulia.vocabulary.models import Run
@@ -14,11 +12,14 @@ async def saved(store: Store, run: Run, name: str, *, within: float) -> dict[str
 
     One that is empty is returned at once: nothing is on its way to the platform.
     """
-    checkpoint: dict[str, Any] = {}
-    with anyio.move_on_after(within), store.watch(run.conversation_id) as watch:
-        while True:
-            checkpoint = await store.read(lambda tx: runs.checkpoint(tx, run.id))
-            if not checkpoint or checkpoint.get(name):
-                break
-            await watch.changed()
+
+    async def read() -> dict[str, Any]:
+        return await store.read(lambda tx: runs.checkpoint(tx, run.id))
+
+    with store.watch(run.conversation_id) as watch:
+        checkpoint = await read()
+        with store.clock.move_on_after(within):
+            while checkpoint and not checkpoint.get(name):
+                await watch.changed()
+                checkpoint = await read()
     return checkpoint

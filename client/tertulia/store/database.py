@@ -28,6 +28,7 @@ import anyio.abc
 from tertulia.store.notices import Notices, Watch
 from tertulia.store.schema import APPLICATION_ID, STEPS
 from tertulia.store.words import tokenizer
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import StoreError, UnavailableError
 from tertulia.vocabulary.values import same_json
 
@@ -141,9 +142,16 @@ class Store:
     """
 
     def __init__(
-        self, path: Path, *, steps: Sequence[str] = STEPS, content_free: frozenset[str] = frozenset()
+        self,
+        path: Path,
+        *,
+        steps: Sequence[str] = STEPS,
+        content_free: frozenset[str] = frozenset(),
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.path = path
+        self.clock = clock
+        """The time that all who wait for something in the store go by."""
         self._content_free = content_free
         self.epoch = ""
         """Names this store, from its creation on. Empty until the first use."""
@@ -153,7 +161,7 @@ class Store:
         self._watcher: _Connection | None = None
         self._opening = anyio.Lock()
         self._opened = anyio.Event()
-        self._notices = Notices(self._data_version)
+        self._notices = Notices(self._data_version, clock)
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def __aenter__(self) -> Self:

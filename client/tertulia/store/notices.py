@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import anyio
 
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
+
 INTERVAL = 0.1
 """Seconds between two checks for changes by other processes."""
 
@@ -37,8 +39,9 @@ class Watch:
 class Notices:
     """The readers of one store. `version` reads the file's data version, and is called only while there are readers."""
 
-    def __init__(self, version: Callable[[], int]) -> None:
+    def __init__(self, version: Callable[[], int], clock: Clock = SYSTEM_CLOCK) -> None:
         self._version = version
+        self._clock = clock
         self._seen: int | None = None
         self._watches: set[Watch] = set()
         self._wanted = anyio.Event()
@@ -71,4 +74,4 @@ class Notices:
             if version != self._seen:
                 self._seen = version
                 self.publish(None)
-            await anyio.sleep(INTERVAL)
+            await self._clock.tick(INTERVAL)

@@ -17,6 +17,10 @@ class Clock(Protocol):
         """Wait."""
         ...
 
+    async def tick(self, interval: float) -> None:
+        """Wait for the next round of work that is done in rounds: a look at a file, the renewal of a lease."""
+        ...
+
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Cancel what runs in the context once it has taken this long; the scope's `cancelled_caught` says so."""
         ...
@@ -32,6 +36,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait in the event loop."""
         await anyio.sleep(seconds)
+
+    async def tick(self, interval: float) -> None:
+        """Wait in the event loop."""
+        await anyio.sleep(interval)
 
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Set a deadline in the event loop."""

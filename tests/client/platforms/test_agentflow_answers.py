@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, RunStatus
-from tertulia.platforms.agentflow import platform
 from tertulia.platforms.agentflow.answering import DELIVERY
+from tertulia.platforms.agentflow.platform import CALLING_SECONDS
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
 from tests.client.platforms.agentflow import (
@@ -491,17 +491,16 @@ async def test_a_run_that_is_canceled_at_agentflow_is_canceled_here(place: Place
     assert outcome.run.status is RunStatus.CANCELED
 
 
-async def test_a_run_whose_call_has_no_name_yet_cannot_be_canceled(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_whose_call_has_no_name_yet_cannot_be_canceled(place: Place) -> None:
     """AgentFlow stops a call by its id; once nothing is produced any more, there is nothing to stop."""
-    monkeypatch.setattr(platform, "CALLING_SECONDS", 0.1)
     place.faults.plan("POST", "/chat", stall(": connected"))
     async with place.client() as client:
         sent = await start(client, "hold on")
         await place.double.until(lambda: place.double.streams == 1)
-        with pytest.raises(ConflictError, match="has not named the call that answers in"):
-            await client.runs.cancel(sent.conversation.id)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(place.clock.skip_deadline, CALLING_SECONDS)
+            with pytest.raises(ConflictError, match="has not named the call that answers in"):
+                await client.runs.cancel(sent.conversation.id)
         place.double.conversations[native(sent)].runs[0].over = True
         run = await client.runs.cancel(sent.conversation.id)
 

@@ -1,6 +1,7 @@
 """Leases: one owner at a time, and nothing is written under a lease that was lost."""
 
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.from_thread
@@ -11,6 +12,7 @@ from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import TTL, Lease, LostLeaseError
 from tests.client.making import ME
+from tests.doubles.clocks import SkippingClock
 
 pytestmark = pytest.mark.anyio
 
@@ -192,20 +194,20 @@ async def test_a_caller_who_leaves_while_a_lease_is_taken_does_not_keep_it(
 
 
 async def test_a_keeper_renews_only_while_it_holds_something(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An idle server writes nothing."""
-    monkeypatch.setattr(leases, "RENEWAL", 0)
     renewed: list[str] = []
 
     def note(_tx: Transaction, owner: str) -> None:
         renewed.append(owner)
 
     monkeypatch.setattr(leases, "renew", note)
+    store = Store(path, clock=SkippingClock(every=0))
     keeper = LeaseHolder(store)
 
     with anyio.fail_after(SECONDS):
-        async with anyio.create_task_group() as tasks:
+        async with store, anyio.create_task_group() as tasks:
             tasks.start_soon(keeper.renew)
             for _ in range(5):
                 await store.read(lambda tx: None)

@@ -2,17 +2,18 @@
 
 import math
 import os
+from collections.abc import AsyncGenerator
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from tertulia.store import notices
 from tertulia.store.database import Store, Transaction
 from tertulia.store.notices import Notices, Watch
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.making import add_conversation, add_message
+from tests.doubles.clocks import SkippingClock
 
 pytestmark = pytest.mark.anyio
 
@@ -48,15 +49,15 @@ async def test_what_another_process_commits_wakes_a_watcher(store: Store) -> Non
 
 
 @pytest.fixture
-def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody look at the file a second time, so that only this process's own changes are heard of."""
-    monkeypatch.setattr(notices, "INTERVAL", math.inf)
+async def deaf(path: Path) -> AsyncGenerator[Store]:
+    """Return a store that looks at the file once only: it hears only of this process's own changes."""
+    async with Store(path, clock=SkippingClock(every=math.inf)) as store:
+        yield store
 
 
-@pytest.mark.usefixtures("deaf")
-async def test_what_this_process_commits_wakes_those_who_watch_it_and_no_others(store: Store) -> None:
+async def test_what_this_process_commits_wakes_those_who_watch_it_and_no_others(deaf: Store) -> None:
     """Somebody who watches everything is woken by anything."""
-    await store.write(lambda tx: [add_conversation(tx, name) for name in ("c1", "c2")])
+    await deaf.write(lambda tx: [add_conversation(tx, name) for name in ("c1", "c2")])
     woken: list[str] = []
 
     async def wait(name: str, watch: Watch) -> None:
@@ -65,9 +66,9 @@ async def test_what_this_process_commits_wakes_those_who_watch_it_and_no_others(
 
     with (
         anyio.fail_after(SECONDS),
-        store.watch("local:c1") as c1,
-        store.watch("local:c2") as c2,
-        store.watch() as all_,
+        deaf.watch("local:c1") as c1,
+        deaf.watch("local:c2") as c2,
+        deaf.watch() as all_,
     ):
         for watch in (c1, c2, all_):
             await watch.changed()  # the first look at the file
@@ -76,43 +77,41 @@ async def test_what_this_process_commits_wakes_those_who_watch_it_and_no_others(
             tasks.start_soon(wait, "c2", c2)
             tasks.start_soon(wait, "all", all_)
             await anyio.wait_all_tasks_blocked()
-            await store.write(partial(add_message, text="hello"))
+            await deaf.write(partial(add_message, text="hello"))
             await anyio.wait_all_tasks_blocked()
             tasks.cancel_scope.cancel()
 
     assert sorted(woken) == ["all", "c1"]
 
 
-@pytest.mark.usefixtures("deaf")
-async def test_what_happens_between_looking_and_waiting_is_not_missed(store: Store) -> None:
+async def test_what_happens_between_looking_and_waiting_is_not_missed(deaf: Store) -> None:
     """A change that is there before `changed` was called wakes it all the same."""
-    await store.write(add_conversation)
-    with anyio.fail_after(SECONDS), store.watch("local:c1") as watch:
+    await deaf.write(add_conversation)
+    with anyio.fail_after(SECONDS), deaf.watch("local:c1") as watch:
         await watch.changed()  # the first look at the file
-        await store.write(partial(add_message, text="one"))
-        await store.write(partial(add_message, text="two"))
+        await deaf.write(partial(add_message, text="one"))
+        await deaf.write(partial(add_message, text="two"))
         await watch.changed()
 
-    assert await store.read(messages) == ["one", "two"]
+    assert await deaf.read(messages) == ["one", "two"]
 
 
-@pytest.mark.usefixtures("deaf")
-async def test_a_transaction_that_fails_tells_no_lie_and_keeps_no_watcher_from_the_next(store: Store) -> None:
+async def test_a_transaction_that_fails_tells_no_lie_and_keeps_no_watcher_from_the_next(deaf: Store) -> None:
     """It may wake for nothing."""
-    await store.write(add_conversation)
+    await deaf.write(add_conversation)
 
     def fail(tx: Transaction) -> None:
         add_message(tx, "lost")
         raise ValueError
 
-    with anyio.fail_after(SECONDS), store.watch("local:c1") as watch:
+    with anyio.fail_after(SECONDS), deaf.watch("local:c1") as watch:
         with pytest.raises(ValueError, match=r"^$"):
-            await store.write(fail)
+            await deaf.write(fail)
         await watch.changed()
-        assert await store.read(messages) == []
-        await store.write(partial(add_message, text="kept"))
+        assert await deaf.read(messages) == []
+        await deaf.write(partial(add_message, text="kept"))
         await watch.changed()
-        assert await store.read(messages) == ["kept"]
+        assert await deaf.read(messages) == ["kept"]
 
 
 class Looks:
@@ -131,11 +130,10 @@ class Looks:
         return version
 
 
-async def test_nobody_looks_at_the_file_while_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_looks_at_the_file_while_nobody_watches() -> None:
     """An idle server does nothing at all."""
-    monkeypatch.setattr(notices, "INTERVAL", 0)
     look = Looks(1)
-    watched = Notices(look)
+    watched = Notices(look, SkippingClock(every=0))
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watched.poll)
@@ -152,11 +150,10 @@ async def test_nobody_looks_at_the_file_while_nobody_watches(monkeypatch: pytest
             tasks.cancel_scope.cancel()
 
 
-async def test_only_a_new_version_wakes_anybody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_a_new_version_wakes_anybody() -> None:
     """Everybody then: which conversation it was, the version does not tell."""
-    monkeypatch.setattr(notices, "INTERVAL", 0)
     look = Looks(7, 7, 7, 8, 8)
-    watched = Notices(look)
+    watched = Notices(look, SkippingClock(every=0))
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watched.poll)
