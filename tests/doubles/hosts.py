@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import anyio
+import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.context import ClientRequestContext
@@ -29,6 +30,7 @@ from mcp_types import (
 from tertulia_server.app import build
 from tertulia_server.http import PATH, listen, web_server
 from tertulia_server.settings import flag, load
+from tertulia_tools.registry import TOOLS
 from tests.doubles.stage import INSTANCE, KIND, register
 from tests.support.forking import server_command
 
@@ -36,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
 """How long a test waits for what must come."""
 CONFIG = f'[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
+OUTPUT_SCHEMAS = {definition.name: definition.tool.output_schema or {} for definition in TOOLS}
+"""What the server publishes of the structure of each tool's results."""
 ERAS = {"2026-07-28": "auto", "legacy": "legacy"}
 """The eras of the protocol, and how the SDK's client is told to speak them."""
 
@@ -88,13 +92,16 @@ class Host:
     progress: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
 
     async def try_call(self, tool: str, /, **arguments: Any) -> Reply:
-        """Call a tool, whatever comes of it."""
+        """Call a tool, whatever comes of it: also the structure of a failure satisfies the schema of the tool."""
 
         async def reported(progress: float, total: float | None, message: str | None) -> None:
             self.progress.append((progress, message or ""))
 
         with anyio.fail_after(SECONDS):
-            return Reply(await self.client.call_tool(tool, arguments, progress_callback=reported))
+            reply = Reply(await self.client.call_tool(tool, arguments, progress_callback=reported))
+        if tool in OUTPUT_SCHEMAS and reply.raw.structured_content is not None:
+            jsonschema.validate(reply.data, OUTPUT_SCHEMAS[tool])
+        return reply
 
     async def call(self, tool: str, /, **arguments: Any) -> Reply:
         """Call a tool that succeeds."""

@@ -10,6 +10,8 @@ import pytest
 from mcp_types import Tool
 
 from tertulia_server.instructions import MAX_INSTRUCTIONS, instructions
+from tertulia_tools.errors import failure
+from tertulia.vocabulary.errors import UnavailableError
 from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect
 from tests.tools import snapshot
@@ -195,3 +197,16 @@ async def test_the_instructions_are_short_and_name_only_tools_that_are_offered(
     assert 0 < len(said) < MAX_INSTRUCTIONS
     assert 0 < len(instructions(NAMES, "a" * 63)) < MAX_INSTRUCTIONS
     assert {name for name in NAMES if name in said} <= {"list_agents", "list_messages"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_structure_of_an_error_satisfies_the_schema_of_the_result(name: str) -> None:
+    """Hosts on the TypeScript SDK 1 check it, and show a model their own complaint instead of a failure that violates it."""
+    ids = {name: "local:1" for name in ("conversation_id", "run_id", "request_id", "message_id", "branch")}
+    error = UnavailableError(
+        "No.", hint="Again.", valid=["a"], instance="r2r", agent="r2r:rag", status="open", setting="x", **ids
+    )
+
+    structure = failure(error).structured_content
+
+    jsonschema.validate(structure, definition_of(name)["outputSchema"])

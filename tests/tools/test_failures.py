@@ -19,7 +19,7 @@ RAW = re.compile(r"Traceback|File \"|pydantic|validation error|input_value|error
 def assert_clear(reply: Reply, *, says: str) -> None:
     """See that a failure says this, in both forms alike, and shows nothing of what is behind it."""
     assert reply.failed
-    assert reply.text.startswith("Error: ")
+    assert reply.text.startswith(f"Error ({reply['error']}")
     assert says in reply.text
     assert not RAW.search(reply.text), reply.text
     assert "None" not in reply.text
@@ -29,6 +29,10 @@ def assert_clear(reply: Reply, *, says: str) -> None:
             assert value.endswith((".", "?")), value
         elif name == "valid":
             assert ", ".join(value) in reply.text
+        elif name == "retryable":
+            assert "can be retried" in reply.text
+        else:
+            assert str(value) in reply.text
     assert "\n" not in reply["message"]
     assert len(reply.text) <= 10_000
 

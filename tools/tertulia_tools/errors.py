@@ -14,26 +14,38 @@ MAX_VALUES = 20
 
 def failure(error: TertuliaError) -> CallToolResult:
     """Return the result of a call that failed with `error`."""
-    valid = [clean_text(value) for value in error.valid[:MAX_VALUES]]
     sentence = clean_text(error.message)
+    hint = clean_text(error.hint) if error.hint else None
+    valid = [clean_text(value) for value in error.valid[:MAX_VALUES]]
+    # The caller may have passed anything as an id. It is repeated only if cleaning would not change it.
+    ids = {
+        name: value
+        for name, value in error.ids.items()
+        if isinstance(value, str) and value == clean_text(value)
+    }
+    structured: dict[str, Any] = {"error": error.code, "message": sentence}
     parts = [sentence]
     if valid:
         left_out = len(error.valid) - len(valid)
         parts.append(f"Valid: {', '.join(valid)}" + (f" and {left_out} more." if left_out else "."))
-    if error.hint:
-        parts.append(clean_text(error.hint))
-    structured: dict[str, Any] = {"error": error.code, "message": sentence}
-    if valid:
         structured["valid"] = valid
-    if error.hint:
-        structured["next"] = clean_text(error.hint)
+    if hint:
+        parts.append(hint)
+        structured["next"] = hint
     if error.retryable:
         structured["retryable"] = True
-    # The caller may have passed anything as an id. It is repeated only if cleaning would not change it.
-    ids = {name: value for name, value in error.ids.items() if isinstance(value, str)}
-    structured |= {name: value for name, value in ids.items() if value == clean_text(value)}
-    text = TextContent(type="text", text="Error: " + " ".join(parts))
-    return CallToolResult(content=[text], structured_content=structured, is_error=True)
+    if unsaid := [f"{name} {value}" for name, value in ids.items() if value not in " ".join(parts)]:
+        parts.append(f"({', '.join(unsaid)})")
+    kind = f"{error.code}, can be retried" if error.retryable else error.code
+    text = TextContent(type="text", text=f"Error ({kind}): {' '.join(parts)}")
+    return CallToolResult(content=[text], structured_content={**structured, **ids}, is_error=True)
+
+
+def sentence_of(error: TertuliaError) -> str:
+    """Return what `failure` says, without the kind of the error, for answers that name the kind by a code."""
+    (text,) = failure(error).content
+    assert isinstance(text, TextContent)
+    return text.text.partition("): ")[2]
 
 
 def unknown_tool(name: str, known: Sequence[str]) -> NotFoundError:

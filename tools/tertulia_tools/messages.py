@@ -28,8 +28,6 @@ from tertulia_tools.quotes import Quoter, fitting_length
 from tertulia_tools.results import (
     MAX_ITEMS,
     MAX_JSON,
-    MAX_PROMPT,
-    MAX_REPLY,
     Result,
     answer,
     compact,
@@ -94,17 +92,30 @@ class MessageList(Result):
 
 
 class MessageResult(Result):
-    """A message after a change."""
+    """A message after a change. It shows the first words only, since the caller knows the message."""
 
     conversation_id: str
-    message: MessageView
+    message_id: str
+    text: str | None = Field(default=None, description="Its first words.")
+    metadata: str | None = Field(default=None, description="JSON.")
+    rating: int | None = None
+    feedback: str | None = None
     branch: str | None = None
     next: str
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        branch = f" · branch {self.branch}" if self.branch else ""
-        return [f"{self.conversation_id}{branch}", self.message.line(), f"Next: {self.next}"]
+        return [
+            join_parts(self.conversation_id, f"branch {self.branch}" if self.branch else None),
+            f"Next: {self.next}",
+            join_parts(
+                self.message_id,
+                self.text,
+                f"metadata {self.metadata}" if self.metadata else None,
+                f"rated {self.rating}" if self.rating else None,
+                self.feedback,
+            ),
+        ]
 
 
 async def list_messages(
@@ -267,9 +278,14 @@ async def rate_message(
 
 def _changed_message(message: Message, next_step: str) -> CallToolResult:
     quoter = Quoter()
+    said = message.text or (compact(message.data) if message.data is not None else None)
     result = MessageResult(
         conversation_id=message.conversation_id,
-        message=message_view(message, quoter, MAX_REPLY - MAX_JSON - MAX_PROMPT),
+        message_id=message.id,
+        text=quoter.optional_line(said),
+        metadata=quoter.quote(compact(message.metadata), MAX_JSON) if message.metadata else None,
+        rating=None if message.rating is None else message.rating.value,
+        feedback=quote_feedback(message.rating, quoter),
         branch=message.branch,
         next=next_step,
     )

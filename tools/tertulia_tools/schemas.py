@@ -28,13 +28,12 @@ def closed(schema: Schema) -> Schema:
 def outlined(model: type[BaseModel]) -> Schema:
     """Return the schema of a result, with the names and types of its fields only.
 
-    A host sends the schema with every request, while the model can read the result itself when it is there.
+    A host sends the schema with every request, while the model can read the result itself when it is there. No field
+    is required, since hosts hold the structure of an error (`tertulia_tools.errors`) to the same schema.
     """
-    fields = model.model_fields
     return {
         "type": "object",
-        "properties": {name: _type(field.annotation) for name, field in fields.items()},
-        "required": [name for name, field in fields.items() if field.is_required()],
+        "properties": {name: _type(field.annotation) for name, field in model.model_fields.items()},
     }
 
 
