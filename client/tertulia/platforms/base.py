@@ -2,8 +2,8 @@
 
 A platform subclasses `Platform`. It speaks its wire and maps what it reads onto the vocabulary. It has no table in the
 store: it reports an answer to a `RunContext`, which journals it. Each call that a platform does not override raises
-`NotOffered`, so a platform declares in `features` exactly the calls that it overrides. `Capabilities` says how the
-client must treat it.
+`NotOffered`, so a platform declares in `features` exactly the calls that it overrides: `offers` does that for it.
+`Capabilities` says how the client must treat it.
 
 `EmbeddedPlatform` adds what only the store's own platform does: it takes part in the store's transactions.
 
@@ -13,7 +13,7 @@ The argument `principal` says for whom a call is made. Most platforms know one a
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from tertulia.vocabulary.errors import InvalidInputError, NotOffered
 from tertulia.vocabulary.events import Event, JournalEntry
@@ -38,7 +38,6 @@ from tertulia.vocabulary.models import (
     Rating,
     Request,
     RequestDraft,
-    Role,
     Run,
     SearchQuery,
     SearchResult,
@@ -259,8 +258,17 @@ class Platform:
 
         Raises:
             NotFoundError: there is no such agent.
+            UncertainError: whether it was created is not known.
         """
-        self._refuse(Feature.CREATE)
+        if not self.capabilities.opens_with_message:
+            self._refuse(Feature.CREATE)
+        raise NotOffered(
+            f"The instance {self.instance} ({self.kind}) does not offer {Feature.CREATE}: it has no conversation "
+            "without a message.",
+            hint=f"Send the first message: send_message with the agent {draft.agent}.",
+            instance=self.instance,
+            feature=Feature.CREATE,
+        )
 
     async def open(self, principal: str, draft: ConversationDraft, message: Message) -> Opened:
         """Send the first message of a new conversation (`Capabilities.opens_with_message`).
@@ -270,6 +278,7 @@ class Platform:
 
         Raises:
             NotFoundError: there is no such agent.
+            UncertainError: whether it arrived is not known.
         """
         self._refuse(Feature.CREATE)
 
@@ -437,20 +446,6 @@ class Platform:
                     instance=self.instance,
                 )
 
-    def _takes_text_only(
-        self,
-        message: Message,
-        name: str,
-        *,
-        refused: Sequence[str] = ("data", "type", "parent_id", "metadata"),
-    ) -> None:
-        """Refuse a message that is more than a text of the user's; `name` is what the platform is called."""
-        for field in refused:
-            if getattr(message, field):
-                raise InvalidInputError(f"{name} takes no `{field}` with a message.", hint="Send text only.")
-        if message.role is not Role.USER or message.text is None:
-            raise InvalidInputError(f"{name} takes text of the role `user` only.", valid=[Role.USER])
-
     def _refuse(self, feature: Feature) -> NoReturn:
         offering = sorted(
             name for name, peer in self.peers.items() if feature in peer.features and peer.missing is None
@@ -465,6 +460,25 @@ class Platform:
             instance=self.instance,
             feature=feature,
         )
+
+
+P = TypeVar("P", bound=Platform)
+
+
+def offers(*beside: Feature) -> Callable[[type[P]], type[P]]:
+    """Declare the features of a platform's class: those whose calls it overrides, and these beside."""
+
+    def declare(platform: type[P]) -> type[P]:
+        overridden = {
+            feature
+            for feature in Feature
+            if getattr(platform, feature, None) is not getattr(Platform, feature, None)
+        }
+        sends = set[Feature]() if platform.answer is Platform.answer else {Feature.SEND}
+        platform.features = frozenset(overridden | sends | set(beside))
+        return platform
+
+    return declare
 
 
 class EmbeddedPlatform(Platform):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tertulia import EventKind, Message, Role
 from tertulia.platforms.agentflow import mapping
 from tertulia.platforms.agentflow.mapping import ASKING, EventMapper, UpstreamEvent
-from tertulia.platforms.agentflow.paths import discovered, guesses
+from tertulia.platforms.agentflow.paths import SHAPES
 from tertulia.platforms.agentflow.wire import read_refusal
 from tertulia.store.database import encode
 from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
@@ -167,12 +167,12 @@ def test_every_refusal_can_be_read(body: Any) -> None:
 )
 def test_every_document_can_be_searched_for_calls(paths: Any) -> None:
     """What is found there keeps to the places that a call of its kind has."""
-    for name, call in discovered({"paths": paths}).items():
+    for name, call in SHAPES.discovered({"paths": paths}).items():
         assert call.certain
         assert "{" not in "".join(
             call.segments(conversation_id="c", call_id="c", approval_id="a", question_id="q")
         )
-        assert name in guesses()
+        assert name in SHAPES.guesses()
 
 
 def test_references_that_go_round_end() -> None:
@@ -182,5 +182,5 @@ def test_references_that_go_round_end() -> None:
         "paths": {"/approvals/{id}/respond": {"post": {"requestBody": around}}},
         "components": {"schemas": {"A": around}},
     }
-    (call,) = discovered(document).values()
+    (call,) = SHAPES.discovered(document).values()
     assert (call.template, call.fields) == ("/approvals/{approval_id}/respond", frozenset())

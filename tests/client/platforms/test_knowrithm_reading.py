@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import Role, Status
+from tertulia.platforms.kit.http.liberal import as_page, as_record, nested_record
 from tertulia.platforms.knowrithm import mapping
 from tertulia.platforms.knowrithm.mapping import Reply
 from tertulia.platforms.knowrithm.wire import (
@@ -286,16 +287,16 @@ def test_figures_are_read_as_far_as_they_are_figures(
 @given(value=anything, page=st.integers(1, 5))
 def test_nothing_that_a_server_may_answer_breaks_the_reading(value: Any, page: int) -> None:
     """It is read, or it is nothing."""
-    part = mapping.as_page(value, "conversations", number=page, asked=20)
+    part = as_page(value, "conversations", number=page, asked=20)
     for record in part.records if part is not None else ():
         mapping.conversation(record, instance="knowrithm", agent=None)
         mapping.message(record, conversation="knowrithm:c", agent="knowrithm:a")
         mapping.reply_of(record)
-    mapping.nested_record(value, "conversation")
+    nested_record(value, "conversation")
     said = mapping.reply_in(value)
     assert said is None or said.text.strip()
     assert mapping.analytics(value).computed is False
-    task = Task(mapping.as_record(value) or {})
+    task = Task(as_record(value) or {})
     pause = task.pause(NOW)
     assert pause is None or SHORTEST_SECONDS <= pause <= LONGEST_SECONDS
     assert task.standing in Standing

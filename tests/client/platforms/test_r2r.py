@@ -191,7 +191,7 @@ async def test_a_wrong_password_is_told_without_telling_it(
     caplog.set_level(logging.DEBUG)
     double = R2RDouble(require_authentication=True, users={"ada@example.org": "right"})
     async with at(path, double) as place, place.open(email="ada@example.org", password="s3cr3t") as talk:
-        with pytest.raises(NotConfiguredError, match="does not let the instance r2r log in") as refused:
+        with pytest.raises(NotConfiguredError, match="The instance r2r gets no token for R2R") as refused:
             await talk.conversations.create(NewConversation(agent=RAG))
         agents = await talk.agents.list("r2r")
         assert not agents[0].available

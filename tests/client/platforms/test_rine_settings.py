@@ -121,7 +121,7 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"client_secret": "wrong"}, "does not accept the client id and secret of the instance rine"),
+        ({"client_secret": "wrong"}, "The instance rine gets no token for Rine"),
         ({"agent": "zoe"}, "has no agent 'zoe'"),
     ],
 )
@@ -181,9 +181,9 @@ async def test_agents_are_those_of_the_configuration_and_how_to_address_all_othe
         ({"client_secret": 7}, "`client_secret` of the instance rine must be a text"),
         ({"base_url": "rine.network"}, "`base_url` of the instance rine must be an address"),
         ({"agents": ["bob"]}, "`agents` of the instance rine must be a table"),
-        ({"agents": {"desk": 7}}, "'desk' must name a handle"),
+        ({"agents": {"desk": 7}}, "must give a handle, as text, to each name"),
         ({"agents": {"desk": "bob"}}, "'bob' is not a handle"),
-        ({"agents": {"bob@beta": "bob@beta"}}, "'bob@beta' must name a handle"),
+        ({"agents": {"bob@beta": "bob@beta"}}, "to each name, which has no `@`"),
     ],
 )
 async def test_a_setting_that_cannot_work_is_refused_at_the_start(

@@ -6,18 +6,23 @@ What the vendor documents is lower-case types with `content`; older pages have u
 What `content` holds of an approval or a question is not documented, so that its fields are taken under several names.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tertulia.platforms.base import RunContext
-from tertulia.platforms.kit.fields import Fields, came_with, confirmation, read_arguments
+from tertulia.platforms.kit.fields import (
+    ContextFields,
+    Fields,
+    came_with,
+    confirmation,
+    field_of,
+    read_arguments,
+)
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
-from tertulia.platforms.kit.http.values import table, tables, text, words
+from tertulia.platforms.kit.http.values import parsed, table, tables, text, whole_number, words
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id, shown
 from tertulia.vocabulary.models import ConversationRecord, Message, RequestDraft, RequestKind, Role
@@ -39,17 +44,11 @@ QUESTION_ASKED = "question_asked"
 ASKING = {APPROVAL_REQUIRED: RequestKind.CONFIRMATION, QUESTION_ASKED: RequestKind.QUESTION}
 SETTLED = {"approval_resolved": RequestKind.CONFIRMATION, "question_answered": RequestKind.QUESTION}
 
-CONTEXT = (
-    *("attachment_ids", "knowledge_bases", "retrieval_options", "skills", "artifacts", "context_refs"),
-    *("prompt_blocks", "memory_policy", "model", "temperature", "max_tokens", "top_p", "max_turns"),
-    *(
-        "reasoning_effort",
-        "enable_planning",
-        "selected_tools",
-        "client_timezone",
-        "session_context",
-        "verbose",
-    ),
+CONTEXT = ContextFields(
+    PLATFORM,
+    "attachment_ids knowledge_bases retrieval_options skills artifacts context_refs prompt_blocks memory_policy model "
+    "temperature max_tokens top_p max_turns reasoning_effort enable_planning selected_tools client_timezone "
+    "session_context verbose".split(),
 )
 """What can be set for an answer: the other fields of a message's body (the vendor's reference of the chat call)."""
 
@@ -75,20 +74,6 @@ _MOST_HELD = 500
 _HELD_SECONDS = 0.5
 
 
-def checked_context(context: Mapping[str, Any], name: str = "`context`") -> Mapping[str, Any]:
-    """Return settings for an answer, if AgentFlow knows them.
-
-    Raises:
-        InvalidInputError: it does not.
-    """
-    for key in context:
-        if key not in CONTEXT:
-            raise InvalidInputError(
-                f"{name} has {shown(key)}, which {PLATFORM} does not know.", valid=CONTEXT
-            )
-    return context
-
-
 def chat_body(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a message is sent as, with the settings of instance, conversation and message, in turn.
 
@@ -98,7 +83,7 @@ def chat_body(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, 
     chosen = {**defaults, **(conversation.context or {}), **(context.message_context or {})}
     origin = {"source": conversation.source, "source_id": conversation.source_ref}
     return {
-        **{name: value for name, value in chosen.items() if name in CONTEXT},
+        **{name: value for name, value in chosen.items() if name in CONTEXT.names},
         **{name: value for name, value in origin.items() if value is not None},
         **({"source_metadata": message.metadata} if message.metadata else {}),
         "message": message.text,
@@ -113,18 +98,17 @@ def conversation(instance: str, record: Record, agent: str | None) -> Conversati
     A source goes with messages, so that a conversation without one may still be given it: null does not say that it has
     none.
     """
-    count = record.get("message_count")
     metadata = record.get("metadata")
     source_ref = text(record.get("source_ref_id")) or text(record.get("source_id"))
     return ConversationRecord(
         id=conversation_id(instance, text(record["id"]) or ""),
         agent=agent,
         status=Status.COMPLETED if record.get("is_active") is False else Status.OPEN,
-        title=text(record["title"]) if "title" in record else UNKNOWN,
+        title=field_of(record, "title", text),
         metadata=table(metadata) if isinstance(metadata, Mapping) else UNKNOWN,
         source=text(record.get("source")) or UNKNOWN,
         source_ref=source_ref or UNKNOWN,
-        message_count=count if isinstance(count, int) and not isinstance(count, bool) else None,
+        message_count=whole_number(record.get("message_count")),
         created_at=moment(record.get("created_at")),
         updated_at=moment(record.get("updated_at")),
     )
@@ -255,10 +239,8 @@ class UpstreamEvent:
 
 def read(frame: Frame) -> UpstreamEvent | None:
     """Return the event of a frame; one whose data is no object is kept as it is. None for a keep-alive."""
-    payload: Any
-    try:
-        payload = json.loads(frame.data)
-    except (ValueError, RecursionError):
+    payload: Any = parsed(frame.data)
+    if payload is None:
         payload = frame.data
     outer = table(payload)
     name = outer.get("type")

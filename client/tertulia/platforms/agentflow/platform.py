@@ -7,18 +7,18 @@ from typing import Any
 
 from tertulia.platforms.agentflow import mapping
 from tertulia.platforms.agentflow.answering import produce
-from tertulia.platforms.agentflow.mapping import PLATFORM, Record, checked_context
-from tertulia.platforms.agentflow.paths import FEATURES, CallName
+from tertulia.platforms.agentflow.mapping import CONTEXT, PLATFORM, Record
+from tertulia.platforms.agentflow.paths import FEATURES, SHAPES, CallName
 from tertulia.platforms.agentflow.settings import connect
 from tertulia.platforms.agentflow.wire import PAGE_SIZE, Wire
-from tertulia.platforms.base import Capabilities, Platform, RunContext
+from tertulia.platforms.base import Capabilities, RunContext, offers
 from tertulia.platforms.kit import hits, paging
-from tertulia.platforms.kit.attempts import Attempt
-from tertulia.platforms.kit.creation import Creator
 from tertulia.platforms.kit.decisions import decide
 from tertulia.platforms.kit.directory import AgentDirectory, AgentEntry
+from tertulia.platforms.kit.http.inferred import InferredCalls
 from tertulia.platforms.kit.http.values import text
-from tertulia.platforms.kit.records import Records
+from tertulia.platforms.kit.paging import Stretch, message_window
+from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -31,7 +31,6 @@ from tertulia.vocabulary.errors import (
 )
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
-    conversation_id,
     page_cursor,
     read_page_cursor,
     split_agent_address,
@@ -63,52 +62,37 @@ MOST_READ = 5_000
 """How many conversations are read at most in order to filter or sort them here."""
 
 
-class AgentFlowPlatform(Platform):
+_CALLS = frozenset[Feature]().union(*FEATURES.values())
+
+
+@offers(Feature.STREAM, Feature.RESUME, *_CALLS)
+class AgentFlowPlatform(HttpPlatform):
     """Conversations at one deployment. A feature leaves once the deployment turns out not to have the call for it."""
 
     kind = "agentflow"
-    features = frozenset(
-        {
-            *(Feature.CREATE, Feature.GET, Feature.LIST, Feature.SEARCH),
-            *(Feature.SEND, Feature.STREAM, Feature.RESUME, Feature.MESSAGES),
-        }
-    ).union(*FEATURES.values())
     capabilities = Capabilities(lists_all_users=True)
+    context_fields = CONTEXT
+    refused_with_message = ("data", "type", "parent_id")  # metadata go with it, as `source_metadata`
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self._connection = connect(instance, settings, clock)
-        super().__init__(instance, missing=self._connection.http.missing)
-        self._wire = Wire(self._connection.http, self._connection.paths, self._remove_feature, clock)
+        super().__init__(instance, self._connection.http, store, clock)
+        calls = InferredCalls(self._http, SHAPES, self._connection.paths, clock)
+        self._wire = Wire(self._http, calls, self._remove_feature)
         self._directory = AgentDirectory(instance, self._read_agents, platform=PLATFORM, clock=clock)
-        self._records = Records(store, instance)
-        self._creator = Creator(PLATFORM, instance, self._records, clock)
-        self._clock = clock
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._connection.http.close()
 
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return the deployment's agents; those that were read before, where it does not answer in time."""
         nobody = f"Create an agent in {PLATFORM}: this account sees none."
         return await self._directory.agents(self.features, nobody=nobody)
 
     async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
-        """Create a conversation. One that may have been created before is looked for first.
-
-        Its context is what can be set for an answer, for all its messages. Its source goes with each message: the call
-        itself takes no more than agent and title.
-
-        Raises:
-            NotFoundError: there is no such agent.
-            UncertainError: whether it was created is not known.
-        """
+        """Create a conversation. Its source goes with each message: the call takes no more than agent and title."""
         if draft.metadata:
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "participants", draft=draft)
-        context = checked_context(draft.context or {})
+        context = CONTEXT.check(draft.context)
         agent_id = await self._directory.id_of(draft.agent)
 
         async def create() -> ConversationRecord:
@@ -128,7 +112,6 @@ class AgentFlowPlatform(Platform):
         )
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
-        """Return a conversation."""
         return await self._conversation(await self._wire.record(native_id))
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
@@ -188,38 +171,29 @@ class AgentFlowPlatform(Platform):
         )
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
-        """Return one page of a conversation's messages."""
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)
-        check_limit(query.limit, PAGE_SIZE)
-        own_id = conversation_id(self.instance, native_id)
-        identity: dict[str, Any] = {"messages": own_id, "newest_first": query.newest_first}
-        place = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
-        start, limit = place or 0, query.limit
-        if query.newest_first:
-            if place is None:
-                _, place = await self._wire.messages(native_id, offset=0, limit=1)
-            start = max(0, place - limit)
-            limit = place - start
-        records: Sequence[Record] = ()
-        total = 0
-        if limit:
+
+        async def count() -> int:
+            _, total = await self._wire.messages(native_id, offset=0, limit=1)
+            return total
+
+        async def read(start: int, limit: int) -> Stretch[Record]:
             records, total = await self._wire.messages(native_id, offset=start, limit=limit)
+            return Stretch(records, total, more=bool(records) and start + len(records) < total)
+
+        found, first, cursor = await message_window(query, native_id=native_id, count=count, read=read)
         known = await self._records.conversation(principal, native_id)
         author = (known and known.agent) or self.instance
-        items = [mapping.message(own_id, start + n, record, author) for n, record in enumerate(records)]
-        end = start + len(items)
-        next_place = start if query.newest_first else end if items and end < total else 0
-        return Page(
-            items=items[::-1] if query.newest_first else items,
-            next_cursor=page_cursor(identity, next_place) if next_place else None,
-            total=total,
-        )
+        own_id = self._own_id(native_id)
+        items = [mapping.message(own_id, first + n, record, author) for n, record in enumerate(found.rows)]
+        if query.newest_first:
+            items.reverse()
+        return Page(items=items, next_cursor=cursor, total=found.total)
 
     async def update(
         self, principal: str, native_id: str, changes: ConversationChanges
     ) -> ConversationRecord:
-        """Change the title."""
         if changes.title is None or changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
         try:
@@ -232,7 +206,6 @@ class AgentFlowPlatform(Platform):
     async def generate_title(
         self, principal: str, native_id: str, *, seed_message: str | None, force: bool
     ) -> ConversationRecord:
-        """Have AgentFlow make a title; one that is there stays, unless `force`."""
         before = await self.get(principal, native_id)
         if isinstance(before.title, str) and not force:
             return before
@@ -241,36 +214,16 @@ class AgentFlowPlatform(Platform):
         return replace(after, title=title or after.title)
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation."""
         await self._wire.delete(native_id)
 
-    def normalize(self, message: Message) -> Message:
-        """Refuse what AgentFlow's agents do not take: they answer a text of the user's.
-
-        Metadata go with it as `source_metadata`, which says where a message comes from.
-
-        Raises:
-            InvalidInputError: the message is something else.
-        """
-        self._takes_text_only(message, PLATFORM, refused=("data", "type", "parent_id"))
-        return message
-
-    def check_context(self, context: Mapping[str, Any]) -> None:
-        """Check whether AgentFlow knows what is to be set for an answer."""
-        checked_context(context)
-
     async def answer(self, context: RunContext) -> None:
-        """Have the agent answer; or find its answer again, and report the rest."""
-        attempt = Attempt.begin(context, platform=PLATFORM, clock=self._clock)
-        await produce(self._wire, self._directory, attempt, self._connection.defaults)
+        await produce(self._wire, self._directory, self._attempt(context), self._connection.defaults)
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Tell a decision about an approval that is still pending, or the answer to a question.
 
         Raises:
             InvalidInputError: a question is to be rejected.
-            MovedOnError: it is not pending any more; nothing was decided.
-            UncertainError: whether the decision arrived is not known.
         """
         _, native_id = split_conversation_id(request.conversation_id)
         upstream_id = request.upstream_id or ""

@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tertulia.platforms.agentflow.mapping import PLATFORM, checked_context
-from tertulia.platforms.agentflow.paths import CallName, InferredCall, configured
+from tertulia.platforms.agentflow.mapping import CONTEXT, PLATFORM
+from tertulia.platforms.agentflow.paths import SHAPES
 from tertulia.platforms.agentflow.wire import ERRORS, TOKEN_VARIABLE
 from tertulia.platforms.kit.http.client import Http
-from tertulia.platforms.kit.http.oauth import ClientCredentials
+from tertulia.platforms.kit.http.inferred import InferredCall
+from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource, client_credentials
 from tertulia.platforms.kit.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.clock import Clock
@@ -29,7 +30,7 @@ class Connection:
     """What the configuration says of an instance."""
 
     http: Http
-    paths: Mapping[CallName, InferredCall]
+    paths: Mapping[str, InferredCall]
     """The calls that are elsewhere than is documented or guessed."""
     defaults: Mapping[str, Any]
     """What is set for every answer."""
@@ -44,28 +45,25 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
         InvalidInputError: an option cannot be what it is, or there are both a token and what fetches one.
     """
     options = Options(instance, settings)
-    missing = None
-    base_url = options.text("base_url", variable=URL_VARIABLE)
-    if base_url is None:
-        missing = options.how_to_set("base_url", variable=URL_VARIABLE)
-    else:
-        base_url = options.url("base_url", variable=URL_VARIABLE, default="").removesuffix(_API)
+    base_url = options.url("base_url", variable=URL_VARIABLE)
+    missing = None if base_url else options.how_to_set("base_url", variable=URL_VARIABLE)
     token = options.secret("token", variable=TOKEN_VARIABLE)
     login, login_missing = _login(instance, settings, options)
-    named = {
-        "authorization": f"Bearer {token}" if token and login is None else None,
-        "snc-tenant": options.secret("tenant", variable="AGENTFLOW_TENANT"),
-        "snc-userid": options.secret("user", variable="AGENTFLOW_USER"),
-    }
-    paths = configured(options.table("paths"), instance)
-    defaults = checked_context(options.table("chat"), f"`chat` of the instance {instance}")
+    tenant = options.secret("tenant", variable="AGENTFLOW_TENANT")
+    user = options.secret("user", variable="AGENTFLOW_USER")
+    paths = SHAPES.configured(options.table("paths"), instance)
+    defaults = CONTEXT.check(options.table("chat"), f"`chat` of the instance {instance}")
     all_users = options.names("all_users")
     options.finish()
     http = Http(
         instance,
         ERRORS,
-        base_url=base_url or "",
-        headers={name: value for name, value in named.items() if value},
+        base_url=(base_url or "").removesuffix(_API),
+        headers={
+            "authorization": f"Bearer {token}" if token and login is None else None,
+            "snc-tenant": tenant,
+            "snc-userid": user,
+        },
         auth=login,
         missing=missing or login_missing,
         clock=clock,
@@ -75,14 +73,12 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
 
 def _login(
     instance: str, settings: InstanceSettings, options: Options
-) -> tuple[ClientCredentials | None, str | None]:
+) -> tuple[TokenAuth | None, str | None]:
     """Return what fetches tokens, if `client_id` is set; or the one thing to set before it can."""
     secret = options.text("client_secret", variable=SECRET_VARIABLE)
     client_id = options.text("client_id")
     audience = options.text("audience")
-    token_url = options.text("token_url", variable=TOKEN_URL_VARIABLE)
-    if token_url is not None:
-        token_url = options.url("token_url", variable=TOKEN_URL_VARIABLE, default="")
+    token_url = options.url("token_url", variable=TOKEN_URL_VARIABLE)
     if client_id is None:
         return None, None
     if not {"token", "token_env"}.isdisjoint(settings.options):
@@ -95,11 +91,11 @@ def _login(
         return None, options.how_to_set("client_secret", variable=SECRET_VARIABLE)
     if token_url is None:
         return None, options.how_to_set("token_url", variable=TOKEN_URL_VARIABLE)
-    return ClientCredentials(
+    source = TokenSource(
         platform=PLATFORM,
         instance=instance,
-        token_url=token_url,
-        client_id=client_id,
-        client_secret=secret,
-        audience=audience,
-    ), None
+        url=token_url,
+        form=client_credentials(client_id, secret, audience=audience),
+        options="`client_id`, `client_secret`, `audience` and `token_url`",
+    )
+    return TokenAuth(source), None

@@ -4,23 +4,20 @@ The calls with a published path are used as documented. The others are found out
 """
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-import anyio
-
 from tertulia.platforms.agentflow.mapping import PLATFORM, Record
-from tertulia.platforms.agentflow.paths import CallName, InferredCall, discovered, guesses
+from tertulia.platforms.agentflow.paths import CallName
 from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.kit.http.errors import ErrorTable, Meaning, read_detail
+from tertulia.platforms.kit.http.inferred import InferredCall, InferredCalls
 from tertulia.platforms.kit.http.streams import Frames
-from tertulia.platforms.kit.http.values import table, tables, text
-from tertulia.vocabulary.clock import Clock
+from tertulia.platforms.kit.http.values import table, tables, text, whole_number
 from tertulia.vocabulary.errors import (
     ConflictError,
     NotConfiguredError,
     NotFoundError,
-    NotOffered,
     TertuliaError,
     UnavailableError,
 )
@@ -29,8 +26,6 @@ from tertulia.vocabulary.models import Decision, Settlement
 TOKEN_VARIABLE = "AGENTFLOW_TOKEN"  # noqa: S105 - where the token is, not the token
 PAGE_SIZE = 100
 """The most that a list, a search or the messages return at once (documented)."""
-DISCOVERY_SECONDS = 5.0
-"""How long `/openapi.json` may take; without it, calls are guessed."""
 IDLE_SECONDS = 120.0
 """How long an answer's stream may be silent until the answer is looked for. Whether it is kept alive is unknown."""
 WATCH_IDLE_SECONDS = 30.0
@@ -82,20 +77,10 @@ class Wire:
     it to `on_missing` once.
     """
 
-    def __init__(
-        self,
-        http: Http,
-        configured: Mapping[CallName, InferredCall],
-        on_missing: Callable[[CallName], None],
-        clock: Clock,
-    ) -> None:
+    def __init__(self, http: Http, calls: InferredCalls, on_missing: Callable[[CallName], None]) -> None:
         self._http = http
-        self._configured = configured
+        self._calls = calls
         self._on_missing = on_missing
-        self._clock = clock
-        self._missing: dict[CallName, InferredCall] = {}
-        self._discovered: Mapping[CallName, InferredCall] | None = None
-        self._discovering = anyio.Lock()
         self._lists_approvals = True
 
     async def agents(self) -> Sequence[Record]:
@@ -196,7 +181,7 @@ class Wire:
 
     async def respond(self, native_id: str, approval_id: str, settlement: Settlement) -> None:
         """Settle an approval. A reason is sent where the deployment says that it takes one."""
-        call = await self._call(CallName.RESPOND_APPROVAL)
+        call = await self._calls.find(CallName.RESPOND_APPROVAL)
         approved = settlement.decision is Decision.APPROVE
         field = call.field("decision", "status", "response", "action", "approved")
         decision = "approved" if approved else "denied"
@@ -210,7 +195,7 @@ class Wire:
 
     async def reply(self, native_id: str, question_id: str, answer: str) -> None:
         """Answer a question."""
-        call = await self._call(CallName.ANSWER_QUESTION)
+        call = await self._calls.find(CallName.ANSWER_QUESTION)
         body: dict[str, Any] = {call.field("answer", "response", "content", "text"): answer}
         if not call.needs("question_id"):
             body["question_id"] = question_id
@@ -218,14 +203,14 @@ class Wire:
 
     async def cancel(self, native_id: str, call_id: str) -> None:
         """Stop an answer: the run of its root call."""
-        call = await self._call(CallName.CANCEL)
+        call = await self._calls.find(CallName.CANCEL)
         body = {} if call.needs("call_id") else {"call_id": call_id}
         await self._send(CallName.CANCEL, native_id, body, call_id=call_id)
 
     @asynccontextmanager
     async def watch(self, native_id: str, last_event_id: str | None) -> AsyncGenerator[Frames]:
         """Yield what happens in a conversation from now on, or after an event."""
-        call = await self._call(CallName.WATCH)
+        call = await self._calls.find(CallName.WATCH)
         after = {} if last_event_id is None else {"last_event_id": last_event_id}
         fits_header = last_event_id is not None and last_event_id.isascii() and last_event_id.isprintable()
         opened = False
@@ -245,28 +230,8 @@ class Wire:
                 await self._check_missing(call, native_id, error)
             raise
 
-    async def _call(self, name: CallName) -> InferredCall:
-        """Return what an inferred call is at this deployment.
-
-        Raises:
-            NotOffered: the deployment was found not to have it.
-        """
-        if name in self._missing:
-            raise self._not_offered(self._missing[name])
-        if name in self._configured:
-            return self._configured[name]
-        async with self._discovering:
-            if self._discovered is None:
-                self._discovered = await self._discover()
-        return self._discovered.get(name) or guesses()[name]
-
-    async def _discover(self) -> Mapping[CallName, InferredCall]:
-        with self._clock.move_on_after(DISCOVERY_SECONDS), suppress(TertuliaError):
-            return discovered(await self._http.get("openapi.json"))
-        return {}
-
     async def _send(self, name: CallName, native_id: str, body: Any = None, **ids: str) -> Any:
-        call = await self._call(name)
+        call = await self._calls.find(name)
         path = call.segments(conversation_id=native_id, **ids)
         try:
             return await self._http.send(call.method, *path, json=body, about=self._http.about(native_id))
@@ -280,9 +245,8 @@ class Wire:
         """Raise `NotOffered` if a refusal means that the deployment does not have the call."""
         status = error.ids.get("status")
         if status == 405 or (status == 404 and not call.certain and await self._exists(call, native_id, ids)):
-            self._missing[call.name] = call
-            self._on_missing(call.name)
-            raise self._not_offered(call) from error
+            self._on_missing(CallName(call.name))
+            raise self._calls.miss(call) from error
 
     async def _exists(self, call: InferredCall, native_id: str, ids: Mapping[str, str]) -> bool:
         """Whether what a call is about exists, so that a 404 can only mean the call itself."""
@@ -290,19 +254,11 @@ class Wire:
             record = await self.record(native_id)
         except NotFoundError:
             return False
-        if call.name is CallName.RESPOND_APPROVAL and (pending := await self.approvals()) is not None:
+        if call.name == CallName.RESPOND_APPROVAL and (pending := await self.approvals()) is not None:
             return ids["approval_id"] in pending
         if call.name in {CallName.RESPOND_APPROVAL, CallName.ANSWER_QUESTION, CallName.CANCEL}:
             return bool(record.get("has_active_generation"))
         return True
-
-    def _not_offered(self, call: InferredCall) -> NotOffered:
-        instance = self._http.instance
-        return NotOffered(
-            f"This deployment of {PLATFORM} ({instance}) does not have `{call.name}` at {call}.",
-            hint=f"Set `paths.{call.name}` in [instances.{instance}] to the path that it has.",
-            instance=instance,
-        )
 
     async def _read(self, *path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return what a call without an id in its path is answered with."""
@@ -325,5 +281,4 @@ def _listed(found: Any, name: str) -> Sequence[Record]:
 
 
 def _count(found: Any) -> int | None:
-    total = table(found).get("total")
-    return total if isinstance(total, int) and not isinstance(total, bool) else None
+    return whole_number(table(found).get("total"))

@@ -1,10 +1,12 @@
 """Reading untyped data, and asking a person about what it describes."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from tertulia.platforms.kit.http.values import table
+from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import named, shown
 from tertulia.vocabulary.models import RequestDraft, RequestKind
 from tertulia.vocabulary.unknown import UNKNOWN, Unknown
@@ -33,6 +35,47 @@ class Fields:
     def rest(self) -> dict[str, Any]:
         """Return what nobody has taken, without what is null."""
         return {name: value for name, value in self._left.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFields:
+    """What a platform lets a caller set with `context`: the names that it knows, and what some of them must be."""
+
+    platform: str
+    """The platform as a sentence names it."""
+    names: Sequence[str]
+    numbers: Collection[str] = ()
+    """Those that must be whole numbers."""
+    least: int | None = None
+    """The smallest of those numbers that is possible."""
+    objects: Collection[str] = ()
+    """Those that must be objects."""
+
+    def check(self, context: Mapping[str, Any] | None, where: str = "`context`") -> Mapping[str, Any]:
+        """Return a context that the platform knows; `where` is what a sentence calls it.
+
+        Raises:
+            InvalidInputError: the platform does not know a field, or it is not what it must be.
+        """
+        for name, value in (context or {}).items():
+            if name not in self.names:
+                raise InvalidInputError(
+                    f"{where} has {shown(name)}, which {self.platform} does not know.", valid=self.names
+                )
+            if name in self.numbers and not self._is_number(value):
+                least = "" if self.least is None else f", {self.least} at least"
+                raise InvalidInputError(
+                    f"`{name}` in {where} must be a whole number{least}.", valid=self.names
+                )
+            if name in self.objects and not isinstance(value, Mapping):
+                raise InvalidInputError(f"`{name}` in {where} must be an object.")
+        return context or {}
+
+    def _is_number(self, value: object) -> bool:
+        return type(value) is int and (self.least is None or value >= self.least)
+
+    def _is_number(self, value: object) -> bool:
+        return type(value) is int and (self.least is None or value >= self.least)
 
 
 def read_arguments(value: Any) -> Mapping[str, Any] | None:

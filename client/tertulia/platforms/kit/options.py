@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import httpx
 
 from tertulia.settings import STORE_CONTENT, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import split_agent_address
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([smhd])\s*", re.IGNORECASE)
@@ -53,9 +54,17 @@ class Options:
         chosen = self._variable(name, variable)
         return f"Set {chosen} in the environment, or `{name}` in [instances.{self._instance}]."
 
-    def url(self, name: str, *, variable: str, default: str) -> str:
-        """Return the address of a server, without a `/` at its end."""
+    @overload
+    def url(self, name: str, *, variable: str, default: str) -> str: ...
+
+    @overload
+    def url(self, name: str, *, variable: str) -> str | None: ...
+
+    def url(self, name: str, *, variable: str, default: str | None = None) -> str | None:
+        """Return the address of a server, without a `/` at its end; None where there is none."""
         value = self.text(name, variable=variable) or default
+        if value is None:
+            return None
         try:
             url = httpx.URL(value)
         except (httpx.InvalidURL, ValueError):
@@ -92,6 +101,22 @@ class Options:
         if not isinstance(value, Mapping):
             raise self._refuse(name, "a table")
         return cast(Mapping[str, Any], value)
+
+    def agents(self, *, called: str, without: str | None = None) -> Mapping[str, str]:
+        """Return the table `agents`: what each agent is on the platform, by the name that it has here.
+
+        `called` is what the platform calls that, in a sentence; `without` is a character that no name may have.
+        """
+        table = self.table("agents")
+        names = "each name" if without is None else f"each name, which has no `{without}`"
+        for name, value in table.items():
+            if not isinstance(value, str) or not value.strip() or (without is not None and without in name):
+                raise InvalidInputError(
+                    f"`agents` of the instance {self._instance} must give {called}, as text, to {names}.",
+                    instance=self._instance,
+                )
+            split_agent_address(f"{self._instance}:{name}")
+        return {name: value.strip() for name, value in table.items()}
 
     def names(self, name: str) -> Sequence[str]:
         """Return a list of texts, empty where there is none."""

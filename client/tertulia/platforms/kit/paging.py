@@ -1,9 +1,9 @@
 """Pages made here, from what a platform returned whole: the filters, orders and pages that it lacks."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
@@ -112,6 +112,47 @@ def message_page(
         rest = rest[ids.index(last) + 1 :]
     page = rest[: query.limit]
     return page, page_cursor(identity, id_of(page[-1])) if len(rest) > len(page) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch(Generic[T]):
+    """What a platform returned of a conversation's messages from some number on, oldest first."""
+
+    rows: Sequence[T]
+    total: int | None
+    """How many messages the conversation has; None where that is not told."""
+    more: bool
+    """Whether there are messages after these."""
+
+
+async def message_window(
+    query: MessageQuery,
+    *,
+    native_id: str,
+    count: Callable[[], Awaitable[int]],
+    read: Callable[[int, int], Awaitable[Stretch[T]]],
+) -> tuple[Stretch[T], int, str | None]:
+    """Return the messages of the page that a query asks for, oldest first, and the next page's cursor.
+
+    The second value is the number of the first of them. `count` returns how many messages there are; `read` returns
+    those from a number on, as many as are asked for.
+
+    Raises:
+        InvalidInputError: the cursor is not one of this query, or the limit is out of range.
+    """
+    check_limit(query.limit, MAX_PAGE)
+    identity = {"messages": native_id, "newest_first": query.newest_first}
+    place = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+    if query.newest_first:
+        end = await count() if place is None else place
+        start = max(0, end - query.limit)
+        stretch = await read(start, end - start) if end else Stretch[T]((), 0, more=False)
+        following = start
+    else:
+        start = place or 0
+        stretch = await read(start, query.limit)
+        following = start + len(stretch.rows) if stretch.more else 0
+    return stretch, start, page_cursor(identity, following) if following else None
 
 
 def _created(conversation: ConversationRecord) -> datetime:

@@ -18,8 +18,9 @@ def check_accepts(conversation: Conversation, *, instead: str) -> None:
             conversation_id=conversation.id,
         )
     if conversation.status.terminal:
+        state = "in the archive" if conversation.archived is True else conversation.status
         raise ConflictError(
-            f"The conversation {conversation.id} is {conversation.status}, which is final.",
+            f"The conversation {conversation.id} is {state}, which is final.",
             hint=f"Start a new one{instead}",
             conversation_id=conversation.id,
         )

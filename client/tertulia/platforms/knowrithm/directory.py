@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from tertulia.platforms.kit.http.liberal import as_record
 from tertulia.platforms.kit.numbered_pages import Place, Record
 from tertulia.platforms.kit.paging import fits
 from tertulia.platforms.kit.records import Records
@@ -75,7 +76,7 @@ class Directory:
     async def metadata(self, principal: str, native_id: str, record: Record) -> Mapping[str, Any]:
         """Return the metadata of a conversation; what the store knows of it, where the list does not show it."""
         if "metadata" in record:
-            return mapping.as_record(record["metadata"]) or {}
+            return as_record(record["metadata"]) or {}
         known = await self.records.conversation(principal, native_id)
         return {} if known is None else known.metadata
 

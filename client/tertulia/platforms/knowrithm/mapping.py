@@ -4,76 +4,29 @@ No body of a real answer is public. What is read here are the names that its SDK
 know; a list may stand under several of them, or be a text that holds JSON, as the command line takes it.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
+from tertulia.platforms.kit.fields import field_of
+from tertulia.platforms.kit.http.liberal import as_record, count_in, decoded, id_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.kit.http.values import text
-from tertulia.platforms.kit.numbered_pages import NumberedPage, Record
+from tertulia.platforms.kit.numbered_pages import Record
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Analytics, ConversationRecord, Message, Rating, Role
 from tertulia.vocabulary.states import Status
-from tertulia.vocabulary.unknown import UNKNOWN, Unknown
 
 PLATFORM = "Knowrithm"
 STATUS, RESPONSE = "chat_status", "chat_response"
 """The events of a conversation's stream."""
 _HEARTBEATS = frozenset({"heartbeat", "ping", "keepalive", "keep-alive"})
-_LISTS = ("items", "data", "results")
 _ENDED = frozenset({"ended", "completed", "closed"})
 _USERS = frozenset({"user", "human", "lead", "visitor"})
 _CITED = ("citations", "cited_sources", "sources")
 _LONGEST_STEP = 60
-
-T = TypeVar("T")
-
-
-def as_record(value: Any) -> Record | None:
-    """Return an object, which may have come as a text; None for anything else."""
-    value = _decoded(value)
-    return cast(Record, value) if isinstance(value, Mapping) else None
-
-
-def as_page(body: Any, name: str, *, number: int, asked: int) -> NumberedPage | None:
-    """Return page `number` of a list, of which `asked` entries were asked for; None for what is no list."""
-    found = _listed(body, (name, *_LISTS))
-    if found is None:
-        return None
-    records = [record for record in map(as_record, found) if record is not None and _id(record.get("id"))]
-    figures = _paging(body)
-    size = _number(figures, "per_page", "page_size", "limit") or asked
-    size = size if len(found) <= size else max(asked, len(found))
-    total = _number(figures, "total", "total_items", "total_count")
-    pages = _number(figures, "pages", "total_pages", "page_count")
-    has_next = next(
-        (figures[key] for key in ("has_next", "has_more") if isinstance(figures.get(key), bool)), None
-    )
-    if has_next is not None:
-        more = bool(has_next)
-    elif pages is not None:
-        more = number < pages
-    elif total is not None:
-        more = number * size < total
-    else:
-        more = bool(found)
-    # A server may put fewer on a page than it was asked for; as many as a page has that is not the last.
-    return NumberedPage(records, len(found) if more and found else size, total, more and bool(found))
-
-
-def nested_record(body: Any, name: str) -> Record | None:
-    """Return the record in an answer: below its name, below `data` and the like, or the answer itself."""
-    outer = as_record(body)
-    if outer is None:
-        return None
-    for key in (name, "data", "result", "response"):
-        inner = as_record(outer.get(key))
-        if inner is not None and (found := nested_record(inner, name)) is not None:
-            return found
-    return outer if _id(outer.get("id")) else None
 
 
 def conversation(record: Record, *, instance: str, agent: str | None) -> ConversationRecord | None:
@@ -82,20 +35,16 @@ def conversation(record: Record, *, instance: str, agent: str | None) -> Convers
     if word == "deleted" or record.get("deleted_at") or record.get("is_deleted") is True:
         return None
     archived = word == "archived" or record.get("is_archived") is True
-
-    def said(name: str, read: Callable[[Any], T]) -> T | Unknown:
-        return read(record[name]) if name in record else UNKNOWN
-
     return ConversationRecord(
         id=conversation_id(instance, str(record["id"])),
         agent=agent,
         status=Status.COMPLETED if archived or word in _ENDED else Status.OPEN,
-        title=said("title", text),
-        metadata=said("metadata", lambda value: as_record(value) or {}),
-        entity_type=said("entity_type", lambda value: (text(value) or "").lower() or None),
+        title=field_of(record, "title", text),
+        metadata=field_of(record, "metadata", lambda value: as_record(value) or {}),
+        entity_type=field_of(record, "entity_type", lambda value: (text(value) or "").lower() or None),
         archived=archived,
-        rating=said("satisfaction_rating", _rating),
-        message_count=_number(record, "message_count", "total_messages"),
+        rating=field_of(record, "satisfaction_rating", _rating),
+        message_count=count_in(record, "message_count", "total_messages"),
         created_at=moment(record.get("created_at") or record.get("started_at")),
         updated_at=moment(record.get("updated_at") or record.get("last_message_at")),
     )
@@ -166,7 +115,7 @@ def reply_in(value: Any, *, asked: str | None = None) -> Reply | None:
         )
         found = next((reply for at, read in shapes if (reply := read(at)) is not None), None)
         if found is not None:
-            own_id = found.id or _id(fields.get("assistant_message_id"))
+            own_id = found.id or id_of(fields.get("assistant_message_id"))
             return Reply(
                 found.text, None if own_id == asked else own_id, found.citations or _citations(fields)
             )
@@ -179,13 +128,13 @@ def _message(value: Any) -> Reply | None:
     if record is None or ("role" in record and role_of(record) is not Role.ASSISTANT):
         return None
     said = text(record.get("content")) or text(record.get("text"))
-    own_id = _id(record.get("id")) or _id(record.get("assistant_message_id"))
+    own_id = id_of(record.get("id")) or id_of(record.get("assistant_message_id"))
     return None if said is None else Reply(said, own_id, _citations(record))
 
 
 def _text_or_message(value: Any) -> Reply | None:
     """Read a reply as its bare text, or as a message."""
-    value = _decoded(value)
+    value = decoded(value)
     if isinstance(value, str):
         return Reply(value) if value.strip() else None
     return _message(value)
@@ -193,7 +142,7 @@ def _text_or_message(value: Any) -> Reply | None:
 
 def _latest(value: Any) -> Reply | None:
     """Read a reply as the last of some messages, oldest first."""
-    value = _decoded(value)
+    value = decoded(value)
     messages = cast("list[Any]", value) if isinstance(value, list) else []
     return next((reply for one in reversed(messages) if (reply := _message(one)) is not None), None)
 
@@ -307,44 +256,6 @@ def analytics(body: Any) -> Analytics:
     )
 
 
-def _decoded(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
-
-
-def _listed(body: Any, names: Sequence[str]) -> Sequence[Any] | None:
-    body = _decoded(body)
-    if isinstance(body, list):
-        return cast("list[Any]", body)
-    outer = as_record(body)
-    if outer is None:
-        return None
-    found = (_listed(outer[name], names) for name in names if outer.get(name) is not None)
-    return next((listed for listed in found if listed is not None), None)
-
-
-def _paging(body: Any) -> dict[str, Any]:
-    outer = as_record(body) or {}
-    figures: dict[str, Any] = {}
-    for key in ("data", "meta", "pagination"):
-        inner = as_record(outer.get(key))
-        if inner is not None:
-            figures |= {**inner, **_paging(inner)}
-    return {**outer, **figures}
-
-
-def _number(record: Record, *names: str) -> int | None:
-    for name in names:
-        value = record.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-    return None
-
-
 def _taken(details: dict[str, Any], group: str, name: str) -> float | None:
     """Take a figure out of its group; one that is no figure stays there."""
     place = cast("dict[str, Any]", details[group]) if isinstance(details.get(group), dict) else {}
@@ -356,12 +267,6 @@ def _taken(details: dict[str, Any], group: str, name: str) -> float | None:
     if figure is not None:
         del place[name]
     return figure
-
-
-def _id(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return text(value)
 
 
 def _rating(value: Any) -> Rating | None:

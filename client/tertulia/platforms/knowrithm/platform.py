@@ -7,16 +7,16 @@ be there, until this deployment has answered that it does not have the call.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
-from tertulia.platforms.base import Platform, RunContext
-from tertulia.platforms.kit.attempts import Attempt
-from tertulia.platforms.kit.creation import Creator
+from tertulia.platforms.base import RunContext, offers
+from tertulia.platforms.kit import hits
 from tertulia.platforms.kit.directory import listed
+from tertulia.platforms.kit.fields import ContextFields
 from tertulia.platforms.kit.numbered_pages import MOST_PAGES, Record
-from tertulia.platforms.kit.paging import page_identity
-from tertulia.platforms.kit.records import Records
+from tertulia.platforms.kit.paging import Stretch, message_window, page_identity
+from tertulia.platforms.kit.platform import HttpPlatform
+from tertulia.platforms.kit.states import check_accepts
 from tertulia.platforms.knowrithm import mapping
 from tertulia.platforms.knowrithm.answering import Answer
 from tertulia.platforms.knowrithm.directory import MAX_PAGE, Directory, created_between, may_fit, wire_filters
@@ -26,15 +26,8 @@ from tertulia.platforms.knowrithm.wire import NOT_THERE, PAGE_SIZE
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import (
-    ConflictError,
-    InvalidInputError,
-    NotFoundError,
-    NotOffered,
-    TertuliaError,
-)
+from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, NotOffered, TertuliaError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import conversation_id, page_cursor, read_page_cursor, shown
 from tertulia.vocabulary.models import (
     Agent,
     Analytics,
@@ -47,59 +40,31 @@ from tertulia.vocabulary.models import (
     MessageQuery,
     Page,
     Rating,
-    SearchHit,
     SearchQuery,
     SearchResult,
-    SortKey,
 )
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 from tertulia.vocabulary.unknown import known_or
 
-CONTEXT = "max_context_length"
+CONTEXT = ContextFields(PLATFORM, ["max_context_length"], numbers=["max_context_length"], least=1)
 """What the context of a conversation may name (`services/conversation.py:192` of the SDK)."""
-UNKNOWN_MOMENT = datetime.fromtimestamp(0, UTC)
-"""The time of a conversation of which Knowrithm tells none."""
 OLDER = frozenset({Feature.END, Feature.RATING, Feature.RATE_MESSAGE, Feature.METADATA, Feature.ARCHIVE})
 """The features that only the older wire has."""
-FEATURES = frozenset(
-    {
-        Feature.CREATE,
-        Feature.GET,
-        Feature.LIST,
-        Feature.SEARCH,
-        Feature.DELETE,
-        Feature.RESTORE,
-        Feature.SEND,
-        Feature.STREAM,
-        Feature.RESUME,
-        Feature.MESSAGES,
-        Feature.ANALYTICS,
-    }
-)
-"""The features of the wire as it is documented."""
 
 
-class KnowrithmPlatform(Platform):
+@offers(Feature.STREAM, Feature.RESUME, *OLDER)
+class KnowrithmPlatform(HttpPlatform):
     """Conversations at Knowrithm."""
 
     kind = "knowrithm"
-    features = FEATURES | OLDER
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        account = connect(instance, settings, clock)
-        super().__init__(instance, missing=account.wire.http.missing)
-        self._wire = account.wire
-        records = Records(store, instance)
-        self._directory = Directory(instance, account.wire, records, account.agents)
-        self._creator = Creator(PLATFORM, instance, records, clock)
-        self._clock = clock
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._wire.http.close()
+        self._wire, agents = connect(instance, settings, clock)
+        super().__init__(instance, self._wire.http, store, clock)
+        self._directory = Directory(instance, self._wire, self._records, agents)
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the agents that the configuration names; any other of the account is addressed by its id."""
@@ -117,12 +82,6 @@ class KnowrithmPlatform(Platform):
         return listed(self.instance, described, features=self.features, hint=hint)
 
     async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
-        """Create a conversation. One that may have been created before is looked for first.
-
-        Raises:
-            NotFoundError: there is no such agent.
-            UncertainError: whether it was created is not known.
-        """
         self._takes_none_of("participants", "source", "source_ref", draft=draft)
         agent = {"agent_id": self._directory.agent_id(draft.agent)}
         body = {**agent, **_creation(draft)}
@@ -159,12 +118,7 @@ class KnowrithmPlatform(Platform):
 
         A page may be short, or empty, and have another after it: only so much is read for one call.
         """
-        if query.sort is SortKey.TITLE or not query.descending:
-            raise NotOffered(
-                f"{PLATFORM} lists the conversations of {self.instance} in its own order, and in no other.",
-                hint="Leave out `instance` to list, in any order, what Tertulia knows of it.",
-                instance=self.instance,
-            )
+        self._lists_only("in its own order", query)
         check_limit(query.limit, MAX_PAGE)
         filters, agent = wire_filters(query), self._directory.agent_filter(query.agent)
         if filters is None or agent is None:
@@ -183,17 +137,9 @@ class KnowrithmPlatform(Platform):
         agent = self._directory.agent_filter(query.agent)
         if agent is None:
             return SearchResult(hits=[])
-
-        def keeps(one: ConversationRecord) -> bool:
-            return (
-                query.conversation_id in {None, one.id}
-                and (query.since is None or _moment(one) >= query.since)
-                and (query.until is None or _moment(one) < query.until)
-            )
-
         page = await self._directory.page(
             {"search": query.text, **created_between(None, query.until), **agent},
-            keeps,
+            lambda one: hits.fits(one, replace(query, agent=None)),
             limit=query.limit,
             cursor=query.cursor,
             identity={
@@ -204,45 +150,33 @@ class KnowrithmPlatform(Platform):
                 "until": query.until,
             },
         )
-        hits = [SearchHit.of_title(one, _moment(one)) for one in page.items]
-        return SearchResult(hits=hits, next_cursor=page.next_cursor)
+        return SearchResult(hits=hits.hits(page.items), next_cursor=page.next_cursor)
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
-        """Return one page of a conversation's messages."""
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)
-        check_limit(query.limit, MAX_PAGE)
-        identity = {"messages": native_id, "newest_first": query.newest_first}
-        position = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         history = self._wire.history(native_id)
-        if query.newest_first:
-            end = await history.count() if position is None else position
-            start = max(0, end - query.limit)
-            rows = (await history.records(start, end))[::-1]
-            rest = start or None
-        else:
-            start = position or 0
-            rows = await history.records(start, start + query.limit + 1)
-            rest = start + query.limit if len(rows) > query.limit else None
-            rows = rows[: query.limit]
+
+        async def read(start: int, limit: int) -> Stretch[Record]:
+            rows = await history.records(start, start + limit + 1)
+            return Stretch(rows[:limit], await history.total(), more=len(rows) > limit)
+
+        found, _, cursor = await message_window(query, native_id=native_id, count=history.count, read=read)
         agent = await self._directory.agent_of(principal, native_id)
-        own_id = conversation_id(self.instance, native_id)
-        return Page(
-            items=[mapping.message(row, conversation=own_id, agent=agent) for row in rows],
-            next_cursor=None if rest is None else page_cursor(identity, rest),
-            total=await history.total(),
-        )
+        items = [
+            mapping.message(row, conversation=self._own_id(native_id), agent=agent) for row in found.rows
+        ]
+        if query.newest_first:
+            items.reverse()
+        return Page(items=items, next_cursor=cursor, total=found.total)
 
     async def analytics(self, principal: str, native_id: str) -> Analytics:
-        """Return Knowrithm's figures about a conversation."""
         return mapping.analytics(await self._wire.analytics(native_id))
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation; `restore` brings it back."""
         await self._wire.delete(native_id)
 
     async def restore(self, principal: str, native_id: str) -> ConversationRecord:
-        """Bring a deleted conversation back."""
         record = await self._wire.restore(native_id)
         shows_it = record is not None and str(record["id"]) == native_id
         restored = self._directory.conversation(record) if record is not None and shows_it else None
@@ -305,48 +239,28 @@ class KnowrithmPlatform(Platform):
         return ended if rating is None else replace(ended, rating=rating)
 
     async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
-        """Rate a message; on the older wire only."""
         self._require(Feature.RATE_MESSAGE)
-        own_id = conversation_id(self.instance, native_id)
         rows = await self._wire.history(native_id).newest({message_id}, most=MOST_PAGES * PAGE_SIZE)
         if not rows or str(rows[0]["id"]) != message_id:
-            raise NotFoundError(
-                f"The conversation {own_id} has no message {shown(message_id)}.",
-                hint="list_messages shows its messages.",
-                conversation_id=own_id,
-                message_id=message_id,
-            )
+            raise self._no_message(native_id, message_id)
         body = _rating("rating", rating)
         await self._try(Feature.RATE_MESSAGE, lambda: self._wire.rate(native_id, message_id, body))
         agent = await self._directory.agent_of(principal, native_id)
-        return replace(mapping.message(rows[0], conversation=own_id, agent=agent), rating=rating)
+        rated = mapping.message(rows[0], conversation=self._own_id(native_id), agent=agent)
+        return replace(rated, rating=rating)
 
     def check_can_send(self, conversation: Conversation) -> None:
-        """Refuse messages to a conversation that has ended or is in the archive."""
-        if conversation.status.terminal:
-            where = "in the archive" if conversation.archived else conversation.status
-            raise ConflictError(
-                f"The conversation {conversation.id} is {where}, which is final.",
-                hint="Start a new one with create_conversation.",
-                conversation_id=conversation.id,
-            )
-
-    def normalize(self, message: Message) -> Message:
-        """Refuse what Knowrithm has no place for: a message is a user's text."""
-        self._takes_text_only(message, PLATFORM)
-        return message
+        check_accepts(conversation, instead=" with create_conversation.")
 
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """Refuse a context: Knowrithm takes none with a message."""
         if context:
             raise InvalidInputError(
                 f"{PLATFORM} takes no `context` with a message.",
-                hint=f"A conversation takes one when it is created, with `{CONTEXT}`.",
+                hint=f"A conversation takes one when it is created, with `{CONTEXT.names[0]}`.",
             )
 
     async def answer(self, context: RunContext) -> None:
-        """Have the agent answer; or find its task again, and follow that."""
-        await Answer(self._wire, Attempt.begin(context, platform=PLATFORM, clock=self._clock)).produce()
+        await Answer(self._wire, self._attempt(context)).produce()
 
     def _require(self, feature: Feature) -> None:
         if feature not in self.features:
@@ -381,23 +295,14 @@ class KnowrithmPlatform(Platform):
 
 def _creation(draft: ConversationDraft) -> Mapping[str, Any]:
     """Return what a conversation is created with, beside its agent."""
-    for name, value in (draft.context or {}).items():
-        if name != CONTEXT:
-            raise InvalidInputError(f"{PLATFORM} takes no {shown(name)} in `context`.", valid=[CONTEXT])
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InvalidInputError(f"`{CONTEXT}` in `context` must be a whole number above 0.")
     body = {
         "title": draft.title,
         "metadata": dict(draft.metadata) or None,
         "entity_type": draft.entity_type,
-        **(draft.context or {}),
+        **CONTEXT.check(draft.context),
     }
     return {name: value for name, value in body.items() if value is not None}
 
 
 def _rating(name: str, rating: Rating) -> Mapping[str, Any]:
     return {name: rating.value, **({} if rating.feedback is None else {"feedback": rating.feedback})}
-
-
-def _moment(conversation: ConversationRecord) -> datetime:
-    return conversation.updated_at or conversation.created_at or UNKNOWN_MOMENT

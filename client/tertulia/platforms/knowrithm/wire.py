@@ -17,12 +17,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tertulia.platforms.kit.http.client import Http, Reply
 from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
+from tertulia.platforms.kit.http.liberal import as_page, as_record, nested_record
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.retries import FIRST_PAUSE, pauses
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.values import text
-from tertulia.platforms.kit.numbered_pages import ListReader, NumberedList, NumberedPage, Place
-from tertulia.platforms.knowrithm.mapping import PLATFORM, Record, as_page, as_record, nested_record
+from tertulia.platforms.kit.numbered_pages import ListReader, NumberedList, NumberedPage, Place, Record
+from tertulia.platforms.knowrithm.mapping import PLATFORM
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
     NotConfiguredError,
@@ -50,17 +51,9 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 60.0
 _RESULTS = ("result", "data", "response")
 _CONTAINERS = ("meta", "metadata", "details", "info")
 _DURATIONS = (
-    *("retry_after", "retry_after_seconds", "retry_after_ms", "poll_after", "poll_after_seconds"),
-    *(
-        "poll_after_ms",
-        "poll_in",
-        "poll_interval",
-        "refresh_in",
-        "wait_for",
-        "wait_for_seconds",
-        "next_poll_in",
-    ),
-)
+    "retry_after retry_after_seconds retry_after_ms poll_after poll_after_seconds poll_after_ms poll_in poll_interval "
+    "refresh_in wait_for wait_for_seconds next_poll_in"
+).split()
 _MOMENTS = ("retry_at", "next_poll_at", "eta", "available_at", "scheduled_for")
 _LONGEST_QUOTE = 300
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from tertulia.platforms.base import RunContext
-from tertulia.platforms.kit.fields import field_of
+from tertulia.platforms.kit.fields import ContextFields, field_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.values import parsed, table, tables, text
-from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.identifiers import conversation_id, shown, split_agent_address
+from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
 from tertulia.vocabulary.models import Branch, ConversationRecord, Message, Role
 from tertulia.vocabulary.states import Status
 
@@ -23,43 +22,21 @@ Record = Mapping[str, Any]
 """A conversation as R2R returns it: `id`, `created_at`, `user_id` and `name`."""
 Row = Mapping[str, Any]
 """A message as R2R returns it: `id`, `message` (role, content, …) and `metadata`; neither its time nor its parent."""
-CONTEXT = (
-    "search_mode",
-    "search_settings",
-    "rag_generation_config",
-    "research_generation_config",
-    "rag_tools",
-    "research_tools",
-    "task_prompt",
-    "include_title_if_available",
-    "max_tool_context_length",
-    "use_system_context",
+_CONFIGS = ("rag_generation_config", "research_generation_config")
+CONTEXT = ContextFields(
+    "R2R's agent",
+    "search_mode search_settings rag_generation_config research_generation_config rag_tools research_tools task_prompt "
+    "include_title_if_available max_tool_context_length use_system_context".split(),
+    objects=_CONFIGS,
 )
 """What can be set for an answer (`core/main/api/v3/retrieval_router.py:545-640`)."""
-_CONFIGS = ("rag_generation_config", "research_generation_config")
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
-
-
-def checked_context(context: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return settings for an answer, if R2R's agents know them; `name` is what a sentence calls them.
-
-    Raises:
-        InvalidInputError: R2R's agents do not know them.
-    """
-    for key, value in context.items():
-        if key not in CONTEXT:
-            raise InvalidInputError(
-                f"{name} has {shown(key)}, which R2R's agents do not know.", valid=CONTEXT
-            )
-        if key in _CONFIGS and not isinstance(value, Mapping):
-            raise InvalidInputError(f"`{key}` in {name} must be an object.")
-    return context
 
 
 def agent_call(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what the agent is asked: the message, with the settings of instance, conversation and message, in turn."""
     settings = {**defaults, **(context.conversation.context or {}), **(context.message_context or {})}
-    settings = {key: value for key, value in settings.items() if key in CONTEXT}
+    settings = {key: value for key, value in settings.items() if key in CONTEXT.names}
     for config in _CONFIGS:
         # In research mode, its own configuration counts if there is one, and the other's if not.
         if config in settings or config == _CONFIGS[0]:

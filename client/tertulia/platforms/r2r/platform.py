@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tertulia.platforms.base import Platform, RunContext
-from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.base import RunContext, offers
 from tertulia.platforms.kit.directory import listed, no_such_agent, probe
+from tertulia.platforms.kit.http.values import is_uuid
 from tertulia.platforms.kit.paging import MAX_PAGE, message_page
+from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.platforms.r2r import mapping
 from tertulia.platforms.r2r.answering import Answer
-from tertulia.platforms.r2r.mapping import PLATFORM, Record, Row, checked_context
-from tertulia.platforms.r2r.settings import read
-from tertulia.platforms.r2r.wire import Wire, is_possible
+from tertulia.platforms.r2r.mapping import CONTEXT, PLATFORM, Record, Row
+from tertulia.platforms.r2r.settings import connect
+from tertulia.platforms.r2r.wire import Wire
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import InvalidInputError, NotOffered
+from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, shown, split_conversation_id
 from tertulia.vocabulary.models import (
@@ -36,7 +37,6 @@ from tertulia.vocabulary.models import (
     Page,
     Role,
     Run,
-    SortKey,
 )
 from tertulia.vocabulary.text import check_limit
 
@@ -47,43 +47,22 @@ AGENTS = {
 """The modes of R2R's agent."""
 
 
-class R2RPlatform(Platform):
+@offers(Feature.STREAM, Feature.TITLE)
+class R2RPlatform(HttpPlatform):
     """Conversations on one R2R server. `BRANCHES` joins the features once the server has shown that it has them."""
 
     kind = "r2r"
-    features = frozenset(
-        {
-            Feature.CREATE,
-            Feature.GET,
-            Feature.LIST,
-            Feature.DELETE,
-            Feature.SEND,
-            Feature.STREAM,
-            Feature.MESSAGES,
-            Feature.ADD_MESSAGE,
-            Feature.UPDATE_MESSAGE,
-            Feature.TITLE,
-            Feature.CANCEL,
-        }
-    )
+    context_fields = CONTEXT
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        configuration = read(instance, settings, clock)
-        super().__init__(instance, missing=configuration.http.missing)
-        self._http = configuration.http
-        self._wire = Wire(self._http)
-        self._defaults = configuration.answer_defaults
-        self._clock = clock
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.close()
+        http, self._defaults = connect(instance, settings, clock)
+        super().__init__(instance, http, store, clock)
+        self.features -= {Feature.BRANCHES}
+        self._wire = Wire(http)
 
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return R2R's two agents, and whether the server can be used: one that is silent for two seconds cannot."""
-
         async def call() -> None:
             await self._wire.page(ids=[], offset=0, limit=1)
             await self._branching()
@@ -102,29 +81,21 @@ class R2RPlatform(Platform):
         if draft.metadata:
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
-        context = checked_context(draft.context or {}, "`context`")
+        context = CONTEXT.check(draft.context)
         created = self._conversation(await self._wire.create(draft.title))
         return replace(created, agent=draft.agent, context=context or None)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
-        """Return a conversation of this account."""
         return self._conversation(await self._wire.get(native_id))
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return one page, newest first: R2R's only order. Ids are its only filter; others are not heeded."""
-        if query.sort is SortKey.TITLE or not query.descending:
-            raise NotOffered(
-                f"R2R lists the conversations of {self.instance} newest first, and in no other order.",
-                hint="Leave out `instance` to list, in any order, what Tertulia knows of it.",
-                instance=self.instance,
-            )
+        self._lists_only("newest first", query)
         check_limit(query.limit, MAX_PAGE)
         identity = {"list": self.instance, "ids": sorted(query.ids)}
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         asked = [split_conversation_id(one) for one in sorted(query.ids)]
-        ids = [
-            native_id for instance, native_id in asked if instance == self.instance and is_possible(native_id)
-        ]
+        ids = [native_id for instance, native_id in asked if instance == self.instance and is_uuid(native_id)]
         if query.ids and not ids:  # to R2R, no ids are all
             return Page(items=[], total=0)
         records, total = await self._wire.page(ids=ids, offset=offset, limit=query.limit)
@@ -152,7 +123,6 @@ class R2RPlatform(Platform):
         return Page(items=items, next_cursor=cursor, total=len(rows))
 
     async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
-        """Return the branches, oldest first."""
         if not await self._branching():
             self._refuse(Feature.BRANCHES)
         found = reversed(await self._wire.branches(native_id))
@@ -193,26 +163,21 @@ class R2RPlatform(Platform):
             body["metadata"] = _texts(changes.metadata)
         if changes.text is not None:
             body["content"] = changes.text
+        if all(row["id"] != message_id for row in await self._wire.messages(native_id)):
+            raise self._no_message(native_id, message_id)
         return self._message(native_id, await self._wire.edit(native_id, message_id, body))
 
     async def update(
         self, principal: str, native_id: str, changes: ConversationChanges
     ) -> ConversationRecord:
-        """Change the title."""
         if changes.metadata is not None or changes.archived is not None:
             self._refuse(Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE)
         return self._conversation(await self._wire.rename(native_id, changes.title))
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation with its messages."""
         await self._wire.delete(native_id)
 
     def normalize(self, message: Message) -> Message:
-        """Refuse what R2R's agents do not take: they answer a text of the user's, after the last message.
-
-        Raises:
-            InvalidInputError: the message is something else.
-        """
         _plain(message)
         if message.role is not Role.USER or message.parent_id is not None or message.metadata:
             raise InvalidInputError(
@@ -221,14 +186,11 @@ class R2RPlatform(Platform):
             )
         return message
 
-    def check_context(self, context: Mapping[str, Any]) -> None:
-        """Check whether R2R's agents know what is to be set for an answer."""
-        checked_context(context, "`context`")
-
     async def answer(self, context: RunContext) -> None:
         """Have the agent answer. Stopping this is what cancels it."""
-        attempt = Attempt.begin(context, platform=PLATFORM, clock=self._clock)
-        await Answer(self._wire, attempt, mapping.agent_call(context, self._defaults)).produce()
+        await Answer(
+            self._wire, self._attempt(context), mapping.agent_call(context, self._defaults)
+        ).produce()
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Do nothing: R2R stops the answer when its connection is closed, as it is when `answer` is canceled."""

@@ -5,13 +5,12 @@ Credentials are an API key in `x-api-key`, or a login whose token is a bearer; a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.kit.options import Options
-from tertulia.platforms.r2r.mapping import checked_context
-from tertulia.platforms.r2r.wire import ERRORS, Login
+from tertulia.platforms.r2r.mapping import CONTEXT
+from tertulia.platforms.r2r.wire import ERRORS, login
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError
@@ -20,17 +19,10 @@ BASE_URL = "http://localhost:7272"
 """Where a server listens unless told otherwise, and where the vendor's SDK looks for it (`sdk/base/base_client.py`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
-    """What the configuration says of one instance."""
+def connect(instance: str, settings: InstanceSettings, clock: Clock) -> tuple[Http, Mapping[str, Any]]:
+    """Return the connection of an instance, and what is set for every answer. Nothing is sent yet.
 
-    http: Http
-    answer_defaults: Mapping[str, Any]
-    """What is set for every answer."""
-
-
-def read(instance: str, settings: InstanceSettings, clock: Clock) -> Configuration:
-    """Read the configuration of an instance; nothing is sent yet. Without credentials, it is complete.
+    Without credentials, it is complete.
 
     Raises:
         InvalidInputError: an option cannot be what it is, or there are both a key and a login.
@@ -50,19 +42,16 @@ def read(instance: str, settings: InstanceSettings, clock: Clock) -> Configurati
         key, email = (key, None) if "api_key" in given else (None, email)
     password = options.text("password", variable="R2R_PASSWORD")
     base_url = options.url("base_url", variable="R2R_API_BASE", default=BASE_URL) + "/v3"
-    headers = {
-        "x-api-key": key,
-        "x-project-name": options.secret("project_name", variable="R2R_PROJECT_NAME"),
-    }
-    defaults = checked_context(options.table("agent"), f"`agent` of the instance {instance}")
+    project = options.secret("project_name", variable="R2R_PROJECT_NAME")
+    defaults = CONTEXT.check(options.table("agent"), f"`agent` of the instance {instance}")
     options.finish()
     http = Http(
         instance,
         ERRORS,
         base_url=base_url,
-        headers={name: value for name, value in headers.items() if value},
-        auth=Login(instance, base_url, email, password) if email and password else None,
+        headers={"x-api-key": key, "x-project-name": project},
+        auth=login(instance, base_url, email, password) if email and password else None,
         missing="Set `password` (or R2R_PASSWORD), or remove `email`." if email and not password else None,
         clock=clock,
     )
-    return Configuration(http, defaults)
+    return http, defaults

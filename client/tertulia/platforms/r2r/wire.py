@@ -5,20 +5,18 @@ after the conversation has been read. R2R wraps everything in `results` (`core/m
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
-
-import httpx
 
 from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.kit.http.errors import ErrorTable, Meaning, read_detail
 from tertulia.platforms.kit.http.streams import Frames
-from tertulia.platforms.kit.http.tokens import Token, TokenAuth
-from tertulia.platforms.kit.http.values import table, text
+from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource
+from tertulia.platforms.kit.http.values import is_uuid, table, text
 from tertulia.platforms.r2r.mapping import PLATFORM, Record, Row
-from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError, NotOffered, UnavailableError
-from tertulia.vocabulary.identifiers import conversation_id, shown
+from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError, NotOffered
+from tertulia.vocabulary.identifiers import conversation_id
 
 IDLE_SECONDS = 300.0
 """How long an agent may be silent: nothing is sent while it thinks or a tool runs. What the vendor's SDK waits."""
@@ -63,36 +61,19 @@ ERRORS = ErrorTable(
 )
 
 
-class Login(TokenAuth):
-    """Logs in when it is needed: at first, and again once when a token is refused. The token is only in memory."""
-
-    def __init__(self, instance: str, base_url: str, email: str, password: str) -> None:
-        super().__init__()
-        self._instance = instance
-        self._url = f"{base_url}/users/login"
-        self._form = {"username": email, "password": password}
-
-    def ask(self) -> httpx.Request:
-        """Return the login."""
-        return httpx.Request("POST", self._url, data=self._form)
-
-    def read(self, answer: httpx.Response) -> Token:
-        """Return the token that R2R answers a login with."""
-        if answer.status_code in {401, 404, 422}:  # wrong, unknown, or no address at all
-            raise NotConfiguredError(
-                f"R2R does not let the instance {self._instance} log in.",
-                hint="Check `email` and `password` in the configuration.",
-                instance=self._instance,
-            )
-        try:
-            return Token(str(answer.raise_for_status().json()["results"]["access_token"]["token"]))
-        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
-            raise UnavailableError(
-                f"Logging in to R2R ({self._instance}) does not work now ({answer.status_code}).",
-                hint="Call again in a moment; if that does not help, check `base_url` of the instance "
-                f"{self._instance}.",
-                instance=self._instance,
-            ) from error
+def login(instance: str, base_url: str, email: str, password: str) -> TokenAuth:
+    """Return what logs in when that is needed: at first, and again once when a token is refused."""
+    return TokenAuth(
+        TokenSource(
+            platform=PLATFORM,
+            instance=instance,
+            url=f"{base_url}/users/login",
+            form={"username": email, "password": password},
+            options="`email` and `password`",
+            refusals={401, 404, 422},  # wrong, unknown, or no address at all
+            read=lambda body: body["results"]["access_token"]["token"],
+        )
+    )
 
 
 class Wire:
@@ -175,14 +156,6 @@ class Wire:
 
     async def edit(self, native_id: str, message_id: str, body: Mapping[str, Any]) -> Row:
         """Change a message in its place; on a server that has branches, write it anew on one of its own."""
-        if all(row["id"] != message_id for row in await self.messages(native_id)):
-            own_id = conversation_id(self._http.instance, native_id)
-            raise NotFoundError(
-                f"The conversation {own_id} has no message {shown(message_id)}.",
-                hint="list_messages shows its messages.",
-                conversation_id=own_id,
-                message_id=message_id,
-            )
         what = "the changed message"
         key = "new_message_id" if await self.branching() else "id"
         edited = await self._post(native_id, "messages", message_id, body=body, key=key, what=what)
@@ -218,7 +191,7 @@ class Wire:
         return self._http.many(table(answer).get("results"), key=key, what=what)
 
     def _check(self, native_id: str) -> None:
-        if not is_possible(native_id):
+        if not is_uuid(native_id):  # over what is none, R2R's list fails with 500
             raise self._missing(native_id)
 
     def _missing(self, native_id: str) -> NotFoundError:
@@ -228,12 +201,3 @@ class Wire:
             hint="Find it with list_conversations.",
             conversation_id=own_id,
         )
-
-
-def is_possible(native_id: str) -> bool:
-    """Return whether R2R may have a conversation of this id. Over what is no UUID, its list fails with 500."""
-    with suppress(ValueError):
-        return (
-            str(UUID(native_id)) == native_id
-        )  # two spellings of one id would be two conversations to the store
-    return False

@@ -4,29 +4,14 @@ The run goes on at RevEng.AI whether or not anybody follows it. Beside what the 
 and positions are numbers of events), `run` is RevEng.AI's id of the run, once it has begun ("" where it names none).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.delivery import MARK, Outcome, deliver
 from tertulia.platforms.kit.following import EventStream, Follower, Progress, Step
 from tertulia.platforms.revengai import mapping
-from tertulia.platforms.revengai.mapping import (
-    CONFIRMATION_REQUIRED,
-    ENDS,
-    PLATFORM,
-    RUN_CANCELLED,
-    RUN_ERROR,
-    RUN_STARTED,
-    EventMapper,
-    UpstreamEvent,
-)
+from tertulia.platforms.revengai.mapping import PLATFORM, EventMapper, UpstreamEvent
 from tertulia.platforms.revengai.wire import Wire
-from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown
 
-CONTEXT = ("analysis_id", "function_id")
-"""What the context of a conversation or message may name (`models/conversation_context.py` of the SDK)."""
 _OF_THE_CONVERSATION = frozenset({"TITLE_UPDATED", "CONTEXT_COMPACTED"})
 _LONGEST_QUOTE = 300
 
@@ -62,8 +47,8 @@ class Answer:
 
     async def send(self, *, repeated: bool) -> None:
         """Send the message."""
-        context = checked_context(self._context.message_context)
-        await self._wire.send(self._attempt.native_id, self._context.message.text or "", context)
+        text = self._context.message.text or ""
+        await self._wire.send(self._attempt.native_id, text, self._context.message_context)
 
     async def find(self, mark: int) -> bool | None:
         """Find the message by its text, wherever an event after the mark has that."""
@@ -72,7 +57,7 @@ class Answer:
 
     async def _on_event(self, event: UpstreamEvent) -> Step:
         run = self._attempt.checkpoint.get("run")
-        if event.name in ENDS and run is None:
+        if event.name in mapping.ENDS and run is None:
             # The end of an earlier run, canceled just now, say, can come after the message. It is ours after all if
             # nothing follows.
             self._early_end = event
@@ -80,14 +65,14 @@ class Answer:
         for request in self._attempt.requests:
             if event.moves_on(request.tool_call_id):
                 await self._attempt.requests.resolve(request)
-        if event.name in ENDS and event.run in {None, run or event.run}:
+        if event.name in mapping.ENDS and event.run in {None, run or event.run}:
             return await self._end(event)
         if run is None and event.name not in _OF_THE_CONVERSATION:
             self._attempt.checkpoint["run"] = event.run or ""
             self._early_end = None
-        if event.name == CONFIRMATION_REQUIRED:
+        if event.name == mapping.CONFIRMATION_REQUIRED:
             await self._attempt.ask(self._mapper.request(event))
-        elif event.name == RUN_STARTED and run is None:
+        elif event.name == mapping.RUN_STARTED and run is None:
             await self._attempt.emit()
         else:
             await self._attempt.emit(self._mapper.event(event))
@@ -98,25 +83,11 @@ class Answer:
 
     async def _end(self, event: UpstreamEvent) -> Step:
         text = event.text()
-        if event.name == RUN_ERROR:
+        if event.name == mapping.RUN_ERROR:
             said = f": {shown(text, _LONGEST_QUOTE)}" if text else ""
             await self._context.fail(f"{PLATFORM} ended the answer with an error{said}.")
-        elif event.name == RUN_CANCELLED:
+        elif event.name == mapping.RUN_CANCELLED:
             await self._context.cancel(f"The answer was canceled at {PLATFORM}.")
         else:
             await self._context.finish(None if self._mapper.said else text)
         return Progress.ENDED
-
-
-def checked_context(context: Mapping[str, Any] | None) -> Mapping[str, int] | None:
-    """Return a context that RevEng.AI takes.
-
-    Raises:
-        InvalidInputError: it names something else, or not by a number.
-    """
-    for name, value in (context or {}).items():
-        if name not in CONTEXT:
-            raise InvalidInputError(f"{PLATFORM} takes no {shown(name)} in `context`.", valid=CONTEXT)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise InvalidInputError(f"`{name}` in `context` must be a whole number.", valid=CONTEXT)
-    return context or None

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from tertulia.platforms.kit.fields import Fields, confirmation, field_of, read_arguments
+from tertulia.platforms.kit.fields import ContextFields, Fields, confirmation, field_of, read_arguments
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.kit.http.values import parsed, table, tables, text, words
@@ -26,6 +26,8 @@ from tertulia.vocabulary.states import Status
 PLATFORM = "RevEng.AI"
 ASSISTANT = "assistant"
 """The agent's name: RevEng.AI has one, without a name of its own."""
+CONTEXT = ContextFields(PLATFORM, ("analysis_id", "function_id"), numbers=("analysis_id", "function_id"))
+"""What the context of a conversation or message may name (`models/conversation_context.py` of the SDK)."""
 
 RUN_STARTED = "RUN_STARTED"
 RUN_FINISHED = "RUN_FINISHED"

@@ -2,25 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from tertulia.platforms.base import Capabilities, Platform, RunContext
-from tertulia.platforms.kit.attempts import Attempt
-from tertulia.platforms.kit.creation import Creator
+from tertulia.platforms.base import Capabilities, RunContext, offers
 from tertulia.platforms.kit.decisions import decide, moved_on
 from tertulia.platforms.kit.delivery import DELIVERED
-from tertulia.platforms.kit.directory import listed
+from tertulia.platforms.kit.directory import listed, no_such_agent
 from tertulia.platforms.kit.paging import message_page
-from tertulia.platforms.kit.records import Records
+from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.platforms.revengai import mapping
-from tertulia.platforms.revengai.answering import Answer, checked_context
-from tertulia.platforms.revengai.mapping import ASSISTANT, PLATFORM
+from tertulia.platforms.revengai.answering import Answer
+from tertulia.platforms.revengai.mapping import ASSISTANT, CONTEXT, PLATFORM
 from tertulia.platforms.revengai.settings import connect
 from tertulia.platforms.revengai.wire import Wire
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import ConflictError, NotFoundError
+from tertulia.vocabulary.errors import ConflictError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
@@ -41,42 +38,22 @@ SENDING_SECONDS = 5.0
 """How long a cancellation waits for a message that is on its way."""
 
 
-class RevEngAIPlatform(Platform):
+@offers(Feature.STREAM, Feature.RESUME, Feature.CONFIRM)
+class RevEngAIPlatform(HttpPlatform):
     """Conversations at RevEng.AI. They cannot be renamed or deleted there, and have no states and no metadata."""
 
     kind = "revengai"
-    features = frozenset(
-        {
-            Feature.CREATE,
-            Feature.GET,
-            Feature.LIST,
-            Feature.SEND,
-            Feature.STREAM,
-            Feature.RESUME,
-            Feature.MESSAGES,
-            Feature.CONFIRM,
-            Feature.CANCEL,
-        }
-    )
     capabilities = Capabilities(lists_unfiltered=True)
+    context_fields = CONTEXT
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self._http = connect(instance, settings, clock)
-        super().__init__(instance, missing=self._http.missing)
+        super().__init__(instance, connect(instance, settings, clock), store, clock)
         self._wire = Wire(self._http, clock)
-        self._records = Records(store, instance)
-        self._creator = Creator(PLATFORM, instance, self._records, clock)
-        self._clock = clock
         self._agent = f"{instance}:{ASSISTANT}"
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.close()
-
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return the assistant."""
         description = (
             "RevEng.AI's assistant for binary analysis. `context` scopes a conversation or a message to an analysis "
             "and a function (analysis_id, function_id)."
@@ -84,18 +61,12 @@ class RevEngAIPlatform(Platform):
         return listed(self.instance, [(ASSISTANT, description)], features=self.features, hint=self.missing)
 
     async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
-        """Create a conversation. One that may have been created before is looked for first.
-
-        Raises:
-            NotFoundError: there is no such agent.
-            UncertainError: whether it was created is not known.
-        """
         if draft.agent != self._agent:
-            raise NotFoundError(f"There is no agent {draft.agent}.", valid=[self._agent], agent=draft.agent)
+            raise no_such_agent(draft.agent, [self._agent])
         if draft.metadata:
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
-        context = checked_context(draft.context)
+        context = CONTEXT.check(draft.context)
 
         async def create() -> ConversationRecord:
             return self._conversation(await self._wire.create(draft.title, context))
@@ -104,19 +75,17 @@ class RevEngAIPlatform(Platform):
             return [
                 one
                 for one in map(self._conversation, await self._wire.list())
-                if draft.title in {None, one.title} and (context or {}).items() <= (one.context or {}).items()
+                if draft.title in {None, one.title} and context.items() <= (one.context or {}).items()
             ]
 
         return await self._creator.create(principal, draft, create, alike)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
-        """Return a conversation."""
         record = await self._wire.get(native_id)
         count = len(mapping.messages(record, instance=self.instance))
         return replace(self._conversation(record), message_count=count)
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
-        """Return all conversations: the wire has neither filters nor pages."""
         return Page(items=[self._conversation(record) for record in await self._wire.list()])
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
@@ -129,26 +98,11 @@ class RevEngAIPlatform(Platform):
         )
         return Page(items=items, next_cursor=cursor, total=len(found))
 
-    def normalize(self, message: Message) -> Message:
-        """Refuse what RevEng.AI has no place for: a message is a user's text."""
-        self._takes_text_only(message, PLATFORM)
-        return message
-
-    def check_context(self, context: Mapping[str, Any]) -> None:
-        """Refuse a context that names anything but an analysis and a function, by their numbers."""
-        checked_context(context)
-
     async def answer(self, context: RunContext) -> None:
-        """Have RevEng.AI answer; or find its run again, and tell the rest."""
-        await Answer(self._wire, Attempt.begin(context, platform=PLATFORM, clock=self._clock)).produce()
+        await Answer(self._wire, self._attempt(context)).produce()
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
-        """Approve or reject what is pending, if that is still what was shown: the wire's call has no id for it.
-
-        Raises:
-            MovedOnError: it is not; nothing was decided.
-            UncertainError: whether the decision arrived is not known, and it is still pending.
-        """
+        """Approve or reject what is pending, if that is still what was shown: the wire's call has no id for it."""
         _, native_id = split_conversation_id(request.conversation_id)
 
         async def is_pending() -> bool:

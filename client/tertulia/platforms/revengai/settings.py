@@ -26,9 +26,7 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Http:
         instance,
         ERRORS,
         base_url=base_url,
-        headers={
-            "authorization": key or ""
-        },  # the key alone, without `Bearer`: `configuration.py` of the SDK
+        headers={"authorization": key},  # alone, without `Bearer`: `configuration.py` of the SDK
         missing=options.how_to_set("api_key", variable=KEY_VARIABLE) if key is None else None,
         clock=clock,
     )

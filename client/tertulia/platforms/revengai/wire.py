@@ -100,10 +100,9 @@ class Wire:
     http: Http
     clock: Clock
 
-    async def create(self, title: str | None, context: Mapping[str, int] | None) -> Record:
+    async def create(self, title: str | None, context: Mapping[str, Any] | None) -> Record:
         """Create a conversation; return its record."""
-        body = {"title": title, "context": context}
-        given = {name: value for name, value in body.items() if value is not None}
+        given = {name: value for name, value in (("title", title), ("context", context)) if value}
         made = await self.http.send("POST", *_CONVERSATIONS, json=given)
         return self.http.one(made, key=_ID, what="the new conversation", safe=False)
 
@@ -117,9 +116,9 @@ class Wire:
         found = await self.http.get(*_CONVERSATIONS, native_id, about=self.http.about(native_id))
         return self.http.one(found, key=_ID, what="a conversation")
 
-    async def send(self, native_id: str, content: str, context: Mapping[str, int] | None) -> None:
+    async def send(self, native_id: str, content: str, context: Mapping[str, Any] | None) -> None:
         """Send a message, which begins a run."""
-        body = {"content": content} if context is None else {"content": content, "context": context}
+        body = {"content": content, **({"context": context} if context else {})}
         await self._post(native_id, "messages", body)
 
     async def confirm(self, native_id: str, *, approved: bool) -> None:

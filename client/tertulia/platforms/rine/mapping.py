@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
-from uuid import UUID
 
 from tertulia.platforms.kit.fields import field_of
 from tertulia.platforms.kit.http.moments import moment
@@ -274,11 +273,3 @@ def handle(name: str) -> str:
             hint="Use the agent's whole handle, or an alias from list_agents.",
         )
     return name if "." in domain else name + DOMAIN
-
-
-def is_uuid(value: str) -> bool:
-    """Whether this is an id, in the one spelling that Rine uses."""
-    try:
-        return str(UUID(value)) == value
-    except ValueError:
-        return False

@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 
-from tertulia.platforms.base import Capabilities, Opened, Platform, RunContext
-from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.base import Capabilities, Opened, RunContext, offers
 from tertulia.platforms.kit.directory import listed
 from tertulia.platforms.kit.http.moments import moment
+from tertulia.platforms.kit.http.values import is_uuid
 from tertulia.platforms.kit.paging import message_page
-from tertulia.platforms.kit.records import Records
+from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.platforms.kit.states import check_accepts, no_transition
 from tertulia.platforms.rine import mapping
 from tertulia.platforms.rine.answering import Answer, Opening, nothing_to_answer
@@ -30,7 +30,6 @@ from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotAllowedError,
     NotFoundError,
-    NotOffered,
     TertuliaError,
 )
 from tertulia.vocabulary.features import Feature
@@ -62,44 +61,26 @@ CLOCKS_APART = timedelta(minutes=2)
 _AT_ONCE = 4
 
 
-class RinePlatform(Platform):
+@offers(Feature.RESUME, Feature.STATUS, Feature.END)
+class RinePlatform(HttpPlatform):
     """Conversations at Rine: each begins with a message, and continues in turns."""
 
     kind = "rine"
-    features = frozenset(
-        {
-            Feature.GET,
-            Feature.SEND,
-            Feature.RESUME,
-            Feature.MESSAGES,
-            Feature.PARTICIPANTS,
-            Feature.STATUS,
-            Feature.END,
-            Feature.CANCEL,  # ends the wait in the store: the other side is not told
-        }
-    )
     capabilities = Capabilities(refresh_before_send=True, opens_with_message=True)
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         options = RineSettings.read(instance, settings)
-        super().__init__(instance, missing=options.missing)
-        self._clock = clock
         self._wire = Wire(options, clock)
+        super().__init__(instance, self._wire.http, store, clock)
         self._mapper = RecordMapper(instance, options.aliases)
         self._sealer = Sealer(str(options.config_dir), self._wire.keys)
-        self._records = Records(store, instance)
         self._opening = Opening(self._wire, self._sealer, self._records, clock)
         self._newest_read: dict[str, str] = {}
         """The newest message in the inbox of each conversation that was read because of it."""
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._wire.close()
-
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return those that the configuration names, and how to address everybody else."""
         named = [
             (alias, f"An agent on {PLATFORM}, whose handle is {full}.")
             for alias, full in self._mapper.aliases.items()
@@ -111,23 +92,8 @@ class RinePlatform(Platform):
         described = [*named, (ANYBODY, everybody)]
         return listed(self.instance, described, features=self.features, hint=self.missing)
 
-    async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
-        """Refuse it: Rine has no conversation without a message."""
-        raise NotOffered(
-            f"The instance {self.instance} ({self.kind}) does not offer {Feature.CREATE}: {PLATFORM} has no "
-            "conversation without a message.",
-            hint=f"Send the first message: send_message with the agent {draft.agent}.",
-            instance=self.instance,
-            feature=Feature.CREATE,
-        )
-
     async def open(self, principal: str, draft: ConversationDraft, message: Message) -> Opened:
-        """Send the first message: the same bytes under the same key, however often this is tried.
-
-        Raises:
-            NotFoundError: there is no such agent.
-            UncertainError: no response came back, several times; repeated with the same ids, it continues from there.
-        """
+        """Send the first message: the same bytes under the same key, however often this is tried."""
         if draft.title is not None:
             self._refuse(Feature.TITLE)
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
@@ -148,7 +114,6 @@ class RinePlatform(Platform):
         return Opened(conversation=opened, checkpoint=checkpoint)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
-        """Return a conversation, with whose turn it is."""
         record = await self._wire.conversation(native_id)
         return self._mapper.conversation(record, await self._wire.history(native_id))
 
@@ -193,7 +158,6 @@ class RinePlatform(Platform):
         return Page(items=items, next_cursor=cursor, total=len(history.rows) if history.complete else None)
 
     async def participants(self, principal: str, native_id: str) -> Sequence[Participant]:
-        """Return who takes part in a conversation, by handle where the history names it."""
         found = await self._wire.participants(native_id)
         return self._mapper.participants(found, await self._wire.history(native_id))
 
@@ -237,7 +201,6 @@ class RinePlatform(Platform):
             raise nothing_to_answer(conversation.id, conversation.agent)
 
     def normalize(self, message: Message) -> Message:
-        """Refuse what cannot be sent; return the message as the other side will read it."""
         if message.role is not Role.USER:
             raise InvalidInputError(
                 f"{PLATFORM} sends what is ours, of the role `user` only.", valid=[Role.USER]
@@ -258,7 +221,6 @@ class RinePlatform(Platform):
         return replace(message, text=text, data=data)
 
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """Refuse any context: Rine has no place for one."""
         if context:
             raise InvalidInputError(
                 f"{PLATFORM} takes no `context`.", hint="Put it into the message: `text`, or `data`."
@@ -268,8 +230,7 @@ class RinePlatform(Platform):
         """Tell Rine nothing: it has no call for it. The store ends the wait for an answer."""
 
     async def answer(self, context: RunContext) -> None:
-        """Send the reply, if the message is one, and wait for the other side's answer."""
-        attempt = Attempt.begin(context, platform=PLATFORM, clock=self._clock)
+        attempt = self._attempt(context)
         await Answer(self._wire, self._sealer, self._mapper, self._records, attempt).produce()
 
     async def _newest_received(self) -> Mapping[str, Record]:
@@ -281,7 +242,7 @@ class RinePlatform(Platform):
             for row in rows:
                 native_id = row.get("conversation_id")
                 usable = isinstance(row.get("id"), str) and row.get("group_id") is None and mapping.says(row)
-                if usable and isinstance(native_id, str) and mapping.is_uuid(native_id):
+                if usable and isinstance(native_id, str) and is_uuid(native_id):
                     newest[native_id] = max(newest.get(native_id, row), row, key=mapping.at)
             if cursor is None:
                 break

@@ -15,8 +15,6 @@ from tertulia.platforms.kit.http.values import parsed, table
 from tertulia.platforms.kit.options import Options
 from tertulia.platforms.rine.mapping import PLATFORM, handle
 from tertulia.settings import InstanceSettings
-from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown
 
 BASE_URL = "https://rine.network"
 """`_constants.py:7` of the SDK."""
@@ -52,6 +50,7 @@ class RineSettings:
         client_secret = options.secret("client_secret", variable="RINE_CLIENT_SECRET")
         if client_id is None or client_secret is None:
             client_id, client_secret = _credentials(config_dir)
+        agents = options.agents(called="a handle", without="@")
         read = cls(
             instance=instance,
             base_url=options.url("base_url", variable="RINE_API_URL", default=BASE_URL),
@@ -59,7 +58,7 @@ class RineSettings:
             agent=options.text("agent", variable="RINE_AGENT"),
             client_id=client_id,
             client_secret=client_secret,
-            aliases=_aliases(instance, options.table("agents")),
+            aliases={alias: handle(name) for alias, name in agents.items()},
         )
         options.finish()
         return read
@@ -105,14 +104,3 @@ def _credentials(config_dir: Path) -> tuple[str | None, str | None]:
 
 def _header_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value.isascii() and value.isprintable() else None
-
-
-def _aliases(instance: str, handles: Mapping[str, Any]) -> Mapping[str, str]:
-    for alias, name in handles.items():
-        if not isinstance(name, str) or "@" in alias:
-            raise InvalidInputError(
-                f"In `agents` of the instance {instance}, {shown(alias)} must name a handle: "
-                'alias = "name@organisation".',
-                instance=instance,
-            )
-    return {alias: handle(name) for alias, name in handles.items()}

@@ -7,24 +7,11 @@ so that looking consumes nothing.
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import httpx
-
 from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.kit.http.errors import ErrorTable, Meaning, read_detail
-from tertulia.platforms.kit.http.retries import retry_after
-from tertulia.platforms.kit.http.tokens import Token, TokenAuth
-from tertulia.platforms.kit.http.values import table, tables, text
-from tertulia.platforms.rine.mapping import (
-    ANYBODY,
-    DOMAIN,
-    PLATFORM,
-    Actor,
-    History,
-    Record,
-    at,
-    handle,
-    is_uuid,
-)
+from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource, client_credentials
+from tertulia.platforms.kit.http.values import is_uuid, table, tables, text
+from tertulia.platforms.rine.mapping import ANYBODY, DOMAIN, PLATFORM, Actor, History, Record, at, handle
 from tertulia.platforms.rine.settings import RineSettings
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
@@ -33,7 +20,6 @@ from tertulia.vocabulary.errors import (
     NotAllowedError,
     NotConfiguredError,
     NotFoundError,
-    UnavailableError,
 )
 from tertulia.vocabulary.identifiers import conversation_id, shown, split_agent_address
 
@@ -66,42 +52,22 @@ ERRORS = ErrorTable(
 """What Rine's refusals mean (`errors.py:648-657`, `_http.py:55-67` of the SDK)."""
 
 
-class Login(TokenAuth):
-    """Exchanges client id and secret for a token of fifteen minutes (`_http.py:136-151` of the SDK)."""
+def login(settings: RineSettings) -> TokenAuth:
+    """Return what exchanges client id and secret for a token of fifteen minutes (`_http.py:136-151` of the SDK).
 
-    def __init__(self, settings: RineSettings) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def ask(self) -> httpx.Request:
-        """Return the request that is answered with a token."""
-        # In the body: what the SDK does, where the vendor's page speaks of Basic authentication.
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._settings.client_id,
-            "client_secret": self._settings.client_secret,
-        }
-        return httpx.Request("POST", f"{self._settings.base_url}/oauth/token", data=form)
-
-    def read(self, answer: httpx.Response) -> Token:
-        """Return the token in an answer."""
-        instance = self._settings.instance
-        if answer.status_code in {400, 401, 403, 422}:
-            raise NotConfiguredError(
-                f"{PLATFORM} does not accept the client id and secret of the instance {instance}.",
-                hint="Replace them: `rine onboard` makes new ones.",
-                instance=instance,
-            )
-        try:
-            body = table(answer.raise_for_status().json())
-            return Token(str(body["access_token"]), float(body.get("expires_in", _DEFAULT_LIFETIME)))
-        except (httpx.HTTPStatusError, ValueError, KeyError, TypeError) as error:
-            raise UnavailableError(
-                f"{PLATFORM} ({instance}) gives out no token now ({answer.status_code}).",
-                hint=f"Call again in a moment; if that does not help, check `base_url` of the instance {instance}.",
-                instance=instance,
-                retry_after=retry_after(answer.headers.get("retry-after")),
-            ) from error
+    They go in the body: what the SDK does, where the vendor's page speaks of Basic authentication.
+    """
+    return TokenAuth(
+        TokenSource(
+            platform=PLATFORM,
+            instance=settings.instance,
+            url=f"{settings.base_url}/oauth/token",
+            form=client_credentials(settings.client_id or "", settings.client_secret or ""),
+            options="`client_id` and `client_secret` (`rine onboard` makes new ones)",
+            refusals={400, 401, 403, 422},
+            lifetime=_DEFAULT_LIFETIME,
+        )
+    )
 
 
 class Wire:
@@ -109,21 +75,17 @@ class Wire:
 
     def __init__(self, settings: RineSettings, clock: Clock) -> None:
         self.instance = settings.instance
-        self._settings = settings
-        self._http = Http(
+        self.http = Http(
             settings.instance,
             ERRORS,
             base_url=settings.base_url,
             headers={},
-            auth=Login(settings),
+            auth=login(settings),
             missing=settings.missing,
             clock=clock,
         )
+        self._settings = settings
         self._actor: Actor | None = None
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.close()
 
     async def actor(self) -> Actor:
         """Return the agent that the instance acts as: the one that is configured, or the account's only one.
@@ -132,7 +94,7 @@ class Wire:
             NotConfiguredError: there is no such agent, or which one is not clear; or its keys are not here.
         """
         if self._actor is None:
-            found = self._many(await self._http.get("agents"), "items", "a list of agents")
+            found = self._many(await self.http.get("agents"), "items", "a list of agents")
             self._actor = self._choose([one for one in found if isinstance(one.get("id"), str)])
         return self._actor
 
@@ -172,32 +134,32 @@ class Wire:
             NotFoundError: there is no such agent.
         """
         try:
-            found = await self._http.get("agents", agent_id, "keys")
+            found = await self.http.get("agents", agent_id, "keys")
         except NotFoundError as error:
             raise self._no_agent(agent_id) from error
         if not table(found).get("encryption_public_key"):
-            raise self._http.foreign("an agent's keys")
+            raise self.http.foreign("an agent's keys")
         return table(found)
 
     async def send(self, body: bytes, *, key: str) -> Record:
         """Send the first message of a conversation; return it. The same body under the same key arrives once."""
         headers = {**await self._acting(), "idempotency-key": key}
-        return self._message(await self._http.send("POST", "messages", content=body, headers=headers))
+        return self._message(await self.http.send("POST", "messages", content=body, headers=headers))
 
     async def reply(self, message_id: str, body: Mapping[str, Any], *, native_id: str) -> Record:
         """Reply to a message; return the reply. The wire has no key for this: each call sends another one."""
         return self._message(
-            await self._http.send(
+            await self.http.send(
                 *("POST", "messages", message_id, "reply"),
                 json=body,
                 headers=await self._acting(),
-                about=self._http.about(native_id),
+                about=self.http.about(native_id),
             )
         )
 
     async def conversation(self, native_id: str) -> Record:
         """Return a conversation's record: status, time and metadata, and nothing that is said in it."""
-        return self._http.one(await self._read(native_id), key="id", what="a conversation")
+        return self.http.one(await self._read(native_id), key="id", what="a conversation")
 
     async def participants(self, native_id: str) -> Sequence[Record]:
         """Return who takes part in a conversation, by id."""
@@ -221,7 +183,7 @@ class Wire:
         """Return a page of the messages that were sent to the actor, and the cursor of the next."""
         actor = await self.actor()
         params: dict[str, Any] = {"limit": PAGE} if cursor is None else {"limit": PAGE, "cursor": cursor}
-        found = await self._http.get(
+        found = await self.http.get(
             "agents", actor.id, "messages", params=params, headers={**await self._acting(), **_PEEK}
         )
         return self._many(found, "items", "a list of messages"), text(table(found).get("next_cursor"))
@@ -229,16 +191,16 @@ class Wire:
     async def move(self, native_id: str, status: str) -> None:
         """Move a conversation to another state."""
         self._check(native_id)
-        moved = await self._http.send(
+        moved = await self.http.send(
             *("PATCH", "conversations", native_id, "status"),
             json={"status": status},
-            about=self._http.about(native_id),
+            about=self.http.about(native_id),
         )
-        self._http.one(moved, key="id", what="a conversation", safe=False)
+        self.http.one(moved, key="id", what="a conversation", safe=False)
 
     async def _resolve(self, name: str) -> str:
         try:
-            found = await self._http.get(".well-known", "webfinger", params={"resource": f"acct:{name}"})
+            found = await self.http.get(".well-known", "webfinger", params={"resource": f"acct:{name}"})
         except (NotFoundError, InvalidInputError) as error:
             raise self._no_agent(name) from error
         aliases: Any = table(found).get("aliases")
@@ -251,9 +213,9 @@ class Wire:
     async def _read(self, native_id: str, *path: str, acting: bool = False) -> Any:
         self._check(native_id)
         headers = {**await self._acting(), **_PEEK} if acting else None
-        about = self._http.about(native_id)
+        about = self.http.about(native_id)
         try:
-            return await self._http.get("conversations", native_id, *path, headers=headers, about=about)
+            return await self.http.get("conversations", native_id, *path, headers=headers, about=about)
         except NotFoundError as error:
             raise self._no_conversation(native_id) from error
 
@@ -262,13 +224,13 @@ class Wire:
 
     def _message(self, found: Any) -> Record:
         for key in ("id", "conversation_id"):
-            self._http.one(found, key=key, what="a message", safe=False)
+            self.http.one(found, key=key, what="a message", safe=False)
         return table(found)
 
     def _many(self, found: Any, key: str, what: str) -> Sequence[Record]:
         listed: Any = table(found).get(key) if isinstance(found, Mapping) else found
         if not isinstance(listed, list):
-            raise self._http.foreign(what)
+            raise self.http.foreign(what)
         return tables(listed)
 
     def _choose(self, agents: Sequence[Record]) -> Actor:

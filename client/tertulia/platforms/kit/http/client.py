@@ -71,7 +71,7 @@ class Reply:
 
 
 class Http:
-    """HTTP for one instance. `headers` may hold credentials; nothing here shows them.
+    """HTTP for one instance. `headers` may hold credentials; nothing here shows them, and what is None is not sent.
 
     Every method takes a path as segments, each quoted: an id never changes which path is called. All raise what the
     instance's `ErrorTable` makes of a refusal, and:
@@ -87,15 +87,18 @@ class Http:
         errors: ErrorTable,
         *,
         base_url: str,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str | None],
         auth: httpx.Auth | None = None,
         missing: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.instance = instance
+        self.platform = errors.platform
+        """The platform as a sentence names it."""
         self._errors = errors
         self._base_url = base_url.rstrip("/")
-        self._headers = {"user-agent": "tertulia", "accept": "application/json", **headers}
+        given = {name: value for name, value in headers.items() if value is not None}
+        self._headers = {"user-agent": "tertulia", "accept": "application/json", **given}
         self._auth = auth
         self.missing = missing
         """The one thing to set before the instance can be used; None when it can."""
@@ -161,7 +164,7 @@ class Http:
             {"accept": "text/event-stream", "cache-control": "no-store", "accept-encoding": "identity"}
         )
         response = await self._send(request, options.get("about"), safe=safe, stream=True)
-        frames = Frames(response, self._errors.platform, idle=idle, clock=self._clock)
+        frames = Frames(response, self.platform, idle=idle, clock=self._clock)
         try:
             if response.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
                 raise self._unreachable("answered something else than a stream of events", retryable=False)
@@ -201,7 +204,7 @@ class Http:
         if safe:
             return self._unreachable(f"answered something else than {what}", retryable=False)
         return UncertainError(
-            f"{self._errors.platform} ({self.instance}) answered something else than {what}; whether the call was "
+            f"{self.platform} ({self.instance}) answered something else than {what}; whether the call was "
             "carried out is not known.",
             hint=f"Look at the present state; then check `base_url` of the instance {self.instance}.",
             instance=self.instance,
@@ -258,7 +261,7 @@ class Http:
                     "did not answer in time" if timeout else "cannot be reached"
                 ) from error
             raise UncertainError(
-                f"{self._errors.platform} ({self.instance}) gave no answer; whether it got the call is not known.",
+                f"{self.platform} ({self.instance}) gave no answer; whether it got the call is not known.",
                 hint="Look at the present state before you call again.",
                 **ids,
             ) from error
@@ -294,7 +297,7 @@ class Http:
 
     def _unreachable(self, what: str, *, retryable: bool = True) -> UnavailableError:
         return UnavailableError(
-            f"{self._errors.platform} ({self.instance}) {what}.",
+            f"{self.platform} ({self.instance}) {what}.",
             hint=f"Call again in a moment; if that does not help, check `base_url` of the instance {self.instance}.",
             retryable=retryable,
             instance=self.instance,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from uuid import UUID
 
 _DEEPEST = 16
 
@@ -47,3 +48,16 @@ def text(value: Any) -> str | None:
     if not isinstance(value, str) or not value:
         return None
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number, and None for anything else."""
+    return value if type(value) is int else None
+
+
+def is_uuid(value: str) -> bool:
+    """Whether this is a UUID in its usual spelling: two spellings of one id would be two to the store."""
+    try:
+        return str(UUID(value)) == value
+    except ValueError:
+        return False
