@@ -171,7 +171,7 @@ class AgentDouble:
                     raise Ended(result={"stopReason": "cancelled"})
         except Ended as end:
             reply = end.reply
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the client under test is told of every fault
             reply = {"error": {"code": -32603, "message": f"the double failed: {error!r}"}}
         self._send({"id": message["id"], **reply})
 

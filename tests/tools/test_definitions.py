@@ -9,9 +9,9 @@ import jsonschema
 import pytest
 from mcp_types import Tool
 
+from tertulia.vocabulary.errors import UnavailableError
 from tertulia_server.instructions import MAX_INSTRUCTIONS, instructions
 from tertulia_tools.errors import failure
-from tertulia.vocabulary.errors import UnavailableError
 from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect
 from tests.tools import snapshot
@@ -201,8 +201,10 @@ async def test_the_instructions_are_short_and_name_only_tools_that_are_offered(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_structure_of_an_error_satisfies_the_schema_of_the_result(name: str) -> None:
-    """Hosts on the TypeScript SDK 1 check it, and show a model their own complaint instead of a failure that violates it."""
-    ids = {name: "local:1" for name in ("conversation_id", "run_id", "request_id", "message_id", "branch")}
+    """Hosts on the TypeScript SDK 1 check it, and show a model their own complaint instead of what violates it."""
+    ids: dict[str, Any] = dict.fromkeys(
+        ("conversation_id", "run_id", "request_id", "message_id", "branch"), "local:1"
+    )
     error = UnavailableError(
         "No.", hint="Again.", valid=["a"], instance="r2r", agent="r2r:rag", status="open", setting="x", **ids
     )

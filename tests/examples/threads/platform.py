@@ -4,14 +4,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tertulia.platforms.base import Capabilities, Platform, RunContext
-from tertulia.platforms.kit.attempts import Attempt
+from tertulia.platforms.base import Capabilities, RunContext, offers
 from tertulia.platforms.kit.decisions import decide
 from tertulia.platforms.kit.delivery import DELIVERED
 from tertulia.platforms.kit.directory import AgentDirectory
 from tertulia.platforms.kit.http.values import table, text
 from tertulia.platforms.kit.paging import message_page
-from tertulia.platforms.kit.records import Records
+from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -42,43 +41,27 @@ SENDING_SECONDS = 5.0
 """How long a cancellation waits for a message that is on its way."""
 
 
-class ThreadsPlatform(Platform):
+@offers(
+    Feature.STREAM,
+    Feature.RESUME,
+    Feature.TITLE,
+    Feature.METADATA,
+    Feature.CONFIRM,
+    Feature.EDIT_ARGUMENTS,
+    Feature.QUESTIONS,
+)
+class ThreadsPlatform(HttpPlatform):
     """Conversations as threads. A thread has metadata, in which its title and its assistant are kept."""
 
     kind = "threads"
-    features = frozenset(
-        {
-            Feature.CREATE,
-            Feature.GET,
-            Feature.LIST,
-            Feature.DELETE,
-            Feature.SEND,
-            Feature.STREAM,
-            Feature.RESUME,
-            Feature.MESSAGES,
-            Feature.TITLE,
-            Feature.METADATA,
-            Feature.CONFIRM,
-            Feature.EDIT_ARGUMENTS,
-            Feature.QUESTIONS,
-            Feature.CANCEL,
-        }
-    )
     capabilities = Capabilities(lists_unfiltered=True)
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self._http = connect(instance, settings, clock)
-        super().__init__(instance, missing=self._http.missing)
+        super().__init__(instance, connect(instance, settings, clock), store, clock)
         self._wire = Wire(self._http)
         self._assistants = AgentDirectory(instance, self._wire.assistants, platform=PLATFORM, clock=clock)
-        self._records = Records(store, instance)
-        self._clock = clock
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.close()
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the assistants."""
@@ -140,18 +123,12 @@ class ThreadsPlatform(Platform):
                 conversation_id=conversation.id,
             )
 
-    def normalize(self, message: Message) -> Message:
-        """Refuse what Threads has no place for: a message is a user's text."""
-        self._takes_text_only(message, PLATFORM)
-        return message
-
     def check_context(self, context: Mapping[str, Any]) -> None:
         """Take any context: a run passes it on to its assistant."""
 
     async def answer(self, context: RunContext) -> None:
         """Begin a run with the message, or find that run again, and follow it."""
-        attempt = Attempt.begin(context, platform=PLATFORM, clock=self._clock)
-        await Answer(self._wire, self._assistants, attempt).produce()
+        await Answer(self._wire, self._assistants, self._attempt(context)).produce()
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Resume the interrupted run with a decision, which begins the thread's next run.

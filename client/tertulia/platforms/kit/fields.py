@@ -74,9 +74,6 @@ class ContextFields:
     def _is_number(self, value: object) -> bool:
         return type(value) is int and (self.least is None or value >= self.least)
 
-    def _is_number(self, value: object) -> bool:
-        return type(value) is int and (self.least is None or value >= self.least)
-
 
 def read_arguments(value: Any) -> Mapping[str, Any] | None:
     """Return a tool's arguments as an object, from an object or from JSON; None where there are none."""
