@@ -22,7 +22,7 @@ from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
 from tests.client.platforms import agentflow, knowrithm
 from tests.client.platforms.revengai import Place, answered, placed
-from tests.doubles.network import App, Faults, Receive, Scope, Send, answer, served
+from tests.doubles.network import Faults, Held, answer, served
 from tests.doubles.r2r import R2RDouble
 from tests.doubles.revengai import KEY
 
@@ -60,18 +60,6 @@ async def syncing_elsewhere(path: str, url: str) -> None:
 
     async with revengai(Path(path), url) as client:
         await client.search.sync("revengai", on_progress=told)
-
-
-class Held:
-    """A fault that holds a request for ever, and counts those."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-
-    async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hold it."""
-        self.requests += 1
-        await anyio.sleep_forever()
 
 
 async def test_a_sync_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -123,3 +123,15 @@ async def served(app: App) -> AsyncGenerator[str]:
                 yield f"http://127.0.0.1:{listening.getsockname()[1]}"
             finally:
                 server.should_exit = server.force_exit = True
+
+
+class Held:
+    """A fault that holds a request for ever, and counts those."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hold it."""
+        self.requests += 1
+        await anyio.sleep_forever()

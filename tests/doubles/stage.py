@@ -99,7 +99,10 @@ class Stage(LocalPlatform):
         about = {"tool_call_id": call_id}
         match step:
             case {"say": piece}:
-                await self._say(context, *[str(piece)] * int(step.get("times", 1)))
+                # Saved with the text: a process that is killed between the two would say it again.
+                await self._say(
+                    context, *[str(piece)] * int(step.get("times", 1)), checkpoint={"done": number + 1}
+                )
             case {"think": piece}:
                 await context.emit(Event(EventKind.REASONING, {"delta": piece}))
             case {"tool": tool}:
@@ -147,12 +150,17 @@ class Stage(LocalPlatform):
                 raise AssertionError(f"no such step: {step}")
         return True
 
-    async def _say(self, context: EmbeddedRunContext, *pieces: str) -> None:
+    async def _say(
+        self, context: EmbeddedRunContext, *pieces: str, checkpoint: Mapping[str, Any] | None = None
+    ) -> None:
         message_id = f"m_{context.run.id.removeprefix('run_')}"
-        for piece in pieces:
-            await context.emit(
-                Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece})
-            )
+        events = [
+            Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": piece})
+            for piece in pieces
+        ]
+        for event in events[:-1]:
+            await context.emit(event)
+        await context.emit(*events[-1:], checkpoint=checkpoint)
 
     async def _ask(self, context: EmbeddedRunContext, draft: RequestDraft, *events: Event) -> bool:
         """Ask, or say how it was decided; return whether it was."""

@@ -10,9 +10,8 @@ import anyio.to_thread
 import pytest
 
 from tests.client.platforms.revengai import Place, answered, placed
-from tests.client.test_syncing_over_http import Held
 from tests.doubles.hosts import ROOT, environment
-from tests.doubles.network import answer
+from tests.doubles.network import Held, answer
 from tests.doubles.revengai import KEY
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]

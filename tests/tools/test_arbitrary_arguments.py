@@ -14,8 +14,7 @@ from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connector, Host, Reply, memory
 from tests.doubles.stage import ACTOR
 from tests.support.drawing import examples
-from tests.tools.test_failures import RAW
-from tests.tools.test_sizes import assert_fits
+from tests.tools.checks import RAW, assert_fits
 
 ANY_CHARACTER = st.characters(exclude_categories=())
 """Halves of surrogate pairs too: JSON can spell them."""

@@ -1,6 +1,5 @@
 """What goes wrong is told so that a model can act on it: one clear sentence, the valid values, the next step."""
 
-import re
 from typing import Any
 
 import anyio
@@ -9,11 +8,11 @@ import pytest
 from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
+from tests.tools.checks import RAW
 
 pytestmark = pytest.mark.anyio
 
 NO_CONVERSATION = "stage:0000000000"
-RAW = re.compile(r"Traceback|File \"|pydantic|validation error|input_value|errors\.|Error executing|<class")
 
 
 def assert_clear(reply: Reply, *, says: str) -> None:

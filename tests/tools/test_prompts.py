@@ -12,7 +12,7 @@ from tertulia_tools.resources import conversation_uri
 from tertulia_tools.results import MAX_RESULT
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script
-from tests.tools.test_untrusted import ALLOWED, HOSTILE, hidden
+from tests.tools.checks import ALLOWED, HOSTILE, hidden
 
 pytestmark = pytest.mark.anyio
 

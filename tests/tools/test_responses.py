@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
 from tests.tools import snapshot
-from tests.tools.test_definitions import NAMES
+from tests.tools.checks import assert_same_information
 
 pytestmark = pytest.mark.anyio
 
@@ -139,22 +140,6 @@ RESPONSES: Mapping[str, Callable[[Host], Awaitable[Reply]]] = {
 }
 
 
-def leaves(node: object) -> list[str]:
-    """Return what a structured form says, piece by piece; a flag says nothing but its name."""
-    if isinstance(node, dict):
-        named = cast(dict[str, object], node).items()
-        return [said for name, value in named for said in ([name] if value is True else leaves(value))]
-    if isinstance(node, list):
-        return [said for item in cast(list[object], node) for said in leaves(item)]
-    return [] if node is False else [str(node)]
-
-
-def assert_same_information(reply: Reply) -> None:
-    """See that the text says everything that the structured form says."""
-    missing = [said for said in leaves(reply.data) if said not in reply.text]
-    assert not missing, f"{missing} is not in:\n{reply.text}"
-
-
 @pytest.mark.parametrize("name", RESPONSES)
 async def test_a_response_is_as_stored(connect_in_memory: Connect, name: str) -> None:
     """How a result reads is reviewed, and changes on purpose only; it is the same in both eras."""
@@ -167,8 +152,9 @@ async def test_a_response_is_as_stored(connect_in_memory: Connect, name: str) ->
 
 def test_every_tool_has_a_stored_response_and_no_other_is_stored() -> None:
     """Neither is a tool forgotten, nor does a response stay of one that is gone."""
-    assert sorted(RESPONSES) == sorted(NAMES)
-    assert sorted(path.stem for path in (snapshot.FOLDER / "responses").iterdir()) == sorted(NAMES)
+    names = sorted(definition.name for definition in TOOLS)
+    assert sorted(RESPONSES) == names
+    assert sorted(path.stem for path in (snapshot.FOLDER / "responses").iterdir()) == names
 
 
 async def test_every_tool_says_the_same_in_both_forms(connect: Connect) -> None:

@@ -12,7 +12,7 @@ from tests.doubles import library
 from tests.doubles.hosts import Connect, Host, Setup, stdio
 from tests.doubles.knowrithm import AGENT, KEY, SECRET, refusal
 from tests.doubles.network import answer
-from tests.tools.test_sizes import assert_fits
+from tests.tools.checks import assert_fits
 
 pytestmark = pytest.mark.anyio
 

@@ -7,22 +7,15 @@ from typing import Any
 import pytest
 
 from tertulia_tools.quotes import Quoter, fitting_length, json_size
-from tertulia_tools.results import MAX_RESULT
-from tests.doubles.hosts import Connect, Host, Reply
+from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script
-from tests.tools.test_responses import assert_same_information
+from tests.tools.checks import assert_fits, assert_same_information
 
 pytestmark = pytest.mark.anyio
 
 ESCAPED = '"\\\n' * 30_000
 """Text of which JSON makes twice as many characters."""
 LONG_TITLE = '"' * 200
-
-
-def assert_fits(reply: Reply) -> None:
-    """See that neither form is longer than any host keeps whole."""
-    assert len(reply.text) <= MAX_RESULT
-    assert len(reply.json) <= MAX_RESULT
 
 
 def quoted(text: str) -> str:

@@ -1,53 +1,33 @@
-"""A place for the tests of Rine: its double on a network with faults, clients on one store, the vendor's client."""
+"""A place for the tests of Rine, with the vendor's client."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import rine
 
-from tertulia import (
-    Client,
-    ClientSettings,
-    InstanceSettings,
-    JournalEntry,
-    MessageDraft,
-    NewConversation,
-    RunResult,
-    Sent,
-)
-from tests.doubles.clocks import SkippingClock
-from tests.doubles.network import Faults, served
+from tertulia import Client, MessageDraft, RunResult
 from tests.doubles.rine import Agent, RineDouble
+from tests.support import place
+from tests.support.place import SECONDS, served_place
 
-SECONDS = 20
 BOB, CAROL = "rine:bob@beta.rine.network", "rine:carol@ceta.rine.network"
 
+start = partial(place.start, agent=BOB)
+answered = partial(place.answered, agent=BOB)
 
-class Place:
-    """The double at `url`, and the store at `path`."""
 
-    def __init__(self, path: Path, double: RineDouble) -> None:
-        self.path = path
-        self.double = double
-        self.faults = Faults(double.app)
-        self.url = ""
-        self.clock = SkippingClock()
-        """The time that the platform goes by."""
+class Place(place.Place[RineDouble]):
+    """The double of Rine, and clients."""
 
-    def settings(self, **options: Any) -> ClientSettings:
-        """Return the settings of a client with one instance."""
-        given = {"base_url": self.url, "config_dir": str(self.double.folder), **options}
-        instance = InstanceSettings(platform="rine", options=given, environment={})
-        return ClientSettings(store=self.path, instances={"rine": instance})
+    instance = "rine"
 
-    @asynccontextmanager
-    async def client(self, **options: Any) -> AsyncGenerator[Client]:
-        """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
-        async with Client.open(self.settings(**options), clock=self.clock) as client:
-            yield client
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """An address, and the folder with the keys."""
+        return {"base_url": self.url, "config_dir": str(self.double.folder)}
 
     @asynccontextmanager
     async def sdk(self, agent: Agent) -> AsyncGenerator[rine.RineClient]:
@@ -68,37 +48,12 @@ class Place:
 
 @asynccontextmanager
 async def placed(path: Path) -> AsyncGenerator[Place]:
-    """Serve a double; the test has `SECONDS` to be done."""
-    place = Place(path / "store" / "store.db", RineDouble(path))
-    with anyio.fail_after(SECONDS):
-        async with served(place.faults) as place.url:
-            yield place
-
-
-async def start(client: Client, text: str, agent: str = BOB, **more: Any) -> Sent:
-    """Begin a conversation with a message."""
-    sending = {name: more.pop(name) for name in ("idempotency_key", "join") if name in more}
-    return await client.runs.start(NewConversation(agent=agent, **more), MessageDraft(text=text), **sending)
-
-
-async def answered(client: Client, text: str, **more: Any) -> RunResult:
-    """Begin a conversation with a message; return what came of it."""
-    return await client.runs.wait((await start(client, text, **more)).run, timeout=SECONDS)
+    """Serve a double."""
+    async with served_place(Place(path / "store" / "store.db", RineDouble(path))) as served:
+        yield served
 
 
 async def sent(client: Client, conversation_id: str, text: str) -> RunResult:
     """Send a message into a conversation; return what came of it."""
     message = await client.runs.send(conversation_id, MessageDraft(text=text))
     return await client.runs.wait(message.run, timeout=SECONDS)
-
-
-def native(of: Sent | RunResult) -> str:
-    """Return Rine's own id of a conversation."""
-    return of.run.conversation_id.partition(":")[2]
-
-
-async def journal(client: Client, conversation_id: str) -> Sequence[JournalEntry]:
-    """Return all that happened, after seeing that no `seq` is missing."""
-    entries = (await client.conversations.events(conversation_id)).entries
-    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-    return entries

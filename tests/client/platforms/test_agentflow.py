@@ -29,12 +29,13 @@ from tertulia import (
     UncertainError,
 )
 from tertulia.platforms.agentflow import platform as agentflow
-from tertulia.platforms.agentflow.platform import AgentFlowPlatform
+from tertulia.platforms.base import Platform
 from tertulia.vocabulary.models import ConversationRecord, Page
-from tests.client.platforms.agentflow import MAIN, SECONDS, Place, answered, native, placed
+from tests.client.platforms.agentflow import MAIN, Place, answered, placed
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import BEGAN
 from tests.doubles.network import answer, drop, lose
+from tests.support.place import SECONDS, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -195,7 +196,7 @@ async def test_ids_never_change_which_call_is_made(place: Place) -> None:
     assert place.double.calls == ["GET /api/v1/conversations/..%2Fagents"]
 
 
-async def listed(platform: AgentFlowPlatform, query: ConversationQuery) -> list[Page[ConversationRecord]]:
+async def listed(platform: Platform, query: ConversationQuery) -> list[Page[ConversationRecord]]:
     """Return all pages of a list."""
     pages = [await platform.list("local", query)]
     while pages[-1].next_cursor is not None:

@@ -13,22 +13,12 @@ from tertulia.platforms.agentflow.answering import DELIVERY
 from tertulia.platforms.agentflow.platform import CALLING_SECONDS
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
-from tests.client.platforms.agentflow import (
-    MAIN,
-    SECONDS,
-    Place,
-    answered,
-    journal,
-    native,
-    of,
-    placed,
-    start,
-    until_told,
-)
+from tests.client.platforms.agentflow import MAIN, Place, answered, of, placed, start, until_told
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import HOLD, Step, said
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
+from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -390,7 +380,7 @@ async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> Non
 async def killed(path: str, url: str) -> None:
     """Ask something in a process that is to be killed, and say how far it came."""
     place = Place(Path(path), AgentFlowDouble())
-    place.url = url
+    place.origin = url
     async with place.client() as client:
         sent = await start(client, "hold on")
         await until_told(client, sent, "see. ")

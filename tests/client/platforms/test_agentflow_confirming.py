@@ -24,21 +24,12 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tests.client.platforms.agentflow import (
-    SECONDS,
-    Place,
-    answered,
-    ended,
-    journal,
-    native,
-    of,
-    placed,
-    start,
-)
+from tests.client.platforms.agentflow import Place, answered, of, placed, start
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import APPROVAL, GUESSED, MAIL, Step, child, said
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, lose
+from tests.support.place import SECONDS, ended, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 

@@ -22,20 +22,12 @@ from tertulia import (
     RunStatus,
     UnavailableError,
 )
-from tests.client.platforms.agentflow import (
-    MAIN,
-    SECONDS,
-    Place,
-    answered,
-    native,
-    placed,
-    start,
-    until_told,
-)
+from tests.client.platforms.agentflow import MAIN, Place, answered, placed, start, until_told
 from tests.doubles.agentflow import SECRET, TOKEN, AgentFlowDouble
 from tests.doubles.agentflow_scripts import ELSEWHERE, GUESSED
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, stall
+from tests.support.place import SECONDS, native
 
 pytestmark = pytest.mark.anyio
 

@@ -36,7 +36,7 @@ from tertulia import (
     Status,
 )
 from tertulia.platforms.registry import PLATFORMS
-from tests.client.platforms import acp, agentflow, knowrithm, revengai, rine, test_r2r
+from tests.client.platforms import acp, agentflow, knowrithm, r2r, revengai, rine
 from tests.doubles.acp_agent import script
 from tests.doubles.knowrithm import KnowrithmDouble
 
@@ -124,8 +124,8 @@ async def at_revengai(path: Path) -> AsyncGenerator[Site]:
 @asynccontextmanager
 async def at_r2r(path: Path) -> AsyncGenerator[Site]:
     """R2R's."""
-    async with test_r2r.at(path / "store.db") as place:
-        yield Site(test_r2r.RAG, place.open, {"lasts": "hold"})
+    async with r2r.placed(path / "store.db") as place:
+        yield Site(r2r.RAG, place.client, {"lasts": "hold"})
 
 
 @asynccontextmanager

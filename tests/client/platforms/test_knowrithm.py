@@ -32,10 +32,11 @@ from tertulia import (
 from tertulia.platforms.kit.numbered_pages import MOST_PAGES
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Rating
-from tests.client.platforms.knowrithm import SUPPORT, Place, answered, native, placed
+from tests.client.platforms.knowrithm import SUPPORT, Place, answered, placed
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.knowrithm import AGENT, KEY, OTHER_AGENT, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import answer, drop, lose
+from tests.support.place import native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -758,8 +759,8 @@ async def test_two_accounts_stand_side_by_side(tmp_path: Path) -> None:
     """Each with agents of its own."""
     async with placed(tmp_path, KnowrithmDouble()) as place:
         instances = {
-            "one": place.settings(),
-            "two": place.settings(agents={"sales": OTHER_AGENT}),
+            "one": place.instance_settings(),
+            "two": place.instance_settings(agents={"sales": OTHER_AGENT}),
         }
         async with Client.open(ClientSettings(store=tmp_path / "s.db", instances=instances)) as client:
             first = await client.conversations.create(NewConversation(agent="one:support"))

@@ -19,19 +19,11 @@ from tertulia import (
 )
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import leases_run_out
-from tests.client.platforms.knowrithm import (
-    SECONDS,
-    SUPPORT,
-    Place,
-    answered,
-    journal,
-    native,
-    placed,
-    start,
-)
+from tests.client.platforms.knowrithm import SUPPORT, Place, answered, placed, start
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.knowrithm import KEY, SECRET, KnowrithmDouble, refusal
 from tests.doubles.network import App, Fault, Receive, Scope, Send, answer, cut, drop, lose, served, stall
+from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,65 +38,28 @@ from tertulia import (
 )
 from tertulia.platforms.r2r.wire import IDLE_SECONDS
 from tests.client.inside import change
-from tests.doubles.clocks import SkippingClock
-from tests.doubles.network import App, Faults, Receive, Scope, Send, answer, cut, drop, lose, served
+from tests.client.platforms.r2r import RAG, Place, placed
+from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose
 from tests.doubles.r2r import FACT, KEY, NAME, R2RDouble, lines, said
+from tests.support.place import SECONDS
 
-SECONDS = 30
-"""How long a test waits for what must come."""
-RAG = "r2r:rag"
 NOWHERE = "r2r:00000000-0000-0000-0000-000000000001"
 AGENT = "/retrieval/agent"
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
-class Place:
-    """A double on its network, and clients of it that share a store."""
-
-    def __init__(self, path: Path, double: R2RDouble) -> None:
-        self.double = double
-        self.network = Faults(double.app)
-        self.url = ""
-        self.path = path
-        self.clock = SkippingClock()
-        """The time that the platform goes by."""
-
-    @asynccontextmanager
-    async def open(self, environment: dict[str, str] | None = None, **options: Any) -> AsyncGenerator[Client]:
-        """Open a client whose instance `r2r` is here."""
-        r2r = InstanceSettings(
-            platform="r2r", options={"base_url": self.url, **options}, environment=environment or {}
-        )
-        settings = ClientSettings(store=self.path, instances={"r2r": r2r})
-        async with Client.open(settings, clock=self.clock) as client:
-            yield client
-
-    def sent(self, method: str) -> list[str]:
-        """Return the paths of the requests that came with a method."""
-        return [path for sent, path in self.double.requests if sent == method]
-
-
-@asynccontextmanager
-async def at(path: Path, double: R2RDouble | None = None) -> AsyncGenerator[Place]:
-    """Serve a double; everything in the test has `SECONDS` to happen."""
-    place = Place(path, double or R2RDouble())
-    with anyio.fail_after(SECONDS):
-        async with served(place.network) as place.url:
-            yield place
-
-
 @pytest.fixture
 async def place(path: Path) -> AsyncGenerator[Place]:
     """Return a server that asks for no credentials."""
-    async with at(path) as place:
+    async with placed(path) as place:
         yield place
 
 
 @pytest.fixture
 async def talk(place: Place) -> AsyncGenerator[Client]:
     """Return a client of it."""
-    async with place.open() as client:
+    async with place.client() as client:
         yield client
 
 
@@ -168,14 +130,14 @@ async def test_what_is_not_offered_is_refused_with_a_word_on_who_offers_it(talk:
 
 async def test_a_key_goes_into_its_own_header(path: Path) -> None:
     double = R2RDouble(require_authentication=True, api_keys={KEY: "ada"})
-    async with at(path, double) as place, place.open({"R2R_API_KEY": KEY}) as talk:
+    async with placed(path, double) as place, place.client({"R2R_API_KEY": KEY}) as talk:
         assert (await ask(talk, "hello")).run.status is RunStatus.COMPLETED
 
 
 async def test_a_login_is_made_once_and_again_when_its_token_has_ended(path: Path) -> None:
     double = R2RDouble(require_authentication=True, users={"ada@example.org": "geheim ä"})
     login = {"R2R_EMAIL": "ada@example.org", "R2R_PASSWORD": "geheim ä"}
-    async with at(path, double) as place, place.open(login) as talk:
+    async with placed(path, double) as place, place.client(login) as talk:
         outcome = await ask(talk, "hello")
         assert outcome.run.status is RunStatus.COMPLETED
         assert place.sent("POST").count("/v3/users/login") == 1
@@ -190,7 +152,10 @@ async def test_a_wrong_password_is_told_without_telling_it(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     double = R2RDouble(require_authentication=True, users={"ada@example.org": "right"})
-    async with at(path, double) as place, place.open(email="ada@example.org", password="s3cr3t") as talk:
+    async with (
+        placed(path, double) as place,
+        place.client(email="ada@example.org", password="s3cr3t") as talk,
+    ):
         with pytest.raises(NotConfiguredError, match="The instance r2r gets no token for R2R") as refused:
             await talk.conversations.create(NewConversation(agent=RAG))
         agents = await talk.agents.list("r2r")
@@ -200,7 +165,7 @@ async def test_a_wrong_password_is_told_without_telling_it(
 
 
 async def test_a_server_that_asks_for_credentials_says_what_to_set(path: Path) -> None:
-    async with at(path, R2RDouble(require_authentication=True)) as place, place.open() as talk:
+    async with placed(path, R2RDouble(require_authentication=True)) as place, place.client() as talk:
         with pytest.raises(NotConfiguredError, match="asks for credentials") as refused:
             await talk.conversations.create(NewConversation(agent=RAG))
         assert refused.value.hint is not None
@@ -210,10 +175,10 @@ async def test_a_server_that_asks_for_credentials_says_what_to_set(path: Path) -
 
 async def test_a_key_and_a_login_are_not_possible_together(place: Place) -> None:
     with pytest.raises(InvalidInputError, match="an API key and a login"):
-        async with place.open(api_key=KEY, email="ada@example.org", password="x"):
+        async with place.client(api_key=KEY, email="ada@example.org", password="x"):
             pass
     with pytest.raises(InvalidInputError, match="an API key and a login"):
-        async with place.open({"R2R_API_KEY": KEY, "R2R_EMAIL": "ada@example.org"}):
+        async with place.client({"R2R_API_KEY": KEY, "R2R_EMAIL": "ada@example.org"}):
             pass
 
 
@@ -221,14 +186,14 @@ async def test_what_the_configuration_names_goes_before_what_the_environment_has
     double = R2RDouble(require_authentication=True, users={"ada@example.org": "pw"})
     everybody = {"R2R_API_KEY": "public.others", "R2R_API_BASE": "http://127.0.0.1:9"}
     async with (
-        at(path, double) as place,
-        place.open(everybody, email="ada@example.org", password="pw") as talk,
+        placed(path, double) as place,
+        place.client(everybody, email="ada@example.org", password="pw") as talk,
     ):
         await talk.conversations.create(NewConversation(agent=RAG))
 
 
 async def test_a_login_without_its_password_is_not_configured(place: Place) -> None:
-    async with place.open(email="ada@example.org") as talk:
+    async with place.client(email="ada@example.org") as talk:
         agents = await talk.agents.list("r2r")
         assert not agents[0].available
         assert agents[0].hint == "Set `password` (or R2R_PASSWORD), or remove `email`."
@@ -252,16 +217,16 @@ async def test_an_impossible_option_is_refused_without_its_value(
     place: Place, options: dict[str, Any]
 ) -> None:
     with pytest.raises(InvalidInputError) as refused:
-        async with place.open(**options):
+        async with place.client(**options):
             pass
     assert "s3cr3t" not in str(refused.value)
 
 
 async def test_a_server_that_is_not_there_is_told_as_such(path: Path) -> None:
-    async with at(path) as place:
+    async with placed(path) as place:
         pass
     with anyio.fail_after(SECONDS):
-        async with place.open() as talk:
+        async with place.client() as talk:
             assert not (await talk.agents.list("r2r"))[0].available
             with pytest.raises(UnavailableError, match="cannot be reached") as refused:
                 await talk.conversations.create(NewConversation(agent=RAG))
@@ -269,7 +234,7 @@ async def test_a_server_that_is_not_there_is_told_as_such(path: Path) -> None:
 
 
 async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Client) -> None:
-    place.network.plan(
+    place.faults.plan(
         "POST", "/conversations", answer(200, {"ok": True}), answer(404, {"detail": "Not Found"})
     )
     with pytest.raises(UnavailableError, match="answered something else than the new conversation"):
@@ -279,7 +244,7 @@ async def test_what_is_no_r2r_server_is_told_as_such(place: Place, talk: Client)
 
 
 async def test_two_servers_stand_side_by_side(path: Path, tmp_path: Path) -> None:
-    async with at(path) as one, at(path) as other:
+    async with placed(path) as one, placed(path) as other:
         instances = {
             name: InstanceSettings(platform="r2r", options={"base_url": place.url}, environment={})
             for name, place in (("one", one), ("other", other))
@@ -333,7 +298,7 @@ async def test_what_belongs_to_another_account_is_not_there(path: Path) -> None:
     theirs = double.memory.create("bob", "Private")
     question = double.memory.add(theirs.id, {"role": "user", "content": "mine"})
     mine = double.memory.create("ada", "Mine")
-    async with at(path, double) as place, place.open(api_key=KEY) as talk:
+    async with placed(path, double) as place, place.client(api_key=KEY) as talk:
         for attempt in (
             talk.conversations.get(f"r2r:{theirs.id}"),
             talk.conversations.update(f"r2r:{theirs.id}", ConversationChanges(title="x")),
@@ -392,7 +357,7 @@ async def test_an_unknown_agent_is_told_with_those_there_are(talk: Client) -> No
 
 
 async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Client) -> None:
-    place.network.plan("POST", "/conversations", lose)
+    place.faults.plan("POST", "/conversations", lose)
     with pytest.raises(UncertainError):
         await talk.conversations.create(NewConversation(agent=RAG))
     assert place.sent("POST") == ["/v3/conversations"]
@@ -413,7 +378,7 @@ async def test_a_repeated_start_whose_message_was_taken_starts_no_other_conversa
 
 async def test_too_many_calls_are_told_with_how_long_to_wait(place: Place, talk: Client) -> None:
     limited = {"detail": "Per-route per-minute rate limit exceeded"}
-    place.network.plan("POST", "/conversations", answer(429, limited), answer(429, limited, retry_after="7"))
+    place.faults.plan("POST", "/conversations", answer(429, limited), answer(429, limited, retry_after="7"))
     with pytest.raises(UnavailableError, match="Per-route per-minute rate limit exceeded") as refused:
         await talk.conversations.create(NewConversation(agent=RAG))
     assert refused.value.retryable
@@ -438,7 +403,7 @@ async def test_what_a_failing_server_says_is_kept_from_everybody(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     made = await talk.conversations.create(NewConversation(agent=RAG))
-    place.network.plan("GET", native(made.id), answer(500, body))
+    place.faults.plan("GET", native(made.id), answer(500, body))
     with pytest.raises(UnavailableError, match="failed over this call") as refused:
         await talk.messages.list(made.id)
     assert "sk-123" not in f"{refused.value!r} {refused.value.ids} {caplog.text}"
@@ -497,7 +462,7 @@ async def test_an_unknown_parent_is_told_in_r2rs_words(talk: Client) -> None:
 
 async def test_a_message_whose_addition_got_no_answer_is_not_added_again(place: Place, talk: Client) -> None:
     made = await talk.conversations.create(NewConversation(agent=RAG))
-    place.network.plan("POST", "/messages", lose)
+    place.faults.plan("POST", "/messages", lose)
     with pytest.raises(UncertainError):
         await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
     added = await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
@@ -509,7 +474,7 @@ async def test_a_message_whose_addition_was_lost_is_added_when_it_is_repeated(
     place: Place, talk: Client
 ) -> None:
     made = await talk.conversations.create(NewConversation(agent=RAG))
-    place.network.plan("POST", "/messages", drop)
+    place.faults.plan("POST", "/messages", drop)
     with pytest.raises(UncertainError):
         await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
     await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
@@ -605,7 +570,7 @@ async def test_the_title_that_r2r_makes_up_is_told(talk: Client) -> None:
 
 async def test_settings_of_instance_conversation_and_message_reach_the_agent_in_turn(place: Place) -> None:
     agent = {"search_mode": "advanced", "rag_generation_config": {"model": "m"}, "rag_tools": ["web_search"]}
-    async with place.open(agent=agent) as talk:
+    async with place.client(agent=agent) as talk:
         made = await talk.conversations.create(
             NewConversation(
                 agent="r2r:research", context={"search_mode": "basic", "task_prompt": "Be brief."}
@@ -686,7 +651,7 @@ async def test_an_empty_answer_is_a_failure(talk: Client) -> None:
 async def test_a_stream_cut_in_mid_frame_interrupts_and_keeps_the_question(
     place: Place, talk: Client
 ) -> None:
-    place.network.plan("POST", AGENT, cut('"value": "said'))
+    place.faults.plan("POST", AGENT, cut('"value": "said'))
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.run.retryable) == (RunStatus.INTERRUPTED, True)
     assert outcome.reply == "You "
@@ -704,13 +669,13 @@ async def test_a_stream_that_just_ends_interrupts(place: Place, talk: Client) ->
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": "".join(lines(*said("One "))).encode()})
 
-    place.network.plan("POST", AGENT, short)
+    place.faults.plan("POST", AGENT, short)
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
 
 
 async def test_a_stream_cut_behind_the_final_answer_is_whole(place: Place, talk: Client) -> None:
-    place.network.plan("POST", AGENT, cut("event: done"))
+    place.faults.plan("POST", AGENT, cut("event: done"))
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
 
@@ -731,14 +696,14 @@ async def test_a_silent_stream_is_given_up(place: Place, talk: Client) -> None:
 async def test_an_answer_that_was_lost_on_its_way_is_found_in_the_conversation(
     place: Place, talk: Client
 ) -> None:
-    place.network.plan("POST", AGENT, lose)
+    place.faults.plan("POST", AGENT, lose)
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
     assert len(place.double.bodies) == 1
 
 
 async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place, talk: Client) -> None:
-    place.network.plan("POST", AGENT, drop)
+    place.faults.plan("POST", AGENT, drop)
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, True)
     assert outcome.run.error == "R2R did not take the message."
@@ -749,8 +714,8 @@ async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, ta
     """It is in the conversation by the second look only."""
     made = await talk.conversations.create(NewConversation(agent=RAG))
     path = f"/v3/conversations/{native(made.id)}"
-    place.network.plan("GET", path, *[answer(200, {"results": []})] * 2)
-    place.network.plan("POST", AGENT, lose)
+    place.faults.plan("GET", path, *[answer(200, {"results": []})] * 2)
+    place.faults.plan("POST", AGENT, lose)
     outcome = await talk.runs.wait(
         (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
     )
@@ -759,8 +724,8 @@ async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, ta
 
 async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Client) -> None:
     made = await talk.conversations.create(NewConversation(agent=RAG))
-    place.network.plan("GET", native(made.id), answer(200, {"results": []}), answer(500))
-    place.network.plan("POST", AGENT, drop)
+    place.faults.plan("GET", native(made.id), answer(200, {"results": []}), answer(500))
+    place.faults.plan("POST", AGENT, drop)
     outcome = await talk.runs.wait(
         (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
     )
@@ -771,7 +736,7 @@ async def test_a_question_of_unknown_fate_is_told_as_such(place: Place, talk: Cl
 
 
 async def test_a_server_that_fails_before_it_streams_is_told_as_such(place: Place, talk: Client) -> None:
-    place.network.plan("POST", AGENT, answer(500, {"message": "key sk-123", "error_type": "R2RException"}))
+    place.faults.plan("POST", AGENT, answer(500, {"message": "key sk-123", "error_type": "R2RException"}))
     outcome = await ask(talk, "hello")
     assert (outcome.run.status, outcome.run.error) == (RunStatus.FAILED, "R2R did not take the message.")
 
@@ -785,7 +750,7 @@ async def test_a_server_that_fails_after_it_took_the_question_is_told_as_such(
         place.double.memory.add(native(made.id), {"role": "user", "content": "hello"})
         await answer(500)(app, scope, receive, send)
 
-    place.network.plan("POST", AGENT, failing)
+    place.faults.plan("POST", AGENT, failing)
     outcome = await talk.runs.wait(
         (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
     )
@@ -797,10 +762,10 @@ async def test_a_whole_answer_needs_no_look_into_the_conversation(place: Place, 
     made = await talk.conversations.create(NewConversation(agent=RAG, title="Mine"))
 
     async def failing(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        place.network.plan("GET", native(made.id), answer(500))
+        place.faults.plan("GET", native(made.id), answer(500))
         await app(scope, receive, send)
 
-    place.network.plan("POST", AGENT, failing)
+    place.faults.plan("POST", AGENT, failing)
     outcome = await talk.runs.wait(
         (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
     )
@@ -814,7 +779,7 @@ async def test_a_server_that_is_away_after_it_cut_its_stream_is_waited_for(
     made = await talk.conversations.create(NewConversation(agent=RAG))
 
     async def restarting(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        place.network.plan("GET", native(made.id), *[answer(503)] * 9)
+        place.faults.plan("GET", native(made.id), *[answer(503)] * 9)
         place.double.memory.add(native(made.id), {"role": "user", "content": "hello"})
         stored = {"role": "assistant", "content": "One two."}
         place.double.memory.add(native(made.id), stored, metadata={"output_tokens": 22})
@@ -822,7 +787,7 @@ async def test_a_server_that_is_away_after_it_cut_its_stream_is_waited_for(
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": "".join(lines(*said("One "))).encode()})
 
-    place.network.plan("POST", AGENT, restarting)
+    place.faults.plan("POST", AGENT, restarting)
     outcome = await talk.runs.wait(
         (await talk.runs.send(made.id, MessageDraft(text="hello"))).run, timeout=SECONDS
     )
@@ -830,8 +795,8 @@ async def test_a_server_that_is_away_after_it_cut_its_stream_is_waited_for(
 
 
 async def test_a_question_that_r2r_refuses_is_told_in_its_words(place: Place) -> None:
-    async with place.open() as talk:
-        place.network.plan(
+    async with place.client() as talk:
+        place.faults.plan(
             "POST",
             AGENT,
             answer(422, {"detail": [{"loc": ["body", "search_mode"], "msg": "Input should be 'basic'"}]}),
@@ -854,20 +819,20 @@ async def test_cancelling_closes_the_stream(place: Place, talk: Client) -> None:
 
 
 async def test_an_answer_dies_with_its_process_and_its_question_is_not_asked_again(place: Place) -> None:
-    async with place.open() as talk:
+    async with place.client() as talk:
         sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
         async for entries in talk.runs.follow(sent.run):
             if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
                 break
     await place.double.left.wait()
-    async with place.open() as talk:
+    async with place.client() as talk:
         outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
     assert len(place.double.bodies) == 1
 
 
 async def test_an_answer_that_was_whole_when_its_process_died_is_taken_over(place: Place) -> None:
-    async with place.open() as talk:
+    async with place.client() as talk:
         sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
         async for entries in talk.runs.follow(sent.run):
             if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
@@ -875,7 +840,7 @@ async def test_an_answer_that_was_whole_when_its_process_died_is_taken_over(plac
     await place.double.left.wait()
     stored = {"role": "assistant", "content": "One two."}
     place.double.memory.add(native(sent.conversation.id), stored, metadata={"output_tokens": 22})
-    async with place.open() as talk:
+    async with place.client() as talk:
         outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "One two.")
 
@@ -887,18 +852,18 @@ async def test_a_question_that_died_with_its_process_before_it_was_taken_is_aske
         while (await receive())["type"] != "http.disconnect":
             asked.set()
 
-    place.network.plan("POST", AGENT, never)
-    async with place.open() as talk:
+    place.faults.plan("POST", AGENT, never)
+    async with place.client() as talk:
         sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hello"))
         await asked.wait()
-    async with place.open() as talk:
+    async with place.client() as talk:
         outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
     assert len(place.double.bodies) == 1
 
 
 async def test_what_is_said_can_be_kept_out_of_the_store(place: Place) -> None:
-    async with place.open(store_content=False) as talk:
+    async with place.client(store_content=False) as talk:
         outcome = await ask(talk, "tool please")
         assert outcome.reply.startswith("It is 42")
         assert not (await talk.search.messages(SearchQuery(text="42"))).hits
@@ -906,11 +871,11 @@ async def test_what_is_said_can_be_kept_out_of_the_store(place: Place) -> None:
 
 
 async def test_a_question_that_was_kept_nowhere_is_not_asked_by_another_process(place: Place) -> None:
-    async with place.open(store_content=False) as talk:
+    async with place.client(store_content=False) as talk:
         sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
         while not place.double.bodies:
             await talk.runs.wait(sent.run, timeout=0.01)
-    async with place.open(store_content=False) as talk:
+    async with place.client(store_content=False) as talk:
         outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert len(place.double.bodies) == 1
@@ -922,12 +887,12 @@ async def test_a_question_that_was_kept_nowhere_is_not_asked_by_another_process(
 @pytest.fixture
 async def older(path: Path) -> AsyncGenerator[Place]:
     """Return a server that has branches."""
-    async with at(path, R2RDouble(line="3.3")) as place:
+    async with placed(path, R2RDouble(line="3.3")) as place:
         yield place
 
 
 async def test_branches_are_found_where_a_server_has_them(older: Place) -> None:
-    async with older.open() as talk:
+    async with older.client() as talk:
         assert Feature.BRANCHES in (await talk.agents.list("r2r"))[0].features
         made = await talk.conversations.create(NewConversation(agent=RAG))
         await talk.messages.add(made.id, MessageDraft(text="Hello"))
@@ -946,7 +911,7 @@ async def test_branches_are_found_where_a_server_has_them(older: Place) -> None:
 
 
 async def test_an_older_server_changes_no_metadata_and_has_no_agent_that_we_understand(older: Place) -> None:
-    async with older.open() as talk:
+    async with older.client() as talk:
         made = await talk.conversations.create(NewConversation(agent=RAG))
         added = await talk.messages.add(made.id, MessageDraft(text="Hello"))
         with pytest.raises(NotOffered):
@@ -960,7 +925,7 @@ async def test_an_older_server_changes_no_metadata_and_has_no_agent_that_we_unde
 async def test_nothing_shows_a_secret(place: Place) -> None:
     settings = InstanceSettings(platform="r2r", options={"api_key": "s3cr3t", "password": "s3cr3t"})
     assert "s3cr3t" not in repr(settings)
-    async with place.open(api_key="s3cr3t.s3cr3t") as talk:
+    async with place.client(api_key="s3cr3t.s3cr3t") as talk:
         with pytest.raises(NotConfiguredError) as refused:
             await talk.conversations.create(NewConversation(agent=RAG))
     assert "s3cr3t" not in f"{refused.value!r} {refused.value.hint} {refused.value.ids}"

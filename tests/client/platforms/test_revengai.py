@@ -24,19 +24,10 @@ from tertulia import (
     Status,
     UncertainError,
 )
-from tests.client.platforms.revengai import (
-    ASSISTANT,
-    SECONDS,
-    Place,
-    answered,
-    journal,
-    native,
-    placed,
-    start,
-    told,
-)
+from tests.client.platforms.revengai import ASSISTANT, Place, answered, placed, start, told
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import KEY, NAMES, RevEngAIDouble, refusal
+from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 

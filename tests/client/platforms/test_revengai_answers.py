@@ -9,20 +9,11 @@ import pytest
 
 from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, RunStatus
 from tertulia.platforms.kit.http.streams import MAX_FRAME
-from tests.client.platforms.revengai import (
-    ASSISTANT,
-    SECONDS,
-    Place,
-    answered,
-    journal,
-    native,
-    placed,
-    start,
-    told,
-)
+from tests.client.platforms.revengai import ASSISTANT, Place, answered, placed, start, told
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
 from tests.doubles.revengai import refusal, said
+from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 

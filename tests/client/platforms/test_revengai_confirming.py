@@ -13,7 +13,6 @@ from tertulia import (
     EventKind,
     NotOffered,
     RequestStatus,
-    RunResult,
     RunStatus,
     Settlement,
     Status,
@@ -21,14 +20,14 @@ from tertulia import (
     UncertainError,
 )
 from tertulia.platforms.revengai.mapping import EventMapper, UpstreamEvent
-from tests.client.platforms.revengai import Place, answered, ended, journal, native, placed
+from tests.client.platforms.revengai import YES, Place, answered, placed, request_of
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import answer, drop, lose
 from tests.doubles.revengai import CONFIRM, RENAME, called, refusal, said
+from tests.support.place import ended, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
-YES = Settlement(decision=Decision.APPROVE)
 NO = Settlement(decision=Decision.REJECT, reason="Not that one")
 
 
@@ -37,11 +36,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return RevEng.AI as it is documented."""
     async with placed(tmp_path) as place:
         yield place
-
-
-def request_of(outcome: RunResult) -> str:
-    (request,) = outcome.pending
-    return request.id
 
 
 async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) -> None:

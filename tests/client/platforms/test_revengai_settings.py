@@ -17,9 +17,9 @@ from tertulia import (
     SearchQuery,
 )
 from tertulia.vocabulary.models import ConversationQuery
-from tests.client.platforms.revengai import answered, ended, journal, placed, start
-from tests.client.platforms.test_revengai_confirming import YES, request_of
+from tests.client.platforms.revengai import YES, answered, placed, request_of, start
 from tests.doubles.revengai import KEY
+from tests.support.place import ended, journal
 
 pytestmark = pytest.mark.anyio
 

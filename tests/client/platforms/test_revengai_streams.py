@@ -13,10 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tertulia import Client, ClientSettings, InstanceSettings, RunStatus
-from tests.client.platforms.revengai import ASSISTANT, SECONDS, answered, journal, told
+from tests.client.platforms.revengai import ASSISTANT, answered, told
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.revengai import RENAME, RESULT, Step, called, frame, said
 from tests.support.drawing import examples
+from tests.support.place import SECONDS, journal
 
 pytestmark = pytest.mark.anyio
 

@@ -26,20 +26,10 @@ from tertulia import (
     Status,
     UnavailableError,
 )
-from tests.client.platforms.rine import (
-    BOB,
-    CAROL,
-    SECONDS,
-    Place,
-    answered,
-    journal,
-    native,
-    placed,
-    sent,
-    start,
-)
+from tests.client.platforms.rine import BOB, CAROL, Place, answered, placed, sent, start
 from tests.doubles.network import answer
 from tests.doubles.rine import ERROR, RECEIPT, REQUEST, RESPONSE
+from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -88,7 +78,7 @@ async def test_an_agent_is_addressed_by_handle_alias_or_id(place: Place, address
     for aliases, expected in (({"desk": "bob@beta"}, "rine:desk"), ({}, BOB)):
         async with place.client(agents=aliases) as client:
             if aliases or "desk" not in address:
-                begun = await start(client, "hello", address.format(id=place.double.bob.id))
+                begun = await start(client, "hello", agent=address.format(id=place.double.bob.id))
                 listed = await client.conversations.list(ConversationQuery(instance="rine", agent=expected))
                 assert begun.conversation.agent == begun.run.agent == expected
                 assert begun.conversation.id in {one.id for one in listed.items}
@@ -112,7 +102,7 @@ async def test_an_agent_that_is_none_is_refused_before_anything_is_sent(
     """With what to write instead."""
     async with place.client() as client:
         with pytest.raises(error) as caught:
-            await start(client, "hello", address)
+            await start(client, "hello", agent=address)
     assert sentence in str(caught.value)
     assert place.double.posts() == []
 
@@ -144,9 +134,9 @@ async def test_the_longest_message_arrives(place: Place) -> None:
     """Sealed, it is just short enough."""
     text = "x" * (94_000 - len('{"text":""}'))
     async with place.client() as client:
-        await start(client, text, CAROL)
+        await start(client, text, agent=CAROL)
         with pytest.raises(InvalidInputError, match="has 94,001 bytes"):
-            await start(client, text + "x", CAROL)
+            await start(client, text + "x", agent=CAROL)
     assert place.double.said == [{"text": text}]
 
 

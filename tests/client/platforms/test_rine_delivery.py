@@ -23,9 +23,10 @@ from tertulia.platforms.kit.http import client as http_client
 from tertulia.platforms.rine.answering import SENDS
 from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
-from tests.client.platforms.rine import SECONDS, Place, answered, native, placed, sent, start
+from tests.client.platforms.rine import Place, answered, placed, sent, start
 from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose
 from tests.doubles.rine import RESPONSE, silent
+from tests.support.place import SECONDS, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 

@@ -11,19 +11,9 @@ import rine._crypto.message
 from tertulia import ConversationQuery, EventKind, MessageDraft, NotConfiguredError, RunStatus, SearchQuery
 from tertulia.platforms.rine import sealing
 from tests.client.inside import contents
-from tests.client.platforms.rine import (
-    BOB,
-    CAROL,
-    SECONDS,
-    Place,
-    answered,
-    journal,
-    native,
-    placed,
-    sent,
-    start,
-)
+from tests.client.platforms.rine import BOB, CAROL, Place, answered, placed, sent, start
 from tests.doubles.rine import RESPONSE, Spoiled
+from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -50,7 +40,7 @@ def whole(path: Path) -> bytes:
 async def test_the_vendors_client_reads_what_we_seal_and_we_read_what_it_seals(place: Place) -> None:
     """In turns, each verified by the other."""
     async with place.client() as client, place.sdk(place.double.carol) as carol:
-        begun = await start(client, "Grüße, 世界", CAROL)
+        begun = await start(client, "Grüße, 世界", agent=CAROL)
         (inbox,) = (await carol.inbox()).items
         await carol.reply(str(inbox.id), {"text": "Danke", "n": 1})
         outcome = await client.runs.wait(begun.run, timeout=SECONDS)

@@ -109,7 +109,7 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
         }
         configured = settings(tmp_path, environment, ours={}, theirs=theirs)
         async with Client.open(configured) as client:
-            begun = await start(client, "hold", "ours:bob@beta")
+            begun = await start(client, "hold", agent="ours:bob@beta")
             waiting = await client.conversations.list(ConversationQuery(instance="theirs", awaiting=True))
 
     assert [(one.id.partition(":")[2], one.agent) for one in waiting.items] == [

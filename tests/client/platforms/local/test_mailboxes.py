@@ -1,7 +1,5 @@
 """Mailboxes: two who serve under names of their own talk to each other, each in a process of its own."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -13,7 +11,6 @@ from tertulia import (
     ConflictError,
     ConversationQuery,
     EventKind,
-    InstanceSettings,
     InvalidInputError,
     MessageDraft,
     NewConversation,
@@ -24,22 +21,10 @@ from tertulia import (
 )
 from tertulia.vocabulary.models import SentAs
 from tests.client.elsewhere import elsewhere, say, told
+from tests.client.platforms.local.mailboxes import serving
 from tests.doubles.scripted import SECONDS, says
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def serving(
-    path: Path, identity: str | None = None, *, mailboxes: list[str] | None = None
-) -> AsyncGenerator[Client]:
-    """Serve under a name, as a process of its own does."""
-    local = InstanceSettings(platform="local", options={"mailboxes": mailboxes or []})
-    settings = ClientSettings(store=path, identity=identity, instances={"local": local})
-    with anyio.fail_after(SECONDS):
-        async with Client.open(settings) as client:
-            await client.announce()
-            yield client
 
 
 async def awaiting(client: Client) -> list[str]:

@@ -21,7 +21,7 @@ from tertulia import (
     Status,
 )
 from tertulia.vocabulary.models import SentAs
-from tests.client.platforms.local.test_mailboxes import serving
+from tests.client.platforms.local.mailboxes import serving
 from tests.doubles.scripted import says
 
 pytestmark = pytest.mark.anyio
