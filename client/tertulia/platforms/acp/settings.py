@@ -126,7 +126,7 @@ class AgentSettings:
             raise InvalidInputError(
                 f"`cwd` in `context` must say in which folder {self.title} is to work.",
                 valid=allowed,
-                hint="Give one of these folders, or one inside them.",
+                hint="Begin with create_conversation, and give it one of these folders or one inside them.",
             )
         folder = Path(given).expanduser() if isinstance(given, str) else None
         if folder is None or not folder.is_absolute():
