@@ -77,6 +77,13 @@ async def _work_beside(loaded: Loaded, settings: "ClientSettings") -> None:
     await work_beside(settings, loaded.file)
 
 
+def _agents(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.agents_command import add, show
+
+    print(add(loaded, flags["add"], flags["folder"]) if flags["add"] else show(loaded))
+    return 0
+
+
 def _worker(loaded: Loaded, _: Flags) -> int:
     from tertulia_server.worker import serve
 
@@ -138,6 +145,7 @@ def _sync(loaded: Loaded, flags: Flags) -> int:
 
 COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "serve": _serve,
+    "agents": _agents,
     "worker": _worker,
     "config": _config,
     "manifest": _manifest,
@@ -175,6 +183,15 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
         "serve",
         parents=[shared],
         help="serve a host on stdio, or many with --http (what `tertulia` alone does)",
+    )
+    agents = commands.add_parser(
+        "agents",
+        parents=[shared],
+        help="show which agent programs this machine has (Claude Code, Codex, Gemini CLI, …), and configure them",
+    )
+    agents.add_argument("--add", default=None, metavar="NAME", help="write the configuration of this one")
+    agents.add_argument(
+        "--folder", action="append", default=[], metavar="PATH", help="where it may work (may be repeated)"
     )
     commands.add_parser(
         "worker",

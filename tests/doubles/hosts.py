@@ -41,7 +41,7 @@ from tests.support.forking import server_command
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
 """How long a test waits for what must come."""
-CONFIG = f'[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
+CONFIG = f'discover_agents = false\n[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
 OUTPUT_SCHEMAS = {definition.name: definition.tool.output_schema or {} for definition in TOOLS}
 """What the server publishes of the structure of each tool's results."""
 ERAS = {"2026-07-28": "auto", "legacy": "legacy"}
