@@ -8,7 +8,7 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 `NotOffered` for a feature that the platform lacks, `StoreError` and `UnavailableError` for a store that cannot be used.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from tertulia.resources.search import Search
 from tertulia.runs.idempotency import Idempotency
 from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.runner import Runner, Worker
-from tertulia.runs.worker import has_worker, work
+from tertulia.runs.worker import StoreWorker
 from tertulia.settings import ClientSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -126,14 +126,11 @@ class Client:
             if platforms[name].missing is None and platforms[name].capabilities.execution is Execution.WORKER
         ]
 
-    async def has_worker(self) -> bool:
-        """Whether a worker of this store is running, in whichever process."""
-        return await has_worker(self._scope.services.store)
-
-    async def work(self, *, idle: float | None = None) -> bool:
-        """Be the store's worker; return whether this process was (see `tertulia.runs.worker.work`)."""
+    async def work(self, *, idle: float | None = None, stale: Callable[[], bool] = lambda: False) -> bool:
+        """Be the store's worker; return whether this process was (see `tertulia.runs.worker`)."""
         services = self._scope.services
-        return await work(services.store, services.leases, services.runner, self.worker_instances, idle=idle)
+        worker = StoreWorker(services.store, services.leases, services.runner, self.worker_instances)
+        return await worker.work(idle=idle, stale=stale)
 
     def offers(self, conversation_id: str, feature: Feature) -> bool:
         """Whether the platform of a conversation offers a feature."""

@@ -51,6 +51,8 @@ class ClientSettings:
     approvals: Approvals = Approvals.HOST
     identity: str | None = None
     """The mailbox name of this process on the embedded platform."""
+    discover_agents: bool = False
+    """Whether agent programs of this machine that are not configured are listed, with how to configure them."""
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict[str, InstanceSettings])
 
 

@@ -1,7 +1,7 @@
 """The MCP server: it serves tools, resources and prompts, and turns every failure into one that says what to do."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -40,6 +40,8 @@ from mcp_types import (
 from pydantic import AnyUrl, ValidationError
 
 from tertulia.client import Client
+from tertulia.runs.runner import Worker
+from tertulia.settings import ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.identifiers import shown
@@ -59,6 +61,8 @@ from tertulia_tools.registry import select
 
 logger = logging.getLogger(__name__)
 
+WorkerTask = Callable[[ClientSettings], Coroutine[Any, Any, None]]
+"""Is the store's worker for as long as it is awaited."""
 ParamsT = TypeVar("ParamsT", bound=RequestParams)
 
 NAME = "tertulia"
@@ -257,8 +261,10 @@ def _is_caller_error(error: TertuliaError) -> bool:
     return isinstance(error, NotFoundError | InvalidInputError)
 
 
-def build(settings: Settings) -> Server:
+def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask | None = None) -> Server:
     """Return the server. It opens nothing before it runs, and the store only at the first use.
+
+    `worker` says how runs are executed that only a worker can execute; `works` is the task of a server that is its own.
 
     Raises:
         InvalidInputError: a setting names a tool, toolset or platform that does not exist.
@@ -269,10 +275,13 @@ def build(settings: Settings) -> Server:
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
-        async with Client.open(client_settings) as client, anyio.create_task_group() as tasks:
+        opened = Client.open(client_settings, worker=worker)
+        async with opened as client, anyio.create_task_group() as tasks:
             state = ServerState(client, settings, wait_registry, tasks)
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
+            if works is not None and client.worker_instances:
+                tasks.start_soon(works, client_settings)
             yield state
             tasks.cancel_scope.cancel()
 

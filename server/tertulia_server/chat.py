@@ -15,6 +15,7 @@ from typing import TextIO, TypeVar
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tertulia.client import Client
+from tertulia.runs.runner import Worker
 from tertulia.vocabulary.errors import ConflictError, TertuliaError
 from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.models import (
@@ -42,7 +43,7 @@ POLL_SECONDS = 0.2
 """How often the waiting thread wakes: Windows does not deliver Ctrl-C to a thread that only waits."""
 
 
-def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
+def chat(settings: Settings, agent: str, conversation_id: str | None, worker: Worker) -> int:
     """Talk until the person leaves; return the exit code.
 
     Raises:
@@ -50,7 +51,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None) -> int:
     """
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Client.open(settings.client_settings())) as client,
+        portal.wrap_async_context_manager(Client.open(settings.client_settings(), worker=worker)) as client,
     ):
         portal.call(client.announce)
         if conversation_id is None:

@@ -4,10 +4,15 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia_server.settings import Loaded, Settings, flag, load
+
+if TYPE_CHECKING:
+    from tertulia.runs.runner import Worker
+    from tertulia.settings import ClientSettings
 
 Flags = dict[str, Any]
 USAGE_ERROR = 2
@@ -44,14 +49,45 @@ def _serve(loaded: Loaded, _: Flags) -> int:
     if loaded.settings.http:
         from tertulia_server.http import serve as serve_http
 
-        serve_http(loaded.settings)
+        serve_http(loaded.settings, partial(_work_beside, loaded))
     else:
         from tertulia_server.stdio import serve
 
         if sys.stdin.isatty():
             print(SPEAKS_MCP, file=sys.stderr)
-        serve(loaded.settings)
+        serve(loaded.settings, _launching(loaded))
     return 0
+
+
+def _launching(loaded: Loaded) -> "Worker":
+    """Return how a process that may end at any time has runs executed that only a worker can execute."""
+    from tertulia.runs.runner import Worker
+
+    async def launch() -> None:
+        from tertulia_server.worker import launch_worker
+
+        await launch_worker(loaded.settings, loaded.file if loaded.file_read else None)
+
+    return Worker(launch=launch, hint=f"`worker.log` in {loaded.settings.store.parent} says more.")
+
+
+async def _work_beside(loaded: Loaded, settings: "ClientSettings") -> None:
+    from tertulia_server.worker import work_beside
+
+    await work_beside(settings, loaded.file)
+
+
+def _agents(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.agents_command import add, show
+
+    print(add(loaded, flags["add"], flags["folder"]) if flags["add"] else show(loaded))
+    return 0
+
+
+def _worker(loaded: Loaded, _: Flags) -> int:
+    from tertulia_server.worker import serve
+
+    return serve(loaded)
 
 
 def _config(loaded: Loaded, _: Flags) -> int:
@@ -79,7 +115,7 @@ def _demo(_: Loaded, flags: Flags) -> int:
 def _chat(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.chat import chat
 
-    return chat(loaded.settings, flags["agent"], flags["conversation"])
+    return chat(loaded.settings, flags["agent"], flags["conversation"], _launching(loaded))
 
 
 def _import(loaded: Loaded, flags: Flags) -> int:
@@ -109,6 +145,8 @@ def _sync(loaded: Loaded, flags: Flags) -> int:
 
 COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "serve": _serve,
+    "agents": _agents,
+    "worker": _worker,
     "config": _config,
     "manifest": _manifest,
     "demo": _demo,
@@ -145,6 +183,20 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
         "serve",
         parents=[shared],
         help="serve a host on stdio, or many with --http (what `tertulia` alone does)",
+    )
+    agents = commands.add_parser(
+        "agents",
+        parents=[shared],
+        help="show which agent programs this machine has (Claude Code, Codex, Gemini CLI, …), and configure them",
+    )
+    agents.add_argument("--add", default=None, metavar="NAME", help="write the configuration of this one")
+    agents.add_argument(
+        "--folder", action="append", default=[], metavar="PATH", help="where it may work (may be repeated)"
+    )
+    commands.add_parser(
+        "worker",
+        parents=[shared],
+        help="run agent programs of this machine for all hosts of a store (started when it is needed)",
     )
     commands.add_parser("config", parents=[shared], help="show the settings in force, without secrets")
     manifest = commands.add_parser(

@@ -8,6 +8,7 @@ import socket
 import sys
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
@@ -15,8 +16,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
+from tertulia.runs.runner import Worker
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia_server.app import Server, build
+from tertulia_server.app import Server, WorkerTask, build
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap, log_to_stderr
 
@@ -29,14 +31,14 @@ TOO_LARGE = 413
 INVALID_REQUEST = -32600
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, works: WorkerTask) -> None:
     """Serve until a signal ends the process.
 
     Raises:
         InvalidInputError: the server cannot bind to the address, or see `tertulia_server.app.build`.
     """
     check_host(settings.host)
-    server = build(settings)
+    server = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=works)
     freeze_heap()
     log_to_stderr(settings.log_level)
     with listen(settings.host, settings.port) as listener:

@@ -91,6 +91,9 @@ class Settings(BaseModel):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="How much goes to stderr."
     )
+    discover_agents: bool = Field(
+        True, description="List agent programs of this machine that are not configured, with how to do that."
+    )
     instances: dict[str, dict[str, Any]] = Field(
         default_factory=dict[str, dict[str, Any]], repr=False, description="Platforms by instance name."
     )
@@ -114,7 +117,11 @@ class Settings(BaseModel):
             options = {name: value for name, value in table.items() if name != "platform"}
             instances[name] = InstanceSettings(platform=platform, options=options)
         return ClientSettings(
-            store=self.store, approvals=self.approvals, identity=self.identity, instances=instances
+            store=self.store,
+            approvals=self.approvals,
+            identity=self.identity,
+            discover_agents=self.discover_agents,
+            instances=instances,
         )
 
 

@@ -4,6 +4,7 @@ import gc
 import logging
 import sys
 
+from tertulia.runs.runner import Worker
 from tertulia_server.app import build
 from tertulia_server.settings import Settings
 
@@ -21,13 +22,13 @@ def freeze_heap() -> None:
     gc.enable()
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, worker: Worker) -> None:
     """Serve until the host closes standard input.
 
     Raises:
         InvalidInputError: see `tertulia_server.app.build`.
     """
-    server = build(settings)
+    server = build(settings, worker=worker)
     freeze_heap()
     log_to_stderr(settings.log_level)
     server.run("stdio")

@@ -70,6 +70,7 @@ class AgentDouble:
 
     def run(self) -> None:
         """Serve until the input ends."""
+        (self._folder / "pid").write_text(str(os.getpid()))
         for line in sys.stdin.buffer:
             message = json.loads(line)
             with (self._folder / "received.jsonl").open("a") as log:
@@ -171,7 +172,7 @@ class AgentDouble:
                     raise Ended(result={"stopReason": "cancelled"})
         except Ended as end:
             reply = end.reply
-        except Exception as error:  # noqa: BLE001 - the client under test is told of every fault
+        except Exception as error:  # noqa: BLE001 - the test is told
             reply = {"error": {"code": -32603, "message": f"the double failed: {error!r}"}}
         self._send({"id": message["id"], **reply})
 

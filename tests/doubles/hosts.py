@@ -8,11 +8,13 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import anyio
+import anyio.lowlevel
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
@@ -27,9 +29,11 @@ from mcp_types import (
     TextContent,
 )
 
+from tertulia.runs.runner import Worker
 from tertulia_server.app import build
 from tertulia_server.http import PATH, listen, web_server
 from tertulia_server.settings import flag, load
+from tertulia_server.worker import work_beside
 from tertulia_tools.registry import TOOLS
 from tests.doubles.stage import INSTANCE, KIND, register
 from tests.support.forking import server_command
@@ -37,7 +41,7 @@ from tests.support.forking import server_command
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
 """How long a test waits for what must come."""
-CONFIG = f'[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
+CONFIG = f'discover_agents = false\n[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
 OUTPUT_SCHEMAS = {definition.name: definition.tool.output_schema or {} for definition in TOOLS}
 """What the server publishes of the structure of each tool's results."""
 ERAS = {"2026-07-28": "auto", "legacy": "legacy"}
@@ -174,7 +178,12 @@ async def http(setup: Setup) -> AsyncGenerator[Any]:
     register()
     flags = {"store": str(setup.store), "config": str(setup.config), **setup.flags}
     settings = load(flags, {}).settings
-    web = web_server(build(settings), settings)
+    own_worker = build(
+        settings,
+        worker=Worker(launch=anyio.lowlevel.checkpoint),
+        works=partial(work_beside, config=setup.config),
+    )
+    web = web_server(own_worker, settings)
     with listen("127.0.0.1", 0) as listener:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(web.serve, [listener])

@@ -3,7 +3,7 @@
 Each is imported only when an instance of it is there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import cast
@@ -14,6 +14,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown, valid_instance
+from tertulia.vocabulary.models import Agent
 
 PLATFORMS: Mapping[str, str] = {
     "local": "tertulia.platforms.local.platform:LocalPlatform",
@@ -51,6 +52,13 @@ def build(
     for platform in built.values():
         platform.peers = built
     return built
+
+
+def unconfigured_agents(instances: Mapping[str, InstanceSettings]) -> Sequence[Agent]:
+    """Return the agent programs of this machine that no instance is about, with how to configure them."""
+    find: Callable[[Mapping[str, InstanceSettings]], Sequence[Agent]]
+    find = import_module("tertulia.platforms.acp.settings").unconfigured
+    return find(instances)
 
 
 def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) -> Platform:

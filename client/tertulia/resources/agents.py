@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import anyio
 
 from tertulia.platforms.base import Platform
+from tertulia.platforms.registry import unconfigured_agents
 from tertulia.resources.scope import Scope
 from tertulia.vocabulary.models import Agent
 
@@ -27,4 +28,8 @@ class Agents:
         async with anyio.create_task_group() as tasks:
             for platform in platforms:
                 tasks.start_soon(ask, platform)
-        return [agent for platform in platforms for agent in by_instance[platform.instance]]
+        agents = [agent for platform in platforms for agent in by_instance[platform.instance]]
+        settings = scope.services.settings
+        if instance is None and settings.discover_agents:
+            agents += unconfigured_agents(settings.instances)
+        return agents

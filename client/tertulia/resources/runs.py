@@ -15,7 +15,7 @@ from tertulia.runs.approvals import check_settlement, find_pending, record_settl
 from tertulia.runs.feed import EventListener
 from tertulia.runs.idempotency import Effect
 from tertulia.settings import address_of
-from tertulia.store import idempotency, runs
+from tertulia.store import idempotency, leases, runs
 from tertulia.store.database import Transaction
 from tertulia.store.transitions import end_run, withdraw
 from tertulia.vocabulary.errors import ConflictError, MovedOnError
@@ -365,6 +365,16 @@ class Runs:
                 run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
                 scope.services.runner.execute_run(scope.principal, run)
                 raise
+        elif not await scope.read(partial(leases.held, resource=pending.conversation_id)):
+            run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
+            scope.services.runner.execute_run(scope.principal, run)
+            raise MovedOnError(
+                f"Whoever asked {request_id} has ended, and the request is lost with it: nothing was decided.",
+                hint="stream_conversation shows what became of the answer.",
+                request_id=request_id,
+                conversation_id=pending.conversation_id,
+                run_id=pending.run_id,
+            )
 
         def record(tx: Transaction, principal: str) -> None:
             record_settlement(tx, principal, find_pending(tx, principal, request_id), settlement)

@@ -12,8 +12,17 @@ from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.identifiers import new_id
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 logger = logging.getLogger(__name__)
+
+WORKER = "worker"
+"""What the lease of a store's worker is for; it is held in the name of `LOCAL_PRINCIPAL`."""
+
+
+async def has_worker(store: Store) -> bool:
+    """Return whether a worker of this store is running, in whichever process."""
+    return await store.read(partial(leases.held, principal=LOCAL_PRINCIPAL, resource=WORKER))
 
 
 class LeaseHolder:

@@ -19,7 +19,7 @@ import anyio.abc
 from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
 from tertulia.runs.admission import Admitted, Submission, admit
 from tertulia.runs.context import StoredRunContext
-from tertulia.runs.leases import LeaseHolder
+from tertulia.runs.leases import LeaseHolder, has_worker
 from tertulia.store import leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
@@ -31,6 +31,7 @@ from tertulia.vocabulary.states import RunStatus
 logger = logging.getLogger(__name__)
 
 FAULT = "The answer failed because of a fault in Tertulia; its log has the details."
+NO_WORKER = "The process that runs agent programs on this machine could not be started."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class Worker:
 
     launch: Callable[[], Awaitable[object]] | None = None
     """Starts a worker of this store unless one is running; None if this process is the worker."""
+    patience: float = 20.0
+    """How many seconds it may take until the worker is seen."""
+    hint: str = ""
+    """Where to look when none can be started."""
 
 
 class Runner:
@@ -55,6 +60,9 @@ class Runner:
         self._leases = holder
         self._platforms = platforms
         self._worker = worker
+        self._finished = anyio.Event()
+        """Set when a run is no longer executed here."""
+        self._launching = anyio.Lock()
         self._executing: dict[str, anyio.CancelScope] = {}
         self._unkept: dict[str, tuple[Message, Mapping[str, Any] | None]] = {}
         """The messages of runs whose contents the store does not keep: they are lost with this process."""
@@ -119,13 +127,19 @@ class Runner:
         if platform.capabilities.execution is Execution.ANY_PROCESS or self._is_worker:
             self._tasks.start_soon(self._execute, principal, run, scope)
         else:
-            self._tasks.start_soon(self._launch_worker, run)
+            self._tasks.start_soon(self._launch_worker, principal, run)
 
     def stop(self, run: Run) -> None:
         """Stop executing a run that was ended in the store, without waiting for its task to notice."""
         self._unkept.pop(run.id, None)
         if run.id in self._executing:
             self._executing[run.id].cancel()
+
+    async def wait_until_done(self) -> None:
+        """Wait until no run is being executed here."""
+        while self._executing:
+            self._finished = anyio.Event()
+            await self._finished.wait()
 
     @property
     def busy(self) -> bool:
@@ -149,16 +163,39 @@ class Runner:
                 logger.exception("%s could not be maintained; the next attempt follows", platform.instance)
             await self._store.clock.tick(interval)
 
-    async def _launch_worker(self, run: Run) -> None:
+    async def _launch_worker(self, principal: str, run: Run) -> None:
         try:
-            if self._worker is None or self._worker.launch is None:
-                logger.warning("run %s waits for a worker, and this process cannot start one", run.id)
-            else:
-                await self._worker.launch()
+            if not await self._worker_is_there():
+                await self._fail_without_worker(principal, run)
         except Exception:  # a run must not take the process with it, whatever is the matter
             logger.exception("run %s: no worker could be started", run.id)
         finally:
             del self._executing[run.id]
+            self._finished.set()
+
+    async def _worker_is_there(self) -> bool:
+        """Return whether the store has a worker, after launching one unless it has."""
+        async with self._launching:
+            if await has_worker(self._store):
+                return True
+            if self._worker is None or self._worker.launch is None:
+                return False
+            with self._store.watch() as news, anyio.move_on_after(self._worker.patience):
+                await self._worker.launch()
+                while not await has_worker(self._store):
+                    await news.changed()
+                return True
+            return False
+
+    async def _fail_without_worker(self, principal: str, run: Run) -> None:
+        """End a run that no worker will execute, unless one does."""
+        async with self._leases.hold(principal, run.conversation_id) as lease:
+            if lease is not None:
+                load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run.id)
+                context = await self._store.read(load)
+                if context.ready:
+                    hint = "" if self._worker is None else self._worker.hint
+                    await context.fail(" ".join(filter(None, (NO_WORKER, hint))), retryable=True)
 
     async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
         try:
@@ -171,6 +208,7 @@ class Runner:
             logger.exception("run %s could not be executed", run.id)
         finally:
             del self._executing[run.id]
+            self._finished.set()
 
     async def _execute_once(self, principal: str, run: Run) -> bool:
         """Execute a run unless another process does; return whether it must be executed again."""

@@ -62,7 +62,13 @@ class Place:
     @property
     def received(self) -> Sequence[dict[str, Any]]:
         """What the double was sent, in order."""
-        return [json.loads(line) for line in (self.double / "received.jsonl").read_text().splitlines()]
+        log = self.double / "received.jsonl"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    @property
+    def prompts(self) -> Sequence[dict[str, Any]]:
+        """The prompts that it was given."""
+        return self.calls("session/prompt")
 
     def calls(self, method: str) -> Sequence[dict[str, Any]]:
         """Return the parameters with which a method was called."""
@@ -70,9 +76,9 @@ class Place:
 
 
 @asynccontextmanager
-async def placed(path: Path) -> AsyncGenerator[Place]:
-    """Give a place; the test has `SECONDS` to be done."""
-    with anyio.fail_after(SECONDS):
+async def placed(path: Path, *, seconds: float = SECONDS) -> AsyncGenerator[Place]:
+    """Give a place; the test has `seconds` to be done."""
+    with anyio.fail_after(seconds):
         yield Place(path)
 
 

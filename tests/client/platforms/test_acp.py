@@ -14,12 +14,14 @@ from tertulia import (
     Client,
     ConflictError,
     EventKind,
+    InstanceSettings,
     InvalidInputError,
     MessageDraft,
     NewConversation,
+    NotConfiguredError,
     RunStatus,
 )
-from tertulia.runs.runner import Worker
+from tertulia.runs.runner import NO_WORKER, Worker
 from tests.client.platforms.acp import AGENT, SECONDS, Place, answered, journal, placed, start
 from tests.doubles import acp_agent
 from tests.doubles.acp_agent import script
@@ -384,3 +386,77 @@ async def test_an_agent_cannot_talk_to_itself_nor_through_too_many(place: Place)
             else:
                 with pytest.raises(ConflictError):
                     await client.runs.send(own_id, "from inside")
+
+
+async def test_what_is_installed_and_not_configured_is_listed_with_what_to_do(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("codex-acp", "gemini"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    gemini = InstanceSettings(platform="acp", options={"agent": "gemini", "folders": [str(place.work)]})
+    settings = replace(place.settings(), discover_agents=True, instances={"mine": gemini})
+    async with Client.open(settings) as client:
+        listed = {agent.address: agent for agent in await client.agents.list()}
+    assert listed["mine:agent"].available
+    assert "tertulia agents --add codex" in (listed["codex:agent"].hint or "")
+    assert {"claude:agent", "gemini:agent"}.isdisjoint(listed)
+
+
+@pytest.mark.parametrize(
+    ("options", "missing"),
+    [
+        ({}, "agent"),
+        ({"command": ["x"]}, "mode"),
+        ({"agent": "codex"}, "folders"),
+        ({"agent": "codex", "folders": ["/"]}, None),
+        ({"command": ["x"], "mode": "none", "folders": ["/"]}, None),
+    ],
+)
+async def test_what_is_missing_is_said(place: Place, options: dict[str, Any], missing: str | None) -> None:
+    instance = InstanceSettings(platform="acp", options=options, environment={})
+    async with Client.open(replace(place.settings(), instances={"x": instance})) as client:
+        if missing is None:
+            assert client.worker_instances == ["x"]
+        else:
+            with pytest.raises(NotConfiguredError) as raised:
+                await client.conversations.create(NewConversation(agent="x:agent"))
+            assert f"`{missing}`" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"agent": "unknown"},
+        {"agent": "codex", "folders": ["relative"]},
+        {"agent": "codex", "env": {"A": 1}},
+        {"agent": "codex", "env_file": "/nowhere"},
+        {"agent": "codex", "mcp_servers": {"a": {}}},
+        {"agent": "codex", "surprise": 1},
+    ],
+)
+async def test_a_setting_that_cannot_work_is_refused_at_the_start(
+    place: Place, options: dict[str, Any]
+) -> None:
+    instance = InstanceSettings(platform="acp", options=options, environment={})
+    with pytest.raises(InvalidInputError):
+        async with Client.open(replace(place.settings(), instances={"x": instance})):
+            pass
+
+
+async def test_a_worker_ends_when_it_has_nothing_to_do(place: Place) -> None:
+    async with place.client() as client:
+        assert await client.work(idle=0.05)
+        assert await client.work(stale=lambda: True)
+
+
+async def test_a_worker_that_cannot_be_started_is_told_of(place: Place) -> None:
+    async def launch() -> None:
+        pass
+
+    how = Worker(launch=launch, patience=0.1, hint="See the log.")
+    async with Client.open(place.settings(), worker=how, clock=place.clock) as client:
+        outcome = await answered(client, place, "hello")
+    assert outcome.run.status is RunStatus.FAILED
+    assert outcome.run.error == f"{NO_WORKER} See the log."

@@ -1,8 +1,9 @@
 """Answers of an agent program: it is prompted once, and whatever comes of the turn is journalled.
 
 What is in the checkpoint: `prompted` (the prompt was handed to the program), `before` (how often the session's history
-had these words until then) and `words` (their fingerprint). A run that was prompted by a process which is gone is
-never prompted again: what the session's history has of it is read, and the run is interrupted.
+had these words until then), `words` (their fingerprint) and `settled` (the requests that the program waits for no
+more). A run that was prompted by a process which is gone is never prompted again: what the session's history has of it
+is read, and the run is interrupted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ from tertulia.vocabulary.states import RequestStatus
 PROMPTED = "prompted"
 BEFORE = "before"
 WORDS = "words"
+SETTLED = "settled"
 SIGNS_SECONDS = 15.0
 """How long an agent may give no sign of life before that is told; told again each time that it has doubled."""
 SETTLING_SECONDS = 3.0
@@ -65,6 +67,8 @@ class Answer:
         self._context = attempt.context
         self._mapper = self._new_mapper()
         self._rejected = False
+        self._lost = any(one.id not in self._settled for one in self._context.requests)
+        """Whether a permission was asked for that the agent may never have been given an answer to."""
         self._open: dict[int | str, anyio.CancelScope] = {}
         """The permission requests that a person has not decided about."""
 
@@ -140,6 +144,7 @@ class Answer:
                         self._open[happened.id].cancel()
                 else:
                     await self._emit(*self._mapper.events(happened))
+            self._lost = bool(self._open)
             for scope in self._open.values():
                 scope.cancel()
         return ends[0]
@@ -184,8 +189,15 @@ class Answer:
                     await self._emit(Event(EventKind.RAW, {"name": "notice", "payload": said}))
             if request_id is not None:
                 await self._context.withdraw(request_id)
+                self._attempt.checkpoint[SETTLED] = [*self._settled, request_id]
+                await self._attempt.emit()
         finally:
             self._open.pop(asked.id, None)
+
+    @property
+    def _settled(self) -> Sequence[str]:
+        """The requests that the agent does not wait for any more."""
+        return self._attempt.checkpoint.get(SETTLED, ())
 
     async def _emit(self, *events: Event) -> None:
         if events:
@@ -226,14 +238,11 @@ class Answer:
 
     async def _reconcile(self) -> None:
         """End a run whose agent or worker is gone: the prompt is not sent again, and what there is of it is shown."""
-        lost = [
-            request for request in self._context.requests if request.status is not RequestStatus.WITHDRAWN
-        ]
         for request in self._context.requests:
             if request.status is RequestStatus.PENDING:
                 await self._context.withdraw(request.id)
         sentences = [f"{self._settings.title} ended while it answered."]
-        if lost or any(one.status is RequestStatus.WITHDRAWN for one in self._context.requests):
+        if self._lost:
             sentences.append(
                 "What it asked for permission was lost with it, and a decision may not have arrived."
             )

@@ -85,8 +85,8 @@ class AcpPlatform(Platform):
             hint = self._settings.how_to_install
         folders = ", ".join(map(str, self._settings.folders))
         description = (
-            f"{self._settings.title} on this machine. A new conversation needs `context` with `cwd`, the absolute path "
-            f"of the folder to work in{f' (within {folders})' if folders else ''}. It asks before it acts."
+            f"{self._settings.title} on this machine. Begin with create_conversation and `context`: its `cwd` is the "
+            f"absolute path of the folder to work in{f', within {folders}' if folders else ''}. It asks before it acts."
         )
         return listed(self.instance, [(AGENT, description)], features=self.features, hint=hint)
 

@@ -15,6 +15,7 @@ from tertulia.platforms.kit.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.models import Agent
 
 PLATFORM = "ACP"
 AGENT = "agent"
@@ -97,6 +98,22 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
 }
 
 
+def unconfigured(instances: Mapping[str, InstanceSettings]) -> Sequence[Agent]:
+    """Return the known agents that are installed here and that no instance is about, with how to configure them."""
+    configured = {settings.options.get("agent") for settings in instances.values()}
+    return [
+        Agent(
+            address=f"{name}:{AGENT}",
+            description=f"{known.title}, which is installed on this machine.",
+            features=frozenset(),
+            available=False,
+            hint=f"Not configured: `tertulia agents --add {name}` in a terminal does it.",
+        )
+        for name, known in KNOWN_AGENTS.items()
+        if name not in configured and name not in instances and known.installed
+    ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentSettings:
     """How the agent of one instance is started, and what its conversations may be given."""
@@ -126,7 +143,7 @@ class AgentSettings:
             raise InvalidInputError(
                 f"`cwd` in `context` must say in which folder {self.title} is to work.",
                 valid=allowed,
-                hint="Give one of these folders, or one inside them.",
+                hint="Begin with create_conversation, and give it one of these folders or one inside them.",
             )
         folder = Path(given).expanduser() if isinstance(given, str) else None
         if folder is None or not folder.is_absolute():

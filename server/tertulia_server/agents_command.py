@@ -1,0 +1,86 @@
+"""`tertulia agents`: which agent programs this machine has, and the configuration that lets a host talk to one."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tertulia.platforms.acp.settings import KNOWN_AGENTS, KnownAgent
+from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.identifiers import shown
+from tertulia_server.settings import Loaded
+
+PLATFORM = "acp"
+
+
+def show(loaded: Loaded) -> str:
+    """Return a line for each known agent: whether it is installed, configured, and what to do."""
+    return "\n".join(_line(loaded, name, agent) for name, agent in KNOWN_AGENTS.items())
+
+
+def add(loaded: Loaded, name: str, folders: Sequence[str]) -> str:
+    """Write the table of an agent into the configuration file; return what was done.
+
+    Raises:
+        InvalidInputError: the agent is not known or configured already, or no folder is given.
+    """
+    agent = KNOWN_AGENTS.get(name)
+    if agent is None:
+        raise InvalidInputError(
+            f"{shown(name)} is not an agent that is known by name.",
+            valid=sorted(KNOWN_AGENTS),
+            hint='Any other that speaks ACP is configured by hand: platform = "acp", command, mode and folders.',
+        )
+    if name in loaded.settings.instances:
+        raise InvalidInputError(f"[instances.{name}] is configured already, in {loaded.file}.")
+    if not folders:
+        raise InvalidInputError(
+            f"In which folders may {agent.title} work?", hint="Give --folder PATH, once for each."
+        )
+    resolved = [Path(folder).expanduser().resolve() for folder in folders]
+    for folder in resolved:
+        if not folder.is_dir():
+            raise InvalidInputError(f"There is no folder {shown(str(folder))}.")
+    written = table(name, resolved)
+    loaded.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    before = loaded.file.read_text("utf-8") if loaded.file_read else ""
+    separator = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    with loaded.file.open("a", encoding="utf-8") as file:
+        file.write(f"{separator}{written}")
+    hint = "" if agent.installed else f"\nIt is not installed yet: npm install -g {agent.package}"
+    return f"Written to {loaded.file}:\n\n{written}\nHosts that run now see it after a restart.{hint}"
+
+
+def table(name: str, folders: Sequence[Path]) -> str:
+    """Return the table of an agent.
+
+    It has this terminal's PATH: hosts with a window are often started with one that lacks the agent, or its Node.
+    """
+    lines = [
+        f"[instances.{name}]",
+        f'platform = "{PLATFORM}"',
+        f'agent = "{name}"',
+        f"folders = [{', '.join(_quoted(str(folder)) for folder in folders)}]",
+        f"env = {{ PATH = {_quoted(os.environ.get('PATH', os.defpath))} }}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(loaded: Loaded, name: str, agent: KnownAgent) -> str:
+    configured = [
+        instance
+        for instance, options in sorted(loaded.settings.instances.items())
+        if options.get("platform") == PLATFORM and options.get("agent") == name
+    ]
+    if not agent.installed:
+        what = f"not found: npm install -g {agent.package}"
+    elif configured:
+        what = f"configured: {', '.join(f'{instance}:agent' for instance in configured)}"
+    else:
+        what = f"installed, not configured: tertulia agents --add {name} --folder PATH"
+    return f"{name:<10}{agent.title:<14}{what}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as TOML has it: a JSON string is one."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

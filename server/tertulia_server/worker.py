@@ -1,0 +1,135 @@
+"""The worker: a detached process of a store that runs agent programs on this machine, so that they outlive the host.
+
+A server on stdio launches it when a run needs it and none is there; a server on HTTP is its own. It logs to
+`worker.log` beside the store, and ends after ten minutes without work, with the agents that it runs.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import anyio
+
+from tertulia.client import Client
+from tertulia.platforms.acp.settings import INHERITED
+from tertulia.runs.runner import Worker
+from tertulia.settings import ClientSettings
+from tertulia.store.leases import RENEWAL
+from tertulia_server.settings import Loaded, Settings
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 600.0
+LARGEST_LOG = 1_000_000
+_OWN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+_DETACHED = 0x8 | 0x200
+"""DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP of Windows."""
+
+
+def log_file(store: Path) -> Path:
+    """Return where the worker of a store logs to."""
+    return store.with_name("worker.log")
+
+
+async def launch_worker(settings: Settings, config: Path | None) -> None:
+    """Start a worker, detached from this process; one that finds another already there ends at once."""
+    command = [sys.executable, "-m", "tertulia_server", "worker"]
+    command += ["--store", str(settings.store), "--log-level", settings.log_level]
+    command += [] if config is None else ["--config", str(config)]
+    settings.store.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = {name: value for name in (*INHERITED, *_OWN) if (value := os.environ.get(name))}
+    if os.name == "nt":
+        subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+            command,
+            env=environment,
+            cwd=settings.store.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            creationflags=_DETACHED,
+        )
+    else:  # it detaches itself: this process waits for what it started, and would never be told of its end
+        await anyio.run_process(
+            command,
+            env=environment,
+            cwd=settings.store.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            check=False,
+        )
+
+
+def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
+    """Be the worker (`tertulia worker`); return the exit code.
+
+    Raises:
+        InvalidInputError: an instance is configured in a way that cannot work.
+    """
+    client_settings = loaded.settings.client_settings()
+    if os.name != "nt" and os.fork():
+        os._exit(0)  # whoever launched us goes on; the child belongs to nobody
+    handler = RotatingFileHandler(
+        log_file(loaded.settings.store), maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=loaded.settings.log_level, handlers=[handler], force=True)
+    logging.getLogger(__name__).setLevel(logging.INFO)
+    try:
+        anyio.run(_work, client_settings, idle, has_changed(loaded.file))
+    except Exception:
+        logger.exception("the worker ended")
+        return 1
+    return 0
+
+
+async def _work(settings: ClientSettings, idle: float, stale: Callable[[], bool]) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_at_signal, tasks.cancel_scope)
+        async with Client.open(settings, worker=Worker()) as client:
+            instances = ", ".join(client.worker_instances)
+            logger.info("process %d begins to work for %s", os.getpid(), instances)
+            was_worker = await client.work(idle=idle, stale=stale)
+            logger.info("process %d ends%s", os.getpid(), "" if was_worker else ": there is a worker already")
+        tasks.cancel_scope.cancel()
+
+
+async def _end_at_signal(scope: anyio.CancelScope) -> None:
+    """End the worker, and with it its agents, when the system or a person asks for it."""
+    if os.name == "nt":
+        return
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+async def work_beside(settings: ClientSettings, config: Path | None) -> None:
+    """Be the worker for as long as this is not cancelled, whenever no other process is: the task of a server on HTTP.
+
+    It has a client of its own, so that the server's calls find it as they find any other worker.
+    """
+    stale = has_changed(config) if config is not None else lambda: False
+    async with Client.open(settings, worker=Worker()) as client:
+        while client.worker_instances and not stale():
+            await client.work(stale=stale)
+            await anyio.sleep(RENEWAL)
+
+
+def has_changed(file: Path) -> Callable[[], bool]:
+    """Return what tells whether a file has changed since now."""
+
+    def state() -> tuple[int, int] | None:
+        try:
+            found = file.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
+
+    before = state()
+    return lambda: state() != before
