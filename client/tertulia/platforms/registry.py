@@ -22,6 +22,7 @@ PLATFORMS: Mapping[str, str] = {
     "r2r": "tertulia.platforms.r2r.platform:R2RPlatform",
     "knowrithm": "tertulia.platforms.knowrithm.platform:KnowrithmPlatform",
     "agentflow": "tertulia.platforms.agentflow.platform:AgentFlowPlatform",
+    "a2a": "tertulia.platforms.a2a.platform:A2APlatform",
     "acp": "tertulia.platforms.acp.platform:AcpPlatform",
     "rine": "tertulia.platforms.rine.platform:RinePlatform",
 }

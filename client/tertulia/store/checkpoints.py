@@ -1,9 +1,9 @@
-"""Waiting for what a run's platform saves of it, in whichever process that happens."""
+"""What platforms save of their runs: waiting for it, in whichever process it is saved, and finding it again."""
 
 from typing import Any
 
 from tertulia.store import runs
-from tertulia.store.database import Store
+from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Run
 
 
@@ -23,3 +23,17 @@ async def saved(store: Store, run: Run, name: str, *, within: float) -> dict[str
                 await watch.changed()
                 checkpoint = await read()
     return checkpoint
+
+
+def newest(tx: Transaction, principal: str, instance: str, name: str) -> dict[str, str]:
+    """Return the newest text under `name` in the checkpoints of each conversation's runs, by the conversation's id."""
+    rows = tx.all(
+        "SELECT conversation_id, json_extract(checkpoint, '$.' || ?) AS value FROM runs"
+        " WHERE principal = ? AND conversation_id > ? AND conversation_id < ? AND value IS NOT NULL"
+        " ORDER BY first_seq",
+        name,
+        principal,
+        f"{instance}:",
+        f"{instance};",  # the character after the colon
+    )
+    return {own_id: str(value) for own_id, value in rows}

@@ -454,6 +454,43 @@ async def test_a_refused_stream_is_an_error_before_its_first_event() -> None:
                 pass
 
 
+async def test_a_refusal_with_the_status_of_success_in_place_of_a_stream_is_that_refusal() -> None:
+    """As JSON-RPC has it; JSON that is no refusal is something else than a stream."""
+    as_json = {"content-type": "application/json"}
+    said = (200, b'{"code": "ODD", "text": "no such thing"}', as_json)
+    async with reached((200, b'{"code": "BUSY"}', as_json), said, FINE) as (http, _):
+        for error, words in (
+            (ConflictError, "busy"),
+            (InvalidInputError, "no such thing"),
+            (UnavailableError, "something else than a stream"),
+        ):
+            with pytest.raises(error, match=words):
+                async with http.stream("POST", "things", safe=False):
+                    pass
+
+
+async def test_an_address_without_a_path_behind_it_is_called_as_it_is() -> None:
+    """With its slash at the end, and its query."""
+    script = Script([FINE])
+    async with served(script) as url:
+        for end in ("/rpc/", "/rpc", "/rpc?tenant=a"):
+            http = Http("here", ERRORS, base_url=url + end, headers={})
+            await http.send("POST", json={})
+            await http.close()
+
+    assert script.asked == ["POST /rpc/", "POST /rpc", "POST /rpc?tenant=a"]
+
+
+async def test_hints_name_the_option_that_has_the_address() -> None:
+    """Not every platform calls it `base_url`."""
+    http = Http("here", ERRORS, base_url="http://127.0.0.1:9", headers={}, address_option="card")
+    with pytest.raises(UnavailableError) as raised:
+        await http.send("POST", "things")
+    await http.close()
+
+    assert "`card` of the instance here" in (raised.value.hint or "")
+
+
 async def test_something_else_than_a_stream_is_told() -> None:
     """As by a proxy."""
     async with reached((200, b"<html>", {"content-type": "text/html"})) as (http, _):

@@ -36,7 +36,7 @@ from tertulia import (
     Status,
 )
 from tertulia.platforms.registry import PLATFORMS
-from tests.client.platforms import acp, agentflow, knowrithm, r2r, revengai, rine
+from tests.client.platforms import a2a, acp, agentflow, knowrithm, r2r, revengai, rine
 from tests.doubles.acp_agent import script
 from tests.doubles.knowrithm import KnowrithmDouble
 
@@ -160,6 +160,13 @@ async def at_acp(path: Path) -> AsyncGenerator[Site]:
         yield Site(acp.AGENT, place.client, texts, {"cwd": str(place.work)})
 
 
+@asynccontextmanager
+async def at_a2a(path: Path) -> AsyncGenerator[Site]:
+    """An agent's that speaks A2A."""
+    async with a2a.placed(path) as place:
+        yield Site(a2a.AGENT, place.client, {"asks": "authorize", "question": "ask", "lasts": "hold"})
+
+
 SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "local": local,
     "revengai": at_revengai,
@@ -168,6 +175,7 @@ SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "knowrithm": at_knowrithm,
     "agentflow": at_agentflow,
     "acp": at_acp,
+    "a2a": at_a2a,
 }
 
 

@@ -8,7 +8,7 @@ from tertulia.store import checkpoints, conversations, messages, outbox, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.identifiers import conversation_id
+from tertulia.vocabulary.identifiers import conversation_id, split_conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationRecord, Message, MessageQuery, Page, Run
 from tertulia.vocabulary.states import RunStatus
 
@@ -59,6 +59,11 @@ class Records:
     async def checkpoint(self, run: Run, name: str, *, within: float) -> dict[str, Any]:
         """Return a run's checkpoint once it has `name`, or as it is after `within` seconds."""
         return await checkpoints.saved(self._store, run, name, within=within)
+
+    async def newest_in_checkpoints(self, principal: str, name: str) -> Mapping[str, str]:
+        """Return the newest text under `name` in the checkpoints of each conversation's runs, by native id."""
+        found = await self._store.read(lambda tx: checkpoints.newest(tx, principal, self._instance, name))
+        return {split_conversation_id(own_id)[1]: value for own_id, value in found.items()}
 
     async def cancel_run(self, principal: str, native_id: str, reason: str) -> None:
         """End the active run of a conversation, if it has one, since the platform will not answer it any more."""

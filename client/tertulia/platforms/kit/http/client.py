@@ -7,6 +7,7 @@ which takes some 20 ms; all instances share them. Redirects are not followed: cr
 only.
 """
 
+import json
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -57,6 +58,8 @@ class RequestOptions(TypedDict, total=False):
     headers: Mapping[str, str] | None
     about: Mapping[str, str] | None
     """The ids that the request is about, for its errors."""
+    seconds: float
+    """How long a request that opens no stream may wait for the next byte, instead of READ_SECONDS or WRITE_SECONDS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,18 @@ class Http:
         auth: httpx.Auth | None = None,
         missing: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        address_option: str = "base_url",
     ) -> None:
+        """`address_option` is the option of the instance that has its address, for hints.
+
+        A path without segments is `base_url` as it stands.
+        """
         self.instance = instance
         self.platform = errors.platform
         """The platform as a sentence names it."""
         self._errors = errors
-        self._base_url = base_url.rstrip("/")
+        self._base_url = base_url
+        self._address_option = address_option
         given = {name: value for name, value in headers.items() if value is not None}
         self._headers = {"user-agent": "tertulia", "accept": "application/json", **given}
         self._auth = auth
@@ -129,7 +138,8 @@ class Http:
     ) -> Reply:
         """Make a request, a safe one again where that may help; return the whole answer."""
         about = options.get("about")
-        request = self._request(method, segments, READ_SECONDS if safe else WRITE_SECONDS, options)
+        seconds = options.get("seconds", READ_SECONDS if safe else WRITE_SECONDS)
+        request = self._request(method, segments, seconds, options)
         if not safe:
             return self._reply(await self._send(request, about, safe=False), safe=False)
         waits = pauses(longest=_LONGEST_PAUSE)
@@ -166,7 +176,10 @@ class Http:
         response = await self._send(request, options.get("about"), safe=safe, stream=True)
         frames = Frames(response, self.platform, idle=idle, clock=self._clock)
         try:
-            if response.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
+            content_type = response.headers.get("content-type", "").partition(";")[0].strip()
+            if content_type == "application/json":
+                await self._check_refusal(response, safe, options.get("about"))
+            if content_type != "text/event-stream":
                 raise self._unreachable("answered something else than a stream of events", retryable=False)
             yield frames
         finally:
@@ -206,7 +219,7 @@ class Http:
         return UncertainError(
             f"{self.platform} ({self.instance}) answered something else than {what}; whether the call was "
             "carried out is not known.",
-            hint=f"Look at the present state; then check `base_url` of the instance {self.instance}.",
+            hint=f"Look at the present state; then check `{self._address_option}` of the instance {self.instance}.",
             instance=self.instance,
         )
 
@@ -231,7 +244,7 @@ class Http:
             headers = {"content-type": "application/json", **(headers or {})}
         return self._opened.build_request(
             method,
-            self._base_url + _path(segments),
+            self._base_url.rstrip("/") + _path(segments) if segments else self._base_url,
             json=options.get("json"),
             data=options.get("form"),
             content=content,
@@ -272,10 +285,7 @@ class Http:
     def _refused(
         self, response: httpx.Response, safe: bool, about: Mapping[str, str] | None
     ) -> TertuliaError:
-        try:
-            code, text, trace_id = self._errors.read(response.json())
-        except (ValueError, RecursionError):
-            code = text = trace_id = None
+        code, text, trace_id = self._errors.read(_parsed(response.content))
         refusal = Refusal(
             status=response.status_code,
             code=code,
@@ -284,6 +294,17 @@ class Http:
             retry_after=retry_after(response.headers.get("retry-after")),
         )
         return self._errors.error(refusal, instance=self.instance, safe=safe, about=about)
+
+    async def _check_refusal(
+        self, response: httpx.Response, safe: bool, about: Mapping[str, str] | None
+    ) -> None:
+        """Raise the refusal that a platform answers with instead of a stream: JSON-RPC does so with the status 200."""
+        try:
+            code, _, _ = self._errors.read(_parsed(await response.aread()))
+        except httpx.RequestError as error:
+            raise self.foreign("a whole answer", safe=safe) from error
+        if code is not None:
+            raise self._refused(response, safe, about)
 
     def _reply(self, response: httpx.Response, *, safe: bool) -> Reply:
         body = self._json(response, safe=safe) if safe or response.content else None
@@ -298,7 +319,8 @@ class Http:
     def _unreachable(self, what: str, *, retryable: bool = True) -> UnavailableError:
         return UnavailableError(
             f"{self.platform} ({self.instance}) {what}.",
-            hint=f"Call again in a moment; if that does not help, check `base_url` of the instance {self.instance}.",
+            hint=f"Call again in a moment; if that does not help, check `{self._address_option}` of the instance "
+            f"{self.instance}.",
             retryable=retryable,
             instance=self.instance,
         )
@@ -307,6 +329,14 @@ class Http:
 @cache
 def _trusted() -> ssl.SSLContext:
     return httpx.create_ssl_context()
+
+
+def _parsed(content: bytes) -> Any:
+    """Return the JSON of a body; None where it is something else."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _path(segments: tuple[str, ...]) -> str:

@@ -139,7 +139,7 @@ class ErrorTable:
             return _ANYWHERE[status]
         if status >= 500:
             return _FAILED
-        return _REFUSED if status >= 400 else _REDIRECTED
+        return _REDIRECTED if 300 <= status < 400 else _REFUSED
 
 
 def read_detail(body: Any) -> str | None:

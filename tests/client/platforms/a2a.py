@@ -1,0 +1,91 @@
+"""A place for the tests of A2A: its double on a network with faults, and clients on one store."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from tertulia import (
+    Client,
+    ClientSettings,
+    EventKind,
+    InstanceSettings,
+    JournalEntry,
+    MessageDraft,
+    NewConversation,
+    RunResult,
+    Sent,
+)
+from tests.doubles.a2a import A2ADouble
+from tests.doubles.clocks import SkippingClock
+from tests.doubles.network import Faults, served
+
+SECONDS = 20
+AGENT = "helper:agent"
+
+
+class Place:
+    """The double at `url`, and the store at `path`."""
+
+    def __init__(self, path: Path, double: A2ADouble) -> None:
+        self.path = path
+        self.double = double
+        self.faults = Faults(double.app)
+        self.url = ""
+        self.clock = SkippingClock()
+        """The time that the platform goes by."""
+
+    @asynccontextmanager
+    async def client(self, **options: Any) -> AsyncGenerator[Client]:
+        """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
+        given = {"card": self.url, **options}
+        instances = {"helper": InstanceSettings(platform="a2a", options=given, environment={})}
+        settings = ClientSettings(store=self.path, instances=instances)
+        async with Client.open(settings, clock=self.clock) as client:
+            yield client
+
+    def count(self, *methods: str) -> int:
+        """Return how often one of these was called."""
+        return sum(call in methods for call in self.double.calls)
+
+
+@asynccontextmanager
+async def placed(path: Path, double: A2ADouble | None = None) -> AsyncGenerator[Place]:
+    """Serve a double; the test has `SECONDS` to be done."""
+    place = Place(path / "store.db", double or A2ADouble())
+    with anyio.fail_after(SECONDS):
+        async with served(place.faults) as place.url:
+            yield place
+
+
+async def start(client: Client, text: str, **more: Any) -> Sent:
+    """Begin a conversation with a message."""
+    return await client.runs.start(NewConversation(agent=AGENT), MessageDraft(text=text, **more))
+
+
+async def answered(client: Client, text: str, **more: Any) -> RunResult:
+    """Begin a conversation with a message; return what came of it."""
+    return await client.runs.wait((await start(client, text, **more)).run, timeout=SECONDS)
+
+
+async def journal(client: Client, outcome: RunResult | Sent) -> Sequence[JournalEntry]:
+    """Return all that happened, after seeing that no `seq` is missing."""
+    entries = (await client.conversations.events(outcome.run.conversation_id)).entries
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    return entries
+
+
+def of(entries: Sequence[JournalEntry], *kinds: EventKind) -> list[dict[str, Any]]:
+    """Return what entries of some kinds say."""
+    return [dict(entry.data) for entry in entries if entry.kind in kinds]
+
+
+async def until_told(client: Client, sent: Sent, text: str) -> None:
+    """Wait until a text was told of an answer."""
+    so_far = ""
+    async for entries in client.runs.follow(sent.run):
+        so_far += "".join(str(entry.data.get("delta", "")) for entry in entries)
+        if text in so_far:
+            return
