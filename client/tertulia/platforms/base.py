@@ -42,6 +42,7 @@ from tertulia.vocabulary.models import (
     SearchQuery,
     SearchResult,
     Settlement,
+    StatusChange,
 )
 from tertulia.vocabulary.states import Status
 
@@ -368,20 +369,15 @@ class Platform:
         other = Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE
         self._refuse(Feature.TITLE if changes.title is not None else other)
 
-    async def update_status(
-        self,
-        principal: str,
-        native_id: str,
-        status: Status,
-        *,
-        reason: str | None,
-        rating: Rating | None = None,
-    ) -> ConversationRecord:
-        """Move a conversation to another state; `rating` comes with an ending only.
+    async def update_status(self, principal: str, native_id: str, change: StatusChange) -> ConversationRecord:
+        """Move a conversation to another state.
 
         A platform that offers `END` without `STATUS` takes `completed` and nothing else.
+
+        Raises:
+            ConflictError: the transition is not allowed; names those that are.
         """
-        self._refuse(Feature.END if status is Status.COMPLETED else Feature.STATUS)
+        self._refuse(Feature.END if change.status is Status.COMPLETED else Feature.STATUS)
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation: for good, unless the platform offers `RESTORE`."""

@@ -37,6 +37,7 @@ from tertulia.vocabulary.models import (
     ParticipantRole,
     Rating,
     Run,
+    StatusChange,
 )
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit, checked_json, checked_line, checked_text
@@ -222,7 +223,7 @@ class Conversations:
                 return ids
             active = await scope.read(partial(runs.active, conversation_id=conversation_id))
             moved = await platform.update_status(
-                scope.principal, native_id, status, reason=reason, rating=rating
+                scope.principal, native_id, StatusChange(status, reason, rating)
             )
             await scope.store_record(platform, moved)
             if active is not None and status.terminal:

@@ -204,6 +204,15 @@ class ConversationChanges:
     archived: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """A move of a conversation to another state; `rating` comes with an ending only."""
+
+    status: Status
+    reason: str | None = None
+    rating: Rating | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """An entry in a conversation. Its id means something only together with the conversation."""

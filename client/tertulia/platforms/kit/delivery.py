@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     """The platform has it: from an earlier attempt, or from a call whose answer was lost."""
     KNOWN = "known"
     """An earlier attempt recorded that the platform has it; nothing was asked."""
+    ABSENT = "absent"
+    """The platform does not have it, which its history proves (`DeliveryPolicy.absence_is_proof`)."""
     ENDED = "ended"
     """The message cannot be sent any more, since its contents are not stored. The run was interrupted."""
 
@@ -77,6 +79,8 @@ class DeliveryPolicy:
     resends: int = 0
     """How often a message that is not found is sent again. Only where the platform takes one key once, or where its
     history shows at once whatever it has taken."""
+    absence_is_proof: bool = False
+    """Whether a message that is not found was not taken, and the outcome is `ABSENT`; else that is uncertain."""
     finds_without_contents: bool = False
     """Whether `find` knows the message by an id, so that its contents are not needed."""
 
@@ -90,6 +94,8 @@ class Delivery(Generic[S_co, F_co]):
     """What `send` returned, if the message was sent just now."""
     found: F_co | None = None
     """What `find` returned, if the message was found."""
+    cause: UncertainError | None = None
+    """Why the message was looked for, if that is because of how `send` failed."""
 
 
 DEFAULT_POLICY = DeliveryPolicy()
@@ -125,11 +131,13 @@ async def deliver(
         found = await _find(attempt, sender, policy)
         if found is not None:
             await _delivered(attempt)
-            return Delivery(Outcome.FOUND, found=found)
+            return Delivery(Outcome.FOUND, found=found, cause=cause)
         if resends_left and not attempt.has_contents:
             return await _not_kept(attempt)
         tried, looks_first = True, False
-    raise _uncertain(attempt) from cause
+    if policy.absence_is_proof and (attempt.has_contents or policy.finds_without_contents):
+        return Delivery(Outcome.ABSENT, cause=cause)
+    raise _uncertain(attempt, "its history does not show it (yet)") from cause
 
 
 async def _find(attempt: Attempt, sender: Sender[S_co, F_co], policy: DeliveryPolicy) -> F_co | None:
@@ -143,7 +151,7 @@ async def _find(attempt: Attempt, sender: Sender[S_co, F_co], policy: DeliveryPo
             patience=policy.patience,
         )
     except OutOfReachError as error:
-        raise _uncertain(attempt) from error
+        raise _uncertain(attempt, "cannot be asked whether it has it: that is not known") from error
 
 
 async def _delivered(attempt: Attempt) -> None:
@@ -156,9 +164,9 @@ async def _not_kept(attempt: Attempt) -> Delivery[Any, Any]:
     return Delivery(Outcome.ENDED)
 
 
-def _uncertain(attempt: Attempt) -> UncertainError:
+def _uncertain(attempt: Attempt, found: str) -> UncertainError:
     return UncertainError(
-        f"{attempt.platform} gave no answer to the message, and its history does not show it (yet).",
+        f"{attempt.platform} gave no answer to the message, and {found}.",
         hint="Look with list_messages in a moment; send it again if it is still missing then.",
         conversation_id=attempt.context.conversation.id,
     )

@@ -3,7 +3,10 @@
 A platform may tell events in a stream, which can be opened again from a position of any form, or not at all; it may
 show a run's state; or both. Where a state can be looked at, the state decides, and a stream only makes that faster: a
 stream that cannot be opened is no failure then. A stream that tells a run's events again, also after its end, is read
-first, so that the state of a run that has ended is looked at after all its events were handled. Each wait has a limit.
+first, so that the state of a run that has ended is looked at after all its events were handled.
+
+The platform has taken the message: whatever its server fails with while the answer is read is waited out, also a
+failure that looks final. Each wait has a limit.
 """
 
 import math
@@ -217,7 +220,7 @@ class Follower(Generic[E]):
         try:
             step = await self._look_at_state()
         except UnavailableError as error:
-            return LookAgain(self._outage.pause_after(error))
+            return LookAgain(self._outage.pause_after(error, even_final=True))
         self._outage.over()
         if self._attempt.heard > heard:
             self._waits = self._new_waits()
@@ -260,7 +263,7 @@ class Follower(Generic[E]):
 
     def _pause_after(self, error: TertuliaError) -> float:
         if self._look_at_state is None:
-            return self._outage.pause_after(error)
+            return self._outage.pause_after(error, even_final=isinstance(error, UnavailableError))
         return max(float(error.ids.get("retry_after", 0)), next(self._waits))
 
     async def _read(self, frames: AsyncIterator[Frame], *, after: Position | None = None) -> Step:

@@ -38,8 +38,10 @@ class Outage:
             self._since = None
             self._waits = pauses(longest=LONGEST_PAUSE)
 
-    def pause_after(self, error: TertuliaError) -> float:
+    def pause_after(self, error: TertuliaError, *, even_final: bool = False) -> float:
         """Return the seconds to wait after a failure, at least as many as the platform asks for.
+
+        `even_final` has the platform waited for even if the error is not retryable.
 
         Raises:
             OutOfReachError: the error is not retryable, or the platform has been out of reach for too long.
@@ -47,7 +49,7 @@ class Outage:
         now = self._clock.now()
         self._since = now if self._since is None else self._since
         wish = float(error.ids.get("retry_after", 0))
-        if not error.retryable or now + wish - self._since > self._patience:
+        if not (error.retryable or even_final) or now + wish - self._since > self._patience:
             raise OutOfReachError(
                 error.message, hint=error.hint, retryable=error.retryable, **error.ids
             ) from error

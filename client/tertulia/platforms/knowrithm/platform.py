@@ -42,6 +42,7 @@ from tertulia.vocabulary.models import (
     Rating,
     SearchQuery,
     SearchResult,
+    StatusChange,
 )
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
@@ -214,19 +215,12 @@ class KnowrithmPlatform(HttpPlatform):
             record = {**record, **(changed or {}), "status": "archived"}
         return self._conversation(record, native_id)
 
-    async def update_status(
-        self,
-        principal: str,
-        native_id: str,
-        status: Status,
-        *,
-        reason: str | None,
-        rating: Rating | None = None,
-    ) -> ConversationRecord:
+    async def update_status(self, principal: str, native_id: str, change: StatusChange) -> ConversationRecord:
         """End a conversation, with a rating or without; on the older wire only."""
-        if status is not Status.COMPLETED:
+        rating = change.rating
+        if change.status is not Status.COMPLETED:
             self._refuse(Feature.STATUS)
-        if reason is not None:
+        if change.reason is not None:
             raise InvalidInputError(
                 f"{PLATFORM} keeps no reason for an end.",
                 hint="Leave `reason` out, or give it as `feedback`.",

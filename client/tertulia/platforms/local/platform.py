@@ -47,6 +47,7 @@ from tertulia.vocabulary.models import (
     ParticipantRole,
     Rating,
     Run,
+    StatusChange,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
 
@@ -247,15 +248,7 @@ class LocalPlatform(EmbeddedPlatform):
         """Change title, metadata or the archived flag."""
         return await self._write(principal, native_id, partial(update_conversation, changes=changes))
 
-    async def update_status(
-        self,
-        principal: str,
-        native_id: str,
-        status: Status,
-        *,
-        reason: str | None,
-        rating: Rating | None = None,
-    ) -> Conversation:
+    async def update_status(self, principal: str, native_id: str, change: StatusChange) -> Conversation:
         """Change a conversation's status; ending it cancels its active run.
 
         A conversation that has ended can be rated once by a change to the status that it has.
@@ -264,11 +257,13 @@ class LocalPlatform(EmbeddedPlatform):
             ConflictError: the change is not allowed, or a run is active.
         """
         conversation_id = self._id(native_id)
+        status = change.status
         await self.maintain()
 
         def update(tx: Transaction) -> Conversation:
             conversation = conversations.get(tx, principal, conversation_id)
             check_can_change_status(tx, principal, conversation_id, self._me(principal))
+            rating = change.rating
             if rating is not None and conversation.status is status and conversation.rating is None:
                 return rate_ended_conversation(tx, principal, conversation_id, rating)
             if status not in TRANSITIONS[conversation.status]:
@@ -279,7 +274,7 @@ class LocalPlatform(EmbeddedPlatform):
                     raise _still_active(active, status)
                 canceled = Event(EventKind.RUN_CANCELED, {"reason": f"the conversation became {status}"})
                 end_run(tx, principal, active, RunStatus.CANCELED, canceled)
-            return move(tx, principal, conversation_id, status, reason=reason, rating=rating)
+            return move(tx, principal, conversation_id, status, reason=change.reason, rating=change.rating)
 
         return await self._store.write(update)
 

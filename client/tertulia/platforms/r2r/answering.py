@@ -16,12 +16,13 @@ from tertulia.platforms.kit.http.streams import Frame, Frames
 from tertulia.platforms.r2r import mapping
 from tertulia.platforms.r2r.mapping import EventMapper, Exchange
 from tertulia.platforms.r2r.wire import Wire
-from tertulia.vocabulary.errors import TertuliaError, UncertainError
+from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import Event, EventKind
 
 LOOKS = (0.0, 1.0)
 """Seconds before each look for a question that may have arrived."""
 NOT_TAKEN = "R2R did not take the message."
+NOT_BEGUN = "R2R took the message, and failed before an answer began."
 
 
 class Answer:
@@ -34,35 +35,23 @@ class Answer:
         self._context = attempt.context
         self._mapper = EventMapper(f"m_{self._context.run.id.removeprefix('run_')}")
         self._connection = AsyncExitStack()
-        self._failure: UncertainError | None = None
-        """Why it is uncertain whether R2R has the question."""
-        self._absent = False
-        """Whether R2R did not have the question when its conversation was read last."""
 
     async def produce(self) -> None:
         """Ask the agent unless that was done, and follow its stream."""
         # A question that the conversation does not show was not taken. The run says so, and only a later attempt,
         # after this process has died, asks it again.
-        policy = DeliveryPolicy(looks=LOOKS, resends=1 if MARK in self._attempt.checkpoint else 0)
+        resends = 1 if MARK in self._attempt.checkpoint else 0
+        policy = DeliveryPolicy(looks=LOOKS, resends=resends, absence_is_proof=True)
         async with self._connection:
-            try:
-                delivery = await deliver(self._attempt, self, policy)
-            except UncertainError as error:
-                if not self._absent:
-                    raise (self._failure or error) from None
+            delivery = await deliver(self._attempt, self, policy)
+            if delivery.outcome is Outcome.ABSENT:
                 await self._context.fail(NOT_TAKEN, retryable=True)
-                return
-            if delivery.outcome is Outcome.ENDED:
-                return
-            if (
-                self._failure is not None and "status" in self._failure.ids
-            ):  # not lost: R2R answered with a failure
-                await self._context.fail(
-                    "R2R took the message, and failed before an answer began.", retryable=True
-                )
-                return
-            stream = EventStream(open=None, read=lambda frame: frame, on_event=self._on_event)
-            await Follower(self._attempt, stream=stream, look=self._look).follow(delivery.sent)
+            elif delivery.cause is not None and "status" in delivery.cause.ids:
+                # Nothing was lost: R2R answered with a failure.
+                await self._context.fail(NOT_BEGUN, retryable=True)
+            elif delivery.outcome is not Outcome.ENDED:
+                stream = EventStream(open=None, read=lambda frame: frame, on_event=self._on_event)
+                await Follower(self._attempt, stream=stream, look=self._look).follow(delivery.sent)
 
     async def mark(self) -> int:
         """Return how many messages there are before this one."""
@@ -70,21 +59,13 @@ class Answer:
 
     async def send(self, *, repeated: bool) -> Frames:
         """Ask the agent; return its stream, which stays open until `produce` returns."""
-        try:
-            return await self._connection.enter_async_context(
-                self._wire.ask(self._attempt.native_id, self._call)
-            )
-        except UncertainError as error:
-            self._failure = error
-            raise
+        asked = self._wire.ask(self._attempt.native_id, self._call)
+        return await self._connection.enter_async_context(asked)
 
     async def find(self, mark: Any) -> Exchange | None:
         """Find the question by its text, with the answer to it."""
-        self._absent = False
         rows = await self._wire.messages(self._attempt.native_id)
-        found = mapping.exchange(rows[mark:], self._context.message.text or "")
-        self._absent = found is None
-        return found
+        return mapping.exchange(rows[mark:], self._context.message.text or "")
 
     async def _on_event(self, frame: Frame) -> Step:
         """Journal an event. Whatever it says, the stream is read to its end: R2R stores the answer after `done`."""

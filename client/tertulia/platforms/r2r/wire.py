@@ -15,8 +15,7 @@ from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource
 from tertulia.platforms.kit.http.values import is_uuid, table, text
 from tertulia.platforms.r2r.mapping import PLATFORM, Record, Row
-from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError, NotOffered
-from tertulia.vocabulary.identifiers import conversation_id
+from tertulia.vocabulary.errors import NotConfiguredError, NotOffered
 
 IDLE_SECONDS = 300.0
 """How long an agent may be silent: nothing is sent while it thinks or a tool runs. What the vendor's SDK waits."""
@@ -123,7 +122,7 @@ class Wire:
         for record in found:
             if record["id"] == native_id:
                 return record
-        raise self._missing(native_id)
+        raise self._http.no_conversation(native_id)
 
     async def rename(self, native_id: str, name: str | None) -> Record:
         """Name a conversation. Over a missing one, R2R itself would fail with 500."""
@@ -192,12 +191,4 @@ class Wire:
 
     def _check(self, native_id: str) -> None:
         if not is_uuid(native_id):  # over what is none, R2R's list fails with 500
-            raise self._missing(native_id)
-
-    def _missing(self, native_id: str) -> NotFoundError:
-        own_id = conversation_id(self._http.instance, native_id)
-        return NotFoundError(
-            f"There is no conversation {own_id}, or it belongs to another account.",
-            hint="Find it with list_conversations.",
-            conversation_id=own_id,
-        )
+            raise self._http.no_conversation(native_id)

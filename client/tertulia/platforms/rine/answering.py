@@ -168,14 +168,9 @@ class Answer:
 
     async def _look(self) -> Step:
         checkpoint, native_id = self._attempt.checkpoint, self._attempt.native_id
-        try:
-            # The state first: an answer that comes just before the end is then not missed.
-            status = mapping.status_of(await self._wire.conversation(native_id))
-            history = await self._wire.history(native_id)
-        except UnavailableError as error:
-            if error.retryable:
-                raise
-            return Progress.CONTINUES  # even a server that fails for good may be mended by tomorrow
+        # The state first: an answer that comes just before the end is then not missed.
+        status = mapping.status_of(await self._wire.conversation(native_id))
+        history = await self._wire.history(native_id)
         answer = history.answer_to(checkpoint["sent"], sent_at=checkpoint["at"])
         if answer is not None:
             return await self._take(answer, history)

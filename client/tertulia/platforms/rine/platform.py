@@ -43,9 +43,9 @@ from tertulia.vocabulary.models import (
     MessageQuery,
     Page,
     Participant,
-    Rating,
     Role,
     Run,
+    StatusChange,
 )
 from tertulia.vocabulary.states import Status
 
@@ -161,27 +161,16 @@ class RinePlatform(HttpPlatform):
         found = await self._wire.participants(native_id)
         return self._mapper.participants(found, await self._wire.history(native_id))
 
-    async def update_status(
-        self,
-        principal: str,
-        native_id: str,
-        status: Status,
-        *,
-        reason: str | None,
-        rating: Rating | None = None,
-    ) -> ConversationRecord:
-        """Move a conversation to another state. An ending ends the wait for an answer.
-
-        Raises:
-            ConflictError: the transition is not allowed; names those that are.
-        """
-        if rating is not None:
+    async def update_status(self, principal: str, native_id: str, change: StatusChange) -> ConversationRecord:
+        """Move a conversation to another state. An ending ends the wait for an answer."""
+        if change.rating is not None:
             self._refuse(Feature.RATING)
-        if reason is not None:
+        if change.reason is not None:
             raise InvalidInputError(
                 f"{PLATFORM} takes no `reason` with a state.",
                 hint="Leave it out, or tell it in a message before.",
             )
+        status = change.status
         try:
             await self._wire.move(native_id, status)
         except ConflictError as error:

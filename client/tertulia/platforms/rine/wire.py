@@ -21,7 +21,7 @@ from tertulia.vocabulary.errors import (
     NotConfiguredError,
     NotFoundError,
 )
-from tertulia.vocabulary.identifiers import conversation_id, shown, split_agent_address
+from tertulia.vocabulary.identifiers import shown, split_agent_address
 
 PAGE = 100
 """How many messages of an inbox are read at once."""
@@ -217,7 +217,7 @@ class Wire:
         try:
             return await self.http.get("conversations", native_id, *path, headers=headers, about=about)
         except NotFoundError as error:
-            raise self._no_conversation(native_id) from error
+            raise self.http.no_conversation(native_id) from error
 
     async def _acting(self) -> dict[str, str]:
         return {"x-rine-agent": (await self.actor()).id}
@@ -262,15 +262,7 @@ class Wire:
 
     def _check(self, native_id: str) -> None:
         if not is_uuid(native_id):
-            raise self._no_conversation(native_id)
-
-    def _no_conversation(self, native_id: str) -> NotFoundError:
-        own_id = conversation_id(self._settings.instance, native_id)
-        return NotFoundError(
-            f"{PLATFORM} has no conversation {own_id} of ours.",
-            hint=f"list_conversations with the instance {self._settings.instance} shows those that are known.",
-            conversation_id=own_id,
-        )
+            raise self.http.no_conversation(native_id)
 
     def _no_agent(self, name: str) -> NotFoundError:
         return NotFoundError(

@@ -87,7 +87,8 @@ async def test_a_message_whose_answer_was_lost_is_found() -> None:
     """The platform shows it a moment later."""
     context, wire, clock = FakeRunContext(), Wire(sending=[LOST], looking=[None, "row"]), JumpingClock()
 
-    assert await delivered(context, wire, clock=clock) == Delivery(Outcome.FOUND, found="row")
+    found = Delivery[str, str](Outcome.FOUND, found="row", cause=LOST)
+    assert await delivered(context, wire, clock=clock) == found
     assert wire.calls == ["mark", "send", "find", "find"]
     assert clock.waited == [0.5, 1.5]
     assert context.saved[-1] == {MARK: 3, DELIVERED: True}
@@ -107,6 +108,17 @@ async def test_a_message_that_does_not_show_up_is_uncertain_and_not_sent_again()
     assert caught.value.__cause__ is LOST
     assert wire.calls == ["mark", "send", "find", "find", "find"]
     assert (context.saved, context.ended) == ([TRIED], None)
+
+
+async def test_a_message_that_does_not_show_up_is_absent_where_that_is_proof() -> None:
+    """It was not taken; without its contents it could not be looked for, and nothing is proved."""
+    proof = DeliveryPolicy(absence_is_proof=True)
+    wire = Wire(sending=[LOST], looking=[None] * 3)
+    assert await delivered(FakeRunContext(), wire, proof) == Delivery(Outcome.ABSENT, cause=LOST)
+    assert wire.calls == ["mark", "send", "find", "find", "find"]
+
+    with pytest.raises(UncertainError):
+        await delivered(FakeRunContext(checkpoint=TRIED, text=None), Wire(), proof)
 
 
 async def test_an_attempt_after_a_tried_one_looks_before_anything_else() -> None:

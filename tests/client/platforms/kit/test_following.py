@@ -247,12 +247,27 @@ async def test_a_platform_that_asks_for_patience_gets_it() -> None:
     assert wire.clock.waited == [40.0]
 
 
-@pytest.mark.parametrize(
-    "error", [BrokenStreamError("too long", retryable=False), UnavailableError("x", retryable=False)]
-)
-async def test_what_would_come_again_ends_the_following_at_once(error: Exception) -> None:
-    """An oversized event, or something that is no platform."""
-    wire = Wire([error] if isinstance(error, BrokenStreamError) else error)
+FAILED = UnavailableError("It failed over this call (500).", retryable=False)
+
+
+async def test_a_failure_that_looks_final_is_waited_out_like_an_outage() -> None:
+    """The platform has the message, and its server may be mended; a stream and a look are treated alike."""
+    wire = Wire(*[FAILED] * 9, ["1:end"])
+    await wire.follow()
+    assert wire.context.ended == ("finished", None)
+
+    wire, _ = await polled(*[FAILED] * 9, Progress.ENDED)
+    assert wire.context.ended == ("finished", None)
+
+    wire, waited = await polled(*[FAILED] * 99)
+    assert wire.context.ended is not None
+    assert wire.context.ended[0] == "interrupted"
+    assert 540 < sum(waited) < 700
+
+
+async def test_what_would_come_again_ends_the_following_at_once() -> None:
+    """An oversized event."""
+    wire = Wire([BrokenStreamError("too long", retryable=False)])
     await wire.follow()
 
     assert wire.context.ended is not None

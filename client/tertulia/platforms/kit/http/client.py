@@ -27,6 +27,7 @@ from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     InvalidInputError,
     NotConfiguredError,
+    NotFoundError,
     TertuliaError,
     UnavailableError,
     UncertainError,
@@ -190,6 +191,15 @@ class Http:
     def about(self, native_id: str) -> dict[str, str]:
         """Return the ids of a request about a conversation."""
         return {"conversation_id": conversation_id(self.instance, native_id)}
+
+    def no_conversation(self, native_id: str) -> NotFoundError:
+        """Return the error for a conversation that this account does not have."""
+        about = self.about(native_id)
+        return NotFoundError(
+            f"{self.platform} has no conversation {about['conversation_id']} of this account.",
+            hint=f"list_conversations with the instance {self.instance} shows those that are known.",
+            **about,
+        )
 
     def one(self, body: Any, *, key: str, what: str, safe: bool = True) -> Mapping[str, Any]:
         """Return the object in an answer, which has a text under `key`; `what` is what it should be, in a sentence.
