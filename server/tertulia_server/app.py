@@ -58,6 +58,7 @@ from tertulia_tools.completion import complete
 from tertulia_tools.errors import bad_arguments, failure, sentence_of, unknown_tool
 from tertulia_tools.host import Elicitation, HostFactory, host_of
 from tertulia_tools.registry import select
+from tertulia_tools.uris import canonical_uri
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ class Server(MCPServer[ServerState]):
     ) -> Iterable[ReadResourceContents] | InputRequiredResult:
         """Read a resource; raise a failure with one sentence that says what to do."""
         try:
-            return await super().read_resource(resources.canonical_uri(str(uri)), context)
+            return await super().read_resource(canonical_uri(str(uri)), context)
         except ResourceError as error:
             cause = error.__cause__
             if not isinstance(error, UnexpectedResourceError):

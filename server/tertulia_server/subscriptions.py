@@ -38,7 +38,7 @@ from tertulia.client import Client
 from tertulia.store.lookup import ChangeMarks
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.wait_registry import WaitRegistry
-from tertulia_tools.resources import conversation_id_of
+from tertulia_tools.uris import conversation_id_of
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from tertulia_server.app import Server, build
 from tertulia_server.http import PATH, application, listen
 from tertulia_server.settings import load
 from tertulia_server.subscriptions import PACE
-from tertulia_tools.resources import conversation_uri
+from tertulia_tools.uris import conversation_uri
 from tests.doubles.hosts import CONFIG, ERAS, SECONDS, TRANSPORTS, Host, Setup, Transport, marks, stdio
 from tests.doubles.http_server import http
 from tests.doubles.stage import ACTOR, register

@@ -13,7 +13,8 @@ from tertulia.vocabulary.models import ConversationDraft
 from tertulia.vocabulary.states import Status
 from tertulia_tools.completion import MAX_VALUES
 from tertulia_tools.prompts import PROMPTS
-from tertulia_tools.resources import CONVERSATIONS, TEMPLATES, TRANSCRIPT
+from tertulia_tools.resources import TEMPLATES
+from tertulia_tools.uris import CONVERSATIONS, TRANSCRIPT
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR
 

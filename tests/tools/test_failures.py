@@ -67,7 +67,7 @@ async def test_an_unknown_agent_names_the_nearest_and_those_there_are(connect_in
 
 
 @pytest.mark.parametrize(
-    "agent", ["archivist", "", ":", "local:", ":archivist", "lo cal:x", "local:x\n", "x" * 1_000]
+    "agent", ["archivist", ":", "local:", ":archivist", "lo cal:x", "local:x\n", "x" * 1_000]
 )
 async def test_what_is_no_address_says_what_one_looks_like(connect_in_memory: Connect, agent: str) -> None:
     """An example is worth more than a rule."""
@@ -192,7 +192,7 @@ async def test_a_cursor_of_other_filters_is_refused(connect_in_memory: Connect) 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "`text` is empty."),
+        ("", "A message needs `text` or `data`."),
         (" \n\t ", "`text` is empty."),
         ("x" * 3_000_000, "`text` has 3,000,000 bytes; at most 1,048,576 are possible."),
         ("bell \x07", "`text` has a control character (U+0007) at position 5."),
@@ -223,7 +223,7 @@ async def test_text_that_cannot_be_sent_says_why_and_sends_nothing(
         ("create_conversation", {"title": "x" * 201}, "`title` has 201 characters; at most 200"),
         ("create_conversation", {"title": "  "}, "`title` is empty."),
         ("create_conversation", {"metadata": {"a": "x" * 300_000}}, "`metadata` has 300,009 bytes"),
-        ("create_conversation", {"idempotency_key": ""}, "`idempotency_key` is empty."),
+        ("create_conversation", {"idempotency_key": " "}, "`idempotency_key` is empty."),
         ("create_conversation", {"idempotency_key": "x" * 201}, "`idempotency_key` has 201 characters"),
     ],
 )
@@ -402,12 +402,18 @@ async def test_an_unknown_argument_is_refused_by_name(connect_in_memory: Connect
         ("list_conversations", {"sort": "size"}, "`sort`"),
         (
             "get_conversation",
-            {"conversation_id": "stage:1", "include": "everything"},
-            "`include`: input should be a list",
+            {"conversation_id": "stage:1", "include": {"all": True}},
+            "`include`: input should be 'messages', 'events'",
         ),
         ("search_conversations", {"query": "x", "since": "yesterday"}, "`since`"),
         ("search_conversations", {"query": "x", "until": "2026-13-01"}, "`until`"),
         ("search_conversations", {"query": "   "}, "query"),
+        ("search_conversations", {"query": ""}, "query"),
+        ("get_conversation", {"conversation_id": ""}, "is not a conversation id"),
+        ("get_conversation", {"conversation_id": None}, "`conversation_id`: input should be a valid string"),
+        ("get_conversation", {"conversation_id": "conversation://"}, "is not the URI of a conversation"),
+        ("create_conversation", {"text": "x"}, "There is no argument `text`: this tool calls it `message`."),
+        ("send_message", {"message": "x"}, "There is no argument `message`: this tool calls it `text`."),
         ("update_conversation", {"conversation_id": "stage:1"}, "There is nothing to change."),
         ("send_message", {"text": "x"}, "Give either `conversation_id` or `agent`."),
         ("send_message", {"text": "x", "agent": ACTOR, "conversation_id": "stage:1"}, "not both"),

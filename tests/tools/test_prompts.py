@@ -8,7 +8,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, TextContent
 
 from tertulia_tools.prompts import MAX_OPEN
-from tertulia_tools.resources import conversation_uri
+from tertulia_tools.uris import conversation_uri
 from tertulia_tools.results import MAX_RESULT
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script

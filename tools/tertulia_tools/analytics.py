@@ -10,6 +10,7 @@ from pydantic import Field
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.models import Analytics
 from tertulia_tools.arguments import (
+    ID_OR_URI,
     AgentFilter,
     ArchivedName,
     ConversationFilters,
@@ -71,7 +72,7 @@ class AnalyticsResult(Result):
 async def get_analytics(
     ctx: Context[Any, Any],
     conversation_id: Annotated[
-        str | None, Field(description="One conversation; without it, all that the filters leave.")
+        str | None, ID_OR_URI, Field(description="One conversation; without it, all that the filters leave.")
     ] = None,
     instance: Instance = None,
     agent: AgentFilter = None,

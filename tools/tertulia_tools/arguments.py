@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import ConversationQuery
 from tertulia.vocabulary.states import Status
+from tertulia_tools.uris import given_id
 
 JsonObject = dict[str, Any]
 StatusName = Literal[
@@ -20,7 +21,9 @@ ParticipantRoleName = Literal["observer", "mediator"]
 ArchivedName = Literal["no", "yes", "both"]
 _ARCHIVED = {"no": False, "yes": True, "both": None}
 
-ConversationId = Annotated[str, Field(description="As results give it, like local:7k2mq9x4ab.")]
+ID_OR_URI = BeforeValidator(given_id)
+"""Takes the id of a conversation, also where the caller gives the URI that the instructions show."""
+ConversationId = Annotated[str, ID_OR_URI, Field(description="As results give it, like local:7k2mq9x4ab.")]
 MessageId = Annotated[str, Field(description="As list_messages gives it.")]
 IdempotencyKey = Annotated[
     str | None,

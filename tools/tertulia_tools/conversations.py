@@ -11,6 +11,7 @@ from pydantic import Field
 from tertulia.client import Client
 from tertulia.vocabulary.models import Conversation, SortKey
 from tertulia_tools.arguments import (
+    ID_OR_URI,
     AgentFilter,
     Archived,
     ConversationFilters,
@@ -73,7 +74,7 @@ async def get_conversation(
 async def list_conversations(
     ctx: Context[Any, Any],
     instance: Instance = None,
-    ids: Annotated[list[str], Field(description="Only these.")] = [],  # noqa: B006 - pydantic copies it
+    ids: Annotated[list[Annotated[str, ID_OR_URI]], Field(description="Only these.")] = [],  # noqa: B006 - pydantic copies it
     agent: AgentFilter = None,
     status: Statuses = [],  # noqa: B006
     source: Source = None,

@@ -1,13 +1,13 @@
 """The definition of a tool: one typed function, and what the server tells hosts about it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from inspect import signature
-from typing import Any, cast, get_args
+from typing import Any, cast, get_args, get_origin
 
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
@@ -84,12 +84,14 @@ def read_only_tool(function: Callable[..., Any], title: str, toolset: Toolset) -
 
 
 class Arguments(FuncMetadata):
-    """Reads a call's arguments: it refuses unknown ones, and keeps a text that looks like JSON as it is."""
+    """Reads a call's arguments: it refuses unknown ones, and takes what hosts send for those that are left out."""
 
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Return the arguments, with JSON in a string parsed where the tool takes an object or a list.
+        """Return the arguments that are given, each in the form that the tool takes.
 
-        The SDK's own method also parses an argument that is a *text*, such as `["a"]` or `null`.
+        Hosts with strict schemas send every argument: null and an empty text leave out one that may be left out. JSON
+        in a string is parsed where the tool takes an object or a list; the SDK's own method also parses an argument
+        that is a *text*, such as `["a"]` or `null`. A single value is a list of one where the tool takes a list.
 
         Raises:
             InvalidInputError: the tool has no such argument; the error lists its arguments.
@@ -97,29 +99,47 @@ class Arguments(FuncMetadata):
         fields = self.arg_model.model_fields
         for name in data:
             if name not in fields:
-                near = get_close_matches(name, fields, n=1)
-                raise InvalidInputError(
-                    f"There is no argument `{name[:60]}`." + (f" Did you mean `{near[0]}`?" if near else ""),
-                    valid=list(fields),
-                )
+                raise _unknown_argument(name, fields)
+        read = {name: _read(value, fields[name].annotation) for name, value in data.items()}
         return {
-            name: _read(value)
-            if isinstance(value, str) and not _takes_text(fields[name].annotation)
-            else value
-            for name, value in data.items()
+            name: value
+            for name, value in read.items()
+            if value not in ("", None) or fields[name].is_required()
         }
 
 
-def _takes_text(annotation: Any) -> bool:
-    return annotation is str or str in getattr(annotation, "__args__", ())
+_OTHER_NAMES = {"text": "message", "message": "text", "content": "text"}
+"""The names under which another tool takes what a caller means."""
 
 
-def _read(value: str) -> Any:
+def _unknown_argument(name: str, known: Iterable[str]) -> InvalidInputError:
+    meant = _OTHER_NAMES.get(name)
+    if meant in known:
+        return InvalidInputError(
+            f"There is no argument `{name}`: this tool calls it `{meant}`.", valid=list(known)
+        )
+    near = get_close_matches(name, known, n=1)
+    return InvalidInputError(
+        f"There is no argument `{name[:60]}`." + (f" Did you mean `{near[0]}`?" if near else ""),
+        valid=list(known),
+    )
+
+
+def _read(value: Any, annotation: Any) -> Any:
+    takes_list = get_origin(annotation) is list
+    takes_text = annotation is str or (not takes_list and str in get_args(annotation))
+    if isinstance(value, str) and not takes_text:
+        value = _parsed(value)
+    return [value] if takes_list and not isinstance(value, list) and value not in ("", None) else value
+
+
+def _parsed(text: str) -> Any:
+    """Return the object or list that a text is in JSON; the text itself if it is neither."""
     try:
-        read = json.loads(value)
+        read = json.loads(text)
     except (ValueError, RecursionError):
-        return value
-    return cast(Any, read) if isinstance(read, dict | list) or read is None else value
+        return text
+    return cast(Any, read) if isinstance(read, dict | list) or read is None else text
 
 
 def _description(function: Callable[..., Any]) -> str:

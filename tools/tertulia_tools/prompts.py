@@ -18,7 +18,6 @@ from tertulia_tools.arguments import parse_time
 from tertulia_tools.host import host_of
 from tertulia_tools.messages import MESSAGE_OVERHEAD, PAGE_SIZE, MessageView, message_view
 from tertulia_tools.quotes import Quoter, clean_text
-from tertulia_tools.resources import conversation_uri
 from tertulia_tools.results import (
     MAX_ITEMS,
     MAX_JSON,
@@ -29,6 +28,8 @@ from tertulia_tools.results import (
     format_time,
     pending_requests,
 )
+from tertulia_tools.uris import conversation_uri, given_id
+
 
 MAX_OPEN = 5
 """How many open conversations `hand_over` shows."""
@@ -193,7 +194,7 @@ async def _resolve(client: Client, text: str) -> str:
     Raises:
         NotFoundError: no conversation fits the text, or several do, and the error names them.
     """
-    typed = text.strip()
+    typed = str(given_id(text.strip()))
     ids = await client.conversations.suggest(typed, limit=MAX_NAMED + 1)
     if typed in ids:
         return typed

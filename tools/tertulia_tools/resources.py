@@ -1,27 +1,19 @@
 """The resources that a host can read: conversations, lists of conversations, and agents.
 
-The URI of a conversation is its id with a slash instead of the colon: `conversation://local/7k2mq9x4ab`. A colon would
-put the native id where a URL has its port. Strict parsers (browsers, Node, Pydantic, Python) refuse such a URL, and
-some hosts then refuse the whole list that contains it. `canonical_uri` still accepts the form with the colon. The URI
-keeps the percent escapes of the id, so that each conversation has exactly one URI.
-
 Resources have the same portions, cursors and marks as the results of tools. `after` continues after an earlier page.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.resources import ResourceSecurity
-from mcp.shared.uri_template import UriTemplate
 from mcp_types import Annotations, CallToolResult, Resource
 from pydantic import Field
 
 from tertulia.client import Client
-from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import conversation_id, shown, split_conversation_id
+from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationQuery
 from tertulia.vocabulary.states import RunStatus
 from tertulia_tools.agents import list_agents
@@ -32,18 +24,12 @@ from tertulia_tools.host import host_of
 from tertulia_tools.messages import message_page
 from tertulia_tools.quotes import Quoter, one_line
 from tertulia_tools.results import ConversationLine, compact, count_of_messages, format_time, join_parts
+from tertulia_tools.uris import AGENTS, CONVERSATIONS, EVENTS, MESSAGES, TRANSCRIPT, conversation_uri, expand
 
-TRANSCRIPT = "conversation://{instance}/{conversation}{?after}"
-MESSAGES = "conversation://{instance}/{conversation}/messages{?after}"
-EVENTS = "conversation://{instance}/{conversation}/events{?after}"
-CONVERSATIONS = "conversations://{?instance,agent,status,after}"
-AGENTS = "agents://{?instance}"
 MARKDOWN, JSON = "text/markdown", "application/json"
 MAX_LISTED = 20
 """How many conversations the list of resources contains. Some hosts read only resources from this list."""
 MAX_TITLE = 120
-
-_WITH_COLON = re.compile(r"(conversation://[a-z][a-z0-9_-]*)(?::|%3[Aa])")
 
 Instance = Annotated[str, Field(description="The part of the id before the colon.")]
 NativeId = Annotated[str, Field(description="The part of the id behind the colon.")]
@@ -160,7 +146,6 @@ TEMPLATES: Sequence[Template] = (
     Template(CONVERSATIONS, "Conversations", JSON, conversations),
     Template(AGENTS, "Agents", JSON, agents),
 )
-_CONVERSATION_TEMPLATES = tuple(UriTemplate.parse(template) for template in (TRANSCRIPT, MESSAGES, EVENTS))
 _NO_FILES = ResourceSecurity(reject_path_traversal=False, reject_absolute_paths=False)
 """The ids in the URIs are not file paths, but may look like them."""
 
@@ -193,42 +178,6 @@ async def recent_resources(client: Client) -> list[Resource]:
         if template.uri in {AGENTS, CONVERSATIONS}
     ]
     return [*lists, *map(_conversation_resource, page.items)]
-
-
-def conversation_uri(conversation_id: str) -> str:
-    """Return the URI of a conversation's transcript."""
-    instance, native_id = split_conversation_id(conversation_id)
-    return expand(TRANSCRIPT, instance=instance, conversation=native_id)
-
-
-def conversation_id_of(uri: str) -> str:
-    """Return the id of the conversation that a URI names.
-
-    Raises:
-        InvalidInputError: the URI does not name a conversation.
-    """
-    for template in _CONVERSATION_TEMPLATES:
-        parts = template.match(canonical_uri(uri))
-        if parts is not None:
-            found_id = conversation_id(str(parts["instance"]), str(parts["conversation"]))
-            split_conversation_id(found_id)  # raises if it is not well formed
-            return found_id
-    raise InvalidInputError(
-        f"{shown(uri)} is not the URI of a conversation: that looks like conversation://local/7k2mq9x4ab.",
-        hint="resources/list has the most recent ones.",
-    )
-
-
-def canonical_uri(uri: str) -> str:
-    """Return the URI with a slash, if the id of a conversation was written into it with its colon."""
-    return _WITH_COLON.sub(r"\1/", uri, count=1)
-
-
-def expand(template: str, **variables: str | None) -> str:
-    """Return the URI of a template with these variables, leaving out those that are None."""
-    return UriTemplate.parse(template).expand(
-        {name: value for name, value in variables.items() if value is not None}
-    )
 
 
 def _conversation_resource(conversation: Conversation) -> Resource:

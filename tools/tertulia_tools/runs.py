@@ -19,6 +19,7 @@ from tertulia.vocabulary.models import (
     Settlement,
 )
 from tertulia_tools.arguments import (
+    ID_OR_URI,
     ConversationId,
     Data,
     IdempotencyKey,
@@ -97,7 +98,9 @@ async def create_conversation(
 async def send_message(
     ctx: Context[Any, Any],
     text: Annotated[str | None, Field(description="The message, up to 1 MiB of text.")] = None,
-    conversation_id: Annotated[str | None, Field(description="The conversation to go on with.")] = None,
+    conversation_id: Annotated[
+        str | None, ID_OR_URI, Field(description="The conversation to go on with.")
+    ] = None,
     agent: Annotated[
         str | None, Field(description="Instead of a conversation: start a new one with this agent.")
     ] = None,

@@ -108,7 +108,9 @@ def checked_message(message: MessageDraft) -> MessageDraft:
         InvalidInputError: it cannot be sent.
     """
     if message.text is None and message.data is None:
-        raise InvalidInputError("A message needs `text` or `data`.", valid=["text", "data"])
+        raise InvalidInputError(
+            "A message needs `text` or `data`.", valid=["text", "data"], hint="Say something in one of them."
+        )
     if message.text is not None:
         checked_text("text", message.text)
     for name, line in (("type", message.type), ("parent_id", message.parent_id)):
