@@ -4,7 +4,7 @@ A script is chosen by the first word of a message; any other message is echoed. 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 Step = tuple[str, Any]
 Part = Mapping[str, Any]
@@ -72,7 +72,7 @@ def filled(value: Any, answer: str) -> Any:
     if isinstance(value, str):
         return value.replace(ANSWER, answer)
     if isinstance(value, tuple):
-        artifact_id, parts = value
+        artifact_id, parts = cast("tuple[str, list[dict[str, Any]]]", value)
         return artifact_id, [
             {**part, "text": filled(part["text"], answer)} if "text" in part else part for part in parts
         ]

@@ -40,7 +40,7 @@ async def test_null_and_an_empty_text_leave_out_every_argument_that_may_be_left_
             ids = {"conversation_id": own_id, "message_id": added["message_id"]}
             properties = tool.tool.parameters["properties"]
             required = tool.tool.parameters.get("required", [])
-            arguments = {name: empty for name in properties}
+            arguments = dict.fromkeys(properties, empty)
             arguments |= {name: ids[name] for name in required if name in ids} | given.get(tool.name, {})
             reply = await host.try_call(tool.name, **arguments)
             assert not reply.failed, (tool.name, reply.text)

@@ -114,7 +114,7 @@ _OTHER_NAMES = {"text": "message", "message": "text", "content": "text"}
 
 def _unknown_argument(name: str, known: Iterable[str]) -> InvalidInputError:
     meant = _OTHER_NAMES.get(name)
-    if meant in known:
+    if meant is not None and meant in known:
         return InvalidInputError(
             f"There is no argument `{name}`: this tool calls it `{meant}`.", valid=list(known)
         )
@@ -130,7 +130,8 @@ def _read(value: Any, annotation: Any) -> Any:
     takes_text = annotation is str or (not takes_list and str in get_args(annotation))
     if isinstance(value, str) and not takes_text:
         value = _parsed(value)
-    return [value] if takes_list and not isinstance(value, list) and value not in ("", None) else value
+    wrap = takes_list and not isinstance(value, list) and value not in ("", None)
+    return [value] if wrap else cast(Any, value)
 
 
 def _parsed(text: str) -> Any:

@@ -30,7 +30,6 @@ from tertulia_tools.results import (
 )
 from tertulia_tools.uris import conversation_uri, given_id
 
-
 MAX_OPEN = 5
 """How many open conversations `hand_over` shows."""
 MAX_NAMED = 5

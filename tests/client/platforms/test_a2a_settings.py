@@ -233,7 +233,7 @@ async def test_a_machine_fetches_its_token(place: Place, configured: bool) -> No
     """At the address that is configured, or the one that the card names."""
     place.double.takes = lambda request: request.headers.get("authorization") == f"Bearer {TOKEN}-1"
     token_url = f"{place.url}/token"
-    flows = {"clientCredentials": {"tokenUrl": token_url, "scopes": {}}}
+    flows: dict[str, Any] = {"clientCredentials": {"tokenUrl": token_url, "scopes": {}}}
     place.double.card = {"securitySchemes": {"oauth": {"oauth2SecurityScheme": {"flows": flows}}}}
     login = {"client_id": "machine", "client_secret": SECRET, "scope": "talk"}
     if configured:
@@ -249,7 +249,9 @@ async def test_a_machine_fetches_its_token(place: Place, configured: bool) -> No
 @pytest.mark.io
 async def test_a_secret_goes_to_no_other_host(place: Place) -> None:
     """A card cannot have it sent to wherever it likes."""
-    flows = {"clientCredentials": {"tokenUrl": "http://elsewhere.example/token", "scopes": {}}}
+    flows: dict[str, Any] = {
+        "clientCredentials": {"tokenUrl": "http://elsewhere.example/token", "scopes": {}}
+    }
     place.double.card = {"securitySchemes": {"oauth": {"type": "oauth2", "flows": flows}}}
     async with place.client(client_id="machine", client_secret=SECRET) as client:
         outcome = await answered(client, "hello")

@@ -194,11 +194,11 @@ class Http:
 
     def no_conversation(self, native_id: str) -> NotFoundError:
         """Return the error for a conversation that this account does not have."""
-        about = self.about(native_id)
+        own_id = conversation_id(self.instance, native_id)
         return NotFoundError(
-            f"{self.platform} has no conversation {about['conversation_id']} of this account.",
+            f"{self.platform} has no conversation {own_id} of this account.",
             hint=f"list_conversations with the instance {self.instance} shows those that are known.",
-            **about,
+            conversation_id=own_id,
         )
 
     def one(self, body: Any, *, key: str, what: str, safe: bool = True) -> Mapping[str, Any]:
