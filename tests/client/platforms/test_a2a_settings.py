@@ -261,14 +261,14 @@ async def test_a_secret_goes_to_no_other_host(place: Place) -> None:
     assert not place.double.sent
 
 
+REQUIREMENTS: list[dict[str, Any]] = [
+    {"securityRequirements": [{"schemes": {"key": {"list": []}}}, {"schemes": {"login": {"list": []}}}]},
+    {"security": [{"key": []}, {"login": []}]},
+]
+
+
 @pytest.mark.io
-@pytest.mark.parametrize(
-    "requirement",
-    [
-        {"securityRequirements": [{"schemes": {"key": {"list": []}}}, {"schemes": {"login": {"list": []}}}]},
-        {"security": [{"key": []}, {"login": []}]},
-    ],
-)
+@pytest.mark.parametrize("requirement", REQUIREMENTS)
 async def test_credentials_that_the_card_requires_are_named(
     place: Place, requirement: Mapping[str, Any]
 ) -> None:
