@@ -8,8 +8,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, TextContent
 
 from tertulia_tools.prompts import MAX_OPEN
-from tertulia_tools.uris import conversation_uri
 from tertulia_tools.results import MAX_RESULT
+from tertulia_tools.uris import conversation_uri
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script
 from tests.tools.checks import ALLOWED, HOSTILE, hidden

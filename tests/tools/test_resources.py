@@ -22,8 +22,8 @@ from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import ConversationDraft
 from tertulia.vocabulary.states import Status
 from tertulia_tools.resources import MAX_LISTED, TEMPLATES
-from tertulia_tools.uris import conversation_id_of, conversation_uri
 from tertulia_tools.results import MAX_RESULT
+from tertulia_tools.uris import conversation_id_of, conversation_uri
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script
 
