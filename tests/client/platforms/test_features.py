@@ -36,7 +36,7 @@ from tertulia import (
     Status,
 )
 from tertulia.platforms.registry import PLATFORMS
-from tests.client.platforms import a2a, acp, agentflow, knowrithm, r2r, revengai, rine
+from tests.client.platforms import a2a, acp, agentflow, knowrithm, r2r, revengai
 from tests.doubles.acp_agent import script
 from tests.doubles.knowrithm import KnowrithmDouble
 
@@ -131,6 +131,9 @@ async def at_r2r(path: Path) -> AsyncGenerator[Site]:
 @asynccontextmanager
 async def at_rine(path: Path) -> AsyncGenerator[Site]:
     """Rine's."""
+    pytest.importorskip("rine", reason="Rine's client has no wheel for Windows")
+    from tests.client.platforms import rine
+
     async with rine.placed(path) as place:
         yield Site(rine.BOB, place.client, {"lasts": "hold"})
 
