@@ -10,6 +10,8 @@ from itertools import count
 import anyio
 import anyio.lowlevel
 
+from tertulia.vocabulary.clock import SYSTEM_CLOCK
+
 _QUIET_TURNS = 100
 """After so many turns of the event loop in which nobody set an earlier time, everybody waits for the time."""
 
@@ -30,6 +32,10 @@ class JumpingClock:
     def now(self) -> float:
         """Return the time, which stands still between two jumps."""
         return self._now
+
+    def time(self) -> int:
+        """Return the time since the clock began, in 1970."""
+        return round(self._now * 1_000_000)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for a jump to the end of this time."""
@@ -97,6 +103,10 @@ class SkippingClock:
     def now(self) -> float:
         """Return the time."""
         return anyio.current_time() * self._factor + self._skipped
+
+    def time(self) -> int:
+        """Return the machine's time: what is written does not skip."""
+        return SYSTEM_CLOCK.time()
 
     async def sleep(self, seconds: float) -> None:
         """Move the time on; others have their turn first."""
