@@ -96,6 +96,7 @@ class SkippingClock:
     def __init__(self, factor: float = 1.0, every: float | None = None) -> None:
         self._factor = factor
         self._every = every
+        self._ahead = 0
         self._skipped = 0.0
         self._deadlines: dict[anyio.CancelScope, float] = {}
         self._lengths: dict[anyio.CancelScope, float] = {}
@@ -105,8 +106,8 @@ class SkippingClock:
         return anyio.current_time() * self._factor + self._skipped
 
     def time(self) -> int:
-        """Return the machine's time: what is written does not skip."""
-        return SYSTEM_CLOCK.time()
+        """Return the machine's time, as it was set: what is written does not skip."""
+        return SYSTEM_CLOCK.time() + self._ahead
 
     async def sleep(self, seconds: float) -> None:
         """Move the time on; others have their turn first."""
@@ -120,6 +121,10 @@ class SkippingClock:
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Set a deadline."""
         return self._move_on_after(seconds)
+
+    def set_ahead(self, seconds: float) -> None:
+        """Set the machine's clock by this much, or back."""
+        self._ahead += round(seconds * 1_000_000)
 
     def skip(self, seconds: float) -> None:
         """Move the time on, past whatever deadline is due by then."""
