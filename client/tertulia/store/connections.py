@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 import anyio
 
 from tertulia.store.words import tokenizer
+from tertulia.vocabulary.errors import StoreError, UnavailableError
 from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ Row = tuple[Any, ...]
 
 BUSY_SECONDS = 10
 """How long a transaction waits for another process's before it gives up."""
+
+
+class ReplacedError(Exception):
+    """Raised when the file at the store's path is not the one that was opened."""
 
 
 class Cursor(Protocol):
@@ -139,6 +144,39 @@ def transaction(connection: Connection, begin: str) -> Generator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Raise SQLite's errors about the file as errors that a caller understands."""
+    import apsw
+
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise UnavailableError(
+            f"The store {path} was locked by another process for {BUSY_SECONDS} seconds.",
+            hint="Call again.",
+        ) from error
+    except apsw.FullError as error:
+        raise StoreError(
+            f"There is no room left for the store {path}.", hint="Free some disk space."
+        ) from error
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreError(
+            f"The file {path} is not a store of ours, or is damaged.",
+            hint="Move it away, with the files -wal and -shm beside it, or name another with --store.",
+        ) from error
+    except ReplacedError as error:
+        raise StoreError(
+            f"The store {path} was deleted or replaced while this process had it open.",
+            hint="Call again: what is there now is opened then.",
+        ) from error
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, OSError) as error:
+        raise StoreError(
+            f"The store {path} cannot be opened for writing.",
+            hint="Check the folder and its permissions, or name another file with --store.",
+        ) from error
 
 
 def pragma(connection: Connection, name: str) -> int:

@@ -15,8 +15,8 @@ Each transaction first looks whether the file is still the one that was opened, 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,21 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import anyio
 import anyio.abc
 
-from tertulia.store.connections import BUSY_SECONDS, Connection, Row, Worker, connect, pragma, transaction
+from tertulia.store.connections import (
+    BUSY_SECONDS,
+    Connection,
+    ReplacedError,
+    Row,
+    Worker,
+    connect,
+    pragma,
+    transaction,
+    translated,
+)
 from tertulia.store.notices import Notices, Watch
 from tertulia.store.schema import STEPS
 from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -191,7 +200,7 @@ class Store:
 
         def in_thread() -> T:
             if _identity(self.path) != file.identity:
-                raise _ReplacedError
+                raise ReplacedError
             with transaction(connection, begin):
                 check_version(connection, self._steps, self.path)
                 self.epoch = epoch(connection)
@@ -199,10 +208,10 @@ class Store:
 
         import apsw
 
-        with self._translated():
+        with translated(self.path):
             try:
                 return await worker.asynchronous.async_run(in_thread)
-            except (_ReplacedError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.IOError):
+            except (ReplacedError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.IOError):
                 # What was in the way may be gone when the next caller opens the file again.
                 if self._file is file:
                     await self._close()
@@ -212,7 +221,7 @@ class Store:
         async with self._opening:
             if self._file is not None:
                 return self._file
-            with self._translated():
+            with translated(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not self.path.exists():
                     self.path.touch(mode=0o600)
@@ -265,41 +274,6 @@ class Store:
             return pragma(self._watcher, "data_version")
         except apsw.Error:  # locked for a moment, or worse: those who watch learn it from the store itself
             return -1
-
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        import apsw
-
-        try:
-            yield
-        except (apsw.BusyError, apsw.LockedError) as error:
-            raise UnavailableError(
-                f"The store {self.path} was locked by another process for {BUSY_SECONDS} seconds.",
-                hint="Call again.",
-            ) from error
-        except apsw.FullError as error:
-            raise StoreError(
-                f"There is no room left for the store {self.path}.", hint="Free some disk space."
-            ) from error
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise StoreError(
-                f"The file {self.path} is not a store of ours, or is damaged.",
-                hint="Move it away, or name another with --store.",
-            ) from error
-        except _ReplacedError as error:
-            raise StoreError(
-                f"The store {self.path} was deleted or replaced while this process had it open.",
-                hint="Call again: what is there now is opened then.",
-            ) from error
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, OSError) as error:
-            raise StoreError(
-                f"The store {self.path} cannot be opened for writing.",
-                hint="Check the folder and its permissions, or name another file with --store.",
-            ) from error
-
-
-class _ReplacedError(Exception):
-    """Raised when the file at the store's path is not the one that was opened."""
 
 
 def _identity(path: Path) -> tuple[int, int]:
