@@ -143,6 +143,18 @@ def _sync(loaded: Loaded, flags: Flags) -> int:
     return sync(loaded.settings, flags["instances_to_sync"], everything=flags["all"])
 
 
+def _backup(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.backup_command import make_backup
+
+    return make_backup(loaded.settings, flags["file"])
+
+
+def _restore(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.backup_command import restore_backup
+
+    return restore_backup(loaded.settings, flags["file"])
+
+
 COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "serve": _serve,
     "agents": _agents,
@@ -154,6 +166,8 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "import": _import,
     "export": _export,
     "sync": _sync,
+    "backup": _backup,
+    "restore": _restore,
 }
 """Runs each command and returns its exit code."""
 
@@ -175,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_conversations(commands, shared)
     _add_history(commands, shared)
     _add_sync(commands, shared)
+    _add_backup(commands, shared)
     return parser
 
 
@@ -230,6 +245,17 @@ def _add_sync(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     sync.add_argument("instances_to_sync", nargs="*", metavar="INSTANCE", help="which instances")
     sync.add_argument("--all", action="store_true", help="all that can be synced")
+
+
+def _add_backup(commands: Any, shared: argparse.ArgumentParser) -> None:
+    backup = commands.add_parser(
+        "backup", parents=[shared], help="copy the store to a file; servers may use it meanwhile"
+    )
+    backup.add_argument("file", metavar="FILE", help="a new file")
+    restore = commands.add_parser(
+        "restore", parents=[shared], help="make the store what a backup holds; servers may use it meanwhile"
+    )
+    restore.add_argument("file", metavar="FILE", help="what `tertulia backup` wrote")
 
 
 def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:

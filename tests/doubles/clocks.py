@@ -10,6 +10,8 @@ from itertools import count
 import anyio
 import anyio.lowlevel
 
+from tertulia.vocabulary.clock import SYSTEM_CLOCK
+
 _QUIET_TURNS = 100
 """After so many turns of the event loop in which nobody set an earlier time, everybody waits for the time."""
 
@@ -30,6 +32,10 @@ class JumpingClock:
     def now(self) -> float:
         """Return the time, which stands still between two jumps."""
         return self._now
+
+    def time(self) -> int:
+        """Return the time since the clock began, in 1970."""
+        return round(self._now * 1_000_000)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for a jump to the end of this time."""
@@ -90,6 +96,7 @@ class SkippingClock:
     def __init__(self, factor: float = 1.0, every: float | None = None) -> None:
         self._factor = factor
         self._every = every
+        self._ahead = 0
         self._skipped = 0.0
         self._deadlines: dict[anyio.CancelScope, float] = {}
         self._lengths: dict[anyio.CancelScope, float] = {}
@@ -97,6 +104,10 @@ class SkippingClock:
     def now(self) -> float:
         """Return the time."""
         return anyio.current_time() * self._factor + self._skipped
+
+    def time(self) -> int:
+        """Return the machine's time, as it was set: what is written does not skip."""
+        return SYSTEM_CLOCK.time() + self._ahead
 
     async def sleep(self, seconds: float) -> None:
         """Move the time on; others have their turn first."""
@@ -110,6 +121,10 @@ class SkippingClock:
     def move_on_after(self, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
         """Set a deadline."""
         return self._move_on_after(seconds)
+
+    def set_ahead(self, seconds: float) -> None:
+        """Set the machine's clock by this much, or back."""
+        self._ahead += round(seconds * 1_000_000)
 
     def skip(self, seconds: float) -> None:
         """Move the time on, past whatever deadline is due by then."""

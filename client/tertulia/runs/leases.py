@@ -29,40 +29,52 @@ class LeaseHolder:
     """Takes, renews and returns leases for this process."""
 
     def __init__(self, store: Store) -> None:
-        self.owner = new_id("own_")
         self._store = store
-        self._held = 0
+        self._held: set[Lease] = set()
+        self._unreturned: set[Lease] = set()
+        """The leases whose return could not be written."""
 
     @asynccontextmanager
     async def hold(self, principal: str, resource: str) -> AsyncGenerator[Lease | None]:
-        """Hold a lease; None while another process has it. Returning it wakes those who watch `resource`."""
-        self._held += 1
+        """Hold a lease; None while another process has it. Returning it wakes those who watch `resource`.
+
+        A lease that cannot be returned now is returned later, or runs out: what was done under it stays done.
+        """
         lease: Lease | None = None
+        with anyio.CancelScope(shield=True):  # a caller cancelled now would leave a lease that nobody returns
+            lease = await self._store.write(
+                partial(leases.take, principal=principal, resource=resource, owner=new_id("own_"))
+            )
+            if lease is not None:
+                self._held.add(lease)
         try:
-            with anyio.CancelScope(
-                shield=True
-            ):  # a caller cancelled now would leave a lease that nobody returns
-                lease = await self._store.write(
-                    partial(leases.take, principal=principal, resource=resource, owner=self.owner)
-                )
-            try:
-                yield lease
-            finally:
-                if lease is not None:
-                    with anyio.CancelScope(shield=True):
-                        await self._store.write(partial(_release, lease=lease))
+            yield lease
         finally:
-            self._held -= 1
+            if lease is not None:
+                self._held.discard(lease)
+                with anyio.CancelScope(shield=True):
+                    await self._give_back(lease)
 
     async def renew(self) -> None:
-        """Renew the leases that are held, until this task is cancelled."""
+        """Renew the leases that are held, and return those that could not be returned, until this task is cancelled."""
         while True:
             await self._store.clock.tick(leases.RENEWAL)
             if self._held:
                 try:
-                    await self._store.write(partial(leases.renew, owner=self.owner))
+                    await self._store.write(partial(leases.renew, held=frozenset(self._held)))
                 except TertuliaError:
                     logger.warning("leases could not be renewed; the next attempt follows", exc_info=True)
+            for lease in frozenset(self._unreturned):
+                await self._give_back(lease)
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            await self._store.write(partial(_release, lease=lease))
+        except TertuliaError:
+            self._unreturned.add(lease)
+            logger.warning("a lease could not be returned; the next attempt follows", exc_info=True)
+        else:
+            self._unreturned.discard(lease)
 
 
 def _release(tx: Transaction, *, lease: Lease) -> None:

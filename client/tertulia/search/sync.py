@@ -25,7 +25,7 @@ from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.runs.leases import LeaseHolder
 from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, leases, messages, runs, sync_state
-from tertulia.store.database import Store, Transaction, now
+from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.store.transitions import store_record
 from tertulia.vocabulary.coverage import SyncProgress, SyncSummary
@@ -173,7 +173,7 @@ class _Sync:
         self._on_progress = on_progress
         self._lists = Feature.LIST in platform.features
         self._has_states = Feature.STATUS in platform.features
-        self._begun = now()
+        self._begun = store.clock.time()
         self._number = 0
         self._total: int | None = None
         self._counts = _Counts()

@@ -6,82 +6,52 @@ statements. Reads have a connection of their own, so that a long search never ho
 
 The file is opened at the first use and not before: a host lists our tools without touching it. SQLite itself sees to
 it that one process at a time checkpoints the write-ahead log. `synchronous=NORMAL`: a commit survives the death of
-every process; the last ones before a power cut may be lost.
+every process; the last ones before a power cut may be lost. The log is truncated when nothing was written for
+`IDLE_SECONDS`, and the last process that closes the file deletes it.
+
+Each transaction first looks whether the file is still the one that was opened, of a version that we know.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import queue
-import threading
-import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
 import anyio.abc
 
+from tertulia.store.connections import (
+    BUSY_SECONDS,
+    Connection,
+    ReplacedError,
+    Row,
+    Worker,
+    connect,
+    pragma,
+    transaction,
+    translated,
+)
 from tertulia.store.notices import Notices, Watch
-from tertulia.store.schema import APPLICATION_ID, STEPS
-from tertulia.store.words import tokenizer
+from tertulia.store.schema import STEPS
+from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import StoreError, UnavailableError
-from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
-Row = tuple[Any, ...]
 
-
-class _Cursor(Protocol):
-    def fetchone(self) -> Row | None: ...
-    def fetchall(self) -> list[Row]: ...
-
-
-class _Connection(Protocol):
-    """What we use of a connection: APSW's own stubs leave its types half unknown."""
-
-    @property
-    def in_transaction(self) -> bool: ...
-    def execute(self, sql: str, values: Sequence[Any] = ..., /) -> _Cursor: ...
-    def changes(self) -> int: ...
-    def set_busy_timeout(self, milliseconds: int, /) -> None: ...
-    def register_fts5_tokenizer(self, name: str, factory: Any, /) -> None: ...
-    def create_scalar_function(
-        self, name: str, function: Callable[..., Any], arguments: int, /, *, deterministic: bool
-    ) -> None: ...
-    def close(self) -> None: ...
-
-
-class _AsyncConnection(Protocol):
-    async def async_run(self, call: Callable[..., T], /, *arguments: Any) -> T: ...
-    async def aclose(self) -> None: ...
-
-
-class _Worker(NamedTuple):
-    """A connection with its worker thread: `sync` may be used in that thread only."""
-
-    asynchronous: _AsyncConnection
-    sync: _Connection
-
-
-BUSY_SECONDS = 10
-"""How long a transaction waits for another process's before it gives up."""
-
-
-def now() -> int:
-    """Return the present as the store writes it: microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
+IDLE_SECONDS = 5.0
+"""How long nothing must have been written before this process truncates the write-ahead log."""
 
 
 def to_datetime(at: int) -> datetime:
-    """Return the time that the store wrote as `at`."""
+    """Return the time that the store wrote as `at` (`Clock.time`)."""
     return datetime.fromtimestamp(at / 1_000_000, UTC)
 
 
@@ -107,10 +77,10 @@ def storable(text: str) -> str:
 class Transaction:
     """An open transaction. `at` is its one moment; `touched` collects the conversations to wake readers of."""
 
-    def __init__(self, connection: _Connection, content_free: frozenset[str] = frozenset()) -> None:
+    def __init__(self, connection: Connection, at: int, content_free: frozenset[str] = frozenset()) -> None:
         self._connection = connection
         self._content_free = content_free
-        self.at = now()
+        self.at = at
         self.touched: set[str] = set()
 
     def keeps_content(self, conversation_id: str) -> bool:
@@ -131,13 +101,23 @@ class Transaction:
         return self._connection.execute(sql, values).fetchall()
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenFile:
+    """The file as it was opened."""
+
+    writer: Worker
+    reader: Worker
+    identity: tuple[int, int]
+
+
 class Store:
     """The file at `path`, as one process sees it. Enter it once; it opens at the first use.
 
-    `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`).
+    `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`). `connector`
+    connects to the file.
 
     Raises (from every method):
-        StoreError: the file is damaged, of a newer version, or cannot be opened or written.
+        StoreError: the file is damaged, of a newer version, was replaced, or cannot be opened or written.
         UnavailableError: other processes kept it locked for `BUSY_SECONDS`.
     """
 
@@ -148,19 +128,21 @@ class Store:
         steps: Sequence[str] = STEPS,
         content_free: frozenset[str] = frozenset(),
         clock: Clock = SYSTEM_CLOCK,
+        connector: Callable[[Path], Awaitable[Worker]] = connect,
     ) -> None:
         self.path = path
         self.clock = clock
         """The time that all who wait for something in the store go by."""
         self._content_free = content_free
+        self._connect = connector
         self.epoch = ""
-        """Names this store, from its creation on. Empty until the first use."""
+        """Names this store, from its creation or restoration on. Empty until the first use."""
         self._steps = steps
-        self._writer: _Worker | None = None
-        self._reader: _Worker | None = None
-        self._watcher: _Connection | None = None
+        self._file: _OpenFile | None = None
+        self._watcher: Connection | None = None
         self._opening = anyio.Lock()
         self._opened = anyio.Event()
+        self._written = anyio.Event()
         self._notices = Notices(self._data_version, clock)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -168,6 +150,7 @@ class Store:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._notices.poll)
+        self._tasks.start_soon(self._truncate_when_idle)
         return self
 
     async def __aexit__(
@@ -178,28 +161,19 @@ class Store:
             self._tasks.cancel_scope.cancel()
             await self._tasks.__aexit__(None, None, None)
         finally:  # a connection that stays open keeps its thread, and that the process
-            with anyio.CancelScope(shield=True):
-                for worker in (self._reader, self._writer):
-                    if worker is not None:
-                        await worker.asynchronous.aclose()
-            if self._watcher is not None:
-                self._watcher.close()
+            await self._close()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Return what `work` makes of one consistent view of the store. It must not write."""
-        if self._reader is None:
-            await self._open()
-        assert self._reader is not None
-        return await self._run(self._reader, work, "BEGIN")
+        file = self._file or await self._open()
+        return await self._run(file, file.reader, work, "BEGIN")
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
 
         Readers of the conversations in `Transaction.touched` are woken.
         """
-        if self._writer is None:
-            await self._open()
-        assert self._writer is not None
+        file = self._file or await self._open()
         touched: set[str] = set()
 
         def noting(transaction: Transaction) -> T:
@@ -207,10 +181,11 @@ class Store:
             return work(transaction)
 
         try:
-            return await self._run(self._writer, noting, "BEGIN IMMEDIATE")
+            return await self._run(file, file.writer, noting, "BEGIN IMMEDIATE")
         finally:
             # Also when this caller was cancelled meanwhile: the commit may have happened all the same.
             self._notices.publish(touched)
+            self._written.set()
 
     async def opened(self) -> None:
         """Return once somebody has used the store; does not open it."""
@@ -220,184 +195,107 @@ class Store:
         """Watch a conversation, or everything: see `Watch.changed`."""
         return self._notices.watch(conversation_id)
 
-    async def _run(self, worker: _Worker, work: Callable[[Transaction], T], begin: str) -> T:
+    async def _run(self, file: _OpenFile, worker: Worker, work: Callable[[Transaction], T], begin: str) -> T:
         connection = worker.sync
 
         def in_thread() -> T:
-            with _transaction(connection, begin):
-                return work(Transaction(connection, self._content_free))
+            if _identity(self.path) != file.identity:
+                raise ReplacedError
+            with transaction(connection, begin):
+                check_version(connection, self._steps, self.path)
+                self.epoch = epoch(connection)
+                return work(Transaction(connection, self.clock.time(), self._content_free))
 
-        with self._translated():
-            return await worker.asynchronous.async_run(in_thread)
+        import apsw
 
-    async def _open(self) -> None:
+        with translated(self.path):
+            try:
+                return await worker.asynchronous.async_run(in_thread)
+            except (ReplacedError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.IOError):
+                # What was in the way may be gone when the next caller opens the file again.
+                if self._file is file:
+                    await self._close()
+                raise
+
+    async def _open(self) -> _OpenFile:
         async with self._opening:
-            if self._writer is not None:
-                return
-            with self._translated():
+            if self._file is not None:
+                return self._file
+            with translated(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if not self.path.exists():
                     self.path.touch(mode=0o600)
-                writer = await _connect(self.path)
+                writer = await self._connect(self.path)
                 try:
                     self.epoch = await writer.asynchronous.async_run(
-                        _prepare, writer.sync, self._steps, self.path
+                        upgrade, writer.sync, self._steps, self.path
                     )
-                    self._reader = await _connect(self.path)
+                    reader = await self._connect(self.path)
                 except BaseException:  # whatever it was: the connection's thread must end
                     with anyio.CancelScope(shield=True):
                         await writer.asynchronous.aclose()
                     raise
-                self._writer = writer
+                self._file = _OpenFile(writer, reader, _identity(self.path))
                 self._opened.set()
+                return self._file
+
+    async def _close(self) -> None:
+        """Close the file, the writer last: of all connections, the last one deletes the log, unless it only reads."""
+        file, self._file = self._file, None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.close()
+        if file is not None:
+            with anyio.CancelScope(shield=True):
+                await file.reader.asynchronous.aclose()
+                await file.writer.asynchronous.aclose()
+
+    async def _truncate_when_idle(self) -> None:
+        """Truncate the log whenever this process has written nothing for a while, until cancelled."""
+        while True:
+            await self._written.wait()
+            self._written = anyio.Event()
+            await self.clock.tick(IDLE_SECONDS)
+            if self._file is not None and not self._written.is_set():
+                writer = self._file.writer
+                if not await writer.asynchronous.async_run(_truncate_log, writer.sync):
+                    self._written.set()  # other processes were at work: try again
 
     def _data_version(self) -> int:
-        if self._writer is None:
+        if self._file is None:
             return -1
         import apsw
 
         try:
             if self._watcher is None:
                 self._watcher = cast(
-                    _Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+                    Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
                 )
-            row = self._watcher.execute("PRAGMA data_version").fetchone()
+            return pragma(self._watcher, "data_version")
         except apsw.Error:  # locked for a moment, or worse: those who watch learn it from the store itself
             return -1
-        assert row is not None
-        return int(row[0])
-
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        import apsw
-
-        try:
-            yield
-        except (apsw.BusyError, apsw.LockedError) as error:
-            raise UnavailableError(
-                f"The store {self.path} was locked by another process for {BUSY_SECONDS} seconds.",
-                hint="Call again.",
-            ) from error
-        except apsw.FullError as error:
-            raise StoreError(
-                f"There is no room left for the store {self.path}.", hint="Free some disk space."
-            ) from error
-        except (apsw.NotADBError, apsw.CorruptError) as error:
-            raise StoreError(
-                f"The file {self.path} is not a store of ours, or is damaged.",
-                hint="Move it away, or name another with --store.",
-            ) from error
-        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, OSError) as error:
-            raise StoreError(
-                f"The store {self.path} cannot be opened for writing.",
-                hint="Check the folder and its permissions, or name another file with --store.",
-            ) from error
 
 
-async def _connect(path: Path) -> _Worker:
-    import apsw
-    import apsw.aio
-
-    class Controller(apsw.aio.AsyncIO):
-        """Left to itself, APSW chooses by who started the event loop; one choice makes a caller's deadline an error.
-
-        APSW's own thread keeps the process alive for as long as a connection is open; this one never does.
-        """
-
-        def __init__(self) -> None:
-            self.queue = queue.SimpleQueue()
-            self.loop = asyncio.get_running_loop()
-            threading.Thread(name="store", target=self.worker_thread_run, daemon=True).start()
-
-    with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, Controller):
-        connection: Any = await apsw.Connection.as_async(str(path))
-    worker = _Worker(connection, connection)
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from any other at the same path."""
     try:
-        await worker.asynchronous.async_run(_configure, worker.sync)
-    except BaseException:  # whatever it was: the connection's thread must end
-        with anyio.CancelScope(shield=True):
-            await worker.asynchronous.aclose()
-        raise
-    return worker
+        found = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
 
 
-def _configure(connection: _Connection) -> None:
-    connection.set_busy_timeout(BUSY_SECONDS * 1000)
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten in the file
-    connection.register_fts5_tokenizer("words", tokenizer)
-    connection.create_scalar_function("json_has", _json_has, 3, deterministic=True)
-
-
-def _json_has(text: str, key: str, value: str) -> bool:
-    """Tell SQL whether an object has this value (JSON text) under a key: SQLite's own paths cannot name every key."""
-    found: dict[str, Any] = json.loads(text)
-    return key in found and same_json(found[key], json.loads(value))
-
-
-def _prepare(connection: _Connection, steps: Sequence[str], path: Path) -> str:
-    """Bring the file to the present version and return its epoch; a file of another program is not touched."""
-    with _transaction(connection, "BEGIN"):
-        version = _version(connection, steps, path)
-    _log_ahead(connection)
-    if version != len(steps):
-        with _transaction(connection, "BEGIN IMMEDIATE"):
-            # Looked at again: another process may have done it while we waited for the lock.
-            version = _version(connection, steps, path)
-            for step in steps[version:]:
-                connection.execute(step)
-            connection.execute(f"PRAGMA user_version = {len(steps)}")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    row = connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
-    assert row is not None
-    return str(row[0])
-
-
-def _version(connection: _Connection, steps: Sequence[str], path: Path) -> int:
-    """Return the version of the file's schema, 0 where there is none yet."""
-    version = _pragma(connection, "user_version")
-    is_store = _pragma(connection, "application_id") == APPLICATION_ID
-    if not is_store and (version or connection.execute("SELECT 1 FROM sqlite_schema").fetchone()):
-        raise StoreError(
-            f"The file {path} is another program's database.", hint="Name another file with --store."
-        )
-    if version > len(steps):
-        raise StoreError(
-            f"The store {path} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
-            hint="Upgrade Tertulia, or name another file with --store.",
-        )
-    return version
-
-
-def _log_ahead(connection: _Connection) -> None:
-    """Switch the file to write-ahead logging; where several do so at once, SQLite refuses all but one at once."""
+def _truncate_log(connection: Connection) -> bool:
+    """Bring the log into the file and truncate it, unless another process is at work; return whether it was done."""
     import apsw
 
-    patience = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except apsw.BusyError:
-            if time.monotonic() > patience:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-@contextmanager
-def _transaction(connection: _Connection, begin: str) -> Generator[None]:
-    connection.execute(begin)
+    connection.set_busy_timeout(0)
     try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:  # a cancelled caller's too: the transaction must not stay open
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _pragma(connection: _Connection, name: str) -> int:
-    row = connection.execute(f"PRAGMA {name}").fetchone()
-    assert row is not None
-    return int(row[0])
+        with suppress(apsw.BusyError, apsw.LockedError):
+            row = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return row is not None and row[0] == 0
+    except apsw.Error:  # a full disk, say: who writes next is told
+        return True
+    finally:
+        connection.set_busy_timeout(BUSY_SECONDS * 1000)
+    return False

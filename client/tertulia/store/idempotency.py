@@ -2,6 +2,8 @@
 
 The ids that a call uses are chosen when its record is written, before anything happens. A call that died half-way is
 made again with the same ids, so that it finds what the first attempt did.
+
+A record is kept for `KEPT_DAYS`; each new one removes some that are older.
 """
 
 import json
@@ -10,6 +12,11 @@ from typing import Any
 
 from tertulia.store.database import Transaction, encode, to_datetime
 from tertulia.vocabulary.errors import ConflictError
+
+KEPT_DAYS = 30
+"""How long a key is known: after that, the same call is a new one."""
+_REMOVED_AT_ONCE = 20
+"""How many old records make room for a new one at most: more than one, so that all go at last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +33,12 @@ class IdempotencyRecord:
 def enter(
     tx: Transaction, principal: str, key: str, *, operation: str, call_digest: str, effect: dict[str, Any]
 ) -> IdempotencyRecord:
-    """Return the record of `key`; write one with these ids if there is none.
+    """Return the record of `key`; write one with these ids if there is none, or if it is older than `KEPT_DAYS`.
 
     Raises:
         ConflictError: the key was used for another call.
     """
+    _remove_old(tx, principal, key)
     first = tx.run(
         "INSERT INTO receipts (principal, key, operation, call_digest, effect, created_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
@@ -87,3 +95,15 @@ def forget(tx: Transaction, principal: str, key: str) -> None:
 def withdraw(tx: Transaction, principal: str, key: str) -> None:
     """Delete the record of a call that was refused and did nothing: repeating the call may succeed."""
     tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND done = 0", principal, key)
+
+
+def _remove_old(tx: Transaction, principal: str, key: str) -> None:
+    """Remove records that are no longer kept: that of `key`, and some of the oldest."""
+    before = tx.at - KEPT_DAYS * 24 * 3600 * 1_000_000
+    tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND created_at < ?", principal, key, before)
+    # The first rows are the oldest: no index is needed to find them.
+    tx.run(
+        "DELETE FROM receipts WHERE created_at < ? AND rowid IN (SELECT rowid FROM receipts ORDER BY rowid LIMIT ?)",
+        before,
+        _REMOVED_AT_ONCE,
+    )

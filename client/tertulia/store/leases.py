@@ -1,9 +1,13 @@
 """Leases: one process at a time works on a resource, and a process that lost its lease can write nothing more.
 
-A process takes a lease for `TTL` seconds and renews it while it lives. Each taking raises the `epoch`; every write
-under a lease checks owner and epoch in the same transaction (fencing).
+A process takes a lease for `TTL` seconds and renews it while it lives. Each taking has an `owner` of its own, and each
+takeover raises the `epoch`; every write under a lease checks both in the same transaction (fencing). A lease that is
+returned or ended has no row any more.
+
+The machine's clock may be set back. A lease that runs out later than any lease can is then free at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tertulia.store.database import Transaction
@@ -12,6 +16,9 @@ TTL = 6.0
 """Seconds after which a lease that was not renewed is free."""
 RENEWAL = 2.0
 """Seconds between two renewals."""
+LATEST = 60.0
+"""Seconds from now after which no lease runs out. One that does is from before the clock was set back: a living owner
+renews it in time, and a dead one's is free. By less than this, clocks are set right every day: that frees no lease."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +36,17 @@ class LostLeaseError(Exception):
 
 
 def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | None:
-    """Take a lease, or return None while another owner holds it."""
+    """Take a lease, or return None while another owner holds it. `owner` is a name that no other taking has."""
     row = tx.one(
         "INSERT INTO leases (principal, resource, owner, epoch, expires_at) VALUES (?, ?, ?, 1, ?)"
         " ON CONFLICT (principal, resource) DO UPDATE SET owner = excluded.owner, epoch = epoch + 1,"
-        " expires_at = excluded.expires_at WHERE leases.owner IS NULL OR leases.expires_at < ?"
-        " RETURNING epoch",
+        " expires_at = excluded.expires_at WHERE leases.owner IS NULL"
+        " OR leases.expires_at NOT BETWEEN ? AND ? RETURNING epoch",
         principal,
         resource,
         owner,
         _expiry(tx),
-        tx.at,
+        *_alive(tx),
     )
     return None if row is None else Lease(principal, resource, owner, int(row[0]))
 
@@ -47,10 +54,11 @@ def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | 
 def held(tx: Transaction, principal: str, resource: str) -> bool:
     """Whether a process holds this lease now."""
     row = tx.one(
-        "SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner IS NOT NULL AND expires_at >= ?",
+        "SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner IS NOT NULL"
+        " AND expires_at BETWEEN ? AND ?",
         principal,
         resource,
-        tx.at,
+        *_alive(tx),
     )
     return row is not None
 
@@ -84,15 +92,23 @@ def check(tx: Transaction, lease: Lease) -> None:
         raise LostLeaseError(lease.resource)
 
 
-def renew(tx: Transaction, owner: str) -> None:
-    """Extend every lease this owner holds."""
-    tx.run("UPDATE leases SET expires_at = ? WHERE owner = ?", _expiry(tx), owner)
+def renew(tx: Transaction, held: Iterable[Lease]) -> None:
+    """Extend those of these leases that their owner still has."""
+    for lease in held:
+        tx.run(
+            "UPDATE leases SET expires_at = ? WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+            _expiry(tx),
+            lease.principal,
+            lease.resource,
+            lease.owner,
+            lease.epoch,
+        )
 
 
 def release(tx: Transaction, lease: Lease) -> None:
-    """Give the lease back, if it is still held."""
+    """Return the lease, if it is still held."""
     tx.run(
-        "UPDATE leases SET owner = NULL WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+        "DELETE FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
         lease.principal,
         lease.resource,
         lease.owner,
@@ -102,12 +118,13 @@ def release(tx: Transaction, lease: Lease) -> None:
 
 def end(tx: Transaction, principal: str, resource: str) -> None:
     """End a lease, whoever holds it: nothing more can be written under it."""
-    tx.run(
-        "UPDATE leases SET owner = NULL, epoch = epoch + 1 WHERE principal = ? AND resource = ?",
-        principal,
-        resource,
-    )
+    tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", principal, resource)
 
 
 def _expiry(tx: Transaction) -> int:
     return tx.at + round(TTL * 1_000_000)
+
+
+def _alive(tx: Transaction) -> tuple[int, int]:
+    """Return between which times the leases of living owners run out."""
+    return tx.at, tx.at + round(LATEST * 1_000_000)

@@ -108,13 +108,15 @@ def unfinished(tx: Transaction, principal: str) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+def all_active(tx: Transaction) -> list[tuple[str, Run]]:
+    """Return every active run with its principal, oldest first."""
+    rows = tx.all(f"SELECT principal, {_RUN} FROM runs WHERE status IN ({ACTIVE}) ORDER BY created_at")
+    return [(str(row[0]), _run(row[1:])) for row in rows]
+
+
 def active_in(tx: Transaction, instances: Sequence[str]) -> list[tuple[str, Run]]:
     """Return every active run of some instances with its principal, oldest first."""
-    rows = tx.all(f"SELECT principal, {_RUN} FROM runs WHERE status IN ({ACTIVE}) ORDER BY created_at")
-    found = [(str(row[0]), _run(row[1:])) for row in rows]
-    return [
-        (principal, run) for principal, run in found if run.conversation_id.partition(":")[0] in instances
-    ]
+    return [found for found in all_active(tx) if found[1].conversation_id.partition(":")[0] in instances]
 
 
 def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:

@@ -1,5 +1,6 @@
 """The clock: code that waits or measures time is given one, so that a test can give another."""
 
+import time
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -11,6 +12,10 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return the seconds of a clock that never goes back; only differences mean something."""
+        ...
+
+    def time(self) -> int:
+        """Return the microseconds since 1970, UTC, as the machine's clock tells them; somebody may set it back."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -32,6 +37,10 @@ class SystemClock:
     def now(self) -> float:
         """Return the event loop's time."""
         return anyio.current_time()
+
+    def time(self) -> int:
+        """Return the machine's time."""
+        return time.time_ns() // 1000
 
     async def sleep(self, seconds: float) -> None:
         """Wait in the event loop."""

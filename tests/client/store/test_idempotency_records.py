@@ -1,6 +1,7 @@
 """Receipts: what a call with an idempotency key did."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,11 @@ from tertulia.store import idempotency
 from tertulia.store.database import Store, Transaction
 from tertulia.store.idempotency import IdempotencyRecord
 from tests.client.making import ME
+from tests.doubles.clocks import SkippingClock
 
 pytestmark = pytest.mark.anyio
+
+DAY = 24 * 3600
 
 
 def enter(
@@ -101,3 +105,31 @@ async def test_a_call_that_came_to_its_end_cannot_be_forgotten(store: Store) -> 
     await store.write(lambda tx: idempotency.withdraw(tx, ME, "k1"))
 
     assert (await store.write(enter)).done
+
+
+async def test_a_key_is_known_for_thirty_days(path: Path) -> None:
+    """After that, the same call is a new one, and so is another call under the key."""
+    clock = SkippingClock()
+    async with Store(path, clock=clock) as store:
+        await store.write(enter)
+        clock.set_ahead(30 * DAY - 60)
+        assert not (await store.write(enter)).first
+
+        clock.set_ahead(120)
+
+        assert (await store.write(partial(enter, call="another"))).first
+
+
+async def test_new_keys_make_old_ones_go(path: Path) -> None:
+    """Whatever is older than that is gone before long, and nothing younger is."""
+    clock = SkippingClock()
+    async with Store(path, clock=clock) as store:
+        await store.write(lambda tx: [enter(tx, key=f"old {n}") for n in range(100)])
+        clock.set_ahead(20 * DAY)
+        await store.write(lambda tx: [enter(tx, key=f"young {n}") for n in range(10)])
+        clock.set_ahead(11 * DAY)
+
+        await store.write(lambda tx: [enter(tx, key=f"new {n}") for n in range(10)])
+
+        keys = await store.read(lambda tx: {key.split()[0] for (key,) in tx.all("SELECT key FROM receipts")})
+        assert keys == {"young", "new"}

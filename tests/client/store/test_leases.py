@@ -1,5 +1,6 @@
 """Leases: one owner at a time, and nothing is written under a lease that was lost."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import anyio
 import anyio.from_thread
 import pytest
 
+from tertulia import StoreError
 from tertulia.runs.leases import LeaseHolder
 from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
@@ -74,21 +76,22 @@ async def test_a_lease_that_nobody_renewed_is_free_after_its_time(store: Store) 
     assert await store.write(partial(take, owner="b")) is not None
 
 
-async def test_renewing_keeps_everything_that_the_owner_holds(store: Store) -> None:
-    """And nothing of anybody else's."""
+async def test_renewing_keeps_what_is_named_and_was_not_lost(store: Store) -> None:
+    """A lease of the same owner that is not named runs out, and so does one that another owner has taken since."""
 
-    def hold(tx: Transaction) -> None:
-        take(tx, "a", "one")
-        take(tx, "a", "two")
+    def hold(tx: Transaction) -> list[Lease]:
+        held = [take(tx, "a", name) for name in ("one", "two", "three")]
+        leases.end(tx, ME, "three")
         take(tx, "b", "three")
+        return [lease for lease in (held[0], held[2]) if lease is not None]
 
-    await store.write(hold)
+    held_by_a = await store.write(hold)
     await store.write(partial(time_passes, seconds=TTL - 1))
-    await store.write(lambda tx: leases.renew(tx, "a"))
+    await store.write(lambda tx: leases.renew(tx, held_by_a))
     await store.write(partial(time_passes, seconds=2))
 
     held = await store.read(lambda tx: [leases.held(tx, ME, name) for name in ("one", "two", "three")])
-    assert held == [True, True, False]
+    assert held == [True, False, False]
 
 
 async def test_who_lost_a_lease_can_write_nothing_under_it(store: Store) -> None:
@@ -107,15 +110,27 @@ async def test_who_lost_a_lease_can_write_nothing_under_it(store: Store) -> None
     assert await store.read(lambda tx: tx.all("SELECT 1 FROM meta WHERE name = 'written'")) == []
 
 
-async def test_who_lost_a_lease_and_got_it_again_is_another_one_to_it(store: Store) -> None:
-    """The epoch tells two takings by the same owner apart."""
-    old = await store.write(partial(taken, owner="a"))
-    await store.write(lambda tx: leases.release(tx, old))
-    new = await store.write(partial(taken, owner="a"))
+async def test_who_lost_a_lease_and_got_it_again_has_another_one(store: Store) -> None:
+    """What a process still does under the first one cannot be written under the second."""
+    keeper = LeaseHolder(store)
+    async with keeper.hold(ME, C1) as old:
+        assert old is not None
+        await store.write(lambda tx: leases.end(tx, ME, C1))
+        async with keeper.hold(ME, C1) as new:
+            assert new is not None
+            with pytest.raises(LostLeaseError):
+                await store.read(lambda tx: leases.check(tx, old))
+            await store.read(lambda tx: leases.check(tx, new))
 
-    assert new.epoch > old.epoch
-    with pytest.raises(LostLeaseError):
-        await store.read(lambda tx: leases.check(tx, old))
+
+async def test_nothing_is_kept_of_leases_that_nobody_holds(store: Store) -> None:
+    """Every call with an idempotency key takes one."""
+    async with LeaseHolder(store).hold(ME, C1):
+        pass
+    async with LeaseHolder(store).hold(ME, C1):
+        await store.write(lambda tx: leases.end(tx, ME, C1))
+
+    assert await store.read(lambda tx: tx.all("SELECT * FROM leases")) == []
 
 
 async def test_giving_back_what_was_lost_takes_it_from_nobody(store: Store) -> None:
@@ -193,14 +208,12 @@ async def test_a_caller_who_leaves_while_a_lease_is_taken_does_not_keep_it(
         assert not await store.write(lambda tx: leases.held(tx, ME, C1))
 
 
-async def test_a_keeper_renews_only_while_it_holds_something(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_keeper_renews_only_what_it_holds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An idle server writes nothing."""
     renewed: list[str] = []
 
-    def note(_tx: Transaction, owner: str) -> None:
-        renewed.append(owner)
+    def note(_tx: Transaction, held: Iterable[Lease]) -> None:
+        renewed.extend(lease.resource for lease in held)
 
     monkeypatch.setattr(leases, "renew", note)
     store = Store(path, clock=SkippingClock(every=0))
@@ -218,4 +231,75 @@ async def test_a_keeper_renews_only_while_it_holds_something(
                     await store.read(lambda tx: None)
             tasks.cancel_scope.cancel()
 
-    assert set(renewed) == {keeper.owner}
+    assert set(renewed) == {C1}
+
+
+async def test_a_lease_whose_return_failed_is_returned_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not renewed meanwhile, whatever else is held: the disk may have been full when it was over."""
+    full, tried, release = True, 0, leases.release
+
+    def release_if_there_is_room(tx: Transaction, lease: Lease) -> None:
+        nonlocal tried
+        tried += 1
+        if full:
+            raise StoreError("There is no room left.")
+        release(tx, lease)
+
+    monkeypatch.setattr(leases, "release", release_if_there_is_room)
+    store = Store(path, clock=SkippingClock(every=0))
+    keeper = LeaseHolder(store)
+
+    with anyio.fail_after(SECONDS):
+        async with store, anyio.create_task_group() as tasks:
+            tasks.start_soon(keeper.renew)
+            async with keeper.hold(ME, "other"):
+                async with keeper.hold(ME, C1):
+                    pass  # what was done under it stays done: no error
+                until = await store.read(lambda tx: leases.held_until(tx, ME, C1))
+                while tried < 4:
+                    await store.read(lambda tx: None)
+                assert await store.read(lambda tx: leases.held_until(tx, ME, C1)) == until
+
+                full = False
+                while await store.read(lambda tx: leases.held(tx, ME, C1)):
+                    pass
+                assert await store.read(lambda tx: leases.held(tx, ME, "other"))
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_dead_owners_lease(path: Path) -> None:
+    """It would run out in an hour."""
+    clock = SkippingClock()
+    async with Store(path, clock=clock) as store:
+        await store.write(partial(taken, owner="dead"))
+
+        clock.set_ahead(-3600)
+
+        assert not await store.read(lambda tx: leases.held(tx, ME, C1))
+        assert await store.write(partial(take, owner="b")) is not None
+
+
+async def test_a_clock_that_was_set_right_takes_no_lease_from_a_living_owner(path: Path) -> None:
+    """Clocks go back by some seconds whenever they are compared with a better one."""
+    clock = SkippingClock()
+    async with Store(path, clock=clock) as store:
+        await store.write(partial(taken, owner="a"))
+
+        clock.set_ahead(-30)
+
+        assert await store.read(lambda tx: leases.held(tx, ME, C1))
+        assert await store.write(partial(take, owner="b")) is None
+
+
+async def test_an_owner_renews_its_lease_on_a_clock_that_was_set_back(path: Path) -> None:
+    """After the next renewal it is as safe as before."""
+    clock = SkippingClock()
+    async with Store(path, clock=clock) as store:
+        lease = await store.write(partial(taken, owner="a"))
+
+        clock.set_ahead(-3600)
+        await store.write(lambda tx: leases.renew(tx, [lease]))
+
+        assert await store.write(partial(take, owner="b")) is None

@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from tertulia import StoreError
+from tertulia.store.connections import Worker, connect
 from tertulia.store.database import Store, Transaction
 from tertulia.store.schema import APPLICATION_ID, STEPS
 from tests.client.elsewhere import elsewhere, say, told
@@ -264,3 +265,71 @@ async def test_the_file_says_whose_it_is(path: Path) -> None:
 
     async with Store(path) as store:
         assert await store.read(lambda tx: tx.one("PRAGMA application_id")) == (APPLICATION_ID,)
+
+
+async def test_a_store_that_is_deleted_meanwhile_is_noticed(path: Path) -> None:
+    """Nothing is acknowledged into a file that is gone; the next call opens what is there then."""
+    async with Store(path) as store:
+        await store.write(add_conversation)
+        for file in path.parent.iterdir():
+            file.unlink()
+
+        with pytest.raises(StoreError, match="deleted or replaced while this process had it open"):
+            await store.write(partial(add_conversation, native_id="c2"))
+
+        assert await store.read(look) == 0
+
+
+async def test_a_store_that_is_replaced_meanwhile_is_noticed(path: Path, tmp_path: Path) -> None:
+    """Reading says so, too."""
+    other = tmp_path / "other.db"
+    async with Store(other) as store:
+        await store.write(lambda tx: [add_conversation(tx, name) for name in ("c1", "c2")])
+    async with Store(path) as store:
+        await looked_at(path)
+        assert await store.read(look) == 0
+        other.replace(path)
+        for name in ("store.db-wal", "store.db-shm"):
+            path.with_name(name).unlink()
+
+        with pytest.raises(StoreError, match="deleted or replaced"):
+            await store.read(look)
+
+        assert await store.read(look) == 2
+
+
+async def test_a_store_that_is_upgraded_meanwhile_is_noticed(path: Path) -> None:
+    """An older process writes nothing more into it."""
+    async with Store(path) as store:
+        await store.read(look)
+        async with Store(path, steps=(*STEPS, "CREATE TABLE labels (name TEXT)")) as newer:
+            await newer.read(look)
+
+        with pytest.raises(StoreError, match="written by a newer Tertulia"):
+            await store.write(add_conversation)
+        with pytest.raises(StoreError, match="written by a newer Tertulia"):
+            await store.read(look)
+
+
+async def test_a_store_that_was_read_only_at_first_is_tried_again(path: Path) -> None:
+    """SQLite keeps to reading for as long as it has such a file open."""
+    await looked_at(path)
+
+    async def connect_to_read(path: Path) -> Worker:
+        worker = await connect(path)
+        await worker.asynchronous.async_run(worker.sync.execute, "PRAGMA query_only = ON")
+        return worker
+
+    connectors = iter([connect_to_read, connect_to_read, connect, connect])
+
+    async def connect_to_what_is_there(path: Path) -> Worker:
+        return await next(connectors)(path)
+
+    async with Store(path, connector=connect_to_what_is_there) as store:
+        assert await store.read(look) == 0
+        with pytest.raises(StoreError, match="cannot be opened for writing"):
+            await store.write(add_conversation)
+
+        await store.write(add_conversation)
+
+        assert await store.read(look) == 1

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from tertulia import UnavailableError
-from tertulia.store import database
+from tertulia.store import connections
 from tertulia.store.database import Store, Transaction
 from tests.client.making import add_conversation
 
@@ -132,7 +132,7 @@ async def test_a_store_that_stays_locked_is_unavailable_for_now(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error says so, and that calling again may help."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(connections, "BUSY_SECONDS", 0)
     locked, go_on = threading.Event(), threading.Event()
 
     def hold(tx: Transaction) -> None:

@@ -1,0 +1,192 @@
+"""Connections to SQLite, each with the thread in which it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+
+import anyio
+
+from tertulia.store.words import tokenizer
+from tertulia.vocabulary.errors import StoreError, UnavailableError
+from tertulia.vocabulary.values import same_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+BUSY_SECONDS = 10
+"""How long a transaction waits for another process's before it gives up."""
+
+
+class ReplacedError(Exception):
+    """Raised when the file at the store's path is not the one that was opened."""
+
+
+class Cursor(Protocol):
+    """What we use of a cursor."""
+
+    def fetchone(self) -> Row | None:
+        """Return the next row."""
+        ...
+
+    def fetchall(self) -> list[Row]:
+        """Return the rows that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """What we use of a connection: APSW's own stubs leave its types half unknown."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    def execute(self, sql: str, values: Sequence[Any] = ..., /) -> Cursor:
+        """Execute a statement."""
+        ...
+
+    def changes(self) -> int:
+        """Return how many rows the last statement changed."""
+        ...
+
+    def set_busy_timeout(self, milliseconds: int, /) -> None:
+        """Set how long a statement waits for a lock."""
+        ...
+
+    def register_fts5_tokenizer(self, name: str, factory: Any, /) -> None:
+        """Make a tokenizer known to the full-text index."""
+        ...
+
+    def create_scalar_function(
+        self, name: str, function: Callable[..., Any], arguments: int, /, *, deterministic: bool
+    ) -> None:
+        """Make a function known to SQL."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class AsyncConnection(Protocol):
+    """A connection as the event loop uses it."""
+
+    async def async_run(self, call: Callable[..., T], /, *arguments: Any) -> T:
+        """Make a call in the connection's thread."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection, after the calls that were made before."""
+        ...
+
+
+class Worker(NamedTuple):
+    """A connection with its worker thread: `sync` may be used in that thread only."""
+
+    asynchronous: AsyncConnection
+    sync: Connection
+
+
+async def connect(path: Path) -> Worker:
+    """Connect to the file, and prepare the connection for our statements."""
+    import apsw
+    import apsw.aio
+
+    class Controller(apsw.aio.AsyncIO):
+        """Left to itself, APSW chooses by who started the event loop; one choice makes a caller's deadline an error.
+
+        APSW's own thread keeps the process alive for as long as a connection is open; this one never does.
+        """
+
+        def __init__(self) -> None:
+            self.queue = queue.SimpleQueue()
+            self.loop = asyncio.get_running_loop()
+            threading.Thread(name="store", target=self.worker_thread_run, daemon=True).start()
+
+    with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, Controller):
+        connection: Any = await apsw.Connection.as_async(str(path))
+    worker = Worker(connection, connection)
+    try:
+        await worker.asynchronous.async_run(configure, worker.sync)
+    except BaseException:  # whatever it was: the connection's thread must end
+        with anyio.CancelScope(shield=True):
+            await worker.asynchronous.aclose()
+        raise
+    return worker
+
+
+def configure(connection: Connection) -> None:
+    """Prepare a connection for our statements."""
+    connection.set_busy_timeout(BUSY_SECONDS * 1000)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten in the file
+    connection.register_fts5_tokenizer("words", tokenizer)
+    connection.create_scalar_function("json_has", _json_has, 3, deterministic=True)
+
+
+@contextmanager
+def transaction(connection: Connection, begin: str) -> Generator[None]:
+    """Commit what is done in the context, or nothing of it if that raises."""
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:  # a cancelled caller's too: the transaction must not stay open
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Raise SQLite's errors about the file as errors that a caller understands."""
+    import apsw
+
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise UnavailableError(
+            f"The store {path} was locked by another process for {BUSY_SECONDS} seconds.",
+            hint="Call again.",
+        ) from error
+    except apsw.FullError as error:
+        raise StoreError(
+            f"There is no room left for the store {path}.", hint="Free some disk space."
+        ) from error
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreError(
+            f"The file {path} is not a store of ours, or is damaged.",
+            hint="Move it away, with the files -wal and -shm beside it, or name another with --store.",
+        ) from error
+    except ReplacedError as error:
+        raise StoreError(
+            f"The store {path} was deleted or replaced while this process had it open.",
+            hint="Call again: what is there now is opened then.",
+        ) from error
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, OSError) as error:
+        raise StoreError(
+            f"The store {path} cannot be opened for writing.",
+            hint="Check the folder and its permissions, or name another file with --store.",
+        ) from error
+
+
+def pragma(connection: Connection, name: str) -> int:
+    """Return the number that a pragma tells."""
+    row = connection.execute(f"PRAGMA {name}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _json_has(text: str, key: str, value: str) -> bool:
+    """Tell SQL whether an object has this value (JSON text) under a key: SQLite's own paths cannot name every key."""
+    found: dict[str, Any] = json.loads(text)
+    return key in found and same_json(found[key], json.loads(value))
