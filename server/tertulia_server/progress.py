@@ -106,6 +106,8 @@ class Progress:
             return "end", _line(f"{_ENDS[kind]} {data.get('message') or ''}")
         if kind is EventKind.RUN_STARTED:
             return "start", _line(f"{data.get('agent') or 'The agent'} is answering")
+        if kind is EventKind.RAW and data.get("name") == "silence":
+            return "silence", f"No sign of life for {data['payload']['seconds']} s"
         return None
 
 

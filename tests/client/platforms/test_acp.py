@@ -167,7 +167,9 @@ async def test_a_turn_ends_as_the_agent_says(
 async def test_a_model_that_failed_is_a_failure_though_the_turn_ends_well(place: Place) -> None:
     status = {"codex": {"threadStatus": {"type": "systemError"}}}
     text = script(
-        {"say": "400: no such model"}, {"update": {"sessionUpdate": "session_info_update", "_meta": status}}
+        {"notice": "Warning: an old model"},
+        {"update": {"sessionUpdate": "session_info_update", "_meta": status}},
+        {"say": "400: no such model"},
     )
     async with place.client() as client:
         outcome = await answered(client, place, text)

@@ -7,6 +7,7 @@ is read, and the run is interrupted.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,6 +51,7 @@ SIGNS_SECONDS = 15.0
 """How long an agent may give no sign of life before that is told; told again each time that it has doubled."""
 SETTLING_SECONDS = 3.0
 """How long what an ended agent left behind may take to write its session down."""
+_YOUNG = timedelta(minutes=2)
 _ENDS = {
     "max_tokens": "The answer was cut off: the model's limit of tokens was reached.",
     "max_turn_requests": "The answer was cut off: the agent's limit of requests to its model was reached.",
@@ -116,6 +118,7 @@ class Answer:
             return session
         if session_id in agent.sessions:
             return agent.sessions[session_id]
+        await self._wait_for_files()
         session, _ = await agent.load_session(session_id, folder, servers)
         return session
 
@@ -276,6 +279,7 @@ class Answer:
             return None
         agent = await self._host.agent()
         servers = servers_within(self._settings.mcp_servers, chain_of(self._context.message, conversation.id))
+        await self._wait_for_files()
         _, replayed = await agent.load_session(session_id, Path(conversation.source or ""), servers)
         words, before = self._attempt.checkpoint.get(WORDS), int(self._attempt.checkpoint.get(BEFORE, 0))
         ours = [turn for turn in turns(replayed) if fingerprint(turn.said) == words][before:]
@@ -295,6 +299,12 @@ class Answer:
             if event.kind is EventKind.TOOL_CALL_RESULT and event.data["tool_call_id"] not in known
         ]
         return turn.answer(names_messages=self._settings.names_messages), events
+
+    async def _wait_for_files(self) -> None:
+        """Wait for the next minute where a session that may have begun in this one would be overwritten by loading."""
+        now, began = datetime.now(UTC), self._context.conversation.created_at
+        if self._settings.files_by_minute and began is not None and now - began < _YOUNG:
+            await self._attempt.clock.sleep(61 - now.second)
 
     def _new_mapper(self) -> UpdateMapper:
         return UpdateMapper(

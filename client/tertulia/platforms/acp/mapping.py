@@ -101,13 +101,17 @@ class UpdateMapper:
     def __init__(
         self, entries: Sequence[JournalEntry] = (), *, names_messages: bool = False, titled: bool = False
     ) -> None:
-        self.failure: str | None = None
-        """What the agent said last, once it has said that its model failed though the turn ends as any other."""
         self._names_messages = names_messages
         self._titled = titled
         self._calls: dict[str, ToolCall] = {}
         self._part = sum(entry.kind is EventKind.TOOL_CALL_START for entry in entries)
         self._last_text = ""
+        self._failed = False
+
+    @property
+    def failure(self) -> str | None:
+        """What the agent said last, where it has said that its model failed though the turn ends as any other."""
+        return (self._last_text.strip() or "its model failed") if self._failed else None
 
     def events(self, update: Mapping[str, Any]) -> list[Event]:
         """Return what an update tells."""
@@ -164,17 +168,16 @@ class UpdateMapper:
             return [Event(EventKind.RAW, {"name": "content", "payload": dict(content)})] if content else []
         message_id = text(update.get("messageId"))
         warns = said.lstrip().startswith(_WARNINGS)
+        self._last_text = self._last_text if warns else said
         if message_id is None and (self._names_messages or warns):
-            self._last_text = said
             return [Event(EventKind.RAW, {"name": NOTICE, "payload": {"text": said.strip()}})]
-        self._last_text = said
         delta = {"message_id": message_id or f"part-{self._part}", "delta": said}
         return [Event(EventKind.TEXT_MESSAGE_CONTENT, delta)]
 
     def _session_info(self, update: Mapping[str, Any]) -> list[Event]:
         status = table(table(table(update.get("_meta")).get("codex")).get("threadStatus"))
         if status.get("type") == "systemError":
-            self.failure = self._last_text.strip() or "its model failed"
+            self._failed = True
         title = text(update.get("title"))
         if title is None or self._titled:
             return []
@@ -227,20 +230,24 @@ class Turn:
 
 
 def turns(updates: Sequence[Mapping[str, Any]]) -> list[Turn]:
-    """Return the turns of a replayed history."""
+    """Return the turns of a replayed history.
+
+    Where messages have no ids, each text is a message: some were never answered, and the next follows at once.
+    """
     found: list[Turn] = []
     for update in updates:
         if update.get("sessionUpdate") != "user_message_chunk":
             if found:
                 found[-1].updates.append(update)
             continue
-        said = text(table(update.get("content")).get("text")) or ""
+        said = text(table(update.get("content")).get("text"))
         message_id = text(update.get("messageId"))
         last = found[-1] if found else None
-        if last is not None and not last.updates and last.message_id == message_id:
-            last.said += said
+        goes_on = said is None if message_id is None else last is not None and last.message_id == message_id
+        if last is not None and not last.updates and goes_on:
+            last.said += said or ""
         else:
-            found.append(Turn(said, message_id))
+            found.append(Turn(said or "", message_id))
     return found
 
 

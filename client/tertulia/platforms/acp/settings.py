@@ -46,6 +46,8 @@ class KnownAgent:
     """Modes in which it does no more unasked than in `mode`."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """What makes it ask where no mode does."""
+    files_by_minute: bool = False
+    """Whether it names a session's file by the minute: one that is loaded in the minute of its start is overwritten."""
     names_messages: bool = False
     """Whether each piece of an answer names its message: a piece that names none is then a notice."""
 
@@ -77,6 +79,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("gemini", "--acp"),
         package="@google/gemini-cli",
         mode="default",
+        files_by_minute=True,
         careful_modes=("plan",),
     ),
     "qwen": KnownAgent(
@@ -129,6 +132,7 @@ class AgentSettings:
     environment: Mapping[str, str] = field(repr=False)
     mcp_servers: Sequence[Mapping[str, Any]] = field(repr=False)
     names_messages: bool
+    files_by_minute: bool
     how_to_install: str
 
     def folder(self, context: Mapping[str, Any] | None) -> Path:
@@ -241,6 +245,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
         environment=environment,
         mcp_servers=[_mcp_server(instance, key, value) for key, value in servers.items()],
         names_messages=known.names_messages if known else False,
+        files_by_minute=known.files_by_minute if known else False,
         how_to_install=f"Its program {program} is not found: {package}.",
     ), missing
 
