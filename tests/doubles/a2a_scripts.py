@@ -4,7 +4,7 @@ A script is chosen by the first word of a message; any other message is echoed. 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 Step = tuple[str, Any]
 Part = Mapping[str, Any]
@@ -72,8 +72,6 @@ def filled(value: Any, answer: str) -> Any:
     if isinstance(value, str):
         return value.replace(ANSWER, answer)
     if isinstance(value, tuple):
-        artifact_id, parts = value
-        return artifact_id, [
-            {**part, "text": filled(part["text"], answer)} if "text" in part else part for part in parts
-        ]
+        artifact_id, parts = cast(tuple[str, Sequence[Part]], value)
+        return artifact_id, [{name: filled(each, answer) for name, each in part.items()} for part in parts]
     return value
