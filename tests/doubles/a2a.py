@@ -155,6 +155,18 @@ class A2ADouble:
             self.task, {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": [{"text": text}]}
         )
 
+    def cancel(self) -> None:
+        """Stop the newest task, as somebody does elsewhere."""
+        self.task.steps = []
+        self._move(self.task, "CANCELED")
+        self._touch()
+
+    def begin(self, text: str) -> str:
+        """Take a message from somebody else; return its context."""
+        message = {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": [{"text": text}]}
+        self._take(message)
+        return self.task.context_id
+
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once something holds."""
         while not holds():

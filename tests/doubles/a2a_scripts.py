@@ -72,8 +72,6 @@ def filled(value: Any, answer: str) -> Any:
     if isinstance(value, str):
         return value.replace(ANSWER, answer)
     if isinstance(value, tuple):
-        artifact_id, parts = cast("tuple[str, list[dict[str, Any]]]", value)
-        return artifact_id, [
-            {**part, "text": filled(part["text"], answer)} if "text" in part else part for part in parts
-        ]
+        artifact_id, parts = cast(tuple[str, Sequence[Part]], value)
+        return artifact_id, [{name: filled(each, answer) for name, each in part.items()} for part in parts]
     return value

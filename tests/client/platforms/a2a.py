@@ -1,6 +1,7 @@
 """A place for the tests of A2A: its double on a network with faults, and clients on one store."""
 
-from collections.abc import AsyncGenerator, Sequence
+import json
+from collections.abc import AsyncGenerator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tertulia import (
 )
 from tests.doubles.a2a import A2ADouble
 from tests.doubles.clocks import SkippingClock
-from tests.doubles.network import Faults, served
+from tests.doubles.network import App, Fault, Faults, Receive, Scope, Send, served
 
 SECONDS = 20
 AGENT = "helper:agent"
@@ -49,6 +50,31 @@ class Place:
     def count(self, *methods: str) -> int:
         """Return how often one of these was called."""
         return sum(call in methods for call in self.double.calls)
+
+
+def only(*methods: str, fault: Fault) -> Fault:
+    """Return a fault that meets the calls of these methods alone: all of A2A's go to one path."""
+
+    async def chosen(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        told = False
+
+        async def replayed() -> MutableMapping[str, Any]:
+            nonlocal told
+            if told:
+                return await receive()
+            told = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        meets = json.loads(body)["method"] in methods
+        await (fault(app, scope, replayed, send) if meets else app(scope, replayed, send))
+
+    return chosen
 
 
 @asynccontextmanager

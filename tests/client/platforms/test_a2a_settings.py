@@ -18,6 +18,7 @@ from tests.doubles.network import answer
 pytestmark = pytest.mark.anyio
 
 CARD = "https://agents.example/helper"
+NO_SCOPES: Mapping[str, Any] = {"list": []}
 
 
 @pytest.fixture
@@ -233,7 +234,7 @@ async def test_a_machine_fetches_its_token(place: Place, configured: bool) -> No
     """At the address that is configured, or the one that the card names."""
     place.double.takes = lambda request: request.headers.get("authorization") == f"Bearer {TOKEN}-1"
     token_url = f"{place.url}/token"
-    flows: dict[str, Any] = {"clientCredentials": {"tokenUrl": token_url, "scopes": {}}}
+    flows = {"clientCredentials": {"tokenUrl": token_url}}
     place.double.card = {"securitySchemes": {"oauth": {"oauth2SecurityScheme": {"flows": flows}}}}
     login = {"client_id": "machine", "client_secret": SECRET, "scope": "talk"}
     if configured:
@@ -249,9 +250,7 @@ async def test_a_machine_fetches_its_token(place: Place, configured: bool) -> No
 @pytest.mark.io
 async def test_a_secret_goes_to_no_other_host(place: Place) -> None:
     """A card cannot have it sent to wherever it likes."""
-    flows: dict[str, Any] = {
-        "clientCredentials": {"tokenUrl": "http://elsewhere.example/token", "scopes": {}}
-    }
+    flows = {"clientCredentials": {"tokenUrl": "http://elsewhere.example/token"}}
     place.double.card = {"securitySchemes": {"oauth": {"type": "oauth2", "flows": flows}}}
     async with place.client(client_id="machine", client_secret=SECRET) as client:
         outcome = await answered(client, "hello")
@@ -261,14 +260,14 @@ async def test_a_secret_goes_to_no_other_host(place: Place) -> None:
     assert not place.double.sent
 
 
-REQUIREMENTS: list[dict[str, Any]] = [
-    {"securityRequirements": [{"schemes": {"key": {"list": []}}}, {"schemes": {"login": {"list": []}}}]},
-    {"security": [{"key": []}, {"login": []}]},
-]
-
-
 @pytest.mark.io
-@pytest.mark.parametrize("requirement", REQUIREMENTS)
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        {"securityRequirements": [{"schemes": {"key": NO_SCOPES}}, {"schemes": {"login": NO_SCOPES}}]},
+        {"security": [{"key": NO_SCOPES}, {"login": NO_SCOPES}]},
+    ],
+)
 async def test_credentials_that_the_card_requires_are_named(
     place: Place, requirement: Mapping[str, Any]
 ) -> None:
