@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tertulia.platforms.acp.settings import KNOWN_AGENTS, KnownAgent
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 from tertulia_server.settings import Loaded
 
 PLATFORM = "acp"

@@ -44,8 +44,8 @@ from tertulia.runs.runner import Worker
 from tertulia.settings import ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import RunResult
+from tertulia.vocabulary.untrusted import shown
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress

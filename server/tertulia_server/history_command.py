@@ -17,7 +17,7 @@ from tertulia.history.items import ImportSummary, Problem
 from tertulia.history.writers import ExportFormat
 from tertulia.resources.history import ImportListener, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 from tertulia_server.progress_bar import progress_bar
 from tertulia_server.settings import Settings
 

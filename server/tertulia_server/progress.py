@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from tertulia.vocabulary.events import EventKind, JournalEntry
-from tertulia_tools.quotes import one_line
+from tertulia.vocabulary.untrusted import is_plain, one_line, shown
 
 INTERVAL = 0.1
 """Seconds between two notifications, on average."""
@@ -16,6 +16,8 @@ BURST = 10
 """How many notifications may come at once when the kind of event changes often."""
 MAX_MESSAGE = 180
 """The most characters of a message."""
+MAX_QUOTED = 140
+"""The most of others' words in a message: a person sees by the quotation marks that they are others'."""
 
 _TOOLS = frozenset({EventKind.TOOL_CALL_START, EventKind.TOOL_CALL_PROGRESS, EventKind.TOOL_CALL_RESULT})
 _ASKING = frozenset({EventKind.TOOL_CONFIRMATION_REQUIRED, EventKind.QUESTION_ASKED})
@@ -99,23 +101,24 @@ class Progress:
                 kind, "Running"
             )
             detail = str(data.get("tool") or data.get("message") or data.get("outcome") or "")
-            return f"tool {kind}", _line(f"{what} {detail}")
+            return f"tool {kind}", f"{what} {_quoted(detail)}".rstrip()
         if kind in _ASKING:
-            return "request", _line(f"Waits for a decision: {data.get('tool') or data.get('prompt')}")
+            return "request", f"Waits for a decision: {_quoted(str(data.get('tool') or data.get('prompt')))}"
         if kind in _ENDS:
-            return "end", _line(f"{_ENDS[kind]} {data.get('message') or ''}")
+            return "end", f"{_ENDS[kind]} {_quoted(str(data.get('message') or ''))}".rstrip()
         if kind is EventKind.RUN_STARTED:
-            return "start", _line(f"{data.get('agent') or 'The agent'} is answering")
+            return "start", f"{_quoted(str(data.get('agent') or '')) or 'The agent'} is answering"
         if kind is EventKind.RAW and data.get("name") == "silence":
             return "silence", f"No sign of life for {data['payload']['seconds']} s"
         return None
 
 
-def _line(text: str) -> str:
+def _quoted(text: str) -> str:
+    """Return others' words for a message: as they are, if they can only be a name; else quoted and shortened."""
     line = one_line(text)
-    return line if len(line) <= MAX_MESSAGE else line[: MAX_MESSAGE - 1] + "…"
+    return line if not line or is_plain(line) else shown(line, MAX_QUOTED)
 
 
 def _tail_of(text: str) -> str:
     line = one_line(text)
-    return line if len(line) <= MAX_MESSAGE else "…" + line[-(MAX_MESSAGE - 1) :]
+    return shown(line if len(line) <= MAX_QUOTED else "…" + line[-(MAX_QUOTED - 1) :], MAX_QUOTED)

@@ -9,7 +9,7 @@ import anyio
 from tertulia.client import Client
 from tertulia.vocabulary.coverage import SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 from tertulia_server.progress_bar import progress_bar
 from tertulia_server.settings import Settings
 from tertulia_tools.quotes import one_line

@@ -218,7 +218,7 @@ async def test_what_does_not_exist_is_told_in_a_sentence(path: Path, attempt: At
 async def test_an_unknown_instance_is_told_with_those_that_there_are(path: Path) -> None:
     """Sorted, for a reader."""
     async with scripted(path) as client:
-        with pytest.raises(NotFoundError, match="no instance 'nowhere'") as raised:
+        with pytest.raises(NotFoundError, match="no instance “nowhere”") as raised:
             await client.conversations.get("nowhere:abc")
 
         assert raised.value.valid == ("local", "scripted")

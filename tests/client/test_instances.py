@@ -80,10 +80,10 @@ async def test_agents_are_listed_of_every_instance_or_of_one(path: Path) -> None
 @pytest.mark.parametrize(
     ("instances", "told"),
     [
-        ({"Bad Name": InstanceSettings(platform="local")}, "'Bad Name' cannot be the name of an instance"),
+        ({"Bad Name": InstanceSettings(platform="local")}, "“Bad Name” cannot be the name of an instance"),
         ({"": InstanceSettings(platform="local")}, "cannot be the name"),
         ({"a\n": InstanceSettings(platform="local")}, "cannot be the name"),
-        ({"x": InstanceSettings(platform="telepathy")}, "of an unknown platform, 'telepathy'"),
+        ({"x": InstanceSettings(platform="telepathy")}, "of an unknown platform, “telepathy”"),
         ({"other": InstanceSettings(platform="local")}, "there is one embedded platform"),
         (
             {"local": InstanceSettings(platform="bare", options={"closed": []})},

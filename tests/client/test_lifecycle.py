@@ -91,7 +91,7 @@ async def test_a_conversation_keeps_where_it_came_from_and_its_context(path: Pat
 @pytest.mark.parametrize(
     ("wrong", "told_"),
     [
-        ({"entity_type": "robot"}, "`entity_type` is 'robot'"),
+        ({"entity_type": "robot"}, "`entity_type` is “robot”"),
         ({"source": "two\nlines"}, "`source` has a control character"),
         ({"source": " "}, "`source` is empty"),
         ({"source_ref": "x" * 201}, "`source_ref` has 201 characters"),

@@ -462,7 +462,7 @@ async def test_a_run_of_an_instance_that_is_not_configured_any_more_harms_nobody
         async with Client.open(ClientSettings(store=path)) as client:
             outcome = await client.runs.wait(await client.runs.get(sent.run.id), timeout=0.2)
             assert outcome.run.status.active
-            with pytest.raises(NotFoundError, match="There is no instance 'scripted'"):
+            with pytest.raises(NotFoundError, match="There is no instance “scripted”"):
                 await client.conversations.get(sent.conversation.id)
             assert [each.id for each in (await client.conversations.list(ConversationQuery())).items] == [
                 sent.conversation.id

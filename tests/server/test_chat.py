@@ -227,7 +227,7 @@ def test_two_people_write_to_each_other_under_names_of_their_own(chat: Chat) -> 
     ("arguments", "says"),
     [
         (["local:nobody"], "There is no agent local:nobody."),
-        (["nonsense"], "'nonsense' is not an agent's address"),
+        (["nonsense"], "“nonsense” is not an agent's address"),
         (["--conversation", "local:0000000000"], "There is no conversation local:0000000000."),
     ],
 )

@@ -107,10 +107,10 @@ def test_what_was_deleted_is_told(here: Sequence[object], tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["import", "--format", "claude", "x"], "There is no format 'claude'. Valid: claude-code, codex, "),
-        (["export", "--since", "yesterday"], "--since 'yesterday' is no date. Write it as 2026-11-03"),
+        (["import", "--format", "claude", "x"], "There is no format “claude”. Valid: claude-code, codex, "),
+        (["export", "--since", "yesterday"], "--since “yesterday” is no date. Write it as 2026-11-03"),
         (["export", "--conversation", "local:none"], "There is no conversation local:none."),
-        (["export", "--instance", "r2r"], "There is no instance 'r2r'. Valid: local."),
+        (["export", "--instance", "r2r"], "There is no instance “r2r”. Valid: local."),
         (
             ["export", "--output", "/nowhere/all.md"],
             "/nowhere/all.md cannot be written: No such file or directory.",

@@ -75,7 +75,7 @@ async def test_another_kind_of_thing_is_reported_at_once() -> None:
     teller.now += 0.001
     await teller.tell((EventKind.RUN_FINISHED, {}))
 
-    assert teller.messages == ["Let me look.", "Running search", "Waits for a decision: delete", "Answered"]
+    assert teller.messages == ["“Let me look.”", "Running search", "Waits for a decision: delete", "Answered"]
 
 
 async def test_what_comes_together_is_told_one_kind_after_the_other() -> None:
@@ -89,7 +89,7 @@ async def test_what_comes_together_is_told_one_kind_after_the_other() -> None:
         text("Three."),
     )
 
-    assert teller.messages == ["One. Two.", "Running search", "Finished ok", "One. Two. Three."]
+    assert teller.messages == ["“One. Two.”", "Running search", "Finished ok", "“One. Two. Three.”"]
 
 
 async def test_kinds_that_change_all_the_time_do_not_flood_a_host() -> None:
@@ -125,8 +125,8 @@ async def test_the_end_of_the_text_is_shown_in_one_line() -> None:
     teller = Teller()
     await teller.tell(text("first line\n" + "word " * 100 + "\n\tthe   end"))
 
-    assert teller.messages[0].startswith("…")
-    assert teller.messages[0].endswith("word the end")
+    assert teller.messages[0].startswith("“…")
+    assert teller.messages[0].endswith("word the end”")
     assert "first line" not in teller.messages[0]
 
 
@@ -138,7 +138,7 @@ async def test_a_host_is_told_what_happens_while_it_waits(connect: Connect) -> N
 
     messages = [message for _, message in host.progress]
     assert messages[0] == f"{ACTOR} is answering"
-    assert "Looking." in messages
+    assert "“Looking.”" in messages
     assert any(message.startswith("Running search") for message in messages)
     assert messages[-1] == "Answered"
     assert all(earlier < later for (earlier, _), (later, _) in pairwise(host.progress))

@@ -229,7 +229,7 @@ async def test_a_subscription_is_declared_and_acknowledged_as_far_as_it_goes(set
     ("uri", "said"),
     [
         ("conversation://stage/nothing", "There is no conversation stage:nothing."),
-        ("agents://", "'agents://' is not the URI of a conversation"),
+        ("agents://", "“agents://” is not the URI of a conversation"),
     ],
 )
 async def test_a_session_cannot_subscribe_to_what_is_no_conversation(

@@ -88,7 +88,7 @@ async def test_a_platform_that_refuses_is_named(tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         ([], "Which instance is to be synced?"),
-        (["nowhere"], "There is no instance 'nowhere'. Valid: revengai."),
+        (["nowhere"], "There is no instance “nowhere”. Valid: revengai."),
         (["--all", "revengai"], "not both"),
     ],
 )

@@ -12,7 +12,7 @@ RENEW = "TERTULIA_RENEW_SNAPSHOTS"
 
 _CHANGING = re.compile(
     r"""
-      (?P<mark> (?<=<) (?:/?) q[0-9a-hjkmnp-tv-z]{5} (?=>) )
+      (?P<mark> (?<=<) (?:/?) q[0-9a-hjkmnp-tv-z]{16} (?=>) )
     | (?P<run> \b run_[0-9a-z]{16} )
     | (?P<request> \b req_[0-9a-z]{16} )
     | (?P<message> \b m_[0-9a-z]{10,16} \b )

@@ -77,7 +77,7 @@ async def test_a_prompt_that_lacks_its_tools_is_not_offered(
         said = await refused(host, "hand_over", agent=ACTOR, task="Count.")
 
     assert offered == names
-    assert said == f"There is no prompt 'hand_over'. Valid: {', '.join(names)}."
+    assert said == f"There is no prompt “hand_over”. Valid: {', '.join(names)}."
 
 
 async def test_handing_over_tells_what_the_agent_is_and_what_to_do(connect: Connect) -> None:
@@ -87,7 +87,7 @@ async def test_handing_over_tells_what_the_agent_is_and_what_to_do(connect: Conn
 
     assert f"over to the agent {ACTOR}" in text
     assert "\nTask: Count to ten.\n" in text
-    assert re.search(rf"The agent: {ACTOR}: <(q\w{{5}})>Plays the script it is sent\.</\1>\n  offers ", text)
+    assert re.search(rf"The agent: {ACTOR}: <(q\w{{16}})>Plays the script it is sent\.</\1>\n  offers ", text)
     assert "send_message" in text
     assert "confirm_tool" in text
     assert "Open conversations" not in text
@@ -112,7 +112,7 @@ async def test_an_unknown_agent_is_answered_with_the_known_ones(connect_in_memor
     async with connect_in_memory() as host:
         said = await refused(host, "hand_over", agent="nobody", task="Count.")
 
-    assert said == f"There is no agent 'nobody'. Valid: local:archivist, {ACTOR}."
+    assert said == f"There is no agent “nobody”. Valid: local:archivist, {ACTOR}."
 
 
 async def test_catching_up_shows_where_a_conversation_stands(connect: Connect) -> None:
@@ -126,8 +126,8 @@ async def test_catching_up_shows_where_a_conversation_stands(connect: Connect) -
         )
         tense = await prompt(host, "catch_up", conversation=own_id)
 
-    assert re.search(r"· user \(user\) · \S+\n<(q\w{5})>Good morning\.</\1>\n", calm)
-    assert re.search(rf"· {ACTOR} \(assistant\) · \S+\n<(q\w{{5}})>You said: Good morning\.</\1>\n", calm)
+    assert re.search(r"· user \(user\) · \S+\n<(q\w{16})>Good morning\.</\1>\n", calm)
+    assert re.search(rf"· {ACTOR} \(assistant\) · \S+\n<(q\w{{16}})>You said: Good morning\.</\1>\n", calm)
     assert "The newest answer is completed." in calm
     assert "Pending" not in calm
     assert f"Pending confirmation {asked['pending'][0]['request_id']}" in tense
@@ -145,8 +145,9 @@ async def test_a_conversation_is_found_by_words_of_its_title(connect_in_memory: 
         none = await refused(host, "catch_up", conversation="holidays")
 
     assert ids[0] in found
-    assert f"{ids[1]} ('Renewals at Initech'), {ids[0]} ('Renewals at Acmé')" in several
-    assert none.startswith("No conversation is called 'holidays'.")
+    unmarked = re.sub(r"</?q\w{16}>", "", several)
+    assert f"{ids[1]} (Renewals at Initech), {ids[0]} (Renewals at Acmé)" in unmarked
+    assert none.startswith("No conversation is called “holidays”.")
 
 
 async def test_catching_up_since_a_date_leaves_out_what_was_before(connect_in_memory: Connect) -> None:
@@ -164,7 +165,7 @@ async def test_catching_up_since_a_date_leaves_out_what_was_before(connect_in_me
     assert "since 2999-01-01T10:00:00Z" in future
     assert "There are no messages since then." in future
     assert "Good morning." in unset
-    assert wrong.startswith("`since` is not a date: 'last week'. Valid: 2026-11-21")
+    assert re.match(r"`since` is not a date: <q\w{16}>last week</q\w{16}>\. Valid: 2026-11-21", wrong)
 
 
 async def test_a_long_conversation_is_shown_from_its_end(connect_in_memory: Connect) -> None:
@@ -200,7 +201,7 @@ async def test_reviewing_names_every_request_and_who_asks(connect: Connect) -> N
             text,
             re.MULTILINE,
         )
-    assert re.sub(r"q\w{5}", "", again) == re.sub(r"q\w{5}", "", text)
+    assert re.sub(r"q\w{16}", "", again) == re.sub(r"q\w{16}", "", text)
 
 
 async def test_more_requests_than_fit_are_counted(connect_in_memory: Connect) -> None:
@@ -220,7 +221,7 @@ async def test_more_requests_than_fit_are_counted(connect_in_memory: Connect) ->
     [
         ("hand_over", {}, "The prompt hand_over needs `agent` and `task`."),
         ("catch_up", {}, "The prompt catch_up needs `conversation`."),
-        ("take_over", {}, "There is no prompt 'take_over'. Valid: hand_over, catch_up, review_approvals."),
+        ("take_over", {}, "There is no prompt “take_over”. Valid: hand_over, catch_up, review_approvals."),
         ("review_approvals", {"all": "yes"}, "The arguments do not fit. `all`: unexpected keyword argument."),
     ],
 )

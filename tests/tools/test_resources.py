@@ -75,7 +75,7 @@ async def test_a_transcript_is_markdown_with_what_others_wrote_between_marks(con
         content = await read(host, conversation_uri(own_id))
 
     text = content.text
-    mark = re.search(r"<(q\w{5})>", text)
+    mark = re.search(r"<(q\w{16})>", text)
     assert mark is not None
     assert content.mime_type == "text/markdown"
     assert text.startswith(
@@ -84,8 +84,8 @@ async def test_a_transcript_is_markdown_with_what_others_wrote_between_marks(con
     headings = re.findall(r"^## \w+ · (\S+) \((\w+)\) · \S+Z$", text, re.MULTILINE)
     assert headings == [("user", "user"), (ACTOR, "assistant")]
     assert f"<{mark[1]}>You said: Good morning.</{mark[1]}>" in text
-    assert text.count(f"Text between <{mark[1]}>") == 1
-    assert set(re.findall(r"<(q\w{5})>", text)) == {mark[1]}
+    assert text.count("others' words") == 1
+    assert set(re.findall(r"<(q\w{16})>", text)) == {mark[1]}
 
 
 @anyio_test
@@ -129,7 +129,7 @@ async def test_a_message_longer_than_a_page_is_read_in_parts(connect_in_memory: 
             parts += [message["text"] for message in page["messages"] if message["author"] == ACTOR]
             uri = page.get("next")
 
-    assert "".join(re.sub(r"^<q\w{5}>|</q\w{5}>$", "", part) for part in parts) == long
+    assert "".join(re.sub(r"^<q\w{16}>|</q\w{16}>$", "", part) for part in parts) == long
     assert len(parts) > 1
 
 
@@ -212,7 +212,7 @@ async def test_the_most_recent_conversations_are_listed_and_can_be_read(connect:
     assert [resource.uri for resource in resources[:2]] == ["conversations://", "agents://"]
     recent = [ids[0], *ids[:2:-1]][:MAX_LISTED]
     assert [resource.name for resource in resources[2:]] == recent
-    assert resources[2].title == "Number 0"
+    assert resources[2].title == "“Number 0”"
     assert resources[2].description == f"open · with {ACTOR} · 2 messages"
     assert resources[2].annotations is not None
     assert resources[2].annotations.last_modified is not None
@@ -228,8 +228,8 @@ async def test_titles_in_the_list_hide_nothing(connect_in_memory: Connect) -> No
         untitled, titled = (resource.title or "" for resource in (await listed(host))[2:])
 
     assert untitled == "(no title)"
-    assert titled.startswith("Renewals of ttt")
-    assert len(titled) <= 120
+    assert titled.startswith("“Renewals of ttt")
+    assert len(titled) <= 125
     assert not [c for c in titled if unicodedata.category(c) in HIDDEN]
 
 
@@ -279,19 +279,19 @@ async def test_an_id_of_any_shape_is_read(connect_in_memory: Connect, native_id:
     ("uri", "sentence"),
     [
         ("conversation://local/nothing", "There is no conversation local:nothing."),
-        ("conversation://elsewhere/x", "There is no instance 'elsewhere'. Valid: local, stage."),
-        ("conversation://local/", "'local:' is not a conversation id"),
-        ("conversation://LOCAL/x/events", "'LOCAL:x' is not a conversation id"),
-        ("conversation://local/x/branches", "There is no resource 'conversation://local/x/branches'."),
+        ("conversation://elsewhere/x", "There is no instance “elsewhere”. Valid: local, stage."),
+        ("conversation://local/", "“local:” is not a conversation id"),
+        ("conversation://LOCAL/x/events", "“LOCAL:x” is not a conversation id"),
+        ("conversation://local/x/branches", "There is no resource “conversation://local/x/branches”."),
         ("conversation://local/\x00\u202e", "is not a conversation id|There is no resource"),
         (
             "file:///etc/passwd",
-            "There is no resource 'file:///etc/passwd'. Valid: conversation://{instance}/",
+            "There is no resource “file:///etc/passwd”. Valid: conversation://{instance}/",
         ),
         ("conversations://?status=happy", "`status`: input should be 'submitted'"),
-        ("conversations://?agent=nobody", "'nobody' is not an agent's address"),
-        ("conversations://?after=x", "'x' is not a cursor."),
-        ("agents://?instance=elsewhere", "There is no instance 'elsewhere'."),
+        ("conversations://?agent=nobody", "“nobody” is not an agent's address"),
+        ("conversations://?after=x", "“x” is not a cursor."),
+        ("agents://?instance=elsewhere", "There is no instance “elsewhere”."),
     ],
 )
 @anyio_test

@@ -20,7 +20,7 @@ LONG_TITLE = '"' * 200
 
 def quoted(text: str) -> str:
     """Return what stands between the marks of a text that is quoted once."""
-    match = re.fullmatch(r"<(q\w{5})>(.*)</\1>", text, re.DOTALL)
+    match = re.fullmatch(r"<(q\w{16})>(.*)</\1>", text, re.DOTALL)
     assert match is not None
     return match[2]
 

@@ -124,7 +124,7 @@ def _analytics_result(found: Analytics, conversation_id: str | None) -> CallTool
     result = AnalyticsResult(
         conversation_id=conversation_id,
         conversations=found.conversations,
-        messages=dict(found.messages),
+        messages={quoter.name(role): number for role, number in found.messages.items()},
         duration_seconds=_rounded(found.duration_seconds),
         response_seconds_median=_rounded(found.response_seconds_median),
         response_seconds_longest=_rounded(found.response_seconds_longest),

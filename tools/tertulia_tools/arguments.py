@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import ConversationQuery
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import shown
 from tertulia_tools.uris import given_id
 
 JsonObject = dict[str, Any]

@@ -178,8 +178,11 @@ async def delete_conversation(
         note = "Its messages and events are gone."
         if client.offers(conversation_id, Feature.RESTORE):
             note = "Its platform keeps it: update_conversation (restore) brings it back."
-    deleted = DeletedConversation(conversation_id=conversation_id, branch=branch, note=note)
-    return answer(deleted, Quoter())
+    quoter = Quoter()
+    deleted = DeletedConversation(
+        conversation_id=conversation_id, branch=quoter.optional_name(branch), note=note
+    )
+    return answer(deleted, quoter)
 
 
 async def _changed_conversation(

@@ -13,9 +13,12 @@ from tertulia.client import Client
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import is_plain
 from tertulia_tools.prompts import PROMPTS
 from tertulia_tools.resources import TEMPLATES
 
+MAX_VALUE = 512
+"""The longest value that is offered."""
 MAX_VALUES = 100
 """The most values that the protocol allows in a completion."""
 
@@ -30,7 +33,8 @@ async def complete(client: Client, params: CompleteRequestParams) -> Completion:
     name, typed = params.argument.name, params.argument.value
     _check(params)
     given = (params.context.arguments if params.context else None) or {}
-    values = await _values(client, name, typed, given, native=not isinstance(params.ref, PromptReference))
+    found = await _values(client, name, typed, given, native=not isinstance(params.ref, PromptReference))
+    values = [value for value in found if is_plain(value, MAX_VALUE)]
     return Completion(
         values=list(values[:MAX_VALUES]),
         total=len(values) if len(values) <= MAX_VALUES else None,

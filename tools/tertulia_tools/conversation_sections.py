@@ -11,12 +11,13 @@ from tertulia_tools.event_pages import EventLine, newest_event_lines
 from tertulia_tools.messages import MESSAGE_OVERHEAD, MessageView, message_views
 from tertulia_tools.quotes import Quoter, json_size
 from tertulia_tools.results import (
-    MAX_PARTICIPANTS,
     MAX_REQUESTS,
     PendingRequest,
     Result,
     compact,
     count_of_messages,
+    fit,
+    fit_lines,
     format_time,
     join_parts,
     participant_lines,
@@ -140,7 +141,7 @@ async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> 
         conversation_id=conversation.id,
         status=conversation.status,
         title=quoter.optional_line(conversation.title),
-        agent=conversation.agent,
+        agent=quoter.optional_name(conversation.agent),
         archived=True if conversation.archived else None,
         message_count=conversation.message_count,
         created_at=format_time(conversation.created_at),
@@ -148,9 +149,9 @@ async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> 
         run_id=None if run is None else run.id,
         run_status=None if run is None else run.status,
         awaiting=True if _awaits_caller(client, conversation, run) else None,
-        entity_type=conversation.entity_type,
-        source=quoter.optional_line(conversation.source),
-        source_ref=quoter.optional_line(conversation.source_ref),
+        entity_type=quoter.optional_name(conversation.entity_type),
+        source=quoter.optional_name(conversation.source),
+        source_ref=quoter.optional_name(conversation.source_ref),
         rating=None if conversation.rating is None else conversation.rating.value,
         feedback=quote_feedback(conversation.rating, quoter),
         cursor=await client.conversations.cursor(conversation.id, conversation.last_seq),
@@ -159,14 +160,15 @@ async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> 
 
 async def _fill_participants(result: ConversationResult, source: SectionSource) -> Sequence[str]:
     participants = await source.client.conversations.participants(source.conversation.id)
-    result.participants = participant_lines(participants, source.quoter)
-    return _left_out(len(participants) - MAX_PARTICIPANTS, "participants")
+    result.participants = participant_lines(participants, source.quoter, source.share)
+    return _left_out(len(participants) - len(result.participants), "participants")
 
 
 async def _fill_branches(result: ConversationResult, source: SectionSource) -> Sequence[str]:
     branches = await source.client.conversations.branches(source.conversation.id)
-    result.branches = [_branch_line(branch) for branch in branches[-MAX_BRANCHES:]]
-    return _left_out(len(branches) - MAX_BRANCHES, "older branches")
+    lines = [_branch_line(branch, source.quoter) for branch in branches[-MAX_BRANCHES:]]
+    result.branches = fit_lines(lines[::-1], source.share)[::-1]
+    return _left_out(len(branches) - len(result.branches), "older branches")
 
 
 async def _fill_requests(result: ConversationResult, source: SectionSource) -> Sequence[str]:
@@ -181,8 +183,13 @@ async def _fill_messages(result: ConversationResult, source: SectionSource) -> S
     newest = MessageQuery(limit=count, newest_first=True)
     page = await source.client.messages.list(source.conversation.id, newest)
     limit = source.share // max(1, len(page.items)) - MESSAGE_OVERHEAD
-    result.messages = list(message_views(page.items[::-1], source.quoter, limit))
-    if page.next_cursor or any(json_size(message.text or "") > limit for message in page.items):
+    views = list(message_views(page.items[::-1], source.quoter, limit))
+    result.messages = fit(views[::-1], source.share)[::-1]
+    if (
+        page.next_cursor
+        or len(result.messages) < len(views)
+        or any(json_size(message.text or "") > limit for message in page.items)
+    ):
         return ["list_messages has all messages, and the whole of each."]
     return []
 
@@ -214,10 +221,10 @@ def _awaits_caller(client: Client, conversation: Conversation, run: Run | None) 
     return runs_by_caller or conversation.awaiting
 
 
-def _branch_line(branch: Branch) -> str:
+def _branch_line(branch: Branch, quoter: Quoter) -> str:
     begun = format_time(branch.created_at)
-    instead = f", instead of {branch.parted_from}" if branch.parted_from else ""
-    return f"{branch.id}{instead}" + (f", since {begun}" if begun else "")
+    instead = f", instead of {quoter.name(branch.parted_from)}" if branch.parted_from else ""
+    return f"{quoter.name(branch.id)}{instead}" + (f", since {begun}" if begun else "")
 
 
 def _left_out(count: int, what: str) -> Sequence[str]:

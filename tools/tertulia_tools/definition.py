@@ -15,6 +15,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel
 
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.untrusted import named
 from tertulia_tools.schemas import closed, outlined
 
 
@@ -120,7 +121,7 @@ def _unknown_argument(name: str, known: Iterable[str]) -> InvalidInputError:
         )
     near = get_close_matches(name, known, n=1)
     return InvalidInputError(
-        f"There is no argument `{name[:60]}`." + (f" Did you mean `{near[0]}`?" if near else ""),
+        f"There is no argument `{named(name)}`." + (f" Did you mean `{near[0]}`?" if near else ""),
         valid=list(known),
     )
 

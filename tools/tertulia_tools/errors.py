@@ -7,21 +7,25 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import ValidationError
 
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
-from tertulia_tools.quotes import clean_text
+from tertulia.vocabulary.untrusted import is_plain, named
+from tertulia_tools.quotes import Quoter
 
 MAX_VALUES = 20
+MAX_REPEATED = 512
+"""The longest id that an error repeats."""
 
 
 def failure(error: TertuliaError) -> CallToolResult:
     """Return the result of a call that failed with `error`."""
-    sentence = clean_text(error.message)
-    hint = clean_text(error.hint) if error.hint else None
-    valid = [clean_text(value) for value in error.valid[:MAX_VALUES]]
-    # The caller may have passed anything as an id. It is repeated only if cleaning would not change it.
+    quoter = Quoter()
+    sentence = quoter.sentence(error.message)
+    hint = quoter.sentence(error.hint) if error.hint else None
+    valid = [quoter.name(value) for value in error.valid[:MAX_VALUES]]
+    # The caller or a platform may have chosen anything as an id. It is repeated only if it can be one.
     ids = {
         name: value
         for name, value in error.ids.items()
-        if isinstance(value, str) and value == clean_text(value)
+        if isinstance(value, str) and is_plain(value, MAX_REPEATED)
     }
     structured: dict[str, Any] = {"error": error.code, "message": sentence}
     parts = [sentence]
@@ -36,6 +40,9 @@ def failure(error: TertuliaError) -> CallToolResult:
         structured["retryable"] = True
     if unsaid := [f"{name} {value}" for name, value in ids.items() if value not in " ".join(parts)]:
         parts.append(f"({', '.join(unsaid)})")
+    if quoter.explanation:
+        structured["untrusted"] = quoter.explanation
+        parts.append(quoter.explanation)
     kind = f"{error.code}, can be retried" if error.retryable else error.code
     text = TextContent(type="text", text=f"Error ({kind}): {' '.join(parts)}")
     return CallToolResult(content=[text], structured_content={**structured, **ids}, is_error=True)
@@ -50,7 +57,7 @@ def sentence_of(error: TertuliaError) -> str:
 
 def unknown_tool(name: str, known: Sequence[str]) -> NotFoundError:
     """Return the error for a call of a tool that does not exist."""
-    return NotFoundError(f"There is no tool `{clean_text(name)[:60]}`.", valid=known)
+    return NotFoundError(f"There is no tool `{named(name)}`.", valid=known)
 
 
 def bad_arguments(error: ValidationError) -> InvalidInputError:
@@ -61,9 +68,7 @@ def bad_arguments(error: ValidationError) -> InvalidInputError:
         if name not in problems:
             problems[name] = "it is required" if detail["type"] == "missing" else _problem(detail["msg"])
     sentence = "; ".join(f"`{name}`: {problem}" for name, problem in problems.items())
-    return InvalidInputError(
-        f"The arguments do not fit. {clean_text(sentence)}.", hint="Correct them and call again."
-    )
+    return InvalidInputError(f"The arguments do not fit. {sentence}.", hint="Correct them and call again.")
 
 
 def _problem(message: str) -> str:

@@ -183,7 +183,7 @@ def _event_line(group: Sequence[JournalEntry], quoter: Quoter) -> EventLine:
 _HIDDEN_KINDS = frozenset({EventKind.TEXT_MESSAGE_START, EventKind.TEXT_MESSAGE_END, EventKind.TOOL_CALL_END})
 """Kinds that no line is made of: they only mark where another event begins or ends."""
 _KIND_NAMES = {EventKind.TEXT_MESSAGE_CONTENT: "text"}
-_TRUSTED_KEYS = (
+_NAMES = (
     "request_id",
     "tool_call_id",
     "message_id",
@@ -194,7 +194,7 @@ _TRUSTED_KEYS = (
     "agent",
     "participant",
 )
-"""The keys of an event whose values are ids and words of Tertulia's own, and need no quoting."""
+"""The keys of an event whose values are ids, names and words for states."""
 
 
 def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
@@ -205,18 +205,17 @@ def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
     if entry.kind is EventKind.STATUS_CHANGED:
         reason = entry.data.get("reason")
         quoted = f" {quoter.line(str(reason), MAX_VALUE)}" if reason else ""
-        return f"{entry.data.get('before')} -> {entry.data.get('status')}{quoted}"
-    trusted = [str(entry.data[key]) for key in _TRUSTED_KEYS if entry.data.get(key)]
-    untrusted = {
-        key: value
-        for key, value in entry.data.items()
-        if key not in _TRUSTED_KEYS and value not in (None, {}, "")
+        before, status = (quoter.name(str(entry.data.get(key))) for key in ("before", "status"))
+        return f"{before} -> {status}{quoted}"
+    names = [quoter.name(str(entry.data[key])) for key in _NAMES if entry.data.get(key)]
+    others = {
+        key: value for key, value in entry.data.items() if key not in _NAMES and value not in (None, {}, "")
     }
-    if not untrusted:
-        return " ".join(trusted)
-    only = next(iter(untrusted.values())) if len(untrusted) == 1 else untrusted
+    if not others:
+        return " ".join(names)
+    only = next(iter(others.values())) if len(others) == 1 else others
     shown = only if isinstance(only, str) else compact(only)
-    return " ".join([*trusted, quoter.line(shown, MAX_VALUE)] if shown else trusted)
+    return " ".join([*names, quoter.line(shown, MAX_VALUE)] if shown else names)
 
 
 def _others_answer(run: Run | None, caller: str) -> bool:

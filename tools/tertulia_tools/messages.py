@@ -40,7 +40,7 @@ from tertulia_tools.results import (
 
 PAGE_SIZE = 20
 """How many messages a page has, unless the caller asks for more."""
-MESSAGE_OVERHEAD = 250
+MESSAGE_OVERHEAD = 400
 """The most characters that a message takes beside its text."""
 
 
@@ -195,17 +195,17 @@ def message_view(
 ) -> MessageView:
     """Return the view of a message, with its text cut to `limit`; `previous_id` is the message shown before it."""
     return MessageView(
-        message_id=message.id,
-        author=message.author,
+        message_id=quoter.name(message.id),
+        author=quoter.name(message.author),
         role=message.role,
         at=format_time(message.created_at),
-        type=message.type,
+        type=quoter.optional_name(message.type),
         text=None if message.text is None else quoter.quote(message.text, limit),
         data=None if message.data is None else quoter.quote(compact(message.data), MAX_JSON),
         metadata=quoter.quote(compact(message.metadata), MAX_JSON) if message.metadata else None,
         rating=None if message.rating is None else message.rating.value,
         feedback=quote_feedback(message.rating, quoter),
-        parent_id=None if message.parent_id == previous_id else message.parent_id,
+        parent_id=None if message.parent_id == previous_id else quoter.optional_name(message.parent_id),
     )
 
 
@@ -286,7 +286,7 @@ def _changed_message(message: Message, next_step: str) -> CallToolResult:
         metadata=quoter.quote(compact(message.metadata), MAX_JSON) if message.metadata else None,
         rating=None if message.rating is None else message.rating.value,
         feedback=quote_feedback(message.rating, quoter),
-        branch=message.branch,
+        branch=quoter.optional_name(message.branch),
         next=next_step,
     )
     return answer(result, quoter)

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from tertulia.client import Client
 from tertulia.vocabulary.errors import NotFoundError
-from tertulia.vocabulary.identifiers import shown
-from tertulia.vocabulary.models import ConversationQuery, MessageQuery
+from tertulia.vocabulary.models import Conversation, ConversationQuery, MessageQuery
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import shown
 from tertulia_tools.arguments import parse_time
 from tertulia_tools.host import host_of
 from tertulia_tools.messages import MESSAGE_OVERHEAD, PAGE_SIZE, MessageView, message_view
@@ -48,14 +48,15 @@ async def hand_over(
     if agent not in known:
         raise NotFoundError(f"There is no agent {shown(agent)}.", valid=list(known), agent=agent)
     quoter = Quoter()
+    address = quoter.name(agent)
     lines = [
-        f"Hand the task below over to the agent {agent} and see it through.",
+        f"Hand the task below over to the agent {address} and see it through.",
         "",
         f"Task: {clean_text(task)}",
         "",
         "1. Write to the agent as to a colleague who knows nothing of what we said here: what is wanted, what is known,"
         " what the answer should look like. Leave out what it does not need, secrets above all.",
-        f"2. send_message with agent {agent} and that text starts a conversation and returns the answer. While it is"
+        f"2. send_message with agent {address} and that text starts a conversation and returns the answer. While it is"
         " still being produced, stream_conversation with the cursor waits for the rest.",
         "3. If the agent wants something approved or has a question, ask me and pass on what I say with confirm_tool.",
         "4. Judge the answer; ask back in the same conversation where it falls short. Then tell me what came of it,"
@@ -126,8 +127,9 @@ async def review_approvals(ctx: Context[Any, Any]) -> str:
     ]
     for request, item in zip(requests, pending.items, strict=False):
         run = await client.runs.get(request.run_id)
+        who = quoter.name(run.agent) if run.agent else "An agent"
         since = f" since {format_time(request.created_at)}" if request.created_at else ""
-        lines.append(f"- {run.agent or 'An agent'} in {request.conversation_id}{since}. {item.line()}")
+        lines.append(f"- {who} in {request.conversation_id}{since}. {item.line()}")
     return _text([*lines, *pending.notes], quoter)
 
 
@@ -204,12 +206,16 @@ async def _resolve(client: Client, text: str) -> str:
             f"No conversation is called {shown(text)}.",
             hint="Give its id, or words of its title; search_conversations finds it by what was said in it.",
         )
-    named = [await client.conversations.get_stored(each) for each in ids]
+    named = [await client.conversations.get_stored(each) for each in ids[:MAX_NAMED]]
     raise NotFoundError(
-        f"Several conversations may be meant by {shown(text)}.",
-        valid=[f"{each.id} ({shown(each.title) if each.title else 'no title'})" for each in named],
+        f"Several conversations may be meant by {shown(text)}: {', '.join(map(_titled, named))}.",
+        valid=ids[:MAX_NAMED],
         hint="Give the id of one.",
     )
+
+
+def _titled(conversation: Conversation) -> str:
+    return f"{conversation.id} ({shown(conversation.title) if conversation.title else 'no title'})"
 
 
 def _text(lines: Sequence[str], quoter: Quoter) -> str:

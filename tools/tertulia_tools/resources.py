@@ -16,6 +16,7 @@ from tertulia.client import Client
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationQuery
 from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.untrusted import named, shown
 from tertulia_tools.agents import list_agents
 from tertulia_tools.arguments import StatusName
 from tertulia_tools.conversations import list_conversations
@@ -51,7 +52,7 @@ async def transcript(
         found.id,
         found.status,
         "archived" if found.archived else None,
-        f"with {found.agent}" if found.agent else None,
+        f"with {line.agent}" if line.agent else None,
         None if page.total is None else count_of_messages(page.total),
         f"updated {line.updated_at}" if line.updated_at else None,
         f"the newest answer is {run.status}" if run and run.status is not RunStatus.COMPLETED else None,
@@ -181,18 +182,17 @@ async def recent_resources(client: Client) -> list[Resource]:
 
 
 def _conversation_resource(conversation: Conversation) -> Resource:
-    title = one_line(conversation.title or "")
     count = conversation.message_count
     about = join_parts(
         conversation.status,
-        f"with {conversation.agent}" if conversation.agent else None,
+        f"with {named(conversation.agent)}" if conversation.agent else None,
         None if count is None else count_of_messages(count),
     )
     updated = format_time(conversation.updated_at)
     return Resource(
         uri=conversation_uri(conversation.id),
         name=conversation.id,
-        title=title[:MAX_TITLE] or "(no title)",
+        title=shown(one_line(conversation.title), MAX_TITLE) if conversation.title else "(no title)",
         description=about,
         mime_type=MARKDOWN,
         annotations=None if updated is None else Annotations(last_modified=updated),

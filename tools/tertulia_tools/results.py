@@ -91,6 +91,17 @@ def fit(items: Iterable[ItemT], limit: int = MAX_ITEMS) -> list[ItemT]:
     return fitting
 
 
+def fit_lines(lines: Iterable[str], limit: int) -> list[str]:
+    """Return as many of the first lines as fit into `limit`."""
+    fitting: list[str] = []
+    for line in lines:
+        limit -= json_size(line) + len(", ") + len('""')
+        if limit < 0:
+            break
+        fitting.append(line)
+    return fitting
+
+
 class PendingRequest(BaseModel):
     """A request that waits for a decision or an answer."""
 
@@ -109,7 +120,7 @@ class PendingRequest(BaseModel):
             request_id=request.id,
             kind=request.kind,
             prompt=quoter.line(request.prompt, MAX_PROMPT),
-            tool=quoter.line(request.tool) if request.tool else None,
+            tool=quoter.name(request.tool) if request.tool else None,
             arguments=quoter.quote(compact(request.arguments), limit) if confirmation else None,
             note="The form was declined: only an accepted form can approve it." if request.declined else None,
         )
@@ -170,8 +181,8 @@ class ConversationLine(BaseModel):
             conversation_id=conversation.id,
             status=conversation.status,
             title=quoter.optional_line(conversation.title),
-            agent=conversation.agent,
-            source=quoter.optional_line(conversation.source),
+            agent=quoter.optional_name(conversation.agent),
+            source=quoter.optional_name(conversation.source),
             archived=True if conversation.archived else None,
             messages=conversation.message_count,
             updated_at=format_time(conversation.updated_at),
@@ -206,11 +217,11 @@ class AgentLine(BaseModel):
     def of(cls, agent: Agent, quoter: Quoter) -> "AgentLine":
         """Return the line of an agent."""
         return cls(
-            agent=agent.address,
+            agent=quoter.name(agent.address),
             description=quoter.line(agent.description, 500),
             features=sorted(agent.features),
             available=None if agent.available else False,
-            hint=agent.hint,
+            hint=None if agent.hint is None else quoter.sentence(agent.hint),
         )
 
     def line(self) -> str:
@@ -224,9 +235,12 @@ def quote_feedback(rating: Rating | None, quoter: Quoter) -> str | None:
     return None if rating is None else quoter.optional_line(rating.feedback, MAX_PROMPT)
 
 
-def participant_lines(participants: Sequence[Participant], quoter: Quoter) -> list[str]:
-    """Return the first participants, each with the role, in a line each."""
-    return [f"{quoter.line(each.address)} ({each.role})" for each in participants[:MAX_PARTICIPANTS]]
+def participant_lines(
+    participants: Sequence[Participant], quoter: Quoter, limit: int = MAX_REQUESTS
+) -> list[str]:
+    """Return the first participants, each with the role, in a line each: as many as fit into `limit`."""
+    first = participants[:MAX_PARTICIPANTS]
+    return fit_lines([f"{quoter.name(each.address)} ({each.role})" for each in first], limit)
 
 
 def join_parts(*parts: str | None) -> str:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from tertulia.resources.runs import Sent
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import (
     Decision,
     MessageDraft,
@@ -18,6 +17,7 @@ from tertulia.vocabulary.models import (
     Role,
     Settlement,
 )
+from tertulia.vocabulary.untrusted import shown
 from tertulia_tools.arguments import (
     ID_OR_URI,
     ConversationId,

@@ -12,7 +12,7 @@ from tertulia.vocabulary.models import SearchHit, SearchQuery
 from tertulia_tools.arguments import Cursor, parse_time
 from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
-from tertulia_tools.quotes import Quoter, clean_text, one_line
+from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, format_time, join_parts
 
 MAX_SNIPPET = 300
@@ -62,9 +62,9 @@ class SearchedInstance(BaseModel):
     synced_at: str | None = None
 
     @classmethod
-    def of_answer(cls, answered: Answered) -> "SearchedInstance":
+    def of_answer(cls, answered: Answered, quoter: Quoter) -> "SearchedInstance":
         """Return the view of how an instance answered."""
-        failure = None if answered.failure is None else one_line(answered.failure)[:MAX_FAILURE]
+        failure = None if answered.failure is None else quoter.line(answered.failure, MAX_FAILURE)
         coverage = answered.coverage
         if coverage is None or coverage.at is None:
             sync = "off" if coverage is None else "never"
@@ -159,7 +159,9 @@ async def search_conversations(
         return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - reserved))
 
     found = await client.search.messages(search, hit_limit=count_fitting)
-    remote = [SearchedInstance.of_answer(answered) for answered in found.answered if not answered.embedded]
+    remote = [
+        SearchedInstance.of_answer(answered, quoter) for answered in found.answered if not answered.embedded
+    ]
     searched = fit(remote, MAX_SEARCHED)
     result = SearchResultPage(
         matches=[_match(hit, quoter) for hit in found.hits],
@@ -167,7 +169,7 @@ async def search_conversations(
         searched_more=len(remote) - len(searched) or None,
         order=None if not found.hits else "best first" if found.ranked else "newest first",
         total=found.total,
-        suggestion=None if found.suggestion is None else clean_text(found.suggestion),
+        suggestion=quoter.optional_line(found.suggestion),
         next_cursor=found.next_cursor,
     )
     return answer(result, quoter)
@@ -178,8 +180,8 @@ def _match(hit: SearchHit, quoter: Quoter) -> Match:
         conversation_id=hit.conversation_id,
         title=quoter.optional_line(hit.conversation_title),
         status=hit.status,
-        message_id=hit.message_id,
-        author=hit.author,
+        message_id=quoter.optional_name(hit.message_id),
+        author=quoter.optional_name(hit.author),
         at=format_time(hit.at) if hit.at.year > 1 else None,
         snippet=quoter.line(hit.snippet, MAX_SNIPPET),
         found_by="platform" if hit.by_platform else None,

@@ -11,7 +11,8 @@ import re
 from mcp.shared.uri_template import UriTemplate
 
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import conversation_id, shown, split_conversation_id
+from tertulia.vocabulary.identifiers import conversation_id, split_conversation_id
+from tertulia.vocabulary.untrusted import shown
 
 SCHEME = "conversation://"
 TRANSCRIPT = "conversation://{instance}/{conversation}{?after}"

@@ -45,6 +45,7 @@ from tertulia.vocabulary.models import (
     StatusChange,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import named
 
 if TYPE_CHECKING:
     from tertulia.store.database import Transaction
@@ -266,7 +267,7 @@ class Platform:
         raise NotOffered(
             f"The instance {self.instance} ({self.kind}) does not offer {Feature.CREATE}: it has no conversation "
             "without a message.",
-            hint=f"Send the first message: send_message with the agent {draft.agent}.",
+            hint=f"Send the first message: send_message with the agent {named(draft.agent)}.",
             instance=self.instance,
             feature=Feature.CREATE,
         )

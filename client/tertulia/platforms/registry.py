@@ -13,8 +13,9 @@ from tertulia.settings import STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown, valid_instance
+from tertulia.vocabulary.identifiers import valid_instance
 from tertulia.vocabulary.models import Agent
+from tertulia.vocabulary.untrusted import shown
 
 PLATFORMS: Mapping[str, str] = {
     "local": "tertulia.platforms.local.platform:LocalPlatform",

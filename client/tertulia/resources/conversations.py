@@ -20,6 +20,7 @@ from tertulia.store import analytics, conversations, journal, lookup, runs
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import ChangeMarks
 from tertulia.store.transitions import store_record
+from tertulia.vocabulary.entry import safe_branch, safe_participant
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.features import Feature
@@ -277,7 +278,8 @@ class Conversations:
     async def participants(self, conversation_id: str) -> Sequence[Participant]:
         """Return the participants of a conversation."""
         platform, native_id = self._scope.platform_of(conversation_id)
-        return await platform.participants(self._scope.principal, native_id)
+        found = await platform.participants(self._scope.principal, native_id)
+        return [safe_participant(participant) for participant in found]
 
     async def invite(
         self,
@@ -311,7 +313,7 @@ class Conversations:
     async def branches(self, conversation_id: str) -> Sequence[Branch]:
         """Return the branches of a conversation, oldest first."""
         platform, native_id = self._scope.platform_of(conversation_id)
-        return await platform.branches(self._scope.principal, native_id)
+        return [safe_branch(branch) for branch in await platform.branches(self._scope.principal, native_id)]
 
     async def remove_branch(
         self, conversation_id: str, branch_id: str, *, idempotency_key: str | None = None

@@ -18,8 +18,9 @@ from tertulia.platforms.base import EmbeddedPlatform
 from tertulia.resources.scope import Scope
 from tertulia.store import conversations, participants, transfer
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown, split_agent_address, split_conversation_id
+from tertulia.vocabulary.identifiers import split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationQuery, SortKey
+from tertulia.vocabulary.untrusted import shown
 
 _PAGE = 200
 """How many messages are read from the store at once."""

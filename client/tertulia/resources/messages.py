@@ -8,6 +8,7 @@ from tertulia.resources.validation import checked_message, checked_rating, new_m
 from tertulia.runs.idempotency import Effect
 from tertulia.store import journal, messages, runs
 from tertulia.store.database import Transaction
+from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.models import (
@@ -34,6 +35,7 @@ class Messages:
         platform, native_id = scope.platform_of(conversation_id)
         page = await platform.messages(scope.principal, native_id, query)
         if not isinstance(platform, EmbeddedPlatform):
+            page = replace(page, items=[safe_message(message) for message in page.items])
             await scope.stored(conversation_id)
             oldest_first = page.items[::-1] if query.newest_first else page.items
 
@@ -54,7 +56,9 @@ class Messages:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             named = replace(message, id=ids["message_id"])
-            added = await platform.add_message(scope.principal, native_id, named, repeated=repeated)
+            added = safe_message(
+                await platform.add_message(scope.principal, native_id, named, repeated=repeated)
+            )
             await self._store(platform, added, EventKind.MESSAGE_ADDED)
             return {"message_id": added.id}
 
@@ -85,7 +89,9 @@ class Messages:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             named = replace(changes, id=ids["message_id"])
-            changed = await platform.update_message(scope.principal, native_id, message_id, named)
+            changed = safe_message(
+                await platform.update_message(scope.principal, native_id, message_id, named)
+            )
             await self._store(platform, changed, EventKind.MESSAGE_UPDATED)
             return {"message_id": changed.id}
 
@@ -102,7 +108,7 @@ class Messages:
         rating = checked_rating(rating)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            rated = await platform.rate_message(scope.principal, native_id, message_id, rating)
+            rated = safe_message(await platform.rate_message(scope.principal, native_id, message_id, rating))
             await self._store(platform, rated, EventKind.MESSAGE_UPDATED)
             return {"message_id": rated.id}
 

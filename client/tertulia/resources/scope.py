@@ -16,8 +16,9 @@ from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import store_record
 from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import shown, split_conversation_id
+from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationRecord
+from tertulia.vocabulary.untrusted import shown
 
 T = TypeVar("T")
 

@@ -4,12 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import (
-    new_id,
-    shown,
-    split_agent_address,
-    split_conversation_id,
-)
+from tertulia.vocabulary.identifiers import new_id, split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import (
     ConversationDraft,
     ConversationQuery,
@@ -19,6 +14,7 @@ from tertulia.vocabulary.models import (
     Rating,
 )
 from tertulia.vocabulary.text import checked_json, checked_line, checked_text
+from tertulia.vocabulary.untrusted import shown
 
 
 def conversation_draft(new: NewConversation, native_id: str) -> ConversationDraft:

@@ -13,6 +13,7 @@ from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.store.transitions import end_run, message_added, move, withdraw
+from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import new_id
@@ -203,17 +204,19 @@ class StoredRunContext:
             if whole is None and data is None:
                 whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
             if whole or data is not None:
-                reply = Message(
-                    id=message_id or new_id("m_"),
-                    conversation_id=self.conversation.id,
-                    author=self.run.agent or self.conversation.id.partition(":")[0],
-                    role=Role.ASSISTANT,
-                    text=whole or None,
-                    data=data,
-                    type=type,
-                    parent_id=self.message.id,
-                    branch=self.message.branch,
-                    metadata={} if metadata is None else metadata,
+                reply = safe_message(
+                    Message(
+                        id=message_id or new_id("m_"),
+                        conversation_id=self.conversation.id,
+                        author=self.run.agent or self.conversation.id.partition(":")[0],
+                        role=Role.ASSISTANT,
+                        text=whole or None,
+                        data=data,
+                        type=type,
+                        parent_id=self.message.id,
+                        branch=self.message.branch,
+                        metadata={} if metadata is None else metadata,
+                    )
                 )
                 messages.add(tx, self.principal, reply)
                 runs.set_reply(tx, self.run.id, reply.id)

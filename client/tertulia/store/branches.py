@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from tertulia.store.database import Transaction, to_datetime
 from tertulia.vocabulary.errors import ConflictError, NotFoundError
-from tertulia.vocabulary.identifiers import named, new_id
+from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import Branch
+from tertulia.vocabulary.untrusted import named
 
 MAIN = "main"
 """The id of the branch that a conversation has from its beginning."""

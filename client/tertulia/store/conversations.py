@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from tertulia.store import messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
+from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
@@ -75,7 +76,7 @@ def insert(
         source_ref=draft.source_ref,
         message_count=0,
     )
-    _insert(tx, principal, new)
+    _insert(tx, principal, safe_record(new))
     return get(tx, principal, conversation_id)
 
 
@@ -88,6 +89,7 @@ def remember(
     status, unless the platform has states itself (`has_states`) or has ended the conversation. An instance whose
     contents are not kept gets them back in the result, and the store does not write them.
     """
+    said = safe_record(said)
     storable_part = said if tx.keeps_content(said.id) else _without_contents(said)
     first = Conversation(id=said.id, agent=said.agent, status=said.status)
     _insert(tx, principal, _merged(first, storable_part))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tertulia.store.database import Transaction, encode, to_datetime
+from tertulia.vocabulary.entry import safe_event_data
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import Cursor
@@ -56,7 +57,7 @@ def append(
                 conversation_id,
                 seq + 1,
                 event.kind,
-                encode(data),
+                encode(safe_event_data(data)),
                 run_id,
                 upstream_id,
                 tx.at,

@@ -9,6 +9,7 @@ from typing import Any
 from tertulia.store import branches, ratings
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.store.schema import POSITION_BITS
+from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, MessageQuery, Page, Rating, Role
@@ -51,6 +52,7 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
     It goes onto the branch that it names, or else the one with the newest message. Where contents are not kept, it is
     added without them.
     """
+    message = safe_message(message)
     own = (principal, message.conversation_id)
     if _text(tx, *own, message.id) is not None:
         return False
@@ -85,7 +87,7 @@ def remember(
         len(OWN_ID),
         OWN_ID,
     )
-    for message in found:
+    for message in map(safe_message, found):
         text = None if message.text is None else storable(message.text)
         known = _text(tx, *own, message.id)
         if known is not None:

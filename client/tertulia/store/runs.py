@@ -7,9 +7,10 @@ from typing import Any
 
 from tertulia.store.database import Row, Transaction, encode, storable, to_datetime
 from tertulia.vocabulary.errors import NotFoundError
-from tertulia.vocabulary.identifiers import named, new_id
+from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
+from tertulia.vocabulary.untrusted import named
 
 _RUN = "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
 _REQUEST = (

@@ -6,13 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from tertulia.store import conversations, messages, ratings
-from tertulia.store.database import Transaction, from_datetime, storable, to_datetime
+from tertulia.store.database import Transaction, from_datetime, to_datetime
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
     Message,
     Participant,
 )
+from tertulia.vocabulary.untrusted import safe_id, safe_name
 
 
 class ImportOutcome(StrEnum):
@@ -73,7 +74,7 @@ def receive(
             "INSERT INTO participants VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             principal,
             conversation.id,
-            storable(participant.address),
+            safe_name(participant.address),
             participant.role,
             tx.at if participant.joined_at is None else from_datetime(participant.joined_at),
         )
@@ -96,7 +97,7 @@ def add(tx: Transaction, principal: str, message: Message, *, timed: bool = True
     """Add a message after the others; return whether it was new. `timed`: its time is known."""
     if not messages.add(tx, principal, message):
         return False
-    own = (principal, message.conversation_id, message.id)
+    own = (principal, message.conversation_id, safe_id(message.id))
     if message.rating is not None:
         ratings.rate_message(tx, *own, message.rating)
     if not timed:
@@ -110,17 +111,17 @@ def add_branch(tx: Transaction, principal: str, conversation_id: str, branch: Br
         "SELECT position FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
         principal,
         conversation_id,
-        branch.shared,
+        None if branch.shared is None else safe_id(branch.shared),
     )
     tx.run(
         "INSERT INTO branches (principal, conversation_id, id, parent, shared, parted_from, created_at, removed)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         principal,
         conversation_id,
-        branch.id,
-        branch.parent,
+        safe_id(branch.id),
+        safe_id(branch.parent) if branch.parent else branch.parent,
         0 if shared is None else shared[0],
-        branch.parted_from,
+        None if branch.parted_from is None else safe_id(branch.parted_from),
         from_datetime(branch.created_at),
         int(branch.removed),
     )

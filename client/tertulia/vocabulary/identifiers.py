@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.untrusted import shown
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _INSTANCE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -93,18 +94,6 @@ def checked_mailbox(name: str) -> str:
             f"{' and '.join(sorted(_TAKEN))} are taken.",
         )
     return name
-
-
-def shown(value: str, limit: int = 60) -> str:
-    """Return `value` quoted for a sentence: escapes for what cannot be printed, and not longer than `limit`."""
-    text = value if len(value) <= limit else value[:limit] + "…"
-    quoted = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
-    return f"'{quoted}'"
-
-
-def named(value: str) -> str:
-    """Return an id for a sentence: as it is, or as `shown` where it can be none."""
-    return value if 0 < len(value) <= 60 and value.isprintable() else shown(value)
 
 
 @dataclass(frozen=True, slots=True)

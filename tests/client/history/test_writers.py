@@ -227,7 +227,7 @@ async def test_a_conversation_of_an_instance_that_is_not_here_keeps_its_id(
     found = await here.client.search.messages(SearchQuery(text="Item"))
     assert (known.id, known.agent) == ("r2r:7f0c", "r2r:rag")
     assert [hit.conversation_id for hit in found.hits] == ["r2r:7f0c"]
-    with pytest.raises(NotFoundError, match="There is no instance 'r2r'"):
+    with pytest.raises(NotFoundError, match="There is no instance “r2r”"):
         await here.client.conversations.get("r2r:7f0c")
 
 
@@ -296,7 +296,7 @@ async def test_a_conversation_that_waits_for_a_decision_comes_in_open(here: Brin
         ),
         (
             {"tertulia": 1, "kind": "conversation", "id": "nonsense", "status": "open"},
-            "the conversation's `id` is none: 'nonsense' is not a conversation id",
+            "the conversation's `id` is none: “nonsense” is not a conversation id",
         ),
         (
             {"tertulia": 1, "kind": "conversation", "id": "local:c2", "status": "asleep"},

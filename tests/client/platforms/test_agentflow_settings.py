@@ -205,9 +205,9 @@ async def test_a_machine_that_lacks_something_says_what_to_set(
         ({"token_url": "ftp://a.b"}, "`token_url` of the instance agentflow must be an address"),
         ({"all_users": "local"}, "`all_users` of the instance agentflow must be a list of texts"),
         ({"all_users": [1]}, "`all_users` of the instance agentflow must be a list of texts"),
-        ({"chat": {"colour": "red"}}, "`chat` of the instance agentflow has 'colour'"),
+        ({"chat": {"colour": "red"}}, "`chat` of the instance agentflow has “colour”"),
         ({"chat": "fast"}, "`chat` of the instance agentflow must be a table"),
-        ({"paths": {"remove": "/x"}}, "`paths` of the instance agentflow has 'remove'"),
+        ({"paths": {"remove": "/x"}}, "`paths` of the instance agentflow has “remove”"),
         (
             {"paths": {"delete": 7}},
             "`paths.delete` of the instance agentflow must be a path like `DELETE /api/v1",

@@ -174,7 +174,7 @@ async def test_a_creation_whose_task_fails_says_so(place: Place) -> None:
     failed = {"status": "failed", "error": {"message": "No room", "code": "DB_1"}}
     place.faults.plan("GET", "/tasks/t1/status", answer(200, failed))
     async with place.client() as client:
-        with pytest.raises(UnavailableError, match=r"failed over it: 'No room' \(code 'DB_1'\)") as caught:
+        with pytest.raises(UnavailableError, match=r"failed over it: “No room” \(code “DB_1”\)") as caught:
             await client.conversations.create(NewConversation(agent=SUPPORT))
     assert caught.value.ids["upstream_code"] == "DB_1"
 
@@ -502,7 +502,7 @@ async def test_the_older_wire_ends_rates_archives_and_sets_metadata(place: Place
         read = await client.conversations.get(own_id)
         with pytest.raises(ConflictError, match="is in the archive"):
             await client.runs.send(own_id, MessageDraft(text="more"))
-        with pytest.raises(NotFoundError, match="has no message 'none'"):
+        with pytest.raises(NotFoundError, match="has no message “none”"):
             await client.messages.rate(own_id, "none", Rating(value=5))
         (agent,) = await client.agents.list("knowrithm")
 
@@ -642,7 +642,7 @@ async def test_a_refusal_carries_its_code_and_what_is_wrong_with_which_field(pla
             await client.conversations.create(NewConversation(agent=SUPPORT))
     assert caught.value.ids == {"instance": "knowrithm", "status": 400, "upstream_code": "DOC_001"}
     assert str(caught.value) == (
-        "Knowrithm cannot use this call. It says: 'Validation failed; field: msg, more; other: bad (DOC_001)'."
+        "Knowrithm cannot use this call. It says: “Validation failed; field: msg, more; other: bad (DOC_001)”."
     )
 
 

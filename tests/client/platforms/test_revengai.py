@@ -396,7 +396,7 @@ async def test_a_creation_that_may_be_one_of_several_stays_uncertain(place: Plac
             "RevEng.AI does not let the account of revengai do this. Check whose key it is",
         ),
         (409, "RUN_ALREADY_ACTIVE", "RevEng.AI is still answering another message in revengai:"),
-        (422, "VALIDATION_FAILED", "RevEng.AI cannot use this call. It says: 'No.'."),
+        (422, "VALIDATION_FAILED", "RevEng.AI cannot use this call. It says: “No.”."),
         (429, "TOO_MANY_REQUESTS", "RevEng.AI takes no more calls from revengai for now."),
         (401, "TOKEN_EXPIRED", "RevEng.AI does not accept the key of the instance revengai. Set `api_key`"),
     ],
@@ -444,7 +444,7 @@ async def test_revengais_error_ends_the_run_with_its_words_quoted(place: Place) 
         entries = await journal(client, outcome.run.conversation_id)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.FAILED, "Well,")
-    assert outcome.run.error == "RevEng.AI ended the answer with an error: 'The model is overloaded'."
+    assert outcome.run.error == "RevEng.AI ended the answer with an error: “The model is overloaded”."
     assert entries[-1].kind is EventKind.RUN_ERROR
 
 

@@ -338,7 +338,7 @@ async def test_an_end_without_a_beginning_is_ours_if_nothing_follows(place: Plac
         place.double.scripts["stillborn"] = [("RUN_ERROR", {"message": "No model"})]
         outcome = await answered(client, "stillborn")
 
-    assert outcome.run.error == "RevEng.AI ended the answer with an error: 'No model'."
+    assert outcome.run.error == "RevEng.AI ended the answer with an error: “No model”."
 
 
 async def test_an_event_too_large_ends_the_answer(place: Place) -> None:

@@ -242,7 +242,7 @@ async def test_what_happens_beside_a_pending_tool_does_not_settle_it(place: Plac
             {"toolCall": {"id": "c", "name": "rename", "arguments": {"a": 1}}, "message": "May\nI?"},
             "rename",
             {"a": 1},
-            "RevEng.AI asks to run rename. It says: 'May\\nI?'.",
+            "RevEng.AI asks to run rename. It says: “May\\nI?”.",
         ),
         (
             {"name": "rename", "args": "all of them"},

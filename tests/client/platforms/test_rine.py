@@ -87,7 +87,7 @@ async def test_an_agent_is_addressed_by_handle_alias_or_id(place: Place, address
 @pytest.mark.parametrize(
     ("address", "error", "sentence"),
     [
-        ("rine:nobody@beta", NotFoundError, "Rine knows no agent 'nobody@beta.rine.network'"),
+        ("rine:nobody@beta", NotFoundError, "Rine knows no agent “nobody@beta.rine.network”"),
         ("rine:nobody", NotFoundError, "There is no agent rine:nobody."),
         ("rine:#team@beta", InvalidInputError, "is a group: conversations with groups are not offered"),
         ("rine:name@organisation", InvalidInputError, "stands for the agents of Rine, and is none itself"),
@@ -361,7 +361,7 @@ async def test_an_answer_that_is_an_error_fails_the_run_and_awaits_nothing(place
             await client.runs.send(own_id, MessageDraft(text="why?"))
         last = (await client.messages.list(own_id)).items[-1]
 
-    assert outcome.run.error == f"{BOB} answered with an error: 'Out of office'."
+    assert outcome.run.error == f"{BOB} answered with an error: “Out of office”."
     assert (outcome.run.status, last.type) == (RunStatus.FAILED, ERROR)
 
 

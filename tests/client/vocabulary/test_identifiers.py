@@ -11,11 +11,11 @@ from tertulia import InvalidInputError
 from tertulia.vocabulary.identifiers import (
     conversation_id,
     new_id,
-    shown,
     split_agent_address,
     split_conversation_id,
     valid_instance,
 )
+from tertulia.vocabulary.untrusted import shown
 
 # Not longer than an id can be: a character may take twelve of its 512.
 native_ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)

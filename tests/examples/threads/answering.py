@@ -11,8 +11,8 @@ from tertulia.platforms.kit.delivery import DeliveryPolicy, Outcome, deliver
 from tertulia.platforms.kit.directory import AgentDirectory
 from tertulia.platforms.kit.following import POSITION, EventStream, Follower, LookAgain, Progress, Step
 from tertulia.platforms.kit.http.values import table
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import RequestKind
+from tertulia.vocabulary.untrusted import shown
 from tests.examples.threads import mapping
 from tests.examples.threads.mapping import ASSISTANT_ID, UpstreamEvent
 from tests.examples.threads.wire import PLATFORM, Record, Wire

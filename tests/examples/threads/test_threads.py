@@ -241,7 +241,7 @@ async def test_an_error_ends_the_run_with_its_reason(place: Place) -> None:
         result = await answered(client, "boom")
 
     assert result.run.status is RunStatus.FAILED
-    assert result.run.error == "Threads ended the answer with an error: 'The model is overloaded'."
+    assert result.run.error == "Threads ended the answer with an error: “The model is overloaded”."
 
 
 Try = Callable[[Client, Place], Awaitable[object]]

@@ -39,7 +39,7 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 TASK = "task"
 CONTEXT = "context"

@@ -13,7 +13,7 @@ import httpx
 
 from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.errors import NotAllowedError, NotConfiguredError
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 JSON_RPC = "JSONRPC"
 _LONGEST_NAME = 80

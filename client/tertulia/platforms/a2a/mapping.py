@@ -17,8 +17,8 @@ from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.kit.http.values import parsed, table, tables, text
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import Message, RequestDraft, RequestKind, Role
+from tertulia.vocabulary.untrusted import shown
 
 CONTINUE_TOOL = "continue_after_authorization"
 """What a person confirms after giving an agent the authorization that it asks for, elsewhere."""

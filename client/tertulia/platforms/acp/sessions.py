@@ -37,7 +37,7 @@ from tertulia.vocabulary.errors import (
     TertuliaError,
     UnavailableError,
 )
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 logger = logging.getLogger(__name__)
 

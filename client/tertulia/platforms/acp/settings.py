@@ -14,8 +14,8 @@ from typing import Any, cast
 from tertulia.platforms.kit.options import Options
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import Agent
+from tertulia.vocabulary.untrusted import shown
 
 PLATFORM = "ACP"
 AGENT = "agent"

@@ -41,8 +41,8 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import RequestKind
+from tertulia.vocabulary.untrusted import shown
 
 DELIVERY = DeliveryPolicy(resends=3, finds_without_contents=True)
 LONGEST_PAUSE = 10.0

@@ -24,10 +24,11 @@ from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.kit.http.values import parsed, table, tables, text, whole_number, words
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
-from tertulia.vocabulary.identifiers import conversation_id, shown
+from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import ConversationRecord, Message, RequestDraft, RequestKind, Role
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.unknown import UNKNOWN
+from tertulia.vocabulary.untrusted import shown
 
 PLATFORM = "AgentFlow"
 Record = Mapping[str, Any]

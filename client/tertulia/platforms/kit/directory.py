@@ -9,8 +9,9 @@ import anyio
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import named, split_agent_address
+from tertulia.vocabulary.identifiers import split_agent_address
 from tertulia.vocabulary.models import Agent
+from tertulia.vocabulary.untrusted import named
 
 PROBE_SECONDS = 2.0
 """How long listing the agents waits for a platform."""
@@ -25,7 +26,8 @@ def no_such_agent(
     by_name = {each.partition(":")[2] or each: each for each in known}
     near = get_close_matches(address.partition(":")[2] or address, by_name, n=1)
     return NotFoundError(
-        f"There is no agent {named(address)}." + (f" Did you mean {by_name[near[0]]}?" if near else ""),
+        f"There is no agent {named(address)}."
+        + (f" Did you mean {named(by_name[near[0]])}?" if near else ""),
         valid=known,
         hint=hint,
         agent=address,

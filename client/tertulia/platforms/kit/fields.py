@@ -7,9 +7,9 @@ from typing import Any, TypeVar, cast
 
 from tertulia.platforms.kit.http.values import table
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import named, shown
 from tertulia.vocabulary.models import RequestDraft, RequestKind
 from tertulia.vocabulary.unknown import UNKNOWN, Unknown
+from tertulia.vocabulary.untrusted import named, shown
 
 T = TypeVar("T")
 

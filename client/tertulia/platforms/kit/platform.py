@@ -12,8 +12,9 @@ from tertulia.platforms.kit.records import Records
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, NotOffered
-from tertulia.vocabulary.identifiers import conversation_id, shown
+from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import ConversationQuery, Message, Role, SortKey
+from tertulia.vocabulary.untrusted import shown
 
 
 class HttpPlatform(Platform):

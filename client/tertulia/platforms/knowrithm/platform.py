@@ -47,6 +47,7 @@ from tertulia.vocabulary.models import (
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 from tertulia.vocabulary.unknown import known_or
+from tertulia.vocabulary.untrusted import named
 
 CONTEXT = ContextFields(PLATFORM, ["max_context_length"], numbers=["max_context_length"], least=1)
 """What the context of a conversation may name (`services/conversation.py:192` of the SDK)."""
@@ -92,7 +93,7 @@ class KnowrithmPlatform(HttpPlatform):
                 record = await self._wire.create(body)
             except NotFoundError as error:
                 raise NotFoundError(
-                    f"{PLATFORM} knows no agent {draft.agent}.",
+                    f"{PLATFORM} knows no agent {named(draft.agent)}.",
                     hint=f"Give an agent's id, or a name in [instances.{self.instance}.agents].",
                     valid=[f"{self.instance}:{name}" for name in self._directory.agents],
                     agent=draft.agent,

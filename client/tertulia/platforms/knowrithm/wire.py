@@ -32,7 +32,7 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 PAGE_SIZE = 100
 """How many entries of a list are asked for at once."""

@@ -12,6 +12,7 @@ from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.models import Participant, ParticipantRole
+from tertulia.vocabulary.untrusted import named
 
 _WRITING = frozenset({ParticipantRole.INITIATOR, ParticipantRole.RESPONDER, ParticipantRole.MEDIATOR})
 _INVITING = frozenset({ParticipantRole.INITIATOR, ParticipantRole.MEDIATOR})
@@ -70,7 +71,7 @@ def invite(
             )
         if current in {ParticipantRole.INITIATOR, ParticipantRole.RESPONDER}:
             raise InvalidInputError(
-                f"{address} is the {current} of {conversation_id}, and stays that.",
+                f"{named(address)} is the {current} of {conversation_id}, and stays that.",
                 conversation_id=conversation_id,
             )
         own_choice = address == me and (
@@ -102,12 +103,13 @@ def _check(
         return
     writers = [member.address for member in members if member.role in allowed]
     inviters = [member.address for member in members if member.role in _INVITING]
+    me = named(me)
     subject = f"{me} is an {role} of" if role is ParticipantRole.OBSERVER else f"{me} takes no part in"
     if role is not None and role is not ParticipantRole.OBSERVER:
         subject = f"{me} is the {role} of"
     raise NotAllowedError(
         f"{subject} {conversation_id} and cannot {what} it.",
         valid=writers,
-        hint=f"Those can. {' or '.join(inviters)} can give {me} the role mediator.",
+        hint=f"Those can. {' or '.join(map(named, inviters))} can give {me} the role mediator.",
         conversation_id=conversation_id,
     )

@@ -22,7 +22,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, shown, split_conversation_id
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, split_conversation_id
 from tertulia.vocabulary.models import (
     Agent,
     Branch,
@@ -39,6 +39,7 @@ from tertulia.vocabulary.models import (
     Run,
 )
 from tertulia.vocabulary.text import check_limit
+from tertulia.vocabulary.untrusted import shown
 
 AGENTS = {
     "rag": "Answers from the documents on this R2R server, with citations.",

@@ -10,7 +10,7 @@ from tertulia.platforms.kit.following import EventStream, Follower, Progress, St
 from tertulia.platforms.revengai import mapping
 from tertulia.platforms.revengai.mapping import PLATFORM, EventMapper, UpstreamEvent
 from tertulia.platforms.revengai.wire import Wire
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 _OF_THE_CONVERSATION = frozenset({"TITLE_UPDATED", "CONTEXT_COMPACTED"})
 _LONGEST_QUOTE = 300

@@ -29,9 +29,9 @@ from tertulia.platforms.rine.wire import Wire
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import ConflictError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.models import ConversationDraft, Message, Verification
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import named, shown
 
 SENDS = 4
 """How often a first message is sent at most, under one key, while no response comes back."""
@@ -189,10 +189,13 @@ class Answer:
         text = answer.text if answer.text is not None else json.dumps(answer.data, ensure_ascii=False)
         if not unsealed.readable:
             await context.fail(
-                f"The answer of {answer.author} has come, but {answer.metadata['withheld']}: nothing of it is shown."
+                f"The answer of {named(answer.author)} has come, but {answer.metadata['withheld']}: "
+                "nothing of it is shown."
             )
         elif answer.type == mapping.ERROR:
-            await context.fail(f"{answer.author} answered with an error: {shown(text, _LONGEST_QUOTE)}.")
+            await context.fail(
+                f"{named(answer.author)} answered with an error: {shown(text, _LONGEST_QUOTE)}."
+            )
         else:
             await context.emit(*_events(answer.id, text, unverifiable=unverifiable))
             await context.finish(
@@ -216,8 +219,9 @@ class Answer:
 
 def nothing_to_answer(conversation_id: str, agent: str | None) -> ConflictError:
     """Return the error for a message to a conversation in which the other side waits for none."""
+    other = named(agent) if agent else "The other side"
     return ConflictError(
-        f"{agent or 'The other side'} has not answered the last message in {conversation_id} yet, and {PLATFORM} takes "
+        f"{other} has not answered the last message in {conversation_id} yet, and {PLATFORM} takes "
         "a message only as the reply to one that is addressed to us.",
         hint="Wait with stream_conversation, or start a new conversation with send_message and `agent`.",
         conversation_id=conversation_id,

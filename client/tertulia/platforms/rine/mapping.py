@@ -23,7 +23,7 @@ from tertulia.platforms.kit.fields import field_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.values import table
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import conversation_id, shown
+from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import (
     ConversationRecord,
     Message,
@@ -33,6 +33,7 @@ from tertulia.vocabulary.models import (
     Verification,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import shown
 
 Record = Mapping[str, Any]
 """A conversation or message as Rine returns it."""

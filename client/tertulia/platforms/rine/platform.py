@@ -33,7 +33,7 @@ from tertulia.vocabulary.errors import (
     TertuliaError,
 )
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import conversation_id, shown, split_agent_address
+from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
 from tertulia.vocabulary.models import (
     Agent,
     Conversation,
@@ -48,6 +48,7 @@ from tertulia.vocabulary.models import (
     StatusChange,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import named, shown
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +186,9 @@ class RinePlatform(HttpPlatform):
 
     def check_can_send(self, conversation: Conversation) -> None:
         """Refuse a message to a conversation that is paused or over, or in which it is not our turn."""
-        check_accepts(conversation, instead=f": send_message with the agent {conversation.agent}.")
+        check_accepts(
+            conversation, instead=f": send_message with the agent {named(conversation.agent or '')}."
+        )
         if not conversation.awaiting:
             raise nothing_to_answer(conversation.id, conversation.agent)
 

@@ -21,7 +21,8 @@ from tertulia.vocabulary.errors import (
     NotConfiguredError,
     NotFoundError,
 )
-from tertulia.vocabulary.identifiers import shown, split_agent_address
+from tertulia.vocabulary.identifiers import split_agent_address
+from tertulia.vocabulary.untrusted import named, shown
 
 PAGE = 100
 """How many messages of an inbox are read at once."""
@@ -108,13 +109,13 @@ class Wire:
         actor_id, name = (await self.actor()).id, split_agent_address(address)[1]
         if name == ANYBODY:
             raise InvalidInputError(
-                f"{address} stands for the agents of {PLATFORM}, and is none itself.",
+                f"{named(address)} stands for the agents of {PLATFORM}, and is none itself.",
                 hint=f"Put the handle of one in the place of {ANYBODY}.",
             )
         aliases, instance = self._settings.aliases, self._settings.instance
         if not is_uuid(name) and "@" not in name and name not in aliases:
             raise NotFoundError(
-                f"There is no agent {address}.",
+                f"There is no agent {named(address)}.",
                 valid=[f"{instance}:{alias}" for alias in aliases],
                 hint=f"Address it by its handle: {instance}:{ANYBODY}.",
                 agent=address,
@@ -122,7 +123,7 @@ class Wire:
         found = name if is_uuid(name) else await self._resolve(aliases.get(name) or handle(name))
         if found == actor_id:
             raise InvalidInputError(
-                f"{address} is the agent that we act as: it cannot write to itself.",
+                f"{named(address)} is the agent that we act as: it cannot write to itself.",
                 hint="list_agents shows who can be talked to.",
             )
         return found
@@ -254,7 +255,7 @@ class Wire:
         folder = self._settings.config_dir
         if not is_uuid(actor.id) or not self._settings.has_keys(actor.id):
             raise NotConfiguredError(
-                f"The private keys of {actor.handle} are not on this machine.",
+                f"The private keys of {named(actor.handle)} are not on this machine.",
                 hint=f"They belong in {folder}: set `config_dir` or RINE_CONFIG_DIR to their folder.",
                 instance=instance,
             )

@@ -53,7 +53,7 @@ def test_a_person_sees_all_that_came_with_a_question() -> None:
 
     assert (bare.prompt, bare.tool, bare.arguments) == ("Somewhere asks to run a tool.", None, {})
     assert full.prompt == (
-        "Somewhere asks to run 'a\\nb'. It says: 'May\\nI?'. It came with: '{\"risk\": \"hoch\"}'."
+        'Somewhere asks to run “a\\nb”. It says: “May\\nI?”. It came with: “{"risk": "hoch"}”.'
     )
     assert (full.tool, full.arguments, full.tool_call_id, full.upstream_id) == ("a\nb", {"x": 1}, "c", "1")
 

@@ -263,8 +263,8 @@ async def test_an_approval_may_change_the_arguments(here: Talk) -> None:
         ({"conversation_id": "HERE", "title": 7}, "as text"),
         ({"conversation_id": "HERE", "title": " "}, "`title` is empty."),
         ({"conversation_id": "HERE", "title": "x" * 201}, "`title` has 201 characters"),
-        ({"conversation_id": "nowhere", "title": "Mine"}, "'nowhere' is not a conversation id"),
-        ({"conversation_id": "r2r:a1", "title": "Mine"}, "'r2r:a1' is not kept here."),
+        ({"conversation_id": "nowhere", "title": "Mine"}, "“nowhere” is not a conversation id"),
+        ({"conversation_id": "r2r:a1", "title": "Mine"}, "“r2r:a1” is not kept here."),
         ({"conversation_id": "local:none", "title": "Mine"}, "There is no conversation local:none."),
     ],
 )

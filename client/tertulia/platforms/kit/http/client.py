@@ -32,7 +32,8 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import conversation_id, shown
+from tertulia.vocabulary.identifiers import conversation_id
+from tertulia.vocabulary.untrusted import shown
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 15.0

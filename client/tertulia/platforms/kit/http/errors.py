@@ -20,7 +20,7 @@ from tertulia.vocabulary.errors import (
     UnavailableError,
     UncertainError,
 )
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 LONGEST_QUOTE = 200
 """The most characters of a platform's own words in a sentence of ours."""

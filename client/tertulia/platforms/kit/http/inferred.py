@@ -17,7 +17,7 @@ from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.kit.http.values import table, tables
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotOffered, TertuliaError
-from tertulia.vocabulary.identifiers import shown
+from tertulia.vocabulary.untrusted import shown
 
 DOCUMENT = "openapi.json"
 DISCOVERY_SECONDS = 5.0

@@ -59,9 +59,9 @@ from tertulia.platforms.local.archivist.tokens import (
     unquoted,
 )
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import shown
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import checked_line
+from tertulia.vocabulary.untrusted import shown
 
 LONG_WORDS = 40
 """Free text with more words than this is long."""

@@ -22,7 +22,7 @@ from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.search import search
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
-from tertulia.vocabulary.identifiers import shown, split_conversation_id
+from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
@@ -33,6 +33,7 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import checked_line
+from tertulia.vocabulary.untrusted import shown
 
 _HITS = 8
 _PASSAGES = 5
