@@ -60,14 +60,30 @@ async def drop(app: App, scope: Scope, receive: Receive, send: Send) -> None:
     ).__self__.transport.abort()  # uvicorn's: nothing of ASGI closes a connection without an answer
 
 
+async def unheard(message: MutableMapping[str, Any]) -> None:
+    """Take a part of a response that nobody gets."""
+
+
 async def lose(app: App, scope: Scope, receive: Receive, send: Send) -> None:
     """Lose a response: the app has done what it was asked."""
-
-    async def unheard(message: MutableMapping[str, Any]) -> None:
-        pass
-
     await app(scope, receive, unheard)
     await drop(app, scope, receive, send)
+
+
+class Hang:
+    """A fault: a call reaches its server, or is lost on the way, and its answer never comes."""
+
+    def __init__(self, *, arrives: bool) -> None:
+        self.reached = anyio.Event()
+        """Set once the call was made."""
+        self._arrives = arrives
+
+    async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hang over a call."""
+        if self._arrives:
+            await app(scope, receive, unheard)
+        self.reached.set()
+        await anyio.sleep_forever()
 
 
 def cut(behind: str) -> Fault:

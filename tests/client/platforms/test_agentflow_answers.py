@@ -17,7 +17,7 @@ from tests.client.platforms.agentflow import MAIN, Place, answered, of, placed, 
 from tests.doubles.agentflow import AgentFlowDouble
 from tests.doubles.agentflow_scripts import HOLD, Step, said
 from tests.doubles.clocks import SkippingClock
-from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
+from tests.doubles.network import App, Hang, Receive, Scope, Send, answer, cut, drop, lose, stall, unheard
 from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
@@ -237,10 +237,6 @@ async def test_a_message_that_was_lost_is_sent_again_under_its_id(place: Place) 
     assert (place.count("POST", "/chat"), place.double.duplicates) == (1, 0)
 
 
-async def unheard(message: Any) -> None:
-    """Drop what an app answers."""
-
-
 @pytest.mark.parametrize("refuses", [True, False])
 async def test_a_message_that_arrives_late_and_twice_is_answered_once(place: Place, refuses: bool) -> None:
     """Its conversation did not show it when it was looked for; AgentFlow tells the second by its id."""
@@ -410,18 +406,11 @@ async def test_a_process_that_ends_over_sending_leaves_it_to_the_next_to_find_ou
     place: Place, arrives: bool
 ) -> None:
     """A message that arrived is followed; one that did not is sent, under the same id."""
-    sending = anyio.Event()
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        if arrives:
-            await app(scope, receive, unheard)
-        sending.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=arrives)
     place.faults.plan("POST", "/chat", hanging)
     async with place.client() as client:
         sent = await start(client, "hello")
-        await sending.wait()
+        await hanging.reached.wait()
     async with place.client() as client:
         outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 

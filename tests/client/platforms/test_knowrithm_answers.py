@@ -22,7 +22,21 @@ from tests.client.inside import leases_run_out
 from tests.client.platforms.knowrithm import SUPPORT, Place, answered, placed, start
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.knowrithm import KEY, SECRET, KnowrithmDouble, refusal
-from tests.doubles.network import App, Fault, Receive, Scope, Send, answer, cut, drop, lose, served, stall
+from tests.doubles.network import (
+    App,
+    Fault,
+    Hang,
+    Receive,
+    Scope,
+    Send,
+    answer,
+    cut,
+    drop,
+    lose,
+    served,
+    stall,
+    unheard,
+)
 from tests.support.place import SECONDS, journal, native
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
@@ -323,9 +337,6 @@ async def test_a_stream_that_does_not_open_is_not_waited_for(place: Place) -> No
 async def gateway(app: App, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer in the place of an app that has done what it was asked."""
 
-    async def unheard(message: Any) -> None:
-        pass
-
     await app(scope, receive, unheard)
     await answer(502, "<html>")(app, scope, receive, send)
 
@@ -398,9 +409,6 @@ async def test_a_task_that_is_forgotten_leaves_the_reply_to_the_conversation(pla
 
 
 async def _without_body(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-    async def unheard(message: Any) -> None:
-        pass
-
     await app(scope, receive, unheard)
     await answer(202, {"status": "queued"})(app, scope, receive, send)
 
@@ -426,9 +434,6 @@ async def test_that_a_message_was_taken_well_is_not_its_end(place: Place) -> Non
     """A task that is named is asked, whatever the word beside it."""
 
     async def taken(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        async def unheard(message: Any) -> None:
-            pass
-
         await app(scope, receive, unheard)
         (task_id,) = place.double.tasks
         await answer(200, {"status": "success", "task_id": task_id})(app, scope, receive, send)
@@ -562,21 +567,11 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
     place: Place, arrives: bool
 ) -> None:
     """A message that arrived is followed; one that did not is uncertain, and never sent again."""
-    sending = anyio.Event()
-
-    async def unheard(message: Any) -> None:
-        pass
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        if arrives:
-            await app(scope, receive, unheard)
-        sending.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=arrives)
     place.faults.plan("POST", "/chat", hanging)
     async with place.client() as client:
         sent = await start(client, "hi")
-        await sending.wait()
+        await hanging.reached.wait()
     async with place.client() as client:
         outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 
@@ -588,16 +583,11 @@ async def test_a_process_that_dies_before_it_sends_leaves_a_message_that_the_nex
     place: Place,
 ) -> None:
     """While its stream opens nothing was sent, so that nothing is uncertain."""
-    opening = anyio.Event()
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        opening.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=False)
     place.faults.plan("GET", "/stream", hanging)
     async with place.client() as client:
         sent = await start(client, "hi")
-        await opening.wait()
+        await hanging.reached.wait()
     async with place.client() as client:
         outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 

@@ -11,7 +11,7 @@ from tertulia import ConflictError, EventKind, MessageDraft, NewConversation, Ru
 from tertulia.platforms.kit.http.streams import MAX_FRAME
 from tests.client.platforms.revengai import ASSISTANT, Place, answered, placed, start, told
 from tests.doubles.clocks import SkippingClock
-from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, stall
+from tests.doubles.network import App, Hang, Receive, Scope, Send, answer, cut, drop, lose, stall, unheard
 from tests.doubles.revengai import refusal, said
 from tests.support.place import SECONDS, journal, native
 
@@ -158,10 +158,6 @@ async def test_a_gateway_that_fails_over_a_message_leaves_that_to_the_history(pl
     assert place.posts("messages") == 1
 
 
-async def unheard(message: Any) -> None:
-    """Drop what an app answers."""
-
-
 async def test_an_answer_is_followed_on_by_the_next_process(place: Place) -> None:
     """From the very event behind the last that was journalled; a late reader gets all of it."""
     async with place.client() as client:
@@ -186,18 +182,11 @@ async def test_a_process_that_dies_over_sending_leaves_it_to_the_next_to_find_ou
     place: Place, arrives: bool
 ) -> None:
     """A message that arrived is followed; one that did not is uncertain, and never sent again."""
-    sending = anyio.Event()
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        if arrives:
-            await app(scope, receive, unheard)
-        sending.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=arrives)
     place.faults.plan("POST", "/messages", hanging)
     async with place.client() as client:
         sent = await start(client, "hi")
-        await sending.wait()
+        await hanging.reached.wait()
     async with place.client() as client:
         outcome = await client.runs.wait(sent.run, timeout=SECONDS)
 

@@ -24,7 +24,7 @@ from tertulia.platforms.rine.answering import SENDS
 from tests.client.elsewhere import elsewhere, say
 from tests.client.inside import leases_run_out, rows
 from tests.client.platforms.rine import Place, answered, placed, sent, start
-from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose
+from tests.doubles.network import App, Hang, Receive, Scope, Send, answer, drop, lose, unheard
 from tests.doubles.rine import RESPONSE, silent
 from tests.support.place import SECONDS, native
 
@@ -36,10 +36,6 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     """Return Rine as its SDK knows it."""
     async with placed(tmp_path) as place:
         yield place
-
-
-async def unheard(message: Any) -> None:
-    """Drop what an app answers."""
 
 
 def failing_behind(status: int) -> Any:
@@ -169,17 +165,10 @@ async def test_a_process_that_dies_over_its_first_message_leaves_it_to_the_next(
     place: Place, arrives: bool, key: str
 ) -> None:
     """Between intent and POST, or between POST and record: the next sends the same bytes, and it arrives once."""
-    sending = anyio.Event()
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        if arrives:
-            await app(scope, receive, unheard)
-        sending.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=arrives)
     place.faults.plan("POST", "/messages", hanging)
     async with elsewhere(begins, place.path, place.url, place.double.folder, key) as other:
-        await sending.wait()
+        await hanging.reached.wait()
         ((intent,),) = await rows(place.path, "SELECT body FROM outbox")
         await other.dies()
     await leases_run_out(place.path)
@@ -260,18 +249,11 @@ async def test_a_process_that_dies_over_a_reply_leaves_it_to_the_next_to_find_ou
 ) -> None:
     """One that arrived is waited for; one that did not is uncertain, and never sent again."""
     own_id = await conversation_with(place)
-    sending = anyio.Event()
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        if arrives:
-            await app(scope, receive, unheard)
-        sending.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=arrives)
     place.faults.plan("POST", "/reply", hanging)
     async with place.client(store_content=keeps) as client:
         message = await client.runs.send(own_id, MessageDraft(text="Yes"))
-        await sending.wait()
+        await hanging.reached.wait()
     async with place.client(store_content=keeps) as client:
         outcome = await client.runs.wait(message.run, timeout=SECONDS)
 
@@ -282,17 +264,12 @@ async def test_a_process_that_dies_over_a_reply_leaves_it_to_the_next_to_find_ou
 async def test_a_message_that_is_not_kept_is_lost_with_its_process(place: Place) -> None:
     """If it was not on its way yet, and then it says so."""
     own_id = await conversation_with(place)
-    reading = anyio.Event()
-
-    async def hanging(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        reading.set()
-        await anyio.sleep_forever()
-
+    hanging = Hang(arrives=False)
     async with place.client(store_content=False) as client:
         await client.conversations.get(own_id)
         place.faults.plan("GET", "/keys", hanging)
         message = await client.runs.send(own_id, MessageDraft(text="Yes"))
-        await reading.wait()
+        await hanging.reached.wait()
     async with place.client(store_content=False) as client:
         outcome = await client.runs.wait(message.run, timeout=SECONDS)
 

@@ -32,8 +32,8 @@ from tertulia import (
 )
 from tertulia.platforms.registry import PLATFORMS
 from tests.doubles.clocks import SkippingClock
-from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, served
 from tests.doubles.network import Faults as Network
+from tests.doubles.network import Hang, answer, cut, drop, lose, served
 from tests.doubles.threads import KEY, ThreadsDouble
 from tests.examples.threads.platform import ThreadsPlatform
 
@@ -171,20 +171,11 @@ async def test_an_answer_goes_on_after_its_process_is_gone(place: Place) -> None
 
 async def test_a_process_that_dies_while_it_sends_has_sent_once(place: Place) -> None:
     """The next process finds the run that the message began."""
-    reached = anyio.Event()
-
-    async def unheard(message: object) -> None:
-        pass
-
-    async def hang(app: App, scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, unheard)
-        reached.set()
-        await anyio.sleep_forever()
-
-    place.network.plan("POST", "/runs", hang)
+    hanging = Hang(arrives=True)
+    place.network.plan("POST", "/runs", hanging)
     async with place.client() as client:
         sent = await start(client, "hi")
-        await reached.wait()
+        await hanging.reached.wait()
     async with place.client() as client:
         result = await client.runs.wait(sent.run, timeout=SECONDS)
 

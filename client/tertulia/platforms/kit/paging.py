@@ -146,7 +146,8 @@ async def message_window(
     if query.newest_first:
         end = await count() if place is None else place
         start = max(0, end - query.limit)
-        stretch = await read(start, end - start) if end else Stretch[T]((), 0, more=False)
+        nothing: Stretch[T] = Stretch((), 0, more=False)
+        stretch = await read(start, end - start) if end else nothing
         following = start
     else:
         start = place or 0

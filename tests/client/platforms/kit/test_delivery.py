@@ -87,7 +87,7 @@ async def test_a_message_whose_answer_was_lost_is_found() -> None:
     """The platform shows it a moment later."""
     context, wire, clock = FakeRunContext(), Wire(sending=[LOST], looking=[None, "row"]), JumpingClock()
 
-    found = Delivery[str, str](Outcome.FOUND, found="row", cause=LOST)
+    found: Delivery[str, str] = Delivery(Outcome.FOUND, found="row", cause=LOST)
     assert await delivered(context, wire, clock=clock) == found
     assert wire.calls == ["mark", "send", "find", "find"]
     assert clock.waited == [0.5, 1.5]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tertulia.platforms.kit.paging import message_page
+from tertulia.platforms.kit.paging import Stretch, message_page, message_window
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.models import MessageQuery
 
@@ -41,3 +41,34 @@ def test_a_cursor_belongs_to_its_query_and_its_message() -> None:
     for limit in (0, 101):
         with pytest.raises(InvalidInputError):
             message_page(HISTORY, MessageQuery(limit=limit), native_id="c1", id_of=str, platform="Somewhere")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [0, 1, 4, 5])
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_a_history_that_is_read_by_number_comes_whole_in_both_directions(
+    size: int, newest_first: bool
+) -> None:
+    """Each message once, though no page is longer than asked for; the number of the first is told."""
+    history = [f"m{number}" for number in range(size)]
+
+    async def count() -> int:
+        return size
+
+    async def read(start: int, limit: int) -> Stretch[str]:
+        assert limit <= 2
+        rows = history[start : start + limit]
+        return Stretch(rows, size, more=start + len(rows) < size)
+
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        query = MessageQuery(limit=2, newest_first=newest_first, cursor=cursor)
+        stretch, first, cursor = await message_window(query, native_id="c1", count=count, read=read)
+        assert stretch.total == size
+        assert [*stretch.rows] == history[first : first + len(stretch.rows)]
+        found = [*stretch.rows, *found] if newest_first else [*found, *stretch.rows]
+        if cursor is None:
+            break
+
+    assert found == history
