@@ -47,17 +47,12 @@ def _forker() -> str:
     )
     assert forker.stdout is not None
     assert forker.stdout.readline(), "the forking process did not begin"
-
-    def end() -> None:
-        forker.communicate()
-        shutil.rmtree(sockets)
-
-    atexit.register(end)
+    atexit.register(forker.communicate)  # it ends with its input, also where a process ends without this
     return address
 
 
 def fork_servers(address: str) -> None:
-    """Fork a server for each command that connects, until standard input is closed."""
+    """Fork a server for each command that connects, until standard input is closed; remove the address then."""
     from tertulia_server import stdio
     from tertulia_server.settings import load
 
@@ -69,6 +64,7 @@ def fork_servers(address: str) -> None:
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
+                shutil.rmtree(Path(address).parent)
                 return
             connection, _ = listener.accept()
             if os.fork() == 0:
