@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.hosts import ROOT, SECONDS, environment
+from tests.doubles.hosts import SECONDS, environment
 from tests.support.forking import server_command
 
 pytestmark = [pytest.mark.io, pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")]
@@ -21,7 +21,7 @@ PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
 def started(folder: Path, *arguments: str, **variables: str) -> Generator["subprocess.Popen[bytes]"]:
     """Start a server with more environment variables, in `folder`."""
     with subprocess.Popen(
-        [*server_command(environment(), ROOT), *arguments],
+        [*server_command(), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -68,3 +68,10 @@ def test_a_signal_to_the_command_ends_the_server(tmp_path: Path, number: signal.
         server.send_signal(number)
         assert server.stdout.read() == b""
         assert server.wait(SECONDS) != 0
+
+
+def test_all_servers_of_a_process_are_forked_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever changes in the environment, as the name of the test does."""
+    before = server_command()
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "another")
+    assert server_command() == before

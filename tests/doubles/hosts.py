@@ -159,7 +159,7 @@ async def stdio(setup: Setup) -> AsyncGenerator[Any]:
 
 def server_parameters(setup: Setup) -> StdioServerParameters:
     """Return how the server is started."""
-    command, *arguments = server_command(environment(), ROOT)
+    command, *arguments = server_command()
     return StdioServerParameters(
         command=command, args=[*arguments, *setup.arguments], env=environment(), cwd=ROOT
     )

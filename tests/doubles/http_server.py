@@ -30,7 +30,7 @@ class HttpServer:
 
 def command(arguments: Sequence[str]) -> list[str]:
     """Return what starts the server; the platform `stage` exists in it."""
-    return [*server_command(environment(), ROOT), "serve", "--http", "--port", "0", *arguments]
+    return [*server_command(), "serve", "--http", "--port", "0", *arguments]
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -24,39 +24,35 @@ SERVER = "tests.doubles.serve"
 STANDARD_STREAMS = (0, 1, 2)
 
 
-def server_command(environment: Mapping[str, str], folder: Path) -> Sequence[str]:
-    """Return the command of a server; its arguments are to be appended. `folder` is where a Python finds `tests`."""
+def server_command() -> Sequence[str]:
+    """Return the command of a server; its arguments are to be appended."""
     if sys.platform == "win32":
         return [sys.executable, "-m", SERVER]
     # Without `site`, and with nothing imported beyond the standard library: a hundredth of a second.
-    return [sys.executable, "-S", "-E", __file__, "start", _forker(tuple(environment.items()), folder)]
+    return [sys.executable, "-S", "-E", __file__, "start", _forker()]
 
 
 @cache
-def _forker(environment: tuple[tuple[str, str], ...], folder: Path) -> str:
+def _forker() -> str:
     """Start the process that forks, for as long as this process runs; return the address it listens at."""
+    # What else is in the environment is each server's own: pytest writes each test's name into it.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "default"}
     sockets = Path(tempfile.mkdtemp(prefix="forking-"))  # not pytest's: the path of a socket has to be short
     address = str(sockets / "s")
     forker = subprocess.Popen(
         [sys.executable, "-m", __name__, "fork", address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=folder,
-        env=dict(environment),
+        env=environment,
     )
     assert forker.stdout is not None
     assert forker.stdout.readline(), "the forking process did not begin"
-
-    def end() -> None:
-        forker.communicate()
-        shutil.rmtree(sockets)
-
-    atexit.register(end)
+    atexit.register(forker.communicate)  # it ends with its input, also where a process ends without this
     return address
 
 
 def fork_servers(address: str) -> None:
-    """Fork a server for each command that connects, until standard input is closed."""
+    """Fork a server for each command that connects, until standard input is closed; remove the address then."""
     from tertulia_server import stdio
     from tertulia_server.settings import load
 
@@ -68,6 +64,7 @@ def fork_servers(address: str) -> None:
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
+                shutil.rmtree(Path(address).parent)
                 return
             connection, _ = listener.accept()
             if os.fork() == 0:
