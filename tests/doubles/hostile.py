@@ -40,6 +40,7 @@ from tertulia.vocabulary.models import (
     SearchHit,
     SearchQuery,
     SearchResult,
+    StatusChange,
     Verification,
 )
 from tertulia.vocabulary.states import Status
@@ -91,7 +92,8 @@ def _fill(hint: Any, words: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
     if dataclasses.is_dataclass(hint):
-        return hostile(cast(type[Any], hint), words)
+        model: Any = hint
+        return hostile(model, words)
     if origin is Mapping:
         return {words if arms[0] is str else _fill(arms[0], words): _fill(arms[1], words)}
     if origin is Sequence or origin is tuple:
@@ -222,17 +224,9 @@ class HostilePlatform(Platform):
         """Return the conversation."""
         return self._record()
 
-    async def update_status(
-        self,
-        principal: str,
-        native_id: str,
-        status: Status,
-        *,
-        reason: str | None,
-        rating: Rating | None = None,
-    ) -> ConversationRecord:
+    async def update_status(self, principal: str, native_id: str, change: StatusChange) -> ConversationRecord:
         """Return the conversation, in that state."""
-        return self._record(status)
+        return self._record(change.status)
 
     async def remove_branch(self, principal: str, native_id: str, branch_id: str) -> None:
         """Do so."""
