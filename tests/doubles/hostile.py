@@ -92,7 +92,7 @@ def _fill(hint: Any, words: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
     if dataclasses.is_dataclass(hint):
-        model: Any = hint
+        model = cast(Any, hint)
         return hostile(model, words)
     if origin is Mapping:
         return {words if arms[0] is str else _fill(arms[0], words): _fill(arms[1], words)}
