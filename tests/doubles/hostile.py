@@ -91,8 +91,8 @@ def _fill(hint: Any, words: str) -> Any:
         return AT
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
-    if dataclasses.is_dataclass(hint):
-        model = cast(Any, hint)
+    model = cast(Any, hint)
+    if dataclasses.is_dataclass(model):
         return hostile(model, words)
     if origin is Mapping:
         return {words if arms[0] is str else _fill(arms[0], words): _fill(arms[1], words)}
