@@ -59,9 +59,18 @@ COUNTERPARTS = {
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
     "rine": ("the client of Rine", ()),
+    "acp": ("agent programs that speak ACP, with a scripted model", ()),
     "nginx": ("nginx, in front of two servers", ()),
 }
 """By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
+
+PROGRAMS = (
+    "@agentclientprotocol/claude-agent-acp@0.101.0",
+    "@agentclientprotocol/codex-acp@2.6.0",
+    "@google/gemini-cli@0.61.0",
+    "node@22.23.3",  # for the first, where the system's is older
+)
+"""The agent programs of the counterpart `acp`, from npm into .agents: about a gigabyte."""
 
 LOCKS = {
     "test.txt": "pyproject.toml --group test --group vendors",
@@ -209,12 +218,30 @@ def counterparts(names: Sequence[str]) -> int:
                 environment = Environment(f".venv-{name}", locks[0])
                 for lock in locks[1:]:
                     environment.add(lock)
+            if name == "acp":
+                add_programs()
             possible.append(name)
         except SetupError as error:
             say(f"skipped {name} ({what}): {error}")
     if not possible:
         return 0
     return run_tests("-m", " or ".join(f"counterpart(name={name!r})" for name in possible))
+
+
+def add_programs() -> None:
+    """Install the agent programs, unless these very ones are there."""
+    folder = ROOT / ".agents"
+    stamp = folder / "installed"
+    wanted = "\n".join(PROGRAMS)
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise SetupError("npm is not there.")
+    say("setting up .agents: this takes a moment, once")
+    folder.mkdir(exist_ok=True)
+    quietly(npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", *PROGRAMS)
+    stamp.write_text(wanted)
 
 
 def run_tests(*arguments: str) -> int:

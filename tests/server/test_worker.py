@@ -142,6 +142,17 @@ async def test_a_decision_by_another_host_is_carried_out(house: House) -> None:
         assert "[run: once]" in reply.text
 
 
+async def test_a_cancellation_by_another_host_stops_the_agent(house: House) -> None:
+    async with house.host() as host:
+        own_id = await house.begin(host, {"say": "One"}, {"hang": True})
+        await until(lambda: len(house.place.prompts) == 1)
+    async with house.host() as host:
+        await host.call("cancel_run", conversation_id=own_id)
+        await until(lambda: len(house.place.calls("session/cancel")) == 1)
+        reply = await host.call("send_message", conversation_id=own_id, text="and now?", wait_seconds=15)
+        assert "You said: and now?" in reply.text
+
+
 async def test_what_a_killed_worker_leaves_is_reconciled_and_never_prompted_again(house: House) -> None:
     async with house.host() as host:
         own_id = await house.begin(host, {"say": "One"}, {"wait": str(house.go)}, {"say": " two"})
