@@ -55,6 +55,8 @@ LONG = ["-m", "long"]
 COUNTERPARTS = {
     "mcp1": ("a host that is built on mcp 1.x", ("mcp1.txt",)),
     "typescript": ("hosts that are built on the TypeScript SDKs", ("typescript.txt", "package-lock.json")),
+    "a2a": ("a server on a2a-sdk, A2A 1.0", "a2a.txt"),
+    "a2a03": ("a server on a2a-sdk 0.3, A2A 0.3", "a2a03.txt"),
     "r2r": ("the server and the SDK of R2R", ("r2r.txt",)),
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
@@ -68,6 +70,8 @@ LOCKS = {
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
+    "a2a.txt": "requirements/a2a.in",
+    "a2a03.txt": "requirements/a2a03.in",
     "r2r.txt": "requirements/r2r.in",
     "typescript.txt": "requirements/typescript.in",
 }
