@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ class Server:
     """An agent at `url`; `release` lets what holds go on."""
 
     url: str
-    release: Callable[[], Awaitable[object]]
+    release: Callable[[], Coroutine[Any, Any, object]]
 
 
 def python(name: str) -> Path:
@@ -48,9 +48,9 @@ def python(name: str) -> Path:
 
 
 @asynccontextmanager
-async def the_real_one(name: str) -> AsyncGenerator[Server]:
-    """Serve an agent on a2a-sdk, in a process of its own."""
-    command = [str(python(name)), "-m", "tests.doubles.a2a_real"]
+async def the_real_one(name: str, *program: str) -> AsyncGenerator[Server]:
+    """Serve an agent on a2a-sdk, or what a program serves, in a process of its own."""
+    command = [str(python(name)), "-m", *(program or ["tests.doubles.a2a_real"])]
     async with await anyio.open_process(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None
@@ -80,15 +80,15 @@ async def the_double(*, old: bool) -> AsyncGenerator[Server]:
         yield Server(url, release)
 
 
-def real(name: str) -> Any:
+def real(name: str, *program: str) -> Any:
     """Return a real server, as a parameter of a test."""
     marks = [
         pytest.mark.counterpart(name=name, apart=True),
         pytest.mark.skipif(
-            not python(name).exists(), reason=f"a2a-sdk is not set up: `python3 dev.py counterparts {name}`"
+            not python(name).exists(), reason=f"{name} is not set up: `python3 dev.py counterparts {name}`"
         ),
     ]
-    return pytest.param(lambda: the_real_one(name), id=name, marks=marks)
+    return pytest.param(lambda: the_real_one(name, *program), id=name, marks=marks)
 
 
 SERVERS = [
@@ -120,6 +120,7 @@ async def test_answers_are_the_same_on_every_server(server: Server, tmp_path: Pa
     """Text, in pieces and paragraphs; data and files; failures; with and without a task."""
     async with connected(server, tmp_path) as client:
         found: dict[str, Any] = {}
+        steps: list[str] = []
         for text in (
             "hello there",
             "direct",
@@ -200,10 +201,33 @@ async def test_a_task_is_stopped(server: Server, tmp_path: Path) -> None:
 
 
 async def test_messages_are_those_that_were_said(server: Server, tmp_path: Path) -> None:
-    """Each once, whether or not the agent lists its tasks too."""
+    """Each once, whether or not the agent lists its tasks too; not what it said while it worked."""
     async with connected(server, tmp_path) as client:
-        sent = await client.runs.start(NewConversation(agent=AGENT), MessageDraft(text="hello"))
+        sent = await client.runs.start(NewConversation(agent=AGENT), MessageDraft(text="work"))
         await client.runs.wait(sent.run, timeout=SECONDS)
         page = await client.messages.list(sent.conversation.id)
 
-    assert [message.text for message in page.items] == ["hello", "You said: hello"]
+    assert [message.text for message in page.items] == ["work", "Take the train."]
+
+
+@pytest.mark.parametrize(
+    "opened", [real(name, "tests.doubles.a2a_frameworks", name) for name in ("adk", "fasta2a")]
+)
+async def test_agents_of_frameworks_hold_conversations(
+    opened: Callable[[], AbstractAsyncContextManager[Server]], tmp_path: Path
+) -> None:
+    """They know what was said before in the conversation."""
+    with anyio.fail_after(SECONDS):
+        async with opened() as server, connected(server, tmp_path) as client:
+            sent = await client.runs.start(NewConversation(agent=AGENT), MessageDraft(text="hello"))
+            assert (await client.runs.wait(sent.run, timeout=SECONDS)).reply == "You said: hello (1)"
+            again = await client.runs.send(sent.conversation.id, "and now?")
+            assert (await client.runs.wait(again.run, timeout=SECONDS)).reply == "You said: and now? (2)"
+            page = await client.messages.list(sent.conversation.id)
+
+    assert [message.text for message in page.items] == [
+        "hello",
+        "You said: hello (1)",
+        "and now?",
+        "You said: and now? (2)",
+    ]
