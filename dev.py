@@ -55,6 +55,10 @@ LONG = ["-m", "long"]
 COUNTERPARTS = {
     "mcp1": ("a host that is built on mcp 1.x", ("mcp1.txt",)),
     "typescript": ("hosts that are built on the TypeScript SDKs", ("typescript.txt", "package-lock.json")),
+    "a2a": ("a server on a2a-sdk, A2A 1.0", ("a2a.txt",)),
+    "a2a03": ("a server on a2a-sdk 0.3, A2A 0.3", ("a2a03.txt",)),
+    "adk": ("an agent of Google ADK, as an A2A server", ("adk.txt",)),
+    "fasta2a": ("an agent of pydantic-ai, as an A2A server", ("fasta2a.txt",)),
     "r2r": ("the server and the SDK of R2R", ("r2r.txt",)),
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
@@ -77,6 +81,10 @@ LOCKS = {
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
+    "a2a.txt": "requirements/a2a.in",
+    "a2a03.txt": "requirements/a2a03.in",
+    "adk.txt": "requirements/adk.in",
+    "fasta2a.txt": "requirements/fasta2a.in",
     "r2r.txt": "requirements/r2r.in",
     "typescript.txt": "requirements/typescript.in",
 }

@@ -313,11 +313,9 @@ class A2ADouble:
         return task, 0
 
     def _resume(self, task: Task, message: dict[str, Any]) -> None:
-        if task.message is not None:
-            task.history.append(task.message)
-        task.history.append({**message, "taskId": task.id, "contextId": task.context_id})
         task.answer = _text(message)
         self._move(task, "WORKING")
+        task.history.append({**message, "taskId": task.id, "contextId": task.context_id})
         self._play(task)
 
     def _play(self, task: Task) -> None:
@@ -353,6 +351,8 @@ class A2ADouble:
         task.events.append({"artifactUpdate": update})
 
     def _move(self, task: Task, state: str, text: str | None = None) -> None:
+        if task.message is not None:
+            task.history.append(task.message)
         task.state, task.at = state, _now()
         task.message = None if text is None else _said(text, task_id=task.id, context_id=task.context_id)
         update = {"taskId": task.id, "contextId": task.context_id, "status": task.status}

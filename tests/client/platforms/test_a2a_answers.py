@@ -392,6 +392,17 @@ async def test_contexts_that_others_began_are_listed_and_read(new: Place) -> Non
     assert new.double.task.context_id == theirs
 
 
+async def test_questions_and_answers_are_among_the_messages(new: Place) -> None:
+    """As the task's history has them; whose they are is told by their roles."""
+    async with new.client() as client:
+        outcome = await answered(client, "ask")
+        await client.runs.respond(outcome.pending[0].id, answer_with("Q3"))
+        await client.runs.wait(outcome.run, timeout=SECONDS)
+        page = await client.messages.list(outcome.run.conversation_id)
+
+    assert {message.text for message in page.items} == {"ask", "Which quarter?", "Q3", "Thank you for Q3."}
+
+
 async def test_an_agent_that_lists_nothing_has_what_passed_here(place: Place) -> None:
     """From the store."""
     place.double.lists_tasks = False

@@ -416,7 +416,13 @@ def messages(found: Task, *, conversation_id: str, agent: str, user: str) -> lis
             created_at=found.at,
         )
 
-    told = [message(said) for said in found.history if said.id]
+    # What an agent said while it worked stands in the history too: only what somebody replied to was a message.
+    followed = zip(found.history, [*found.history[1:], None], strict=True)
+    told = [
+        message(said)
+        for said, reply in followed
+        if said.id and (said.role is Role.USER or (reply is not None and reply.role is Role.USER))
+    ]
     answer, data = whole_answer(found.artifacts, found.message if found.state.final else None)
     if (answer or data) and found.state.final and answer not in {one.text for one in told if answer}:
         told.append(
