@@ -46,6 +46,7 @@ from tertulia.vocabulary.models import (
     Message,
     MessageQuery,
 )
+from tertulia.vocabulary.tasks import task_group
 
 logger = logging.getLogger(__name__)
 
@@ -297,7 +298,7 @@ class _Sync:
                 self._counts.done += 1
                 self._report()
 
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             for _ in range(AT_ONCE):
                 tasks.start_soon(work)
         if failure is not None:
