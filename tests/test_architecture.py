@@ -36,5 +36,17 @@ def test_the_public_api_is_one_import() -> None:
     assert public == set(tertulia.__all__)
 
 
+def test_task_groups_of_the_client_raise_the_error_of_a_task_as_it_is() -> None:
+    """A group of errors passes by every `except` that names one; the runner and the agents' programs take it apart."""
+    client = ROOT / "client" / "tertulia"
+    own = {
+        path.relative_to(client).as_posix()
+        for path in client.rglob("*.py")
+        if "anyio.create_task_group()" in path.read_text("utf-8") and "acp" not in path.parts
+    }
+
+    assert own == {"vocabulary/tasks.py", "store/database.py", "runs/runner.py"}
+
+
 def _submodules() -> set[str]:
     return {module.name for module in pkgutil.iter_modules(tertulia.__path__)}

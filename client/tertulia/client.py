@@ -79,6 +79,15 @@ class Client:
             services = Services(settings, store, platforms, runner, Idempotency(store, leases), leases)
             yield cls(Scope(services, principal))
 
+    @staticmethod
+    def check(settings: ClientSettings) -> None:
+        """Raise what `open` would raise. It opens and touches nothing.
+
+        Raises:
+            InvalidInputError: an instance is configured in a way that cannot work.
+        """
+        build(settings.instances, Store(settings.store), identity=settings.identity)
+
     def as_principal(self, principal: str) -> "Client":
         """Return the view of another principal, who shares nothing with this one but the process."""
         return Client(Scope(self._scope.services, principal))

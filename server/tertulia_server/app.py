@@ -20,7 +20,9 @@ from mcp.server.mcpserver.exceptions import (
     UnexpectedResourceError,
     UnexpectedToolError,
 )
+from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.exceptions import MCPError
+from mcp.shared.message import SessionMessage
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
@@ -147,6 +149,13 @@ class Server(MCPServer[ServerState]):
         self._add_handler("resources/unsubscribe", UnsubscribeRequestParams, subscriptions.unsubscribe)
         self._add_handler("subscriptions/listen", SubscriptionsListenRequestParams, subscriptions.listen)
         self._add_handler("completion/complete", CompleteRequestParams, _complete)
+
+    async def serve_streams(
+        self, received: ReadStream[SessionMessage | Exception], sent: WriteStream[SessionMessage]
+    ) -> None:
+        """Serve one host over a pair of streams, until it ends the first one."""
+        options = self._lowlevel_server.create_initialization_options()
+        await self._lowlevel_server.run(received, sent, options)
 
     def end_waiting(self) -> None:
         """End every waiting call, with the result so far, and every subscription stream, because the server stops."""

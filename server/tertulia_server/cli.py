@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Flags = dict[str, Any]
 USAGE_ERROR = 2
+INTERRUPTED = 130
+"""What shells report of a program that Ctrl-C ended."""
 SPEAKS_MCP = (
     "tertulia speaks MCP here, for a host to start it. For people: tertulia demo, tertulia chat AGENT."
 )
@@ -31,15 +33,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     flags: Flags = vars(parsed)
     try:
-        return COMMANDS[flags["command"] or "serve"](load(flags), flags)
+        loaded = load(flags)
+        for sentence in loaded.warnings:
+            print(f"tertulia: {sentence}", file=sys.stderr)
+        if loaded.settings.instances:
+            _check_instances(loaded.settings)
+        return COMMANDS[flags["command"] or "serve"](loaded, flags)
     except TertuliaError as error:
         valid = f" Valid: {', '.join(error.valid)}." if error.valid else ""
         hint = f" {error.hint}" if error.hint else ""
         print(f"tertulia: {error}{valid}{hint}", file=sys.stderr)
         return USAGE_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 # A command imports what it needs when it runs, since a host waits for the answer to its first `tools/list`.
+
+
+def _check_instances(settings: Settings) -> None:
+    """Look at every instance before a command begins: a host that is connected already would see only its end."""
+    from tertulia.client import Client
+
+    Client.check(settings.client_settings())
 
 
 def _serve(loaded: Loaded, _: Flags) -> int:

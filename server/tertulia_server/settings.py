@@ -7,8 +7,9 @@ separated by commas in flags and environment. Instances of platforms are tables 
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -22,6 +23,8 @@ from tertulia.vocabulary.identifiers import checked_mailbox
 ENVIRONMENT_PREFIX = "TERTULIA_"
 CONFIG_VARIABLE = "TERTULIA_CONFIG"
 CONFIG_NAME = "config.toml"
+_OWN_VARIABLES = {"TERTULIA_WITHIN"}
+"""What Tertulia tells the programs that it starts (`tertulia.platforms.acp.nesting`)."""
 _SECRET_WORDS = re.compile(
     "key|secret|token|password|passwd|passphrase|authorization|credential|cookie|bearer|private|signature",
     re.IGNORECASE,
@@ -50,6 +53,13 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _named(value: object) -> object:
+    # An empty path would mean the current folder. What SQLite calls :memory: is a file of that name to everybody else.
+    if isinstance(value, str) and (not value.strip() or value.strip().startswith(":")):
+        raise ValueError("it must be the path of a file")
+    return value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -67,7 +77,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    store: Path = Field(description="The file that keeps conversations, runs and the index.")
+    store: Annotated[Path, BeforeValidator(_named)] = Field(
+        description="The file that keeps conversations, runs and the index."
+    )
     wait_seconds: float = Field(
         45, ge=0, le=300, description="How long a call waits for an answer (0 to 300)."
     )
@@ -133,6 +145,8 @@ class Loaded:
     sources: Mapping[str, Source]
     file: Path
     file_read: bool
+    warnings: Sequence[str] = ()
+    """What a person should know about the settings, in a sentence each."""
 
 
 def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Loaded:
@@ -167,7 +181,7 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
     except ValidationError as error:
         raise _input_error(error, sources, file) from error
     settings = settings.model_copy(update={"store": settings.store.expanduser().absolute()})
-    return Loaded(settings, sources, file, file.is_file())
+    return Loaded(settings, sources, file, file.is_file(), _unknown_variables(environment, settings))
 
 
 def default_config() -> Path:
@@ -204,7 +218,7 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
     if not file.is_file() and not must_exist:
         return {}
     try:
-        read = tomllib.loads(file.read_text("utf-8"))
+        read = tomllib.loads(file.read_text("utf-8-sig"))  # some editors begin a file with a byte order mark
     except OSError as error:
         raise InvalidInputError(
             f"The configuration file {file} cannot be read: {error.strerror}.",
@@ -222,8 +236,27 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
-    names = [name for name in Settings.model_fields if name != "instances"]
-    return {name: environment[variable(name)] for name in names if environment.get(variable(name))}
+    return {name: environment[each] for each, name in _variables().items() if environment.get(each)}
+
+
+def _variables() -> Mapping[str, str]:
+    """Return the settings by the environment variable that sets each."""
+    return {variable(name): name for name in Settings.model_fields if name != "instances"}
+
+
+def _unknown_variables(environment: Mapping[str, str], settings: Settings) -> Sequence[str]:
+    """Return a sentence for each variable that looks like a setting and is none, nor named by an instance."""
+    known = [*_variables(), CONFIG_VARIABLE, *_OWN_VARIABLES]
+    named = {
+        value for table in settings.instances.values() for value in table.values() if isinstance(value, str)
+    }
+    sentences: list[str] = []
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known and name not in named:
+            near = get_close_matches(name, known, n=1)
+            meant = f" Is {near[0]} meant?" if near else ""
+            sentences.append(f"{name} in the environment is no setting, and is ignored.{meant}")
+    return sentences
 
 
 def _input_error(error: ValidationError, sources: Mapping[str, Source], file: Path) -> InvalidInputError:
@@ -232,5 +265,6 @@ def _input_error(error: ValidationError, sources: Mapping[str, Source], file: Pa
     where = {Source.FLAG: flag(name), Source.ENVIRONMENT: variable(name)}.get(
         cast(Source, sources.get(name)), f"`{key(name)}` in {file}"
     )
-    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
     return InvalidInputError(f"{where} is not possible: {message}.", setting=name)

@@ -1,12 +1,37 @@
-"""The server on standard input and output, for one host. Stdout belongs to the protocol; logs go to stderr."""
+"""The server on standard input and output, for one host. Stdout belongs to the protocol; logs go to stderr.
 
+The SDK's own transport reads in a thread that Ctrl-C cannot end, says nothing about a line that it cannot read, and
+fails when nobody reads its output any more. This one has a daemon thread, answers such lines where their id can be
+read, and ends quietly.
+"""
+
+import errno
 import gc
 import logging
+import os
 import sys
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import CancelledError
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+import anyio.to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
 
 from tertulia.runs.runner import Worker
-from tertulia_server.app import build
+from tertulia_server.app import Server, build
+from tertulia_server.lines import refusals, session_message
 from tertulia_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 65_536
+"""The most bytes that are read at once."""
 
 
 def log_to_stderr(level: str) -> None:
@@ -23,7 +48,7 @@ def freeze_heap() -> None:
 
 
 def serve(settings: Settings, worker: Worker) -> None:
-    """Serve until the host closes standard input.
+    """Serve until the host closes standard input, or reads standard output no more.
 
     Raises:
         InvalidInputError: see `tertulia_server.app.build`.
@@ -31,4 +56,98 @@ def serve(settings: Settings, worker: Worker) -> None:
     server = build(settings, worker=worker)
     freeze_heap()
     log_to_stderr(settings.log_level)
-    server.run("stdio")
+    anyio.run(_serve, server)
+
+
+async def _serve(server: Server) -> None:
+    async with _host() as (received, sent):
+        await server.serve_streams(received, sent)
+
+
+@asynccontextmanager
+async def _host() -> AsyncGenerator[
+    tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
+]:
+    """Connect with the host: yield the messages that it sends, and where messages to it go."""
+    wire = _Wire.claim()
+    arriving, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    sent, leaving = anyio.create_memory_object_stream[SessionMessage](0)
+    answers = sent.clone()
+    token = anyio.lowlevel.current_token()
+
+    async def take(line: bytes) -> None:
+        message = session_message(line)
+        if message is not None:
+            await arriving.send(message)
+        elif refused := refusals(line):
+            for answer in refused:
+                await answers.send(answer)
+        elif line.strip():
+            logger.warning("a line of %d bytes from the host is no message", len(line))
+
+    async def end() -> None:
+        await arriving.aclose()
+        await answers.aclose()
+
+    def read() -> None:
+        try:
+            for line in wire.lines():
+                anyio.from_thread.run(take, line, token=token)
+            anyio.from_thread.run(end, token=token)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, RuntimeError, CancelledError):
+            return  # the server has ended meanwhile, and its event loop perhaps as well
+
+    async def write(scope: anyio.CancelScope) -> None:
+        async with leaving:
+            async for message in leaving:
+                line = message.message.model_dump_json(by_alias=True, exclude_unset=True)
+                if not await anyio.to_thread.run_sync(wire.write, line, abandon_on_cancel=True):
+                    scope.cancel()  # nobody reads what the server says
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, tasks.cancel_scope)
+        threading.Thread(target=read, name="stdin", daemon=True).start()
+        yield received, sent
+        await end()
+        await sent.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wire:
+    """The descriptors over which the host speaks with this process."""
+
+    incoming: int
+    outgoing: int
+
+    @classmethod
+    def claim(cls) -> "_Wire":
+        """Take standard input and output for the protocol: others read nothing from now on, and print to stderr."""
+        wire = cls(os.dup(0), os.dup(1))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+        return wire
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield each line that the host writes, until it closes its end."""
+        begun: list[bytes] = []
+        while chunk := os.read(self.incoming, CHUNK):
+            *whole, rest = chunk.split(b"\n")
+            for piece in whole:
+                yield b"".join([*begun, piece])
+                begun.clear()
+            begun.append(rest)
+        yield b"".join(begun)
+
+    def write(self, line: str) -> bool:
+        """Write a line; return whether there is still a reader."""
+        left = memoryview(line.encode() + b"\n")
+        try:
+            while left:
+                left = left[os.write(self.outgoing, left) :]
+        except OSError as error:
+            if error.errno not in {errno.EPIPE, errno.EINVAL, errno.EBADF}:  # EINVAL is Windows' word for it
+                raise
+            return False
+        return True

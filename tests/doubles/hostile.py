@@ -91,9 +91,8 @@ def _fill(hint: Any, words: str) -> Any:
         return AT
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
-    model = cast(Any, hint)
-    if dataclasses.is_dataclass(model):
-        return hostile(model, words)
+    if hasattr(hint, "__dataclass_fields__"):
+        return hostile(cast("type[Any]", hint), words)
     if origin is Mapping:
         return {words if arms[0] is str else _fill(arms[0], words): _fill(arms[1], words)}
     if origin is Sequence or origin is tuple:

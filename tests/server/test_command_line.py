@@ -1,16 +1,19 @@
 """The command `tertulia`: exit codes, what goes where, and what people read."""
 
+import json
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tertulia_server.cli import main
 from tertulia_server.demo import demo
 from tertulia_server.settings import Settings, flag
-from tests.doubles.hosts import CONFIG, ROOT, SECONDS, environment
+from tests.doubles.hosts import ROOT, SECONDS, environment
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -76,6 +79,41 @@ def test_an_impossible_setting_ends_every_command_with_2_and_a_sentence(
     assert not said.out
 
 
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ("[instances.work]\nplatform = 'nowhere'", "The instance work is of an unknown platform, "),
+        ("[instances.work]\nplatform = 'r2r'\nurll = 'x'", "has an option `urll`"),
+        ("[instances.Work]\nplatform = 'r2r'", "cannot be the name of an instance"),
+        ("[instances.second]\nplatform = 'local'", "there is one embedded platform"),
+        ("[instances.work]\nurl = 'x'", "does not say which platform it is of"),
+        (
+            "[instances.work]\nplatform = 'r2r'\napi_key = 'hunter2'\nemail = 'ana@example.com'",
+            "has an API key and a login",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", ["serve", "serve --http", "config", "chat", "sync", "export", "manifest codex"]
+)
+def test_a_wrong_instance_ends_every_command_with_2_and_a_sentence(
+    command: str, tables: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a host is answered, or anything is served."""
+    file = tmp_path / "config.toml"
+    file.write_text(tables)
+
+    code = main([*command.split(), "--config", str(file), "--store", str(tmp_path / "tertulia.db")])
+
+    said = capsys.readouterr()
+    assert code == 2
+    assert said.err.startswith("tertulia: ")
+    assert says in said.err
+    assert said.err.count("\n") == 1
+    assert "hunter2" not in said.err
+    assert not said.out
+
+
 def test_an_unknown_tool_is_told_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     """Before anything is served."""
     assert main(["--tools", "send_massage"]) == 2
@@ -97,7 +135,7 @@ def test_flags_may_stand_before_or_after_the_command(
 def test_config_shows_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is what people paste into bug reports."""
     config = tmp_path / "config.toml"
-    config.write_text(f'{CONFIG}api_key = "sk-hunter2"\n')
+    config.write_text('[instances.work]\nplatform = "r2r"\napi_key = "sk-hunter2"\n')
 
     assert main(["config", "--config", str(config)]) == 0
 
@@ -185,3 +223,64 @@ def test_the_demonstration_fails_with_1_when_the_server_does_not_start(
     assert demo("Some words.", None) == 1
 
     assert "The demonstration failed: the server was not there to talk to" in capsys.readouterr().err
+
+
+INITIALIZE = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "by hand", "version": "1"},
+}
+
+
+@pytest.mark.io
+def test_a_host_that_reads_no_more_ends_the_server_quietly(tmp_path: Path) -> None:
+    """At the first thing that it would have to be told, although its input is still open."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tertulia_server", "--store", str(tmp_path / "tertulia.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment(),
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
+
+        def send(request: int, method: str, params: object) -> None:
+            assert server.stdin is not None
+            message = {"jsonrpc": "2.0", "id": request, "method": method, "params": params}
+            server.stdin.write(json.dumps(message).encode() + b"\n")
+            server.stdin.flush()
+
+        send(1, "initialize", INITIALIZE)
+        assert b'"result"' in server.stdout.readline()
+        server.stdout.close()
+        send(2, "tools/list", {})
+
+        assert server.wait(SECONDS) == 0
+        assert not server.stderr.read()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.io
+def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
+    """It says where it serves, and nothing more."""
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tertulia_server", "serve", "--http", "--port", "0"),
+            *("--store", str(tmp_path / "tertulia.db")),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    ) as server:
+        assert server.stderr is not None
+        serving = server.stderr.readline()
+        url = serving.rpartition(" ")[2].strip().replace("/mcp", "/healthz")
+        assert httpx.get(url, timeout=SECONDS).status_code == 200
+        server.send_signal(signal.SIGINT)
+
+        assert server.wait(SECONDS) == 130
+        assert not server.stderr.read()

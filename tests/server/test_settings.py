@@ -110,6 +110,9 @@ def test_settings_are_frozen() -> None:
             "--wait-seconds is not possible: input should be greater than or equal to 0",
         ),
         ({"form_seconds": "0"}, {}, "--form-seconds is not possible"),
+        ({"store": ""}, {}, "--store is not possible: it must be the path of a file."),
+        ({"store": " "}, {}, "--store is not possible: it must be the path of a file."),
+        ({"store": ":memory:"}, {}, "--store is not possible: it must be the path of a file."),
         (
             {},
             {"TERTULIA_APPROVALS": "nobody"},
@@ -128,6 +131,31 @@ def test_a_value_that_is_not_possible_is_told_by_the_name_it_was_set_under(
 
     assert says in str(failure.value)
     assert "pydantic" not in str(failure.value)
+
+
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_named(file: Path) -> None:
+    """It is ignored, since an instance may have its credentials under any name; those names are known."""
+    file.write_text("[instances.work]\nplatform = 'r2r'\napi_key_env = 'TERTULIA_WORK_KEY'\n")
+    environment = {
+        "TERTULIA_CONFIG": str(file),
+        "TERTULIA_WAIT_SECONDS": "5",
+        "TERTULIA_WAIT_SECOND": "6",
+        "TERTULIA_WORK_KEY": "hunter2",
+    }
+
+    loaded = load({}, environment)
+
+    assert loaded.warnings == [
+        "TERTULIA_WAIT_SECOND in the environment is no setting, and is ignored. Is TERTULIA_WAIT_SECONDS meant?"
+    ]
+    assert loaded.settings.wait_seconds == 5
+
+
+def test_the_file_may_begin_with_a_byte_order_mark(file: Path) -> None:
+    """Editors and shells on Windows write one."""
+    file.write_text("wait_seconds = 7\n", "utf-8-sig")
+
+    assert load({"config": str(file)}, {}).settings.wait_seconds == 7
 
 
 @pytest.mark.parametrize(

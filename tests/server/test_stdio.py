@@ -114,7 +114,25 @@ async def test_a_store_that_cannot_be_used_is_told_by_each_call_and_the_process_
     (tmp_path / "tertulia.db").write_text("not a database" * 1_000)
     async with wire(tmp_path) as server:
         listed = await server.answer(await server.send("tools/list", {}))
-        failed = [await server.call(tool) for tool in ("list_conversations", "list_conversations")]
+        tools = ("list_agents", "list_conversations", "list_conversations", "list_agents")
+        failed = [await server.call(tool) for tool in tools]
+        refused = [
+            await server.answer(await server.send(method, params))
+            for method, params in (
+                ("resources/read", {"uri": "agents://"}),
+                (
+                    "prompts/get",
+                    {"name": "hand_over", "arguments": {"agent": "local:archivist", "task": "x"}},
+                ),
+                (
+                    "completion/complete",
+                    {
+                        "ref": {"type": "ref/prompt", "name": "hand_over"},
+                        "argument": {"name": "agent", "value": ""},
+                    },
+                ),
+            )
+        ]
         assert await server.hang_up() == 0
 
     assert listed["result"]["tools"]
@@ -122,6 +140,8 @@ async def test_a_store_that_cannot_be_used_is_told_by_each_call_and_the_process_
         assert result["isError"]
         assert "is not a store of ours, or is damaged" in result["structuredContent"]["message"]
         assert "--store" in result["structuredContent"]["next"]
+    for answer in refused:
+        assert "is not a store of ours, or is damaged" in answer["error"]["message"]
 
 
 @both_eras
@@ -148,6 +168,71 @@ async def test_lines_that_are_no_requests_do_not_end_the_conversation(
 
     assert not result.get("isError")
     assert "Traceback" not in "".join(server.lines)
+
+
+CALL = '{"jsonrpc":"2.0","id":99,"method":"tools/call","params":{"name":"list_agents","arguments":{"instance":%s}}}'
+
+
+@both_eras
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        (CALL % '"caf\\ud83d"', -32602, "half a character"),
+        (CALL % '"a\tb"', -32700, "Invalid control character"),
+        (CALL % ("[" * 3_000 + "]" * 3_000), -32700, "not JSON that can be read"),
+        (CALL % ("9" * 5_000), -32700, "not JSON that can be read"),
+        (CALL % '"', -32700, "not JSON that can be read"),
+        (
+            '{"jsonrpc":"2.0","id":99,"method":"tools/list","params":[]}',
+            -32602,
+            "`params` must be an object.",
+        ),
+        ('{"params":{"id":7,"method":{"id":8}},"method":"tools/list","id":99', -32700, "not JSON"),
+        ('[{"jsonrpc":"2.0","id":99,"method":"tools/list","params":{}}]', -32700, "A batch cannot be read"),
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_answered_by_its_id(
+    tmp_path: Path, modern: bool, line: str, code: int, says: str
+) -> None:
+    """Half an emoji is enough: a host would wait for the answer until its own time is up."""
+    async with wire(tmp_path, modern=modern) as server:
+        await server.call("list_agents")
+        await server.write(line)
+        answer = await server.answer(99)
+        result = await server.call("list_agents")
+        assert await server.hang_up() == 0
+
+    assert answer["error"]["code"] == code
+    assert says in answer["error"]["message"]
+    assert not result.get("isError")
+
+
+async def test_a_line_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Some shells write one before everything."""
+    async with wire(tmp_path) as server:
+        await server.write("\ufeff" + CALL % "null")
+        answer = await server.answer(99)
+        assert await server.hang_up() == 0
+
+    assert "error" not in answer or answer["error"]["code"] != -32700
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("waits", [False, True], ids=["idle", "in a call"])
+async def test_one_interrupt_ends_the_process_quietly(tmp_path: Path, waits: bool) -> None:
+    """Claude Code ends its servers so, and a person at a terminal does."""
+    async with wire(tmp_path) as server:
+        await server.call("list_agents")
+        if waits:
+            arguments = {"agent": ACTOR, "text": script({"say": "Waits."}, {"hold": "curtain"})}
+            await server.send("tools/call", {"name": "send_message", "arguments": arguments})
+            while '"Waits.' not in json.dumps(await server.read()):
+                pass
+        server.signal(signal.SIGINT)
+        with anyio.fail_after(10):
+            assert await server.ended() == 130
+
+    assert not server.log.read_text()
 
 
 @both_eras

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import anyio
-
 from tertulia.platforms.base import Platform
 from tertulia.platforms.registry import unconfigured_agents
 from tertulia.resources.scope import Scope
 from tertulia.vocabulary.models import Agent
+from tertulia.vocabulary.tasks import task_group
 
 
 class Agents:
@@ -25,7 +24,7 @@ class Agents:
         async def ask(platform: Platform) -> None:
             by_instance[platform.instance] = await platform.agents(scope.principal)
 
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             for platform in platforms:
                 tasks.start_soon(ask, platform)
         agents = [agent for platform in platforms for agent in by_instance[platform.instance]]

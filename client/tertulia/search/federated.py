@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
-import anyio
-
 from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.settings import ClientSettings
 from tertulia.store import conversations, sync_state
@@ -27,6 +25,7 @@ from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import ConversationRecord, SearchHit, SearchQuery, SearchResult
+from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.text import check_limit
 
 ANSWER_SECONDS = 10.0
@@ -165,7 +164,7 @@ async def search(
     def search_index(tx: Transaction) -> tuple[Found | None, Mapping[str, Coverage]]:
         return None if index_at is None else found(tx, principal, begins), sync_state.coverage(tx, principal)
 
-    async with anyio.create_task_group() as tasks:
+    async with task_group() as tasks:
         for source in asked:
             tasks.start_soon(
                 _ask, principal, replace(query, text=words), source, patience, sources.store.clock

@@ -19,8 +19,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-import anyio
-
 from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.runs.leases import LeaseHolder
 from tertulia.settings import InstanceSettings
@@ -46,6 +44,7 @@ from tertulia.vocabulary.models import (
     Message,
     MessageQuery,
 )
+from tertulia.vocabulary.tasks import task_group
 
 logger = logging.getLogger(__name__)
 
@@ -297,7 +296,7 @@ class _Sync:
                 self._counts.done += 1
                 self._report()
 
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             for _ in range(AT_ONCE):
                 tasks.start_soon(work)
         if failure is not None:

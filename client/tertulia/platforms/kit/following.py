@@ -25,6 +25,7 @@ from tertulia.platforms.kit.http.streams import BrokenStreamError, Frame, Frames
 from tertulia.platforms.kit.outages import LONGEST_PAUSE, LOOKS, PATIENCE_SECONDS, Outage, OutOfReachError
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import NotOffered, TertuliaError, UnavailableError
+from tertulia.vocabulary.tasks import task_group
 
 POSITION = "position"
 """Where the checkpoint has the position of the newest event that was handled."""
@@ -124,7 +125,7 @@ async def listening(
     """Listen to a live stream while the context lasts. It is open on entry, or cannot be had and ends at once."""
     send, receive = anyio.create_memory_object_stream[Frame](math.inf)
     with send, receive:
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             opened = anyio.Event()
             tasks.start_soon(_listen, open_stream, send, opened, clock)
             await opened.wait()

@@ -48,6 +48,7 @@ from tertulia.vocabulary.models import (
     StatusChange,
 )
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import named, shown
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class RinePlatform(HttpPlatform):
                 except TertuliaError as error:
                     failed.append(error)
 
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             for native_id in new:
                 tasks.start_soon(read, native_id)
         if failed:
