@@ -79,6 +79,7 @@ def hostile(model: type[T], words: str = WORDS, **fixed: Any) -> T:
 
 
 def _fill(hint: Any, words: str) -> Any:
+    model: Any = hint
     arms = [arm for arm in get_args(hint) if arm not in {NoneType, Unknown}]
     origin = get_origin(hint)
     if hint is str or hint is Any:
@@ -91,8 +92,8 @@ def _fill(hint: Any, words: str) -> Any:
         return AT
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
-    if hasattr(hint, "__dataclass_fields__"):
-        return hostile(cast("type[Any]", hint), words)
+    if dataclasses.is_dataclass(model):
+        return hostile(cast(Any, model), words)
     if origin is Mapping:
         return {words if arms[0] is str else _fill(arms[0], words): _fill(arms[1], words)}
     if origin is Sequence or origin is tuple:
