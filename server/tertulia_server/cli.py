@@ -4,7 +4,6 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tertulia.vocabulary.errors import TertuliaError
@@ -65,7 +64,7 @@ def _serve(loaded: Loaded, _: Flags) -> int:
     if loaded.settings.http:
         from tertulia_server.http import serve as serve_http
 
-        serve_http(loaded.settings, partial(_work_beside, loaded))
+        serve_http(loaded.settings, _work_beside)
     else:
         from tertulia_server.stdio import serve
 
@@ -87,10 +86,10 @@ def _launching(loaded: Loaded) -> "Worker":
     return Worker(launch=launch, hint=f"`worker.log` in {loaded.settings.store.parent} says more.")
 
 
-async def _work_beside(loaded: Loaded, settings: "ClientSettings") -> None:
+async def _work_beside(settings: "ClientSettings") -> None:
     from tertulia_server.worker import work_beside
 
-    await work_beside(settings, loaded.file)
+    await work_beside(settings)
 
 
 def _agents(loaded: Loaded, flags: Flags) -> int:

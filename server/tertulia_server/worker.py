@@ -109,15 +109,15 @@ async def _end_at_signal(scope: anyio.CancelScope) -> None:
             scope.cancel()
 
 
-async def work_beside(settings: ClientSettings, config: Path | None) -> None:
+async def work_beside(settings: ClientSettings) -> None:
     """Be the worker for as long as this is not cancelled, whenever no other process is: the task of a server on HTTP.
 
-    It has a client of its own, so that the server's calls find it as they find any other worker.
+    It has a client of its own, so that the server's calls find it as they find any other worker. Like the server, it
+    keeps the configuration that it was started with.
     """
-    stale = has_changed(config) if config is not None else lambda: False
     async with Client.open(settings, worker=Worker()) as client:
-        while client.worker_instances and not stale():
-            await client.work(stale=stale)
+        while True:
+            await client.work()
             await anyio.sleep(RENEWAL)
 
 

@@ -8,7 +8,6 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -181,7 +180,7 @@ async def http(setup: Setup) -> AsyncGenerator[Any]:
     own_worker = build(
         settings,
         worker=Worker(launch=anyio.lowlevel.checkpoint),
-        works=partial(work_beside, config=setup.config),
+        works=work_beside,
     )
     web = web_server(own_worker, settings)
     with listen("127.0.0.1", 0) as listener:
