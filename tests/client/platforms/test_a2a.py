@@ -137,8 +137,8 @@ async def test_what_an_agent_says_while_it_works_is_progress(place: Place) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("fail", "A2A agent helper failed over the message. It says: 'The model is overloaded.'."),
-        ("reject", "A2A agent helper rejected the message. It says: 'Not in my field.'."),
+        ("fail", "A2A agent helper failed over the message. It says: “The model is overloaded.”."),
+        ("reject", "A2A agent helper rejected the message. It says: “Not in my field.”."),
     ],
 )
 async def test_a_task_that_fails_fails_the_run(place: Place, text: str, said: str) -> None:

@@ -147,7 +147,7 @@ async def test_an_authorization_is_shown_and_never_collected(place: Place) -> No
         outcome = await answered(client, "authorize")
         (request,) = outcome.pending
         assert request.kind is RequestKind.CONFIRMATION
-        assert "'Sign in at https://login.example first.'" in request.prompt
+        assert "“Sign in at https://login.example first.”" in request.prompt
         assert "never here" in request.prompt
         with pytest.raises(InvalidInputError):
             await client.runs.respond(request.id, answer_with("hunter2"))
@@ -371,7 +371,7 @@ async def test_refusals_are_said(place: Place) -> None:
         place.faults.plan("POST", "/rpc", answer(200, failure))
         failed = await answered(client, "hello")
 
-    assert "It says: 'Too long.'" in (outcome.run.error or "")
+    assert "It says: “Too long.”" in (outcome.run.error or "")
     assert "failed over this call" in (failed.run.error or "")
     assert "Traceback" not in (failed.run.error or "")
 

@@ -151,10 +151,10 @@ async def test_answers_are_the_same_on_every_server(server: Server, tmp_path: Pa
         "status": ("completed", "Said at the end only.", 0),
         "fail": (
             "failed",
-            "A2A agent helper failed over the message. It says: 'The model is overloaded.'.",
+            "A2A agent helper failed over the message. It says: “The model is overloaded.”.",
             0,
         ),
-        "reject": ("failed", "A2A agent helper rejected the message. It says: 'Not in my field.'.", 0),
+        "reject": ("failed", "A2A agent helper rejected the message. It says: “Not in my field.”.", 0),
     }
     assert steps == ["Searching flights", "Comparing prices"]
 
