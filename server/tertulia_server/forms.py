@@ -3,7 +3,7 @@
 From 2026-07-28 on a call returns the question as its result, and the host repeats the call with the answer. Before
 that, the server sends the question as a request while the call waits. Only an accepted form decides. A host without a
 person answers `cancel` or `decline` by itself, so neither of them rejects a request. The store notes a `decline`: from
-then on only a form can approve the request.
+then on only a form can approve the request. A form is shown only where it can show all that will run.
 """
 
 import json
@@ -18,16 +18,11 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from tertulia.client import Client
-from tertulia.runs.approvals import settled_alike
 from tertulia.vocabulary.models import Decision, Request, RequestKind, RunResult, Settlement
+from tertulia_tools.approvals import fits_form, form_text
 from tertulia_tools.host import Elicitation
-from tertulia_tools.quotes import clean_text, one_line
-from tertulia_tools.results import compact
 
 logger = logging.getLogger(__name__)
-
-MAX_ARGUMENTS = 2_000
-"""The most characters of a tool's arguments in a form."""
 
 
 class Forms:
@@ -58,15 +53,18 @@ class Forms:
                 await self._settle(await self._client.runs.request(request_id), response)
 
     async def elicit(self, outcome: RunResult) -> Elicitation:
-        """Ask the person to decide a pending request of a run, unless this call has asked for it already."""
-        request = next((pending for pending in outcome.pending if pending.id not in self._asked), None)
+        """Ask the person to decide a pending request that fits a form, unless this call has asked for it already."""
+        askable = (
+            request for request in outcome.pending if request.id not in self._asked and fits_form(request)
+        )
+        request = next(askable, None)
         if request is None or not self._can_ask():
             return Elicitation()
         self._asked.append(request.id)
         if self._modern:
             state = json.dumps({"run": outcome.run.id, "asked": self._asked, "seen": outcome.seq})
             params = ElicitRequestFormParams(
-                message=message(request, outcome), requested_schema=schema(request)
+                message=form_text(request, outcome.run.agent), requested_schema=schema(request)
             )
             question = InputRequiredResult(
                 input_requests={request.id: ElicitRequest(params=params)}, request_state=state
@@ -86,7 +84,9 @@ class Forms:
         with anyio.move_on_after(self._form_seconds):
             try:
                 return await self._context.session.elicit_form(
-                    message(request, outcome), schema(request), related_request_id=self._context.request_id
+                    form_text(request, outcome.run.agent),
+                    schema(request),
+                    related_request_id=self._context.request_id,
                 )
             except MCPError as error:
                 logger.info("the host could not show a form: %s", error)
@@ -99,22 +99,8 @@ class Forms:
         settlement = settlement_of(request, response.content or {}) if response.action == "accept" else None
         if settlement is None:
             return False
-        if not settled_alike(request, settlement):
-            await self._client.runs.respond(request.id, settlement)
+        await self._client.runs.respond(request.id, settlement)
         return True
-
-
-def message(request: Request, outcome: RunResult) -> str:
-    """Return the text above the fields of a form."""
-    agent = outcome.run.agent or "The agent"
-    if request.kind is RequestKind.QUESTION:
-        return clean_text(f"{agent} asks:\n{request.prompt}")
-    arguments = compact(request.arguments)
-    if len(arguments) > MAX_ARGUMENTS:
-        arguments = f"{arguments[:MAX_ARGUMENTS]}… (+{len(arguments) - MAX_ARGUMENTS:,} characters)"
-    return clean_text(
-        f"{agent} wants to run {one_line(request.tool or '')} with {arguments}\n{request.prompt}"
-    )
 
 
 def schema(request: Request) -> dict[str, Any]:
@@ -123,7 +109,7 @@ def schema(request: Request) -> dict[str, Any]:
         answer = {"type": "string", "title": "Your answer"}
         return {"type": "object", "properties": {"answer": answer}, "required": ["answer"]}
     fields = {
-        "decision": {"type": "string", "title": "Decision", "enum": ["approve", "reject"]},
+        "decision": {"type": "string", "title": "Decision", "enum": ["reject", "approve"]},
         "reason": {"type": "string", "title": "Reason (optional)", "description": "The other agent is told."},
     }
     return {"type": "object", "properties": fields, "required": ["decision"]}

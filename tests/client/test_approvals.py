@@ -135,15 +135,14 @@ async def test_a_question_is_answered_with_text(path: Path) -> None:
         assert answered.data["answer"] == "The blue one"
 
 
-@pytest.mark.parametrize("again", [APPROVE, REJECT])
-async def test_what_was_decided_cannot_be_decided_again(path: Path, again: Settlement) -> None:
+async def test_what_was_decided_cannot_be_decided_otherwise(path: Path) -> None:
     """The conflict says how and when it was decided, and what is pending there now."""
     async with scripted(path, asks_first) as client:
         request = await asked(client)
         await client.runs.respond(request.id, APPROVE)
 
         with pytest.raises(ConflictError, match=rf"{request.id} was approved on \d{{4}}-") as raised:
-            await client.runs.respond(request.id, again)
+            await client.runs.respond(request.id, REJECT)
 
         assert raised.value.ids == {
             "request_id": request.id,
@@ -151,6 +150,22 @@ async def test_what_was_decided_cannot_be_decided_again(path: Path, again: Settl
             "run_id": request.run_id,
         }
         assert raised.value.hint == "Nothing else is pending there."
+
+
+async def test_a_decision_may_be_repeated(path: Path) -> None:
+    """Its answer may have been lost: it returns the run again, unless it has other arguments than the first."""
+    script = Script(asks_first)
+    async with scripted(path, script) as client:
+        request = await asked(client)
+        first = await client.runs.respond(request.id, APPROVE)
+        again = await client.runs.respond(request.id, APPROVE)
+        with pytest.raises(ConflictError, match="was approved"):
+            await client.runs.respond(
+                request.id, Settlement(decision=Decision.APPROVE, arguments={"paper": "other"})
+            )
+
+    assert first.id == again.id
+    assert len(script.settled) == 1
 
 
 async def test_of_two_decisions_at_once_one_counts(path: Path) -> None:
@@ -200,7 +215,7 @@ async def test_a_run_goes_on_once_nothing_it_asked_is_pending(path: Path) -> Non
             RunStatus.INPUT_REQUIRED,
         )
         with pytest.raises(ConflictError) as raised:
-            await client.runs.respond(second.id, APPROVE)
+            await client.runs.respond(second.id, REJECT)
         assert raised.value.valid == (first.id,)
         await client.runs.respond(first.id, REJECT)
 
@@ -316,7 +331,7 @@ async def test_after_a_person_declined_only_a_person_approves(path: Path) -> Non
         assert (declined.declined, declined.status) == (True, RequestStatus.PENDING)
         with pytest.raises(ConflictError, match="was declined: only an accepted form") as raised:
             await client.runs.respond(request.id, APPROVE)
-        assert "form" in (raised.value.hint or "")
+        assert "Ask your user" in (raised.value.hint or "")
         assert (await client.runs.request(request.id)).status is RequestStatus.PENDING
         await client.runs.respond(request.id, APPROVE_IN_A_FORM)
 

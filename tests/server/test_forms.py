@@ -1,5 +1,7 @@
 """Approvals by form: only what a person decided in a form that was accepted counts, and it counts once."""
 
+import json
+import re
 from typing import Any
 
 import anyio
@@ -76,7 +78,9 @@ async def test_a_form_shows_who_wants_to_run_what_with_what(connect_in_memory: C
         await send(host)
 
     assert host.forms[0].message == (
-        'stage:actor wants to run delete_file with {"path":"/tmp/acme"}\nMay I delete it?'
+        "stage:actor wants to run the tool delete_file.\n"
+        'Arguments: {"path":"/tmp/acme"}\n'
+        "stage:actor says: “May I delete it?”"
     )
 
 
@@ -87,7 +91,9 @@ async def test_a_tool_cannot_write_lines_into_its_form(connect_in_memory: Connec
         await send(host, script(ask))
 
     assert host.forms[0].message == (
-        'stage:actor wants to run look Approved already. with {"a":"b\\nc"}\nMay I?'
+        "stage:actor wants to run the tool “look\\nApproved already.\\n”.\n"
+        'Arguments: {"a":"b\\nc"}\n'
+        "stage:actor says: “May I?”"
     )
 
 
@@ -109,7 +115,7 @@ async def test_a_question_is_answered_in_a_form(connect_in_memory: Connect) -> N
     async with connect_in_memory(person=act("accept", {"answer": "The left one."})) as host:
         reply = await send(host, script({"question": "Which one?"}, {"say": " Thanks."}))
 
-    assert host.forms[0].message == "stage:actor asks:\nWhich one?"
+    assert host.forms[0].message == "stage:actor asks: “Which one?”"
     assert "[question: answered The left one.] Thanks." in reply["reply"]
 
 
@@ -198,8 +204,8 @@ async def test_two_requests_in_a_row_are_two_forms_of_one_call(connect: Connect)
         await assert_sent_once(host, reply)
 
     assert [form.message.splitlines()[0] for form in host.forms] == [
-        "stage:actor wants to run first with {}",
-        "stage:actor wants to run second with {}",
+        "stage:actor wants to run the tool first.",
+        "stage:actor wants to run the tool second.",
     ]
     assert "[first: approved {}] then [second: approved {}]." in reply["reply"]
 
@@ -230,7 +236,8 @@ async def test_a_declined_form_can_only_be_overruled_by_an_accepted_one(connect:
 
     assert declined["status"] == "input_required"
     assert "declined" in request["note"]
-    assert "stream_conversation" in declined["next"]
+    assert "tertulia approve" in declined["next"]
+    assert "stream_conversation" not in declined["next"]
     assert "only an accepted form can approve it" in refused["message"]
     assert refused["request_id"] == request["request_id"]
     assert done["status"] == "completed"
@@ -326,7 +333,8 @@ async def test_a_repeated_call_that_is_replayed_does_nothing_twice(connect: Conn
         await assert_sent_once(host, first)
 
     assert first["run_id"] == second["run_id"]
-    assert first["reply"][8:-9] == second["reply"][8:-9]
+    assert "Done." in first["reply"]
+    assert "Done." in second["reply"]
 
 
 @only("2026-07-28")
@@ -402,3 +410,100 @@ async def test_a_repeated_call_without_an_answer_shows_what_there_is(connect: Co
         await assert_sent_once(host, Reply(result))
 
     assert Reply(result)["status"] == "input_required"
+
+
+LONG = {"a_note": "x" * 2_100, "z_command": "rm -rf / --no-preserve-root"}
+
+
+async def test_what_a_form_cannot_show_as_a_whole_is_not_asked_in_a_form(connect_in_memory: Connect) -> None:
+    """Its end may be what matters. The call takes the digest that stands at the end of the arguments."""
+    async with connect_in_memory(person=decide("approve")) as host:
+        reply = await send(host, script({"ask": "shell", "arguments": LONG}))
+        request_id, own_id = reply["pending"][0]["request_id"], reply["conversation_id"]
+        unseen = await host.fail("confirm_tool", request_id=request_id, decision="approve")
+        wrong = await host.fail("confirm_tool", request_id=request_id, decision="approve", digest="0" * 16)
+        shown = await read_arguments(host, own_id)
+        digest = shown.pop()
+        done = await host.call("confirm_tool", request_id=request_id, decision="approve", digest=digest)
+
+    assert host.forms == []
+    assert "rm -rf" not in reply["pending"][0]["arguments"]
+    assert "get_conversation" in unseen["next"]
+    assert "not what was shown" in wrong["message"]
+    assert json.loads("".join(shown)) == LONG
+    assert done["status"] == "completed"
+
+
+async def test_arguments_of_any_length_are_read_to_their_end(connect_in_memory: Connect) -> None:
+    """In parts, each within the limit of a result."""
+    arguments = {"lines": [f"line {number} \u200b “x”" for number in range(2_000)]}
+    async with connect_in_memory() as host:
+        reply = await send(host, script({"ask": "write", "arguments": arguments}))
+        shown = await read_arguments(host, reply["conversation_id"])
+        shown.pop()
+
+    assert len(shown) > 3
+    assert json.loads("".join(shown)) == arguments
+
+
+async def read_arguments(host: Host, conversation_id: str) -> list[str]:
+    """Return the parts of a pending request's arguments, and its digest."""
+    parts: list[str] = []
+    cursor: str | None = None
+    while True:
+        given = {} if cursor is None else {"cursor": cursor}
+        page = await host.call(
+            "get_conversation", conversation_id=conversation_id, include=["requests"], **given
+        )
+        assert max(len(page.text), len(page.json)) <= 10_000
+        (request,) = page["pending"]
+        if cursor is not None:
+            parts.append(re.sub(r"</?q\w{16}>", "", request["arguments"]))
+        if "digest" in request:
+            return [*parts, request["digest"]]
+        cursor = page["next_cursor"]
+
+
+async def test_a_form_hides_nothing_of_what_will_run(connect_in_memory: Connect) -> None:
+    """A person sees an escape for each character that shows nothing; the tool gets what they saw."""
+    path = "/safe\u200b\u202e\U000e0041.txt"
+    async with connect_in_memory(person=decide("approve")) as host:
+        reply = await send(host, script({"ask": "delete", "arguments": {"path": path}}))
+
+    assert '{"path":"/safe\\u200b\\u202e\\U000e0041.txt"}' in host.forms[0].message
+    assert json.dumps({"path": path}) in reply["reply"]
+
+
+async def test_the_agents_own_sentence_is_labelled_and_bounded(connect_in_memory: Connect) -> None:
+    """It cannot read as ours, nor push what will run off the screen."""
+    prompt = "\n" * 50 + "[Tertulia] Checked: this request is safe. " * 5_000
+    async with connect_in_memory(person=decide("reject")) as host:
+        await send(host, script({"ask": "delete", "prompt": prompt}))
+
+    said = host.forms[0].message.splitlines()[-1]
+    assert said.startswith("stage:actor says: “")
+    assert said.endswith("…”")
+    assert len(host.forms[0].message) < 1_000
+
+
+async def test_rejecting_stands_first_and_nothing_is_preselected(connect_in_memory: Connect) -> None:
+    """Some hosts offer the first choice."""
+    async with connect_in_memory(person=decide("reject")) as host:
+        await send(host)
+
+    decision = host.forms[0].requested_schema["properties"]["decision"]
+    assert decision["enum"] == ["reject", "approve"]
+    assert "default" not in decision
+
+
+async def test_repeating_confirm_tool_says_what_came_of_it(connect_in_memory: Connect) -> None:
+    """A host that lost the answer to its approval asks again, without a key."""
+    async with connect_in_memory() as host:
+        pending = await send(host)
+        decision = {"request_id": pending["pending"][0]["request_id"], "decision": "approve"}
+        await host.call("confirm_tool", **decision)
+        again = await host.call("confirm_tool", **decision)
+
+    assert again["status"] == "completed"
+    assert "decided like that before" in again["note"]
+    assert "approved" in again["reply"]

@@ -28,7 +28,8 @@ IMPORTED = "local:imported"
 LIMIT = 10_000
 SIZES = {"short": 1, "long": 400}
 _MARKED = re.compile(r"<(q[0-9a-z]{16})>.*?</\1>", re.DOTALL)
-_FOR_PEOPLE = re.compile("“[^“”\n]*”")
+_FOR_PEOPLE = re.compile("“[^“”\n]*”|^Arguments: [^\n]*$", re.MULTILINE)
+"""In a form, the arguments are JSON on a line that nothing else can begin like."""
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 pytestmark = pytest.mark.anyio

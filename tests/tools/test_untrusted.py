@@ -91,7 +91,8 @@ async def everything(host: Host) -> list[Reply]:
         decision = {"request_id": request, "decision": "reject", "reason": ALLOWED}
         replies += [
             await host.call("confirm_tool", **decision),
-            await host.fail("confirm_tool", **decision),
+            await host.call("confirm_tool", **decision),
+            await host.fail("confirm_tool", **decision | {"decision": "approve"}),
             await host.call("stream_conversation", conversation_id=own_id),
         ]
     return [

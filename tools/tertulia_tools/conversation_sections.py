@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from tertulia.client import Client
-from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Run
+from tertulia.vocabulary.errors import ConflictError
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Request, Run
+from tertulia_tools.approvals import arguments_part, digest_of, needs_digest
 from tertulia_tools.event_pages import EventLine, newest_event_lines
 from tertulia_tools.messages import MESSAGE_OVERHEAD, MessageView, message_views
 from tertulia_tools.quotes import Quoter, json_size
@@ -33,6 +36,8 @@ MIN_MESSAGE_TEXT = 200
 """The fewest characters that each of these messages has for its text."""
 MAX_EVENTS = 30
 """How many events a result shows at most."""
+ARGUMENTS_OVERHEAD = 1_000
+"""The most that a part of a request's arguments takes beside them."""
 MAX_BRANCHES = 20
 """How many branches a result shows at most."""
 
@@ -63,6 +68,7 @@ class ConversationResult(Result):
     branches: list[str] = []
     messages: list[MessageView] = []
     events: list[EventLine] = []
+    next_cursor: str | None = Field(default=None, description="Of long arguments of a request.")
     cursor: str | None = Field(default=None, description="For stream_conversation: what follows.")
     note: str | None = None
 
@@ -97,6 +103,10 @@ class ConversationResult(Result):
         lines += [message.line() for message in self.messages]
         lines += [event.line() for event in self.events]
         lines += [self.note] if self.note else []
+        if self.next_cursor is not None:
+            lines.append(
+                f"Arguments: get_conversation (include requests, cursor {self.next_cursor}) reads on."
+            )
         return [*lines, f"Cursor: {self.cursor}"]
 
 
@@ -108,6 +118,7 @@ class SectionSource:
     conversation: Conversation
     quoter: Quoter
     share: int
+    cursor: str | None
 
 
 Section = Callable[[ConversationResult, SectionSource], Awaitable[Sequence[str]]]
@@ -115,7 +126,11 @@ Section = Callable[[ConversationResult, SectionSource], Awaitable[Sequence[str]]
 
 
 async def conversation_result(
-    client: Client, conversation: Conversation, include: Sequence[str], quoter: Quoter
+    client: Client,
+    conversation: Conversation,
+    include: Sequence[str],
+    quoter: Quoter,
+    cursor: str | None = None,
 ) -> ConversationResult:
     """Return the result for a conversation, with the sections in `include`."""
     result = await _state(client, conversation, quoter)
@@ -125,7 +140,7 @@ async def conversation_result(
         result.metadata = quoter.quote(compact(conversation.metadata), share)
     if conversation.context:
         result.context = quoter.quote(compact(conversation.context), share)
-    source = SectionSource(client, conversation, quoter, share)
+    source = SectionSource(client, conversation, quoter, share, cursor)
     notes: list[str] = []
     for name, fill_section in SECTIONS.items():
         if name in include:
@@ -173,9 +188,30 @@ async def _fill_branches(result: ConversationResult, source: SectionSource) -> S
 
 async def _fill_requests(result: ConversationResult, source: SectionSource) -> Sequence[str]:
     requests = await source.client.runs.pending(source.conversation.id)
-    pending = pending_requests(requests, source.quoter, max(source.share, MAX_REQUESTS))
-    result.pending = pending.items
-    return pending.notes
+    long_ones = [request for request in requests if needs_digest(request)]
+    share = max(source.share, MAX_REQUESTS)
+    if source.cursor is None:
+        pending = pending_requests(requests, source.quoter, share)
+        result.pending = pending.items
+        if long_ones:
+            result.next_cursor = _arguments_cursor(long_ones[0])
+        return pending.notes
+    request_id, start = read_page_cursor(source.cursor, _arguments_identity(source.conversation.id))
+    request = next((each for each in requests if each.id == request_id), None)
+    if request is None:
+        raise ConflictError(f"The request {request_id} is not pending any more.", request_id=request_id)
+    part = arguments_part(request, start, share - ARGUMENTS_OVERHEAD)
+    shown = PendingRequest.of(request, source.quoter, share)
+    shown.arguments = source.quoter.quote(part.text)
+    shown.note = f"Characters {part.start + 1:,} to {part.end:,} of the {part.length:,} of its arguments."
+    result.pending = [shown]
+    if part.is_last:
+        shown.digest = digest_of(request)
+        following = long_ones[long_ones.index(request) + 1 :] if request in long_ones else []
+        result.next_cursor = _arguments_cursor(following[0]) if following else None
+    else:
+        result.next_cursor = _arguments_cursor(request, part.end)
+    return []
 
 
 async def _fill_messages(result: ConversationResult, source: SectionSource) -> Sequence[str]:
@@ -213,6 +249,14 @@ SECTIONS: Mapping[str, Section] = {
     "events": _fill_events,
 }
 """The sections, in the order of their notes."""
+
+
+def _arguments_identity(conversation_id: str) -> dict[str, str]:
+    return {"arguments": conversation_id}
+
+
+def _arguments_cursor(request: Request, start: int = 0) -> str:
+    return page_cursor(_arguments_identity(request.conversation_id), [request.id, start])
 
 
 def _awaits_caller(client: Client, conversation: Conversation, run: Run | None) -> bool:

@@ -63,12 +63,15 @@ async def get_conversation(
             " participants, branches."
         ),
     ] = [],  # noqa: B006 - pydantic copies it
+    cursor: Annotated[
+        str | None, Field(description="With requests: reads on in the arguments of a long one.")
+    ] = None,
 ) -> Annotated[CallToolResult, ConversationResult]:
     """Show one conversation: its state, title, agent, metadata and newest run; on demand its messages and more."""
     client = host_of(ctx).client
     quoter = Quoter()
     conversation = await client.conversations.get(conversation_id)
-    return answer(await conversation_result(client, conversation, include, quoter), quoter)
+    return answer(await conversation_result(client, conversation, include, quoter, cursor), quoter)
 
 
 async def list_conversations(

@@ -281,7 +281,7 @@ def _changed_message(message: Message, next_step: str) -> CallToolResult:
     said = message.text or (compact(message.data) if message.data is not None else None)
     result = MessageResult(
         conversation_id=message.conversation_id,
-        message_id=message.id,
+        message_id=quoter.name(message.id),
         text=quoter.optional_line(said),
         metadata=quoter.quote(compact(message.metadata), MAX_JSON) if message.metadata else None,
         rating=None if message.rating is None else message.rating.value,

@@ -14,6 +14,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
 from tertulia.vocabulary.models import Agent, Conversation, Participant, Rating, Request, RequestKind
+from tertulia_tools.approvals import DECLINED, LONG, arguments_text
 from tertulia_tools.quotes import Quoter, json_size
 
 MAX_RESULT = 10_000
@@ -110,25 +111,29 @@ class PendingRequest(BaseModel):
     prompt: str
     tool: str | None = None
     arguments: str | None = Field(default=None, description="JSON.")
+    digest: str | None = Field(default=None, description="For confirm_tool.")
     note: str | None = None
 
     @classmethod
     def of(cls, request: Request, quoter: Quoter, limit: int = MAX_JSON) -> "PendingRequest":
         """Return the view of a request, with a share of `limit` for its arguments."""
         confirmation = request.kind is RequestKind.CONFIRMATION
+        notes = [DECLINED] if request.declined else []
+        if confirmation and json_size(arguments_text(request)) > limit:
+            notes.append(LONG)
         return cls(
             request_id=request.id,
             kind=request.kind,
             prompt=quoter.line(request.prompt, MAX_PROMPT),
             tool=quoter.name(request.tool) if request.tool else None,
-            arguments=quoter.quote(compact(request.arguments), limit) if confirmation else None,
-            note="The form was declined: only an accepted form can approve it." if request.declined else None,
+            arguments=quoter.quote(arguments_text(request), limit) if confirmation else None,
+            note=" ".join(notes) or None,
         )
 
     def line(self) -> str:
         """Return the request in a line or two."""
         what = f"wants to run {self.tool} with {self.arguments}" if self.tool else "asks"
-        note = f" {self.note}" if self.note else ""
+        note = "".join(f" {part}" for part in (self.digest and f"Digest: {self.digest}.", self.note) if part)
         return f"Pending {self.kind} {self.request_id}: {what}. {self.prompt}{note}"
 
 
@@ -147,10 +152,6 @@ def pending_requests(
     share = max(MAX_JSON, limit - MAX_REQUESTS) if len(requests) == 1 else MAX_JSON
     fitting = fit((PendingRequest.of(request, quoter, share) for request in requests), limit)
     notes: list[str] = []
-    if limit == MAX_REQUESTS and any(
-        json_size(compact(request.arguments)) > share for request in requests[: len(fitting)]
-    ):
-        notes.append("get_conversation (include requests) shows more of the arguments.")
     if left_out := len(requests) - len(fitting):
         notes.append(f"{left_out} more are pending, and are shown when these are settled.")
     return PendingRequests(fitting, notes)

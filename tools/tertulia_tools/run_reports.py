@@ -136,6 +136,8 @@ async def run_report(
             "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
             "send the same text again."
         )
+    if sent_as is SentAs.SETTLED:
+        notes.append("The request had been decided like that before; this is what came of it.")
     if json_size(reply) > MAX_REPLY:
         whole = "list_messages" if run.reply_id is not None else "stream_conversation without a cursor"
         notes.append(f"The reply is cut here, of {len(reply):,} characters so far; {whole} reads all of it.")
@@ -165,7 +167,7 @@ def next_step(run: Run, pending: Sequence[Request], *, caller: str) -> str:
             if not pending:
                 return "stream_conversation with this cursor shows how it goes on."
             if pending[0].declined:
-                return "stream_conversation has the form shown again; confirm_tool can reject the request."
+                return "ask your user; confirm_tool can reject the request, and `tertulia approve` decide it."
             return f"ask your user, then confirm_tool with request_id {pending[0].id}."
         case RunStatus.COMPLETED:
             return "send_message goes on with the conversation; update_status (completed) ends it."

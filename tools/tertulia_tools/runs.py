@@ -15,9 +15,12 @@ from tertulia.vocabulary.models import (
     NewConversation,
     ParticipantRole,
     Role,
+    SentAs,
     Settlement,
 )
+from tertulia.vocabulary.states import RequestStatus
 from tertulia.vocabulary.untrusted import shown
+from tertulia_tools.approvals import check_seen
 from tertulia_tools.arguments import (
     ID_OR_URI,
     ConversationId,
@@ -178,6 +181,9 @@ async def confirm_tool(
         JsonObject | None,
         Field(description="Run the tool with these arguments instead, where the platform allows it."),
     ] = None,
+    digest: Annotated[
+        str | None, Field(description="Of long arguments, as get_conversation (include requests) gives it.")
+    ] = None,
     wait_seconds: WaitSeconds = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, RunReport] | InputRequiredResult:
@@ -196,8 +202,13 @@ async def confirm_tool(
         settlement = Settlement(
             decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
         )
+        request = await host.client.runs.request(request_id)
+        if arguments is None:
+            check_seen(request, settlement.decision, digest)
         run = await host.client.runs.respond(request_id, settlement, idempotency_key=idempotency_key)
-        return Sent(conversation=await host.client.conversations.get_stored(run.conversation_id), run=run)
+        conversation = await host.client.conversations.get_stored(run.conversation_id)
+        pending = request.status is RequestStatus.PENDING
+        return Sent(conversation=conversation, run=run, sent_as=SentAs.BEGUN if pending else SentAs.SETTLED)
 
     return await run_and_wait(host, begin, wait_seconds)
 

@@ -215,7 +215,9 @@ class Runs:
             checked_json("arguments", settlement.arguments)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            if not (repeated and settled_alike(await self.request(request_id), settlement)):
+            if not await self._scope.read(
+                partial(settled_alike, request_id=request_id, settlement=settlement)
+            ):
                 await self._settle(request_id, settlement)
             return ids
 

@@ -13,6 +13,7 @@ from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Decision, Request, RequestKind, Settlement
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
 from tertulia.vocabulary.text import checked_json, checked_text
+from tertulia.vocabulary.values import same_json
 
 _STATUS = {
     Decision.APPROVE: RequestStatus.APPROVED,
@@ -79,14 +80,14 @@ def check_settlement(
     if settlement.decision is Decision.APPROVE and not settlement.by_person:
         if approvals is Approvals.PERSON:
             raise NotAllowedError(
-                "Here only a person can approve, in a form that the host shows.",
-                hint="Call stream_conversation from a host that shows forms, or reject the request.",
+                "Here only a person can approve: in a form that the host shows, or with `tertulia approve`.",
+                hint="Let your user run `tertulia approve` in a terminal, or reject the request.",
                 **ids,
             )
         if request.declined:
             raise ConflictError(
                 f"The form for the request {request.id} was declined: only an accepted form can approve it now.",
-                hint="Call stream_conversation to have the form shown again, or reject the request.",
+                hint="Ask your user before it is shown again, let them run `tertulia approve`, or reject the request.",
                 **ids,
             )
 
@@ -107,9 +108,14 @@ def record_settlement(tx: Transaction, principal: str, request: Request, settlem
         move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
 
 
-def settled_alike(request: Request, settlement: Settlement) -> bool:
-    """Whether the request was settled with this very decision."""
-    return request.status is _STATUS[settlement.decision] and request.answer == settlement.answer
+def settled_alike(tx: Transaction, principal: str, request_id: str, settlement: Settlement) -> bool:
+    """Whether a request was settled with this very decision: the call that decided it may be repeated."""
+    request = runs.get_request(tx, principal, request_id)
+    if request.status is not _STATUS[settlement.decision] or request.answer != settlement.answer:
+        return False
+    return settlement.arguments is None or same_json(
+        settlement.arguments, runs.approved_arguments(tx, request)
+    )
 
 
 def _settled(request: Request, pending: Sequence[Request]) -> ConflictError:

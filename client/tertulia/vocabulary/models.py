@@ -291,6 +291,8 @@ class SentAs(StrEnum):
     """It was added to the active run, beside the message that waits for an answer already."""
     REPLY = "reply"
     """It is the answer that the active run waited for."""
+    SETTLED = "settled"
+    """Nothing was sent: the request had been decided like that before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

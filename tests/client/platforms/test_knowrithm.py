@@ -665,7 +665,7 @@ async def test_a_refusal_is_read_in_whatever_shape_it_comes(
     async with place.client() as client:
         with pytest.raises(InvalidInputError) as caught:
             await client.conversations.create(NewConversation(agent=SUPPORT))
-    says = "" if said is None else f" It says: '{said}'."
+    says = "" if said is None else f" It says: “{said}”."
     assert str(caught.value) == f"Knowrithm cannot use this call.{says}"
 
 

@@ -122,7 +122,7 @@ async def test_the_account_may_come_from_the_environment(tmp_path: Path) -> None
     ("options", "sentence"),
     [
         ({"client_secret": "wrong"}, "The instance rine gets no token for Rine"),
-        ({"agent": "zoe"}, "has no agent 'zoe'"),
+        ({"agent": "zoe"}, "has no agent “zoe”"),
     ],
 )
 @pytest.mark.io
@@ -182,7 +182,7 @@ async def test_agents_are_those_of_the_configuration_and_how_to_address_all_othe
         ({"base_url": "rine.network"}, "`base_url` of the instance rine must be an address"),
         ({"agents": ["bob"]}, "`agents` of the instance rine must be a table"),
         ({"agents": {"desk": 7}}, "must give a handle, as text, to each name"),
-        ({"agents": {"desk": "bob"}}, "'bob' is not a handle"),
+        ({"agents": {"desk": "bob"}}, "“bob” is not a handle"),
         ({"agents": {"bob@beta": "bob@beta"}}, "to each name, which has no `@`"),
     ],
 )
