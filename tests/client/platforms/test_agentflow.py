@@ -111,7 +111,7 @@ async def test_what_the_wire_of_creating_has_no_place_for_is_refused(place: Plac
     async with place.client() as client:
         with pytest.raises(NotOffered):
             await client.conversations.create(NewConversation(agent=MAIN, metadata={"team": "sales"}))
-        with pytest.raises(InvalidInputError, match="has 'colour', which AgentFlow does not know"):
+        with pytest.raises(InvalidInputError, match="has “colour”, which AgentFlow does not know"):
             await client.conversations.create(NewConversation(agent=MAIN, context={"colour": "red"}))
 
     assert place.count("POST", "/conversations") == 0
@@ -392,7 +392,7 @@ async def test_who_answers_is_named_where_the_conversation_is_known(place: Place
         (MessageDraft(data={"a": 1}), "no `data` with a message"),
         (MessageDraft(text="hi", type="note"), "no `type` with a message"),
         (MessageDraft(text="hi", parent_id="m_1"), "no `parent_id` with a message"),
-        (MessageDraft(text="hi", context={"colour": "red"}), "has 'colour'"),
+        (MessageDraft(text="hi", context={"colour": "red"}), "has “colour”"),
     ],
 )
 async def test_a_message_that_agentflow_does_not_take_is_refused(

@@ -131,7 +131,7 @@ async def test_an_error_fails_the_run_and_is_quoted(place: Place) -> None:
         outcome = await answered(client, "boom")
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.FAILED, "Well, ")
-    assert outcome.run.error == "AgentFlow ended the answer with an error: 'The model is overloaded'."
+    assert outcome.run.error == "AgentFlow ended the answer with an error: “The model is overloaded”."
 
 
 async def test_an_end_without_text_leaves_what_was_streamed(place: Place) -> None:

@@ -248,9 +248,7 @@ async def test_a_question_is_asked_with_all_that_came_with_it_and_answered(place
         settled = await client.runs.request(request.id)
 
     assert request.kind is RequestKind.QUESTION
-    assert (
-        request.prompt == 'AgentFlow asks: \'Which quarter?\'. It came with: \'{"options": ["Q2", "Q3"]}\'.'
-    )
+    assert request.prompt == 'AgentFlow asks: “Which quarter?”. It came with: “{"options": ["Q2", "Q3"]}”.'
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Thank you.")
     assert (settled.status, settled.answer) == (RequestStatus.ANSWERED, "Q3")
     assert place.double.decisions == [("answered", "Q3")]

@@ -106,7 +106,7 @@ async def test_a_conversation_has_an_entity_type(place: Place, entity_type: str 
         ({"source": "crm"}, "has no place for `source`"),
         ({"source_ref": "7"}, "has no place for `source_ref`"),
         ({"participants": {"a": "observer"}}, "has no place for `participants`"),
-        ({"context": {"a": 1}}, "has 'a', which Knowrithm does not know"),
+        ({"context": {"a": 1}}, "has “a”, which Knowrithm does not know"),
         ({"context": {"max_context_length": "2000"}}, "must be a whole number"),
         ({"context": {"max_context_length": True}}, "must be a whole number"),
     ],

@@ -173,7 +173,7 @@ async def test_a_task_that_fails_ends_the_answer_with_its_words_quoted(
         outcome = await answered(client, "fail")
 
     assert outcome.run.status is RunStatus.FAILED
-    assert outcome.run.error == "Knowrithm failed over the answer: 'LLM quota' (code 'LLM_429')."
+    assert outcome.run.error == "Knowrithm failed over the answer: “LLM quota” (code “LLM_429”)."
     assert outcome.run.retryable
 
 
@@ -183,13 +183,13 @@ async def test_a_failure_that_the_stream_tells_ends_the_answer(place: Place, nam
     place.double.names = names
     async with place.client() as client:
         outcome = await answered(client, "fail")
-    assert outcome.run.error == "Knowrithm failed over the answer: 'LLM quota' (code 'LLM_429')."
+    assert outcome.run.error == "Knowrithm failed over the answer: “LLM quota” (code “LLM_429”)."
     assert asked(place) == (0 if names else 1)
 
 
 @pytest.mark.parametrize(
     ("failure", "sentence"),
-    [("Out of memory", ": 'Out of memory'."), (None, "."), ({"code": "X"}, " (code 'X').")],
+    [("Out of memory", ": “Out of memory”."), (None, "."), ({"code": "X"}, " (code “X”).")],
 )
 async def test_a_failure_says_what_there_is_to_say(place: Place, failure: Any, sentence: str) -> None:
     """A text, a code, or nothing."""
@@ -483,19 +483,19 @@ async def test_an_answer_that_does_not_end_is_given_up(place: Place) -> None:
         (
             429,
             refusal("Too many requests", "RATE_001"),
-            "Knowrithm takes no more calls from knowrithm for now. It says: 'Too many requests (RATE_001)'. "
+            "Knowrithm takes no more calls from knowrithm for now. It says: “Too many requests (RATE_001)”. "
             "Wait 7 seconds, then call again.",
         ),
         (
             400,
             refusal("Validation failed", "DOC_001", {"message": ["too long", "no text"]}),
-            "Knowrithm cannot use this call. It says: 'Validation failed; message: too long, no text (DOC_001)'.",
+            "Knowrithm cannot use this call. It says: “Validation failed; message: too long, no text (DOC_001)”.",
         ),
         (
             401,
             refusal("Invalid API credentials", "AUTH_001"),
-            "Knowrithm does not accept the key and secret of the instance knowrithm. It says: 'Invalid API credentials "
-            "(AUTH_001)'. Set `api_key` and `api_secret` of this instance to a valid pair.",
+            "Knowrithm does not accept the key and secret of the instance knowrithm. It says: “Invalid API credentials "
+            "(AUTH_001)”. Set `api_key` and `api_secret` of this instance to a valid pair.",
         ),
     ],
 )

@@ -254,10 +254,10 @@ async def test_what_happens_beside_a_pending_tool_does_not_settle_it(place: Plac
             {"risk": "high"},
             None,
             {},
-            'RevEng.AI asks to run a tool. It came with: \'{"risk": "high"}\'.',
+            'RevEng.AI asks to run a tool. It came with: “{"risk": "high"}”.',
         ),
         (None, None, {}, "RevEng.AI asks to run a tool."),
-        ("rename", None, {}, 'RevEng.AI asks to run a tool. It came with: \'{"value": "rename"}\'.'),
+        ("rename", None, {}, 'RevEng.AI asks to run a tool. It came with: “{"value": "rename"}”.'),
     ],
     ids=["snake", "nested", "text", "untold", "null", "scalar"],
 )

@@ -93,7 +93,7 @@ async def test_an_agent_is_addressed_by_handle_alias_or_id(place: Place, address
         ("rine:name@organisation", InvalidInputError, "stands for the agents of Rine, and is none itself"),
         ("rine:alice@acme", InvalidInputError, "is the agent that we act as"),
         ("rine:a b@beta", InvalidInputError, "is not a handle"),
-        ("rine:00000000-0000-4000-8000-000000000000", NotFoundError, "Rine knows no agent '00000000"),
+        ("rine:00000000-0000-4000-8000-000000000000", NotFoundError, "Rine knows no agent “00000000"),
     ],
 )
 async def test_an_agent_that_is_none_is_refused_before_anything_is_sent(
