@@ -57,7 +57,7 @@ async def test_an_answer_that_comes_later_is_read_with_the_cursor(connect: Conne
         more = await alice.call(
             "send_message", conversation_id=sent["conversation_id"], text="Urgent!", wait_seconds=0
         )
-        assert "added" in more["note"]
+        assert "Added to your earlier message" in more["note"]
         await bob.call("send_message", conversation_id=sent["conversation_id"], text="Here.")
         news = await alice.call(
             "stream_conversation", conversation_id=sent["conversation_id"], cursor=sent["cursor"]

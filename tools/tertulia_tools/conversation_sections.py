@@ -15,7 +15,7 @@ from tertulia_tools.results import (
     PendingRequest,
     Result,
     compact,
-    count_of_messages,
+    count_of,
     fit,
     fit_lines,
     format_time,
@@ -74,7 +74,7 @@ class ConversationResult(Result):
             self.title or "(no title)",
             "archived" if self.archived else None,
             f"with {self.agent}" if self.agent else None,
-            None if self.message_count is None else count_of_messages(self.message_count),
+            None if self.message_count is None else count_of(self.message_count, "message"),
             f"created {self.created_at}" if self.created_at else None,
             f"updated {self.updated_at}" if self.updated_at else None,
             f"with a {self.entity_type}" if self.entity_type else None,
@@ -84,7 +84,8 @@ class ConversationResult(Result):
             self.feedback,
             "awaiting a message of yours" if self.awaiting else None,
         )
-        lines = [heading]
+        lines = [heading, f"Cursor: {self.cursor}"]
+        lines += [self.note] if self.note else []
         if self.metadata is not None:
             lines.append(f"Metadata: {self.metadata}")
         if self.context is not None:
@@ -95,9 +96,7 @@ class ConversationResult(Result):
         lines += [f"Participant {participant}" for participant in self.participants]
         lines += [f"Branch {branch}" for branch in self.branches]
         lines += [message.line() for message in self.messages]
-        lines += [event.line() for event in self.events]
-        lines += [self.note] if self.note else []
-        return [*lines, f"Cursor: {self.cursor}"]
+        return [*lines, *(event.line() for event in self.events)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,9 @@ async def _fill_branches(result: ConversationResult, source: SectionSource) -> S
 
 async def _fill_requests(result: ConversationResult, source: SectionSource) -> Sequence[str]:
     requests = await source.client.runs.pending(source.conversation.id)
-    pending = pending_requests(requests, source.quoter, max(source.share, MAX_REQUESTS))
+    pending = pending_requests(
+        requests, source.quoter, max(source.share, MAX_REQUESTS), agent=source.conversation.agent
+    )
     result.pending = pending.items
     return pending.notes
 

@@ -1,6 +1,6 @@
 """The interface through which a tool reaches the host that calls it. The server implements it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -31,6 +31,11 @@ class Host(Protocol):
     @property
     def client(self) -> Client:
         """The client of the principal who calls."""
+        ...
+
+    @property
+    def withheld(self) -> Collection[str]:
+        """The names of the tools that this server does not offer."""
         ...
 
     @property
@@ -73,3 +78,10 @@ class HostFactory(Protocol):
 def host_of(context: Context[Any, Any]) -> Host:
     """Return the host that makes this call."""
     return cast(HostFactory, context.request_context.lifespan_context).host(context)
+
+
+def possible(host: Host, advice: str) -> str | None:
+    """Return those clauses of a sentence that name no tool which the server withholds; None if there are none."""
+    clauses = advice.rstrip(".").split("; ")
+    kept = [clause for clause in clauses if not any(name in clause for name in host.withheld)]
+    return "; ".join(kept) + "." if kept else None
