@@ -13,6 +13,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -56,6 +57,7 @@ from tertulia.settings import ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import RunResult
+from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
@@ -118,6 +120,14 @@ class HostCall:
     async def on_events(self, entries: Sequence[JournalEntry]) -> None:
         """See `tertulia_tools.host.Host`."""
         await self._progress.on_events(entries)
+
+    @asynccontextmanager
+    async def report_silence(self, waiting: str, *, at_once: bool = False) -> AsyncGenerator[None]:
+        """See `tertulia_tools.host.Host`."""
+        async with task_group() as tasks:
+            tasks.start_soon(partial(self._progress.report_silence, waiting, at_once=at_once))
+            yield
+            tasks.cancel_scope.cancel()
 
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""

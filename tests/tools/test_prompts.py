@@ -131,7 +131,7 @@ async def test_catching_up_shows_where_a_conversation_stands(connect: Connect) -
     assert "The newest answer is completed." in calm
     assert "wants to run" not in calm
     assert f"{ACTOR} wants to run " in tense
-    assert f"({asked['pending'][0]['request_id']})" in tense
+    assert f"(confirmation {asked['pending'][0]['request_id']})" in tense
 
 
 async def test_a_conversation_is_found_by_words_of_its_title(connect_in_memory: Connect) -> None:
@@ -198,7 +198,7 @@ async def test_reviewing_names_every_request_and_who_asks(connect: Connect) -> N
     assert "no agent waits" in nothing
     for number, (own_id, request) in enumerate(asked):
         assert re.search(
-            rf"^- In {own_id}, since \S+Z: {ACTOR} wants to run .*/tmp/{number}.* \({request}\)",
+            rf"^- In {own_id}, since \S+Z: {ACTOR} wants to run .*/tmp/{number}.* \(confirmation {request}\)",
             text,
             re.MULTILINE,
         )

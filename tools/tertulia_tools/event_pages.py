@@ -75,7 +75,10 @@ async def stream(
     page = await client.conversations.events(conversation_id, cursor=cursor)
     if not page.entries and not _others_answer(page.run, client.address):
         with host.wait_scope():
-            await _wait_for_any(client, conversation_id, cursor, deadline)
+            async with host.report_silence(
+                f"Waiting for news in {conversation_id}", at_once=deadline > anyio.current_time()
+            ):
+                await _wait_for_any(client, conversation_id, cursor, deadline)
         page = await client.conversations.events(conversation_id, cursor=cursor)
     if page.run is not None and _others_answer(page.run, client.address) and not page.more:
         _, question = await wait_and_ask(host, page.run, deadline)

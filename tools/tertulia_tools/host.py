@@ -1,7 +1,7 @@
 """The interface through which a tool reaches the host that calls it. The server implements it."""
 
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -60,6 +60,10 @@ class Host(Protocol):
 
     async def on_events(self, entries: Sequence[JournalEntry]) -> None:
         """Report new events as progress, if the host wants progress."""
+        ...
+
+    def report_silence(self, waiting: str, *, at_once: bool = False) -> AbstractAsyncContextManager[None]:
+        """Return a scope in which the host is told now and then that the call waits; `waiting` says for whom."""
         ...
 
     async def elicit(self, outcome: RunResult) -> Elicitation:

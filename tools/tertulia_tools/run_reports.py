@@ -11,6 +11,7 @@ from tertulia.resources.runs import Sent
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Request, Run, RunResult, SentAs
 from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.untrusted import named
 from tertulia_tools.host import Host, possible
 from tertulia_tools.quotes import Quoter, json_size
 from tertulia_tools.results import (
@@ -109,10 +110,14 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
     Return the run's result; and the question, if the host is to ask it and repeat the call. The time in which a person
     looks at a form does not count.
     """
+    who = named(run.agent) if run.agent else "the agent"
+    unread = run.status is RunStatus.QUEUED and host.client.runs.waits_for_message(run)
+    waiting = f"Sent; {who} has not read it yet" if unread else f"Waiting for {who}"
     while True:
         remaining = max(0.0, deadline - anyio.current_time())
         with host.wait_scope():
-            await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.on_events)
+            async with host.report_silence(waiting, at_once=unread and remaining > 0):
+                await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.on_events)
         outcome = await host.client.runs.take_result(run)
         if not outcome.pending:
             return outcome, None
