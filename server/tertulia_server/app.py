@@ -1,9 +1,19 @@
 """The MCP server: it serves tools, resources and prompts, and turns every failure into one that says what to do."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -47,6 +57,7 @@ from tertulia.settings import ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import RunResult
+from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
@@ -59,7 +70,7 @@ from tertulia_tools import prompts, resources
 from tertulia_tools.completion import complete
 from tertulia_tools.errors import bad_arguments, failure, sentence_of, unknown_tool
 from tertulia_tools.host import Elicitation, HostFactory, host_of
-from tertulia_tools.registry import select
+from tertulia_tools.registry import TOOLS, select
 from tertulia_tools.uris import canonical_uri
 
 logger = logging.getLogger(__name__)
@@ -89,11 +100,12 @@ class HostCall:
     """One call by a host: implements `tertulia_tools.host.Host`."""
 
     def __init__(
-        self, context: Context[Any, Any], client: Client, settings: Settings, wait_registry: WaitRegistry
+        self, context: Context[Any, Any], client: Client, settings: Settings, state: "ServerState"
     ) -> None:
         self.client = client
+        self.withheld = state.withheld
         self.wait_seconds = settings.wait_seconds
-        self.wait_scope = wait_registry.scope
+        self.wait_scope = state.wait_registry.scope
         self._forms = Forms(context, client, settings.form_seconds)
         self._progress = Progress(
             lambda count, text: context.report_progress(count, message=text), after=self._forms.last_seq
@@ -109,6 +121,14 @@ class HostCall:
         """See `tertulia_tools.host.Host`."""
         await self._progress.on_events(entries)
 
+    @asynccontextmanager
+    async def report_silence(self, waiting: str, *, at_once: bool = False) -> AsyncGenerator[None]:
+        """See `tertulia_tools.host.Host`."""
+        async with task_group() as tasks:
+            tasks.start_soon(partial(self._progress.report_silence, waiting, at_once=at_once))
+            yield
+            tasks.cancel_scope.cancel()
+
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""
         return await self._forms.elicit(outcome)
@@ -123,6 +143,8 @@ class ServerState(HostFactory):
     wait_registry: WaitRegistry
     tasks: anyio.abc.TaskGroup
     """The tasks that continue between the requests of a session."""
+    withheld: Collection[str] = ()
+    """The names of the tools that the settings leave out."""
 
     async def announce(self) -> None:
         """Register this server's mailbox name, shortly after the host has its first answers."""
@@ -134,7 +156,7 @@ class ServerState(HostFactory):
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
-        return HostCall(context, self.client, self.settings, self.wait_registry)
+        return HostCall(context, self.client, self.settings, self)
 
 
 class Server(MCPServer[ServerState]):
@@ -263,7 +285,8 @@ async def _list_resources(
 async def _complete(
     ctx: ServerRequestContext[ServerState, Any], params: CompleteRequestParams
 ) -> CompleteResult:
-    return CompleteResult(completion=await complete(client_of(ctx), params))
+    host = host_of(Context(request_context=ctx))
+    return CompleteResult(completion=await complete(host, params))
 
 
 def _is_caller_error(error: TertuliaError) -> bool:
@@ -280,6 +303,8 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
         InvalidInputError: a setting names a tool, toolset or platform that does not exist.
     """
     definitions = select(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
+    names = [definition.name for definition in definitions]
+    withheld = frozenset(tool.name for tool in TOOLS) - frozenset(names)
     client_settings = settings.client_settings()
     wait_registry = WaitRegistry()
 
@@ -287,7 +312,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
         opened = Client.open(client_settings, worker=worker)
         async with opened as client, anyio.create_task_group() as tasks:
-            state = ServerState(client, settings, wait_registry, tasks)
+            state = ServerState(client, settings, wait_registry, tasks, withheld)
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
             if works is not None and client.worker_instances:
@@ -295,7 +320,6 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
             yield state
             tasks.cancel_scope.cancel()
 
-    names = [definition.name for definition in definitions]
     server = Server(
         wait_registry,
         title="Tertulia",

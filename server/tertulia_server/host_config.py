@@ -124,7 +124,7 @@ HOSTS: Mapping[str, HostConfig] = {
         place="~/.codex",
         servers="mcp_servers",
         # `uvx` may first have to download the package; a call may wait for an answer, and then for a person.
-        options={"startup_timeout_sec": 60, "tool_timeout_sec": 300},
+        options={"required": True, "startup_timeout_sec": 60, "tool_timeout_sec": 300},
         shortcut=("codex mcp add {name} -- {address}", "codex mcp add {name} --url {address}"),
     ),
     "gemini-cli": HostConfig(

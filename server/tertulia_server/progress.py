@@ -7,6 +7,8 @@ event changes, with a strictly increasing `progress` and a short message. No ans
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
+
 from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.untrusted import is_plain, one_line, shown
 
@@ -14,6 +16,8 @@ INTERVAL = 0.1
 """Seconds between two notifications, on average."""
 BURST = 10
 """How many notifications may come at once when the kind of event changes often."""
+SILENCE = 10.0
+"""Seconds without a notification after which a host is told that the call still waits."""
 MAX_MESSAGE = 180
 """The most characters of a message."""
 MAX_QUOTED = 140
@@ -64,6 +68,8 @@ class Progress:
         self._reported = 0
         self._tail = ""
         self._kind: str = ""
+        self._tools: dict[object, str] = {}
+        """The names of the tools that were called, by the id of the call."""
 
     async def on_events(self, entries: Sequence[JournalEntry]) -> None:
         """Report the entries that are worth a notification now."""
@@ -83,6 +89,26 @@ class Progress:
         if message is not None:
             await self._send(*message)
 
+    async def report_silence(self, waiting: str, *, at_once: bool, every: float = SILENCE) -> None:
+        """Say that the call waits, whenever `every` seconds pass without a notification, until this is cancelled.
+
+        A host that hears nothing takes the call for dead: some of them after a few seconds.
+        """
+        waited = 0.0
+        if at_once:
+            await self._say(waiting)
+        while True:
+            before = self._reported
+            await anyio.sleep(every)
+            waited += every
+            if self._reported == before:
+                await self._say(f"{waiting} ({waited:.0f} s)")
+
+    async def _say(self, text: str) -> None:
+        self._count += 1
+        self._kind, self._reported = "silence", self._count
+        await self._report(float(self._count), text)
+
     async def _send(self, count: int, kind: str, text: str) -> None:
         if count > self._reported and self._rate_limit.take(urgent=kind != self._kind):
             self._kind, self._reported = kind, count
@@ -97,11 +123,13 @@ class Progress:
         if kind is EventKind.REASONING:
             return "reasoning", "Thinking…"
         if kind in _TOOLS:
-            what = {EventKind.TOOL_CALL_START: "Running", EventKind.TOOL_CALL_RESULT: "Finished"}.get(
-                kind, "Running"
-            )
-            detail = str(data.get("tool") or data.get("message") or data.get("outcome") or "")
-            return f"tool {kind}", f"{what} {_quoted(detail)}".rstrip()
+            call = data.get("tool_call_id")
+            if kind is EventKind.TOOL_CALL_START:
+                self._tools[call] = str(data.get("tool") or "a tool")
+            name = self._tools.get(call, "a tool")
+            if kind is EventKind.TOOL_CALL_RESULT:
+                return f"tool {kind}", f"Finished {_quoted(name)}"
+            return f"tool {kind}", f"Running {_quoted(str(data.get('message') or name))}"
         if kind in _ASKING:
             return "request", f"Waits for a decision: {_quoted(str(data.get('tool') or data.get('prompt')))}"
         if kind in _ENDS:

@@ -52,12 +52,13 @@ async def test_an_answer_that_comes_later_is_read_with_the_cursor(connect: Conne
     """The sender's call is over long before."""
     async with connect(identity="bob") as bob, connect(identity="alice") as alice:
         await appears(alice, "local:bob")
-        sent = await alice.call("send_message", agent="local:bob", text="Hello?", wait_seconds=0)
+        sent = await alice.call("send_message", agent="local:bob", text="Hello?", wait_seconds=0.2)
         assert sent["status"] == "queued"
+        assert [message for _, message in alice.progress] == ["Sent; local:bob has not read it yet"]
         more = await alice.call(
             "send_message", conversation_id=sent["conversation_id"], text="Urgent!", wait_seconds=0
         )
-        assert "added" in more["note"]
+        assert "Added to your earlier message" in more["note"]
         await bob.call("send_message", conversation_id=sent["conversation_id"], text="Here.")
         news = await alice.call(
             "stream_conversation", conversation_id=sent["conversation_id"], cursor=sent["cursor"]

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia_server.progress import Progress
-from tests.doubles.hosts import Connect
+from tests.doubles.hosts import SECONDS, Connect
 from tests.doubles.stage import ACTOR, script
 
 pytestmark = pytest.mark.anyio
@@ -89,7 +91,7 @@ async def test_what_comes_together_is_told_one_kind_after_the_other() -> None:
         text("Three."),
     )
 
-    assert teller.messages == ["“One. Two.”", "Running search", "Finished ok", "“One. Two. Three.”"]
+    assert teller.messages == ["“One. Two.”", "Running search", "Finished search", "“One. Two. Three.”"]
 
 
 async def test_kinds_that_change_all_the_time_do_not_flood_a_host() -> None:
@@ -118,6 +120,34 @@ async def test_progress_strictly_increases_and_messages_are_short(
     assert all(0 < len(message) < 200 for message in teller.messages)
     for start, *_ in teller.reported:
         assert sum(start <= at < start + 1 for at, *_ in teller.reported) <= 20
+
+
+async def test_silence_is_reported_until_something_happens() -> None:
+    """At once if nothing is to come soon, and again and again; the numbers still grow."""
+    reported: list[tuple[float, str]] = []
+    enough = anyio.Event()
+
+    async def report(number: float, message: str) -> None:
+        reported.append((number, message))
+        if len(reported) == 3:
+            enough.set()
+
+    progress = Progress(report)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(
+            partial(progress.report_silence, "Sent; bob has not read it yet", at_once=True, every=0.01)
+        )
+        with anyio.fail_after(SECONDS):
+            await enough.wait()
+        tasks.cancel_scope.cancel()
+    entry = JournalEntry(seq=1, kind=EventKind.RUN_STARTED, data={"agent": "local:bob"}, at=datetime.now(UTC))
+    await progress.on_events([entry])
+
+    messages = [message for _, message in reported]
+    assert messages[0] == "Sent; bob has not read it yet"
+    assert messages[1].startswith("Sent; bob has not read it yet (")
+    assert messages[-1] == "local:bob is answering"
+    assert all(earlier < later for (earlier, _), (later, _) in pairwise(reported))
 
 
 async def test_the_end_of_the_text_is_shown_in_one_line() -> None:

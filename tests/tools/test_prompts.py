@@ -87,7 +87,7 @@ async def test_handing_over_tells_what_the_agent_is_and_what_to_do(connect: Conn
 
     assert f"over to the agent {ACTOR}" in text
     assert "\nTask: Count to ten.\n" in text
-    assert re.search(rf"The agent: {ACTOR}: <(q\w{{16}})>Plays the script it is sent\.</\1>\n  offers ", text)
+    assert re.search(rf"The agent: {ACTOR}: <(q\w{{16}})>Plays the script it is sent\.</\1>\n", text)
     assert "send_message" in text
     assert "confirm_tool" in text
     assert "Open conversations" not in text
@@ -129,8 +129,9 @@ async def test_catching_up_shows_where_a_conversation_stands(connect: Connect) -
     assert re.search(r"· user \(user\) · \S+\n<(q\w{16})>Good morning\.</\1>\n", calm)
     assert re.search(rf"· {ACTOR} \(assistant\) · \S+\n<(q\w{{16}})>You said: Good morning\.</\1>\n", calm)
     assert "The newest answer is completed." in calm
-    assert "Pending" not in calm
-    assert f"Pending confirmation {asked['pending'][0]['request_id']}" in tense
+    assert "wants to run" not in calm
+    assert f"{ACTOR} wants to run " in tense
+    assert f"(confirmation {asked['pending'][0]['request_id']})" in tense
 
 
 async def test_a_conversation_is_found_by_words_of_its_title(connect_in_memory: Connect) -> None:
@@ -197,7 +198,7 @@ async def test_reviewing_names_every_request_and_who_asks(connect: Connect) -> N
     assert "no agent waits" in nothing
     for number, (own_id, request) in enumerate(asked):
         assert re.search(
-            rf"^- {ACTOR} in {own_id} since \S+Z\. Pending confirmation {request}: wants to run .*/tmp/{number}",
+            rf"^- In {own_id}, since \S+Z: {ACTOR} wants to run .*/tmp/{number}.* \(confirmation {request}\)",
             text,
             re.MULTILINE,
         )
@@ -211,7 +212,7 @@ async def test_more_requests_than_fit_are_counted(connect_in_memory: Connect) ->
             await waiting(host, arguments={"number": number, "text": "y" * 2_000})
         text = await prompt(host, "review_approvals")
 
-    shown = text.count("Pending confirmation")
+    shown = text.count(" wants to run ")
     assert 0 < shown < 12
     assert f"{12 - shown} more are pending" in text
 

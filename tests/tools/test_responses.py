@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from mcp.shared.exceptions import MCPError
+from mcp_types import PromptReference
 
 from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import Connect, Host, Reply
@@ -162,3 +164,58 @@ async def test_every_tool_says_the_same_in_both_forms(connect: Connect) -> None:
     async with connect() as host:
         for respond in RESPONSES.values():
             assert_same_information(await respond(host))
+
+
+@pytest.mark.parametrize("name", ["send_message", "stream_conversation", "get_conversation", "list_messages"])
+async def test_the_text_ends_with_what_was_asked_for(connect_in_memory: Connect, name: str) -> None:
+    """Codex shows a person the last three lines of a result: not how a model goes on, but what was answered."""
+    async with connect_in_memory() as host:
+        reply = await RESPONSES[name](host)
+
+    *_, last = reply.text.splitlines()
+    assert reply.text.startswith(reply["untrusted"])
+    assert not last.startswith(("Next: ", "Cursor: ", "More: "))
+
+
+async def test_what_comes_next_names_no_tool_that_is_not_offered(connect_in_memory: Connect) -> None:
+    """Nor does a person get to choose a prompt or an agent that would be refused."""
+    async with connect_in_memory() as host:
+        own_id = await conversation(host)
+    async with connect_in_memory(read_only=True) as host:
+        listed = await host.call("list_agents")
+        read = await host.call("stream_conversation", conversation_id=own_id)
+        made = [await host.call("get_conversation", conversation_id=own_id)]
+        with pytest.raises(MCPError, match="There is no prompt of that name"):
+            await host.client.complete(
+                PromptReference(type="ref/prompt", name="hand_over"), {"name": "agent", "value": ""}
+            )
+
+    assert not any("send_message" in reply.text + reply.json for reply in (listed, read, *made))
+
+
+async def test_nobody_is_offered_to_themselves(connect_in_memory: Connect) -> None:
+    """Writing to oneself is refused."""
+    async with connect_in_memory(identity="alice") as host:
+        await host.call("send_message", agent=ACTOR, text="Hello.")
+        listed = await host.call("list_agents")
+
+    assert "local:alice" not in [agent["agent"] for agent in listed["agents"]]
+
+
+async def test_a_search_finds_answers_and_not_the_questions_to_the_archivist(
+    connect_in_memory: Connect,
+) -> None:
+    """Six of them crowded a note off the page; they are found by those who ask for them."""
+    async with connect_in_memory() as host:
+        made = await host.call("create_conversation", agent=ACTOR, title="Renewals")
+        note = "Acme keeps 40,000 in May."
+        await host.call("add_message", conversation_id=made["conversation_id"], text=note)
+        for question in ("find Acme", "quote Acme", "what did Acme say?", "timeline Acme", "summarise Acme"):
+            await host.call("send_message", agent="local:archivist", text=question)
+        found = await host.call("search_conversations", query="Acme")
+        asked = await host.call("search_conversations", query="Acme", archivist=True)
+
+    assert [match["message_id"] is not None for match in found["matches"] if "40,000" in match["snippet"]]
+    assert all("find Acme" not in match["snippet"] for match in found["matches"])
+    assert {match.get("author") for match in found["matches"]} <= {"user", None}
+    assert len(asked["matches"]) > len(found["matches"])

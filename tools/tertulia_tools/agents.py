@@ -5,15 +5,29 @@ from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
-from pydantic import Field
+from pydantic import BaseModel, Field
 
+from tertulia.vocabulary.models import Agent
 from tertulia_tools.definition import Toolset, read_only_tool
-from tertulia_tools.host import host_of
+from tertulia_tools.host import host_of, possible
 from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import AgentLine, Result, answer, fit
 
-MAX_AGENTS = 7_500
-"""The characters for the agents; the rest of a result is for the names of the instances."""
+MAX_AGENTS = 5_500
+"""The characters for the agents; the rest of a result is for the instances."""
+MAX_INSTANCES = 3_500
+"""The characters for what the instances offer."""
+
+
+class InstanceLine(BaseModel):
+    """What the agents of an instance can do, which its platform determines."""
+
+    instance: str
+    features: list[str]
+
+    def line(self) -> str:
+        """Return the instance in a line."""
+        return f"{self.instance} offers {', '.join(self.features)}"
 
 
 class AgentList(Result):
@@ -21,16 +35,18 @@ class AgentList(Result):
 
     agents: list[AgentLine]
     instances: list[str]
+    features: list[InstanceLine] = []
     note: str | None = None
-    next: str = "send_message with agent and text starts a conversation and returns the answer."
+    next: str | None = None
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
         return [
-            *(agent.line() for agent in self.agents),
+            *([f"Next: {self.next}"] if self.next else []),
             *([self.note] if self.note else []),
             f"Instances: {', '.join(self.instances)}",
-            f"Next: {self.next}",
+            *(instance.line() for instance in self.features),
+            *(agent.line() for agent in self.agents),
         ]
 
 
@@ -44,14 +60,35 @@ async def list_agents(
 
     Call this first when you do not know an agent's address (`instance:name`).
     """
-    client = host_of(ctx).client
+    host = host_of(ctx)
+    client = host.client
     quoter = Quoter()
-    found = await client.agents.list(instance)
+    found = [agent for agent in await client.agents.list(instance) if agent.address != client.address]
     lines = fit((AgentLine.of(agent, quoter) for agent in found), MAX_AGENTS)
     note = None
     if left_out := len(found) - len(lines):
         note = f"{left_out} more {'is' if left_out == 1 else 'are'} not shown: pass one of the instances."
-    return answer(AgentList(agents=lines, instances=list(client.instances), note=note), quoter)
+    following = possible(
+        host, "send_message with agent and text starts a conversation and returns the answer."
+    )
+    return answer(
+        AgentList(
+            agents=lines,
+            instances=list(client.instances),
+            features=fit(_instance_lines(found), MAX_INSTANCES),
+            note=note,
+            next=following,
+        ),
+        quoter,
+    )
+
+
+def _instance_lines(agents: Sequence[Agent]) -> Sequence[InstanceLine]:
+    """Return what each instance offers that has one of these agents."""
+    features: dict[str, set[str]] = {}
+    for agent in agents:
+        features.setdefault(agent.address.partition(":")[0], set()).update(agent.features)
+    return [InstanceLine(instance=name, features=sorted(offered)) for name, offered in features.items()]
 
 
 AGENT_TOOLS = (read_only_tool(list_agents, "List agents", Toolset.TALK),)

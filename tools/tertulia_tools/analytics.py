@@ -26,7 +26,7 @@ from tertulia_tools.arguments import (
 from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
-from tertulia_tools.results import MAX_REPLY, MAX_REQUESTS, Result, answer, compact
+from tertulia_tools.results import MAX_REPLY, MAX_REQUESTS, Result, answer, compact, count_of
 
 MAX_TOOLS = 30
 """How many tools a result shows with their calls, the most called first."""
@@ -52,7 +52,7 @@ class AnalyticsResult(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        what = self.conversation_id or f"{self.conversations} conversations"
+        what = self.conversation_id or count_of(self.conversations, "conversation")
         by_role = ", ".join(f"{number} {role}" for role, number in self.messages.items())
         parts = (
             ("Messages", by_role or "not told"),
@@ -66,7 +66,7 @@ class AnalyticsResult(Result):
             ("Details", self.details),
         )
         figures = [f"{name}: {value}" for name, value in parts if value is not None]
-        return [f"{what} · {self.conversations} counted", *figures, self.note]
+        return [self.note, what, *figures]
 
 
 async def get_analytics(
@@ -145,7 +145,9 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _rated(mean: float | None, count: int | None) -> str | None:
-    return None if mean is None else f"{mean} of 5" + ("" if count is None else f", {count} times")
+    return (
+        None if mean is None else f"{mean} of 5" + ("" if count is None else f", {count_of(count, 'rating')}")
+    )
 
 
 ANALYTICS_TOOLS = (read_only_tool(get_analytics, "Count conversations", Toolset.BROWSE),)

@@ -50,10 +50,10 @@ class ChangedConversation(Result):
             f"rated {self.rating}" if self.rating else None,
             self.feedback,
         )
-        lines = [heading]
+        lines = [f"Next: {self.next}"] if self.next else []
         lines += [f"Participant {participant}" for participant in self.participants]
         lines += [f"Metadata: {self.metadata}"] if self.metadata else []
-        return [*lines, f"Next: {self.next}"] if self.next else lines
+        return [*lines, heading]
 
 
 class DeletedConversation(Result):
@@ -126,9 +126,8 @@ async def update_conversation(
         # A key stands for one change: each of several steps gets a key of its own.
         several = idempotency_key is not None and len(steps) > 1
         await take_step(f"{idempotency_key} {name}" if several else idempotency_key)
-    return await _changed_conversation(
-        client, await client.conversations.get_stored(conversation_id), show_participants=bool(roles)
-    )
+    changed = await client.conversations.get_stored(conversation_id)
+    return await _changed_conversation(client, changed, show_participants=bool(roles))
 
 
 async def update_status(
@@ -159,7 +158,7 @@ async def update_status(
         rating=None if rating is None else Rating(value=rating, feedback=feedback),
         idempotency_key=idempotency_key,
     )
-    return await _changed_conversation(client, conversation)
+    return await _changed_conversation(client, conversation, show_states=True)
 
 
 async def delete_conversation(
@@ -186,10 +185,15 @@ async def delete_conversation(
 
 
 async def _changed_conversation(
-    client: Client, conversation: Conversation, *, show_participants: bool = False
+    client: Client,
+    conversation: Conversation,
+    *,
+    show_participants: bool = False,
+    show_states: bool = False,
 ) -> CallToolResult:
     quoter = Quoter()
-    following = sorted(TRANSITIONS[conversation.status])
+    states = sorted(TRANSITIONS[conversation.status])
+    following = f"it can become {', '.join(states)}." if states else f"{conversation.status} is final."
     participants = await client.conversations.participants(conversation.id) if show_participants else ()
     result = ChangedConversation(
         conversation_id=conversation.id,
@@ -200,7 +204,7 @@ async def _changed_conversation(
         rating=None if conversation.rating is None else conversation.rating.value,
         feedback=quote_feedback(conversation.rating, quoter),
         participants=participant_lines(participants, quoter),
-        next=f"it can become {', '.join(following)}." if following else f"{conversation.status} is final.",
+        next=following if show_states else None,
     )
     return answer(result, quoter)
 

@@ -14,6 +14,7 @@ from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.untrusted import is_plain
+from tertulia_tools.host import Host
 from tertulia_tools.prompts import PROMPTS
 from tertulia_tools.resources import TEMPLATES
 
@@ -23,7 +24,7 @@ MAX_VALUES = 100
 """The most values that the protocol allows in a completion."""
 
 
-async def complete(client: Client, params: CompleteRequestParams) -> Completion:
+async def complete(host: Host, params: CompleteRequestParams) -> Completion:
     """Return the values that complete an argument.
 
     Raises:
@@ -31,9 +32,9 @@ async def complete(client: Client, params: CompleteRequestParams) -> Completion:
         InvalidInputError: the prompt or template has no such argument.
     """
     name, typed = params.argument.name, params.argument.value
-    _check(params)
+    _check(host, params)
     given = (params.context.arguments if params.context else None) or {}
-    found = await _values(client, name, typed, given, native=not isinstance(params.ref, PromptReference))
+    found = await _values(host.client, name, typed, given, native=not isinstance(params.ref, PromptReference))
     values = [value for value in found if is_plain(value, MAX_VALUE)]
     return Completion(
         values=list(values[:MAX_VALUES]),
@@ -42,10 +43,12 @@ async def complete(client: Client, params: CompleteRequestParams) -> Completion:
     )
 
 
-def _check(params: CompleteRequestParams) -> None:
+def _check(host: Host, params: CompleteRequestParams) -> None:
     if isinstance(params.ref, PromptReference):
         kind, target = "prompt", params.ref.name
-        known = {prompt.name: prompt.function for prompt in PROMPTS}
+        known = {
+            prompt.name: prompt.function for prompt in PROMPTS if not prompt.needs & frozenset(host.withheld)
+        }
     else:
         kind, target = "template", params.ref.uri
         known = {template.uri: template.read for template in TEMPLATES}
@@ -69,9 +72,9 @@ async def _values(
             return [split_conversation_id(each)[1] for each in ids] if native else ids
         case "agent":
             searched = [instance] if instance in client.instances else client.instances
-            return _fitting(
-                typed, [agent.address for each in searched for agent in await client.agents.list(each)]
-            )
+            found = [agent for each in searched for agent in await client.agents.list(each)]
+            possible = [each.address for each in found if each.available and each.address != client.address]
+            return _fitting(typed, possible)
         case "instance":
             return _fitting(typed, client.instances)
         case "status":

@@ -18,7 +18,7 @@ from tertulia_tools.results import (
     PendingRequest,
     Result,
     compact,
-    count_of_messages,
+    count_of,
     fit,
     fit_lines,
     format_time,
@@ -80,7 +80,7 @@ class ConversationResult(Result):
             self.title or "(no title)",
             "archived" if self.archived else None,
             f"with {self.agent}" if self.agent else None,
-            None if self.message_count is None else count_of_messages(self.message_count),
+            None if self.message_count is None else count_of(self.message_count, "message"),
             f"created {self.created_at}" if self.created_at else None,
             f"updated {self.updated_at}" if self.updated_at else None,
             f"with a {self.entity_type}" if self.entity_type else None,
@@ -90,7 +90,8 @@ class ConversationResult(Result):
             self.feedback,
             "awaiting a message of yours" if self.awaiting else None,
         )
-        lines = [heading]
+        lines = [heading, f"Cursor: {self.cursor}"]
+        lines += [self.note] if self.note else []
         if self.metadata is not None:
             lines.append(f"Metadata: {self.metadata}")
         if self.context is not None:
@@ -101,13 +102,11 @@ class ConversationResult(Result):
         lines += [f"Participant {participant}" for participant in self.participants]
         lines += [f"Branch {branch}" for branch in self.branches]
         lines += [message.line() for message in self.messages]
-        lines += [event.line() for event in self.events]
-        lines += [self.note] if self.note else []
         if self.next_cursor is not None:
             lines.append(
                 f"Arguments: get_conversation (include requests, cursor {self.next_cursor}) reads on."
             )
-        return [*lines, f"Cursor: {self.cursor}"]
+        return [*lines, *(event.line() for event in self.events)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +190,7 @@ async def _fill_requests(result: ConversationResult, source: SectionSource) -> S
     long_ones = [request for request in requests if needs_digest(request)]
     share = max(source.share, MAX_REQUESTS)
     if source.cursor is None:
-        pending = pending_requests(requests, source.quoter, share)
+        pending = pending_requests(requests, source.quoter, share, agent=source.conversation.agent)
         result.pending = pending.items
         if long_ones:
             result.next_cursor = _arguments_cursor(long_ones[0])
@@ -201,7 +200,7 @@ async def _fill_requests(result: ConversationResult, source: SectionSource) -> S
     if request is None:
         raise ConflictError(f"The request {request_id} is not pending any more.", request_id=request_id)
     part = arguments_part(request, start, share - ARGUMENTS_OVERHEAD)
-    shown = PendingRequest.of(request, source.quoter, share)
+    shown = PendingRequest.of(request, source.quoter, share, agent=source.conversation.agent)
     shown.arguments = source.quoter.quote(part.text)
     shown.note = f"Characters {part.start + 1:,} to {part.end:,} of the {part.length:,} of its arguments."
     result.pending = [shown]

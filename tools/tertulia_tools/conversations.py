@@ -30,7 +30,7 @@ from tertulia_tools.conversation_sections import ConversationResult, conversatio
 from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
-from tertulia_tools.results import ConversationLine, Result, answer, fit
+from tertulia_tools.results import ConversationLine, Result, answer, count_of, fit
 
 MAX_AWAITING = 5
 """How many ids of pending requests a list shows for each conversation."""
@@ -46,11 +46,13 @@ class ConversationList(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        lines = [conversation.line() for conversation in self.conversations] or ["No conversation matches."]
+        lines = [self.note] if self.note else []
+        if not self.conversations:
+            return [*lines, "No conversation matches."]
         if self.total is not None:
-            lines.append(f"{len(self.conversations)} of {self.total}")
-        lines += [self.note] if self.note else []
-        return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
+            lines.append(f"{len(self.conversations)} of {count_of(self.total, 'conversation')}")
+        lines += [f"More: cursor {self.next_cursor}"] if self.next_cursor else []
+        return [*lines, *(conversation.line() for conversation in self.conversations)]
 
 
 async def get_conversation(

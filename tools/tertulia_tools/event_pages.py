@@ -12,7 +12,7 @@ from tertulia.client import Client
 from tertulia.resources.conversations import EventPage
 from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
 from tertulia.vocabulary.models import Request, Run
-from tertulia_tools.host import Host
+from tertulia_tools.host import Host, possible
 from tertulia_tools.quotes import Quoter, json_size
 from tertulia_tools.results import (
     MAX_ITEMS,
@@ -49,21 +49,20 @@ class StreamResult(Result):
     conversation_id: str
     run_id: str | None = None
     status: str = Field(description="Of the newest run; of the conversation while it has none.")
+    cursor: str = Field(description="Pass it on to read what follows.")
+    next: str | None = None
+    note: str | None = None
     events: list[EventLine] = []
     pending: list[PendingRequest] = []
-    cursor: str = Field(description="Pass it on to read what follows.")
-    note: str | None = None
-    next: str
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
         run = "" if self.run_id is None else f" · {self.run_id}"
-        lines = [f"{self.status} · {self.conversation_id}{run}"]
-        if self.note is not None:
-            lines.append(self.note)
+        lines = [f"{self.status} · {self.conversation_id}{run}", f"Cursor: {self.cursor}"]
+        lines += [f"Next: {self.next}"] if self.next else []
+        lines += [self.note] if self.note else []
         lines += [event.line() for event in self.events] or ["Nothing new."]
-        lines += [request.line() for request in self.pending]
-        return [*lines, f"Next: {self.next}", f"Cursor: {self.cursor}"]
+        return [*lines, *(request.line() for request in self.pending)]
 
 
 async def stream(
@@ -76,7 +75,10 @@ async def stream(
     page = await client.conversations.events(conversation_id, cursor=cursor)
     if not page.entries and not _others_answer(page.run, client.address):
         with host.wait_scope():
-            await _wait_for_any(client, conversation_id, cursor, deadline)
+            async with host.report_silence(
+                f"Waiting for news in {conversation_id}", at_once=deadline > anyio.current_time()
+            ):
+                await _wait_for_any(client, conversation_id, cursor, deadline)
         page = await client.conversations.events(conversation_id, cursor=cursor)
     if page.run is not None and _others_answer(page.run, client.address) and not page.more:
         _, question = await wait_and_ask(host, page.run, deadline)
@@ -84,7 +86,7 @@ async def stream(
             return question
         page = await client.conversations.events(conversation_id, cursor=cursor)
     quoter = Quoter()
-    return answer(await _result(client, conversation_id, page, quoter), quoter)
+    return answer(await _result(host, conversation_id, page, quoter), quoter)
 
 
 async def _wait_for_any(client: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
@@ -97,12 +99,13 @@ async def _wait_for_any(client: Client, conversation_id: str, cursor: str | None
             await anext(changes)
 
 
-async def _result(client: Client, conversation_id: str, page: EventPage, quoter: Quoter) -> StreamResult:
+async def _result(host: Host, conversation_id: str, page: EventPage, quoter: Quoter) -> StreamResult:
+    client = host.client
     shown = event_lines(page.entries, quoter)
     cursor, more = await cursor_after(client, conversation_id, page, shown)
     run = page.run
     requests: Sequence[Request] = () if run is None or more else await client.runs.pending(conversation_id)
-    pending = pending_requests(requests, quoter)
+    pending = pending_requests(requests, quoter, agent=run and run.agent)
     notes = pending.notes
     if sum(map(item_size, [*shown.items, *pending.items])) > MAX_ITEMS:  # one piece of text can be that long
         pending, notes, more = PendingRequests([], []), [], True
@@ -110,9 +113,9 @@ async def _result(client: Client, conversation_id: str, page: EventPage, quoter:
         notes.append("This is not all of it: read on with the cursor.")
         following = "stream_conversation with this cursor: there is more already."
     elif run is None:
-        following = "send_message starts an answer."
+        following = possible(host, "send_message starts an answer.")
     else:
-        following = next_step(run, requests, caller=client.address)
+        following = next_step(host, run, requests)
     status = (await client.conversations.get_stored(conversation_id)).status if run is None else run.status
     return StreamResult(
         conversation_id=conversation_id,

@@ -1,7 +1,7 @@
 """The interface through which a tool reaches the host that calls it. The server implements it."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -34,6 +34,11 @@ class Host(Protocol):
         ...
 
     @property
+    def withheld(self) -> Collection[str]:
+        """The names of the tools that this server does not offer."""
+        ...
+
+    @property
     def wait_seconds(self) -> float:
         """How long a call waits if its arguments do not say it."""
         ...
@@ -57,6 +62,10 @@ class Host(Protocol):
         """Report new events as progress, if the host wants progress."""
         ...
 
+    def report_silence(self, waiting: str, *, at_once: bool = False) -> AbstractAsyncContextManager[None]:
+        """Return a scope in which the host is told now and then that the call waits; `waiting` says for whom."""
+        ...
+
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """Ask the person to decide what the run waits for, if the host can show a form."""
         ...
@@ -73,3 +82,10 @@ class HostFactory(Protocol):
 def host_of(context: Context[Any, Any]) -> Host:
     """Return the host that makes this call."""
     return cast(HostFactory, context.request_context.lifespan_context).host(context)
+
+
+def possible(host: Host, advice: str) -> str | None:
+    """Return those clauses of a sentence that name no tool which the server withholds; None if there are none."""
+    clauses = advice.rstrip(".").split("; ")
+    kept = [clause for clause in clauses if not any(name in clause for name in host.withheld)]
+    return "; ".join(kept) + "." if kept else None

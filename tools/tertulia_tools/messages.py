@@ -31,7 +31,7 @@ from tertulia_tools.results import (
     Result,
     answer,
     compact,
-    count_of_messages,
+    count_of,
     fit,
     format_time,
     join_parts,
@@ -84,11 +84,11 @@ class MessageList(Result):
         """Return the lines of the text form."""
         lines = [
             self.conversation_id
-            + ("" if self.total is None else f" · {count_of_messages(self.total)} in all")
+            + ("" if self.total is None else f" · {count_of(self.total, 'message')} in all")
         ]
-        lines += [message.line() for message in self.messages]
+        lines += [f"More: cursor {self.next_cursor}"] if self.next_cursor else []
         lines += [self.note] if self.note else []
-        return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
+        return [*lines, *(message.line() for message in self.messages)]
 
 
 class MessageResult(Result):

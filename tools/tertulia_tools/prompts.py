@@ -84,7 +84,7 @@ async def catch_up(
     found = await client.conversations.get(await _resolve(client, conversation))
     run = await client.runs.latest(found.id)
     quoter = Quoter()
-    pending = pending_requests(await client.runs.pending(found.id), quoter)
+    pending = pending_requests(await client.runs.pending(found.id), quoter, agent=found.agent)
     recent = await _newest_messages(client, found.id, quoter, since=start, limit=MAX_ITEMS - MAX_REQUESTS)
     lines = [
         "Catch me up on the conversation below"
@@ -127,9 +127,9 @@ async def review_approvals(ctx: Context[Any, Any]) -> str:
     ]
     for request, item in zip(requests, pending.items, strict=False):
         run = await client.runs.get(request.run_id)
-        who = quoter.name(run.agent) if run.agent else "An agent"
-        since = f" since {format_time(request.created_at)}" if request.created_at else ""
-        lines.append(f"- {who} in {request.conversation_id}{since}. {item.line()}")
+        since = f", since {format_time(request.created_at)}" if request.created_at else ""
+        asking = item.model_copy(update={"agent": quoter.name(run.agent) if run.agent else None}).line()
+        lines.append(f"- In {request.conversation_id}{since}: {asking}")
     return _text([*lines, *pending.notes], quoter)
 
 

@@ -24,7 +24,7 @@ from tertulia_tools.event_pages import cursor_after, event_lines
 from tertulia_tools.host import host_of
 from tertulia_tools.messages import message_page
 from tertulia_tools.quotes import Quoter, one_line
-from tertulia_tools.results import ConversationLine, compact, count_of_messages, format_time, join_parts
+from tertulia_tools.results import ConversationLine, compact, count_of, format_time, join_parts
 from tertulia_tools.uris import AGENTS, CONVERSATIONS, EVENTS, MESSAGES, TRANSCRIPT, conversation_uri, expand
 
 MARKDOWN, JSON = "text/markdown", "application/json"
@@ -53,7 +53,7 @@ async def transcript(
         found.status,
         "archived" if found.archived else None,
         f"with {line.agent}" if line.agent else None,
-        None if page.total is None else count_of_messages(page.total),
+        None if page.total is None else count_of(page.total, "message"),
         f"updated {line.updated_at}" if line.updated_at else None,
         f"the newest answer is {run.status}" if run and run.status is not RunStatus.COMPLETED else None,
         f"awaits a decision about {', '.join(pending)}" if pending else None,
@@ -186,7 +186,7 @@ def _conversation_resource(conversation: Conversation) -> Resource:
     about = join_parts(
         conversation.status,
         f"with {named(conversation.agent)}" if conversation.agent else None,
-        None if count is None else count_of_messages(count),
+        None if count is None else count_of(count, "message"),
     )
     updated = format_time(conversation.updated_at)
     return Resource(

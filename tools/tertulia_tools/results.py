@@ -1,5 +1,8 @@
 """The results of tools, in two forms: text and structure. Some hosts show a model only one of them, so both say all.
 
+The text begins with what a model needs in order to go on (the marks' explanation, notes, cursor, next step) and ends
+with what the caller asked for: hosts in a terminal show a person its last lines only.
+
 A result has at most `MAX_RESULT` characters in each form, and says how the caller reads what it leaves out. Each part
 whose length varies has a share of these characters, measured by `tertulia_tools.quotes.json_size`.
 """
@@ -48,9 +51,7 @@ class Result(BaseModel):
 def answer(result: Result, quoter: Quoter) -> CallToolResult:
     """Return the result of a call in both forms, with the explanation of the marks that `quoter` used."""
     result.untrusted = quoter.explanation
-    lines = list(result.lines())
-    if result.untrusted is not None:
-        lines.append(result.untrusted)
+    lines = [*([result.untrusted] if result.untrusted else []), *result.lines()]
     dumped = result.model_dump(mode="json", exclude_none=True)
     fields = type(result).model_fields
     return CallToolResult(
@@ -108,6 +109,7 @@ class PendingRequest(BaseModel):
 
     request_id: str
     kind: str
+    agent: str | None = Field(default=None, description="Who asks.")
     prompt: str
     tool: str | None = None
     arguments: str | None = Field(default=None, description="JSON.")
@@ -115,8 +117,10 @@ class PendingRequest(BaseModel):
     note: str | None = None
 
     @classmethod
-    def of(cls, request: Request, quoter: Quoter, limit: int = MAX_JSON) -> "PendingRequest":
-        """Return the view of a request, with a share of `limit` for its arguments."""
+    def of(
+        cls, request: Request, quoter: Quoter, limit: int = MAX_JSON, *, agent: str | None = None
+    ) -> "PendingRequest":
+        """Return the view of a request by `agent`, with a share of `limit` for its arguments."""
         confirmation = request.kind is RequestKind.CONFIRMATION
         notes = [DECLINED] if request.declined else []
         if confirmation and json_size(arguments_text(request)) > limit:
@@ -124,6 +128,7 @@ class PendingRequest(BaseModel):
         return cls(
             request_id=request.id,
             kind=request.kind,
+            agent=quoter.optional_name(agent),
             prompt=quoter.line(request.prompt, MAX_PROMPT),
             tool=quoter.name(request.tool) if request.tool else None,
             arguments=quoter.quote(arguments_text(request), limit) if confirmation else None,
@@ -132,9 +137,10 @@ class PendingRequest(BaseModel):
 
     def line(self) -> str:
         """Return the request in a line or two."""
+        who = self.agent or "The agent"
         what = f"wants to run {self.tool} with {self.arguments}" if self.tool else "asks"
         note = "".join(f" {part}" for part in (self.digest and f"Digest: {self.digest}.", self.note) if part)
-        return f"Pending {self.kind} {self.request_id}: {what}. {self.prompt}{note}"
+        return f"{who} {what} ({self.kind} {self.request_id}). {self.prompt}{note}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +152,11 @@ class PendingRequests:
 
 
 def pending_requests(
-    requests: Sequence[Request], quoter: Quoter, limit: int = MAX_REQUESTS
+    requests: Sequence[Request], quoter: Quoter, limit: int = MAX_REQUESTS, *, agent: str | None = None
 ) -> PendingRequests:
-    """Return as many of the first requests as fit into `limit`."""
+    """Return as many of the first requests by `agent` as fit into `limit`."""
     share = max(MAX_JSON, limit - MAX_REQUESTS) if len(requests) == 1 else MAX_JSON
-    fitting = fit((PendingRequest.of(request, quoter, share) for request in requests), limit)
+    fitting = fit((PendingRequest.of(request, quoter, share, agent=agent) for request in requests), limit)
     notes: list[str] = []
     if left_out := len(requests) - len(fitting):
         notes.append(f"{left_out} more are pending, and are shown when these are settled.")
@@ -199,7 +205,7 @@ class ConversationLine(BaseModel):
             "archived" if self.archived else None,
             f"with {self.agent}" if self.agent else None,
             f"from {self.source}" if self.source else None,
-            None if self.messages is None else count_of_messages(self.messages),
+            None if self.messages is None else count_of(self.messages, "message"),
             self.updated_at,
             f"awaits {', '.join(self.awaiting)}" if self.awaiting else None,
         )
@@ -210,7 +216,6 @@ class AgentLine(BaseModel):
 
     agent: str
     description: str
-    features: list[str]
     available: bool | None = None
     hint: str | None = None
 
@@ -220,7 +225,6 @@ class AgentLine(BaseModel):
         return cls(
             agent=quoter.name(agent.address),
             description=quoter.line(agent.description, 500),
-            features=sorted(agent.features),
             available=None if agent.available else False,
             hint=None if agent.hint is None else quoter.sentence(agent.hint),
         )
@@ -228,7 +232,7 @@ class AgentLine(BaseModel):
     def line(self) -> str:
         """Return the agent in a line or two."""
         state = "" if self.available is None else f" (not available: {self.hint})"
-        return f"{self.agent}{state}: {self.description}\n  offers {', '.join(self.features)}"
+        return f"{self.agent}{state}: {self.description}"
 
 
 def quote_feedback(rating: Rating | None, quoter: Quoter) -> str | None:
@@ -254,9 +258,9 @@ def compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def count_of_messages(number: int) -> str:
-    """Return a number of messages in words, such as `1 message`."""
-    return f"{number} message{'' if number == 1 else 's'}"
+def count_of(number: int, what: str) -> str:
+    """Return a number of things in words, such as `1 message`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def format_time(at: datetime | None) -> str | None:

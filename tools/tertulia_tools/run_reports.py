@@ -7,11 +7,12 @@ import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
-from tertulia.client import Client
 from tertulia.resources.runs import Sent
+from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Request, Run, RunResult, SentAs
 from tertulia.vocabulary.states import RunStatus
-from tertulia_tools.host import Host
+from tertulia.vocabulary.untrusted import named
+from tertulia_tools.host import Host, possible
 from tertulia_tools.quotes import Quoter, json_size
 from tertulia_tools.results import (
     MAX_JSON,
@@ -42,24 +43,22 @@ class RunReport(Result):
     conversation_id: str
     run_id: str | None = None
     status: str = Field(description="Of the run; of the conversation while it has none.")
+    cursor: str | None = Field(default=None, description="For stream_conversation: what follows this result.")
+    next: str | None = None
+    note: str | None = None
     reply: str | None = Field(default=None, description="The answer so far; all of it when completed.")
     reply_data: str | None = Field(default=None, description="The structured part of the answer. JSON.")
     error: str | None = None
     pending: list[PendingRequest] = []
-    cursor: str | None = Field(default=None, description="For stream_conversation: what follows this result.")
-    note: str | None = None
-    next: str
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
         run = "" if self.run_id is None else f" · {self.run_id}"
         lines = [f"{self.status} · {self.conversation_id}{run}"]
+        lines += [f"Cursor: {self.cursor}"] if self.cursor else []
+        lines += [f"Next: {self.next}"] if self.next else []
         lines += [text for text in (self.note, self.reply, self.reply_data, self.error) if text is not None]
-        lines += [request.line() for request in self.pending]
-        lines.append(f"Next: {self.next}")
-        if self.cursor is not None:
-            lines.append(f"Cursor: {self.cursor}")
-        return lines
+        return [*lines, *(request.line() for request in self.pending)]
 
 
 async def run_and_wait(
@@ -79,16 +78,17 @@ async def run_and_wait(
     else:
         run = await host.client.runs.get(run_id)
     if sent_as is SentAs.REPLY:
-        return await _delivery_report(host.client, run)
+        return await _delivery_report(host, run)
     outcome, question = await wait_and_ask(host, run, deadline)
     if question is not None:
         return question
     quoter = Quoter()
-    return answer(await run_report(host.client, outcome, quoter, sent_as=sent_as), quoter)
+    return answer(await run_report(host, outcome, quoter, sent_as=sent_as), quoter)
 
 
-async def _delivery_report(client: Client, run: Run) -> CallToolResult:
+async def _delivery_report(host: Host, run: Run) -> CallToolResult:
     """Return the report for a caller whose message was the answer that others waited for."""
+    client = host.client
     outcome = await client.runs.take_result(run, answered=True)
     report = RunReport(
         conversation_id=run.conversation_id,
@@ -96,7 +96,10 @@ async def _delivery_report(client: Client, run: Run) -> CallToolResult:
         status=outcome.run.status,
         cursor=await client.conversations.cursor(run.conversation_id, outcome.seq),
         note="Delivered: this was the answer that the other side waited for.",
-        next="nothing has to be done; stream_conversation with this cursor waits for what comes back.",
+        next=possible(
+            host,
+            "nothing has to be done; stream_conversation with this cursor waits for what comes back.",
+        ),
     )
     return answer(report, Quoter())
 
@@ -107,10 +110,14 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
     Return the run's result; and the question, if the host is to ask it and repeat the call. The time in which a person
     looks at a form does not count.
     """
+    who = named(run.agent) if run.agent else "the agent"
+    unread = run.status is RunStatus.QUEUED and host.client.runs.waits_for_message(run)
+    waiting = f"Sent; {who} has not read it yet" if unread else f"Waiting for {who}"
     while True:
         remaining = max(0.0, deadline - anyio.current_time())
         with host.wait_scope():
-            await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.on_events)
+            async with host.report_silence(waiting, at_once=unread and remaining > 0):
+                await host.client.runs.wait_idle(run, timeout=remaining, on_events=host.on_events)
         outcome = await host.client.runs.take_result(run)
         if not outcome.pending:
             return outcome, None
@@ -124,13 +131,13 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
 
 
 async def run_report(
-    client: Client, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
+    host: Host, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
 ) -> RunReport:
     """Return the report of a run."""
     run, reply = outcome.run, outcome.reply
     notes: list[str] = []
     if sent_as is SentAs.ADDED:
-        notes.append("It was added to the message that waits for its answer already.")
+        notes.append("Added to your earlier message, which is still unanswered.")
     if sent_as is SentAs.JOINED:
         notes.append(
             "Nothing was sent: this is the answer to the identical call you made before. Give a new idempotency_key to "
@@ -141,7 +148,7 @@ async def run_report(
     if json_size(reply) > MAX_REPLY:
         whole = "list_messages" if run.reply_id is not None else "stream_conversation without a cursor"
         notes.append(f"The reply is cut here, of {len(reply):,} characters so far; {whole} reads all of it.")
-    pending = pending_requests(outcome.pending, quoter)
+    pending = pending_requests(outcome.pending, quoter, agent=run.agent)
     return RunReport(
         conversation_id=run.conversation_id,
         run_id=run.id,
@@ -150,19 +157,26 @@ async def run_report(
         reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
         error=quoter.optional_line(run.error, MAX_PROMPT),
         pending=pending.items,
-        cursor=await client.conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=await host.client.conversations.cursor(run.conversation_id, outcome.seq),
         note=" ".join([*notes, *pending.notes]) or None,
-        next=next_step(run, outcome.pending, caller=client.address),
+        next=next_step(host, run, outcome.pending),
     )
 
 
-def next_step(run: Run, pending: Sequence[Request], *, caller: str) -> str:
-    """Return the sentence that says what to call next; `caller` is the caller's address."""
+def next_step(host: Host, run: Run, pending: Sequence[Request]) -> str | None:
+    """Return the sentence that says what to call next, of those tools that the server and the platform offer."""
+    can_cancel = host.client.offers(run.conversation_id, Feature.CANCEL)
+    step = _next_step(run, pending, caller=host.client.address, can_cancel=can_cancel)
+    return possible(host, step)
+
+
+def _next_step(run: Run, pending: Sequence[Request], *, caller: str, can_cancel: bool) -> str:
     if run.status.active and run.agent == caller:
         return "send_message with this conversation_id answers what is asked here."
     match run.status:
         case RunStatus.QUEUED | RunStatus.RUNNING:
-            return "stream_conversation with this cursor waits for the rest; cancel_run stops it."
+            stops = "; cancel_run stops it" if can_cancel else ""
+            return f"stream_conversation with this cursor waits for the rest{stops}."
         case RunStatus.INPUT_REQUIRED:
             if not pending:
                 return "stream_conversation with this cursor shows how it goes on."
@@ -170,7 +184,7 @@ def next_step(run: Run, pending: Sequence[Request], *, caller: str) -> str:
                 return "ask your user; confirm_tool can reject the request, and `tertulia approve` decide it."
             return f"ask your user, then confirm_tool with request_id {pending[0].id}."
         case RunStatus.COMPLETED:
-            return "send_message goes on with the conversation; update_status (completed) ends it."
+            return "send_message goes on with the conversation."
         case RunStatus.FAILED | RunStatus.INTERRUPTED:
             again = "send the message again" if run.retryable else "send another message"
             return f"{again} with send_message; the conversation is unharmed."

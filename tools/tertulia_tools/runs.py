@@ -34,7 +34,7 @@ from tertulia_tools.arguments import (
 )
 from tertulia_tools.definition import ToolDefinition, Toolset, read_only_tool
 from tertulia_tools.event_pages import StreamResult, stream
-from tertulia_tools.host import host_of
+from tertulia_tools.host import host_of, possible
 from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import answer as result_of
 from tertulia_tools.run_reports import RunReport, WaitSeconds, run_and_wait, run_report
@@ -88,7 +88,7 @@ async def create_conversation(
         created = RunReport(
             conversation_id=conversation.id,
             status=conversation.status,
-            next="send_message with this conversation_id.",
+            next=possible(host, "send_message with this conversation_id."),
         )
         return result_of(created, Quoter())
 
@@ -217,10 +217,10 @@ async def cancel_run(
     ctx: Context[Any, Any], conversation_id: ConversationId, idempotency_key: IdempotencyKey = None
 ) -> Annotated[CallToolResult, RunReport]:
     """Stop the answer that is being produced in a conversation (cancel, abort, interrupt). What came of it stays."""
-    client = host_of(ctx).client
-    run = await client.runs.cancel(conversation_id, idempotency_key=idempotency_key)
+    host = host_of(ctx)
+    run = await host.client.runs.cancel(conversation_id, idempotency_key=idempotency_key)
     quoter = Quoter()
-    return result_of(await run_report(client, await client.runs.result(run), quoter), quoter)
+    return result_of(await run_report(host, await host.client.runs.result(run), quoter), quoter)
 
 
 RUN_TOOLS = (

@@ -7,6 +7,7 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
+from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.vocabulary.coverage import Answered
 from tertulia.vocabulary.models import SearchHit, SearchQuery
 from tertulia_tools.arguments import Cursor, parse_time
@@ -109,16 +110,15 @@ class SearchResultPage(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        lines = [match.line() for match in self.matches]
-        if not lines:
-            nothing = "Nothing matches so far." if self.next_cursor else "Nothing matches."
-            lines.append(nothing + (f" Did you mean: {self.suggestion}" if self.suggestion else ""))
-        else:
-            lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
-        lines += [instance.line() for instance in self.searched]
+        lines = [instance.line() for instance in self.searched]
         if self.searched_more:
             lines.append(f"{self.searched_more} more instances were searched.")
-        return [*lines, f"More: cursor {self.next_cursor}"] if self.next_cursor else lines
+        lines += [f"More: cursor {self.next_cursor}"] if self.next_cursor else []
+        if self.matches:
+            lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
+            return [*lines, *(match.line() for match in self.matches)]
+        nothing = "Nothing matches so far." if self.next_cursor else "Nothing matches."
+        return [*lines, nothing + (f" Did you mean: {self.suggestion}" if self.suggestion else "")]
 
 
 async def search_conversations(
@@ -133,6 +133,9 @@ async def search_conversations(
     until: Annotated[
         str | None, Field(description="Up to and including this date, or before this time.")
     ] = None,
+    archivist: Annotated[
+        bool, Field(description="true: also commands to local:archivist, and its answers; false by default.")
+    ] = False,
     limit: Annotated[int, Field(ge=1, le=25, description="1 to 25; 10 by default.")] = 10,
     cursor: Cursor = None,
 ) -> Annotated[CallToolResult, SearchResultPage]:
@@ -151,6 +154,7 @@ async def search_conversations(
         until=parse_time("until", until, end_of_day=True),
         limit=limit,
         cursor=cursor,
+        exclude_types=frozenset() if archivist else ARCHIVIST_TYPES,
     )
     others = len(client.instances) - 1
     reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE_EACH)
@@ -176,9 +180,10 @@ async def search_conversations(
 
 
 def _match(hit: SearchHit, quoter: Quoter) -> Match:
+    in_title = hit.message_id is None and not hit.by_platform  # the snippet shows it
     return Match(
         conversation_id=hit.conversation_id,
-        title=quoter.optional_line(hit.conversation_title),
+        title=None if in_title else quoter.optional_line(hit.conversation_title),
         status=hit.status,
         message_id=quoter.optional_name(hit.message_id),
         author=quoter.optional_name(hit.author),

@@ -192,6 +192,11 @@ class Runs:
         start = run.first_seq if after is None else after
         return feed.follow(services.store, services.runner, self._scope.principal, run, after=start)
 
+    def waits_for_message(self, run: Run) -> bool:
+        """Whether a message by the owner of a mailbox answers a run: nothing happens before they have read theirs."""
+        platform, _ = self._scope.platform_of(run.conversation_id)
+        return isinstance(platform, EmbeddedPlatform) and not platform.produces_answer(run)
+
     async def request(self, request_id: str) -> Request:
         """Return a request, settled or not."""
         return await self._scope.read(partial(runs.get_request, request_id=request_id))
