@@ -163,16 +163,21 @@ async def test_a_conversation_that_cannot_be_read_leaves_the_others_of_its_array
     broken = parts[0].count("\n") + 2
     assert here.problems == [
         f"{file}:{broken}: it is not JSON: expecting value at column 11",
-        f"{file}:{broken + 2}: a conversation has no `id` or no `mapping`",
+        f"{file}:{broken + 2}: a conversation has no `mapping`",
         f"{file}:{broken + 3}: the file ends within its array behind this, as if it was cut off",
     ]
-    assert (summary.new, summary.messages) == (2, 6)
+    assert (summary.new, summary.messages) == (2, 8)
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "its format is not recognised"),
+        (b"", "it is empty"),
+        (b"SQLite format 3\0 and so on", "it is a SQLite database, which is not read"),
+        (
+            b'{"display": "hi", "pastedContents": {}}',
+            "it is Claude Code's list of prompts, which is not read",
+        ),
         (b"Dear diary,", "its format is not recognised"),
         (b'{"a": 1}', "its format is not recognised"),
         (b"[1, 2]", "its format is not recognised"),
@@ -241,7 +246,7 @@ async def test_an_archive_is_read_as_it_was_downloaded(here: Bringing, tmp_path:
 
     summary = await here.bring(file)
 
-    assert (summary.new, summary.messages, here.problems) == (2, 6, [])
+    assert (summary.new, summary.messages, here.problems) == (2, 8, [])
 
 
 async def test_a_damaged_archive_is_told(here: Bringing, tmp_path: Path) -> None:
