@@ -378,3 +378,26 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path, name
     assert size > 40_000_000
     assert messages == 2 * (count - 5)
     assert kilobytes * 1024 < size / 2, "what it holds in memory is a part of the file, whatever its size"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of what is measured is Linux's")
+@pytest.mark.io
+def test_a_long_record_takes_memory_in_proportion_to_its_text(tmp_path: Path) -> None:
+    """One of 10 MB, of many words: it is held a few times over, and its words one at a time."""
+    (tmp_path / "small.json").write_text(f"[{plain(1)}]")
+    text = "\n".join(f"line {number} some log words here" for number in range(310_000))
+    (tmp_path / "large.json").write_text(json.dumps([{"role": "user", "content": text}]))
+    size = (tmp_path / "large.json").stat().st_size
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(tmp_path), "large.json"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+        check=True,
+    )
+
+    messages, kilobytes = map(int, done.stdout.split())
+    assert messages == 1
+    assert kilobytes * 1024 < 12 * size
