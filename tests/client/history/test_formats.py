@@ -16,6 +16,7 @@ from tertulia.history.formats import FORMATS, format_of
 from tertulia.history.items import MessageItem, Problem, local_id
 from tertulia.history.reader import read_file
 from tests.client.history.bringing import FIXTURES, Bringing
+from tests.client.history.samples import SAMPLES
 from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
@@ -316,6 +317,7 @@ SEEDS = [
         "role": "user",
     },
     {"tertulia": 1, "kind": "branch", "id": "b", "conversation_id": "local:a", "parent": "main"},
+    *(dict(record) for sample in SAMPLES.values() for record in sample.records),
 ]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -339,7 +341,7 @@ def spoiled(draw: st.DrawFn) -> Any:
         at = cast(Any, inner)
 
 
-@examples(150)
+@examples(300)
 @given(records=st.lists(spoiled(), min_size=1, max_size=4), name=st.sampled_from([None, *FORMATS]))
 def test_no_record_can_break_a_reader(
     tmp_path_factory: pytest.TempPathFactory, records: list[Any], name: str | None

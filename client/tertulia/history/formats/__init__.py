@@ -50,12 +50,22 @@ class Reader(ABC):
 
 FORMATS: Mapping[str, str] = {
     "tertulia": "native:NativeReader",
+    "qwen-code": "qwen_code:QwenReader",
     "claude-code": "claude_code:ClaudeCodeReader",
     "codex": "codex:CodexReader",
     "gemini-cli": "gemini_cli:GeminiReader",
     "gemini-checkpoint": "gemini_cli:GeminiCheckpointReader",
+    "cursor": "cursor:CursorReader",
+    "opencode": "opencode:OpenCodeReader",
+    "copilot-cli": "copilot_cli:CopilotReader",
+    "pi": "pi:PiReader",
+    "cline": "cline:ClineReader",
     "chatgpt": "chatgpt:ChatGPTReader",
     "claude.ai": "claude_ai:ClaudeAIReader",
+    "open-webui": "open_webui:OpenWebUIReader",
+    "librechat": "librechat:LibreChatReader",
+    "deepseek": "deepseek:DeepSeekReader",
+    "sharegpt": "sharegpt:ShareGPTReader",
     "messages": "plain_messages:PlainReader",
 }
 """Where each format's reader is, in this package. A record is of the first format that recognises it."""

@@ -15,10 +15,10 @@ from typing import Any
 
 from tertulia.history.contents import content_text, kind_of
 from tertulia.history.formats import Origin, Reader
-from tertulia.history.formats.wrapped import passages
+from tertulia.history.formats.wrapped import split_message
 from tertulia.history.items import Item, Omission, UnreadableError, local_id
 from tertulia.history.threads import ThreadBuilder, imported_thread
-from tertulia.history.values import mapping, parse_time, sequence, text, without_empty
+from tertulia.history.values import mapping, parse_time, text, without_empty
 from tertulia.vocabulary.identifiers import digest
 from tertulia.vocabulary.message_types import (
     COMMAND_OUTPUT,
@@ -265,22 +265,9 @@ def _users(
         yield from builder.from_program(name, NOTIFICATION, content_text(content), at)
         return
     author = SOURCE if record.get("isSidechain") is True else None
-    typed: list[Any] = []
-    put_in = 0
-    for block in [content] if isinstance(content, str) else sequence(content):
-        said = block if isinstance(block, str) else text(mapping(block).get("text"))
-        if said is None or kind_of(mapping(block)) not in {"", "text"}:
-            typed.append(block)
-            continue
-        for passage in passages(said, _WRAPPED):
-            if passage.tag is None:
-                typed.append({"type": "text", "text": passage.said})
-            elif text(passage.said) is not None:
-                put_in += 1
-                yield from builder.from_program(
-                    f"{name}:program{put_in}", _WRAPPED[passage.tag], passage.said, at
-                )
-    yield from _typed(builder, name, typed, at, author)
+    message = split_message(content, _WRAPPED)
+    yield from message.from_program(builder, name, at)
+    yield from _typed(builder, name, message.typed, at, author)
 
 
 def _typed(

@@ -15,7 +15,7 @@ from typing import Any
 
 from tertulia.history.contents import content_text, kind_of
 from tertulia.history.formats import Origin, Reader
-from tertulia.history.formats.wrapped import passages
+from tertulia.history.formats.wrapped import split_message
 from tertulia.history.items import Item, Omission, UnreadableError, local_id
 from tertulia.history.splitter import parse
 from tertulia.history.threads import REASONING, Part, ThreadBuilder, imported_thread
@@ -220,19 +220,13 @@ def _users(builder: ThreadBuilder, name: str, said: str, at: datetime | None) ->
     if said.startswith(_WARNING):
         yield from builder.from_program(name, NOTIFICATION, said, at)
         return
-    put_in: list[tuple[str, str]] = []
-    typed: list[str] = []
-    if (context := _IDE_CONTEXT.match(said.lstrip())) is not None:
-        put_in.append((CONTEXT, context.group(1).strip()))
+    context = _IDE_CONTEXT.match(said.lstrip())
+    if context is not None:
+        yield from builder.from_program(f"{name}:ide", CONTEXT, context.group(1).strip(), at)
         said = said.lstrip()[context.end() :]
-    for passage in passages(said, _WRAPPED):
-        if passage.tag is None:
-            typed.append(passage.said)
-        elif text(passage.said) is not None:
-            put_in.append((_WRAPPED[passage.tag], passage.said))
-    for number, (kind, written) in enumerate(put_in, 1):
-        yield from builder.from_program(f"{name}:program{number}", kind, written, at)
-    yield from builder.message(name, Role.USER, "\n\n".join(typed), at)
+    message = split_message(said, _WRAPPED)
+    yield from message.from_program(builder, name, at)
+    yield from builder.blocks(name, Role.USER, message.typed, at)
 
 
 def _by_harness(message: dict[str, Any], written: str | None) -> bool:

@@ -1,6 +1,7 @@
 """Conversations that are trees of messages."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from tertulia.history.items import Item
 from tertulia.history.threads import ThreadBuilder
@@ -50,3 +51,20 @@ def branching(
         builder.follows = ends.get(parents[name], Follows(None))
         yield from items_of(name)
         ends[name] = builder.follows
+
+
+class Branches:
+    """Where the messages of a conversation stand that is read entry by entry, each with its parent's id."""
+
+    def __init__(self) -> None:
+        self.latest: str | None = None
+        """The id of the last entry."""
+        self._ends: dict[str | None, Follows] = {}
+
+    @contextmanager
+    def at(self, builder: ThreadBuilder, name: str, parent: str | None) -> Generator[None]:
+        """Let what is built meanwhile be the entry `name`, which follows its parent."""
+        builder.follows = self._ends.get(parent, Follows(None))
+        yield
+        self._ends[name] = builder.follows
+        self.latest = name

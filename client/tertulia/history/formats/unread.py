@@ -33,6 +33,6 @@ def unread_kind(record: Mapping[str, Any]) -> str | None:
     first = mapping(next(iter(sequence(record.get("conversations"))), None))
     if {"conversation", "responses"} <= first.keys():
         return "an export of Grok"
-    if {"inserted_at", "mapping"} <= record.keys():
-        return "an export of DeepSeek"
+    if {"directory", "projectID"} <= record.keys() or {"sessionID", "messageID", "type"} <= record.keys():
+        return "OpenCode's own storage (`opencode export` writes a session)"
     return next((kind for kind, fields in _OWN_FIELDS if fields <= record.keys()), None)
