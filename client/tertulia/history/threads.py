@@ -7,12 +7,13 @@ from typing import Any
 
 from tertulia.history.contents import call_text, content_text, kind_of, spoken, unknown_content
 from tertulia.history.items import Item, MessageItem, Omission, Thread, local_id
-from tertulia.history.values import first_line, mapping, safe_id, sequence, text, without_empty
+from tertulia.history.values import first_line, mapping, sequence, text, without_empty
 from tertulia.store.database import storable
 from tertulia.store.transfer import Follows
 from tertulia.vocabulary.message_types import ATTACHMENT, COMMAND, DOCUMENT, TOOL_CALL, TOOL_RESULT
 from tertulia.vocabulary.models import Conversation, Message, Participant, ParticipantRole, Role
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import safe_id
 
 USER = "user"
 REASONING = Omission("reasoning")
