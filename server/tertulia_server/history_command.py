@@ -118,6 +118,9 @@ def _summary_lines(summary: ImportSummary) -> Generator[str]:
     if summary.left_out:
         kinds = ", ".join(f"{count} {what}" for what, count in sorted(summary.left_out.items()))
         yield f"Left out, as no part of what was said: {kinds}."
+    if summary.passed_by:
+        kinds = ", ".join(f"{count} {what}" for what, count in sorted(summary.passed_by.items()))
+        yield f"Passed by: {kinds}."
     if summary.problems:
         yield f"Problems: {summary.problems}, told above."
     elif not summary.files:

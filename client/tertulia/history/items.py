@@ -4,16 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tertulia.store.transfer import BranchRow
+from tertulia.store.transfer import BranchRow, Follows
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import Conversation, Message, Participant
-
-TOOL_CALL = "tool_call"
-"""The type of a message that calls a tool. `data` has `id`, `name` and `arguments`."""
-TOOL_RESULT = "tool_result"
-"""The type of a message with a tool's result. `data` has `id` and, where they are known, `name` and `failed`."""
-ATTACHMENT = "attachment"
-"""The type of a message with the text of an attached file. `data` describes the file."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -36,11 +29,15 @@ class Thread:
 
 @dataclass(frozen=True, slots=True)
 class MessageItem:
-    """A message of a conversation. `timed`: the time is the message's own, not that of its conversation or file."""
+    """A message of a conversation. `timed`: the time is the message's own, not that of its conversation or file.
+
+    Without `follows` it stands after the newest message.
+    """
 
     thread: Thread
     message: Message
     timed: bool = True
+    follows: Follows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +50,21 @@ class BranchItem:
 
 @dataclass(frozen=True, slots=True)
 class Omission:
-    """Content that is left out because nobody said it; `what` names its kind."""
+    """Content of a conversation that is left out; `what` names its kind."""
 
     what: str
     count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PassedBy:
+    """A file in a folder or archive that was not read; `what` names its kind.
+
+    `archive` is the name of the archive that it is in, if that was named by the caller.
+    """
+
+    what: str
+    archive: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Problem:
         return f"{place}: {self.why}"
 
 
-Item = Thread | MessageItem | BranchItem | Omission | Problem
+Item = Thread | MessageItem | BranchItem | Omission | PassedBy | Problem
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +100,9 @@ class ImportSummary:
     files: int = 0
     """Files that were read."""
     left_out: dict[str, int] = field(default_factory=dict[str, int])
-    """How much was left out because nobody said it, by kind."""
+    """How much of the conversations was left out, by kind."""
+    passed_by: dict[str, int] = field(default_factory=dict[str, int])
+    """How many files in folders and archives were not read, by kind."""
 
 
 def local_id(source: str, source_ref: str) -> str:

@@ -3,8 +3,9 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
 from typing import Any, cast
@@ -12,15 +13,31 @@ from typing import Any, cast
 from tertulia.history import formats, splitter
 from tertulia.history.files import ReadListener, SourceFile
 from tertulia.history.formats import FORMATS, Origin, Reader
-from tertulia.history.items import Item, Problem, UnreadableError
+from tertulia.history.formats.unread import unread_kind
+from tertulia.history.items import Item, Omission, PassedBy, Problem, Thread, UnreadableError
 from tertulia.history.splitter import RawRecord, Shape
+from tertulia.history.unpacking import UnpackingError, unread_container
 from tertulia.history.values import mapping
 from tertulia.vocabulary.identifiers import digest
 
 _SNIFFED = 100
 """How many records are read to recognise a file's format."""
+_START = 512
+"""How many bytes tell what a file is that holds no text."""
+_NOTHING = "an empty file"
+_PROMISING = "conversations"
+"""How the names of files begin in which an export has the conversations."""
 _TOO_LONG = f"it is longer than {splitter.LONGEST_RECORD >> 20} MiB, which is not read"
 _MALFORMED = "it is not as its format has it"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sniffed:
+    """What a file's beginning tells: how it holds its records, its format, or else what kind of file it is."""
+
+    shape: Shape
+    format: str | None
+    kind: str | None = None
 
 
 def read_file(
@@ -28,25 +45,57 @@ def read_file(
 ) -> Iterator[Item]:
     """Yield the items of a file, with a problem for each record that could not be read.
 
-    A file of no known format is a problem if the caller has named it, and is passed over otherwise.
+    A file that holds no message is a problem if the caller has named it, and is passed by otherwise.
     """
     try:
-        shape, recognised = _sniff(file)
-        name = format_name or recognised
-        if name is not None:
-            with closing(_items(file, shape, name, on_read)) as items:
-                yield from items
-        elif file.named:
-            yield Problem(
-                file.name, None, f"its format is not recognised; --format names it: {', '.join(FORMATS)}"
-            )
+        sniffed = _sniff(file)
+        name = format_name or sniffed.format
+        if name is None:
+            yield _unrecognised(file, sniffed.kind)
+            return
+        has_content = False
+        left_out: dict[str, int] = {}
+        with closing(_items(file, sniffed.shape, name, on_read)) as items:
+            for item in items:
+                match item:
+                    case Omission(what, count):
+                        left_out[what] = left_out.get(what, 0) + count
+                    case Thread(exact=exact):
+                        has_content = has_content or exact
+                    case _:
+                        has_content = True
+                yield item
+        if not has_content:
+            yield _empty(file, name, left_out)
+    except UnpackingError as error:
+        yield Problem(file.name, None, str(error))
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         # RuntimeError and NotImplementedError: an archive with a password, or packed in an unknown way.
         yield Problem(file.name, None, f"it cannot be read: {error}")
 
 
+def _unrecognised(file: SourceFile, kind: str | None) -> Item:
+    if not file.named and not file.stem.startswith(_PROMISING):
+        return PassedBy(kind or "JSON files of no known format", file.archive)
+    if kind == _NOTHING:
+        return Problem(file.name, None, "it is empty")
+    if kind is not None:
+        return Problem(file.name, None, f"it is {kind}, which is not read")
+    return Problem(file.name, None, f"its format is not recognised; --format names it: {', '.join(FORMATS)}")
+
+
+def _empty(file: SourceFile, name: str, left_out: Mapping[str, int]) -> Item:
+    if not file.named:
+        return PassedBy(f"files of {name} without a message", file.archive)
+    counts = ", ".join(f"{count} {what}" for what, count in left_out.items())
+    without = f" beside what is left out ({counts})" if counts else ""
+    return Problem(file.name, None, f"it is of the format {name}, and has no message{without}")
+
+
 def _items(file: SourceFile, shape: Shape, name: str, on_read: ReadListener | None) -> Generator[Item]:
-    reader = formats.new_reader(name, Origin(file.stem, file.modified, lambda: _digest(file, shape)))
+    reader = formats.new_reader(
+        name, Origin(file.stem, file.folder, file.modified, lambda: _digest(file, shape))
+    )
     line: int | None = None
     with file.open(on_read) as stream:
         try:
@@ -83,28 +132,37 @@ def _why(error: Exception) -> str:
     return str(error) if isinstance(error, UnreadableError) else _MALFORMED
 
 
-def _sniff(file: SourceFile) -> tuple[Shape, str | None]:
-    """Return how a file holds its records, and its format if one of the first records shows it."""
+def _sniff(file: SourceFile) -> _Sniffed:
     with file.open() as stream:
+        if (container := unread_container(stream.peek(_START)[:_START])) is not None:
+            return _Sniffed(Shape.LINES, None, container)
         first = splitter.skip_blank(stream)
+        if not first:
+            return _Sniffed(Shape.LINES, None, _NOTHING)
         if first == b"[":
-            return Shape.ARRAY, _array_format(stream)
+            return _recognised(Shape.ARRAY, _array_start(stream))
         records = [_parsed(raw) for raw in islice(splitter.split_lines(stream), _SNIFFED)]
-    recognised = next((name for name in map(formats.format_of, records) if name is not None), None)
     if first != b"{" or isinstance(records[0], dict):
-        return Shape.LINES, recognised
+        return _recognised(Shape.LINES, records)
     with file.open() as stream:  # the first line is no record, but may begin an object of several lines
         splitter.skip_blank(stream)
         whole = [_parsed(raw) for raw in splitter.whole_file(stream)]
-    return (Shape.WHOLE, formats.format_of(whole[0])) if mapping(whole[0]) else (Shape.LINES, recognised)
+    return _recognised(Shape.WHOLE, whole) if mapping(whole[0]) else _recognised(Shape.LINES, records)
 
 
-def _array_format(stream: BufferedReader) -> str | None:
-    try:
-        names = (formats.format_of(_parsed(raw)) for raw in islice(splitter.split_array(stream), _SNIFFED))
-        return next((name for name in names if name is not None), None)
-    except EOFError:
-        return None
+def _recognised(shape: Shape, records: Sequence[Any]) -> _Sniffed:
+    objects = [fields for fields in map(mapping, records) if fields]
+    kind = next((kind for kind in map(unread_kind, objects[:1]) if kind is not None), None)
+    if kind is not None:
+        return _Sniffed(shape, None, kind)
+    return _Sniffed(shape, next((name for name in map(formats.format_of, objects) if name is not None), None))
+
+
+def _array_start(stream: BufferedReader) -> Sequence[Any]:
+    records: list[Any] = []
+    with suppress(EOFError):
+        records.extend(_parsed(raw) for raw in islice(splitter.split_array(stream), _SNIFFED))
+    return records
 
 
 def _parsed(raw: RawRecord) -> Any:

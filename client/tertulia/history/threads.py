@@ -1,30 +1,24 @@
 """Builds the items of a conversation from the parts that a format's reader finds."""
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from tertulia.history.items import (
-    ATTACHMENT,
-    TOOL_CALL,
-    TOOL_RESULT,
-    Item,
-    MessageItem,
-    Omission,
-    Thread,
-    local_id,
-)
-from tertulia.history.values import first_line, mapping, safe_id, sequence, text, without_empty
+from tertulia.history.contents import call_text, content_text, kind_of, spoken, unknown_content
+from tertulia.history.items import Item, MessageItem, Omission, Thread, local_id
+from tertulia.history.values import first_line, mapping, sequence, text, without_empty
 from tertulia.store.database import storable
+from tertulia.store.transfer import Follows
+from tertulia.vocabulary.message_types import ATTACHMENT, COMMAND, DOCUMENT, TOOL_CALL, TOOL_RESULT
 from tertulia.vocabulary.models import Conversation, Message, Participant, ParticipantRole, Role
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import safe_id
 
-_CALL_SHOWN = 2_000
-"""How many characters of a tool call are its text, which search finds; its `data` has all of it."""
 USER = "user"
 REASONING = Omission("reasoning")
+_REASONING = {"thinking", "redacted_thinking", "reasoning"}
+_CALLS = {"tool_use", "server_tool_use", "mcp_tool_use"}
 
 
 def imported_thread(
@@ -55,12 +49,67 @@ def imported_thread(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where something stands in a file: in the part `owner` (a message or a line), at `place` there.
+
+    The same part, read again, is the same; another one is another, even if a program gave both the same id.
+    """
+
+    owner: str
+    place: int = 0
+
+
+class _Calls:
+    """The tool calls of a conversation: which message each is, and which one a result answers."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, str], str] = {}
+        self._latest: dict[str, str] = {}
+        self._answers: dict[str, Part] = {}
+        self._names: dict[str, str] = {}
+        self._unnamed: list[str] = []
+
+    def call(self, call_id: str | None, name: str, part: Part) -> str:
+        """Return the id of the message that makes a call."""
+        if call_id is None:
+            message_id = f"{part.owner}:call{part.place}"
+            if message_id not in self._names:
+                self._unnamed.append(message_id)
+        else:
+            message_id = f"{part.owner}:{call_id}" if call_id in self._latest else call_id
+            message_id = self._messages.setdefault((call_id, part.owner), message_id)
+            self._latest[call_id] = message_id
+        self._names[message_id] = name
+        return message_id
+
+    def result(self, call_id: str | None, name: str | None, part: Part) -> tuple[str, str | None]:
+        """Return the id of the message with a result, and that of the call which it answers, if it is known."""
+        if call_id is not None:
+            called = self._latest.get(call_id, call_id)
+            if self._answers.setdefault(called, part) != part:
+                return f"{part.owner}:{call_id}:result", called
+            return f"{called}:result", called
+        called = next((each for each in self._unnamed if name in {None, self._names[each]}), None)
+        if called is not None:
+            self._unnamed.remove(called)
+        return f"{part.owner}:result{part.place or ''}", called
+
+    def name_of(self, message_id: str | None) -> str | None:
+        """Return the name of the tool that a message calls."""
+        return None if message_id is None else self._names.get(message_id)
+
+
 class ThreadBuilder:
-    """Builds the items of one conversation, message by message."""
+    """Builds the items of one conversation, message by message.
+
+    `follows` is set by the reader of a conversation that branches, before each message.
+    """
 
     def __init__(self, thread: Thread) -> None:
         self.thread = thread
-        self._tools: dict[str, str] = {}
+        self.follows: Follows | None = None
+        self._calls = _Calls()
         self._at: datetime | None = None
 
     def update(self, *, title: str | None = None, **metadata: Any) -> bool:
@@ -85,15 +134,23 @@ class ThreadBuilder:
         type: str | None = None,
         data: Mapping[str, Any] | None = None,
         parent_id: str | None = None,
+        titles: bool | None = None,
         **metadata: Any,
     ) -> Iterator[Item]:
-        """Yield a message, unless it is empty."""
-        if text(said) is None and not data:
+        """Yield a message, unless it is empty.
+
+        `titles`: the conversation can be named after it; if not given, it can after what the user simply said.
+        """
+        if text(said) is None and data is None:
             return
         known = self.thread.conversation
-        # A program wrote what begins with a tag: the name of a command, or its output.
-        typed = role is Role.USER and type is None and not (said or "").lstrip().startswith("<")
-        if known.title is None and typed and self.update(title=first_line(said)):
+        if titles is None:
+            # A message between angle brackets is what some program put in, as a rule.
+            typed = (said or "").strip()
+            titles = (
+                role is Role.USER and type is None and not (typed.startswith("<") and typed.endswith(">"))
+            )
+        if known.title is None and titles and self.update(title=first_line(spoken(said or ""))):
             yield self.thread
         self._at = at or self._at or known.created_at
         if known.created_at is None:
@@ -111,45 +168,86 @@ class ThreadBuilder:
             metadata=without_empty(**metadata),
             created_at=self._at,
         )
-        yield MessageItem(self.thread, message, timed=at is not None)
+        yield MessageItem(self.thread, message, timed=at is not None, follows=self.follows)
+        if self.follows is not None:
+            self.follows = Follows(message.id)
+
+    def from_program(
+        self, message_id: str, type: str, said: str | None, at: datetime | None, **metadata: Any
+    ) -> Iterator[Item]:
+        """Yield a message that the program put in: `type` is one of `PROGRAM_TYPES`."""
+        yield from self.message(message_id, Role.SYSTEM, said, at, type=type, **metadata)
+
+    def command(self, message_id: str, said: str, at: datetime | None, *, titles: bool) -> Iterator[Item]:
+        """Yield a command that the user gave to the program."""
+        yield from self.message(message_id, Role.USER, said, at, type=COMMAND, titles=titles)
 
     def tool_call(
-        self, call_id: str, name: str, arguments: object, at: datetime | None, **metadata: Any
+        self,
+        call_id: str | None,
+        name: str,
+        arguments: object,
+        at: datetime | None,
+        part: Part,
+        **metadata: Any,
     ) -> Iterator[Item]:
         """Yield a message that calls a tool."""
-        self._tools[call_id] = name
-        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        message_id = self._calls.call(call_id, name, part)
         yield from self.message(
-            call_id,
+            message_id,
             Role.TOOL,
-            f"{name} {shown}"[:_CALL_SHOWN],
+            call_text(name, arguments),
             at,
             type=TOOL_CALL,
-            data={"id": call_id, "name": name, "arguments": arguments},
+            data={"id": call_id or message_id, "name": name, "arguments": arguments},
+            **metadata,
+        )
+
+    def document(
+        self,
+        call_id: str | None,
+        name: str,
+        content: str,
+        about: Mapping[str, Any],
+        at: datetime | None,
+        part: Part,
+        **metadata: Any,
+    ) -> Iterator[Item]:
+        """Yield a message with a document that a call of the tool `name` wrote; `about` describes it."""
+        message_id = self._calls.call(call_id, name, part)
+        yield from self.message(
+            message_id,
+            Role.ASSISTANT,
+            content,
+            at,
+            type=DOCUMENT,
+            data={"id": call_id or message_id, "name": name, "document": dict(about)},
             **metadata,
         )
 
     def tool_result(
         self,
-        call_id: str,
+        call_id: str | None,
         returned: str | None,
         at: datetime | None,
+        part: Part,
         *,
         name: str | None = None,
         failed: bool = False,
         **metadata: Any,
     ) -> Iterator[Item]:
-        """Yield a message with the result of a tool."""
-        name = name or self._tools.pop(call_id, None)
+        """Yield a message with the result of a tool; without `call_id`, of the first call that has none and waits."""
+        message_id, called = self._calls.result(call_id, name, part)
+        name = name or self._calls.name_of(called)
         yield from self.message(
-            f"{call_id}:result",
+            message_id,
             Role.TOOL,
             returned,
             at,
             author=name,
             type=TOOL_RESULT,
-            data={"id": call_id, **without_empty(name=name, failed=failed or None)},
-            parent_id=call_id,
+            data=without_empty(id=call_id or called, name=name, failed=failed or None) or None,
+            parent_id=called,
             **metadata,
         )
 
@@ -184,48 +282,35 @@ class ThreadBuilder:
 
         for number, part in enumerate(sequence(content)):
             block = {"type": "text", "text": part} if isinstance(part, str) else mapping(part)
-            kind = block.get("type")
-            if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
+            kind = kind_of(block)
+            if kind in _CALLS or kind.endswith("tool_result"):
                 yield from joined()
-                call_id = text(block.get("id")) or f"{message_id}:call{number}"
-                yield from self.tool_call(
-                    call_id, text(block.get("name")) or "tool", block.get("input"), at, **metadata
-                )
-            elif isinstance(kind, str) and kind.endswith("tool_result"):
-                yield from joined()
-                call_id = text(block.get("tool_use_id")) or f"{message_id}:call{number}"
-                failed = block.get("is_error") is True
-                name = text(block.get("name"))
-                yield from self.tool_result(
-                    call_id, content_text(block.get("content")), at, name=name, failed=failed
-                )
-            elif kind in {"thinking", "redacted_thinking", "reasoning"}:
+                yield from self._tool_block(block, kind, at, Part(message_id, number), **metadata)
+            elif kind in _REASONING:
                 yield REASONING
             else:
+                if unknown_content(kind):
+                    yield Omission("contents of unknown kinds")
                 words = content_text([block])
                 if words is not None:
                     passage.append(words)
         yield from joined()
 
-
-def content_text(content: object) -> str | None:
-    """Return content as text; a part that is no text is shown by its kind, as in `[image image/png]`."""
-    if isinstance(content, str):
-        return content if text(content) else None
-    lines: list[str] = []
-    for part in sequence(content) or ([mapping(content)] if mapping(content) else []):
-        block = mapping(part)
-        said = text(part) or text(block.get("text"))
-        kind = block.get("type")
-        if said is not None:
-            lines.append(said)
-        elif isinstance(kind, str) and kind not in {
-            "text",
-            "input_text",
-            "output_text",
-            "token_budget",
-            "flag",
-        }:
-            about = mapping(block.get("source")).get("media_type") or block.get("mime_type") or ""
-            lines.append(f"[{kind} {about}".rstrip() + "]")
-    return "\n".join(lines) or None
+    def _tool_block(
+        self, block: Mapping[str, Any], kind: str, at: datetime | None, part: Part, **metadata: Any
+    ) -> Iterator[Item]:
+        name = text(block.get("name"))
+        if kind in _CALLS:
+            call_id, given = text(block.get("id")), mapping(block.get("input"))
+            content = text(given.get("content"))
+            if name == "artifacts" and content is not None:
+                about = {field: value for field, value in given.items() if field != "content"}
+                yield from self.document(call_id, name, content, about, at, part, **metadata)
+            else:
+                yield from self.tool_call(call_id, name or "tool", block.get("input"), at, part, **metadata)
+        else:
+            failed = block.get("is_error") is True
+            returned = content_text(block.get("content"))
+            yield from self.tool_result(
+                text(block.get("tool_use_id")), returned, at, part, name=name, failed=failed
+            )

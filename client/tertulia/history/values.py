@@ -1,6 +1,5 @@
 """Readers of values in JSON that another program wrote."""
 
-import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -10,7 +9,6 @@ from tertulia.store.database import storable
 _MILLISECONDS = 100_000_000_000
 """Seconds since 1970 reach this in the year 5138: a larger number counts milliseconds."""
 _LONGEST_TITLE = 80
-_LONGEST_ID = 200
 _UNSEEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029]+")
 
 
@@ -54,10 +52,3 @@ def first_line(value: object, limit: int = _LONGEST_TITLE) -> str | None:
         if words:
             return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
     return None
-
-
-def safe_id(value: str) -> str:
-    """Return an id that is short and printable: the given one, or else a digest of it."""
-    if value and len(value) <= _LONGEST_ID and value.isprintable():
-        return value
-    return "x_" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:24]

@@ -7,9 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from tertulia.history.formats.native import branch_line, conversation_line, message_line
-from tertulia.history.items import TOOL_CALL, TOOL_RESULT
 from tertulia.store.branches import MAIN
 from tertulia.store.transfer import BranchRow
+from tertulia.vocabulary.message_types import TOOL_CALL, TOOL_RESULT
 from tertulia.vocabulary.models import Conversation, Message, Participant, Role
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")

@@ -12,7 +12,7 @@ import anyio.to_thread
 from tertulia.history import files
 from tertulia.history.formats import FORMATS
 from tertulia.history.importer import Importer
-from tertulia.history.items import ImportSummary, Problem
+from tertulia.history.items import ImportSummary, PassedBy, Problem
 from tertulia.history.writers import WRITERS, ExportFormat
 from tertulia.platforms.base import EmbeddedPlatform
 from tertulia.resources.scope import Scope
@@ -81,18 +81,25 @@ class History:
             is_embedded=self._is_embedded,
             on_problem=listener.on_problem,
         )
-        sources: list[files.SourceFile] = []
-        size = 0
-        for file in await anyio.to_thread.run_sync(lambda: [*files.find_files(paths)]):
-            if isinstance(file, Problem):
-                importer.report(file)
-            else:
-                sources.append(file[0])
-                size += file[1]
-        listener.on_size(size)
-        with closing(importer.batches(sources, format_name, listener.on_read)) as batches:
-            while batch := await anyio.to_thread.run_sync(next, batches, None):
-                await self._scope.services.store.write(partial(importer.store, batch=batch))
+        store = self._scope.services.store
+        with files.SourceFiles() as source_files:
+            sources: list[files.SourceFile] = []
+            size = 0
+            for file in await anyio.to_thread.run_sync(lambda: [*source_files.find(paths)]):
+                match file:
+                    case Problem():
+                        importer.report(file)
+                    case PassedBy():
+                        importer.pass_by(file)
+                    case (source, length):
+                        sources.append(source)
+                        size += length
+            listener.on_size(size)
+            with closing(importer.batches(sources, format_name, listener.on_read)) as batches:
+                while batch := await anyio.to_thread.run_sync(next, batches, None):
+                    await store.write(partial(importer.store, batch=batch))
+        for titles in importer.renamed():
+            await store.write(partial(importer.rename, titles=titles))
         return importer.summary
 
     async def export(self, selection: Selection, format: ExportFormat) -> AsyncGenerator[str]:
@@ -121,7 +128,7 @@ class History:
                     after = stored.position
                     for text in writer.message(stored.message, timed=stored.timed):
                         yield text
-            branches = await self._scope.read(partial(transfer.branches, conversation_id=conversation.id))
+            branches = await self._scope.read(partial(transfer.branch_rows, conversation_id=conversation.id))
             for text in writer.end(conversation, branches):
                 yield text
 

@@ -52,6 +52,7 @@ MAX_PAGE = 100
 _OF_A_CONVERSATION = (
     "messages",
     "branches",
+    "imported_titles",
     "participants",
     "journal",
     "requests",

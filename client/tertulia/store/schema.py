@@ -13,6 +13,8 @@ does not tell when something was said: `created_at` is then when it was first se
 A branch has the messages that were written on it (`messages.branch`; the first is `main` and has no row in `branches`),
 and those of its parent up to the position `shared` (see `tertulia.store.branches`).
 
+`imported_titles` has the titles that imports gave: a conversation that still has that one follows later renames.
+
 `tertulia.store.sync_state` explains the columns of `syncs` and `synced_conversations`.
 """
 
@@ -270,8 +272,17 @@ _SIXTH = """
 ALTER TABLE requests ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
 """
 
+_SEVENTH = """
+CREATE TABLE imported_titles (
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    title TEXT NOT NULL,
+    PRIMARY KEY (principal, conversation_id)
+) STRICT, WITHOUT ROWID;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
 """Step n takes a file from version n to n + 1."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from tertulia.store import conversations, messages, ratings
-from tertulia.store.database import Transaction, from_datetime, to_datetime
+from tertulia.store import branches, conversations, messages, ratings
+from tertulia.store.database import Transaction, from_datetime, storable, to_datetime
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
@@ -35,6 +35,13 @@ class BranchRow:
     parted_from: str | None
     created_at: datetime
     removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """Where a message stands in a conversation that branches: after `message_id`, or at the beginning (None)."""
+
+    message_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +76,7 @@ def receive(
         conversations.undelete(tx, principal, conversation.id)
     counted = conversation.message_count is not None
     conversations.remember(tx, principal, replace(conversation, message_count=0 if counted else None))
+    _note_title(tx, principal, conversation.id, conversation.title)
     for participant in participants:
         tx.run(
             "INSERT INTO participants VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -91,10 +99,39 @@ def name(tx: Transaction, principal: str, conversation: Conversation) -> None:
     changes = ConversationChanges(title=conversation.title, metadata=conversation.metadata)
     conversations.change(tx, principal, conversation.id, changes)
     _date(tx, principal, conversation.id, at[0])
+    _note_title(tx, principal, conversation.id, conversation.title)
 
 
-def add(tx: Transaction, principal: str, message: Message, *, timed: bool = True) -> bool:
-    """Add a message after the others; return whether it was new. `timed`: its time is known."""
+def rename(tx: Transaction, principal: str, conversation_id: str, title: str) -> bool:
+    """Write the title that a conversation got where it comes from, unless it got another one in the store.
+
+    Return whether that changed it.
+    """
+    row = tx.one(
+        "SELECT i.title, c.title, c.updated_at FROM conversations AS c LEFT JOIN imported_titles AS i"
+        " ON i.principal = c.principal AND i.conversation_id = c.id WHERE c.principal = ? AND c.id = ?",
+        principal,
+        conversation_id,
+    )
+    title = storable(title)
+    if row is None or row[0] != row[1] or row[0] == title or not tx.keeps_content(conversation_id):
+        return False
+    conversations.change(tx, principal, conversation_id, ConversationChanges(title=title))
+    _date(tx, principal, conversation_id, row[2])
+    _note_title(tx, principal, conversation_id, title)
+    return True
+
+
+def add(
+    tx: Transaction, principal: str, message: Message, *, timed: bool = True, follows: Follows | None = None
+) -> bool:
+    """Add a message, after the newest one or on the branch on which it follows; return whether it was new.
+
+    `timed`: its time is known.
+    """
+    if follows is not None and not messages.known(tx, principal, message.conversation_id, message.id):
+        branch = _branch_after(tx, principal, message.conversation_id, follows.message_id)
+        message = replace(message, branch=branch)
     if not messages.add(tx, principal, message):
         return False
     own = (principal, message.conversation_id, safe_id(message.id))
@@ -157,7 +194,7 @@ def written(
     ]
 
 
-def branches(tx: Transaction, principal: str, conversation_id: str) -> Sequence[BranchRow]:
+def branch_rows(tx: Transaction, principal: str, conversation_id: str) -> Sequence[BranchRow]:
     """Return the branches of a conversation beside the first, oldest first, the removed ones among them."""
     rows = tx.all(
         "SELECT id, parent, (SELECT m.id FROM messages AS m WHERE m.principal = b.principal"
@@ -178,6 +215,37 @@ def branches(tx: Transaction, principal: str, conversation_id: str) -> Sequence[
         )
         for row in rows
     ]
+
+
+def _branch_after(
+    tx: Transaction, principal: str, conversation_id: str, message_id: str | None
+) -> str | None:
+    """Return the branch of a message that follows `message_id` (None: that begins the conversation)."""
+    if message_id is None:
+        first = tx.one(
+            "SELECT id FROM messages WHERE principal = ? AND conversation_id = ? AND branch = ?"
+            " ORDER BY position LIMIT 1",
+            principal,
+            conversation_id,
+            branches.MAIN,
+        )
+        if first is None:
+            return branches.MAIN
+        return branches.replace(tx, principal, conversation_id, first[0]).branch
+    if not messages.known(tx, principal, conversation_id, message_id):
+        return None
+    return branches.place(tx, principal, conversation_id, message_id).branch
+
+
+def _note_title(tx: Transaction, principal: str, conversation_id: str, title: str | None) -> None:
+    """Record the title that an import gave a conversation, to tell it from one that it gets in the store."""
+    if title is not None and tx.keeps_content(conversation_id):
+        tx.run(
+            "INSERT INTO imported_titles VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title",
+            principal,
+            conversation_id,
+            storable(title),
+        )
 
 
 def _date(tx: Transaction, principal: str, conversation_id: str, at: int) -> None:

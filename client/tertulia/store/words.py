@@ -46,11 +46,14 @@ def _parts(word: str) -> list[tuple[int, int, str]]:
     return [(0, len(word), word)]
 
 
-def tokenizer(_connection: object, _arguments: list[str]) -> Callable[[bytes, int, str | None], list[Word]]:
+def tokenizer(
+    _connection: object, _arguments: list[str]
+) -> Callable[[bytes, int, str | None], Iterator[Word]]:
     """Make the tokenizer, for APSW to register."""
 
-    def tokenize(utf8: bytes, _flags: int, _locale: str | None) -> list[Word]:
+    def tokenize(utf8: bytes, _flags: int, _locale: str | None) -> Iterator[Word]:
         # Offsets in characters, though FTS5 counts bytes: it keeps none, and nothing here asks it for snippets.
-        return list(words(utf8.decode(errors="replace")))
+        # One word at a time: a list of all words takes fifty times the memory of a long text.
+        return words(utf8.decode(errors="replace"))
 
     return tokenize

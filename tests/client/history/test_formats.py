@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tertulia import Message, Status
+from tertulia import Message, MessageQuery, Status
 from tertulia.history.files import SourceFile
 from tertulia.history.formats import FORMATS, format_of
-from tertulia.history.items import MessageItem, Problem
+from tertulia.history.items import MessageItem, Problem, local_id
 from tertulia.history.reader import read_file
 from tests.client.history.bringing import FIXTURES, Bringing
+from tests.client.history.samples import SAMPLES
 from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
@@ -106,12 +107,12 @@ async def test_a_session_of_gemini_cli(here: Bringing) -> None:
 
 
 async def test_an_export_of_chatgpt(here: Bringing) -> None:
-    """The path that is shown comes in; what stands on other branches is counted."""
+    """The path that is shown is the newest branch; an edited question and its answer are on another."""
     summary = await here.bring(FIXTURES / "chatgpt.json")
 
     first, second = await here.known()
     assert lines(await here.messages(first.id)) == [
-        ("user", None, "[image_asset_pointer]\nWhat does Acme pay? See the invoice."),
+        ("user", None, "[image invoice.png, image/png, 1.0 kB]\nWhat does Acme pay? See the invoice."),
         ("tool", "tool_call", "python print(12 * 3333)"),
         ("tool", "tool_result", "39996"),
         ("assistant", None, "Acme pays 39,996 a year."),
@@ -121,7 +122,11 @@ async def test_an_export_of_chatgpt(here: Bringing) -> None:
     question, answer = await here.messages(second.id)
     assert question.created_at == datetime(2026, 10, 27, 11, 20, 1, tzinfo=UTC)
     assert answer.created_at == question.created_at, "an answer without a time has the one before it"
-    assert summary.left_out == {"reasoning": 1, "messages on other branches": 2}
+    assert summary.left_out == {"reasoning": 1}
+    main, shown = await here.client.conversations.branches(first.id)
+    assert (main.id, shown.parted_from) == ("main", "11111111-0000-4000-8000-000000000009")
+    others = await here.client.messages.list(first.id, MessageQuery(branch="main"))
+    assert [message.role.value for message in others.items] == ["user", "assistant"]
 
 
 async def test_an_export_of_claude_ai(here: Bringing) -> None:
@@ -136,7 +141,7 @@ async def test_an_export_of_claude_ai(here: Bringing) -> None:
     assert old.title == "An old export, without blocks.", "it had none"
     assert new.title == "Renewal of Acme"
     assert lines(await here.messages(new.id)) == [
-        ("user", None, "What does Acme pay?"),
+        ("user", None, "What does Acme pay?\n\n[file invoice.png]"),
         ("user", "attachment", "Acme pays net thirty days after the invoice."),
         ("assistant", None, "I look it up."),
         ("tool", "tool_call", 'web_search {"query": "Acme price"}'),
@@ -236,7 +241,7 @@ async def test_a_subagent_of_claude_code_has_a_conversation_of_its_own(
 
     assert {(one.source_ref, one.metadata.get("subagent_of")) for one in await here.known()} == {
         ("s1", None),
-        ("s1:a7", "s1"),
+        ("s1:a7", local_id("claude-code", "s1")),
     }
 
 
@@ -312,6 +317,7 @@ SEEDS = [
         "role": "user",
     },
     {"tertulia": 1, "kind": "branch", "id": "b", "conversation_id": "local:a", "parent": "main"},
+    *(dict(record) for sample in SAMPLES.values() for record in sample.records),
 ]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -335,7 +341,7 @@ def spoiled(draw: st.DrawFn) -> Any:
         at = cast(Any, inner)
 
 
-@examples(150)
+@examples(300)
 @given(records=st.lists(spoiled(), min_size=1, max_size=4), name=st.sampled_from([None, *FORMATS]))
 def test_no_record_can_break_a_reader(
     tmp_path_factory: pytest.TempPathFactory, records: list[Any], name: str | None

@@ -163,16 +163,21 @@ async def test_a_conversation_that_cannot_be_read_leaves_the_others_of_its_array
     broken = parts[0].count("\n") + 2
     assert here.problems == [
         f"{file}:{broken}: it is not JSON: expecting value at column 11",
-        f"{file}:{broken + 2}: a conversation has no `id` or no `mapping`",
+        f"{file}:{broken + 2}: a conversation has no `mapping`",
         f"{file}:{broken + 3}: the file ends within its array behind this, as if it was cut off",
     ]
-    assert (summary.new, summary.messages) == (2, 6)
+    assert (summary.new, summary.messages) == (2, 8)
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"", "its format is not recognised"),
+        (b"", "it is empty"),
+        (b"SQLite format 3\0 and so on", "it is a SQLite database, which is not read"),
+        (
+            b'{"display": "hi", "pastedContents": {}}',
+            "it is Claude Code's list of prompts, which is not read",
+        ),
         (b"Dear diary,", "its format is not recognised"),
         (b'{"a": 1}', "its format is not recognised"),
         (b"[1, 2]", "its format is not recognised"),
@@ -241,7 +246,7 @@ async def test_an_archive_is_read_as_it_was_downloaded(here: Bringing, tmp_path:
 
     summary = await here.bring(file)
 
-    assert (summary.new, summary.messages, here.problems) == (2, 6, [])
+    assert (summary.new, summary.messages, here.problems) == (2, 8, [])
 
 
 async def test_a_damaged_archive_is_told(here: Bringing, tmp_path: Path) -> None:
@@ -373,3 +378,26 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one(tmp_path: Path, name
     assert size > 40_000_000
     assert messages == 2 * (count - 5)
     assert kilobytes * 1024 < size / 2, "what it holds in memory is a part of the file, whatever its size"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of what is measured is Linux's")
+@pytest.mark.io
+def test_a_long_record_takes_memory_in_proportion_to_its_text(tmp_path: Path) -> None:
+    """One of 10 MB, of many words: it is held a few times over, and its words one at a time."""
+    (tmp_path / "small.json").write_text(f"[{plain(1)}]")
+    text = "\n".join(f"line {number} some log words here" for number in range(310_000))
+    (tmp_path / "large.json").write_text(json.dumps([{"role": "user", "content": text}]))
+    size = (tmp_path / "large.json").stat().st_size
+
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(tmp_path), "large.json"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+        check=True,
+    )
+
+    messages, kilobytes = map(int, done.stdout.split())
+    assert messages == 1
+    assert kilobytes * 1024 < 12 * size

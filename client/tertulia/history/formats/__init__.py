@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from tertulia.history.items import Item
-from tertulia.history.values import mapping, sequence
+from tertulia.history.values import mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Origin:
 
     stem: str
     """The file's name, without folder and extension."""
+    folder: str
+    """The name of the folder that the file is in."""
     modified: datetime
     digest: Callable[[], str]
     """Reads all records of the file and returns a digest of them."""
@@ -27,6 +29,11 @@ class Reader(ABC):
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
+
+    @staticmethod
+    @abstractmethod
+    def recognises(record: Mapping[str, Any]) -> bool:
+        """Whether a record shows that its file is of this format."""
 
     @abstractmethod
     def read_record(self, record: dict[str, Any], line: int) -> Iterable[Item]:
@@ -42,40 +49,40 @@ class Reader(ABC):
 
 
 FORMATS: Mapping[str, str] = {
-    "claude-code": "tertulia.history.formats.claude_code:ClaudeCodeReader",
-    "codex": "tertulia.history.formats.codex:CodexReader",
-    "gemini-cli": "tertulia.history.formats.gemini_cli:GeminiReader",
-    "chatgpt": "tertulia.history.formats.chatgpt:ChatGPTReader",
-    "claude.ai": "tertulia.history.formats.claude_ai:ClaudeAIReader",
-    "messages": "tertulia.history.formats.plain_messages:PlainReader",
-    "tertulia": "tertulia.history.formats.native:NativeReader",
+    "tertulia": "native:NativeReader",
+    "qwen-code": "qwen_code:QwenReader",
+    "claude-code": "claude_code:ClaudeCodeReader",
+    "codex": "codex:CodexReader",
+    "gemini-cli": "gemini_cli:GeminiReader",
+    "gemini-checkpoint": "gemini_cli:GeminiCheckpointReader",
+    "cursor": "cursor:CursorReader",
+    "opencode": "opencode:OpenCodeReader",
+    "copilot-cli": "copilot_cli:CopilotReader",
+    "pi": "pi:PiReader",
+    "cline": "cline:ClineReader",
+    "chatgpt": "chatgpt:ChatGPTReader",
+    "claude.ai": "claude_ai:ClaudeAIReader",
+    "open-webui": "open_webui:OpenWebUIReader",
+    "librechat": "librechat:LibreChatReader",
+    "deepseek": "deepseek:DeepSeekReader",
+    "sharegpt": "sharegpt:ShareGPTReader",
+    "messages": "plain_messages:PlainReader",
 }
-"""Where each format's reader is."""
+"""Where each format's reader is, in this package. A record is of the first format that recognises it."""
 
-_CODEX = ("session_meta", "response_item", "event_msg", "turn_context")
+
+def reader_class(name: str) -> type[Reader]:
+    """Return the class that reads the format `name`."""
+    module, _, attribute = FORMATS[name].partition(":")
+    return cast(type[Reader], getattr(import_module(f"{__name__}.{module}"), attribute))
 
 
 def new_reader(name: str, origin: Origin) -> Reader:
     """Return a reader of the format `name`, for the file of `origin`."""
-    module, _, attribute = FORMATS[name].partition(":")
-    return cast("Callable[[Origin], Reader]", getattr(import_module(module), attribute))(origin)
+    return reader_class(name)(origin)
 
 
 def format_of(record: object) -> str | None:
     """Return the format of a record, or None if the record does not show it."""
     fields = mapping(record)
-    if "tertulia" in fields:
-        return "tertulia"
-    if "mapping" in fields and ("current_node" in fields or "conversation_id" in fields):
-        return "chatgpt"
-    if "chat_messages" in fields:
-        return "claude.ai"
-    if "projectHash" in fields:
-        return "gemini-cli"
-    if fields.get("type") in _CODEX or {"id", "timestamp", "instructions"} <= fields.keys():
-        return "codex"
-    if "sessionId" in fields or "leafUuid" in fields:
-        return "claude-code"
-    if "role" in fields or "role" in mapping(next(iter(sequence(fields.get("messages"))), None)):
-        return "messages"
-    return None
+    return next((name for name in FORMATS if fields and reader_class(name).recognises(fields)), None)

@@ -68,6 +68,11 @@ def _line(kind: str, fields: Mapping[str, Any]) -> str:
 class NativeReader(Reader):
     """Reads the lines that `tertulia export` wrote."""
 
+    @staticmethod
+    def recognises(record: Mapping[str, Any]) -> bool:
+        """Whether a record has the version of our format."""
+        return "tertulia" in record
+
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._thread: Thread | None = None
