@@ -24,6 +24,7 @@ from tertulia.vocabulary.identifiers import digest, split_agent_address, split_c
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationDraft,
+    ConversationRecord,
     Message,
     MessageDraft,
     MessageQuery,
@@ -51,6 +52,12 @@ class Sent:
     def joined(self) -> bool:
         """Whether nothing was sent, because an identical call was unfinished or its result not taken."""
         return self.sent_as is SentAs.JOINED
+
+
+_CREATED = "conversation_id"
+"""Where the effect of a call has the conversation that it created."""
+_CHECKPOINT = "checkpoint"
+"""Where the unfinished effect of a call has the checkpoint of a conversation that was opened with its message."""
 
 
 class Runs:
@@ -279,11 +286,17 @@ class Runs:
                 if same is not None:
                     joined = {"run_id": same.id, "conversation_id": same.conversation_id}
                     return {**ids, **joined, "sent_as": SentAs.JOINED}
-            draft = replace(start.draft, native_id=ids["native_id"], repeated=repeated)
-            conversation, checkpoint = await self._open(draft, start.message, ids)
-            submission = self._submission(conversation.id, start.message, ids, start.call)
+            checkpoint = ids.pop(_CHECKPOINT, None)
+            if _CREATED not in ids:
+                draft = replace(start.draft, native_id=ids["native_id"], repeated=repeated)
+                created, checkpoint = await self._open(draft, start.message, ids)
+                ids = {**ids, _CREATED: created.id}
+                platform, _ = self._scope.platform_of(created.id)
+                effect = ids if checkpoint is None else {**ids, _CHECKPOINT: checkpoint}
+                await self._scope.store_created(platform, created, key, effect)
+            submission = self._submission(ids[_CREATED], start.message, ids, start.call)
             await self._submit(replace(submission, checkpoint=checkpoint))
-            return {**ids, "conversation_id": conversation.id}
+            return ids
 
         ids = {"native_id": start.draft.native_id, **message_ids()}
         return await self._scope.once(key, "start_conversation", start.call, ids, carry_out)
@@ -301,20 +314,19 @@ class Runs:
 
     async def _open(
         self, draft: ConversationDraft, message: MessageDraft, ids: Effect
-    ) -> tuple[Conversation, Mapping[str, Any] | None]:
+    ) -> tuple[ConversationRecord, Mapping[str, Any] | None]:
         """Create a conversation; with its first message and a checkpoint, if the platform opens it with a message."""
         scope = self._scope
         instance = split_agent_address(draft.agent)[0]
         platform = scope.platform(instance)
         if not platform.capabilities.opens_with_message:
-            created = await platform.create(scope.principal, draft)
-            return await scope.store_record(platform, created), None
+            return await platform.create(scope.principal, draft), None
         if message.context is not None:
             platform.check_context(message.context)
         # The conversation has no id yet: the message has a provisional one.
         first = platform.normalize(self._message(f"{instance}:{draft.native_id}", message, ids))
         opened = await platform.open(scope.principal, draft, first)
-        return await scope.store_record(platform, opened.conversation), opened.checkpoint
+        return opened.conversation, opened.checkpoint
 
     async def _submit(self, submission: Submission) -> tuple[Run, SentAs]:
         conversation_id = submission.message.conversation_id
