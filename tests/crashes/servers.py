@@ -42,7 +42,7 @@ class Servers:
         with log.open("wb") as errors:
             process = await anyio.open_process(
                 [
-                    *server_command(environment(), ROOT),
+                    *server_command(),
                     *("--store", str(self.site.store), "--config", str(config)),
                 ],
                 stdin=subprocess.PIPE,

@@ -64,7 +64,7 @@ class Outcome:
     died: bool
     results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     sent: list[str | None] = field(default_factory=list[str | None])
-    replies: list[str | None] = field(default_factory=list[str | None])
+    replies: list[str] = field(default_factory=list[str])
     empty: int = 0
 
     @property
@@ -109,8 +109,8 @@ async def play(platform: str, folder: Path, text: str, failpoint: int | None) ->
         effects = servers.effects[0].read_text().splitlines()
         outcome = Outcome(effects, died, results)
         async with Client.open(site.settings, clock=SkippingClock()) as client:
-            page = await client.conversations.list(ConversationQuery(instance=site.instance))
-            for conversation in page.items:
+            query = ConversationQuery(instance=site.instance, archived=None)
+            for conversation in (await client.conversations.list(query)).items:
                 await _read(client, conversation.id, outcome)
         return outcome
 
@@ -120,7 +120,8 @@ async def _read(client: Client, conversation_id: str, outcome: Outcome) -> None:
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     messages = (await client.messages.list(conversation_id, MessageQuery(limit=50))).items
     outcome.sent += [message.text for message in messages if message.role is Role.USER]
-    outcome.replies += [message.text for message in messages if message.role is Role.ASSISTANT]
+    replies = [message.text or "" for message in messages if message.role is Role.ASSISTANT]
+    outcome.replies += [reply.replace(conversation_id, "ID") for reply in replies]
     outcome.empty += not messages
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.doubles.serve`: the command `tertulia`, on a machine where the platform `stage` exists, with failpoints."""
+"""`python -m tests.doubles.serve`: the command `tertulia` with failpoints, where the platform `stage` exists."""
 
 import os
 

@@ -223,7 +223,7 @@ class Runs:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if not (repeated and settled_alike(await self.request(request_id), settlement)):
-                await self._settle(request_id, settlement)
+                await self._settle(request_id, settlement, repeated=repeated)
             return ids
 
         call = {"request_id": request_id, "settlement": asdict(settlement)}
@@ -364,8 +364,12 @@ class Runs:
             metadata=draft.metadata,
         )
 
-    async def _settle(self, request_id: str, settlement: Settlement) -> None:
-        """Tell the platform a decision, unless a worker does that, and record the decision."""
+    async def _settle(self, request_id: str, settlement: Settlement, *, repeated: bool) -> None:
+        """Tell the platform a decision, unless a worker does that, and record the decision.
+
+        `repeated`: an earlier attempt of the call may have told it, and died before it could record it. If the platform
+        waits no more then, the run continues, and the call returns how.
+        """
         scope = self._scope
         pending = await scope.read(partial(find_pending, request_id=request_id))
         platform, _ = scope.platform_of(pending.conversation_id)
@@ -376,6 +380,8 @@ class Runs:
             except MovedOnError:
                 run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
                 scope.services.runner.execute_run(scope.principal, run)
+                if repeated:
+                    return
                 raise
         elif not await scope.read(partial(leases.held, resource=pending.conversation_id)):
             run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
