@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 
 Scope = MutableMapping[str, Any]
@@ -139,6 +140,10 @@ async def served(app: App) -> AsyncGenerator[str]:
                 yield f"http://127.0.0.1:{listening.getsockname()[1]}"
             finally:
                 server.should_exit = server.force_exit = True
+        # Those of clients that were killed: the server has not noticed yet.
+        for connection in list(server.server_state.connections):
+            cast(Any, connection).transport.abort()
+        await anyio.lowlevel.checkpoint()
 
 
 class Held:

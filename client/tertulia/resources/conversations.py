@@ -58,6 +58,10 @@ class EventPage:
     """The conversation's newest run."""
 
 
+CREATED = "conversation_id"
+"""Where the effect of a call has the conversation that it created."""
+
+
 class Conversations:
     """The conversations of one principal."""
 
@@ -76,10 +80,13 @@ class Conversations:
         draft = conversation_draft(new, scope.configured(instance).new_native_id())
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            platform = scope.platform(instance)
-            named = replace(draft, native_id=ids["native_id"], repeated=repeated)
-            created = await scope.store_record(platform, await platform.create(scope.principal, named))
-            return {**ids, "conversation_id": created.id}
+            if CREATED not in ids:
+                platform = scope.platform(instance)
+                named = replace(draft, native_id=ids["native_id"], repeated=repeated)
+                created = await platform.create(scope.principal, named)
+                ids = {**ids, CREATED: created.id}
+                await scope.store_created(platform, created, idempotency_key, ids)
+            return ids
 
         effect = await scope.once(
             idempotency_key,
@@ -88,7 +95,7 @@ class Conversations:
             {"native_id": draft.native_id},
             carry_out,
         )
-        return await scope.stored(effect["conversation_id"])
+        return await scope.stored(effect[CREATED])
 
     async def get(self, conversation_id: str) -> Conversation:
         """Return a conversation as its platform has it now."""

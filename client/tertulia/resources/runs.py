@@ -24,6 +24,7 @@ from tertulia.vocabulary.identifiers import digest, split_agent_address, split_c
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationDraft,
+    ConversationRecord,
     Message,
     MessageDraft,
     MessageQuery,
@@ -51,6 +52,12 @@ class Sent:
     def joined(self) -> bool:
         """Whether nothing was sent, because an identical call was unfinished or its result not taken."""
         return self.sent_as is SentAs.JOINED
+
+
+_CREATED = "conversation_id"
+"""Where the effect of a call has the conversation that it created."""
+_CHECKPOINT = "checkpoint"
+"""Where the unfinished effect of a call has the checkpoint of a conversation that was opened with its message."""
 
 
 class Runs:
@@ -223,7 +230,7 @@ class Runs:
             if not await self._scope.read(
                 partial(settled_alike, request_id=request_id, settlement=settlement)
             ):
-                await self._settle(request_id, settlement)
+                await self._settle(request_id, settlement, repeated=repeated)
             return ids
 
         call = {"request_id": request_id, "settlement": asdict(settlement)}
@@ -286,11 +293,17 @@ class Runs:
                 if same is not None:
                     joined = {"run_id": same.id, "conversation_id": same.conversation_id}
                     return {**ids, **joined, "sent_as": SentAs.JOINED}
-            draft = replace(start.draft, native_id=ids["native_id"], repeated=repeated)
-            conversation, checkpoint = await self._open(draft, start.message, ids)
-            submission = self._submission(conversation.id, start.message, ids, start.call)
+            checkpoint = ids.pop(_CHECKPOINT, None)
+            if _CREATED not in ids:
+                draft = replace(start.draft, native_id=ids["native_id"], repeated=repeated)
+                created, checkpoint = await self._open(draft, start.message, ids)
+                ids = {**ids, _CREATED: created.id}
+                platform, _ = self._scope.platform_of(created.id)
+                effect = ids if checkpoint is None else {**ids, _CHECKPOINT: checkpoint}
+                await self._scope.store_created(platform, created, key, effect)
+            submission = self._submission(ids[_CREATED], start.message, ids, start.call)
             await self._submit(replace(submission, checkpoint=checkpoint))
-            return {**ids, "conversation_id": conversation.id}
+            return ids
 
         ids = {"native_id": start.draft.native_id, **message_ids()}
         return await self._scope.once(key, "start_conversation", start.call, ids, carry_out)
@@ -308,20 +321,19 @@ class Runs:
 
     async def _open(
         self, draft: ConversationDraft, message: MessageDraft, ids: Effect
-    ) -> tuple[Conversation, Mapping[str, Any] | None]:
+    ) -> tuple[ConversationRecord, Mapping[str, Any] | None]:
         """Create a conversation; with its first message and a checkpoint, if the platform opens it with a message."""
         scope = self._scope
         instance = split_agent_address(draft.agent)[0]
         platform = scope.platform(instance)
         if not platform.capabilities.opens_with_message:
-            created = await platform.create(scope.principal, draft)
-            return await scope.store_record(platform, created), None
+            return await platform.create(scope.principal, draft), None
         if message.context is not None:
             platform.check_context(message.context)
         # The conversation has no id yet: the message has a provisional one.
         first = platform.normalize(self._message(f"{instance}:{draft.native_id}", message, ids))
         opened = await platform.open(scope.principal, draft, first)
-        return await scope.store_record(platform, opened.conversation), opened.checkpoint
+        return opened.conversation, opened.checkpoint
 
     async def _submit(self, submission: Submission) -> tuple[Run, SentAs]:
         conversation_id = submission.message.conversation_id
@@ -359,8 +371,12 @@ class Runs:
             metadata=draft.metadata,
         )
 
-    async def _settle(self, request_id: str, settlement: Settlement) -> None:
-        """Tell the platform a decision, unless a worker does that, and record the decision."""
+    async def _settle(self, request_id: str, settlement: Settlement, *, repeated: bool) -> None:
+        """Tell the platform a decision, unless a worker does that, and record the decision.
+
+        `repeated`: an earlier attempt of the call may have told it, and died before it could record it. If the platform
+        waits no more then, the run continues, and the call returns how.
+        """
         scope = self._scope
         pending = await scope.read(partial(find_pending, request_id=request_id))
         platform, _ = scope.platform_of(pending.conversation_id)
@@ -371,6 +387,8 @@ class Runs:
             except MovedOnError:
                 run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
                 scope.services.runner.execute_run(scope.principal, run)
+                if repeated:
+                    return
                 raise
         elif not await scope.read(partial(leases.held, resource=pending.conversation_id)):
             run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))

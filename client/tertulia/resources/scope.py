@@ -11,7 +11,7 @@ from tertulia.runs.idempotency import Effect, Idempotency
 from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.runner import Runner
 from tertulia.settings import ClientSettings, address_of
-from tertulia.store import conversations
+from tertulia.store import conversations, idempotency
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import store_record
 from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError
@@ -131,5 +131,24 @@ class Scope:
         """Store what a platform says of a conversation; return that merged with what the store knew."""
         if isinstance(platform, EmbeddedPlatform):  # it has stored it itself
             return await self.read(partial(conversations.get, conversation_id=said.id))
-        has_states = Feature.STATUS in platform.features
-        return await self.write(partial(store_record, said=said, has_states=has_states))
+        return await self.write(partial(store_record, said=said, has_states=_has_states(platform)))
+
+    async def store_created(
+        self, platform: Platform, said: ConversationRecord, key: str | None, effect: Effect
+    ) -> Conversation:
+        """Store a conversation that the call under `key` has created, and what it has done so far, at once.
+
+        An attempt that follows the death of this one finds both, and creates no other conversation.
+        """
+        if key is None or isinstance(platform, EmbeddedPlatform):
+            return await self.store_record(platform, said)
+
+        def store(tx: Transaction, principal: str) -> Conversation:
+            idempotency.note(tx, principal, key, effect)
+            return store_record(tx, principal, said, has_states=_has_states(platform))
+
+        return await self.write(store)
+
+
+def _has_states(platform: Platform) -> bool:
+    return Feature.STATUS in platform.features

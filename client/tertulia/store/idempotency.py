@@ -57,12 +57,15 @@ def enter(
     assert row is not None
     if (row[0], row[1]) != (operation, call_digest):
         same = row[0] == operation
+        ids: dict[str, Any] = {
+            name: value for name, value in json.loads(row[2]).items() if isinstance(value, str)
+        }
         raise ConflictError(
             f"The idempotency key was used on {to_datetime(row[4]):%Y-%m-%d at %H:%M:%S} UTC for "
             + (f"a {operation} with other arguments." if same else f"another call ({row[0]})."),
             hint="Use a new key for a new call; repeat a call with exactly the arguments it had.",
             first_operation=row[0],
-            **json.loads(row[2]),
+            **ids,
         )
     return IdempotencyRecord(key=key, effect=json.loads(row[2]), done=bool(row[3]), first=bool(first))
 
@@ -74,6 +77,16 @@ def find(tx: Transaction, principal: str, key: str) -> IdempotencyRecord | None:
         None
         if row is None
         else IdempotencyRecord(key=key, effect=json.loads(row[0]), done=bool(row[1]), first=False)
+    )
+
+
+def note(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) -> None:
+    """Note what the call under this key has done so far, for the next attempt if this one dies."""
+    tx.run(
+        "UPDATE receipts SET effect = ? WHERE principal = ? AND key = ? AND done = 0",
+        encode(effect),
+        principal,
+        key,
     )
 
 

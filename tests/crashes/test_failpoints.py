@@ -1,0 +1,189 @@
+"""A server process is killed after each of its effects, on each platform's double; readers see every message once.
+
+The same call is made again, as a host does, by a server on the same store. What comes of it is either the whole answer
+or a report that the outcome is not known, and what readers see has the message once and no gap.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tertulia import Client, ConversationQuery, MessageQuery, Role, RunStatus
+from tests.client.inside import change
+from tests.crashes.servers import Servers, try_call
+from tests.crashes.sites import SITES
+from tests.doubles.clocks import SkippingClock
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.io,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
+]
+
+SECONDS = 240
+SIDE_BY_SIDE = 4
+"""How many crashes are tried at once: a server waits about as long as it computes."""
+BOOKKEEPING = ("store.leases.", "runs.leases.", "store.idempotency.enter", "database.")
+"""What commits that change nothing a reader sees; one of each kind is tried in the long run only."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a platform's wire allows to promise."""
+
+    asks: str = ""
+    """A message whose answer asks for an approval."""
+    uncertain: Sequence[str] = ()
+    """After which effects an attempt cannot know whether the platform acted."""
+    creates_twice: bool = False
+    """Whether a conversation that was created without an answer stays there, empty, and another one is created."""
+
+
+MARKED = "StoredRunContext._commit"
+"""The commit just before a message is sent, which says that it may have been."""
+PROMISES: Mapping[str, Promise] = {
+    "local": Promise(asks="archive this"),
+    "revengai": Promise(asks="confirm", uncertain=("POST /v2/conversations", MARKED)),
+    "agentflow": Promise(asks="approve it", uncertain=("POST /api/v1/conversations",)),
+    "knowrithm": Promise(uncertain=("POST /api/v1/conversation", MARKED)),
+    "r2r": Promise(creates_twice=True),
+    "rine": Promise(),
+}
+
+
+@dataclass
+class Outcome:
+    """What came of the calls, and what readers see afterwards."""
+
+    effects: Sequence[str]
+    died: bool
+    results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    sent: list[str | None] = field(default_factory=list[str | None])
+    replies: list[str] = field(default_factory=list[str])
+    empty: int = 0
+
+    @property
+    def completed(self) -> bool:
+        """Whether the last call has the whole answer."""
+        return self.results[-1]["structuredContent"].get("status") == RunStatus.COMPLETED
+
+    @property
+    def text(self) -> str:
+        """What the model reads of the last result."""
+        return "\n".join(block["text"] for block in self.results[-1]["content"])
+
+
+async def play(platform: str, folder: Path, text: str, failpoint: int | None) -> Outcome:
+    """Send a message and approve what its answer asks; where the server dies, another one goes on."""
+    folder.mkdir()
+    async with SITES[platform](folder) as site:
+        servers = Servers(site, folder)
+        about: dict[str, Any] = {"agent": site.agent, "text": text}
+        calls = [("send_message", about)]
+        results: list[dict[str, Any]] = []
+        died = False
+        while calls:
+            async with servers.start(None if died else failpoint) as server:
+                while calls:
+                    tool, arguments = calls[0]
+                    result = await try_call(server, tool, **arguments, idempotency_key=tool)
+                    if result is None:
+                        assert not died, server.log.read_text()
+                        died = True
+                        break
+                    del calls[0]
+                    results.append(result)
+                    calls += [
+                        ("confirm_tool", {"request_id": request["request_id"], "decision": "approve"})
+                        for request in result["structuredContent"].get("pending", [])
+                    ]
+                else:
+                    assert await server.hang_up() == 0
+            if died and site.store.exists():
+                await change(site.store, "UPDATE leases SET expires_at = 0")
+        effects = servers.effects[0].read_text().splitlines()
+        outcome = Outcome(effects, died, results)
+        async with Client.open(site.settings, clock=SkippingClock()) as client:
+            query = ConversationQuery(instance=site.instance, archived=None)
+            for conversation in (await client.conversations.list(query)).items:
+                await _read(client, conversation.id, outcome)
+        return outcome
+
+
+async def _read(client: Client, conversation_id: str, outcome: Outcome) -> None:
+    entries = (await client.conversations.events(conversation_id)).entries
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    messages = (await client.messages.list(conversation_id, MessageQuery(limit=50))).items
+    outcome.sent += [message.text for message in messages if message.role is Role.USER]
+    replies = [message.text or "" for message in messages if message.role is Role.ASSISTANT]
+    outcome.replies += [reply.replace(conversation_id, "ID") for reply in replies]
+    outcome.empty += not messages
+
+
+def check(platform: str, text: str, outcome: Outcome, whole: Outcome) -> None:
+    """Check what readers see after a crash; `whole` is what they see without one."""
+    promise = PROMISES[platform]
+    last = outcome.effects[-1]
+    assert outcome.sent in ([text], []), f"{last}: sent {outcome.sent}"
+    allowed = 1 if promise.creates_twice or not outcome.completed else 0
+    assert outcome.empty <= allowed, f"{last}: {outcome.empty} empty conversations"
+    if outcome.completed:
+        assert (outcome.sent, outcome.replies) == (whole.sent, whole.replies), last
+    else:
+        assert any(effect in last for effect in promise.uncertain), f"{last}: {outcome.text}"
+        assert "not known" in outcome.text or "does not show it" in outcome.text
+
+
+async def crash_at(platform: str, folder: Path, text: str, *, everywhere: bool) -> None:
+    """Crash after each effect of a call, and check each outcome."""
+    whole = await play(platform, folder / "whole", text, None)
+    assert whole.completed, whole.text
+    assert (whole.sent, whole.empty) == ([text], 0)
+    points = [
+        number
+        for number, effect in enumerate(whole.effects)
+        if everywhere or not any(kind in effect for kind in BOOKKEEPING)
+    ]
+    assert len(points) > 5
+    limit = anyio.CapacityLimiter(SIDE_BY_SIDE)
+    died: list[bool] = []
+
+    async def crash(number: int) -> None:
+        async with limit:
+            outcome = await play(platform, folder / f"at-{number}", text, number)
+        died.append(outcome.died)
+        check(platform, text, outcome, whole)
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for number in points:
+                tasks.start_soon(crash, number)
+    # A renewal of a lease may come in between, so that the last points are not reached.
+    assert sum(died) >= len(points) - 2
+
+
+@pytest.mark.parametrize("platform", PROMISES)
+async def test_a_message_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
+    """Of its way to the platform, and of the answer's way back."""
+    await crash_at(platform, tmp_path, "Hello 4711", everywhere=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("platform", [name for name, promise in PROMISES.items() if promise.asks])
+async def test_an_approval_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
+    """Of the question, of the decision, and of what follows."""
+    await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("platform", PROMISES)
+async def test_a_message_survives_a_crash_after_each_commit_and_request(
+    platform: str, tmp_path: Path
+) -> None:
+    """Also after those that nobody sees."""
+    await crash_at(platform, tmp_path, "Hello 4711", everywhere=True)
