@@ -129,7 +129,9 @@ def add(
 
     `timed`: its time is known.
     """
-    if follows is not None and not messages.known(tx, principal, message.conversation_id, message.id):
+    if follows is not None:
+        if messages.known(tx, principal, message.conversation_id, message.id):
+            return False
         branch = _branch_after(tx, principal, message.conversation_id, follows.message_id)
         message = replace(message, branch=branch)
     if not messages.add(tx, principal, message):
@@ -221,6 +223,14 @@ def _branch_after(
     tx: Transaction, principal: str, conversation_id: str, message_id: str | None
 ) -> str | None:
     """Return the branch of a message that follows `message_id` (None: that begins the conversation)."""
+    newest = tx.one(
+        "SELECT id, branch FROM messages WHERE principal = ? AND conversation_id = ?"
+        " ORDER BY position DESC LIMIT 1",
+        principal,
+        conversation_id,
+    )
+    if newest is None or newest[0] == message_id:  # as nearly always
+        return branches.MAIN if newest is None else newest[1]
     if message_id is None:
         first = tx.one(
             "SELECT id FROM messages WHERE principal = ? AND conversation_id = ? AND branch = ?"
