@@ -45,11 +45,12 @@ def test_an_import_ends_with_a_summary(here: Sequence[object]) -> None:
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [
         "Conversations: 3 new, 0 updated, 0 unchanged.",
-        "Messages added: 13.",
-        "Left out, as no part of what was said: 2 context, 2 messages on other branches, 2 reasoning.",
+        "Messages added: 15.",
+        "Left out, as no part of what was said: 2 context, 2 reasoning.",
     ]
     assert (second.returncode, second.stderr) == (0, "")
     assert second.stdout.startswith("Conversations: 5 new, 0 updated, 3 unchanged.\n")
+    assert second.stdout.endswith("\nPassed by: 1 .md files.\n")
 
 
 def test_problems_are_told_on_stderr_and_by_the_exit_code(here: Sequence[object], tmp_path: Path) -> None:

@@ -49,12 +49,11 @@ class Reader(ABC):
 
 
 FORMATS: Mapping[str, str] = {
-    "tertulia": "native:NativeReader",
-    "qwen-code": "qwen_code:QwenReader",
     "claude-code": "claude_code:ClaudeCodeReader",
     "codex": "codex:CodexReader",
     "gemini-cli": "gemini_cli:GeminiReader",
     "gemini-checkpoint": "gemini_cli:GeminiCheckpointReader",
+    "qwen-code": "qwen_code:QwenReader",
     "cursor": "cursor:CursorReader",
     "opencode": "opencode:OpenCodeReader",
     "copilot-cli": "copilot_cli:CopilotReader",
@@ -66,6 +65,7 @@ FORMATS: Mapping[str, str] = {
     "librechat": "librechat:LibreChatReader",
     "deepseek": "deepseek:DeepSeekReader",
     "sharegpt": "sharegpt:ShareGPTReader",
+    "tertulia": "native:NativeReader",
     "messages": "plain_messages:PlainReader",
 }
 """Where each format's reader is, in this package. A record is of the first format that recognises it."""

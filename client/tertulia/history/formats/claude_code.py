@@ -112,10 +112,12 @@ class ClaudeCodeReader(Reader):
         if "leafUuid" in record:
             return True
         kind = kind_of(record)
-        is_entry = text(record.get("sessionId")) is not None and kind in _STATE
-        if kind in {"user", "assistant"}:
-            return is_entry and ("uuid" in record or isinstance(record.get("message"), dict))
-        return is_entry
+        if text(record.get("sessionId")) is None or kind not in _STATE or "systemPayload" in record:
+            return False
+        message = mapping(record.get("message"))
+        return kind not in {"user", "assistant"} or (
+            "parts" not in message and ("uuid" in record or bool(message))
+        )
 
     def read_record(self, record: dict[str, Any], line: int) -> Iterable[Item]:
         """Yield the messages of an entry, or the title that it sets."""
