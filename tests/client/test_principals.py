@@ -150,6 +150,7 @@ NOBODYS = {
     "agents.list",
     "conversations.create",
     "runs.start",
+    "runs.waits_for_message",
     "search.sync",
     "search.syncable",
     "history.import_files",

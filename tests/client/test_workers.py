@@ -10,6 +10,7 @@ import pytest
 
 from tertulia import Client, Decision, RunStatus, Settlement, Worker
 from tertulia.platforms.base import Capabilities, Execution, RunContext
+from tertulia.runs.runner import NO_WORKER
 from tests.doubles.remote import CONVERSATION, SECONDS, Remote, remote
 from tests.doubles.scripted import may_i
 
@@ -63,14 +64,16 @@ async def test_a_process_that_is_no_worker_launches_one_and_executes_nothing(pro
     assert processes.launched
 
 
-async def test_without_a_way_to_launch_a_worker_the_run_waits(path: Path) -> None:
-    """It neither fails nor is executed."""
+async def test_without_a_way_to_launch_a_worker_the_run_fails_with_a_sentence(path: Path) -> None:
+    """It is not executed, and nobody waits for it in vain; sending again later is no double."""
     other_side = Remote(asks_and_waits, capabilities=WORKER_ONLY)
     async with remote(path, other_side) as client:
         sent = await client.runs.send(CONVERSATION, "Shred it")
-        waited = await client.runs.wait(sent.run, timeout=0.2)
+        waited = await client.runs.wait(sent.run, timeout=20)
 
-    assert (waited.run.status, other_side.executed) == (RunStatus.QUEUED, [])
+    assert (waited.run.status, waited.run.retryable) == (RunStatus.FAILED, True)
+    assert waited.run.error is not None and waited.run.error.startswith(NO_WORKER)
+    assert other_side.executed == []
 
 
 async def test_a_decision_is_recorded_by_the_host_and_carried_out_by_the_worker(processes: Processes) -> None:

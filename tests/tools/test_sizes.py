@@ -146,7 +146,7 @@ async def test_every_result_about_a_huge_request_fits(connect_in_memory: Connect
     for reply in replies:
         assert_fits(reply)
         assert_same_information(reply)
-    assert "get_conversation (include requests)" in sent["note"]
+    assert "get_conversation (include requests)" in sent["pending"][0]["note"]
     assert len(shown["pending"][0]["arguments"]) > 2 * len(sent["pending"][0]["arguments"])
 
 

@@ -28,6 +28,8 @@ MAX_REPLY = 6_500
 """The share of an answer's text, or of events."""
 MAX_REQUESTS = 2_000
 """The share of pending requests in a result that shows other things as well."""
+MAX_ARGUMENTS = 600
+"""The share of a request's arguments beside its prompt, its names and the note on the rest."""
 MAX_JSON = 1_000
 """The share of one structured value (arguments, metadata, data)."""
 MAX_PROMPT = 500
@@ -140,7 +142,7 @@ class PendingRequest(BaseModel):
         who = self.agent or "The agent"
         what = f"wants to run {self.tool} with {self.arguments}" if self.tool else "asks"
         note = "".join(f" {part}" for part in (self.digest and f"Digest: {self.digest}.", self.note) if part)
-        return f"{who} {what} ({self.kind} {self.request_id}). {self.prompt}{note}"
+        return f"{who} {what} ({self.request_id}). {self.prompt}{note}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def pending_requests(
     requests: Sequence[Request], quoter: Quoter, limit: int = MAX_REQUESTS, *, agent: str | None = None
 ) -> PendingRequests:
     """Return as many of the first requests by `agent` as fit into `limit`."""
-    share = max(MAX_JSON, limit - MAX_REQUESTS) if len(requests) == 1 else MAX_JSON
+    share = max(MAX_ARGUMENTS, limit - MAX_REQUESTS) if len(requests) == 1 else MAX_ARGUMENTS
     fitting = fit((PendingRequest.of(request, quoter, share, agent=agent) for request in requests), limit)
     notes: list[str] = []
     if left_out := len(requests) - len(fitting):
