@@ -310,7 +310,7 @@ async def test_a_second_run_while_one_is_active_is_a_conflict_that_says_how_to_g
     assert_clear(busy, says="is still answering")
     assert busy["run_id"] == running["run_id"]
     assert "stream_conversation" in busy["next"]
-    assert_clear(waiting, says=asking["pending"][0]["request_id"])
+    assert_clear(waiting, says=f"waits for a decision on {asking['pending'][0]['request_id']} first.")
     assert "confirm_tool" in waiting["next"]
     assert "You said: And?" in after["reply"]
 

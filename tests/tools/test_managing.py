@@ -156,3 +156,37 @@ async def test_lists_and_figures_take_the_same_filters(connect_in_memory: Connec
         assert (counted["conversations"], counted["messages"]) == (1, {"assistant": 1, "user": 1})
         both = await host.fail("get_analytics", source="website", conversation_id=own_id)
         assert "Give either" in both["message"]
+
+
+async def test_a_page_of_messages_is_as_long_as_there_is_room_and_says_what_is_left(
+    connect_in_memory: Connect,
+) -> None:
+    """Two hundred short messages were ten calls, none of which said how many were to come."""
+    async with connect_in_memory() as host:
+        own_id = (await host.call("create_conversation", agent=ACTOR))["conversation_id"]
+        for number in range(70):
+            await host.call("add_message", conversation_id=own_id, text=f"Message {number}.")
+        first = await host.call("list_messages", conversation_id=own_id)
+        second = await host.call("list_messages", conversation_id=own_id, cursor=first["next_cursor"])
+
+    left = 70 - len(first["messages"])
+    assert 20 < len(first["messages"]) < 70
+    assert first["note"] == f"{left} messages more: read on with the cursor."
+    assert first["note"] in first.text
+    texts = [message["text"] for page in (first, second) for message in page["messages"]]
+    assert len(texts) == len(set(texts)) > len(first["messages"])
+
+
+async def test_after_an_edit_the_list_says_that_another_branch_has_the_rest(
+    connect_in_memory: Connect,
+) -> None:
+    """It would look as if the history were gone."""
+    async with connect_in_memory() as host:
+        own_id = (await host.call("send_message", agent=ACTOR, text="First."))["conversation_id"]
+        listed = await host.call("list_messages", conversation_id=own_id)
+        message_id = listed["messages"][0]["message_id"]
+        await host.call("update_message", conversation_id=own_id, message_id=message_id, text="Anew.")
+        edited = await host.call("list_messages", conversation_id=own_id)
+
+    assert "note" not in listed.data
+    assert "This is one of 2 branches; list_messages with branch reads another, of main, b_" in edited["note"]

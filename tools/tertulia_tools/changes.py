@@ -109,6 +109,13 @@ async def update_conversation(
         )
     if title is not None and generate_title:
         raise InvalidInputError("Give either `title` or `generate_title`.", valid=["title", "generate_title"])
+    changed = (title, metadata, archived, participants)
+    if not (generate_title or restore or any(value is not None for value in changed)):
+        raise InvalidInputError(
+            "There is nothing to change.",
+            valid=["title", "generate_title", "metadata", "archived", "participants", "restore"],
+            hint="Give at least one of these.",
+        )
     steps: dict[str, Callable[[str | None], Awaitable[object]]] = {}
     if restore:
         steps["restore"] = lambda key: client.conversations.restore(conversation_id, idempotency_key=key)

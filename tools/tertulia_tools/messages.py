@@ -9,7 +9,8 @@ from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
 from tertulia.client import Client
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, split_conversation_id
 from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, MessageQuery, Page, Rating, Role
 from tertulia_tools.arguments import (
     ConversationId,
@@ -38,8 +39,9 @@ from tertulia_tools.results import (
     quote_feedback,
 )
 
-PAGE_SIZE = 20
-"""How many messages a page has, unless the caller asks for more."""
+MAX_PAGE = 100
+"""The most messages of a page; what there is room for usually ends it before."""
+MAX_NAMED_BRANCHES = 5
 MESSAGE_OVERHEAD = 400
 """The most characters that a message takes beside its text."""
 
@@ -125,7 +127,9 @@ async def list_messages(
         str | None,
         Field(description="From get_conversation (include branches); the one written on last, if left out."),
     ] = None,
-    limit: Annotated[int, Field(ge=1, le=100, description="1 to 100; 20 by default.")] = 20,
+    limit: Annotated[
+        int, Field(ge=1, le=100, description="1 to 100 (default); as many as there is room for.")
+    ] = MAX_PAGE,
     cursor: Cursor = None,
 ) -> Annotated[CallToolResult, MessageList]:
     """Read the messages of a conversation (transcript, history), oldest first, in pages; long ones in several."""
@@ -142,15 +146,16 @@ async def message_page(
     quoter: Quoter,
     *,
     branch: str | None = None,
-    limit: int = PAGE_SIZE,
+    limit: int = MAX_PAGE,
     cursor: str | None = None,
 ) -> MessageList:
     """Return a page of messages, oldest first. A message that is longer than a page comes in parts.
 
-    The cursor of a page holds the client's cursor, and the offset in the text of the first message.
+    The cursor of a page holds the client's cursor, the offset in the text of the first message, and how many messages
+    came before it.
     """
     identity = {"list_messages": conversation_id} | ({} if branch is None else {"branch": branch})
-    start, offset = (None, 0) if cursor is None else read_page_cursor(cursor, identity)
+    start, offset, before = (None, 0, 0) if cursor is None else read_page_cursor(cursor, identity)
 
     async def read(count: int) -> Page[Message]:
         return await client.messages.list(
@@ -161,23 +166,40 @@ async def message_page(
     messages = [] if offset else fit(message_views(page.items, quoter))
     if len(messages) < len(page.items):  # read again, for the cursor after the last one that fits
         page = await read(max(1, len(messages)))
-    following: list[Any] | None = None if page.next_cursor is None else [page.next_cursor, 0]
-    note = None
+    shown = before + max(1, len(messages))
+    following: list[Any] | None = None if page.next_cursor is None else [page.next_cursor, 0, shown]
+    notes: list[str] = []
     if not messages and page.items:
         text = page.items[0].text or ""
         room = MAX_ITEMS - MAX_JSON - MESSAGE_OVERHEAD
         end = offset + fitting_length(text[offset : offset + MAX_ITEMS], room)
         messages = [message_view(replace(page.items[0], text=text[offset:end]), quoter)]
-        note = f"Characters {offset + 1:,} to {end:,} of the {len(text):,} of this message."
+        notes.append(f"Characters {offset + 1:,} to {end:,} of the {len(text):,} of this message.")
         if end < len(text):
-            following = [start, end]
+            following = [start, end, before]
+    if following is not None and page.total is not None and (left := page.total - following[2]) > 0:
+        notes.append(f"{count_of(left, 'message')} more: read on with the cursor.")
+    if cursor is None and branch is None:
+        notes += await _note_on_branches(client, conversation_id)
     return MessageList(
         conversation_id=conversation_id,
         messages=messages,
         total=page.total,
         next_cursor=None if following is None else page_cursor(identity, following),
-        note=note,
+        note=" ".join(notes) or None,
     )
+
+
+async def _note_on_branches(client: Client, conversation_id: str) -> Sequence[str]:
+    """Return a note on the other branches of a conversation in the store; a platform would have to be asked."""
+    instance, _ = split_conversation_id(conversation_id)
+    if instance in client.remote_instances or not client.offers(conversation_id, Feature.BRANCHES):
+        return ()
+    others = [branch.id for branch in await client.conversations.branches(conversation_id)]
+    if len(others) < 2:
+        return ()
+    named = ", ".join(others[-MAX_NAMED_BRANCHES:])
+    return [f"This is one of {len(others)} branches; list_messages with branch reads another, of {named}."]
 
 
 def message_views(

@@ -16,7 +16,7 @@ from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.untrusted import shown
 from tertulia_tools.arguments import parse_time
 from tertulia_tools.host import host_of
-from tertulia_tools.messages import MESSAGE_OVERHEAD, PAGE_SIZE, MessageView, message_view
+from tertulia_tools.messages import MESSAGE_OVERHEAD, MessageView, message_view
 from tertulia_tools.quotes import Quoter, clean_text
 from tertulia_tools.results import (
     MAX_ITEMS,
@@ -32,6 +32,8 @@ from tertulia_tools.uris import conversation_uri, given_id
 
 MAX_OPEN = 5
 """How many open conversations `hand_over` shows."""
+MAX_RECENT = 20
+"""How many of the newest messages `catch_up` reads."""
 MAX_NAMED = 5
 """How many conversations an error names if the words fit several."""
 _UNFINISHED = frozenset({Status.SUBMITTED, Status.OPEN})
@@ -175,7 +177,7 @@ async def _newest_messages(
     client: Client, conversation_id: str, quoter: Quoter, *, since: datetime | None, limit: int
 ) -> _NewestMessages:
     """Return as many of the newest messages as fit into `limit`, and at least the beginning of the newest one."""
-    page = await client.messages.list(conversation_id, MessageQuery(limit=PAGE_SIZE, newest_first=True))
+    page = await client.messages.list(conversation_id, MessageQuery(limit=MAX_RECENT, newest_first=True))
     recent = [
         message
         for message in page.items

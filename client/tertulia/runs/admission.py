@@ -125,13 +125,15 @@ def _begin(
 
 def _still_active(tx: Transaction, run: Run) -> ConflictError:
     pending = [request.id for request in runs.requests_of(tx, run.id) if request.status == "pending"]
+    if pending:
+        state = f"waits for a decision on {pending[0]} first."
+        hint = "Settle that with confirm_tool, or stop the run with cancel_run."
+    else:
+        state = "is still answering an earlier message."
+        hint = "Wait for it with stream_conversation, or stop it with cancel_run."
     return ConflictError(
-        f"The conversation {run.conversation_id} is still answering: its run {run.id} is {run.status}.",
-        hint=(
-            f"Settle the request {pending[0]} with confirm_tool, or stop the run with cancel_run."
-            if pending
-            else "Wait for it with stream_conversation, or stop it with cancel_run."
-        ),
+        f"The conversation {run.conversation_id} {state}",
+        hint=hint,
         conversation_id=run.conversation_id,
         run_id=run.id,
     )

@@ -10,7 +10,7 @@ from tertulia.store.transitions import move
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotAllowedError, NotOffered
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.models import Decision, Request, RequestKind, Settlement
+from tertulia.vocabulary.models import Decision, Request, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
 from tertulia.vocabulary.text import checked_json, checked_text
 from tertulia.vocabulary.values import same_json
@@ -36,7 +36,8 @@ def find_pending(tx: Transaction, principal: str, request_id: str) -> Request:
     """
     request = runs.get_request(tx, principal, request_id)
     if request.status is not RequestStatus.PENDING:
-        raise _settled(request, runs.pending_requests(tx, principal, request.conversation_id))
+        pending = runs.pending_requests(tx, principal, request.conversation_id)
+        raise _settled(request, pending, runs.get(tx, principal, request.run_id))
     return request
 
 
@@ -118,17 +119,21 @@ def settled_alike(tx: Transaction, principal: str, request_id: str, settlement: 
     )
 
 
-def _settled(request: Request, pending: Sequence[Request]) -> ConflictError:
+def _settled(request: Request, pending: Sequence[Request], run: Run) -> ConflictError:
     how = str(request.status)
     if request.status is RequestStatus.WITHDRAWN:
-        how += " when its run ended, or went on without it"
+        # The run's end withdraws what is pending in the same transaction; an agent that went on did so before.
+        ended = (
+            run.ended_at is not None and request.settled_at is not None and request.settled_at >= run.ended_at
+        )
+        how += f" when its run was {run.status}" if ended else ", since the agent went on without it,"
     when = "" if request.settled_at is None else f" on {request.settled_at:%Y-%m-%d at %H:%M:%S} UTC"
     return ConflictError(
         f"The request {request.id} was {how}{when}.",
         valid=[other.id for other in pending],
         hint="These requests are pending in its conversation now."
         if pending
-        else "Nothing else is pending there.",
+        else "Nothing else is pending there; stream_conversation with this conversation shows what came of it.",
         request_id=request.id,
         conversation_id=request.conversation_id,
         run_id=request.run_id,

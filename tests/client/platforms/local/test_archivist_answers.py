@@ -139,7 +139,7 @@ async def test_a_search_that_was_worded_with_care_is_not_loosened(here: Talk) ->
 
     answer = await here.say('find "Acme thirty net"')
 
-    assert answer.text == 'Nothing in your history has “"Acme thirty net"”.'
+    assert answer.text == "Nothing in your history has “Acme thirty net”."
 
 
 async def test_a_misspelt_search_finds_what_was_meant_and_says_so(here: Talk) -> None:
@@ -191,7 +191,7 @@ async def test_a_search_that_was_worded_with_care_is_corrected_by_who_worded_it(
     without = await here.say("quote renewel -draft")
     begun = await here.say("find renewell*")
 
-    assert phrase.text == 'Nothing in your history has “"net thrity"”. Did you mean “"net thirty"”?'
+    assert phrase.text == "Nothing in your history has “net thrity”. Did you mean “net thirty”?"
     assert without.text == "No message in your history has “renewel -draft”. Did you mean “renewal -draft”?"
     assert begun.text == "Nothing in your history has “renewell*”. Did you mean “renewal*”?"
     assert [len(each.calls) for each in (phrase, without, begun)] == [1, 1, 1]

@@ -96,14 +96,22 @@ def not_found(what: str, query: Query, scope: SearchScope, suggestion: str | Non
     """Return the answer for a query that matched nothing."""
     answer = f"{what}{scope.words or ' in your history'} has {query_in_quotes(query)}."
     if suggestion:
-        answer += f" Did you mean {in_quotes(suggestion, _MAX_SHOWN)}?"
+        answer += f" Did you mean {_in_one_pair(suggestion)}?"
     return answer
 
 
 def query_in_quotes(query: Query) -> str:
     """Return a query's words in quotation marks."""
     words = " ".join(quoted(term) if " " in term else term for term in query.terms)
-    return in_quotes(words if query.text is None else query.text, _MAX_SHOWN)
+    return _in_one_pair(words if query.text is None else query.text)
+
+
+def _in_one_pair(text: str) -> str:
+    """Return a query in quotation marks, which replace those around a single phrase."""
+    text = text.strip()
+    if text.count('"') == 2 and text.startswith('"') and text.endswith('"'):
+        text = text[1:-1]
+    return in_quotes(text, _MAX_SHOWN)
 
 
 def _run_correction(
