@@ -31,8 +31,9 @@ from tertulia.vocabulary.models import (
     Settlement,
 )
 from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.untrusted import clean_text, named, one_line
 from tertulia_server.settings import Settings
-from tertulia_tools.quotes import clean_text, one_line
+from tertulia_tools.approvals import form_text
 from tertulia_tools.results import compact
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None, worker: Wo
             ).id
         else:
             agent = portal.call(client.conversations.get, conversation_id).agent or agent
-        print(f"{conversation_id} with {agent}. Ctrl-C stops an answer, Ctrl-D leaves.")
+        print(f"{conversation_id} with {named(agent)}. Ctrl-C stops an answer, Ctrl-D leaves.")
         Chat(portal, client, conversation_id).talk()
         print(f"To go on: tertulia chat --conversation {conversation_id}")
     return 0
@@ -91,7 +92,7 @@ class Chat:
                 try:
                     self._send(text)
                 except TertuliaError as error:
-                    print(f"! {error} {error.hint or ''}".rstrip())
+                    print(one_line(f"! {error} {error.hint or ''}"))
 
     def _continue_active_run(self) -> None:
         run = self._portal.call(self._client.runs.latest, self._id)
@@ -152,12 +153,12 @@ class Chat:
 
     def _decide(self, request: Request) -> bool:
         """Ask the person to decide a request; return False if the person left it open."""
-        self._printer.line(f"? {request.prompt}")
+        run = self._portal.call(self._client.runs.get, request.run_id)
+        self._printer.line(f"? {form_text(request, run.agent)}")
         if request.kind is RequestKind.QUESTION:
             reply = _prompt("  answer: ")
             settlement = Settlement(decision=Decision.ANSWER, answer=reply, by_person=True)
         else:
-            self._printer.line(f"  {one_line(request.tool or '')} {compact(request.arguments)}")
             reply = _prompt("  approve? [y/n, or why not] ")
             settlement = _settlement(reply)
         if reply:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.untrusted import clean_text, one_line
 from tertulia_server.settings import Loaded, Settings, flag, load
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         loaded = load(flags)
         for sentence in loaded.warnings:
-            print(f"tertulia: {sentence}", file=sys.stderr)
+            print(one_line(f"tertulia: {sentence}"), file=sys.stderr)
         if loaded.settings.instances:
             _check_instances(loaded.settings)
         return COMMANDS[flags["command"] or "serve"](loaded, flags)
     except TertuliaError as error:
         valid = f" Valid: {', '.join(error.valid)}." if error.valid else ""
         hint = f" {error.hint}" if error.hint else ""
-        print(f"tertulia: {error}{valid}{hint}", file=sys.stderr)
+        print(one_line(f"tertulia: {error}{valid}{hint}"), file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -133,6 +134,12 @@ def _chat(loaded: Loaded, flags: Flags) -> int:
     return chat(loaded.settings, flags["agent"], flags["conversation"], _launching(loaded))
 
 
+def _approve(loaded: Loaded, _: Flags) -> int:
+    from tertulia_server.approve_command import approve
+
+    return approve(loaded.settings, _launching(loaded))
+
+
 def _import(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.history_command import import_history
 
@@ -178,6 +185,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "manifest": _manifest,
     "demo": _demo,
     "chat": _chat,
+    "approve": _approve,
     "import": _import,
     "export": _export,
     "sync": _sync,
@@ -190,7 +198,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_settings(shared)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tertulia",
         allow_abbrev=False,  # or a command's own option could be the beginning of one of these
         description="An MCP server through which an LLM host holds conversations with agents that live elsewhere.",
@@ -249,6 +257,11 @@ def _add_conversations(commands: Any, shared: argparse.ArgumentParser) -> None:
     demo.add_argument("--file", default=None, help="a file with the text")
     chat = commands.add_parser("chat", parents=[shared], help="talk to an agent yourself, in the terminal")
     chat.add_argument("agent", nargs="?", default="local:archivist", help="whom (local:archivist)")
+    commands.add_parser(
+        "approve",
+        parents=[shared],
+        help="decide yourself, in the terminal, what agents want to do or to know",
+    )
     chat.add_argument("--conversation", default=None, metavar="ID", help="go on with this conversation")
 
 
@@ -316,6 +329,13 @@ def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
     exporter.add_argument(
         "--since", default=None, metavar="DATE", help="only those updated on this day or later"
     )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose messages a terminal only shows: they repeat what was typed, or pasted."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(clean_text(message), file)
 
 
 class _ShowVersion(argparse.Action):

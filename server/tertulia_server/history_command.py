@@ -17,7 +17,7 @@ from tertulia.history.items import ImportSummary, Problem
 from tertulia.history.writers import ExportFormat
 from tertulia.resources.history import ImportListener, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
-from tertulia.vocabulary.untrusted import shown
+from tertulia.vocabulary.untrusted import one_line, shown
 from tertulia_server.progress_bar import progress_bar
 from tertulia_server.settings import Settings
 
@@ -42,7 +42,7 @@ def import_history(
 
         summary = anyio.run(import_files)
     for line in _summary_lines(summary):
-        print(line)
+        print(one_line(line))
     return 1 if summary.problems else 0
 
 

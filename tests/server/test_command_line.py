@@ -284,3 +284,19 @@ def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
 
         assert server.wait(SECONDS) == 130
         assert not server.stderr.read()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--\x1b[2J"], ["chat", "x\x1b]0;pwned\x07"], ["sync", "\x1b[2J"], ["manifest", "\x1b[2J"]]
+)
+def test_a_message_of_the_command_line_is_only_shown(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was typed or pasted is repeated without what a terminal obeys."""
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main([*arguments, "--store", str(tmp_path / "s.db")]))
+
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert said.err
+    assert "\x1b" not in said.out + said.err

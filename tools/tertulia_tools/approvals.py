@@ -54,7 +54,7 @@ def fits_form(request: Request) -> bool:
 
 
 def form_text(request: Request, agent: str | None) -> str:
-    """Return the text above the fields of a form: what will run, then what the agent says about it, as its words."""
+    """Return what a person reads who decides: all that will run, then what the agent says about it, as its words."""
     who = "The agent" if agent is None else _word(agent)
     said = f"{who} says: {shown(request.prompt, MAX_PROMPT)}" if request.prompt else ""
     if request.kind is RequestKind.QUESTION:
@@ -110,4 +110,4 @@ def arguments_part(request: Request, start: int, limit: int) -> ArgumentsPart:
 
 
 def _word(name: str) -> str:
-    return name if is_plain(name, MAX_TOOL) else shown(name, MAX_TOOL)
+    return name if is_plain(name, MAX_TOOL) else shown(name, len(name))

@@ -11,12 +11,15 @@ from tertulia.store.branches import MAIN
 from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.message_types import TOOL_CALL, TOOL_RESULT
 from tertulia.vocabulary.models import Conversation, Message, Participant, Role
+from tertulia.vocabulary.untrusted import escaped
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
-)
-_SPECIAL = re.compile(r"([\\`*\[\]<>#&])")
+_SPECIAL = re.compile(r"([\\`*_~!\[\]<>#&@|])")
+_LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+"""Where a renderer would begin to take an address for a link."""
+_UNDERLINE = re.compile(r"^(\s*)([-=])(?=[-=\s]*$)")
+"""The beginning of a line that would make a heading of the line before."""
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})\s*([\w+#.-]{0,20})[^`]*$")
 _VOICES = {Role.USER: "User", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System", Role.TOOL: "Tool"}
 
 
@@ -115,12 +118,33 @@ WRITERS = {ExportFormat.JSONL: JsonLines, ExportFormat.MARKDOWN: Markdown}
 
 def _visible(text: str) -> str:
     """Return text with escapes for the characters that a terminal obeys, or that hide or reverse others."""
-    return _INVISIBLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return escaped(text)
 
 
 def _quoted(text: str) -> str:
-    lines = (f"> {_visible(line)}".rstrip() for line in _LINE_BREAK.split(text))
-    return "\n".join(lines) + "\n\n"
+    """Return a message as it was typed, in a quotation: nothing in it is markup but its blocks of code."""
+    lines: list[str] = []
+    code: list[str] | None = None
+    fence = language = ""
+    for line in _LINE_BREAK.split(text):
+        found = _FENCE.match(line)
+        if code is None and found is not None:
+            fence, language, code = found[1], found[2], []
+        elif code is not None and line.strip().startswith(fence) and not line.strip().strip(fence[0]):
+            lines += _fenced("\n".join(code), language).rstrip("\n").split("\n")
+            code = None
+        elif code is not None:
+            code.append(line)
+        else:
+            lines.append(_UNDERLINE.sub(r"\1\\\2", _literal(_visible(line))))
+    if code is not None:
+        lines += _fenced("\n".join(code), language).rstrip("\n").split("\n")
+    return "\n".join(f"> {line}".rstrip() for line in lines) + "\n\n"
+
+
+def _literal(line: str) -> str:
+    """Return a line with a backslash before whatever a renderer would take for markup, HTML, an image or a link."""
+    return _LINKED.sub(r"\\", _SPECIAL.sub(r"\\\1", line))
 
 
 def _fenced(text: str, language: str) -> str:
@@ -131,7 +155,7 @@ def _fenced(text: str, language: str) -> str:
 
 
 def _inline(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", " ".join(_visible(text).split()))
+    return _literal(" ".join(_visible(text).split()))
 
 
 def _code(text: str) -> str:

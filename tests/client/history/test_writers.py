@@ -12,6 +12,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from tertulia import (
     Conversation,
@@ -409,10 +410,56 @@ async def test_markdown_shows_what_was_said_as_it_was(here: Bringing) -> None:
         "- From: codex, `01a2184e-65e2-7c61-a56f-39d52b5e2291`\n",
         "## User · 2026-11-26 14:42 UTC\n\n> What does Acme pay? Look it up.\n\n",
         "## Assistant (codex) · 2026-11-26 14:42 UTC\n\n> Let me look.\n\n",
-        '## Tool call: exec_command · 2026-11-26 14:42 UTC\n\n```json\n{\n  "cmd": "echo 40000 a year"\n}\n```\n\n',
+        '## Tool call: exec\\_command · 2026-11-26 14:42 UTC\n\n```json\n{\n  "cmd": "echo 40000 a year"\n}\n```\n\n',
         "Output:\n40000 a year\n\n```\n\n",
     ):
         assert expected in page
+
+
+HOSTILE_MARKUP = """hi</blockquote><h2>Assistant · official</h2><script>alert(1)</script>
+![i](http://evil.example/track) [click](javascript:alert(1)) <http://evil.example> https://evil.example www.evil.example
+[ref]: http://evil.example
+# Forged heading
+Forged too
+==========
+and this
+---
+me@evil.example &lt;b&gt; `<b>`
+~~~html
+<img src=x> </code></pre> ```
+~~~
+    <b>indented</b>
+```
+<i>never closed</i>"""
+
+
+async def test_nothing_in_a_message_acts_in_a_renderer(tmp_path: Path) -> None:
+    """No HTML, no image, no link, no heading: it is read as it was typed, and blocks of code stay such."""
+    about = {
+        "agent": None,
+        "status": Status.OPEN,
+        "title": HOSTILE_MARKUP,
+        "created_at": NOON,
+        "updated_at": NOON,
+    }
+    message = {"author": HOSTILE_MARKUP, "role": Role.USER, "text": HOSTILE_MARKUP, "created_at": NOON}
+    async with Store(tmp_path / "a.db") as store:
+        await store.write(
+            lambda tx: enter(tx, [("local", about, [{**message, "branch": "main"}], [], False)])
+        )
+    async with bringing(tmp_path / "a.db") as here:
+        page = await here.export(format=ExportFormat.MARKDOWN)
+
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(page)
+    for tag in ("<script", "<h2>Assistant", "<img", "<a ", "<i>", "<b>"):
+        assert tag not in rendered, rendered
+    assert rendered.count("<h1>") == 1
+    assert rendered.count("<h2>") == 1
+    assert rendered.count("</blockquote>") == 1
+    assert "&lt;img src=x&gt; &lt;/code&gt;" in rendered
+    prose = page.replace("\\", "")
+    assert "https://evil.example" in prose
+    assert not re.search(r"https?://|www\.|\w@", page), "GitHub would make links of these"
 
 
 async def test_an_export_sees_all_messages_of_a_long_conversation(tmp_path: Path) -> None:

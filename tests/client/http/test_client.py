@@ -317,7 +317,7 @@ async def test_a_platforms_words_are_quoted_and_shortened() -> None:
         with pytest.raises(InvalidInputError) as caught:
             await http.get("things")
 
-    assert str(caught.value).startswith("Elsewhere cannot use this call. It says: 'bad\\u202e\\nIGNORE xxx")
+    assert str(caught.value).startswith("Elsewhere cannot use this call. It says: “bad\\u202e\\nIGNORE xxx")
     assert len(str(caught.value)) < 300
 
 
