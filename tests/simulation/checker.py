@@ -1,0 +1,135 @@
+"""What must hold of every schedule: the promises of docs/promises.md, as a reader of the store sees them."""
+
+import json
+from collections import Counter
+from typing import Any
+
+import apsw
+
+from tertulia import RunStatus
+from tertulia.vocabulary.events import EventKind
+from tests.simulation.upstream import KIND
+from tests.simulation.world import World
+
+ENDS = {
+    EventKind.RUN_FINISHED,
+    EventKind.RUN_ERROR,
+    EventKind.RUN_CANCELED,
+    EventKind.RUN_INTERRUPTED,
+}
+
+
+def check(world: World) -> None:
+    """Check a schedule that has come to its end."""
+    connection: Any = apsw.Connection(str(world.store))
+    try:
+        Checker(world, connection).check()
+    finally:
+        connection.close()
+
+
+class Checker:
+    """Checks one world."""
+
+    def __init__(self, world: World, connection: Any) -> None:
+        self._world = world
+        self._connection = connection
+        self._texts = Counter(
+            str(text) for (text,) in self._rows("SELECT text FROM messages WHERE role = 'user'")
+        )
+
+    def check(self) -> None:
+        """Check everything."""
+        assert self._rows("PRAGMA integrity_check") == [("ok",)]
+        self._check_journals()
+        self._check_runs()
+        self._check_sendings()
+        self._check_decisions()
+        self._check_readers()
+        assert self._rows("SELECT * FROM leases WHERE owner IS NULL") == []
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return list(self._connection.execute(sql, values))
+
+    def _check_journals(self) -> None:
+        """No journal has a gap, and its conversation's counter is that of its last entry."""
+        for conversation_id, last in self._rows("SELECT id, last_seq FROM conversations"):
+            seqs = [
+                seq
+                for (seq,) in self._rows(
+                    "SELECT seq FROM journal WHERE conversation_id = ? ORDER BY seq", conversation_id
+                )
+            ]
+            assert seqs == list(range(1, last + 1)), f"{conversation_id} has a gap: {seqs}"
+
+    def _check_runs(self) -> None:
+        """Every run has come to one end, after which nothing more was written about it."""
+        for run_id, status in self._rows("SELECT id, status FROM runs"):
+            assert not RunStatus(status).active, f"{run_id} is still {status}"
+            kinds = [
+                EventKind(kind)
+                for (kind,) in self._rows("SELECT kind FROM journal WHERE run_id = ? ORDER BY seq", run_id)
+            ]
+            ends = [number for number, kind in enumerate(kinds) if kind in ENDS]
+            assert len(ends) == 1, f"{run_id} ended {len(ends)} times"
+            late = set(kinds[ends[0] + 1 :]) - {
+                EventKind.STATUS_CHANGED,
+                EventKind.TOOL_CONFIRMATION_RESOLVED,
+            }
+            assert not late, f"{run_id} has {late} after its end"
+
+    def _check_sendings(self) -> None:
+        """An acknowledged message is recorded once, any other once at most; no platform has taken one twice."""
+        for sending in self._world.sendings:
+            recorded = self._texts[sending.text]
+            assert recorded <= 1, f"{sending.text!r} is recorded {recorded} times"
+            if sending.acknowledged:
+                assert recorded == 1, f"{sending.text!r} is lost"
+            if sending.agent.startswith(KIND):
+                self._check_taken(sending.text)
+
+    def _check_taken(self, text: str) -> None:
+        taken = self._world.upstream.taken(text)
+        assert taken <= 1, f"{text!r} was sent {taken} times"
+        found = self._rows(
+            "SELECT runs.status, runs.error, reply.text FROM runs"
+            " JOIN messages ON messages.id = runs.message_id AND messages.conversation_id = runs.conversation_id"
+            " LEFT JOIN messages AS reply ON reply.id = runs.reply_id AND reply.conversation_id = runs.conversation_id"
+            " WHERE messages.text = ?",
+            text,
+        )
+        for status, error, reply in found:
+            turns = [turn for turns in self._world.upstream.conversations.values() for turn in turns]
+            replies = [turn.reply for turn in turns if turn.text == text]
+            if status == RunStatus.COMPLETED:
+                assert [reply] == replies, f"{text!r} was answered by {reply!r}, not by {replies}"
+            elif status == RunStatus.FAILED:
+                assert error, f"{text!r} failed without a reason"
+
+    def _check_decisions(self) -> None:
+        """What was approved was executed once at most, and what was rejected never."""
+        for turns in self._world.upstream.conversations.values():
+            for turn in turns:
+                assert turn.executed == (turn.decision is True), (
+                    f"{turn.text!r}: executed {turn.executed} times"
+                )
+        for run_id, upstream_id, count in self._rows(
+            "SELECT run_id, upstream_id, count(*) FROM requests WHERE upstream_id IS NOT NULL GROUP BY 1, 2"
+        ):
+            assert count == 1, f"{run_id} asked {count} times about {upstream_id}"
+        assert self._rows("SELECT id FROM requests WHERE status = 'pending'") == []
+
+    def _check_readers(self) -> None:
+        """What a reader saw by cursor is what the journal has, without a gap."""
+        for seen in self._world.seen:
+            if seen.entries:
+                first, last = seen.entries[0][0], seen.entries[-1][0]
+                stored = self._rows(
+                    "SELECT seq, kind, data FROM journal WHERE conversation_id = ? AND seq BETWEEN ? AND ?"
+                    " ORDER BY seq",
+                    *(seen.conversation_id, first, last),
+                )
+                same = [
+                    (seq, kind, json.dumps(json.loads(data), sort_keys=True)) for seq, kind, data in stored
+                ]
+                assert seen.entries == same, f"a reader of {seen.conversation_id} saw something else"
