@@ -18,7 +18,7 @@ async def cancel_in_mid_call(host: Host, tool: str, **arguments: Any) -> None:
     reported = anyio.Event()
 
     async def told(progress: float, total: float | None, message: str | None) -> None:
-        if message == "Before.":
+        if message is not None and "Before." in message:
             reported.set()
 
     async def call() -> None:

@@ -491,10 +491,10 @@ async def test_an_answer_of_somebody_else_s_in_the_conversation_is_waited_for_by
 
 
 async def test_a_second_message_during_an_answer_is_refused_here(place: Place) -> None:
-    """The conversation is still answering."""
+    """It waits for a decision first, and says so."""
     async with place.client() as client:
         outcome = await answered(client, "approve it")
-        with pytest.raises(ConflictError, match="is still answering"):
+        with pytest.raises(ConflictError, match="waits for a decision on"):
             await client.runs.send(outcome.run.conversation_id, MessageDraft(text="and?"))
 
 
