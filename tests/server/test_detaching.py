@@ -7,6 +7,7 @@ import pytest
 
 from tests.doubles.hosts import SECONDS, Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
+from tests.tools.checks import quoted
 
 pytestmark = pytest.mark.anyio
 
@@ -148,8 +149,9 @@ async def test_a_wait_that_is_over_returns_what_there_is_with_a_cursor_to_go_on(
 
     assert begun["status"] in {"queued", "running"}
     assert "stream_conversation with this cursor" in begun["next"]
-    shown = [event["text"][8:-9] for event in rest["events"] if event["what"] == "text"]
-    assert (begun.data.get("reply", "")[8:-9] + "".join(shown)) == "Before. After."
+    before = quoted(begun["reply"]) if "reply" in begun.data else ""
+    shown = [quoted(event["text"]) for event in rest["events"] if event["what"] == "text"]
+    assert before + "".join(shown) == "Before. After."
 
 
 async def test_cancel_run_stops_the_answer_and_keeps_what_came_of_it(connect: Connect) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.doubles.hosts import SECONDS
 from tests.doubles.stage import ACTOR, script
 from tests.doubles.wire import Wire, wire
+from tests.tools.checks import quoted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -104,7 +105,7 @@ async def test_a_run_that_lost_its_process_goes_on_in_the_next_one(
     assert [event["what"] for event in structured["events"]].count("run_started") == 1
     asked, reply = listed["structuredContent"]["messages"]
     assert asked["author"] == "user"
-    assert reply["text"][8:-9] == "Before. After."
+    assert quoted(reply["text"]) == "Before. After."
 
 
 async def test_a_store_that_cannot_be_used_is_told_by_each_call_and_the_process_still_ends(

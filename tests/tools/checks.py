@@ -29,6 +29,13 @@ def assert_fits(reply: Reply) -> None:
     assert len(reply.json) <= MAX_RESULT
 
 
+def quoted(text: str) -> str:
+    """Return what stands between the marks of a text that is quoted once."""
+    match = re.fullmatch(r"<(q\w{16})>(.*)</\1>", text, re.DOTALL)
+    assert match is not None
+    return match[2]
+
+
 def leaves(node: object) -> list[str]:
     """Return what a structured form says, piece by piece; a flag says nothing but its name."""
     if isinstance(node, dict):

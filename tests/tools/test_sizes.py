@@ -1,6 +1,5 @@
 """Results stay within 10,000 characters in both forms, and what was left out can be read in full."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,13 @@ import pytest
 from tertulia_tools.quotes import Quoter, fitting_length, json_size
 from tests.doubles.hosts import Connect, Host
 from tests.doubles.stage import ACTOR, script
-from tests.tools.checks import assert_fits, assert_same_information
+from tests.tools.checks import assert_fits, assert_same_information, quoted
 
 pytestmark = pytest.mark.anyio
 
 ESCAPED = '"\\\n' * 30_000
 """Text of which JSON makes twice as many characters."""
 LONG_TITLE = '"' * 200
-
-
-def quoted(text: str) -> str:
-    """Return what stands between the marks of a text that is quoted once."""
-    match = re.fullmatch(r"<(q\w{16})>(.*)</\1>", text, re.DOTALL)
-    assert match is not None
-    return match[2]
 
 
 async def fill(host: Host, count: int, **arguments: Any) -> list[str]:
