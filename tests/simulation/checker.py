@@ -7,6 +7,7 @@ from typing import Any
 import apsw
 
 from tertulia import RunStatus
+from tertulia.runs.runner import FAULT
 from tertulia.vocabulary.events import EventKind
 from tests.simulation.upstream import KIND
 from tests.simulation.world import World
@@ -63,7 +64,8 @@ class Checker:
             assert seqs == list(range(1, last + 1)), f"{conversation_id} has a gap: {seqs}"
 
     def _check_runs(self) -> None:
-        """Every run has come to one end, after which nothing more was written about it."""
+        """Every run has come to one end, after which nothing more was written about it; none had a fault of ours."""
+        assert self._rows("SELECT id FROM runs WHERE error = ?", FAULT) == []
         for run_id, status in self._rows("SELECT id, status FROM runs"):
             assert not RunStatus(status).active, f"{run_id} is still {status}"
             kinds = [
@@ -105,6 +107,7 @@ class Checker:
                 assert [reply] == replies, f"{text!r} was answered by {reply!r}, not by {replies}"
             elif status == RunStatus.FAILED:
                 assert error, f"{text!r} failed without a reason"
+                assert not taken, f"{text!r} failed though it was taken: {error}"
 
     def _check_decisions(self) -> None:
         """What was approved was executed once at most, and what was rejected never."""

@@ -15,6 +15,7 @@ from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.decisions import decide
 from tertulia.platforms.kit.delivery import DELIVERED, Outcome, deliver
 from tertulia.platforms.kit.following import EventStream, Follower, LookAgain, Progress, Step
+from tertulia.platforms.kit.http.streams import Frame
 from tertulia.settings import InstanceSettings
 from tertulia.store import checkpoints
 from tertulia.store.database import Store
@@ -156,7 +157,7 @@ class Answer:
         """Send the message unless that was done, and follow its answer."""
         if (await deliver(self._attempt, self)).outcome is Outcome.ENDED:
             return
-        stream = EventStream[Any](open=None, read=lambda _: None, on_event=self._no_event)
+        stream: EventStream[Any] = EventStream(open=None, read=_no_event, on_event=self._no_event)
         await Follower(self._attempt, stream=stream, look=self._look).follow()
 
     async def mark(self) -> int:
@@ -209,6 +210,10 @@ class Answer:
         await attempt.emit(Event(EventKind.TEXT_MESSAGE_START, {"message_id": f"r{turn.number}"}))
         await attempt.context.finish(turn.reply)
         return Progress.ENDED
+
+
+def _no_event(_: Frame) -> None:
+    return None
 
 
 @offers(Feature.STREAM, Feature.RESUME, Feature.CONFIRM)
