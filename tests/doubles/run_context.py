@@ -65,6 +65,8 @@ class FakeRunContext:
             kind=draft.kind,
             prompt=draft.prompt,
             status=RequestStatus.PENDING,
+            tool=draft.tool,
+            arguments=draft.arguments,
             tool_call_id=draft.tool_call_id,
             upstream_id=draft.upstream_id,
         )

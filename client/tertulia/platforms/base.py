@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
 
-from tertulia.vocabulary.errors import InvalidInputError, NotOffered
+from tertulia.vocabulary.errors import InvalidInputError, MovedOnError, NotOffered
 from tertulia.vocabulary.events import Event, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import new_id
@@ -49,6 +49,15 @@ from tertulia.vocabulary.untrusted import named
 
 if TYPE_CHECKING:
     from tertulia.store.database import Transaction
+
+
+class ChangedRequestError(MovedOnError):
+    """Raised by `Platform.settle` when the platform asks something else now, under the same id; nothing was decided."""
+
+    def __init__(self, message: str, *, now: RequestDraft, **options: Any) -> None:
+        super().__init__(message, **options)
+        self.now = now
+        """What it asks now."""
 
 
 class RunContext(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from tertulia.platforms.base import EmbeddedPlatform, Execution
+from tertulia.platforms.base import ChangedRequestError, EmbeddedPlatform, Execution
 from tertulia.resources.scope import Scope
 from tertulia.resources.validation import checked_message, conversation_draft, message_ids
 from tertulia.runs import feed
@@ -17,7 +17,7 @@ from tertulia.runs.idempotency import Effect
 from tertulia.settings import address_of
 from tertulia.store import idempotency, leases, runs
 from tertulia.store.database import Transaction
-from tertulia.store.transitions import end_run, withdraw
+from tertulia.store.transitions import end_run, replace_request, withdraw
 from tertulia.vocabulary.errors import ConflictError, MovedOnError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import digest, split_agent_address, split_conversation_id
@@ -384,6 +384,9 @@ class Runs:
         if platform.capabilities.execution is Execution.ANY_PROCESS:
             try:
                 await platform.settle(scope.principal, pending, settlement)
+            except ChangedRequestError as changed:
+                await scope.write(partial(replace_request, request_id=request_id, draft=changed.now))
+                raise
             except MovedOnError:
                 run = await scope.write(partial(withdraw, request_id=request_id, run=RunStatus.QUEUED))
                 scope.services.runner.execute_run(scope.principal, run)

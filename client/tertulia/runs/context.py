@@ -12,7 +12,7 @@ import anyio
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.store.transitions import end_run, message_added, move, withdraw
+from tertulia.store.transitions import end_run, message_added, move, request_asked, withdraw
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
@@ -23,7 +23,6 @@ from tertulia.vocabulary.models import (
     Message,
     Request,
     RequestDraft,
-    RequestKind,
     Role,
     Run,
 )
@@ -148,17 +147,9 @@ class StoredRunContext:
         await self.flush()
 
         def ask(tx: Transaction) -> Request:
-            request = runs.add_request(tx, self.principal, self.run, draft)
-            shown: dict[str, Any] = {"request_id": request.id, "prompt": draft.prompt}
-            kind = EventKind.QUESTION_ASKED
-            if draft.kind is RequestKind.CONFIRMATION:
-                kind = EventKind.TOOL_CONFIRMATION_REQUIRED
-                shown |= {
-                    "tool": draft.tool,
-                    "arguments": draft.arguments,
-                    "tool_call_id": draft.tool_call_id,
-                }
-            self._append(tx, [*events, Event(kind, shown)])
+            asked = runs.pending_alike(tx, self.run.id, draft)
+            request = asked or runs.add_request(tx, self.principal, self.run, draft)
+            self._append(tx, [*events] if asked else [*events, request_asked(request)])
             if checkpoint is not None:
                 runs.save_checkpoint(tx, self.run.id, checkpoint)
             runs.set_status(tx, self.run, RunStatus.INPUT_REQUIRED)

@@ -11,6 +11,7 @@ from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
 from tertulia.vocabulary.untrusted import named
+from tertulia.vocabulary.values import same_json
 
 _RUN = "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
 _REQUEST = (
@@ -302,6 +303,22 @@ def requests_of(tx: Transaction, run_id: str) -> list[Request]:
     """Return all requests of a run, oldest first."""
     rows = tx.all(f"SELECT {_REQUEST} FROM requests WHERE run_id = ? ORDER BY created_at, rowid", run_id)
     return [_request(row) for row in rows]
+
+
+def pending_alike(tx: Transaction, run_id: str, draft: RequestDraft) -> Request | None:
+    """Return the pending request of a run that asks the same under the same id of its platform, if there is one."""
+    return next(
+        (
+            request
+            for request in requests_of(tx, run_id)
+            if request.status is RequestStatus.PENDING
+            and draft.upstream_id is not None
+            and (request.kind, request.upstream_id, request.tool)
+            == (draft.kind, draft.upstream_id, draft.tool)
+            and same_json(request.arguments, draft.arguments)
+        ),
+        None,
+    )
 
 
 def pending_requests(tx: Transaction, principal: str, conversation_id: str | None = None) -> list[Request]:

@@ -5,7 +5,16 @@ from typing import Any
 from tertulia.store import conversations, journal, leases, messages, ratings, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.models import Conversation, ConversationRecord, Message, Rating, RequestKind, Run
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationRecord,
+    Message,
+    Rating,
+    Request,
+    RequestDraft,
+    RequestKind,
+    Run,
+)
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
 
 
@@ -57,15 +66,40 @@ def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus
         runs.set_status(tx, waiting, run)
     if request.status is RequestStatus.PENDING:
         runs.withdraw(tx, request)
-        resolved: dict[str, Any] = {"request_id": request_id, "decision": "elsewhere"}
-        event = Event(EventKind.TOOL_CONFIRMATION_RESOLVED, resolved)
-        if request.kind is RequestKind.QUESTION:
-            event = Event(EventKind.QUESTION_ANSWERED, resolved | {"answer": None})
-        journal.append(tx, principal, request.conversation_id, [event], request.run_id)
+        journal.append(tx, principal, request.conversation_id, [_settled_elsewhere(request)], request.run_id)
         if not any(other.status is RequestStatus.PENDING for other in runs.requests_of(tx, waiting.id)):
             runs.set_status(tx, waiting, run)
             move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
     return runs.get(tx, principal, request.run_id)
+
+
+def replace_request(tx: Transaction, principal: str, request_id: str, draft: RequestDraft) -> Request:
+    """Withdraw a pending request, and ask what its platform asks instead; its run waits for that now."""
+    before = runs.get_request(tx, principal, request_id)
+    run = runs.get(tx, principal, before.run_id)
+    events: list[Event] = []
+    if before.status is RequestStatus.PENDING:
+        runs.withdraw(tx, before)
+        events.append(_settled_elsewhere(before))
+    request = runs.add_request(tx, principal, run, draft)
+    journal.append(tx, principal, run.conversation_id, [*events, request_asked(request)], run.id)
+    return request
+
+
+def request_asked(request: Request) -> Event:
+    """Return the event for a new request."""
+    shown: dict[str, Any] = {"request_id": request.id, "prompt": request.prompt}
+    if request.kind is RequestKind.QUESTION:
+        return Event(EventKind.QUESTION_ASKED, shown)
+    shown |= {"tool": request.tool, "arguments": request.arguments, "tool_call_id": request.tool_call_id}
+    return Event(EventKind.TOOL_CONFIRMATION_REQUIRED, shown)
+
+
+def _settled_elsewhere(request: Request) -> Event:
+    resolved: dict[str, Any] = {"request_id": request.id, "decision": "elsewhere"}
+    if request.kind is RequestKind.QUESTION:
+        return Event(EventKind.QUESTION_ANSWERED, resolved | {"answer": None})
+    return Event(EventKind.TOOL_CONFIRMATION_RESOLVED, resolved)
 
 
 def message_added(message: Message) -> Event:

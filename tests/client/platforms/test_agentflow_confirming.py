@@ -64,7 +64,7 @@ async def test_a_tool_waits_for_a_person_who_sees_its_arguments(place: Place) ->
 @pytest.mark.parametrize(
     ("settlement", "sent", "reply"),
     [
-        (YES, ("approved", None), "A mail. Done."),
+        (YES, ("approved", MAIL), "A mail. Done."),
         (NO, ("denied", None), "A mail. Then not."),
         (
             Settlement(decision=Decision.APPROVE, arguments={"to": "legal@example.org"}),
@@ -110,6 +110,29 @@ async def test_a_sub_agent_s_approval_is_asked_for_the_tool_that_waits(place: Pl
 
     assert (request.tool_call_id, request.arguments) == ("call_t", {"path": "/tmp"})
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Done.")
+
+
+async def test_what_agentflow_has_changed_since_it_was_shown_is_not_approved(place: Place) -> None:
+    """The conflict shows the new, which is asked as another request."""
+    async with place.client() as client:
+        outcome = await answered(client, "approve it")
+        shown = asked_in(outcome)
+        (conversation,) = place.double.conversations.values()
+        (run,) = conversation.runs
+        run.asked = {**run.asked, "arguments": {"to": "everybody@example.org"}}
+
+        with pytest.raises(ConflictError, match="everybody@example.org") as refused:
+            await client.runs.respond(shown.id, YES)
+        with anyio.fail_after(SECONDS):
+            while not (pending := await client.runs.pending()):
+                await client.runs.wait(outcome.run, timeout=0.01)
+        await client.runs.respond(pending[0].id, YES)
+        outcome = await ended(client, outcome)
+
+    assert refused.value.ids["request_id"] == shown.id
+    assert pending[0].id != shown.id
+    assert pending[0].arguments == {"to": "everybody@example.org"}
+    assert place.double.decisions == [("approved", {"to": "everybody@example.org"})]
 
 
 @pytest.mark.parametrize("decision", ["approved", "denied"])
@@ -175,7 +198,7 @@ async def test_a_decision_whose_response_was_lost_has_arrived_if_it_is_not_pendi
         await client.runs.respond(asked_in(outcome).id, YES)
         outcome = await ended(client, outcome)
 
-    assert (outcome.reply, place.double.decisions) == ("A mail. Done.", [("approved", None)])
+    assert (outcome.reply, place.double.decisions) == ("A mail. Done.", [("approved", MAIL)])
 
 
 async def test_a_decision_that_was_lost_is_uncertain_and_can_be_made_again(place: Place) -> None:
@@ -317,7 +340,7 @@ async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_h
         outcome = await ended(client, outcome)
 
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "A mail. Done.")
-    assert (place.count("POST", "/chat"), place.double.decisions) == (1, [("approved", None)])
+    assert (place.count("POST", "/chat"), place.double.decisions) == (1, [("approved", MAIL)])
 
 
 async def test_a_tool_that_was_decided_about_at_agentflow_while_the_stream_was_lost_goes_on(

@@ -13,12 +13,13 @@ from tertulia.platforms.agentflow.settings import connect
 from tertulia.platforms.agentflow.wire import PAGE_SIZE, Wire
 from tertulia.platforms.base import Capabilities, RunContext, offers
 from tertulia.platforms.kit import hits, paging
-from tertulia.platforms.kit.decisions import decide
+from tertulia.platforms.kit.decisions import asks_something_else, decide
 from tertulia.platforms.kit.directory import AgentDirectory, AgentEntry
 from tertulia.platforms.kit.http.inferred import InferredCalls
 from tertulia.platforms.kit.http.values import text
 from tertulia.platforms.kit.paging import Stretch, message_window
 from tertulia.platforms.kit.platform import HttpPlatform
+from tertulia.platforms.kit.requests import asks_otherwise
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -220,7 +221,7 @@ class AgentFlowPlatform(HttpPlatform):
         await produce(self._wire, self._directory, self._attempt(context), self._connection.defaults)
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
-        """Tell a decision about an approval that is still pending, or the answer to a question.
+        """Tell a decision about an approval that is still pending as it was shown, or the answer to a question.
 
         Raises:
             InvalidInputError: a question is to be rejected.
@@ -231,9 +232,14 @@ class AgentFlowPlatform(HttpPlatform):
 
             async def is_pending() -> bool | None:
                 approvals = await self._wire.approvals()
-                return None if approvals is None else upstream_id in approvals
+                if approvals is None or upstream_id not in approvals:
+                    return None if approvals is None else False
+                now = mapping.listed_request(approvals[upstream_id], upstream_id)
+                if asks_otherwise(request, now):
+                    raise asks_something_else(request, now, platform=PLATFORM)
+                return True
 
-            tell = partial(self._wire.respond, native_id, upstream_id, settlement)
+            tell = partial(self._wire.respond, native_id, request, settlement)
             await decide(request, tell, platform=PLATFORM, is_pending=is_pending)
         elif settlement.decision is not Decision.ANSWER:
             raise InvalidInputError(

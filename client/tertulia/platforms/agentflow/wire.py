@@ -21,7 +21,7 @@ from tertulia.vocabulary.errors import (
     TertuliaError,
     UnavailableError,
 )
-from tertulia.vocabulary.models import Decision, Settlement
+from tertulia.vocabulary.models import Decision, Request, Settlement
 
 TOKEN_VARIABLE = "AGENTFLOW_TOKEN"  # noqa: S105 - where the token is, not the token
 PAGE_SIZE = 100
@@ -179,19 +179,22 @@ class Wire:
         made = table(await self._send(CallName.GENERATE_TITLE, native_id, body))
         return text(made.get("title")) or text(table(made.get("conversation")).get("title"))
 
-    async def respond(self, native_id: str, approval_id: str, settlement: Settlement) -> None:
-        """Settle an approval. A reason is sent where the deployment says that it takes one."""
+    async def respond(self, native_id: str, request: Request, settlement: Settlement) -> None:
+        """Settle an approval. The arguments that were shown, and a reason, are sent where the deployment takes them."""
         call = await self._calls.find(CallName.RESPOND_APPROVAL)
         approved = settlement.decision is Decision.APPROVE
         field = call.field("decision", "status", "response", "action", "approved")
         decision = "approved" if approved else "denied"
         body: dict[str, Any] = {field: approved if field == "approved" else decision}
+        arguments = call.field("modified_arguments", "arguments")
         if settlement.arguments is not None:
-            body[call.field("modified_arguments", "arguments")] = settlement.arguments
+            body[arguments] = settlement.arguments
+        elif approved and request.arguments and arguments in call.fields:
+            body[arguments] = request.arguments
         reason = call.field("reason", "comment")
         if settlement.reason is not None and reason in call.fields:
             body[reason] = settlement.reason
-        await self._send(CallName.RESPOND_APPROVAL, native_id, body, approval_id=approval_id)
+        await self._send(CallName.RESPOND_APPROVAL, native_id, body, approval_id=request.upstream_id or "")
 
     async def reply(self, native_id: str, question_id: str, answer: str) -> None:
         """Answer a question."""

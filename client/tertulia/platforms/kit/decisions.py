@@ -1,9 +1,14 @@
 """Telling a platform what a person has decided, and stopping what it works on."""
 
+import json
 from collections.abc import Awaitable, Callable
 
+from tertulia.platforms.base import ChangedRequestError
 from tertulia.vocabulary.errors import ConflictError, MovedOnError, NotFoundError, UncertainError
-from tertulia.vocabulary.models import Request
+from tertulia.vocabulary.models import Request, RequestDraft
+from tertulia.vocabulary.untrusted import named, shown
+
+LONGEST_QUOTE = 300
 
 
 async def decide(
@@ -49,6 +54,20 @@ def moved_on(request: Request, *, platform: str, now: str = "does not wait for i
     return MovedOnError(
         f"{platform} {now} in {request.conversation_id}: {request.id} was settled elsewhere, or its time was over.",
         hint="stream_conversation shows how the answer goes on, and what it asks.",
+        conversation_id=request.conversation_id,
+        request_id=request.id,
+        run_id=request.run_id,
+    )
+
+
+def asks_something_else(request: Request, now: RequestDraft, *, platform: str) -> ChangedRequestError:
+    """Return the error for a decision about what a platform has changed since it was shown; it shows the new."""
+    arguments = shown(json.dumps(now.arguments, ensure_ascii=False), LONGEST_QUOTE)
+    return ChangedRequestError(
+        f"{platform} has changed what {request.id} is about since it was shown: it asks for {named(now.tool or '')} "
+        f"with {arguments} now.",
+        now=now,
+        hint="Nothing was decided. get_conversation (include requests) shows the new request as a whole.",
         conversation_id=request.conversation_id,
         request_id=request.id,
         run_id=request.run_id,

@@ -8,6 +8,7 @@ from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.events import Event
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind
 from tertulia.vocabulary.states import RequestStatus
+from tertulia.vocabulary.values import same_json
 
 SETTLING_SECONDS = 5.0
 """How long a decision that the platform shows already may take to be recorded in the store."""
@@ -35,9 +36,17 @@ class PendingRequests:
     async def ask(
         self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None
     ) -> None:
-        """Ask a person, after these events, unless this attempt or an earlier one has asked."""
+        """Ask a person, after these events, unless this attempt or an earlier one has asked.
+
+        A request that the platform has changed since is withdrawn, and asked anew.
+        """
         key = _key(draft)
-        if key not in self._asked:
+        known = self._asked.get(key)
+        if known is not None and asks_otherwise(known, draft):
+            await self._context.withdraw(known.id)
+            self._pending.pop(key, None)
+            known = None
+        if known is None:
             request = await self._context.ask(draft, *events, checkpoint=checkpoint)
             self._asked[key] = self._pending[key] = request
         else:
@@ -75,6 +84,12 @@ class PendingRequests:
         with self._clock.move_on_after(seconds):
             await self._context.wait_settled(waited_for.id)
             await self.resolve(waited_for)
+
+
+def asks_otherwise(request: Request, draft: RequestDraft) -> bool:
+    """Return whether a platform asks for another tool, or other arguments, than were shown under the same id."""
+    other_tool = None not in {request.tool, draft.tool} and request.tool != draft.tool
+    return other_tool or (bool(draft.arguments) and not same_json(request.arguments, draft.arguments))
 
 
 def _key(request: Request | RequestDraft) -> _Key:

@@ -1,5 +1,7 @@
 """What a run waits for from a person."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -39,6 +41,20 @@ async def test_each_request_is_asked_once_whichever_attempt_sees_it_first() -> N
     again = PendingRequests(second, JumpingClock())
     await again.ask(draft("1"))
     assert (ids(again), len(second.requests)) == (["1", "1"], 2)
+
+
+async def test_what_the_platform_has_changed_is_asked_anew() -> None:
+    """A decision about what was shown must not count for something else under the same id."""
+    context = FakeRunContext()
+    requests = PendingRequests(context, JumpingClock())
+    shown = replace(draft("1"), tool="mail", arguments={"to": "acme"})
+    await requests.ask(shown)
+    await requests.ask(replace(shown, arguments={}))  # the platform does not repeat them
+    await requests.ask(replace(shown, arguments={"to": "everybody"}))
+
+    before, _ = context.requests
+    assert [request.arguments for request in requests] == [{"to": "everybody"}]
+    assert context.withdrawn == [before.id]
 
 
 async def test_what_an_earlier_attempt_asked_and_was_settled_is_neither_pending_nor_asked_again() -> None:
