@@ -52,7 +52,7 @@ async def test_the_process_ends_with_0_when_the_host_closes_its_input(tmp_path: 
             "wait_seconds": 300,
         }
         await server.send("tools/call", {"name": "send_message", "arguments": arguments})
-        while '"Waits.' not in json.dumps(await server.read()):
+        while "Waits." not in json.dumps(await server.read()):
             pass
         with anyio.fail_after(5):
             assert await server.hang_up() == 0
@@ -104,7 +104,7 @@ async def test_a_run_that_lost_its_process_goes_on_in_the_next_one(
     assert [event["what"] for event in structured["events"]].count("run_started") == 1
     asked, reply = listed["structuredContent"]["messages"]
     assert asked["author"] == "user"
-    assert reply["text"][8:-9] == "Before. After."
+    assert ">Before. After.<" in reply["text"]
 
 
 async def test_a_store_that_cannot_be_used_is_told_by_each_call_and_the_process_still_ends(
@@ -226,7 +226,7 @@ async def test_one_interrupt_ends_the_process_quietly(tmp_path: Path, waits: boo
         if waits:
             arguments = {"agent": ACTOR, "text": script({"say": "Waits."}, {"hold": "curtain"})}
             await server.send("tools/call", {"name": "send_message", "arguments": arguments})
-            while '"Waits.' not in json.dumps(await server.read()):
+            while "Waits." not in json.dumps(await server.read()):
                 pass
         server.signal(signal.SIGINT)
         with anyio.fail_after(10):
