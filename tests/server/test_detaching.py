@@ -1,7 +1,6 @@
 """A caller that goes away detaches: the answer goes on, and the same call finds it again."""
 
-from typing import Any
-
+import Any
 import anyio
 import pytest
 

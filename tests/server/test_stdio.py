@@ -53,7 +53,7 @@ async def test_the_process_ends_with_0_when_the_host_closes_its_input(tmp_path: 
             "wait_seconds": 300,
         }
         await server.send("tools/call", {"name": "send_message", "arguments": arguments})
-        while '"Waits.' not in json.dumps(await server.read()):
+        while "Waits." not in json.dumps(await server.read()):
             pass
         with anyio.fail_after(5):
             assert await server.hang_up() == 0
@@ -227,7 +227,7 @@ async def test_one_interrupt_ends_the_process_quietly(tmp_path: Path, waits: boo
         if waits:
             arguments = {"agent": ACTOR, "text": script({"say": "Waits."}, {"hold": "curtain"})}
             await server.send("tools/call", {"name": "send_message", "arguments": arguments})
-            while '"Waits.' not in json.dumps(await server.read()):
+            while "Waits." not in json.dumps(await server.read()):
                 pass
         server.signal(signal.SIGINT)
         with anyio.fail_after(10):
