@@ -36,6 +36,8 @@ class Machine:
     chance: random.Random
     trace: list[str] = field(default_factory=list[str])
     clock_ahead: float = 0.0
+    full: bool = False
+    """Whether the disk has no room."""
     calm: bool = False
     """Whether nothing goes wrong any more."""
 
@@ -131,6 +133,26 @@ class Process:
             scope.cancel()
 
 
+class _OnDisk:
+    """A connection that can commit nothing while the disk is full."""
+
+    def __init__(self, machine: Machine, connection: Any) -> None:
+        self._machine = machine
+        self._connection = connection
+        self._writes = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """Execute a statement."""
+        if sql.startswith("BEGIN"):
+            self._writes = sql == "BEGIN IMMEDIATE"
+        elif sql == "COMMIT" and self._writes and self._machine.full:
+            raise apsw.FullError("SQLITE_FULL")
+        return self._connection.execute(sql, values)
+
+
 class _InThisThread:
     """Calls a connection between two steps of its process."""
 
@@ -155,7 +177,8 @@ async def _connect(process: Process, path: Path) -> Worker:
     configure(cast(Connection, connection))
     connection.execute("PRAGMA synchronous = OFF")
     process.connections.append(connection)
-    return Worker(_InThisThread(process, connection), connection)
+    on_disk = cast(Connection, _OnDisk(process.machine, connection))
+    return Worker(_InThisThread(process, connection), on_disk)
 
 
 class SimulatedStore(Store):

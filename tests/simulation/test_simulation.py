@@ -20,7 +20,7 @@ from tests.simulation.world import World
 SEED = os.environ.get("SIMULATION_SEED")
 QUICK = range(100)
 LONG = range(100, 10_000)
-CHUNK = 100
+CHUNK = 20
 
 
 @pytest.fixture(scope="module")

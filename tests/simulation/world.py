@@ -17,6 +17,7 @@ from tertulia import (
     MessageDraft,
     NewConversation,
     Settlement,
+    StoreError,
     TertuliaError,
     UnavailableError,
     UncertainError,
@@ -106,7 +107,7 @@ class World:
                 with anyio.move_on_after(impatience):
                     try:
                         return await process.call(work)
-                    except (DiedError, UnavailableError, UncertainError) as error:
+                    except (DiedError, StoreError, UnavailableError, UncertainError) as error:
                         machine.note(f"{what} on {process.name}: {type(error).__name__}")
             await anyio.sleep(chance.random() * 3)
         raise AssertionError(f"{what} was never answered")
@@ -132,7 +133,7 @@ class World:
             await anyio.sleep(0.2 + chance.random() * 5)
             name = chance.choice(SERVERS)
             process = self.processes[name]
-            trouble = weighted(chance, [(4, "kill"), (3, "stop"), (2, "clock")])
+            trouble = weighted(chance, [(4, "kill"), (3, "stop"), (2, "clock"), (1, "full")])
             machine.note(f"{trouble} {name}")
             if trouble == "kill":
                 process.die()
@@ -141,6 +142,10 @@ class World:
                 process.stop()
                 await anyio.sleep(chance.random() * 15)
                 process.go_on()
+            elif trouble == "full":
+                machine.full = True
+                await anyio.sleep(chance.random() * 10)
+                machine.full = False
             else:
                 machine.clock_ahead += chance.choice((-3600, -30, -1, 1, 30, 3600))
         machine.calm = True
