@@ -1,6 +1,7 @@
 """A caller that goes away detaches: the answer goes on, and the same call finds it again."""
 
-import Any
+from typing import Any
+
 import anyio
 import pytest
 
