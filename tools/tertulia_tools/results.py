@@ -142,7 +142,7 @@ class PendingRequest(BaseModel):
         who = self.agent or "The agent"
         what = f"wants to run {self.tool} with {self.arguments}" if self.tool else "asks"
         note = "".join(f" {part}" for part in (self.digest and f"Digest: {self.digest}.", self.note) if part)
-        return f"{who} {what} ({self.request_id}). {self.prompt}{note}"
+        return f"{who} {what} ({self.kind} {self.request_id}). {self.prompt}{note}"
 
 
 @dataclass(frozen=True, slots=True)
