@@ -20,6 +20,7 @@ from tertulia import (
     RunStatus,
     Settlement,
     Status,
+    StoreError,
     UnavailableError,
     UncertainError,
 )
@@ -324,7 +325,14 @@ async def test_a_call_that_was_refused_can_be_made_once_it_fits(path: Path) -> N
         assert (await client.runs.wait(sent.run, timeout=10)).run.status is RunStatus.COMPLETED
 
 
-@pytest.mark.parametrize("error", [UncertainError("It may have arrived."), UnavailableError("It is down.")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        UncertainError("It may have arrived."),
+        UnavailableError("It is down."),
+        StoreError("There is no room."),
+    ],
+)
 async def test_a_call_that_may_have_had_an_effect_keeps_its_ids(path: Path, error: Exception) -> None:
     """Repeating it finds that effect, if there was one."""
     script = Script()

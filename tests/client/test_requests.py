@@ -8,7 +8,7 @@ import pytest
 
 from tertulia import Decision, EventKind, RequestKind, RunStatus, Settlement
 from tertulia.platforms.base import RunContext
-from tertulia.vocabulary.errors import MovedOnError
+from tertulia.vocabulary.errors import MovedOnError, UncertainError
 from tertulia.vocabulary.events import Event
 from tertulia.vocabulary.models import RequestDraft
 from tests.client.inside import rows
@@ -134,3 +134,34 @@ async def test_where_contents_are_not_kept_a_requests_data_is_gone_with_its_run(
 
     assert request.data == {"options": ["Acme"]}
     assert await rows(path, "SELECT prompt, answer, data FROM requests") == [("", None, "{}")]
+
+
+async def test_a_decision_that_is_told_again_after_a_crash_is_no_conflict(path: Path) -> None:
+    """The first attempt may have told it, and died before it could record that: the run continues."""
+    told: list[Settlement] = []
+
+    async def answer(context: RunContext) -> None:
+        if not context.requests:
+            await context.ask(may_i())
+        else:
+            await context.finish("Done.")
+
+    async def take_and_lose_the_answer(settlement: Settlement) -> None:
+        if told:
+            raise MovedOnError("It does not wait for that any more.")
+        told.append(settlement)
+        raise UncertainError("There was no answer.")
+
+    other_side = Remote(answer)
+    other_side.settle = take_and_lose_the_answer
+    async with remote(path, other_side) as client:
+        sent = await client.runs.send(CONVERSATION, "Go")
+        (request,) = (await client.runs.wait(sent.run, timeout=SECONDS)).pending
+        approval = Settlement(decision=Decision.APPROVE)
+        with pytest.raises(UncertainError):
+            await client.runs.respond(request.id, approval, idempotency_key="k1")
+
+        run = await client.runs.respond(request.id, approval, idempotency_key="k1")
+
+        assert (await client.runs.wait(run, timeout=SECONDS)).reply == "Done."
+    assert told == [approval]

@@ -14,7 +14,7 @@ from tertulia.runs.leases import LeaseHolder
 from tertulia.store import idempotency, leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.idempotency import IdempotencyRecord
-from tertulia.vocabulary.errors import TertuliaError, UnavailableError, UncertainError
+from tertulia.vocabulary.errors import StoreError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.identifiers import digest
 from tertulia.vocabulary.text import checked_line
 
@@ -98,8 +98,8 @@ class Idempotency:
         first = record.first or latest.first
         try:
             effect = await carry_out(latest.effect, not first)
-        except (UncertainError, UnavailableError):
-            raise
+        except (StoreError, UncertainError, UnavailableError):
+            raise  # what was done until then may have had an effect
         except TertuliaError:
             if first:
                 await self._store.write(partial(idempotency.withdraw, principal=principal, key=record.key))
