@@ -55,6 +55,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """See the module."""
 
     def __init__(self) -> None:
+        _NumberedTask.number = 0
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self.set_task_factory(_number_task)

@@ -15,6 +15,7 @@ import anyio.lowlevel
 import apsw
 
 import tertulia.client
+import tertulia.vocabulary.identifiers
 from tertulia import Client, ClientSettings
 from tertulia.store.connections import Connection, Worker, configure
 from tertulia.store.database import Store
@@ -189,8 +190,9 @@ class SimulatedStore(Store):
 
 
 def simulate_stores(replace: Callable[[object, str, object], None]) -> None:
-    """Have clients open such stores, until `replace` (a monkeypatch's `setattr`) is undone."""
+    """Have clients open such stores and make ids by the seed; `replace` is the `setattr` of a monkeypatch."""
     replace(tertulia.client, "Store", SimulatedStore)
+    replace(tertulia.vocabulary.identifiers, "secrets", random)
 
 
 def weighted(chance: random.Random, choices: Sequence[tuple[float, T]]) -> T:

@@ -91,7 +91,7 @@ class Wire:
 
     async def create(self, native_id: str) -> None:
         """Create a conversation, once for an id."""
-        await self._call(f"create {native_id}")
+        await self._call("create")
         self._upstream.conversations.setdefault(native_id, [])
         await self._answer()
 
@@ -116,7 +116,7 @@ class Wire:
 
     async def decide(self, native_id: str, number: int, *, approve: bool) -> None:
         """Take a decision, if the agent waits for one."""
-        await self._call(f"decide {native_id} {number}")
+        await self._call(f"decide {number}")
         turn = self._upstream.conversations[native_id][number]
         if not turn.asks:
             raise ConflictError("It waits for no decision.")
@@ -127,7 +127,7 @@ class Wire:
 
     async def cancel(self, native_id: str, number: int) -> None:
         """Stop an answer."""
-        await self._call(f"cancel {native_id} {number}")
+        await self._call(f"cancel {number}")
         self._upstream.conversations[native_id][number].canceled = True
         await self._answer()
 

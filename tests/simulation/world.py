@@ -73,6 +73,7 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict[str, Process])
 
     def __post_init__(self) -> None:
+        random.seed(self.seed)  # pauses between attempts, and ids
         self.machine = Machine(random.Random(self.seed))
         self._lives: dict[str, anyio.CancelScope] = {}
         cast(dict[str, str], PLATFORMS)[KIND] = "tests.simulation.upstream:UpstreamPlatform"

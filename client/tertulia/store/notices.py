@@ -43,19 +43,20 @@ class Notices:
         self._version = version
         self._clock = clock
         self._seen: int | None = None
-        self._watches: set[Watch] = set()
+        self._watches: dict[Watch, None] = {}
+        """In the order in which they began; they are woken in it."""
         self._wanted = anyio.Event()
 
     @contextmanager
     def watch(self, conversation_id: str | None = None) -> Generator[Watch]:
         """Begin a watch: every commit after this call wakes it."""
         watch = Watch(conversation_id)
-        self._watches.add(watch)
+        self._watches[watch] = None
         self._wanted.set()
         try:
             yield watch
         finally:
-            self._watches.discard(watch)
+            del self._watches[watch]
 
     def publish(self, conversation_ids: Iterable[str] | None) -> None:
         """Wake the readers of these conversations (None: all readers)."""
