@@ -30,8 +30,8 @@ class LeaseHolder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: set[Lease] = set()
-        self._unreturned: set[Lease] = set()
+        self._held: dict[Lease, None] = {}
+        self._unreturned: dict[Lease, None] = {}
         """The leases whose return could not be written."""
 
     @asynccontextmanager
@@ -46,12 +46,12 @@ class LeaseHolder:
                 partial(leases.take, principal=principal, resource=resource, owner=new_id("own_"))
             )
             if lease is not None:
-                self._held.add(lease)
+                self._held[lease] = None
         try:
             yield lease
         finally:
             if lease is not None:
-                self._held.discard(lease)
+                del self._held[lease]
                 with anyio.CancelScope(shield=True):
                     await self._give_back(lease)
 
@@ -61,20 +61,20 @@ class LeaseHolder:
             await self._store.clock.tick(leases.RENEWAL)
             if self._held:
                 try:
-                    await self._store.write(partial(leases.renew, held=frozenset(self._held)))
+                    await self._store.write(partial(leases.renew, held=tuple(self._held)))
                 except TertuliaError:
                     logger.warning("leases could not be renewed; the next attempt follows", exc_info=True)
-            for lease in frozenset(self._unreturned):
+            for lease in tuple(self._unreturned):
                 await self._give_back(lease)
 
     async def _give_back(self, lease: Lease) -> None:
         try:
             await self._store.write(partial(_release, lease=lease))
         except TertuliaError:
-            self._unreturned.add(lease)
+            self._unreturned[lease] = None
             logger.warning("a lease could not be returned; the next attempt follows", exc_info=True)
         else:
-            self._unreturned.discard(lease)
+            self._unreturned.pop(lease, None)
 
 
 def _release(tx: Transaction, *, lease: Lease) -> None:
