@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tertulia import ClientSettings, InstanceSettings
-from tests.doubles import agentflow, knowrithm, r2r, revengai, rine
+from tests.doubles import a2a, agentflow, knowrithm, r2r, revengai, rine
 from tests.doubles.network import App, Faults, served
 
 
@@ -95,6 +95,10 @@ def _rine(folder: Path) -> AbstractAsyncContextManager[Site]:
     return _served(folder, double.app, "rine:bob@beta.rine.network", options)
 
 
+def _a2a(folder: Path) -> AbstractAsyncContextManager[Site]:
+    return _served(folder, a2a.A2ADouble().app, "a2a:agent", lambda url: {"card": url})
+
+
 SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "local": _local,
     "revengai": _revengai,
@@ -102,5 +106,6 @@ SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "knowrithm": _knowrithm,
     "r2r": _r2r,
     "rine": _rine,
+    "a2a": _a2a,
 }
 """By platform: serve its double, which keeps its files in a folder."""

@@ -39,7 +39,7 @@ class Promise:
     asks: str = ""
     """A message whose answer asks for an approval."""
     uncertain: Sequence[str] = ()
-    """After which effects an attempt cannot know whether the platform acted."""
+    """After which effects an attempt cannot know whether the platform acted; one effect of each kind."""
     creates_twice: bool = False
     """Whether a conversation that was created without an answer stays there, empty, and another one is created."""
 
@@ -53,6 +53,7 @@ PROMISES: Mapping[str, Promise] = {
     "knowrithm": Promise(uncertain=("POST /api/v1/conversation", MARKED)),
     "r2r": Promise(creates_twice=True),
     "rine": Promise(),
+    "a2a": Promise(uncertain=(MARKED,)),
 }
 
 
@@ -152,12 +153,15 @@ async def crash_at(platform: str, folder: Path, text: str, *, everywhere: bool) 
     assert len(points) > 5
     limit = anyio.CapacityLimiter(SIDE_BY_SIDE)
     died: list[bool] = []
+    uncertain: list[str] = []
 
     async def crash(number: int) -> None:
         async with limit:
             outcome = await play(platform, folder / f"at-{number}", text, number)
         died.append(outcome.died)
         check(platform, text, outcome, whole)
+        if not outcome.completed:
+            uncertain.append(outcome.effects[-1])
 
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
@@ -165,6 +169,7 @@ async def crash_at(platform: str, folder: Path, text: str, *, everywhere: bool) 
                 tasks.start_soon(crash, number)
     # A renewal of a lease may come in between, so that the last points are not reached.
     assert sum(died) >= len(points) - 2
+    assert len(uncertain) <= len(PROMISES[platform].uncertain), f"more than is promised: {uncertain}"
 
 
 @pytest.mark.parametrize("platform", PROMISES)

@@ -99,6 +99,7 @@ class Answer:
 
     async def mark(self) -> Mapping[str, Any]:
         """Return the context to send the message to, and whether the agent has not named one yet."""
+        await self._wire.card()  # read now: whoever dies between the mark and the message may have sent it
         known = self._known_context
         return {CONTEXT: known or self._attempt.native_id, "first": known is None}
 
