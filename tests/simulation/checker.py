@@ -102,12 +102,15 @@ class Checker:
         )
         for status, error, reply in found:
             turns = [turn for turns in self._world.upstream.conversations.values() for turn in turns]
-            replies = [turn.reply for turn in turns if turn.text == text]
+            own = [turn for turn in turns if turn.text == text]
+            replies = [turn.reply for turn in own]
             if status == RunStatus.COMPLETED:
                 assert [reply] == replies, f"{text!r} was answered by {reply!r}, not by {replies}"
             elif status == RunStatus.FAILED:
                 assert error, f"{text!r} failed without a reason"
-                assert not taken, f"{text!r} failed though it was taken: {error}"
+                # What a process sends that stood still, another one has given up meanwhile: as uncertain.
+                late = all(turn.late for turn in own) and "does not show it" in error
+                assert not own or late, f"{text!r} failed though it was taken: {error}"
 
     def _check_decisions(self) -> None:
         """What was approved was executed once at most, and what was rejected never."""

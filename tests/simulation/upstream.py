@@ -19,6 +19,7 @@ from tertulia.platforms.kit.http.streams import Frame
 from tertulia.settings import InstanceSettings
 from tertulia.store import checkpoints
 from tertulia.store.database import Store
+from tertulia.store.leases import TTL
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import ConflictError, UnavailableError, UncertainError
 from tertulia.vocabulary.events import Event, EventKind
@@ -54,6 +55,8 @@ class Turn:
     text: str
     shown_at: float
     answered_at: float
+    late: bool = False
+    """Whether it was on its way for longer than a lease lasts: its process stood still, and may have lost the run."""
     decision: bool | None = None
     canceled: bool = False
     executed: int = 0
@@ -103,14 +106,16 @@ class Wire:
 
     async def send(self, native_id: str, text: str) -> int:
         """Take a message, however often it was taken before."""
+        begun = anyio.current_time()
         await self._call(f"send {text!r}")
         turns, now, chance = (
             self._upstream.conversations[native_id],
             anyio.current_time(),
             self._machine.chance,
         )
-        late = chance.random() * 0.4 if self._machine.happens(0.2) else 0.0
-        turns.append(Turn(len(turns), text, now + late, now + chance.random() * 12))
+        lag = chance.random() * 0.4 if self._machine.happens(0.2) else 0.0
+        late = now - begun > TTL
+        turns.append(Turn(len(turns), text, now + lag, now + chance.random() * 12, late))
         await self._answer()
         return turns[-1].number
 
