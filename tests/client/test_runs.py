@@ -25,12 +25,14 @@ from tertulia import (
     Status,
     UnavailableError,
 )
-from tertulia.platforms.base import EmbeddedRunContext
+from tertulia.platforms.base import EmbeddedRunContext, RunContext
 from tertulia.runs.runner import FAULT
 from tertulia.store.leases import LostLeaseError
+from tertulia.vocabulary.errors import StoreError, StoreLockedError
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import change, leases_run_out, rows
 from tests.doubles.clocks import SkippingClock
+from tests.doubles.remote import CONVERSATION, SECONDS, Remote, remote
 from tests.doubles.scripted import AGENT, Answer, Held, Script, asks_first, echo, may_i, piece, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -508,3 +510,22 @@ async def test_a_request_can_be_waited_for_with_the_connection_kept(path: Path) 
 
         assert (await client.runs.wait(run, timeout=15)).reply == "It was rejected."
     assert len(script.works) == 1
+
+
+@pytest.mark.parametrize("error", [StoreError("There is no room left."), StoreLockedError("It was locked.")])
+async def test_a_run_that_the_store_could_not_record_goes_on_later(path: Path, error: Exception) -> None:
+    """The platform may have the message, and its answer is not the store's fault."""
+    attempts: list[str] = []
+
+    async def answer(context: RunContext) -> None:
+        attempts.append(context.run.id)
+        if len(attempts) == 1:
+            raise error  # as everything does that is reported to the context
+        await context.finish("Done.")
+
+    async with remote(path, Remote(answer)) as client:
+        sent = await client.runs.send(CONVERSATION, "Go")
+        result = await client.runs.wait(sent.run, timeout=SECONDS)
+
+    assert (result.run.status, result.reply) == (RunStatus.COMPLETED, "Done.")
+    assert attempts == [sent.run.id] * 2

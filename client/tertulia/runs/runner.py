@@ -23,7 +23,7 @@ from tertulia.runs.leases import LeaseHolder, has_worker
 from tertulia.store import leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Message, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
@@ -204,6 +204,8 @@ class Runner:
                     pass
         except* LostLeaseError:
             logger.info("run %s was ended or taken over elsewhere", run.id)
+        except* (StoreError, StoreLockedError):
+            logger.warning("run %s waits until the store can be used", run.id, exc_info=True)
         except* Exception:  # a run must not take the process with it, whatever is the matter
             logger.exception("run %s could not be executed", run.id)
         finally:
@@ -248,6 +250,8 @@ class Runner:
                 tasks.cancel_scope.cancel()
         except Exception as raised:  # whatever a platform lets through must end its run, not the process
             error = _cause(raised)
+            if isinstance(error, StoreError | StoreLockedError):
+                raise error from None  # it says nothing about the answer: the run continues when the store can be used
             if isinstance(error, TertuliaError):
                 sentences = filter(None, (error.message, error.hint))
                 await context.fail(" ".join(sentences), retryable=error.retryable)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 import anyio
 
 from tertulia.store.words import tokenizer
-from tertulia.vocabulary.errors import StoreError, UnavailableError
+from tertulia.vocabulary.errors import StoreError, StoreLockedError
 from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def translated(path: Path) -> Generator[None]:
     try:
         yield
     except (apsw.BusyError, apsw.LockedError) as error:
-        raise UnavailableError(
+        raise StoreLockedError(
             f"The store {path} was locked by another process for {BUSY_SECONDS} seconds.",
             hint="Call again.",
         ) from error

@@ -87,6 +87,10 @@ class UnavailableError(TertuliaError):
     retryable = True
 
 
+class StoreLockedError(UnavailableError):
+    """Raised when other processes keep the store locked."""
+
+
 class StoreError(TertuliaError):
     """Raised when the store's file cannot be used: a newer version, a damaged file, no room."""
 
