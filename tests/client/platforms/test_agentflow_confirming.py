@@ -332,7 +332,7 @@ async def test_a_tool_that_waits_while_nobody_follows_it_goes_on_when_a_person_h
     place: Place,
 ) -> None:
     """The stream stalled and was given up; whoever decides sets the run going again."""
-    place.clock = SkippingClock(2_000)
+    place.clock = SkippingClock(500)
     async with place.client() as client:
         outcome = await answered(client, "approve it")
         await place.double.until(lambda: place.double.streams == 0)
