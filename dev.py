@@ -122,7 +122,7 @@ class Environment:
                     shutil.copy(ROOT / "requirements" / name, self._path)
                 quietly(self._program("npm"), "ci", "--prefix", str(self._path), *NPM_OPTIONS)
             else:
-                self._pip("--require-hashes", "--requirement", f"requirements/{lock}")
+                self._pip("--no-deps", "--require-hashes", "--requirement", f"requirements/{lock}")
             self._done(lock)
 
     def add_project(self) -> None:

@@ -1,34 +1,68 @@
-"""`tertulia agents`: which agent programs this machine has, and the configuration that lets a host talk to one."""
+"""`tertulia agents`: which agent programs and models this machine has, and the configuration for one of them."""
 
 import json
 import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+
+import anyio
 
 from tertulia.platforms.acp.settings import KNOWN_AGENTS, KnownAgent
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server import model_servers
 from tertulia_server.settings import Loaded
 
 PLATFORM = "acp"
 
 
 def show(loaded: Loaded) -> str:
-    """Return a line for each known agent: whether it is installed, configured, and what to do."""
-    return "\n".join(_line(loaded, name, agent) for name, agent in KNOWN_AGENTS.items())
+    """Return a line for each known agent (whether it is installed, configured, and what to do), and model server."""
+    programs = [_line(loaded, name, agent) for name, agent in KNOWN_AGENTS.items()]
+    models = [f"{name:<10}{'a model':<14}configured: local:{name}" for name in sorted(loaded.settings.agents)]
+    return "\n".join([*programs, *models, *map(model_servers.line, anyio.run(model_servers.find))])
 
 
 def add(loaded: Loaded, name: str, folders: Sequence[str]) -> str:
-    """Write the table of an agent into the configuration file; return what was done.
+    """Write the table of an agent, or of a model as `SERVER:MODEL`, into the configuration file; return what was done.
 
     Raises:
-        InvalidInputError: the agent is not known or configured already, or no folder is given.
+        InvalidInputError: the agent is not known or configured already, no folder is given, or the model is not there.
     """
+    return _add_model(loaded, name) if ":" in name else _add_program(loaded, name, folders)
+
+
+def _add_model(loaded: Loaded, name: str) -> str:
+    server, _, model = name.partition(":")
+    found = {one.server.name: one for one in anyio.run(model_servers.find)}
+    if server not in found or model not in found[server].models:
+        raise InvalidInputError(
+            f"No server on this machine answers as {shown(server)} with a model {shown(model)}.",
+            valid=[f"{one.server.name}:{each}" for one in found.values() for each in one.models],
+            hint="Start it, or write [agents.NAME] by hand: docs/platforms/local.md says how.",
+        )
+    agent = model_servers.agent_name(model)
+    if agent in loaded.settings.agents:
+        raise InvalidInputError(f"[agents.{agent}] is configured already, in {loaded.file}.")
+    written = found[server].table(model)
+    _append(loaded, written)
+    hint = (
+        ""
+        if find_spec("pydantic_ai")
+        else "\nWhat runs models is not installed yet: pip install 'tertulia[models]'"
+    )
+    return (
+        f"Written to {loaded.file}:\n\n{written}\nHosts that run now see local:{agent} after a restart.{hint}"
+    )
+
+
+def _add_program(loaded: Loaded, name: str, folders: Sequence[str]) -> str:
     agent = KNOWN_AGENTS.get(name)
     if agent is None:
         raise InvalidInputError(
             f"{shown(name)} is not an agent that is known by name.",
-            valid=sorted(KNOWN_AGENTS),
+            valid=[*sorted(KNOWN_AGENTS), "SERVER:MODEL"],
             hint='Any other that speaks ACP is configured by hand: platform = "acp", command, mode and folders.',
         )
     if name in loaded.settings.instances:
@@ -42,13 +76,18 @@ def add(loaded: Loaded, name: str, folders: Sequence[str]) -> str:
         if not folder.is_dir():
             raise InvalidInputError(f"There is no folder {shown(str(folder))}.")
     written = table(name, resolved)
+    _append(loaded, written)
+    hint = "" if agent.installed else f"\nIt is not installed yet: npm install -g {agent.package}"
+    return f"Written to {loaded.file}:\n\n{written}\nHosts that run now see it after a restart.{hint}"
+
+
+def _append(loaded: Loaded, written: str) -> None:
+    """Append a table to the configuration file, which is made if it is not there."""
     loaded.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     before = loaded.file.read_text("utf-8") if loaded.file_read else ""
     separator = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     with loaded.file.open("a", encoding="utf-8") as file:
         file.write(f"{separator}{written}")
-    hint = "" if agent.installed else f"\nIt is not installed yet: npm install -g {agent.package}"
-    return f"Written to {loaded.file}:\n\n{written}\nHosts that run now see it after a restart.{hint}"
 
 
 def table(name: str, folders: Sequence[Path]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.untrusted import clean_text, one_line
-from tertulia_server.settings import Loaded, Settings, flag, load
+from tertulia_server.settings import TABLES, Loaded, Settings, flag, load
 
 if TYPE_CHECKING:
     from tertulia.runs.runner import Worker
@@ -225,9 +225,11 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
     agents = commands.add_parser(
         "agents",
         parents=[shared],
-        help="show which agent programs this machine has (Claude Code, Codex, Gemini CLI, …), and configure them",
+        help="show which agents this machine has (Claude Code, Codex, …, models in Ollama, …), and configure them",
     )
-    agents.add_argument("--add", default=None, metavar="NAME", help="write the configuration of this one")
+    agents.add_argument(
+        "--add", default=None, metavar="NAME", help="write the configuration of this one, or of SERVER:MODEL"
+    )
     agents.add_argument(
         "--folder", action="append", default=[], metavar="PATH", help="where it may work (may be repeated)"
     )
@@ -351,7 +353,7 @@ class _ShowVersion(argparse.Action):
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="the configuration file")
     for name, field in Settings.model_fields.items():
-        if name == "instances":
+        if name in TABLES:
             continue
         description, option = field.description, flag(name)
         if field.annotation is bool:

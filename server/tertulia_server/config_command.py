@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from tertulia_server.settings import Loaded, Source, key, without_secrets
+from tertulia_server.settings import TABLES, Loaded, Source, key, without_secrets
 
 _EMPTY = {"toolsets": "(all)", "tools": "(all)"}
 
@@ -13,7 +13,7 @@ def show(loaded: Loaded) -> str:
     read = "read" if loaded.file_read else "not there; defaults apply"
     lines = [f"# configuration file: {loaded.file} ({read})"]
     for name in type(settings).model_fields:
-        if name == "instances":
+        if name in TABLES:
             continue
         source = loaded.sources[name]
         origin = "" if source is Source.DEFAULT else f"  # from {source}"
@@ -21,6 +21,9 @@ def show(loaded: Loaded) -> str:
     lines.append("[instances.local]  # always there")
     for name, options in sorted(settings.instances.items()):
         lines.append(f"[instances.{name}]")
+        lines += [f"{option} = {value}" for option, value in without_secrets(options).items()]
+    for name, options in sorted(settings.agents.items()):
+        lines.append(f"[agents.{name}]")
         lines += [f"{option} = {value}" for option, value in without_secrets(options).items()]
     return "\n".join(lines)
 

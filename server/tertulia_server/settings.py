@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tertulia.platforms.registry import LOCAL
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
@@ -30,6 +31,8 @@ _SECRET_WORDS = re.compile(
     re.IGNORECASE,
 )
 _USER_INFO = re.compile("(?<=://)[^/@\\s]+@")
+TABLES = {"instances", "agents"}
+"""The settings that only the file has."""
 _KEYS = {"identity": "as"}
 """The settings whose key in the file is not the name of their field: `as` cannot be a name in Python."""
 
@@ -109,6 +112,9 @@ class Settings(BaseModel):
     instances: dict[str, dict[str, Any]] = Field(
         default_factory=dict[str, dict[str, Any]], repr=False, description="Platforms by instance name."
     )
+    agents: dict[str, dict[str, Any]] = Field(
+        default_factory=dict[str, dict[str, Any]], repr=False, description="Model agents by name."
+    )
 
     def client_settings(self) -> ClientSettings:
         """Return the settings of the client.
@@ -128,6 +134,9 @@ class Settings(BaseModel):
                 )
             options = {name: value for name, value in table.items() if name != "platform"}
             instances[name] = InstanceSettings(platform=platform, options=options)
+        if self.agents:
+            local = instances.get(LOCAL, InstanceSettings(platform=LOCAL))
+            instances[LOCAL] = replace(local, options={**local.options, "agents": self.agents})
         return ClientSettings(
             store=self.store,
             approvals=self.approvals,
@@ -241,7 +250,7 @@ def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
 
 def _variables() -> Mapping[str, str]:
     """Return the settings by the environment variable that sets each."""
-    return {variable(name): name for name in Settings.model_fields if name != "instances"}
+    return {variable(name): name for name in Settings.model_fields if name not in TABLES}
 
 
 def _unknown_variables(environment: Mapping[str, str], settings: Settings) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tertulia.platforms.base import Admission, EmbeddedPlatform, EmbeddedRunContext
 from tertulia.platforms.kit.directory import no_such_agent
@@ -53,6 +53,7 @@ from tertulia.vocabulary.states import TRANSITIONS, RunStatus, Status
 
 if TYPE_CHECKING:
     from tertulia.platforms.local.archivist import Archivist
+    from tertulia.platforms.local.models.agents import ModelAgents
 
 T = TypeVar("T")
 
@@ -62,13 +63,16 @@ _INSTEAD = " with create_conversation."
 ARCHIVIST = "archivist"
 """The name of the agent that is always there (`tertulia.platforms.local.archivist`)."""
 
+AGENTS = "agents"
+"""The option with the model agents by name (`[agents.NAME]` of the configuration file)."""
+
 _FEATURES = frozenset(Feature) - {Feature.RESTORE, Feature.QUESTIONS}
 _MAILBOX_FEATURES = _FEATURES - {Feature.CONFIRM, Feature.EDIT_ARGUMENTS, Feature.STREAM}
 """A person or another host answers: with a whole message, and without asking for approvals."""
 
 
 class LocalPlatform(EmbeddedPlatform):
-    """Conversations in the store, answered by the archivist or by the owner of a mailbox."""
+    """Conversations in the store, answered by the archivist, by a model, or by the owner of a mailbox."""
 
     kind = "local"
     features = _FEATURES
@@ -81,9 +85,16 @@ class LocalPlatform(EmbeddedPlatform):
         options = Options(instance, settings)
         self._configured = tuple(map(checked_mailbox, options.names("mailboxes")))
         idle = options.duration("end_after_idle")
+        described = options.table(AGENTS)
         options.finish()
         self._identity = None if settings.identity is None else checked_mailbox(settings.identity)
         self._store = store
+        self._models = _model_agents(instance, described, settings, store, clock) if described else None
+        if self._models is not None:
+            self._models.check_names(
+                dict.fromkeys(self._configured, f"`mailboxes` of [instances.{instance}]")
+                | ({} if self._identity is None else {self._identity: f"--as {self._identity}"})
+            )
         self._idle = None if idle is None else IdleEnding(instance, idle)
         self.maintenance_interval = None if self._idle is None else self._idle.interval_seconds
 
@@ -96,11 +107,16 @@ class LocalPlatform(EmbeddedPlatform):
 
     async def announce(self, principal: str) -> None:
         """Register this process's mailbox name."""
+        if self._models is not None and self._store.path.exists():
+            registered = await self._store.read(partial(participants.mailboxes, principal=principal))
+            self._models.check_names(
+                {one.name: f"a server that ran with --as {one.name}" for one in registered}
+            )
         if self._identity is not None:
             await self._store.write(partial(self._register, principal=principal))
 
     async def agents(self, principal: str) -> Sequence[Agent]:
-        """Return the archivist and the mailboxes."""
+        """Return the archivist, the model agents and the mailboxes."""
         registered: Sequence[participants.Mailbox] = ()
         if self._store.path.exists():  # reading must not create the store's file
             registered = await self._store.read(partial(participants.mailboxes, principal=principal))
@@ -109,7 +125,8 @@ class LocalPlatform(EmbeddedPlatform):
             description=self._archivist.description,
             features=self.features,
         )
-        return [archivist, *agents(self.instance, _MAILBOX_FEATURES, self._configured, registered)]
+        models = () if self._models is None else self._models.agents(self.features)
+        return [archivist, *models, *agents(self.instance, _MAILBOX_FEATURES, self._configured, registered)]
 
     async def maintain(self) -> None:
         """End the conversations that were idle for too long."""
@@ -305,6 +322,8 @@ class LocalPlatform(EmbeddedPlatform):
         check_can_write(tx, principal, conversation.id, message.author)
         self._register(tx, principal)
         at_once = self._answers_at_once(conversation.agent)
+        if self._models is not None:
+            self._models.check_can_answer(conversation.agent)
         if at_once and active is not None:  # the caller refuses it: an agent answers one message at a time
             return Admission(message=message, agent=conversation.agent)
         place = branches.place(tx, principal, conversation.id, message.parent_id)
@@ -316,12 +335,15 @@ class LocalPlatform(EmbeddedPlatform):
         return admit(tx, principal, conversation, message, active)
 
     def produces_answer(self, run: Run) -> bool:
-        """Whether the archivist answers the run: a run of a mailbox waits for a message of its owner."""
+        """Whether an agent answers the run: a run of a mailbox waits for a message of its owner."""
         return self._answers_at_once(run.agent)
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:
-        """Have the archivist answer."""
-        await self._archivist.answer(context)
+        """Have the archivist answer, or a model."""
+        if self._models is not None and context.run.agent in self._models:
+            await self._models.answer(context)
+        else:
+            await self._archivist.answer(context)
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Do nothing: a process that executes a run cannot write for it any more once the run has ended."""
@@ -331,7 +353,7 @@ class LocalPlatform(EmbeddedPlatform):
         return f"{self.instance}:{ARCHIVIST}"
 
     def _answers_at_once(self, agent: str | None) -> bool:
-        return agent == self._archivist_address
+        return agent == self._archivist_address or (self._models is not None and agent in self._models)
 
     def _register(self, tx: Transaction, principal: str) -> None:
         """Register this process's mailbox, if it has one: who writes can be written to."""
@@ -369,6 +391,15 @@ class LocalPlatform(EmbeddedPlatform):
         if address not in known:
             hint = "list_agents shows who can be talked to; serving with --as NAME makes a name known."
             raise no_such_agent(address, known, hint=hint)
+
+
+def _model_agents(
+    instance: str, tables: Mapping[str, Any], settings: InstanceSettings, store: Store, clock: Clock
+) -> "ModelAgents":
+    # Imported only where a model agent is configured: a host waits for the first tools/list.
+    from tertulia.platforms.local.models.agents import ModelAgents
+
+    return ModelAgents(instance, tables, settings.environment, store, clock)
 
 
 def _still_active(run: Run, status: Status) -> ConflictError:
