@@ -59,6 +59,7 @@ COUNTERPARTS = {
     "a2a03": ("a server on a2a-sdk 0.3, A2A 0.3", ("a2a03.txt",)),
     "adk": ("an agent of Google ADK, as an A2A server", ("adk.txt",)),
     "fasta2a": ("an agent of pydantic-ai, as an A2A server", ("fasta2a.txt",)),
+    "litellm": ("LiteLLM's proxy, as a server of models", ("litellm.txt",)),
     "r2r": ("the server and the SDK of R2R", ("r2r.txt",)),
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
@@ -85,6 +86,7 @@ LOCKS = {
     "a2a03.txt": "requirements/a2a03.in",
     "adk.txt": "requirements/adk.in",
     "fasta2a.txt": "requirements/fasta2a.in",
+    "litellm.txt": "requirements/litellm.in",
     "r2r.txt": "requirements/r2r.in",
     "typescript.txt": "requirements/typescript.in",
 }

@@ -1,7 +1,6 @@
 """A host that is built on the last release of mcp 1.x, in an environment of its own, holds a whole conversation."""
 
 import json
-import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,16 +11,9 @@ import pytest
 
 from tertulia_tools.registry import TOOLS
 from tests.doubles.hosts import ROOT, SECONDS
+from tests.support.counterparts import marks, program
 
-PYTHON = ROOT / ".venv-mcp1" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-pytestmark = [
-    pytest.mark.io,
-    pytest.mark.counterpart(name="mcp1", apart=True),
-    pytest.mark.skipif(
-        not PYTHON.is_file(), reason="mcp 1.x is not set up: `python3 dev.py counterparts mcp1`"
-    ),
-]
+pytestmark = [pytest.mark.io, *marks("mcp1")]
 
 
 @pytest.fixture
@@ -30,7 +22,11 @@ def seen(tmp_path: Path) -> dict[str, Any]:
     store = tmp_path / "tertulia.db"
     done = subprocess.run(
         [
-            *(str(PYTHON), str(ROOT / "tests" / "doubles" / "mcp1_host.py"), 'retitle this to "Renewals"'),
+            *(
+                str(program("mcp1")),
+                str(ROOT / "tests" / "doubles" / "mcp1_host.py"),
+                'retitle this to "Renewals"',
+            ),
             *(sys.executable, "-m", "tertulia_server", "--store", str(store)),
         ],
         capture_output=True,

@@ -131,7 +131,7 @@ class PendingRequest(BaseModel):
             request_id=request.id,
             kind=request.kind,
             agent=quoter.optional_name(agent),
-            prompt=quoter.line(request.prompt, MAX_PROMPT),
+            prompt=quoter.line(request.prompt, MAX_PROMPT) if request.prompt else "",
             tool=quoter.name(request.tool) if request.tool else None,
             arguments=quoter.quote(arguments_text(request), limit) if confirmation else None,
             note=" ".join(notes) or None,
@@ -141,8 +141,9 @@ class PendingRequest(BaseModel):
         """Return the request in a line or two."""
         who = self.agent or "The agent"
         what = f"wants to run {self.tool} with {self.arguments}" if self.tool else "asks"
-        note = "".join(f" {part}" for part in (self.digest and f"Digest: {self.digest}.", self.note) if part)
-        return f"{who} {what} ({self.kind} {self.request_id}). {self.prompt}{note}"
+        digest = self.digest and f"Digest: {self.digest}."
+        more = (f"{who} {what} ({self.kind} {self.request_id}).", self.prompt, digest, self.note)
+        return " ".join(part for part in more if part)
 
 
 @dataclass(frozen=True, slots=True)

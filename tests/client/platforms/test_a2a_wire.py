@@ -1,7 +1,6 @@
 """The double, and our adapter, beside the servers of a2a-sdk itself: 1.x, and 0.3."""
 
 import subprocess
-import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from tertulia import (
 from tests.client.platforms.a2a import AGENT, journal, of, until_told
 from tests.doubles.a2a import A2ADouble
 from tests.doubles.network import Faults, served
+from tests.support.counterparts import ROOT, marks, program
 
-ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 60
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
@@ -42,15 +41,10 @@ class Server:
     release: Callable[[], Coroutine[Any, Any, object]]
 
 
-def python(name: str) -> Path:
-    """Return the Python of a counterpart's environment."""
-    return ROOT / f".venv-{name}" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-
-
 @asynccontextmanager
-async def the_real_one(name: str, *program: str) -> AsyncGenerator[Server]:
+async def the_real_one(name: str, *module: str) -> AsyncGenerator[Server]:
     """Serve an agent on a2a-sdk, or what a program serves, in a process of its own."""
-    command = [str(python(name)), "-m", *(program or ["tests.doubles.a2a_real"])]
+    command = [str(program(name)), "-m", *(module or ["tests.doubles.a2a_real"])]
     async with await anyio.open_process(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None
@@ -80,15 +74,9 @@ async def the_double(*, old: bool) -> AsyncGenerator[Server]:
         yield Server(url, release)
 
 
-def real(name: str, *program: str) -> Any:
+def real(name: str, *module: str) -> Any:
     """Return a real server, as a parameter of a test."""
-    marks = [
-        pytest.mark.counterpart(name=name, apart=True),
-        pytest.mark.skipif(
-            not python(name).exists(), reason=f"{name} is not set up: `python3 dev.py counterparts {name}`"
-        ),
-    ]
-    return pytest.param(lambda: the_real_one(name, *program), id=name, marks=marks)
+    return pytest.param(lambda: the_real_one(name, *module), id=name, marks=marks(name))
 
 
 SERVERS = [
