@@ -4,12 +4,13 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from tests.doubles.hosts import ROOT, SECONDS, Setup, environment
+from tests.doubles.hosts import ROOT, SECONDS, Setup, authorized, environment
 from tests.support.forking import server_command
 
 _URL = re.compile(r"http://\S+")
@@ -57,10 +58,10 @@ async def http_server(setup: Setup) -> AsyncGenerator[HttpServer]:
 
 
 @asynccontextmanager
-async def http(setup: Setup) -> AsyncGenerator[str]:
-    """A transport for `tests.doubles.hosts`: yields the URL to connect to."""
-    async with http_server(setup) as server:
-        yield server.url
+async def http(setup: Setup) -> AsyncGenerator[Any]:
+    """A transport for `tests.doubles.hosts`: reaches a server in a process of its own."""
+    async with http_server(setup) as server, authorized(server.url, setup.store) as transport:
+        yield transport
 
 
 async def _log(lines: TextReceiveStream, setup: Setup, said: str) -> None:
