@@ -41,8 +41,11 @@ from tertulia_server.store_token import store_token
 PATH = "/mcp"
 GRACE_SECONDS = 5
 """Seconds that calls which do not wait have to end when the server stops."""
+FOR_HOLDERS = (
+    "Callers show the token that `tertulia token` prints; `tertulia manifest HOST --http` tells a host."
+)
 FOR_EVERYBODY = (
-    "tertulia: --no-token lets every user and program of this machine read and write your conversations, and approve "
+    "Warning: --no-token lets every user and program of this machine read and write your conversations, and approve "
     "what agents ask."
 )
 
@@ -61,13 +64,9 @@ def serve(settings: Settings, works: WorkerTask) -> None:
     with listen(settings.host, settings.port) as listener:
         web = web_server(server, settings)
         host, port = listener.getsockname()[:2]
-        callers = (
-            "whoever has the token (`tertulia token`)" if settings.token else "everybody on this machine"
-        )
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        print(f"Serving MCP, for {callers}, on {url}", file=sys.stderr, flush=True)
-        if not settings.token:
-            print(FOR_EVERYBODY, file=sys.stderr, flush=True)
+        callers = FOR_HOLDERS if settings.token else FOR_EVERYBODY
+        print(f"Serving MCP on {url}\n{callers}", file=sys.stderr, flush=True)
         anyio.run(web.serve, [listener])
 
 
