@@ -141,12 +141,12 @@ class AddressCheck:
     def _may_call(self, origin: Origin | None, host: Authority) -> bool:
         if origin is None:
             return False
-        page = origin.authority
-        if any(known.scheme == origin.scheme and known.authority.covers(page) for known in self._origins):
+        if origin in self._origins:
             return True
         if origin.scheme not in _DEFAULT_PORTS:
             return False
         own = Authority(host.name, host.port or _DEFAULT_PORTS[origin.scheme])
+        page = origin.authority
         return page == own or (self._loopback_pages and page.loopback)
 
 

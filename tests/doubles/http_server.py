@@ -13,6 +13,19 @@ from anyio.streams.text import TextReceiveStream
 from tests.doubles.hosts import ROOT, SECONDS, Setup, authorized, environment
 from tests.support.forking import server_command
 
+JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+"""The headers of a call."""
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+"""The call that opens a session."""
 _URL = re.compile(r"http://\S+")
 
 

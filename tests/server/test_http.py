@@ -16,12 +16,10 @@ from tertulia_server.http import check_exposure, listen
 from tertulia_server.http_limits import Limits
 from tertulia_server.settings import load
 from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup, authorization, authorized
-from tests.doubles.http_server import HttpServer, http_server
+from tests.doubles.http_server import JSON, HttpServer, http_server
 from tests.doubles.stage import ACTOR, script
 
 pytestmark = pytest.mark.anyio
-
-JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
 @pytest.fixture

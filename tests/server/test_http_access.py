@@ -26,22 +26,12 @@ from tertulia_server.http_limits import Limits
 from tertulia_server.settings import load
 from tertulia_server.store_token import store_token, token_file
 from tests.doubles.hosts import ERAS, Host, authorization, served
+from tests.doubles.http_server import INITIALIZE, JSON
 
 pytestmark = pytest.mark.anyio
 
 OWN = "127.0.0.1:8765"
 PAGE = "https://app.example"
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
-JSON = {"accept": "application/json, text/event-stream"}
 POSTS = {"legacy": JSON, "2026-07-28": {**JSON, "mcp-protocol-version": "2026-07-28"}}
 """The headers of a call in each era of the protocol."""
 

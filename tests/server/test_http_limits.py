@@ -15,6 +15,7 @@ from tertulia_server.app import build
 from tertulia_server.http_limits import Limits, limits_of_process
 from tertulia_server.settings import load
 from tests.doubles.hosts import SECONDS, authorization, served
+from tests.doubles.http_server import INITIALIZE, JSON
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -22,17 +23,6 @@ LONG = 3600.0
 """Seconds that no test waits: what has this limit must end for another reason."""
 SHORT = 0.2
 HALF_A_HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
-JSON = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-INITIALIZE = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "test", "version": "1"},
-    },
-}
 
 
 @dataclass(frozen=True)
