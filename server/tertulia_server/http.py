@@ -109,7 +109,7 @@ def web_server(
     limits = limits or limits_of_process()
     config = uvicorn.Config(
         application(server, settings, authenticate, limits),
-        http=cast(type[asyncio.Protocol], partial(Connection, IdleConnections(limits))),
+        http=cast(type[asyncio.Protocol], partial(Connection, limits, IdleConnections(limits))),
         ws="none",  # what is not HTTP would not be checked
         limit_concurrency=limits.connections,
         backlog=limits.idle_connections,  # also how many connections are taken at once, before any can be closed

@@ -31,6 +31,8 @@ class Limits:
     """The most bytes of a request's body: the longest possible text, with every character escaped."""
     body_seconds: float = 30
     """How long a request's body may take to arrive."""
+    unread_seconds: float = 60
+    """How long a caller may read nothing of an answer that the system does not buffer any more."""
     unfinished_bytes: int = 64 * 1024 * 1024
     """The most bytes of all bodies that have not arrived as a whole. Past it, the largest one is given up."""
     sessions: int = 256
@@ -77,11 +79,16 @@ class IdleConnections:
 
 
 class Connection(H11Protocol):
-    """A connection that is among `idle` until a request has come, up to its body, and again after the response."""
+    """A connection that is among `idle` until a request has come, up to its body, and again after the response.
 
-    def __init__(self, idle: IdleConnections, **options: Any) -> None:
+    It is closed when nobody reads what is sent.
+    """
+
+    def __init__(self, limits: Limits, idle: IdleConnections, **options: Any) -> None:
         super().__init__(**options)
+        self._limits = limits
         self._idle = idle
+        self._unread: asyncio.TimerHandle | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -99,8 +106,21 @@ class Connection(H11Protocol):
         self._update()
 
     @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._limits.unread_seconds, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._idle.discard(self.transport)
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def _update(self) -> None:
@@ -117,7 +137,10 @@ class _Body:
 
 
 class BodyReader:
-    """Reads each request's body as a whole before the application sees the request, within limits."""
+    """Reads a request's body as a whole before the application sees the request, within limits.
+
+    It reads none of a request that was let through without a caller: those have no use for one.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
@@ -126,7 +149,7 @@ class BodyReader:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body, or refuse it."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or "user" not in scope:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")

@@ -1,5 +1,6 @@
 """What a caller may take of the HTTP server, over real sockets: slow heads and bodies, connections, sessions."""
 
+import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,21 @@ pytestmark = [pytest.mark.anyio, pytest.mark.io]
 LONG = 3600.0
 """Seconds that no test waits: what has this limit must end for another reason."""
 SHORT = 0.2
+MODERN = {**JSON, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
+LIST_TOOLS = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/list",
+        "params": {
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+            }
+        },
+    }
+).encode()
+"""A call with an answer of some 30 kB."""
 HALF_A_HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -46,11 +62,16 @@ class Neighbour:
             await stream.send(data)
         return stream
 
+    def request(self, body: bytes, *, declared: int | None = None) -> bytes:
+        """Return a call with the token; a body that is declared longer than it is has only begun."""
+        length = len(body) if declared is None else declared
+        lines = ["POST /mcp HTTP/1.1", "Host: localhost", f"Content-Length: {length}"]
+        lines += [f"{name}: {value}" for name, value in {**MODERN, **self.headers}.items()]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
     async def begin_body(self, declared: int, sent: int) -> SocketStream:
         """Begin a request, and send a part of its body."""
-        lines = ["POST /mcp HTTP/1.1", "Host: localhost", f"Content-Length: {declared}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        return await self.connect("\r\n".join([*lines, "", ""]).encode(), b" " * sent)
+        return await self.connect(self.request(b" " * sent, declared=declared))
 
     async def is_served(self) -> bool:
         """Return whether somebody who does nothing wrong gets an answer."""
@@ -188,12 +209,22 @@ async def test_a_body_that_is_too_large_is_refused(tmp_path: Path, chunked: bool
     assert "1,000 bytes" in answer.json()["error"]["message"]
 
 
-async def test_nothing_is_read_of_a_caller_without_the_token(tmp_path: Path) -> None:
-    """The answer does not wait for the body."""
+@pytest.mark.parametrize(("path", "status"), [("/mcp", 401), ("/healthz", 405), ("/.well-known/x", 404)])
+async def test_nothing_is_read_of_a_caller_without_the_token(tmp_path: Path, path: str, status: int) -> None:
+    """The answer does not wait for the body, and the connection is closed when no other request comes."""
     async with neighbour(tmp_path, Limits(body_seconds=LONG, head_seconds=SHORT)) as program:
-        head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
-        received = await answer_on(await program.connect(head))
-    assert received.startswith("HTTP/1.1 401")
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8000000\r\n\r\n"
+        received = await answer_on(await program.connect(head.encode()))
+    assert received.startswith(f"HTTP/1.1 {status}")
+
+
+async def test_an_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    """It would hold its connection and its memory."""
+    async with neighbour(tmp_path, Limits(unread_seconds=SHORT, head_seconds=LONG)) as program:
+        stream = await program.connect()
+        with anyio.fail_after(SECONDS), pytest.raises(anyio.BrokenResourceError):
+            while True:
+                await stream.send(program.request(LIST_TOOLS))
 
 
 async def test_sessions_are_limited(tmp_path: Path) -> None:
