@@ -59,7 +59,7 @@ def outputs() -> Mapping[str, str]:
     for name, host in HOSTS.items():
         files[f"manifests/{name}/{host.file}"] = host.content(PUBLISHED)
         if host.url:
-            files[f"manifests/{name}/http/{host.file}"] = host.content(served_at(DEFAULTS))
+            files[f"manifests/{name}/http/{host.file}"] = host.content(host.published(served_at(DEFAULTS)))
     return files
 
 
@@ -140,6 +140,12 @@ def registry_entry() -> dict[str, Any]:
         *(registry_input(name) for name in ASKED),
     ]
     over_http = {"name": variable("http"), "description": SETTINGS["http"]["description"], "value": "true"}
+    authorization = {
+        "name": "Authorization",
+        "description": "`Bearer `, and what `tertulia token` prints.",
+        "isRequired": True,
+        "isSecret": True,
+    }
     url = served_at(DEFAULTS).replace(str(DEFAULTS.port), f"{{{variable('port')}}}")
     return {
         "$schema": REGISTRY_SCHEMA,
@@ -151,7 +157,7 @@ def registry_entry() -> dict[str, Any]:
             package | {"transport": {"type": "stdio"}, "environmentVariables": asked},
             package
             | {
-                "transport": {"type": "streamable-http", "url": url},
+                "transport": {"type": "streamable-http", "url": url, "headers": [authorization]},
                 "environmentVariables": [over_http, registry_input("port"), *asked],
             },
         ],

@@ -21,9 +21,11 @@ from mcp.client.stdio import stdio_client
 
 from manifests import generate
 from tertulia_server.cli import USAGE_ERROR, main
-from tertulia_server.host_config import HOSTS
-from tertulia_server.settings import ENVIRONMENT_PREFIX, load
+from tertulia_server.host_config import HOSTS, Address, Endpoint
+from tertulia_server.settings import ENVIRONMENT_PREFIX, TOKEN_VARIABLE, load
+from tertulia_server.store_token import store_token, token_file
 from tertulia_tools.registry import TOOLS
+from tests.doubles.hosts import authorization
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30
@@ -43,6 +45,8 @@ REGISTRY_INPUT = {
         "default": {"type": "string"},
         "value": {"type": "string"},
         "choices": {"type": "array", "items": {"type": "string"}},
+        "isRequired": {"type": "boolean"},
+        "isSecret": {"type": "boolean"},
     },
     "additionalProperties": False,
 }
@@ -58,7 +62,11 @@ REGISTRY_PACKAGE = {
             "oneOf": [
                 {"properties": {"type": {"const": "stdio"}}, "additionalProperties": False},
                 {
-                    "properties": {"type": {"const": "streamable-http"}, "url": {"pattern": "^https?://"}},
+                    "properties": {
+                        "type": {"const": "streamable-http"},
+                        "url": {"pattern": "^https?://"},
+                        "headers": {"type": "array", "items": REGISTRY_INPUT},
+                    },
                     "required": ["url"],
                     "additionalProperties": False,
                 },
@@ -160,13 +168,51 @@ async def test_what_is_printed_starts_a_server_with_the_settings_that_were_given
 
 @pytest.mark.parametrize("host", [name for name, host in HOSTS.items() if host.url])
 def test_every_host_that_takes_a_url_is_told_where_we_are_served(
-    host: str, capsys: pytest.CaptureFixture[str]
+    host: str, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The address is that of the settings, in brackets where a URL wants them."""
-    told = server(host, printed(capsys, host, "--http", "--host", "::1", "--port", "9000"))
+    """The address is that of the settings, in brackets where a URL wants them, with what lets the host in."""
+    address = ["--host", "::1", "--port", "9000"]
+    told = server(host, printed(capsys, host, "--http", *address, "--store", str(store)))
 
     assert told[HOSTS[host].url] == "http://[::1]:9000/mcp"
     assert "command" not in told
+    if host == "codex":  # it takes a token from its environment only
+        assert told["bearer_token_env_var"] == TOKEN_VARIABLE
+        assert "headers" not in told
+    else:
+        assert told["headers"] == authorization(store)
+
+
+@pytest.mark.parametrize("host", [name for name, host in HOSTS.items() if host.url])
+def test_a_server_that_asks_for_no_token_is_told_none(
+    host: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No host sends what nobody wants."""
+    told = server(host, printed(capsys, host, "--http", "--no-token", "--store", str(store)))
+
+    assert not {"headers", "bearer_token_env_var"} & told.keys()
+    assert not token_file(store).exists()
+
+
+@pytest.mark.parametrize("host", [name for name, host in HOSTS.items() if host.url])
+def test_the_token_stands_only_in_the_file(
+    host: str, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Command lines have the shell ask for it, and links, which lead over a web site, have none."""
+    assert main(["manifest", host, "--http", "--store", str(store)]) == 0
+
+    said = capsys.readouterr().err
+    assert store_token(store) not in said
+    assert "https://" not in said
+    assert "keep it to yourself" in said or f'export {TOKEN_VARIABLE}="$(' in said
+
+
+def test_no_file_of_the_repository_holds_a_token(generated: Mapping[str, str]) -> None:
+    """It stands in the environment of the host."""
+    over_http = {name: content for name, content in generated.items() if "/http/" in name}
+
+    assert len(over_http) == len([host for host in HOSTS.values() if host.url])
+    assert [name for name, content in over_http.items() if TOKEN_VARIABLE not in content] == []
 
 
 @pytest.mark.parametrize(
@@ -198,17 +244,21 @@ def test_the_help_names_every_host(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_where_it_belongs_is_said_apart_from_it(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The output can be written into a file as it is."""
+    command = shlex.join([*HERE, "--store", str(store), "--http"])
     assert main(["manifest", "codex", "--http", "--store", str(store)]) == 0
 
     assert capsys.readouterr().err.splitlines() == [
         "For config.toml in ~/.codex, beside what it holds.",
-        "Or: codex mcp add tertulia --url http://127.0.0.1:8765/mcp",
-        f"Keep running: {shlex.join([*HERE, '--store', str(store), '--http'])}",
+        f"Or: codex mcp add tertulia --url http://127.0.0.1:8765/mcp --bearer-token-env-var {TOKEN_VARIABLE}",
+        f'Before Codex starts: export {TOKEN_VARIABLE}="$({command} token)"',
+        f"Keep running: {command}",
     ]
 
 
-@pytest.mark.parametrize("reach", [("uvx", "tertulia"), "http://127.0.0.1:8765/mcp"], ids=["stdio", "http"])
-def test_an_install_link_says_what_the_file_says(reach: tuple[str, ...] | str) -> None:
+@pytest.mark.parametrize(
+    "reach", [("uvx", "tertulia"), Endpoint("http://127.0.0.1:8765/mcp")], ids=["stdio", "http"]
+)
+def test_an_install_link_says_what_the_file_says(reach: Address) -> None:
     """VS Code reads JSON from the link, Cursor JSON in base64."""
     (vscode,), (cursor,) = (
         parse_qs(urlsplit(HOSTS[host].shortcut_to(reach) or "").query)["config"]

@@ -50,13 +50,14 @@ from mcp_types import (
     UnsubscribeRequestParams,
 )
 from pydantic import AnyUrl, ValidationError
+from starlette.requests import Request
 
 from tertulia.client import Client
 from tertulia.runs.runner import Worker
 from tertulia.settings import ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
-from tertulia.vocabulary.models import RunResult
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
 from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.forms import Forms
@@ -156,7 +157,8 @@ class ServerState(HostFactory):
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
-        return HostCall(context, self.client, self.settings, self)
+        client = self.client.as_principal(principal_of(context))
+        return HostCall(context, client, self.settings, self)
 
 
 class Server(MCPServer[ServerState]):
@@ -264,6 +266,12 @@ class Server(MCPServer[ServerState]):
         if isinstance(cause, ValidationError):
             return bad_arguments(cause)
         return unknown_tool(name, [tool.name for tool in await self.list_tools()])
+
+
+def principal_of(context: Context[Any, Any]) -> str:
+    """Return who makes a call: over HTTP whom its request was authenticated as, else whoever runs the process."""
+    request: Request | None = context.request_context.request
+    return LOCAL_PRINCIPAL if request is None else request.user.username
 
 
 def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:

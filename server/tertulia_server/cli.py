@@ -122,6 +122,13 @@ def _manifest(loaded: Loaded, flags: Flags) -> int:
     return 0
 
 
+def _token(loaded: Loaded, _: Flags) -> int:
+    from tertulia_server.store_token import store_token
+
+    print(store_token(loaded.settings.store))
+    return 0
+
+
 def _demo(_: Loaded, flags: Flags) -> int:
     from tertulia_server.demo import demo
 
@@ -183,6 +190,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "worker": _worker,
     "config": _config,
     "manifest": _manifest,
+    "token": _token,
     "demo": _demo,
     "chat": _chat,
     "approve": _approve,
@@ -246,6 +254,9 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     manifest.add_argument(
         "of", metavar="HOST", help="claude-desktop, claude-code, cursor, vscode, codex, gemini-cli"
+    )
+    commands.add_parser(
+        "token", parents=[shared], help="print the store's token, which callers over HTTP have to show"
     )
 
 

@@ -17,10 +17,20 @@ from urllib.parse import quote
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import NAME
 from tertulia_server.http import PATH
-from tertulia_server.settings import Loaded, Settings, Source, default_config, flag
+from tertulia_server.settings import TOKEN_VARIABLE, Loaded, Settings, Source, default_config, flag
+from tertulia_server.store_token import store_token
 
-Address = tuple[str, ...] | str
-"""How a host reaches a server: the command that starts it, or its URL."""
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A server on HTTP, and the token that it asks for, if any: itself, or what stands for it in a host's file."""
+
+    url: str
+    token: str | None = None
+
+
+Address = tuple[str, ...] | Endpoint
+"""How a host reaches a server: the command that starts it, or where it is served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +47,10 @@ class HostConfig:
     """The key of a URL; empty if the host accepts only commands."""
     typed: bool = False
     """Whether an entry names its type of transport."""
+    variable_syntax: str = "${%s}"
+    """What stands for the value of an environment variable in the file."""
+    bearer_key: str = ""
+    """The key of the variable's name, for a host that takes a token from its environment only."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The other keys of an entry."""
     shortcut: tuple[str, str] | None = None
@@ -46,9 +60,9 @@ class HostConfig:
         """Return the entry of a server in the file.
 
         Raises:
-            InvalidInputError: the address is a URL, and this host accepts none.
+            InvalidInputError: the server is on HTTP, and this host accepts none that it does not start itself.
         """
-        if not isinstance(address, str):
+        if not isinstance(address, Endpoint):
             transport: dict[str, Any] = {"type": "stdio"} if self.typed else {}
             return {**transport, "command": address[0], "args": list(address[1:]), **self.options}
         if not self.url:
@@ -56,7 +70,12 @@ class HostConfig:
                 f"{self.title} takes no URL in its configuration: it starts its servers itself.",
                 hint="Leave out --http.",
             )
-        return {**({"type": "http"} if self.typed else {}), self.url: address, **self.options}
+        transport = {**({"type": "http"} if self.typed else {}), self.url: address.url}
+        if address.token is not None and self.bearer_key:
+            transport[self.bearer_key] = TOKEN_VARIABLE
+        elif address.token is not None:
+            transport["headers"] = {"Authorization": f"Bearer {address.token}"}
+        return {**transport, **self.options}
 
     def content(self, address: Address) -> str:
         """Return the contents of the file with only this server.
@@ -71,14 +90,29 @@ class HostConfig:
         lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
         return "\n".join([f"[{self.servers}.{NAME}]", *lines]) + "\n"
 
-    def shortcut_to(self, address: Address) -> str | None:
-        """Return the shortcut that adds a server, if the host has one."""
+    def published(self, url: str) -> Endpoint:
+        """Return the server at a URL with a token that stands in the host's environment."""
+        return Endpoint(url, self.variable_syntax % TOKEN_VARIABLE)
+
+    def shortcut_to(self, address: Address, token_command: str = "") -> str | None:
+        """Return the shortcut that adds a server, if the host has one.
+
+        A command line has the shell call `token_command` for the token. A link has none: it leads over a web site.
+        """
         if self.shortcut is None:
             return None
+        template = self.shortcut[isinstance(address, Endpoint)]
+        asked = isinstance(address, Endpoint) and address.token is not None
+        if asked and template.startswith("https:"):
+            return None
+        header = f' --header "Authorization: Bearer $({token_command})"'
+        if self.bearer_key:
+            header = f" --{self.bearer_key.replace('_', '-')} {TOKEN_VARIABLE}"
         entry = json.dumps(self.entry(address), separators=(",", ":"), ensure_ascii=False)
-        return self.shortcut[isinstance(address, str)].format(
+        return template.format(
             name=NAME,
-            address=address if isinstance(address, str) else shlex.join(address),
+            address=address.url if isinstance(address, Endpoint) else shlex.join(address),
+            authorization=header if asked else "",
             entry=quote(entry, safe=""),
             entry_base64=quote(base64.b64encode(entry.encode()).decode(), safe=""),
         )
@@ -101,13 +135,14 @@ HOSTS: Mapping[str, HostConfig] = {
         typed=True,
         shortcut=(
             "claude mcp add --scope user {name} -- {address}",
-            "claude mcp add --scope user --transport http {name} {address}",
+            "claude mcp add --scope user --transport http {name} {address}{authorization}",
         ),
     ),
     "cursor": HostConfig(
         title="Cursor",
         file="mcp.json",
         place="~/.cursor, or .cursor in the project",
+        variable_syntax="${env:%s}",
         shortcut=(_CURSOR_LINK, _CURSOR_LINK),
     ),
     "vscode": HostConfig(
@@ -116,6 +151,7 @@ HOSTS: Mapping[str, HostConfig] = {
         place=".vscode in the project",
         servers="servers",
         typed=True,
+        variable_syntax="${env:%s}",
         shortcut=(_VSCODE_LINK, _VSCODE_LINK),
     ),
     "codex": HostConfig(
@@ -123,9 +159,10 @@ HOSTS: Mapping[str, HostConfig] = {
         file="config.toml",
         place="~/.codex",
         servers="mcp_servers",
+        bearer_key="bearer_token_env_var",
         # `uvx` may first have to download the package; a call may wait for an answer, and then for a person.
         options={"required": True, "startup_timeout_sec": 60, "tool_timeout_sec": 300},
-        shortcut=("codex mcp add {name} -- {address}", "codex mcp add {name} --url {address}"),
+        shortcut=("codex mcp add {name} -- {address}", "codex mcp add {name} --url {address}{authorization}"),
     ),
     "gemini-cli": HostConfig(
         title="Gemini CLI",
@@ -134,7 +171,7 @@ HOSTS: Mapping[str, HostConfig] = {
         url="httpUrl",
         shortcut=(
             "gemini mcp add --scope user {name} {address}",
-            "gemini mcp add --scope user --transport http {name} {address}",
+            "gemini mcp add --scope user --transport http {name} {address}{authorization}",
         ),
     ),
 }
@@ -144,19 +181,32 @@ def show(host: str, loaded: Loaded) -> tuple[str, str]:
     """Return the configuration of a host for the running command and its settings, and where it belongs.
 
     Raises:
-        InvalidInputError: there is no such host, or it does not accept a URL.
+        InvalidInputError: there is no such host, it does not accept a URL, or the store's token cannot be had.
     """
     config = HOSTS.get(host)
     if config is None:
         raise InvalidInputError(f"There is no host `{host}` that we know.", valid=list(HOSTS))
     command = running_command(loaded)
-    address = served_at(loaded.settings) if loaded.settings.http else command
+    address = _endpoint(config, loaded.settings) if loaded.settings.http else command
+    content = config.content(address)
+    token_command = shlex.join([*command, "token"])
     todo = [f"For {config.file} in {config.place}, beside what it holds."]
-    if shortcut := config.shortcut_to(address):
+    if shortcut := config.shortcut_to(address, token_command):
         todo.append(f"Or: {shortcut}")
-    if loaded.settings.http:
+    if isinstance(address, Endpoint):
+        if address.token is not None:
+            todo.append(
+                f'Before {config.title} starts: export {TOKEN_VARIABLE}="$({token_command})"'
+                if config.bearer_key
+                else "The file then holds your store's token: keep it to yourself, and out of repositories."
+            )
         todo.append(f"Keep running: {shlex.join(command)}")
-    return config.content(address), "\n".join(todo)
+    return content, "\n".join(todo)
+
+
+def _endpoint(config: HostConfig, settings: Settings) -> Endpoint:
+    asked = settings.token and config.url  # no token is made for a host that takes none
+    return Endpoint(served_at(settings), store_token(settings.store) if asked else None)
 
 
 def running_command(loaded: Loaded) -> tuple[str, ...]:

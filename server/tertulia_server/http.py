@@ -1,11 +1,14 @@
 """The server on Streamable HTTP, in both eras of the protocol: with sessions for older clients, without for newer ones.
 
-The server always checks Host and Origin. It authenticates nobody, so it binds to loopback only.
+The server always checks Host and Origin, and asks for the store's token. Tokens travel unencrypted, so it binds to
+loopback only.
 """
 
-import ipaddress
+import asyncio
 import socket
 import sys
+from functools import partial
+from typing import cast
 
 import anyio
 import anyio.lowlevel
@@ -13,42 +16,58 @@ import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 from typing_extensions import override
 
 from tertulia.runs.runner import Worker
+from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import Server, WorkerTask, build
+from tertulia_server.http_access import (
+    HEALTH,
+    AddressCheck,
+    Authenticate,
+    Authentication,
+    answer_browsers,
+    anybody,
+    by_token,
+    is_loopback,
+)
+from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap, log_to_stderr
+from tertulia_server.store_token import store_token
 
 PATH = "/mcp"
-MAX_BODY = 8 * 1024 * 1024
-"""The most bytes of a request: the longest possible text, with every character escaped."""
 GRACE_SECONDS = 5
 """Seconds that calls which do not wait have to end when the server stops."""
-TOO_LARGE = 413
-INVALID_REQUEST = -32600
+FOR_HOLDERS = (
+    "Callers show the token that `tertulia token` prints; `tertulia manifest HOST --http` tells a host."
+)
+FOR_EVERYBODY = (
+    "Warning: --no-token lets every user and program of this machine read and write your conversations, and approve "
+    "what agents ask."
+)
 
 
 def serve(settings: Settings, works: WorkerTask) -> None:
     """Serve until a signal ends the process.
 
     Raises:
-        InvalidInputError: the server cannot bind to the address, or see `tertulia_server.app.build`.
+        InvalidInputError: the server cannot bind to the address, its callers could not be told apart from others, or
+            see `web_server` and `tertulia_server.app.build`.
     """
-    check_host(settings.host)
+    check_exposure(settings)
     server = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=works)
     freeze_heap()
     log_to_stderr(settings.log_level)
     with listen(settings.host, settings.port) as listener:
+        web = web_server(server, settings)
         host, port = listener.getsockname()[:2]
-        print(
-            f"Serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}{PATH}",
-            file=sys.stderr,
-            flush=True,
-        )
-        anyio.run(web_server(server, settings).serve, [listener])
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
+        callers = FOR_HOLDERS if settings.token else FOR_EVERYBODY
+        print(f"Serving MCP on {url}\n{callers}", file=sys.stderr, flush=True)
+        anyio.run(web.serve, [listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -72,10 +91,28 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, fileno=bound.detach())
 
 
-def web_server(server: Server, settings: Settings) -> uvicorn.Server:
-    """Return the web server of `server`; when it stops, it first ends the calls that would keep connections open."""
+def web_server(
+    server: Server,
+    settings: Settings,
+    *,
+    authenticate: Authenticate | None = None,
+    limits: Limits | None = None,
+) -> uvicorn.Server:
+    """Return the web server of `server`; when it stops, it first ends the calls that would keep connections open.
+
+    Without `authenticate` and `limits` they are what the settings and this process ask for.
+
+    Raises:
+        InvalidInputError: see `authentication` and `application`.
+    """
+    authenticate = authenticate or authentication(settings)
+    limits = limits or limits_of_process()
     config = uvicorn.Config(
-        application(server, settings),
+        application(server, settings, authenticate, limits),
+        http=cast(type[asyncio.Protocol], partial(Connection, limits, IdleConnections(limits))),
+        ws="none",  # what is not HTTP would not be checked
+        limit_concurrency=limits.connections,
+        backlog=limits.idle_connections,  # also how many connections are taken at once, before any can be closed
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -83,46 +120,61 @@ def web_server(server: Server, settings: Settings) -> uvicorn.Server:
     return _WebServer(config, server)
 
 
-def check_host(host: str) -> None:
-    """Check that an address is a loopback address.
+def check_exposure(settings: Settings) -> None:
+    """Check that only those can call whom the settings mean.
 
     Raises:
-        InvalidInputError: other machines could reach the address.
+        InvalidInputError: other machines could reach the address, or a program could decide for a person.
     """
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(settings.host):
         raise InvalidInputError(
-            f"--host {host} would let anybody who reaches this machine read and write your conversations, since this "
-            "version cannot tell who is calling: authorization is missing.",
+            f"--host {settings.host} would let other machines reach this server, and read the token of whoever calls "
+            "it: authorization is missing that is safe on a network.",
             valid=["127.0.0.1", "::1", "localhost"],
             hint="Serve on loopback, behind a proxy or a tunnel that authenticates.",
         )
+    if settings.approvals is Approvals.PERSON and not settings.token:
+        raise InvalidInputError(
+            "With --no-token every program of this machine can answer forms, so that --approvals person would mean "
+            "nothing.",
+            hint="Leave out one of the two.",
+        )
 
 
-def application(server: Server, settings: Settings) -> ASGIApp:
-    """Return the ASGI application: MCP at `PATH`, and `/healthz`."""
+def authentication(settings: Settings) -> Authenticate:
+    """Return how callers are told apart.
 
-    @server.custom_route("/healthz", methods=["GET"])
+    Raises:
+        InvalidInputError: see `tertulia_server.store_token.store_token`.
+    """
+    return by_token(store_token(settings.store)) if settings.token else anybody
+
+
+def application(server: Server, settings: Settings, authenticate: Authenticate, limits: Limits) -> ASGIApp:
+    """Return the ASGI application: MCP at `PATH`, and `/healthz`.
+
+    Raises:
+        InvalidInputError: the settings allow something that is no host or no origin.
+    """
+
+    @server.custom_route(HEALTH, methods=["GET"])
     async def healthz(_: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - the decorator keeps it
         return JSONResponse({"status": "ok"})
 
-    own = ["127.0.0.1", "localhost", "[::1]"]
-    security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=[*own, *(f"{name}:*" for name in own), *settings.allowed_hosts],
-        allowed_origins=[
-            *(f"http://{name}" for name in own),
-            *(f"http://{name}:*" for name in own),
-            *settings.allowed_origins,
-        ],
+    app: ASGIApp = server.streamable_http_app(
+        streamable_http_path=PATH,
+        max_request_body_size=limits.body_bytes,
+        max_sessions=limits.sessions,
+        session_idle_timeout=limits.session_seconds,
+        transport_security=TransportSecuritySettings(
+            enable_dns_rebinding_protection=False
+        ),  # `AddressCheck` is stricter
     )
-    app = server.streamable_http_app(
-        streamable_http_path=PATH, max_request_body_size=MAX_BODY, transport_security=security
-    )
-    return _ExplainTooLarge(app)
+    app = BodyReader(app, limits)
+    app = Authentication(app, authenticate)
+    app = answer_browsers(app)
+    # Without a token, an allowed page needs nothing more to read everything.
+    return AddressCheck(app, settings.allowed_hosts, settings.allowed_origins, loopback_pages=settings.token)
 
 
 class _WebServer(uvicorn.Server):
@@ -136,26 +188,3 @@ class _WebServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._server.end_waiting()
         await super().shutdown(sockets)
-
-
-class _ExplainTooLarge:
-    """Says how large a request may be if one is too large; the SDK says only that it is."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        explained = False
-
-        async def explain(message: Message) -> None:
-            nonlocal explained
-            if message["type"] == "http.response.start" and message["status"] == TOO_LARGE:
-                explained = True
-                sentence = f"The request has more than {MAX_BODY:,} bytes. Send the text in several messages."
-                error = {"code": INVALID_REQUEST, "message": sentence}
-                response = JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=TOO_LARGE)
-                await response(scope, receive, send)
-            elif not explained:
-                await send(message)
-
-        await self._app(scope, receive, explain)

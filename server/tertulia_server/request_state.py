@@ -1,10 +1,11 @@
 """The seal of the state that a host carries from a call to its repetition."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from mcp.server.mcpserver import AESGCMRequestStateCodec, InvalidRequestState
+
+from tertulia_server.secret_file import stored_secret
 
 KEY_BYTES = 32
 
@@ -35,24 +36,9 @@ class StoredKeyCodec:
 
     def _loaded(self) -> AESGCMRequestStateCodec:
         if self._codec is None:
-            self._codec = AESGCMRequestStateCodec([_key(self._path)])
+            self._codec = AESGCMRequestStateCodec([stored_secret(self._path, _new_key)])
         return self._codec
 
 
-def _key(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(FileExistsError):
-        if not path.exists():
-            # The key is written to another file and then linked: other processes see no key or all of it, and the first
-            # process to link its key wins.
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.write(descriptor, os.urandom(KEY_BYTES))
-            finally:
-                os.close(descriptor)
-            try:
-                os.link(fresh, path)
-            finally:
-                fresh.unlink()
-    return path.read_bytes()
+def _new_key() -> bytes:
+    return os.urandom(KEY_BYTES)

@@ -24,8 +24,10 @@ from tertulia.vocabulary.identifiers import checked_mailbox
 ENVIRONMENT_PREFIX = "TERTULIA_"
 CONFIG_VARIABLE = "TERTULIA_CONFIG"
 CONFIG_NAME = "config.toml"
-_OWN_VARIABLES = {"TERTULIA_WITHIN"}
-"""What Tertulia tells the programs that it starts (`tertulia.platforms.acp.nesting`)."""
+TOKEN_VARIABLE = "TERTULIA_HTTP_TOKEN"  # noqa: S105 - a name
+"""Where hosts look for the token of a server on HTTP, if their configuration does not hold it."""
+_OWN_VARIABLES = {"TERTULIA_WITHIN", TOKEN_VARIABLE}
+"""What is no setting: the first one is for programs that Tertulia starts (`tertulia.platforms.acp.nesting`)."""
 _SECRET_WORDS = re.compile(
     "key|secret|token|password|passwd|passphrase|authorization|credential|cookie|bearer|private|signature",
     re.IGNORECASE,
@@ -63,6 +65,11 @@ def _named(value: object) -> object:
     return value
 
 
+def _without_brackets(value: object) -> object:
+    # A URL has an IPv6 address in brackets, and people copy it from there.
+    return value[1:-1] if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -97,10 +104,16 @@ class Settings(BaseModel):
     tools: Names = Field((), description="Offer only these tools (added to the toolsets').")
     read_only: bool = Field(False, description="Offer only tools that change nothing.")
     http: bool = Field(False, description="Serve over Streamable HTTP instead of stdio.")
-    host: str = Field("127.0.0.1", description="The loopback address to serve HTTP on.")
+    host: Annotated[str, BeforeValidator(_without_brackets)] = Field(
+        "127.0.0.1", description="The loopback address to serve HTTP on."
+    )
     port: int = Field(8765, ge=0, le=65535, description="The port to serve HTTP on; 0 takes a free one.")
+    token: bool = Field(
+        True, description="Ask callers over HTTP for the store's token, which `tertulia token` prints."
+    )
     allowed_hosts: Names = Field(
-        (), description="Host headers accepted besides loopback's, for a proxy in front."
+        (),
+        description="Names under which HTTP is served besides loopback's, on any port: for a proxy in front.",
     )
     allowed_origins: Names = Field((), description="Origins of web pages that may call, besides loopback's.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

@@ -19,6 +19,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.context import ClientRequestContext
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import (
     CallToolResult,
     ElicitRequestFormParams,
@@ -29,9 +31,12 @@ from mcp_types import (
 )
 
 from tertulia.runs.runner import Worker
-from tertulia_server.app import build
+from tertulia_server.app import Server, build
 from tertulia_server.http import PATH, listen, web_server
-from tertulia_server.settings import flag, load
+from tertulia_server.http_access import Authenticate
+from tertulia_server.http_limits import Limits
+from tertulia_server.settings import Settings, flag, load
+from tertulia_server.store_token import store_token
 from tertulia_server.worker import work_beside
 from tertulia_tools.registry import TOOLS
 from tests.doubles.stage import INSTANCE, KIND, register
@@ -171,9 +176,40 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(roots), "PYTHONWARNINGS": "default"}
 
 
+def authorization(store: Path) -> Mapping[str, str]:
+    """Return the header by which a caller over HTTP shows the token of a store."""
+    return {"Authorization": f"Bearer {store_token(store)}"}
+
+
+@asynccontextmanager
+async def authorized(url: str, store: Path) -> AsyncGenerator[Any]:
+    """Reach a server on HTTP with the token of its store."""
+    async with create_mcp_http_client(headers=dict(authorization(store))) as http_client:
+        yield streamable_http_client(url, http_client=http_client)
+
+
+@asynccontextmanager
+async def served(
+    server: Server,
+    settings: Settings,
+    *,
+    authenticate: Authenticate | None = None,
+    limits: Limits | None = None,
+) -> AsyncGenerator[str]:
+    """Serve on a socket by what serves HTTP, in this process; yields the URL."""
+    web = web_server(server, settings, authenticate=authenticate, limits=limits)
+    with listen("127.0.0.1", 0) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(web.serve, [listener])
+            try:
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
+            finally:
+                web.should_exit = True
+
+
 @asynccontextmanager
 async def http(setup: Setup) -> AsyncGenerator[Any]:
-    """Serve on a socket, by what serves HTTP; a process of its own has `tests.doubles.http_server`."""
+    """Serve on a socket, in this process; a process of its own has `tests.doubles.http_server`."""
     register()
     flags = {"store": str(setup.store), "config": str(setup.config), **setup.flags}
     settings = load(flags, {}).settings
@@ -182,14 +218,8 @@ async def http(setup: Setup) -> AsyncGenerator[Any]:
         worker=Worker(launch=anyio.lowlevel.checkpoint),
         works=work_beside,
     )
-    web = web_server(own_worker, settings)
-    with listen("127.0.0.1", 0) as listener:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(web.serve, [listener])
-            try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
-            finally:
-                web.should_exit = True
+    async with served(own_worker, settings) as url, authorized(url, setup.store) as transport:
+        yield transport
 
 
 TRANSPORTS: Mapping[str, Transport] = {"memory": memory, "stdio": stdio, "http": http}

@@ -4,14 +4,28 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
-from tests.doubles.hosts import ROOT, SECONDS, Setup, environment
+from tests.doubles.hosts import ROOT, SECONDS, Setup, authorized, environment
 from tests.support.forking import server_command
 
+JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+"""The headers of a call."""
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+"""The call that opens a session."""
 _URL = re.compile(r"http://\S+")
 
 
@@ -57,10 +71,10 @@ async def http_server(setup: Setup) -> AsyncGenerator[HttpServer]:
 
 
 @asynccontextmanager
-async def http(setup: Setup) -> AsyncGenerator[str]:
-    """A transport for `tests.doubles.hosts`: yields the URL to connect to."""
-    async with http_server(setup) as server:
-        yield server.url
+async def http(setup: Setup) -> AsyncGenerator[Any]:
+    """A transport for `tests.doubles.hosts`: reaches a server in a process of its own."""
+    async with http_server(setup) as server, authorized(server.url, setup.store) as transport:
+        yield transport
 
 
 async def _log(lines: TextReceiveStream, setup: Setup, said: str) -> None:

@@ -265,7 +265,7 @@ def test_a_host_that_reads_no_more_ends_the_server_quietly(tmp_path: Path) -> No
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.io
 def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
-    """It says where it serves, and nothing more."""
+    """It says where it serves and for whom, and nothing more."""
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "tertulia_server", "serve", "--http", "--port", "0"),
@@ -278,6 +278,7 @@ def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
     ) as server:
         assert server.stderr is not None
         serving = server.stderr.readline()
+        assert "`tertulia token`" in server.stderr.readline()
         url = serving.rpartition(" ")[2].strip().replace("/mcp", "/healthz")
         assert httpx.get(url, timeout=SECONDS).status_code == 200
         server.send_signal(signal.SIGINT)

@@ -12,14 +12,14 @@ from mcp import Client
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.cli import main
-from tertulia_server.http import MAX_BODY, check_host, listen
-from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup
-from tests.doubles.http_server import HttpServer, http_server
+from tertulia_server.http import check_exposure, listen
+from tertulia_server.http_limits import Limits
+from tertulia_server.settings import load
+from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup, authorization, authorized
+from tests.doubles.http_server import JSON, HttpServer, http_server
 from tests.doubles.stage import ACTOR, script
 
 pytestmark = pytest.mark.anyio
-
-JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 
 
 @pytest.fixture
@@ -47,57 +47,53 @@ async def test_it_says_that_it_is_up(setup: Setup) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [({"host": "evil.example"}, 421), ({"origin": "https://evil.example"}, 403)],
-    ids=["another host", "another origin"],
-)
-@pytest.mark.io
-async def test_a_page_of_another_site_cannot_call_it(
-    setup: Setup, headers: dict[str, str], status: int
-) -> None:
-    """Host and Origin are checked, so that a browser cannot be made to speak to it."""
-    async with http_server(setup) as server:
-        answer = await _post(server, headers={**JSON, **headers})
-    assert answer.status_code == status
-
-
-@pytest.mark.io
-async def test_a_host_and_an_origin_can_be_allowed(setup: Setup) -> None:
-    """A proxy in front, and a page that is trusted, are named in the settings."""
-    allowing = Setup(
-        setup.store,
-        setup.config,
-        setup.log,
-        {"allowed_hosts": "tertulia.example", "allowed_origins": "https://app.example"},
-    )
-    async with http_server(allowing) as server:
-        answer = await _post(
-            server, headers={**JSON, "host": "tertulia.example", "origin": "https://app.example"}
-        )
-    assert answer.status_code not in {403, 421}
-
-
 @pytest.mark.io
 async def test_a_request_that_is_too_large_is_told_the_limit(setup: Setup) -> None:
     """The answer says how large a request may be."""
+    limit = Limits().body_bytes
     async with http_server(setup) as server:
-        answer = await _post(server, content=b" " * (MAX_BODY + 1))
+        headers = {**JSON, **authorization(setup.store)}
+        answer = await _post(server, headers=headers, content=b" " * (limit + 1))
     assert answer.status_code == 413
-    assert f"{MAX_BODY:,}" in answer.json()["error"]["message"]
+    assert f"{limit:,}" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "tertulia.example"])
 def test_nothing_but_loopback_is_served_on(host: str) -> None:
-    """Without authorization a bind that others can reach refuses to start, and says what is missing."""
+    """A bind that others can reach refuses to start, and says what is missing."""
     with pytest.raises(InvalidInputError, match="authorization is missing"):
-        check_host(host)
+        check_exposure(load({"host": host}, {}).settings)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_is_served_on(host: str) -> None:
-    """This machine's own addresses need no authorization."""
-    check_host(host)
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+@pytest.mark.io
+async def test_every_loopback_address_is_served_on_as_announced(setup: Setup, host: str) -> None:
+    """A host that is given the URL that is printed reaches the server."""
+    at_address = Setup(setup.store, setup.config, setup.log, {"host": host})
+    async with (
+        http_server(at_address) as server,
+        authorized(server.url, setup.store) as transport,
+        Client(transport) as client,
+    ):
+        assert (await client.list_tools()).tools
+
+
+@pytest.mark.io
+async def test_a_server_for_everybody_says_so_at_each_start(setup: Setup) -> None:
+    """Whoever starts it knows that every user of the machine can read and approve."""
+    open_to_all = Setup(setup.store, setup.config, setup.log, {"no_token": True})
+    async with http_server(open_to_all) as server, Client(server.url) as client:
+        assert (await client.list_tools()).tools
+    assert "every user and program of this machine" in setup.log.read_text()
+
+
+def test_forms_that_everybody_can_answer_are_no_approval_by_a_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two flags together would promise what nobody can keep."""
+    arguments = ["serve", "--http", "--no-token", "--approvals", "person", "--store", str(tmp_path / "s.db")]
+    assert main(arguments) == 2
+    assert "--approvals person would mean nothing" in capsys.readouterr().err
 
 
 @pytest.mark.io
@@ -137,7 +133,11 @@ async def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
 @pytest.mark.io
 async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_second(setup: Setup) -> None:
     """A call that waits is told what there is, with its handle; the run can be gone on with afterwards."""
-    async with http_server(setup) as server, Client(server.url) as client:
+    async with (
+        http_server(setup) as server,
+        authorized(server.url, setup.store) as transport,
+        Client(transport) as client,
+    ):
         host = _host(client, setup)
         started = await host.call(
             "send_message", agent=ACTOR, text=script({"say": "so far "}, {"hold": "x"}), wait_seconds=0
@@ -169,6 +169,10 @@ async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_s
     assert told is not None
     assert told["status"] == "running"
     assert told["cursor"]
-    async with http_server(setup) as server, Client(server.url) as client:
+    async with (
+        http_server(setup) as server,
+        authorized(server.url, setup.store) as transport,
+        Client(transport) as client,
+    ):
         again = await _host(client, setup).call("get_conversation", conversation_id=conversation_id)
         assert again["run_status"] == "running"

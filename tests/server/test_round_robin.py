@@ -12,7 +12,7 @@ from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 
-from tests.doubles.hosts import CONFIG, SECONDS, Host, Setup
+from tests.doubles.hosts import CONFIG, SECONDS, Host, Setup, authorized
 from tests.doubles.http_server import http_server
 from tests.doubles.stage import ACTOR, script
 
@@ -23,6 +23,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
 ]
 
+STORE = "tertulia.db"
 _NGINX = """\
 daemon off;
 worker_processes 1;
@@ -70,7 +71,7 @@ async def round_robin(tmp_path: Path) -> AsyncGenerator[Proxy]:
     """Start two servers and the proxy in front of them."""
     config = tmp_path / "config.toml"
     config.write_text(CONFIG)
-    setup = Setup(tmp_path / "tertulia.db", config, tmp_path / "server.log", {})
+    setup = Setup(tmp_path / STORE, config, tmp_path / "server.log", {})
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     async with http_server(setup) as one, http_server(setup) as other:
@@ -111,7 +112,10 @@ async def test_an_approval_that_begins_on_one_server_ends_on_the_other(tmp_path:
         return ElicitResult(action="accept", content={"decision": "approve"})
 
     async with round_robin(tmp_path) as proxy:
-        async with Client(proxy.url, mode="2026-07-28", elicitation_callback=approve) as client:
+        async with (
+            authorized(proxy.url, tmp_path / STORE) as transport,
+            Client(transport, mode="2026-07-28", elicitation_callback=approve) as client,
+        ):
             host = Host(client, tmp_path, tmp_path)
             answered = await host.call(
                 "send_message",
@@ -126,7 +130,10 @@ async def test_an_approval_that_begins_on_one_server_ends_on_the_other(tmp_path:
 async def test_a_stream_can_be_read_from_either_server(tmp_path: Path) -> None:
     """Whichever process works on a run, each call finds all of it, and nothing comes twice."""
     async with round_robin(tmp_path) as proxy:
-        async with Client(proxy.url, mode="2026-07-28") as client:
+        async with (
+            authorized(proxy.url, tmp_path / STORE) as transport,
+            Client(transport, mode="2026-07-28") as client,
+        ):
             host = Host(client, tmp_path, tmp_path)
             sent = await host.call("send_message", agent=ACTOR, text=script({"say": "word ", "times": 2_000}))
             conversation_id = str(sent["conversation_id"])

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-import uvicorn
 from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp import Client
 from mcp.shared.exceptions import MCPError
@@ -27,11 +26,22 @@ from mcp_types import (
 )
 
 from tertulia_server.app import Server, build
-from tertulia_server.http import PATH, application, listen
-from tertulia_server.settings import load
+from tertulia_server.settings import Settings, load
 from tertulia_server.subscriptions import PACE
 from tertulia_tools.uris import conversation_uri
-from tests.doubles.hosts import CONFIG, ERAS, SECONDS, TRANSPORTS, Host, Setup, Transport, marks, stdio
+from tests.doubles.hosts import (
+    CONFIG,
+    ERAS,
+    SECONDS,
+    TRANSPORTS,
+    Host,
+    Setup,
+    Transport,
+    authorized,
+    marks,
+    served,
+    stdio,
+)
 from tests.doubles.http_server import http
 from tests.doubles.stage import ACTOR, register
 
@@ -133,10 +143,15 @@ async def told_of(change: Callable[[], Awaitable[object]], told: EventListener) 
                 return await told()
 
 
+def settings_of(setup: Setup) -> Settings:
+    """Return the settings of a server."""
+    return load({"store": str(setup.store), "config": str(setup.config)}, {}).settings
+
+
 def server_of(setup: Setup) -> Server:
     """Return a server in this process."""
     register()
-    return build(load({"store": str(setup.store), "config": str(setup.config)}, {}).settings)
+    return build(settings_of(setup))
 
 
 async def test_a_change_is_told_under_the_uri_that_was_subscribed(connect: Callable[[], Any]) -> None:
@@ -292,19 +307,6 @@ async def test_a_server_that_stops_ends_its_streams_gracefully(setup: Setup, sub
                 assert [event async for event in stream] == []
 
 
-@asynccontextmanager
-async def served(setup: Setup) -> AsyncGenerator[str]:
-    """Serve sessions over HTTP in this process; yields the URL."""
-    settings = load({"store": str(setup.store), "config": str(setup.config)}, {}).settings
-    app = application(server_of(setup), settings)
-    web = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
-    with listen("127.0.0.1", 0) as listener:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(web.serve, [listener])
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
-            web.should_exit = True
-
-
 async def until_told(sessions: int) -> None:
     """Wait until so many sessions have a task that tells them what changes."""
     with anyio.fail_after(SECONDS):
@@ -312,13 +314,20 @@ async def until_told(sessions: int) -> None:
             await anyio.lowlevel.checkpoint()
 
 
+@asynccontextmanager
+async def host_at(url: str, setup: Setup) -> AsyncGenerator[Listener]:
+    """Connect a host with a session to a server on HTTP."""
+    async with authorized(url, setup.store) as server, listening(server, "legacy", setup) as listener:
+        yield listener
+
+
 @pytest.mark.io
 async def test_a_session_that_ends_is_forgotten(setup: Setup) -> None:
     """However many hosts come and go while the server runs, and whatever they subscribed to."""
-    async with served(setup) as url, listening(url, "legacy", setup) as staying:
+    async with served(server_of(setup), settings_of(setup)) as url, host_at(url, setup) as staying:
         uri = conversation_uri(await created(staying.host))
         await staying.subscribe(uri)
-        async with listening(url, "legacy", setup) as leaving:
+        async with host_at(url, setup) as leaving:
             await leaving.subscribe(uri)
             await until_told(2)
         await until_told(1)
