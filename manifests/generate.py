@@ -21,7 +21,7 @@ from tertulia.platforms.registry import PLATFORMS
 from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
-from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, Settings, flag, variable
+from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, TABLES, Settings, flag, variable
 from tertulia_tools.registry import TOOLS
 from tertulia_tools.schemas import tidied
 
@@ -186,14 +186,14 @@ def tools_table(tools: Sequence[Tool]) -> str:
 
 
 def settings_table() -> str:
-    """Return the README's table of settings; the instances of platforms are in the file only."""
+    """Return the README's table of settings; tables are in the file only."""
     rows = [
         ["`--config`", f"`{CONFIG_VARIABLE}`", f"`{CONFIG_NAME}` in your configuration folder", CONFIG_FILE]
     ]
     for name, setting in SETTINGS.items():
         if name == "store":
             default = f"`{DEFAULTS.store}` in your data folder"
-        elif name == "instances":
+        elif name in TABLES:
             continue
         else:
             default = (

@@ -12,7 +12,7 @@ import pytest
 
 from tertulia_server.cli import main
 from tertulia_server.demo import demo
-from tertulia_server.settings import Settings, flag
+from tertulia_server.settings import TABLES, Settings, flag
 from tests.doubles.hosts import ROOT, SECONDS, environment
 
 
@@ -41,7 +41,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
 
 
 def test_help_names_every_command_and_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever can be set has a flag, but for tables of instances."""
+    """Whatever can be set has a flag, but for tables."""
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
 
@@ -49,7 +49,7 @@ def test_help_names_every_command_and_setting(capsys: pytest.CaptureFixture[str]
     assert ended.value.code == 0
     for command in ("serve", "config", "demo", "chat", "import", "export"):
         assert command in said
-    for name in set(Settings.model_fields) - {"instances"}:
+    for name in set(Settings.model_fields) - TABLES:
         assert flag(name) in said
 
 
