@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import anyio
@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from ruamel.yaml import YAML
 
 from manifests import generate
 from tertulia_server.cli import USAGE_ERROR, main
@@ -121,7 +122,12 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def server(host: str, content: str) -> dict[str, Any]:
     """Return what a host's file says of us."""
     config = HOSTS[host]
-    read = tomllib.loads(content) if config.file.endswith(".toml") else json.loads(content)
+    # JSON is YAML, too.
+    read = (
+        tomllib.loads(content)
+        if config.file.endswith(".toml")
+        else cast("Any", YAML(typ="safe")).load(content)
+    )
     ((key, servers),) = read.items()
     assert (key, list(servers)) == (config.servers, ["tertulia"])
     return servers["tertulia"]
@@ -137,7 +143,9 @@ def test_every_host_is_told_of_this_command_by_its_absolute_path(
 
     told = server(host, printed(capsys, host))
 
-    assert (told["command"], told["args"]) == (str(store.parent / "bin" / "tertulia"), [])
+    command = told.get("cmd") or told["command"]
+    words = [command, *told.get("args", [])] if isinstance(command, str) else command
+    assert words == [str(store.parent / "bin" / "tertulia")]
 
 
 @pytest.mark.anyio

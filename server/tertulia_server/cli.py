@@ -22,6 +22,7 @@ SPEAKS_MCP = (
     "tertulia speaks MCP here, for a host to start it. For people: tertulia demo, tertulia chat AGENT."
 )
 
+HOST_NAMES = "claude-desktop, claude-code, cursor, vscode, codex, gemini-cli, opencode, zed, goose"
 _EPILOG = """\
 Every option can be set in the environment (--wait-seconds is TERTULIA_WAIT_SECONDS) and in the configuration file
 (wait_seconds = 45); `tertulia config` shows what is in force, and where it comes from.
@@ -129,6 +130,21 @@ def _token(loaded: Loaded, _: Flags) -> int:
     return 0
 
 
+def _install(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.install_command import hosts, install
+
+    host = flags["host_name"]
+    print(hosts(loaded) if host is None else install(host, loaded, dry_run=flags["dry_run"]))
+    return 0
+
+
+def _uninstall(_: Loaded, flags: Flags) -> int:
+    from tertulia_server.install_command import uninstall
+
+    print(uninstall(flags["host_name"], dry_run=flags["dry_run"]))
+    return 0
+
+
 def _demo(_: Loaded, flags: Flags) -> int:
     from tertulia_server.demo import demo
 
@@ -190,6 +206,8 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "worker": _worker,
     "config": _config,
     "manifest": _manifest,
+    "install": _install,
+    "uninstall": _uninstall,
     "token": _token,
     "demo": _demo,
     "chat": _chat,
@@ -252,9 +270,19 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
         parents=[shared],
         help="print what a host's configuration needs to start this command (--http: to reach it)",
     )
-    manifest.add_argument(
-        "of", metavar="HOST", help="claude-desktop, claude-code, cursor, vscode, codex, gemini-cli"
+    manifest.add_argument("of", metavar="HOST", help=HOST_NAMES)
+    install = commands.add_parser(
+        "install",
+        parents=[shared],
+        help="put this installation into a host's own configuration; alone, show the hosts that are here",
     )
+    install.add_argument("host_name", nargs="?", metavar="HOST", help=HOST_NAMES)
+    uninstall = commands.add_parser(
+        "uninstall", parents=[shared], help="take it out of a host's configuration"
+    )
+    uninstall.add_argument("host_name", metavar="HOST", help="as `tertulia install` shows them")
+    for command in (install, uninstall):
+        command.add_argument("--dry-run", action="store_true", help="show the change, and make none")
     commands.add_parser(
         "token", parents=[shared], help="print the store's token, which callers over HTTP have to show"
     )

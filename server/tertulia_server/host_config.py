@@ -8,7 +8,7 @@ import base64
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -53,6 +53,8 @@ class HostConfig:
     """The key of the variable's name, for a host that takes a token from its environment only."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The other keys of an entry."""
+    command_entry: Callable[[Sequence[str]], dict[str, Any]] | None = None
+    """What writes the command of an entry, where that has a form of its own."""
     shortcut: tuple[str, str] | None = None
     """A command line or a link that adds the server without the file: one for a command, one for a URL."""
 
@@ -63,6 +65,8 @@ class HostConfig:
             InvalidInputError: the server is on HTTP, and this host accepts none that it does not start itself.
         """
         if not isinstance(address, Endpoint):
+            if self.command_entry is not None:
+                return {**self.command_entry(address), **self.options}
             transport: dict[str, Any] = {"type": "stdio"} if self.typed else {}
             return {**transport, "command": address[0], "args": list(address[1:]), **self.options}
         if not self.url:
@@ -84,6 +88,10 @@ class HostConfig:
             InvalidInputError: see `entry`.
         """
         entry = self.entry(address)
+        if self.file.endswith(".yaml"):
+            # A value in JSON is one in YAML, too.
+            lines = [f"    {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()]
+            return "\n".join([f"{self.servers}:", f"  {NAME}:", *lines]) + "\n"
         if not self.file.endswith(".toml"):
             return json.dumps({self.servers: {NAME: entry}}, indent=2, ensure_ascii=False) + "\n"
         # Strings, numbers and lists of strings are written alike in TOML and in JSON.
@@ -173,6 +181,33 @@ HOSTS: Mapping[str, HostConfig] = {
             "gemini mcp add --scope user {name} {address}",
             "gemini mcp add --scope user --transport http {name} {address}{authorization}",
         ),
+    ),
+    # Their file is edited by `tertulia install`; what they take for HTTP has forms of its own, too.
+    "opencode": HostConfig(
+        title="OpenCode",
+        file="opencode.json",
+        place="~/.config/opencode, or the project's folder",
+        servers="mcp",
+        url="",
+        command_entry=lambda command: {"type": "local", "command": list(command)},
+        options={"enabled": True, "timeout": 60_000},
+    ),
+    "zed": HostConfig(
+        title="Zed", file="settings.json", place="~/.config/zed", servers="context_servers", url=""
+    ),
+    "goose": HostConfig(
+        title="goose",
+        file="config.yaml",
+        place="~/.config/goose",
+        servers="extensions",
+        url="",
+        command_entry=lambda command: {
+            "name": NAME,
+            "type": "stdio",
+            "cmd": command[0],
+            "args": list(command[1:]),
+        },
+        options={"enabled": True, "timeout": 300},
     ),
 }
 
