@@ -134,7 +134,7 @@ def _edit_yaml(text: str, keys: Keys, entry: Entry | None) -> str:
         raise UneditableError(f"it is no YAML: {error}") from error
     if not isinstance(document, dict):
         raise UneditableError("it holds no mapping")
-    if not _set(document, keys, entry):
+    if not _set(cast("dict[str, Any]", document), keys, entry):
         return text
     written = io.StringIO()
     yaml.dump(document, written)
