@@ -145,6 +145,14 @@ def _uninstall(_: Loaded, flags: Flags) -> int:
     return 0
 
 
+def _doctor(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.doctor_command import Verdict, examine_all, shown
+
+    findings = examine_all(loaded)
+    print(shown(findings, as_json=flags["json"]))
+    return int(any(finding.verdict is Verdict.FAILED for finding in findings))
+
+
 def _demo(_: Loaded, flags: Flags) -> int:
     from tertulia_server.demo import demo
 
@@ -208,6 +216,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "manifest": _manifest,
     "install": _install,
     "uninstall": _uninstall,
+    "doctor": _doctor,
     "token": _token,
     "demo": _demo,
     "chat": _chat,
@@ -283,6 +292,12 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
     uninstall.add_argument("host_name", metavar="HOST", help="as `tertulia install` shows them")
     for command in (install, uninstall):
         command.add_argument("--dry-run", action="store_true", help="show the change, and make none")
+    doctor = commands.add_parser(
+        "doctor", parents=[shared], help="show what works here, what does not, and what to do about it"
+    )
+    doctor.add_argument(
+        "--json", action="store_true", help="as JSON; the exit code is 1 where something failed"
+    )
     commands.add_parser(
         "token", parents=[shared], help="print the store's token, which callers over HTTP have to show"
     )

@@ -103,7 +103,7 @@ PLACES: Mapping[str, Place] = {
 
 def hosts(loaded: Loaded) -> str:
     """Return a line for each host: whether it is here, and whether it starts this installation."""
-    return "\n".join(f"{name:<16}{HOSTS[name].title:<16}{_state(name, loaded)}" for name in PLACES)
+    return "\n".join(f"{name:<16}{HOSTS[name].title:<16}{state(name, loaded)}" for name in PLACES)
 
 
 def install(host: str, loaded: Loaded, *, dry_run: bool) -> str:
@@ -139,7 +139,8 @@ def _known(host: str) -> tuple[Place, HostConfig]:
     return PLACES[host], HOSTS[host]
 
 
-def _state(host: str, loaded: Loaded) -> str:
+def state(host: str, loaded: Loaded) -> str:
+    """Return whether a host is here, and whether it starts this installation."""
     place, config = _known(host)
     entry = present(place.file, (config.servers, NAME))
     if entry is None:
