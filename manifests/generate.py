@@ -34,6 +34,7 @@ REGISTRY_NAME = f"io.github.tertulia/{NAME}"
 """Published by who owns that account; the registry looks for `mcp-name: ` and this in the README."""
 REGISTRY_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
 
+PLUGIN = "claude-code/plugin"
 CONFIG_FILE = "The configuration file."
 ASKED = {
     "toolsets": "Toolsets",
@@ -55,6 +56,9 @@ def outputs() -> Mapping[str, str]:
         "manifests/server.json": as_json(registry_entry()),
         "manifests/claude-desktop/manifest.json": as_json(desktop_bundle(tools)),
         "manifests/gemini-cli/gemini-extension.json": as_json(gemini_extension()),
+        f"manifests/{PLUGIN}/.claude-plugin/plugin.json": as_json(claude_plugin()),
+        f"manifests/{PLUGIN}/.mcp.json": HOSTS["claude-code"].content(PUBLISHED),
+        ".claude-plugin/marketplace.json": as_json(claude_marketplace()),
     }
     for name, host in HOSTS.items():
         files[f"manifests/{name}/{host.file}"] = host.content(PUBLISHED)
@@ -65,10 +69,10 @@ def outputs() -> Mapping[str, str]:
 
 def desktop_bundle(tools: Sequence[Tool]) -> dict[str, Any]:
     """Return the manifest of the bundle for Claude Desktop, which `manifests/bundle.py` packs."""
-    variables = {CONFIG_VARIABLE: "${user_config.config}"}
+    variables = {CONFIG_VARIABLE: "${user_config.config_file}"}
     # Each has a default, or the host would pass on the placeholder; to the server, an empty one is not set.
     form: dict[str, dict[str, Any]] = {
-        "config": {
+        "config_file": {
             "type": "file",
             "title": "Configuration file",
             "description": f"{CONFIG_FILE} Platforms and their credentials belong there.",
@@ -111,6 +115,28 @@ def desktop_bundle(tools: Sequence[Tool]) -> dict[str, Any]:
         },
         "tools": [{"name": tool.name, "description": point(tool)} for tool in tools],
         "user_config": form,
+    }
+
+
+def claude_plugin() -> dict[str, Any]:
+    """Return the manifest of the plugin for Claude Code: the server, and a skill that says when to use which tool."""
+    return {
+        "name": NAME,
+        "version": PROJECT["version"],
+        "description": PROJECT["description"],
+        "author": PROJECT["authors"][0],
+        "license": PROJECT["license"],
+        "keywords": PROJECT["keywords"],
+    }
+
+
+def claude_marketplace() -> dict[str, Any]:
+    """Return the list of plugins that this repository is for Claude Code: the one."""
+    return {
+        "name": NAME,
+        "description": PROJECT["description"],
+        "owner": PROJECT["authors"][0],
+        "plugins": [{"name": NAME, "source": f"./manifests/{PLUGIN}", "description": PROJECT["description"]}],
     }
 
 

@@ -21,6 +21,7 @@ from mcp.client.stdio import stdio_client
 from ruamel.yaml import YAML
 
 from manifests import generate
+from tertulia.platforms.local.archivist import Archivist
 from tertulia_server.cli import USAGE_ERROR, main
 from tertulia_server.host_config import HOSTS, Address, Endpoint
 from tertulia_server.settings import ENVIRONMENT_PREFIX, TOKEN_VARIABLE, load
@@ -32,7 +33,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30
 HERE = [sys.executable, "-m", "tertulia_server"]
 """How the command is started where no program of its name runs, as in these tests."""
-BY_HAND = {"README.md", "generate.py", "bundle.py", "claude-desktop/main.py"}
+SKILL = "claude-code/plugin/skills/tertulia/SKILL.md"
+BY_HAND = {"README.md", "AGENTS.md", "generate.py", "bundle.py", "claude-desktop/main.py", SKILL}
 
 # From the registry's schema, 2025-12-11, and from what its validator adds to that.
 SPECIFIC_VERSION = {"type": "string", "maxLength": 255, "not": {"pattern": r"^latest$|[\^~<>=|* ]|\.x"}}
@@ -285,6 +287,28 @@ def test_every_file_in_manifests_is_generated_or_known(generated: Mapping[str, s
     assert {file for file in files if "__pycache__" not in file} == BY_HAND | {
         name.removeprefix("manifests/") for name in generated if name.startswith("manifests/")
     }
+
+
+@pytest.mark.parametrize("file", ["AGENTS.md", SKILL])
+def test_what_teaches_a_model_names_only_tools_that_are_there(file: str) -> None:
+    """And the commands of the archivist that it has."""
+    text = (ROOT / "manifests" / file).read_text("utf-8")
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", text))
+
+    assert named - {"input_required", "conversation_id", "awaiting_me"} <= {tool.name for tool in TOOLS}
+    assert {"send_message", "search_conversations", "confirm_tool"} <= named
+    for command in re.findall(r"`([a-z]+) (?:WORDS|TEXT)`", text):
+        assert command in Archivist.description
+
+
+def test_the_plugin_is_listed_with_the_server_that_it_starts(generated: Mapping[str, str]) -> None:
+    """Claude Code reads the list at the root of the repository."""
+    (plugin,) = json.loads(generated[".claude-plugin/marketplace.json"])["plugins"]
+    folder = plugin["source"].removeprefix("./")
+
+    assert json.loads(generated[f"{folder}/.claude-plugin/plugin.json"])["name"] == plugin["name"]
+    assert server("claude-code", generated[f"{folder}/.mcp.json"])["command"] == "uvx"
+    assert (ROOT / folder / "skills" / "tertulia" / "SKILL.md").is_file()
 
 
 def test_the_bundle_names_every_tool(generated: Mapping[str, str]) -> None:

@@ -8,8 +8,13 @@ MAX_INSTRUCTIONS = 2_048
 _SENTENCES: tuple[tuple[frozenset[str], str], ...] = (
     (
         frozenset({"list_agents", "send_message"}),
-        "list_agents shows who can be talked to; send_message with an agent's address starts a conversation and "
-        "returns the answer.",
+        "list_agents shows who can be talked to; send_message with an agent's address (instance:name; these are no "
+        "subagents or teammates of your own) starts a conversation and returns the answer.",
+    ),
+    (
+        frozenset({"send_message"}),
+        "local:archivist answers from everything that was ever said here, without a model: quote WORDS, summarise "
+        "WORDS, timeline WORDS, remember TEXT.",
     ),
     (
         frozenset({"stream_conversation"}),
