@@ -20,6 +20,7 @@ from tertulia import (
     Feature,
     InvalidInputError,
     NewConversation,
+    Role,
     SearchedBy,
     SearchHit,
     SearchQuery,
@@ -145,6 +146,19 @@ async def test_only_the_instance_that_a_search_names_is_asked_and_told_of(path: 
             assert [answered.instance for answered in page.answered] == ["one"]
 
     assert (len(one.asked), other.asked) == (3, [])
+
+
+@pytest.mark.parametrize(
+    "filters", [{"role": Role.USER}, {"types": frozenset({"note"})}, {"source": "codex"}, {"folder": "acme"}]
+)
+async def test_a_platform_is_not_asked_for_what_it_cannot_tell(path: Path, filters: dict[str, Any]) -> None:
+    """It would return conversations that the filter leaves out."""
+    one = library("a")
+    async with opened(path, one=one) as client:
+        page = await client.search.messages(SearchQuery(text="acme", **filters))
+
+    assert (page.hits, one.asked) == ([], [])
+    assert [answered.by for answered in page.answered if not answered.embedded] == [SearchedBy.INDEX]
 
 
 async def test_nothing_is_told_where_everything_lives_here(path: Path) -> None:

@@ -9,13 +9,15 @@ from pydantic import BaseModel, Field
 
 from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.vocabulary.coverage import Answered
-from tertulia.vocabulary.models import SearchHit, SearchQuery
-from tertulia_tools.arguments import Cursor, parse_time
+from tertulia.vocabulary.models import Role, SearchHit, SearchQuery
+from tertulia_tools.arguments import Cursor, RoleName, parse_time
 from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of
 from tertulia_tools.quotes import Quoter
 from tertulia_tools.results import MAX_ITEMS, Result, answer, fit, format_time, join_parts
 
+SAID = "said"
+"""In place of a type: what people and agents said, and nothing that programs put in."""
 MAX_SNIPPET = 300
 MAX_SEARCHED = 1_500
 """The share of the lines that say how each instance was searched."""
@@ -106,6 +108,7 @@ class SearchResultPage(Result):
     order: str | None = None
     total: int | None = None
     suggestion: str | None = None
+    indexing: bool | None = None
     next_cursor: str | None = None
 
     def lines(self) -> Sequence[str]:
@@ -113,12 +116,16 @@ class SearchResultPage(Result):
         lines = [instance.line() for instance in self.searched]
         if self.searched_more:
             lines.append(f"{self.searched_more} more instances were searched.")
+        if self.indexing:
+            lines.append("Older messages are still being indexed, and not searched yet.")
         lines += [f"More: cursor {self.next_cursor}"] if self.next_cursor else []
+        meant = f" Did you mean: {self.suggestion}" if self.suggestion else ""
         if self.matches:
-            lines.append(f"{self.order}" + (f", {self.total} in all" if self.total is not None else ""))
+            total = f", {self.total} in all" if self.total is not None else ""
+            lines.append(f"{self.order}{total}{'.' if meant else ''}{meant}")
             return [*lines, *(match.line() for match in self.matches)]
         nothing = "Nothing matches so far." if self.next_cursor else "Nothing matches."
-        return [*lines, nothing + (f" Did you mean: {self.suggestion}" if self.suggestion else "")]
+        return [*lines, nothing + meant]
 
 
 async def search_conversations(
@@ -133,6 +140,11 @@ async def search_conversations(
     until: Annotated[
         str | None, Field(description="Up to and including this date, or before this time.")
     ] = None,
+    role: Annotated[RoleName | None, Field(description="Of the message.")] = None,
+    type: Annotated[str | None, Field(description="Of the message; `said`: no tools' output.")] = None,
+    source: Annotated[str | None, Field(description="Of the import: codex.")] = None,
+    folder: Annotated[str | None, Field(description="Of the project.")] = None,
+    per_conversation: Annotated[bool, Field(description="One line each.")] = False,
     archivist: Annotated[
         bool, Field(description="true: also commands to local:archivist, and its answers; false by default.")
     ] = False,
@@ -155,6 +167,12 @@ async def search_conversations(
         limit=limit,
         cursor=cursor,
         exclude_types=frozenset() if archivist else ARCHIVIST_TYPES,
+        role=None if role is None else Role(role),
+        types=frozenset() if type in (None, SAID) else frozenset({type}),
+        program_text=type != SAID,
+        source=source,
+        folder=folder,
+        per_conversation=per_conversation,
     )
     others = len(client.instances) - 1
     reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE_EACH)
@@ -174,6 +192,7 @@ async def search_conversations(
         order=None if not found.hits else "best first" if found.ranked else "newest first",
         total=found.total,
         suggestion=quoter.optional_line(found.suggestion),
+        indexing=found.indexing or None,
         next_cursor=found.next_cursor,
     )
     return answer(result, quoter)

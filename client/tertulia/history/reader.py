@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -115,7 +115,7 @@ def _items_of(file: SourceFile, reader: Reader, raw: RawRecord) -> Iterator[Item
         yield Problem(file.name, raw.line, _TOO_LONG)
         return
     try:
-        record = splitter.parse(raw.data)
+        record = splitter.parse(raw.take())
     except splitter.NotJSONError as error:
         yield Problem(file.name, raw.line + error.line, str(error))
         return
@@ -141,33 +141,40 @@ def _sniff(file: SourceFile) -> _Sniffed:
             return _Sniffed(Shape.LINES, None, _NOTHING)
         if first == b"[":
             return _recognised(Shape.ARRAY, _array_start(stream))
-        records = [_parsed(raw) for raw in islice(splitter.split_lines(stream), _SNIFFED)]
-    if first != b"{" or isinstance(records[0], dict):
-        return _recognised(Shape.LINES, records)
-    with file.open() as stream:  # the first line is no record, but may begin an object of several lines
+        begins_object = first == b"{" and not mapping(_parsed(next(splitter.split_lines(stream))))
+    if begins_object:  # the first line is no record, but may begin an object of several lines
+        with file.open() as stream:
+            splitter.skip_blank(stream)
+            whole = [mapping(_parsed(raw)) for raw in splitter.whole_file(stream)]
+        if whole[0]:
+            return _recognised(Shape.WHOLE, whole)
+    with file.open() as stream:
         splitter.skip_blank(stream)
-        whole = [_parsed(raw) for raw in splitter.whole_file(stream)]
-    return _recognised(Shape.WHOLE, whole) if mapping(whole[0]) else _recognised(Shape.LINES, records)
+        return _recognised(Shape.LINES, map(_parsed, islice(splitter.split_lines(stream), _SNIFFED)))
 
 
-def _recognised(shape: Shape, records: Sequence[Any]) -> _Sniffed:
-    objects = [fields for fields in map(mapping, records) if fields]
-    kind = next((kind for kind in map(unread_kind, objects[:1]) if kind is not None), None)
-    if kind is not None:
-        return _Sniffed(shape, None, kind)
-    return _Sniffed(shape, next((name for name in map(formats.format_of, objects) if name is not None), None))
+def _recognised(shape: Shape, records: Iterable[Any]) -> _Sniffed:
+    """Read on until a record tells the format; hold no more than one."""
+    is_first = True
+    for fields in map(mapping, records):
+        if not fields:
+            continue
+        if is_first and (kind := unread_kind(fields)) is not None:
+            return _Sniffed(shape, None, kind)
+        is_first = False
+        if (name := formats.format_of(fields)) is not None:
+            return _Sniffed(shape, name)
+    return _Sniffed(shape, None)
 
 
-def _array_start(stream: BufferedReader) -> Sequence[Any]:
-    records: list[Any] = []
+def _array_start(stream: BufferedReader) -> Iterator[Any]:
     with suppress(EOFError):
-        records.extend(_parsed(raw) for raw in islice(splitter.split_array(stream), _SNIFFED))
-    return records
+        yield from (_parsed(raw) for raw in islice(splitter.split_array(stream), _SNIFFED))
 
 
 def _parsed(raw: RawRecord) -> Any:
     try:
-        return None if raw.data is None else splitter.parse(raw.data)
+        return None if raw.data is None else splitter.parse(raw.take())
     except ValueError:
         return None
 

@@ -30,14 +30,20 @@ class Shape(Enum):
     """The file is one object, written over several lines."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RawRecord:
     """A record as it stands in the file."""
 
     line: int
     """The record's first line; its last if it is too long."""
     data: bytes | None
-    """None if it is too long."""
+    """None if it is too long, or was taken."""
+
+    def take(self) -> bytes:
+        """Return the data, and do not hold them any more: they are not to be there twice once they were parsed."""
+        assert self.data is not None
+        data, self.data = self.data, None
+        return data
 
 
 class NotJSONError(ValueError):
@@ -55,7 +61,9 @@ def parse(raw: bytes) -> Any:
         NotJSONError: it is not JSON.
     """
     try:
-        return _DECODER.decode(raw.decode())
+        text = raw.decode()
+        del raw
+        return _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise NotJSONError("it is not UTF-8 text") from error
     except json.JSONDecodeError as error:
@@ -95,14 +103,18 @@ def split_lines(stream: BufferedReader) -> Iterator[RawRecord]:
             while line and not line.endswith(b"\n"):
                 line = stream.readline(_CHUNK)
             yield RawRecord(number, None)
-        elif line.strip():
-            yield RawRecord(number, line)
+        elif not line.isspace():
+            record = RawRecord(number, line)
+            del line  # `RawRecord.take`
+            yield record
 
 
 def whole_file(stream: BufferedReader) -> Iterator[RawRecord]:
     """Yield the whole file."""
-    raw = stream.read(LONGEST_RECORD + 1)
-    yield RawRecord(1, raw if len(raw) <= LONGEST_RECORD else None)
+    record = RawRecord(1, stream.read(LONGEST_RECORD + 1))
+    if record.data is not None and len(record.data) > LONGEST_RECORD:
+        record.data = None
+    yield record
 
 
 def split_array(stream: BufferedReader) -> Iterator[RawRecord]:
@@ -189,10 +201,12 @@ class _ArraySplitter:
 
     def _take(self, piece: bytes) -> Iterator[RawRecord]:
         self._keep(piece)
-        raw = None if self._size > LONGEST_RECORD else b"".join(self._pieces)
-        if raw is None:
-            yield RawRecord(self._line, None)
-        elif raw := raw.lstrip(_BLANK):
-            yield RawRecord(self._line - raw.count(b"\n"), raw)
+        raw = None if self._size > LONGEST_RECORD else b"".join(self._pieces).lstrip(_BLANK)
         self._pieces.clear()
         self._size = 0
+        if raw is None:
+            yield RawRecord(self._line, None)
+        elif raw:
+            record = RawRecord(self._line - raw.count(b"\n"), raw)
+            del raw  # `RawRecord.take`
+            yield record

@@ -17,7 +17,7 @@ from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.settings import ClientSettings
 from tertulia.store import conversations, sync_state
 from tertulia.store.database import Store, Transaction
-from tertulia.store.search import MAX_PAGE, Found, finds, found
+from tertulia.store.search import MAX_PAGE, SPARSE, Found, finds, found
 from tertulia.store.terms import read
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy
@@ -78,7 +78,12 @@ class Sources:
         return all(isinstance(platform, EmbeddedPlatform) for platform in self.platforms.values())
 
     def to_ask(self, query: SearchQuery) -> Sequence[Platform]:
-        """Return the platforms that can search and may have what a query asks for, in the order of their instances."""
+        """Return the platforms that can search and may have what a query asks for, in the order of their instances.
+
+        No platform searches by role, type, source or folder.
+        """
+        if query.role is not None or query.types or query.source is not None or query.folder is not None:
+            return []
         return [
             platform
             for _, platform in sorted(self.platforms.items())
@@ -298,7 +303,8 @@ def _merged(
         next_cursor=_cursor(identity, index_next, places) if more else None,
         ranked=index is not None and index.result.ranked,
         total=_total(query, asked, index, len(only_on_platforms)),
-        suggestion=None if choice.hits or more or index is None else index.result.suggestion,
+        suggestion=None if len(choice.hits) > SPARSE or more or index is None else index.result.suggestion,
+        indexing=index is not None and index.result.indexing,
         answered=answered,
     )
 
@@ -326,6 +332,7 @@ def _identity(principal: str, query: SearchQuery, platforms: Sequence[Platform])
     return {
         **fields,
         "exclude_types": sorted(query.exclude_types),
+        "types": sorted(query.types),
         "principal": principal,
         "platforms": [platform.instance for platform in platforms],
     }

@@ -16,6 +16,7 @@ from typing import Any
 from tertulia.store import runs
 from tertulia.store.connections import Connection, configure, transaction, translated
 from tertulia.store.database import Transaction
+from tertulia.store.message_index import index_next
 from tertulia.store.schema import STEPS
 from tertulia.store.transitions import end_run
 from tertulia.store.upgrade import check_version, upgrade
@@ -90,6 +91,10 @@ def restore(backup: Path, store: Path, *, clock: Clock = SYSTEM_CLOCK) -> Copied
             copied = _checked(copy, backup)
             configure(copy)
             upgrade(copy, STEPS, backup)
+            more = True
+            while more:
+                with transaction(copy, "BEGIN IMMEDIATE"):
+                    more = index_next(Transaction(copy, clock.time()))
             with transaction(copy, "BEGIN IMMEDIATE"):
                 interrupted = _settle(Transaction(copy, clock.time()))
         with translated(store), closing(_open(scratch)) as copy, closing(_open(store, create=True)) as live:

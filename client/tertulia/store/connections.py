@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
 
-from tertulia.store.words import tokenizer
+from tertulia.store.words import ReadableBytes, tokenizer_of
 from tertulia.vocabulary.errors import StoreError, StoreLockedError
 from tertulia.vocabulary.values import same_json
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
+_LONGEST_REFERENCE = 64
 BUSY_SECONDS = 10
 """How long a transaction waits for another process's before it gives up."""
 
@@ -70,6 +72,12 @@ class Connection(Protocol):
         self, name: str, function: Callable[..., Any], arguments: int, /, *, deterministic: bool
     ) -> None:
         """Make a function known to SQL."""
+        ...
+
+    def blob_open(
+        self, database: str, table: str, column: str, rowid: int, writable: bool, /
+    ) -> AbstractContextManager[ReadableBytes]:
+        """Open a value to read it in pieces."""
         ...
 
     def close(self) -> None:
@@ -129,8 +137,32 @@ def configure(connection: Connection) -> None:
     connection.set_busy_timeout(BUSY_SECONDS * 1000)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten in the file
-    connection.register_fts5_tokenizer("words", tokenizer)
+    _register_tokenizer(connection)
     connection.create_scalar_function("json_has", _json_has, 3, deterministic=True)
+
+
+def _register_tokenizer(connection: Connection) -> None:
+    """Register our tokenizer, and the SQL function `text_reference`.
+
+    That returns what the index takes in place of the text of the message at a position: the tokenizer then reads the
+    text from the file in pieces, and a long one takes no memory. Nobody else can make such a reference.
+    """
+    secret = secrets.token_bytes(16).hex()
+
+    def reference(position: int) -> str:
+        return f"{secret} {position}"
+
+    def stored(utf8: bytes) -> AbstractContextManager[ReadableBytes] | None:
+        known, _, position = utf8[:_LONGEST_REFERENCE].partition(b" ")
+        if known.decode(errors="replace") != secret:
+            return None
+        return connection.blob_open("main", "messages", "text", int(position), False)
+
+    def make(_connection: object, _arguments: list[str]) -> Any:
+        return tokenizer_of(stored)
+
+    connection.create_scalar_function("text_reference", reference, 1, deterministic=True)
+    connection.register_fts5_tokenizer("words", make)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tertulia.store import messages, runs, sync_state
+from tertulia.store import message_index, messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
@@ -303,12 +303,7 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     own = (principal, conversation_id)
     _unindex_title(tx, principal, conversation_id, before.title)
     sync_state.forget(tx, principal, conversation_id)
-    tx.run(
-        "INSERT INTO message_index (message_index, rowid, text, scope)"
-        " SELECT 'delete', position, text, scope FROM messages WHERE principal = ? AND conversation_id = ?"
-        " AND text IS NOT NULL",
-        *own,
-    )
+    message_index.withdraw(tx, "principal = ? AND conversation_id = ?", own)
     for table in _OF_A_CONVERSATION:
         tx.run(f"DELETE FROM {table} WHERE principal = ? AND conversation_id = ?", *own)
     tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", *own)

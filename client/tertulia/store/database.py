@@ -15,6 +15,7 @@ Each transaction first looks whether the file is still the one that was opened, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -40,12 +41,18 @@ from tertulia.store.notices import Notices, Watch
 from tertulia.store.schema import STEPS
 from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
+from tertulia.vocabulary.errors import TertuliaError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+BATCHES_AT_ONCE = 4
+"""How much of what is left to be indexed is indexed before the file is used: some hundred milliseconds' worth."""
+INDEXING_PAUSE = 0.05
+"""How long this process lets others write before it indexes more of what is left to be indexed."""
 IDLE_SECONDS = 5.0
 """How long nothing must have been written before this process truncates the write-ahead log."""
 
@@ -67,11 +74,9 @@ def encode(value: Any, *, in_order: bool = False) -> str:
 
 def storable(text: str) -> str:
     """Return `text` as a file can keep it: a platform may send halves of surrogate pairs, which are not text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    if text.isascii() or _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Transaction:
@@ -151,6 +156,7 @@ class Store:
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._notices.poll)
         self._tasks.start_soon(self._truncate_when_idle)
+        self._tasks.start_soon(self._index_the_rest)
         return self
 
     async def __aexit__(
@@ -230,6 +236,7 @@ class Store:
                     self.epoch = await writer.asynchronous.async_run(
                         upgrade, writer.sync, self._steps, self.path
                     )
+                    await writer.asynchronous.async_run(self._index_some, writer.sync)
                     reader = await self._connect(self.path)
                 except BaseException:  # whatever it was: the connection's thread must end
                     with anyio.CancelScope(shield=True):
@@ -260,6 +267,34 @@ class Store:
                 writer = self._file.writer
                 if not await writer.asynchronous.async_run(_truncate_log, writer.sync):
                     self._written.set()  # other processes were at work: try again
+
+    def _index_some(self, connection: Connection) -> None:
+        """Index what a newer version has left to be indexed again, if it is soon done."""
+        if len(self._steps) != len(STEPS):
+            return
+        from tertulia.store.message_index import index_next, is_complete
+
+        tx = Transaction(connection, self.clock.time())
+        for _ in range(BATCHES_AT_ONCE):
+            if is_complete(tx):
+                return
+            with transaction(connection, "BEGIN IMMEDIATE"):
+                index_next(tx)
+
+    async def _index_the_rest(self) -> None:
+        """Index what a newer version has left to be indexed again, a little at a time, so that nobody waits long."""
+        from tertulia.store.message_index import index_next, is_complete
+
+        await self._opened.wait()
+        more = len(self._steps) == len(STEPS)
+        while more:
+            try:
+                more = not await self.read(is_complete)
+                if more:
+                    await self.clock.tick(INDEXING_PAUSE)
+                    await self.write(index_next)
+            except TertuliaError:  # a full disk, a locked file: whoever calls is told
+                await self.clock.tick(IDLE_SECONDS)
 
     def _data_version(self) -> int:
         if self._file is None:

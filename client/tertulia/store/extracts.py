@@ -11,10 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from tertulia.store import branches
-from tertulia.store.database import Transaction, from_datetime, to_datetime
+from tertulia.store.database import Row, Transaction, from_datetime, to_datetime
+from tertulia.store.message_index import INDEXES
 from tertulia.store.messages import position_at, scope
 from tertulia.store.schema import POSITION_BITS
-from tertulia.store.terms import Terms, quoted
+from tertulia.store.terms import Terms, phrase
+from tertulia.store.words import words
 
 LISTED = 20_000
 """How many messages are known of, by their positions alone, when some are chosen; the newest are."""
@@ -68,16 +70,14 @@ def positions(
     # A position is never before its message's time, but may be after it (`tertulia.store.messages.add`).
     first = max(first, FIRST if since is None else _clamped(position_at(since)))
     last = min(last, LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1))
-    matched: list[tuple[str, Any]] = []
+    # CROSS JOIN keeps the order: first what the index yields, then its row.
     if reach.conversation_id is not None and reach.terms is None:
-        source, position = "messages AS m", "m.position"
+        source, position, matching = "messages AS m", "m.position", None
     else:
-        # CROSS JOIN keeps the order: first what the index yields, then its row.
-        source, position = "message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid", "f.rowid"
-        within = scope(reach.principal, conversation_id=reach.conversation_id)
-        matched = [("message_index MATCH ?", _matching(reach.terms, within))]
+        source, position = "{index} AS f CROSS JOIN messages AS m ON m.position = f.rowid", "f.rowid"
+        matching = _matching(reach.terms, scope(reach.principal, conversation_id=reach.conversation_id))
     conditions: list[tuple[str, Any]] = [
-        *matched,
+        ("{index} MATCH ?", matching),
         (f"{position} >= ?", first),
         (f"{position} <= ?", last),
         ("m.principal = ?", reach.principal),
@@ -92,14 +92,13 @@ def positions(
         on_branch, of_branch = branches.condition(
             branches.segments(tx, reach.principal, reach.conversation_id)
         )
-    rows = tx.all(
+    select = (
         f"SELECT {position} FROM {source} WHERE {' AND '.join(sql for sql, _ in given)} AND m.text IS NOT NULL"
-        f"{on_branch} ORDER BY {position} {'DESC' if newest else 'ASC'} LIMIT ?",
-        *(value for _, value in given),
-        *of_branch,
-        most,
+        f"{on_branch} ORDER BY {position} {'DESC' if newest else 'ASC'} LIMIT ?"
     )
-    return [row[0] for row in rows]
+    values = (*(value for _, value in given), *of_branch, most)
+    rows = tx.all(select, *values) if matching is None else _from_indexes(tx, select, *values)
+    return sorted((row[0] for row in rows), reverse=newest)[:most]
 
 
 def spread(found: Sequence[int], most: int) -> list[int]:
@@ -145,25 +144,28 @@ def background(
     exclude_types: frozenset[str] = frozenset(),
 ) -> Background:
     """Return the newest messages, at most `most` of them, without those of the conversation `outside`."""
-    rows = tx.all(
-        "SELECT f.rowid FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid"
-        f" WHERE message_index MATCH ? AND m.principal = ?{' AND m.type IS NOT ?' * len(exclude_types)}"
+    rows = _from_indexes(
+        tx,
+        "SELECT f.rowid FROM {index} AS f CROSS JOIN messages AS m ON m.position = f.rowid"
+        f" WHERE {{index}} MATCH ? AND m.principal = ?{' AND m.type IS NOT ?' * len(exclude_types)}"
         " ORDER BY f.rowid DESC LIMIT ?",
         _apart(f"{{scope}} : {scope(principal)}", principal, outside),
         principal,
         *sorted(exclude_types),
         most,
     )
-    return Background(principal, outside, frozenset(row[0] for row in rows))
+    newest = sorted((row[0] for row in rows), reverse=True)[:most]
+    return Background(principal, outside, frozenset(newest))
 
 
 def frequency(tx: Transaction, word: str, among: Background) -> int:
     """Return how many of these messages have a word."""
     if not among.positions:
         return 0
-    expression = f"({{text}} : {quoted(word)}) AND {{scope}} : {scope(among.principal)}"
-    rows = tx.all(
-        "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ?",
+    expression = f"({{text}} : {phrase(words(word))}) AND {{scope}} : {scope(among.principal)}"
+    rows = _from_indexes(
+        tx,
+        "SELECT rowid FROM {index} WHERE {index} MATCH ? AND rowid BETWEEN ? AND ?",
         _apart(expression, among.principal, among.outside),
         min(among.positions),
         max(among.positions),
@@ -175,10 +177,11 @@ def having(
     tx: Transaction, principal: str, word: str, most: int, *, outside: str, exclude_types: frozenset[str]
 ) -> list[str]:
     """Return the conversation of each of the newest messages that have a word, without those in `outside`."""
-    expression = f"({{text}} : {quoted(word)}) AND {{scope}} : {scope(principal)}"
-    rows = tx.all(
-        "SELECT m.conversation_id FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid"
-        " WHERE message_index MATCH ? AND m.principal = ? AND m.conversation_id <> ?"
+    expression = f"({{text}} : {phrase(words(word))}) AND {{scope}} : {scope(principal)}"
+    rows = _from_indexes(
+        tx,
+        "SELECT m.position, m.conversation_id FROM {index} AS f CROSS JOIN messages AS m ON m.position = f.rowid"
+        " WHERE {index} MATCH ? AND m.principal = ? AND m.conversation_id <> ?"
         f"{' AND m.type IS NOT ?' * len(exclude_types)} ORDER BY f.rowid DESC LIMIT ?",
         _apart(expression, principal, outside),
         principal,
@@ -186,7 +189,7 @@ def having(
         *sorted(exclude_types),
         most,
     )
-    return [row[0] for row in rows]
+    return [row[1] for row in sorted(rows, reverse=True)[:most]]
 
 
 def titled_with(tx: Transaction, principal: str, word: str, most: int) -> list[str]:
@@ -194,7 +197,7 @@ def titled_with(tx: Transaction, principal: str, word: str, most: int) -> list[s
     rows = tx.all(
         "SELECT c.id FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
         " WHERE title_index MATCH ? AND c.principal = ? ORDER BY f.rowid DESC LIMIT ?",
-        quoted(word),
+        phrase(words(word)),
         principal,
         most,
     )
@@ -204,6 +207,10 @@ def titled_with(tx: Transaction, principal: str, word: str, most: int) -> list[s
 def time_of(position: int) -> datetime:
     """Return the moment that a position stands for, to the millisecond."""
     return to_datetime((position >> POSITION_BITS) * 1000)
+
+
+def _from_indexes(tx: Transaction, select: str, *values: Any) -> list[Row]:
+    return [row for index in INDEXES for row in tx.all(select.replace("{index}", index.table), *values)]
 
 
 def _apart(expression: str, principal: str, outside: str | None) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tertulia.store import branches, ratings
+from tertulia.store import branches, message_index, ratings
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
+from tertulia.store.message_index import index_of
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import NotFoundError
@@ -21,6 +22,7 @@ COLUMNS = (
 )
 """The columns of which `from_row` makes a message."""
 MAX_PAGE = 100
+_ONE = "principal = ? AND conversation_id = ? AND id = ?"
 OWN_ID = "m_"
 """The prefix of the ids that the store gives messages until it knows the platform's own id."""
 
@@ -92,7 +94,7 @@ def remember(
         known = _text(tx, *own, message.id)
         if known is not None:
             if known[0] != text:
-                _reword(tx, *own, message.id, known[0], text)
+                _reword(tx, *own, message.id, text)
             ratings.note(tx, *own, message, new=False)
             continue
         stored = next((row for row in unnamed if row[1:] == (message.role, text)), None)
@@ -135,7 +137,7 @@ def _enter(tx: Transaction, principal: str, message: Message, position: int) -> 
         message.branch or branches.current(tx, *own),
     )
     if text is not None:
-        tx.run("INSERT INTO message_index (rowid, text, scope) VALUES (?, ?, ?)", position, text, scopes)
+        message_index.enter(tx, "position = ?", [position], [index_of(message.role, message.type)])
     tx.run(
         "UPDATE conversations SET message_count = message_count + 1, updated_at = max(updated_at, ?)"
         " WHERE principal = ? AND id = ?",
@@ -281,11 +283,10 @@ def change_metadata(
 def remove(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> None:
     """Remove a message, if the store has it."""
     own = (principal, conversation_id, message_id)
-    found = _text(tx, *own)
-    if found is None:
+    if _text(tx, *own) is None:
         return
-    _unindex(tx, *own, found[0])
-    tx.run("DELETE FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?", *own)
+    message_index.withdraw(tx, _ONE, own)
+    tx.run(f"DELETE FROM messages WHERE {_ONE}", *own)
     tx.run(
         "UPDATE conversations SET message_count = message_count - 1, updated_at = ? WHERE principal = ? AND id = ?",
         tx.at,
@@ -297,17 +298,10 @@ def remove(tx: Transaction, principal: str, conversation_id: str, message_id: st
 
 def rescope(tx: Transaction, principal: str, conversation_id: str) -> None:
     """Index a conversation's messages under its present agent."""
-    found = "FROM messages WHERE principal = ? AND conversation_id = ? AND text IS NOT NULL"
-    own = (principal, conversation_id)
-    tx.run(
-        "INSERT INTO message_index (message_index, rowid, text, scope)"
-        f" SELECT 'delete', position, text, scope {found}",
-        *own,
-    )
-    tx.run(
-        "UPDATE messages SET scope = ? WHERE principal = ? AND conversation_id = ?", _scopes(tx, *own), *own
-    )
-    tx.run(f"INSERT INTO message_index (rowid, text, scope) SELECT position, text, scope {found}", *own)
+    owner, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
+    message_index.withdraw(tx, owner, own)
+    tx.run(f"UPDATE messages SET scope = ? WHERE {owner}", _scopes(tx, *own), *own)
+    message_index.enter(tx, owner, own)
 
 
 def _scopes(tx: Transaction, principal: str, conversation_id: str) -> str:
@@ -334,29 +328,12 @@ def _text(tx: Transaction, principal: str, conversation_id: str, message_id: str
     )
 
 
-def _reword(
-    tx: Transaction, principal: str, conversation_id: str, message_id: str, old: str | None, new: str | None
-) -> None:
-    found = "FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?"
+def _reword(tx: Transaction, principal: str, conversation_id: str, message_id: str, new: str | None) -> None:
     own = (principal, conversation_id, message_id)
-    _unindex(tx, *own, old)
-    tx.run("UPDATE messages SET text = ? WHERE principal = ? AND conversation_id = ? AND id = ?", new, *own)
-    if new is not None:
-        tx.run(f"INSERT INTO message_index (rowid, text, scope) SELECT position, text, scope {found}", *own)
+    message_index.withdraw(tx, _ONE, own)
+    tx.run(f"UPDATE messages SET text = ? WHERE {_ONE}", new, *own)
+    message_index.enter(tx, _ONE, own)
     tx.touched.add(conversation_id)
-
-
-def _unindex(
-    tx: Transaction, principal: str, conversation_id: str, message_id: str, text: str | None
-) -> None:
-    if text is not None:
-        tx.run(
-            "INSERT INTO message_index (message_index, rowid, text, scope) SELECT 'delete', position, text, scope"
-            " FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
-            principal,
-            conversation_id,
-            message_id,
-        )
 
 
 def _rename(tx: Transaction, principal: str, conversation_id: str, old: str, new: str) -> None:

@@ -15,6 +15,9 @@ and those of its parent up to the position `shared` (see `tertulia.store.branche
 
 `imported_titles` has the titles that imports gave: a conversation that still has that one follows later renames.
 
+`tertulia.store.message_index` explains the two tables of the full-text index over messages, and how they are filled
+again after a step that changed what the index takes for a word.
+
 `tertulia.store.sync_state` explains the columns of `syncs` and `synced_conversations`.
 """
 
@@ -281,8 +284,26 @@ CREATE TABLE imported_titles (
 ) STRICT, WITHOUT ROWID;
 """
 
+_EIGHTH = """
+DROP TABLE message_index;
+CREATE VIEW said_messages AS SELECT position, principal, conversation_id, id, text, scope FROM messages
+    WHERE NOT (role = 'tool' OR coalesce(type, '') IN
+    ('command_output', 'context', 'notification', 'interruption', 'summary'));
+CREATE VIEW program_messages AS SELECT position, principal, conversation_id, id, text, scope FROM messages
+    WHERE role = 'tool' OR coalesce(type, '') IN
+    ('command_output', 'context', 'notification', 'interruption', 'summary');
+CREATE VIRTUAL TABLE message_index USING fts5 (
+    text, scope, content='said_messages', content_rowid='position', tokenize='words'
+);
+CREATE VIRTUAL TABLE program_index USING fts5 (
+    text, scope, content='program_messages', content_rowid='position', tokenize='words'
+);
+INSERT INTO meta SELECT 'indexed_from', max(position) + 1 FROM messages HAVING count(*) > 0;
+INSERT INTO title_index (title_index) VALUES ('rebuild');
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
 """Step n takes a file from version n to n + 1."""

@@ -4,27 +4,36 @@ The language of `SearchQuery.text`:
 
 - `acme renewal` finds what has both words, anywhere. Case and accents make no difference, punctuation is not searched.
 - `"net thirty days"` finds the words side by side. So does what is written without a space: `well-known`, `会议纪要`.
-- `invoic*` finds every word that begins so. (Three Latin letters at least: `a*` is the word `a`.)
-- `-draft` and `-"first draft"` leave out what has that.
+- `invoic*` finds every word that begins so. (Three Latin letters at least: `a*` is the word `a`.) So does what looks
+  like the beginning of a commit's name: `9f8e7d6`.
+- `-draft` and `-"first draft"` leave out what has that. Where nothing else is looked for, they are text: `-Wall`.
 - `acme OR initech` finds what has one of them; it binds closer than the space.
 
 Everything else is text. There is no wrong syntax: a quote without its partner, a bracket, an `AND` mean themselves.
 
+`tertulia.store.words` says what a word is and how it is spelt.
+
 Messages come newest first, in the order of their positions, because the index yields them so: of a million messages a
-page costs the same for any word. Ranking does not: bm25 counts every match of every word first. So only up to `_FEW`
-matches are ranked, and only by words that are rare. Titles stand apart: the newest `_LEADING` that match lead the
-first page, the others follow after the last message.
+page costs the same for any word. What programs put in comes after all that people and agents said: its keys, by which
+this module knows messages, are lower than those of any other.
+
+Ranking costs more: bm25 counts every match of every word first. So only up to `_FEW` matches are ranked, and only by
+words that are rare. Titles stand apart: the newest `_LEADING` that match lead the first page, the others follow after
+the last message.
 
 The index yields other principals' messages too. Where its newest `_PROBED` matches do not settle a page, it is asked
 again for those in the caller's scope (`tertulia.store.messages.scope`), so that nobody waits for another's million.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tertulia.store.database import Row, Transaction, from_datetime, to_datetime
+from tertulia.store import message_index
+from tertulia.store.database import Row, Transaction, from_datetime, storable, to_datetime
+from tertulia.store.message_index import INDEXES, PROGRAM_TEXT, SAID, MessageIndex
 from tertulia.store.messages import position_at, scope
 from tertulia.store.schema import POSITION_BITS
 from tertulia.store.snippets import snippet
@@ -42,21 +51,23 @@ _LEADING = 3
 _PROBED = 100
 _COMMON = 2_000
 """A word with more matches says little about a message, and to rank by it costs a millisecond per thousand of them."""
+SPARSE = 3
+"""So few matches may be those of a slip, and come with a suggestion, if there is one that finds more."""
+_SCOPES = 64
+"""The most conversations that are looked for by name, where a filter admits no more."""
+_WINDOW = 500
+"""How many matches are looked at together for the first of each conversation."""
 _FIRST, _LAST = -(1 << 63), (1 << 63) - 1
+_BELOW = 1 << 64
+"""How much lower than its position the key of a program's message is."""
 
-_IN_INDEX = (
-    "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ?"
-    " ORDER BY rowid DESC LIMIT ?"
-)
-_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM message_index WHERE message_index MATCH ? LIMIT ?)"
-_RANKED = (
-    "SELECT rowid FROM message_index WHERE message_index MATCH ? AND rowid BETWEEN ? AND ?"
-    " ORDER BY bm25(message_index), rowid DESC"
-)
+_IN_INDEX = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
+_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM {0} WHERE {0} MATCH ? LIMIT ?)"
+_RANKED = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY bm25({0}), rowid DESC"
 _OF_CONVERSATION = " CROSS JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id"
 # CROSS JOIN keeps the order: first what the index yields, then its row.
 _AMONG = f"FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value{_OF_CONVERSATION}"
-_IN_SCOPE = f"FROM message_index AS f CROSS JOIN messages AS m ON m.position = f.rowid{_OF_CONVERSATION}"
+_IN_SCOPE = f"FROM {{0}} AS f CROSS JOIN messages AS m ON m.position = f.rowid{_OF_CONVERSATION}"
 _IN_TITLES = "FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
 
 
@@ -64,7 +75,7 @@ _IN_TITLES = "FROM title_index AS f CROSS JOIN conversations AS c ON c.number = 
 class _Place:
     """Where a page ends: at the title `title` and the message `after`.
 
-    Where messages are ranked, those up to the position `top` are, and `after` is how many of them were shown.
+    Where messages are ranked, those up to the key `top` are, and `after` is how many of them were shown.
     """
 
     after: int | None = None
@@ -140,7 +151,7 @@ def found(tx: Transaction, principal: str, query: SearchQuery) -> Found:
 class _Search:
     """A search, ready to be carried out.
 
-    Messages are known by their positions here, titles by the numbers of their conversations.
+    Messages are known by their keys here, titles by the numbers of their conversations.
     """
 
     def __init__(self, tx: Transaction, principal: str, query: SearchQuery) -> None:
@@ -158,14 +169,20 @@ class _Search:
             ("c.instance = ?", query.instance),
             ("c.agent = ?", query.agent),
             ("c.id = ?", query.conversation_id),
+            ("c.source = ?", None if query.source is None else storable(query.source)),
+            _in_folder(query.folder),
         )
-        self._scope = scope(
-            principal, conversation_id=query.conversation_id, agent=query.agent, instance=query.instance
-        )
+        self._indexes = _indexes(query)
+        self._scope = self._narrowest_scope(_Conditions.of(*owner))
         self._of_messages = _Conditions.of(
             *owner,
             ("m.created_at >= ?", since),
             ("m.created_at < ?", until),
+            ("m.role = ?", query.role),
+            (
+                "m.type IN (SELECT value FROM json_each(?))",
+                json.dumps(sorted(query.types)) if query.types else None,
+            ),
             *(("m.type IS NOT ?", kind) for kind in sorted(query.exclude_types)),
         )
         self._of_titles = _Conditions.of(*owner, ("c.updated_at >= ?", since), ("c.updated_at < ?", until))
@@ -181,8 +198,33 @@ class _Search:
                 since,
                 until,
                 sorted(query.exclude_types),
+                query.role,
+                sorted(query.types),
+                query.program_text,
+                query.source,
+                query.folder,
+                query.per_conversation,
             ],
         }
+
+    def _narrowest_scope(self, owner: _Conditions) -> str:
+        """Return what the index finds the conversations by that the filters admit, and perhaps others."""
+        query = self._query
+        if query.conversation_id is None and (query.source is not None or query.folder is not None):
+            rows = self._tx.all(
+                f"SELECT c.id FROM conversations AS c WHERE {owner.sql} LIMIT ?", *owner.values, _SCOPES + 1
+            )
+            if len(rows) <= _SCOPES:
+                admitted = [scope(self._principal, conversation_id=row[0]) for row in rows]
+                return (
+                    f"({' OR '.join(admitted)})" if admitted else scope(self._principal, conversation_id="")
+                )
+        return scope(
+            self._principal,
+            conversation_id=query.conversation_id,
+            agent=query.agent,
+            instance=query.instance,
+        )
 
     def page(self) -> SearchResult:
         if self._query.cursor is None:
@@ -190,9 +232,12 @@ class _Search:
         place = self._read(self._query.cursor)
         if place.top is None:
             last = self._last if place.after is None else place.after - 1
-            return self._result(place, [], self._messages(last, self._query.limit + 1))
+            most = self._query.limit + 1
+            by_conversation = self._query.per_conversation
+            messages = self._first_of_each(last, most) if by_conversation else self._messages(last, most)
+            return self._result(place, [], messages)
         messages = self._messages(place.top, _FEW)
-        return self._result(place, [], (self._by_rank(messages) or messages)[place.after or 0 :])
+        return self._result(place, [], self._few(self._by_rank(messages) or messages)[place.after or 0 :])
 
     def finds(self) -> bool:
         """Whether there is anything at all."""
@@ -200,14 +245,72 @@ class _Search:
 
     def _first_page(self) -> SearchResult:
         messages, titles = self._messages(self._last, _FEW + 1), self._titles(_LAST, _FEW + 1)
-        if not messages and not titles:
-            return SearchResult(hits=[], total=0, suggestion=self._suggestion())
-        total = len(messages) + len(titles) if max(len(messages), len(titles)) <= _FEW else None
-        top = None
-        if 0 < len(messages) <= _FEW and (ranked := self._by_rank(messages)):
-            top, messages = messages[0], ranked
+        top, total = None, None
+        if len(messages) > _FEW:
+            if self._query.per_conversation:
+                messages = self._first_of_each(self._last, self._query.limit + 1)
+        else:
+            ranked = self._by_rank(messages)
+            # In the order of their positions, they are shown from the first on as ranked ones are: see `page`.
+            top, messages = (messages[0], self._few(ranked)) if ranked else (None, self._few(messages))
+            total = len(messages) + len(titles) if len(titles) <= _FEW else None
         leading = titles[: min(_LEADING, self._query.limit)]
-        return replace(self._result(_Place(top=top), leading, messages), total=total)
+        result = self._result(_Place(top=top), leading, messages)
+        suggestion = self._suggestion(total) if total is not None and total <= SPARSE else None
+        return replace(
+            result, total=total, suggestion=suggestion, indexing=not message_index.is_complete(self._tx)
+        )
+
+    def _few(self, messages: list[int]) -> list[int]:
+        """Return the first message of each conversation, if each is to be shown once; else all."""
+        if not self._query.per_conversation or not messages:
+            return messages
+        owners = self._conversations(messages)
+        titled = self._titled(owners.values())
+        first = {owners[key]: key for key in reversed(messages)}
+        return [key for key in messages if first[owners[key]] == key and owners[key] not in titled]
+
+    def _first_of_each(self, last: int, most: int) -> list[int]:
+        """Return messages up to the key `last`, of each conversation the first that matches, if its title does not."""
+        found: list[int] = []
+        seen = set[str]()
+        newest = last == self._last
+        while len(found) < most:
+            window = self._messages(last, _WINDOW)
+            owners = self._conversations(window)
+            titled = self._titled(owners.values())
+            for key in window:
+                owner = owners[key]
+                if owner not in seen and owner not in titled and (newest or self._is_first(key, owner)):
+                    found.append(key)
+                seen.add(owner)
+            if len(window) < _WINDOW:
+                break
+            last = window[-1] - 1
+        return found[:most]
+
+    def _is_first(self, key: int, conversation_id: str) -> bool:
+        query = replace(self._query, conversation_id=conversation_id, cursor=None)
+        return _Search(self._tx, self._principal, query)._messages(self._last, 1) == [key]
+
+    def _conversations(self, messages: Sequence[int]) -> dict[int, str]:
+        """Return the conversation of each message."""
+        positions = {_position(key): key for key in messages}
+        rows = self._tx.all(f"SELECT m.position, c.id {_AMONG}", json.dumps(list(positions)))
+        return {positions[row[0]]: row[1] for row in rows}
+
+    def _titled(self, conversation_ids: Iterable[str]) -> set[str]:
+        """Return those of these conversations whose titles are found."""
+        if not self._has_titles:
+            return set()
+        rows = self._tx.all(
+            f"SELECT c.id {_IN_TITLES} WHERE title_index MATCH ? AND {self._of_titles.sql}"
+            " AND c.id IN (SELECT value FROM json_each(?))",
+            self._terms.expression,
+            *self._of_titles.values,
+            json.dumps(list(set(conversation_ids))),
+        )
+        return set(_firsts(rows))
 
     def _result(self, place: _Place, titles: list[int], messages: list[int]) -> SearchResult:
         """Return a page: `titles`, then of `messages` as many as fit, then the titles that are left."""
@@ -251,22 +354,41 @@ class _Search:
                 )
 
     def _messages(self, last: int, most: int) -> list[int]:
-        """Return the newest messages that match, up to the position `last`."""
+        """Return the first messages that match, up to the key `last`: the newest, and those of programs after all."""
+        found: list[int] = []
+        for index in self._indexes:
+            below = _below(index)
+            up_to = min(self._last, last + below)
+            if up_to >= self._first and len(found) < most:
+                found += [position - below for position in self._in_index(index, up_to, most - len(found))]
+        return found
+
+    def _in_index(self, index: MessageIndex, last: int, most: int) -> list[int]:
+        """Return the positions of the newest messages of an index that match, up to the position `last`."""
         expression = _in_text(self._terms.expression)
         span = (self._first, last)
-        newest = _firsts(self._tx.all(_IN_INDEX, expression, *span, _PROBED))
+        newest = _firsts(self._tx.all(_IN_INDEX.format(index.table), expression, *span, _PROBED))
         own = (*self._of_messages.values, most)
         among = f"SELECT f.value {_AMONG} WHERE {self._of_messages.sql} ORDER BY f.key LIMIT ?"
-        found = _firsts(self._tx.all(among, json.dumps(newest), *own))
+        found = _firsts(self._tx.all(among, json.dumps(newest), *own)) if newest else []
         if len(newest) < _PROBED or len(found) == most:
             return found
         scoped = _in_scope(expression, self._scope)
-        matching = f"message_index MATCH ? AND f.rowid BETWEEN ? AND ? AND {self._of_messages.sql}"
-        in_scope = f"SELECT f.rowid {_IN_SCOPE} WHERE {matching} ORDER BY f.rowid DESC LIMIT ?"
+        matching = f"{index.table} MATCH ? AND f.rowid BETWEEN ? AND ? AND {self._of_messages.sql}"
+        in_scope = (
+            f"SELECT f.rowid {_IN_SCOPE.format(index.table)} WHERE {matching} ORDER BY f.rowid DESC LIMIT ?"
+        )
         return _firsts(self._tx.all(in_scope, scoped, *span, *own))
+
+    @property
+    def _has_titles(self) -> bool:
+        """Whether titles are among what is looked for: they have no role and no type."""
+        return self._query.role is None and not self._query.types
 
     def _titles(self, last: int, most: int) -> list[int]:
         """Return the newest conversations whose titles match, up to the number `last`."""
+        if not self._has_titles:
+            return []
         return _firsts(
             self._tx.all(
                 f"SELECT c.number {_IN_TITLES} WHERE title_index MATCH ? AND f.rowid <= ? AND {self._of_titles.sql}"
@@ -279,28 +401,37 @@ class _Search:
         )
 
     def _by_rank(self, messages: list[int]) -> list[int]:
-        """Return the messages, the best first; nothing if no word sets them apart cheaply."""
+        """Return the messages, the best first, programs' after all; nothing if no word sets them apart cheaply."""
         if len(messages) < 2:
             return messages
         wanted = self._terms.wanted
         telling = [group for group in wanted if len(wanted) == 1 or not any(term.prefix for term in group)]
-        telling = [group for group in telling if self._tells(group)]
-        if not telling:
-            return []
-        ranked = self._tx.all(_RANKED, _in_text(every(telling)), min(messages), max(messages))
-        chosen = set(messages)
-        return [position for position in _firsts(ranked) if position in chosen]
+        ranked: list[int] = []
+        for index in self._indexes:
+            below = _below(index)
+            chosen = {key + below for key in messages if _is_of(index, key)}
+            if len(chosen) > 1:
+                groups = [group for group in telling if self._tells(index, group)]
+                if not groups:
+                    return []
+                span = (min(chosen), max(chosen))
+                rows = self._tx.all(_RANKED.format(index.table), _in_text(every(groups)), *span)
+                ranked += [position - below for position in _firsts(rows) if position in chosen]
+            else:
+                ranked += [position - below for position in chosen]
+        return ranked
 
-    def _tells(self, group: Sequence[Term]) -> bool:
+    def _tells(self, index: MessageIndex, group: Sequence[Term]) -> bool:
+        counted = _COUNTED.format(index.table)
         return all(
-            self._tx.all(_COUNTED, _in_text(term.expression), _COMMON)[0][0] < _COMMON for term in group
+            self._tx.all(counted, _in_text(term.expression), _COMMON)[0][0] < _COMMON for term in group
         )
 
     def _message_hits(self, messages: Sequence[int]) -> list[SearchHit]:
         rows = self._tx.all(
             "SELECT c.id, c.title, c.status, m.id, m.author, m.role, m.created_at, m.text"
             f" {_AMONG} ORDER BY f.key",
-            json.dumps(messages),
+            json.dumps(list(map(_position, messages))),
         )
         return [
             SearchHit(
@@ -338,30 +469,79 @@ class _Search:
             for row in rows
         ]
 
-    def _suggestion(self) -> str | None:
-        text = corrected(self._terms, self._own_texts)
-        if text is None or not _Search(self._tx, self._principal, replace(self._query, text=text)).finds():
-            return None
-        return text
+    def _suggestion(self, found: int) -> str | None:
+        """Return a search that finds more than the `found` matches of this one, and may have been meant."""
+        if not found and self._terms.flags and self._finds_flags():
+            return self._terms.with_flags
+        text = corrected(self._terms, self._own_texts, found=found)
+        return text if text is not None and self._finds_more(text, found) else None
+
+    def _finds_flags(self) -> bool:
+        """Whether a message has what this search leaves out, written as a flag."""
+        other = _Search(
+            self._tx, self._principal, replace(self._query, text=self._terms.with_flags, cursor=None)
+        )
+        positions = list(map(_position, other._messages(self._last, _FEW)))
+        texts = _firsts(self._tx.all(f"SELECT m.text {_AMONG}", json.dumps(positions)))
+        flags = [re.compile(rf"(?<![\w-])-{re.escape(term.text)}(?!\w)") for term in self._terms.flags]
+        return any(flag.search(text) for text in texts for flag in flags)
+
+    def _finds_more(self, text: str, found: int) -> bool:
+        other = _Search(self._tx, self._principal, replace(self._query, text=text, per_conversation=False))
+        return len(other._messages(self._last, found + 1)) + len(other._titles(_LAST, found + 1)) > found
 
     def _own_texts(self, expression: str, most: int) -> list[str]:
         """Return the newest of the caller's texts, and titles, that match an expression."""
         scoped = _in_scope(_in_text(expression), scope(self._principal))
         left_out = sorted(self._query.exclude_types)
-        rows = self._tx.all(
-            f"SELECT m.text {_IN_SCOPE} WHERE message_index MATCH ? AND m.principal = ?"
-            f"{' AND m.type IS NOT ?' * len(left_out)} ORDER BY f.rowid DESC LIMIT ?",
-            scoped,
-            self._principal,
-            *left_out,
-            most,
-        ) or self._tx.all(
+        rows: list[Row] = []
+        for index in self._indexes:
+            rows += self._tx.all(
+                f"SELECT m.text {_IN_SCOPE.format(index.table)} WHERE {index.table} MATCH ? AND m.principal = ?"
+                f"{' AND m.type IS NOT ?' * len(left_out)} ORDER BY f.rowid DESC LIMIT ?",
+                scoped,
+                self._principal,
+                *left_out,
+                most - len(rows),
+            )
+            if len(rows) == most:
+                break
+        rows = rows or self._tx.all(
             f"SELECT c.title {_IN_TITLES} WHERE title_index MATCH ? AND c.principal = ? ORDER BY f.rowid DESC LIMIT ?",
             expression,
             self._principal,
             most,
         )
         return _firsts(rows)
+
+
+def _indexes(query: SearchQuery) -> Sequence[MessageIndex]:
+    if not query.program_text:
+        return (SAID,)
+    return (PROGRAM_TEXT,) if query.role is Role.TOOL else INDEXES
+
+
+def _in_folder(folder: str | None) -> tuple[str, str | None]:
+    """Return the condition that a conversation belongs to a folder (its path, or its name alone) or one in it."""
+    if folder is None:
+        return "", None
+    name = storable(folder).replace("\\", "/").rstrip("/") + "/"
+    kept = r"replace(c.metadata ->> '$.folder', '\', '/') || '/'"
+    if name.count("/") == 1:
+        return f"instr('/' || {kept}, ?) > 0", f"/{name}"
+    return f"instr({kept}, ?) = 1", name
+
+
+def _below(index: MessageIndex) -> int:
+    return _BELOW if index is PROGRAM_TEXT else 0
+
+
+def _is_of(index: MessageIndex, key: int) -> bool:
+    return (key < _FIRST) == (index is PROGRAM_TEXT)
+
+
+def _position(key: int) -> int:
+    return key + _BELOW if key < _FIRST else key
 
 
 def _in_text(expression: str) -> str:

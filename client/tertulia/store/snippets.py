@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from tertulia.store.terms import Term
-from tertulia.store.words import Word, words
+from tertulia.store.words import fold, words
 
 WIDTH = 220
 """How long a snippet is, in characters, without the ellipses."""
@@ -64,25 +64,20 @@ def _bounded(text: str, start: int, end: int, prefix: bool) -> bool:
         return True
     from_ = max(0, start - _LONGEST_WORD)
     nearby = list(words(text[from_ : end + _LONGEST_WORD]))
-    return any(word.start == start - from_ for word in nearby) and (
-        prefix or any(word.end == end - from_ for word in nearby)
-    )
+    start, end = start - from_, end - from_
+    if any(word.start == start for word in nearby) and (prefix or any(word.end == end for word in nearby)):
+        return True
+    typed = fold(text[from_ + start : from_ + end])
+    return any(word.start <= start and end <= word.end and typed in word.others for word in nearby)
 
 
 def _folded(text: str, terms: Sequence[Term]) -> list[int]:
     """Return where the first of the terms stands, however it is spelt."""
     split = list(words(text))
-    for i, word in enumerate(split):
-        if any(_begins(split[i : i + len(term.words)], term) for term in terms):
+    for at, word in enumerate(split):
+        if any(term.stands_at(split, at) for term in terms):
             return [word.start]
     return []
-
-
-def _begins(split: Sequence[Word], term: Term) -> bool:
-    wanted, found = [word.folded for word in term.words], [word.folded for word in split]
-    if term.prefix and len(found) == len(wanted):
-        return found[:-1] == wanted[:-1] and found[-1].startswith(wanted[-1])
-    return found == wanted
 
 
 def _densest(places: Sequence[int]) -> int:

@@ -1,4 +1,4 @@
-"""Correcting a search that finds nothing, from the words of the caller's own texts.
+"""Correcting a search that finds little or nothing, from the words of the caller's own texts.
 
 A word that stands in none of them is replaced by one that differs in a single letter: one too many, one missing, one
 wrong, two exchanged. All of these are looked up in the index at once, which takes some 20 ms at a million messages.
@@ -6,6 +6,9 @@ wrong, two exchanged. All of these are looked up in the index at once, which tak
 A longer word may differ in two. All that differ in two are too many to be looked up, so words are looked for that begin
 like it, but for one letter at most; of those that differ in two, the one counts that most of the caller's newest texts
 have. That takes about as long again, once or twice.
+
+A word that a few texts have may be a slip as well, if it is no name with figures in it and `_OFTENER` times as many
+have the near one.
 
 The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read,
 and has the words of other principals.
@@ -22,6 +25,7 @@ _LENGTHS = range(3, 25)
 """Shorter words are near to too many others; longer ones are not words."""
 _MOST = 4
 """How many words of a search are corrected."""
+_OFTENER = 4
 _TWICE = 6
 """How long a word must be to have two letters wrong: of a shorter one too little is left."""
 _BEGINNINGS = (2 / 3, 2 / 5)
@@ -38,35 +42,41 @@ Texts = Callable[[str, int], Sequence[str]]
 """Returns some of the caller's texts that match an expression of FTS5, at most so many."""
 
 
-def corrected(terms: Terms, texts: Texts) -> str | None:
+def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
     """Return the search with each unknown word replaced that is near to one, or None if nothing is.
 
-    A word that any others may follow (`invoic*`) is unknown if nothing begins so.
+    A word that any others may follow (`invoic*`) is unknown if nothing begins so. Where the search has `found` matches,
+    a word that no more texts have counts as unknown too.
     """
-    unknown = [
-        (term.start + word.start, term.start + word.end, word.folded)
-        for group in terms.wanted
-        for term in group
-        for place, word in enumerate(term.words, 1)
-        if not texts(quoted(word.folded) + ("*" if term.prefix and place == len(term.words) else ""), 1)
-    ]
+    unknown: list[tuple[int, int, str, int]] = []
+    for group in terms.wanted:
+        for term in group:
+            for place, word in enumerate(term.words, 1):
+                ends = term.prefix and place == len(term.words)
+                known = len(texts(quoted(word.folded) + ("*" if ends else ""), found + 1))
+                if not known or (known <= found and not ends and _may_be_slip(word.folded)):
+                    unknown.append((term.start + word.start, term.start + word.end, word.folded, known))
     if not 0 < len(unknown) <= _MOST:
         return None
-    nearest = {folded: _nearest(folded, texts) for folded in {word for _, _, word in unknown}}
+    nearest = {folded: _nearest(folded, texts, known * _OFTENER) for *_, folded, known in unknown}
     text = terms.text
-    for start, end, folded in reversed(unknown):
+    for start, end, folded, _ in reversed(unknown):
         text = text[:start] + (nearest[folded] or text[start:end]) + text[end:]
     return text if text != terms.text and len(text) <= MAX_LENGTH else None
 
 
-def _nearest(word: str, texts: Texts) -> str | None:
-    """Return the near word that most of the newest texts have, as one of them writes it."""
+def _may_be_slip(word: str) -> bool:
+    return len(word) >= _TWICE - 1 and word.isalpha()
+
+
+def _nearest(word: str, texts: Texts, least: int) -> str | None:
+    """Return the near word that most of the newest texts have, `least` of them at least, as one of them writes it."""
     if len(word) not in _LENGTHS:
         return None
     near = variants(word)
     expression = " OR ".join(map(quoted, sorted(near)))
-    found = _written(texts(expression, _SAMPLE), _LOOKED_AT, near.__contains__)
-    if found is None and len(word) >= _TWICE:
+    found = _written(texts(expression, max(_SAMPLE, least)), _LOOKED_AT, near.__contains__, least)
+    if found is None and not least and len(word) >= _TWICE:
         for part in _BEGINNINGS:
             beginning = word[: max(_SHORTEST_BEGINNING, ceil(len(word) * part))]
             near = {each for each in variants(beginning) if len(each) >= _SHORTEST_BEGINNING} | {beginning}
@@ -75,27 +85,33 @@ def _nearest(word: str, texts: Texts) -> str | None:
                 texts(expression, _SAMPLE_TWICE),
                 _LOOKED_AT_TWICE,
                 lambda other: _differ_in_two(word, other),
+                least,
             )
             if found is not None:
                 break
     return found
 
 
-def _written(found: Sequence[str], longest: int, is_near: Callable[[str], bool]) -> str | None:
-    """Return the word of these texts that is near and that most of them have, as the newest of them writes it."""
+def _written(found: Sequence[str], longest: int, is_near: Callable[[str], bool], least: int) -> str | None:
+    """Return the word of these texts that is near and that most of them have, as the newest of them writes it.
+
+    Less than `least` of them are too few.
+    """
     counted: Counter[str] = Counter()
     written: dict[str, str] = {}
     known: dict[str, bool] = {}
     for text in found:
         here: dict[str, str] = {}
         for each in words(text[:longest]):
-            if each.folded not in known:
-                known[each.folded] = is_near(each.folded)
-            if known[each.folded]:
-                here[each.folded] = text[each.start : each.end]
+            for spelling in each.spellings:
+                if spelling not in known:
+                    known[spelling] = is_near(spelling)
+                if known[spelling]:
+                    here[spelling] = text[each.start : each.end] if spelling == each.folded else spelling
         counted.update(here.keys())
         written = {**here, **written}
-    return written[counted.most_common(1)[0][0]] if counted else None
+    ((word, count),) = counted.most_common(1) or [("", 0)]
+    return written[word] if count > 0 and count >= least else None
 
 
 def _differ_in_two(one: str, other: str) -> bool:

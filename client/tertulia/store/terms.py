@@ -1,15 +1,15 @@
 """Reading a search as a person types it. The language is described in `tertulia.store.search`.
 
-Whatever is typed becomes terms: what is no operator is text. A term reaches the index as a quoted string, so nothing
-in it can be syntax there.
+Whatever is typed becomes terms: what is no operator is text. A term reaches the index as quoted strings of words that
+are spelt as the index spells them, so nothing in it can be syntax there.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tertulia.store.database import storable
-from tertulia.store.words import Word, words
+from tertulia.store.words import Word, camel_case_parts, fold, words
 from tertulia.vocabulary.errors import InvalidInputError
 
 MAX_LENGTH = 1_000
@@ -24,6 +24,9 @@ _PIECE = re.compile(
     rf"""(?P<minus>(?<!\S)-(?=["\w]))?(?:"(?P<phrase>(?:[^"]|{_GERSHAYIM})*)"|(?P<chunk>(?:[^\s"]|{_GERSHAYIM})+))"""
 )
 _PREFIX = re.compile(r"[^*]*\w\*")
+_HASH = re.compile(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{7,}", re.IGNORECASE)
+"""What may be the beginning of a commit's name, of a digest, of an id: seven digits at least, as git shows them."""
+_SNAKE = re.compile(r"[^\W_]+(?:_[^\W_]+)+")
 _TYPED = str.maketrans({"\0": " ", "“": '"', "”": '"', "„": '"'})
 
 
@@ -38,11 +41,35 @@ class Term:
     excluded: bool = False
     operator: bool = False
     """It is an OR, if there is something on both sides."""
+    joined: str | None = None
+    """Another spelling of the whole: `maxretrycount` of `max_retry_count`."""
+    parts: tuple[str, ...] = ()
+    """The words that a name such as `HTTPResponse` consists of; close to each other, they are it too."""
 
     @property
     def expression(self) -> str:
         """The term in FTS5's syntax."""
-        return quoted(self.text) + ("*" if self.prefix else "")
+        found = [phrase(self.words) + ("*" if self.prefix else "")]
+        if self.joined is not None:
+            found.append(quoted(self.joined))
+        if self.parts:
+            found.append(f"NEAR({' '.join(map(quoted, self.parts))}, {len(self.parts) - 2})")
+        return found[0] if len(found) == 1 else f"({' OR '.join(found)})"
+
+    def stands_at(self, split: Sequence[Word], at: int) -> bool:
+        """Whether the term is found at the word `at` of a text that was split."""
+        here = split[at : at + len(self.words)]
+        spellings = [word.spellings for word in here]
+        wanted = [word.folded for word in self.words]
+        if self.prefix and len(here) == len(wanted):
+            last = wanted.pop()
+            found = any(spelling.startswith(last) for spelling in spellings.pop())
+        else:
+            found = len(here) == len(wanted)
+        whole = found and all(word in of for word, of in zip(wanted, spellings, strict=True))
+        return whole or any(
+            spelling in split[at].spellings for spelling in (self.joined, *self.parts[:1]) if spelling
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +91,29 @@ class Terms:
         found = every(self.wanted)
         return f"({found}) NOT ({either(self.unwanted)})" if self.unwanted else found
 
+    @property
+    def with_flags(self) -> str:
+        """The search with what it leaves out as text: `"-Wall"` for `-Wall`."""
+        text = self.text
+        for term in reversed(self.flags):
+            end = term.start + len(term.text)
+            text = f'{text[: term.start - 1]}"-{term.text}"{text[end:]}'
+        return text
+
+    @property
+    def flags(self) -> Sequence[Term]:
+        """What is left out and could as well be a flag of a command: no phrase."""
+        return [term for term in self.unwanted if _may_be_flag(term, self.text)]
+
 
 def quoted(text: str) -> str:
     """Return `text` as a string of FTS5's syntax."""
     return '"' + text.replace('"', '""') + '"'
+
+
+def phrase(split: Iterable[Word]) -> str:
+    """Return the expression, in FTS5's syntax, that matches where these words stand side by side."""
+    return quoted(" ".join(word.folded for word in split))
 
 
 def either(terms: Iterable[Term]) -> str:
@@ -93,13 +139,19 @@ def read(search: str) -> Terms:
             hint="Search for a few words that the message must have.",
         )
     terms = [term for term in map(_term, _PIECE.finditer(text)) if term.words]
+    if all(term.excluded and _may_be_flag(term, text) for term in terms):
+        terms = [replace(term, excluded=False) for term in terms]
     groups = _groups(terms)
     if not groups:
         raise InvalidInputError(
             "`query` has no word to look for.",
-            hint="Give at least one word. `-word` only leaves out what other words find; punctuation is not searched.",
+            hint="Give at least one word; punctuation is not searched.",
         )
     return Terms(text, groups, [term for term in terms if term.excluded])
+
+
+def _may_be_flag(term: Term, text: str) -> bool:
+    return text[term.start - 1] == "-"
 
 
 def _term(piece: re.Match[str]) -> Term:
@@ -109,13 +161,19 @@ def _term(piece: re.Match[str]) -> Term:
     start, text = piece.start("chunk"), piece["chunk"]
     found = tuple(words(text))
     prefix = bool(found) and _PREFIX.fullmatch(text) is not None
+    parts: list[str] = []
+    if len(found) == 1 and not prefix:
+        parts = [fold(part) for part in camel_case_parts(text[found[0].start : found[0].end])]
     return Term(
         start,
         text,
         found,
-        prefix=prefix and len(found[-1].folded.encode()) >= _SHORTEST_PREFIX,
+        prefix=(prefix and len(found[-1].folded.encode()) >= _SHORTEST_PREFIX)
+        or _HASH.fullmatch(text) is not None,
         excluded=excluded,
         operator=text == "OR" and not excluded,
+        joined="".join(word.folded for word in found) if _SNAKE.fullmatch(text) else None,
+        parts=tuple(parts) if len(parts) > 1 else (),
     )
 
 

@@ -468,6 +468,17 @@ class SearchQuery:
     cursor: str | None = None
     exclude_types: frozenset[str] = frozenset()
     """Types of message to leave out."""
+    role: Role | None = None
+    types: frozenset[str] = frozenset()
+    """If there are any, only messages of these types."""
+    program_text: bool = True
+    """Whether to search what programs put in as well: tools' results, context, notices."""
+    source: str | None = None
+    """Only conversations that came from there: `claude-code`."""
+    folder: str | None = None
+    """Only conversations about a project folder or one in it: its path, or its name alone."""
+    per_conversation: bool = False
+    """Whether each conversation is shown once only: by its title, else by its best or newest message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -511,7 +522,9 @@ class SearchResult:
     total: int | None = None
     """How many match in all; on the first page only, and only where there are few."""
     suggestion: str | None = None
-    """When nothing matched: the query as it might have been meant."""
+    """When nothing or little matched: the query as it might have been meant."""
+    indexing: bool = False
+    """Whether older messages are still to be indexed, after an upgrade: they are not found yet. First page only."""
     answered: Sequence[Answered] = ()
     """How each instance was searched; nothing where all of them live in our store."""
 

@@ -400,4 +400,4 @@ def test_a_long_record_takes_memory_in_proportion_to_its_text(tmp_path: Path) ->
 
     messages, kilobytes = map(int, done.stdout.split())
     assert messages == 1
-    assert kilobytes * 1024 < 12 * size
+    assert kilobytes * 1024 < 9 * size

@@ -53,12 +53,15 @@ class Library:
         def work(tx: Transaction) -> None:
             self._open(tx, conversation, agent, title)
             for number, text in enumerate(texts, added):
-                given: dict[str, Any] = {"created_at": BEGINNING + number * MINUTE, **details}
+                given: dict[str, Any] = {
+                    "created_at": BEGINNING + number * MINUTE,
+                    "role": Role.USER,
+                    **details,
+                }
                 message = Message(
                     id=f"m{number}",
                     conversation_id=conversation,
                     author="somebody",
-                    role=Role.USER,
                     text=text,
                     **given,
                 )
@@ -234,7 +237,7 @@ async def test_what_is_no_operator_is_text(library: Library, query: str) -> None
     assert await library.ids(query) == ["m0"]
 
 
-@pytest.mark.parametrize("query", ["", "   ", "-acme", '-"acme renewal" -x', "?!", '"..." ***', "\0"])
+@pytest.mark.parametrize("query", ["", "   ", '-"acme"', '-"acme renewal" -x', "?!", '"..." ***', "\0"])
 async def test_a_query_without_a_word_is_refused_with_a_hint(library: Library, query: str) -> None:
     """There is nothing to look for; the hint says what is missing."""
     with pytest.raises(InvalidInputError, match="no word to look for") as caught:
@@ -736,6 +739,148 @@ async def test_nothing_is_suggested_that_the_filters_leave_out(library: Library)
     assert (await library.search("quarterli", since=BEGINNING + MINUTE)).suggestion is None
     assert (await library.search("quarterli", exclude_types=frozenset({"tool"}))).suggestion is None
     assert (await library.search("quarterli")).suggestion == "quarterly"
+
+
+async def test_a_word_that_few_texts_have_comes_with_a_near_one_that_many_have(library: Library) -> None:
+    """A slip that somebody made before is one all the same; a name with figures in it is not."""
+    await library.put("I recieve parcels", *["we receive mail"] * 4, "E0383", *["E0382"] * 9)
+
+    slip, name = await library.search("recieve"), await library.search("E0383")
+
+    assert ([hit.message_id for hit in slip.hits], slip.suggestion) == (["m0"], "receive")
+    assert name.suggestion is None
+    assert (await library.search("receive")).suggestion is None
+
+
+async def test_a_flag_is_text_where_nothing_else_is_looked_for(library: Library) -> None:
+    """Beside other words it is left out, with a suggestion where that finds nothing."""
+    await library.put("compile with -Wall -Werror", "the wall")
+
+    assert await library.ids("-Werror") == ["m0"]
+    beside = await library.search("compile -Werror")
+    assert (beside.hits, beside.suggestion) == ([], 'compile "-Werror"')
+    assert await library.ids('compile "-Werror"') == ["m0"]
+
+
+# What programs put in, and other filters
+
+
+async def test_what_programs_put_in_comes_last(library: Library) -> None:
+    """However new it is, and however well it matches; on each of several pages."""
+    await library.put("I think that the needle is lost for good", "a needle in all this hay")
+    await library.put("needle", role=Role.TOOL, type="tool_result")
+    await library.put("needle needle", role=Role.SYSTEM, type="command_output")
+
+    few = await library.search("needle")
+    assert few.ranked
+    assert [hit.message_id for hit in few.hits][2:] == ["m3", "m2"]
+    pages = await library.pages("needle", limit=1)
+    assert [hit.message_id for page in pages for hit in page.hits] == [hit.message_id for hit in few.hits]
+
+    await library.put(*["needle"] * 30)
+    await library.put(*["needle"] * 30, role=Role.TOOL)
+    many = [hit.message_id for page in await library.pages("needle", limit=7) for hit in page.hits]
+    assert many == [
+        *(f"m{number}" for number in (*range(33, 3, -1), 1, 0)),
+        *(f"m{number}" for number in (*range(63, 33, -1), 3, 2)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"role": Role.USER}, ["m0"]),
+        ({"role": Role.TOOL}, ["m2"]),
+        ({"types": frozenset({"tool_result", "note"})}, ["m1", "m2"]),
+        ({"program_text": False, "conversation_id": "local:one"}, ["title", "m0", "m1"]),
+        ({"source": "codex"}, ["m3"]),
+        ({"source": "nowhere"}, []),
+        ({"folder": "/home/ana/acme"}, ["m3"]),
+        ({"folder": "/home/ana"}, ["m3"]),
+        ({"folder": "/home/an"}, []),
+        ({"folder": "acme"}, ["m3"]),
+        ({"folder": "me"}, []),
+        ({"folder": "C:\\work"}, ["m4"]),
+    ],
+)
+async def test_filters_leave_out_what_does_not_fit(
+    library: Library, filters: dict[str, Any], expected: list[str]
+) -> None:
+    """By what a message is, or where its conversation came from."""
+    await library.put("a needle here", title="Needle")
+    await library.put("a needle there", role=Role.ASSISTANT, type="note")
+    await library.put("needle", role=Role.TOOL, type="tool_result")
+    for number, (source, folder) in enumerate((("codex", "/home/ana/acme/"), ("other", "C:\\work\\x"))):
+
+        def imported(
+            tx: Transaction, number: int = number, source: str = source, folder: str = folder
+        ) -> None:
+            draft = ConversationDraft(
+                agent="local:archivist", native_id=f"i{number}", source=source, metadata={"folder": folder}
+            )
+            conversations.insert(tx, "local", f"local:i{number}", draft, Status.COMPLETED)
+
+        await library.store.write(imported)
+        await library.put("needle", conversation=f"local:i{number}", role=Role.SYSTEM)
+
+    assert sorted(await library.ids("needle", **filters)) == sorted(expected)
+
+
+async def test_a_filter_that_many_conversations_pass_is_one_all_the_same(library: Library) -> None:
+    """More of them than the index is asked for by name."""
+
+    def work(tx: Transaction) -> None:
+        for number in range(200):
+            draft = ConversationDraft(
+                agent="local:archivist", native_id=f"n{number}", source="codex" if number % 2 else "pi"
+            )
+            conversations.insert(tx, "local", f"local:n{number}", draft, Status.COMPLETED)
+
+    await library.store.write(work)
+    for number in range(200):
+        await library.put("needle", conversation=f"local:n{number}")
+
+    found = [hit for page in await library.pages("needle", source="pi", limit=50) for hit in page.hits]
+
+    assert [hit.message_id for hit in found] == [f"m{number}" for number in range(198, -1, -2)]
+
+
+@examples(40)
+@given(
+    of=st.lists(st.integers(0, 5), min_size=1, max_size=70),
+    titled=st.sets(st.integers(0, 5)),
+    programs=st.sets(st.integers(0, 69)),
+    limit=st.integers(1, 7),
+)
+@example(of=[0, 1] * 35, titled={1}, programs=set(range(0, 70, 3)), limit=1)
+async def test_each_conversation_is_shown_once_if_that_is_wanted(
+    of: list[int], titled: set[int], programs: set[int], limit: int
+) -> None:
+    """By its title where that matches, else by its first hit, on whichever page; none is left out."""
+
+    async def work(library: Library) -> None:
+        for number, conversation in enumerate(of):
+            await library.put(
+                "needle" if number % 2 else "a needle in hay",
+                conversation=f"local:{conversation}",
+                title="Needle" if conversation in titled else "Hay",
+                role=Role.TOOL if number in programs else Role.USER,
+            )
+        pages = await library.pages("needle", per_conversation=True, limit=limit)
+        hits = [hit for page in pages for hit in page.hits]
+
+        assert sorted(hit.conversation_id for hit in hits) == sorted({f"local:{each}" for each in of})
+        assert {hit.conversation_id for hit in hits if hit.message_id is None} == {
+            f"local:{each}" for each in set(of) & titled
+        }
+        for hit in hits:
+            if hit.message_id is not None and hit.role is Role.TOOL:
+                assert not any(
+                    f"local:{each}" == hit.conversation_id and number not in programs
+                    for number, each in enumerate(of)
+                )
+
+    await in_a_store(work)
 
 
 # Properties

@@ -39,21 +39,9 @@ def passage(text: str, query: str) -> str:
     return ("…" if start else "") + cut.strip() + ("…" if start + MAX_PASSAGE < len(text) else "")
 
 
-def matches_at(folded: Sequence[str], at: int, term: Term) -> bool:
-    """Whether a word or phrase of a query begins at the word `at` of a text, whose words are given folded."""
-    wanted = [word.folded for word in term.words]
-    found = [*folded[at : at + len(wanted)]]
-    if term.prefix and len(found) == len(wanted):
-        return found[:-1] == wanted[:-1] and found[-1].startswith(wanted[-1])
-    return found == wanted
-
-
 def _places(text: str, wanted: Sequence[Term]) -> list[int]:
     split = list(words(text))
-    folded = [word.folded for word in split]
-    return [
-        word.start for at, word in enumerate(split) if any(matches_at(folded, at, term) for term in wanted)
-    ]
+    return [word.start for at, word in enumerate(split) if any(term.stands_at(split, at) for term in wanted)]
 
 
 def _spans(text: str, ends: re.Pattern[str], *, around: int) -> Iterable[tuple[int, int]]:

@@ -27,7 +27,6 @@ from tertulia.platforms.local.archivist.tools.cue_words import (
     PROMISE,
     QUESTION,
 )
-from tertulia.platforms.local.archivist.tools.passages import matches_at
 from tertulia.store.terms import Term
 from tertulia.store.words import words
 
@@ -84,7 +83,8 @@ def split_lines(text: str, source: int) -> Iterator[Line]:
 
 def contains(line: Line, term: Term) -> bool:
     """Whether a line has a word or phrase of a query."""
-    return any(matches_at(line.words, at, term) for at in range(len(line.words)))
+    split = list(words(line.text[:_SPLIT]))
+    return any(term.stands_at(split, at) for at in range(len(split)))
 
 
 def text_counts(lines: Iterable[Line]) -> tuple[Counter[str], int]:
