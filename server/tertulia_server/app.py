@@ -155,6 +155,13 @@ class ServerState(HostFactory):
         except TertuliaError:
             logger.warning("the mailbox name could not be registered", exc_info=True)
 
+    async def follow(self) -> None:
+        """Import sessions of other programs as they are written."""
+        # Imported by the few servers that follow, when their hosts have had their first answers.
+        from tertulia_server.follow_command import follow_beside
+
+        await follow_beside(self.client, self.settings.follow)
+
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
         client = self.client.as_principal(principal_of(context))
@@ -323,6 +330,8 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
             state = ServerState(client, settings, wait_registry, tasks, withheld)
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
+            if settings.follow:
+                tasks.start_soon(state.follow)
             if works is not None and client.worker_instances:
                 tasks.start_soon(works, client_settings)
             yield state

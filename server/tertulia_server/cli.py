@@ -174,7 +174,15 @@ def _approve(loaded: Loaded, _: Flags) -> int:
 def _import(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.history_command import import_history
 
-    return import_history(loaded.settings, flags["paths"], flags["format"], restore=flags["restore"])
+    return import_history(
+        loaded.settings, flags["paths"], flags["format"], restore=flags["restore"], redact=flags["redact"]
+    )
+
+
+def _follow(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.follow_command import follow
+
+    return follow(loaded.settings, flags["paths"], redact=flags["redact"])
 
 
 def _export(loaded: Loaded, flags: Flags) -> int:
@@ -222,6 +230,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "chat": _chat,
     "approve": _approve,
     "import": _import,
+    "follow": _follow,
     "export": _export,
     "sync": _sync,
     "backup": _backup,
@@ -364,6 +373,26 @@ def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     importer.add_argument(
         "--restore", action="store_true", help="bring back conversations that were deleted here"
+    )
+    importer.add_argument(
+        "--redact", action="store_true", help="mask secrets (keys, tokens, passwords) in what comes in"
+    )
+    follower = commands.add_parser(
+        "follow",
+        parents=[shared],
+        help="import sessions of other programs as they are written, secrets masked, until Ctrl-C",
+    )
+    follower.add_argument(
+        "paths",
+        nargs="*",
+        metavar="FOLDER",
+        help="folders of sessions (those that the setting `follow` has, or else those of all known programs)",
+    )
+    follower.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="mask secrets (keys, tokens, passwords) in what comes in",
     )
     exporter = commands.add_parser(
         "export", parents=[shared], help="write conversations out, as JSON Lines or Markdown"

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,16 +28,21 @@ MAX_PROBLEMS = 200
 
 
 def import_history(
-    settings: Settings, paths: Sequence[str], format_name: str | None, *, restore: bool
+    settings: Settings, paths: Sequence[str], format_name: str | None, *, restore: bool, redact: bool
 ) -> int:
     """Import conversations and print a summary; return 1 if something could not be read."""
-    with _input_files(paths) as files, _ImportReport() as report:
+    with _input_files(paths) as (files, labels), _ImportReport() as report:
         listener = ImportListener(on_size=report.begin, on_read=report.read, on_problem=report.problem)
 
         async def import_files() -> ImportSummary:
             async with Client.open(settings.client_settings()) as client:
                 return await client.history.import_files(
-                    files, format_name=format_name, restore=restore, listener=listener
+                    files,
+                    format_name=format_name,
+                    restore=restore,
+                    redact=redact,
+                    labels=labels,
+                    listener=listener,
                 )
 
         summary = anyio.run(import_files)
@@ -121,6 +126,9 @@ def _summary_lines(summary: ImportSummary) -> Generator[str]:
     if summary.passed_by:
         kinds = ", ".join(f"{count} {what}" for what, count in sorted(summary.passed_by.items()))
         yield f"Passed by: {kinds}."
+    if summary.masked:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.masked.items()))
+        yield f"Masked, as secrets: {kinds}."
     if summary.problems:
         yield f"Problems: {summary.problems}, told above."
     elif not summary.files:
@@ -128,14 +136,17 @@ def _summary_lines(summary: ImportSummary) -> Generator[str]:
 
 
 @contextmanager
-def _input_files(paths: Sequence[str]) -> Generator[Sequence[Path]]:
-    """Yield the paths, with a file that has the contents of standard input: some formats are read twice."""
+def _input_files(paths: Sequence[str]) -> Generator[tuple[Sequence[Path], Mapping[Path, str]]]:
+    """Yield the paths, with a copy of what standard input has (some formats are read twice), and the copy's name."""
     with tempfile.TemporaryDirectory() as folder:
-        piped = Path(folder, "standard input")
+        piped = Path(folder, "piped")
         if STANDARD in paths:
             with piped.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [piped if path == STANDARD else Path(path).expanduser() for path in paths]
+        yield (
+            [piped if path == STANDARD else Path(path).expanduser() for path in paths],
+            {piped: "standard input"},
+        )
 
 
 @contextmanager

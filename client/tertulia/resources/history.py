@@ -1,6 +1,6 @@
 """History: importing conversations that other programs held, and exporting those of the store."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,18 +10,23 @@ from pathlib import Path
 import anyio.to_thread
 
 from tertulia.history import files
+from tertulia.history.follower import Follower, FollowListener
 from tertulia.history.formats import FORMATS
 from tertulia.history.importer import Importer
 from tertulia.history.items import ImportSummary, PassedBy, Problem
+from tertulia.history.redaction import Redactor
 from tertulia.history.writers import WRITERS, ExportFormat
 from tertulia.platforms.base import EmbeddedPlatform
 from tertulia.resources.scope import Scope
 from tertulia.store import conversations, participants, transfer
-from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.store.leases import TTL
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import Conversation, ConversationQuery, SortKey
 from tertulia.vocabulary.untrusted import shown
 
+_FOLLOWING = "following"
+"""What the lease of the process is for that follows sessions."""
 _PAGE = 200
 """How many messages are read from the store at once."""
 
@@ -61,6 +66,8 @@ class History:
         *,
         format_name: str | None = None,
         restore: bool = False,
+        redact: bool = False,
+        labels: Mapping[Path, str] | None = None,
         listener: ImportListener | None = None,
     ) -> ImportSummary:
         """Import the conversations that files, folders and zip archives hold; return what was done.
@@ -68,6 +75,8 @@ class History:
         A conversation that the store has gets the messages that it lacks: the same file twice adds nothing. What
         cannot be read is reported to `listener`, and the rest is imported. `format_name` is one of `FORMATS`, for
         files whose contents do not show it. `restore` imports conversations again that were deleted from the store.
+        `redact` masks secrets in what is added (see `tertulia.history.redaction`). `labels` has the names for people of
+        files that are only copies.
 
         Raises:
             InvalidInputError: there is no such format.
@@ -75,31 +84,81 @@ class History:
         if format_name is not None and format_name not in FORMATS:
             raise InvalidInputError(f"There is no format {shown(format_name)}.", valid=[*FORMATS])
         listener = listener or ImportListener()
-        importer = Importer(
+        importer = self._importer(listener.on_problem, redact=redact, restore=restore)
+        with files.SourceFiles(labels) as source_files:
+            found = await anyio.to_thread.run_sync(lambda: [*source_files.find(paths)])
+            return await self._import(importer, found, format_name, listener)
+
+    async def follow(
+        self, roots: Sequence[Path], *, redact: bool = True, listener: FollowListener | None = None
+    ) -> None:
+        """Import the sessions in folders as they are written, until this is cancelled.
+
+        What has changed since the last time is imported first. A folder may come later. `redact` masks secrets.
+
+        Raises:
+            ConflictError: another process follows, for this principal.
+            UnavailableError: the system cannot watch a folder.
+        """
+        services = self._scope.services
+
+        async def import_changed(
+            paths: Sequence[Path], on_problem: Callable[[Problem], object]
+        ) -> ImportSummary:
+            importer = self._importer(on_problem, redact=redact)
+            with files.SourceFiles() as source_files:
+                found = await anyio.to_thread.run_sync(lambda: [*source_files.again(paths)])
+                return await self._import(importer, found, None, ImportListener())
+
+        follower = Follower(
+            services.store, self._scope.principal, import_changed, listener or FollowListener()
+        )
+        for patience in (TTL, 0.0):  # the lease of a process that was killed runs out first
+            async with services.leases.hold(self._scope.principal, _FOLLOWING) as lease:
+                if lease is not None:
+                    await follower.follow([root.absolute() for root in roots])
+            await services.store.clock.sleep(patience)
+        raise ConflictError(
+            "Another process follows sessions into this store already.",
+            hint="One is enough: it imports what is written for all.",
+        )
+
+    def _importer(
+        self, on_problem: Callable[[Problem], object], *, redact: bool, restore: bool = False
+    ) -> Importer:
+        return Importer(
             self._scope.principal,
             restore=restore,
             is_embedded=self._is_embedded,
-            on_problem=listener.on_problem,
+            on_problem=on_problem,
+            redactor=Redactor() if redact else None,
         )
+
+    async def _import(
+        self,
+        importer: Importer,
+        found: Sequence[tuple[files.SourceFile, int] | Problem | PassedBy],
+        format_name: str | None,
+        listener: ImportListener,
+    ) -> ImportSummary:
         store = self._scope.services.store
-        with files.SourceFiles() as source_files:
-            sources: list[files.SourceFile] = []
-            size = 0
-            for file in await anyio.to_thread.run_sync(lambda: [*source_files.find(paths)]):
-                match file:
-                    case Problem():
-                        importer.report(file)
-                    case PassedBy():
-                        importer.pass_by(file)
-                    case (source, length):
-                        sources.append(source)
-                        size += length
-            listener.on_size(size)
-            with closing(importer.batches(sources, format_name, listener.on_read)) as batches:
-                while batch := await anyio.to_thread.run_sync(next, batches, None):
-                    await store.write(partial(importer.store, batch=batch))
-        for titles in importer.renamed():
-            await store.write(partial(importer.rename, titles=titles))
+        sources: list[files.SourceFile] = []
+        size = 0
+        for file in found:
+            match file:
+                case Problem():
+                    importer.report(file)
+                case PassedBy():
+                    importer.pass_by(file)
+                case (source, length):
+                    sources.append(source)
+                    size += length
+        listener.on_size(size)
+        with closing(importer.batches(sources, format_name, listener.on_read)) as batches:
+            while batch := await anyio.to_thread.run_sync(next, batches, None):
+                await store.write(partial(importer.store, batch=batch))
+        for known in importer.known():
+            await store.write(partial(importer.refresh, known=known))
         return importer.summary
 
     async def export(self, selection: Selection, format: ExportFormat) -> AsyncGenerator[str]:

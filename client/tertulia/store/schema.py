@@ -15,6 +15,8 @@ and those of its parent up to the position `shared` (see `tertulia.store.branche
 
 `imported_titles` has the titles that imports gave: a conversation that still has that one follows later renames.
 
+`imported_files` has the state of each followed file at its last import, so that only what changed is read again.
+
 `tertulia.store.sync_state` explains the columns of `syncs` and `synced_conversations`.
 """
 
@@ -281,8 +283,18 @@ CREATE TABLE imported_titles (
 ) STRICT, WITHOUT ROWID;
 """
 
+_EIGHTH = """
+CREATE TABLE imported_files (
+    principal TEXT NOT NULL,
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    PRIMARY KEY (principal, path)
+) STRICT, WITHOUT ROWID;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
 """Step n takes a file from version n to n + 1."""

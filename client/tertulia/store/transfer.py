@@ -1,5 +1,6 @@
 """Import and export of whole conversations, with the times that they had."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -102,11 +103,27 @@ def name(tx: Transaction, principal: str, conversation: Conversation) -> None:
     _note_title(tx, principal, conversation.id, conversation.title)
 
 
-def rename(tx: Transaction, principal: str, conversation_id: str, title: str) -> bool:
-    """Write the title that a conversation got where it comes from, unless it got another one in the store.
+def refresh(tx: Transaction, principal: str, conversation: Conversation) -> bool:
+    """Write what became known of a conversation where it comes from; return whether it got another title.
 
-    Return whether that changed it.
+    A title that it got in the store stays, and so does each key of the metadata that the store has.
     """
+    row = tx.one(
+        "SELECT metadata, updated_at FROM conversations WHERE principal = ? AND id = ?",
+        principal,
+        conversation.id,
+    )
+    if row is None or not tx.keeps_content(conversation.id):
+        return False
+    stored = json.loads(row[0])
+    found = {key: value for key, value in conversation.metadata.items() if key not in stored}
+    if found:
+        conversations.change(tx, principal, conversation.id, ConversationChanges(metadata=found))
+        _date(tx, principal, conversation.id, row[1])
+    return conversation.title is not None and _rename(tx, principal, conversation.id, conversation.title)
+
+
+def _rename(tx: Transaction, principal: str, conversation_id: str, title: str) -> bool:
     row = tx.one(
         "SELECT i.title, c.title, c.updated_at FROM conversations AS c LEFT JOIN imported_titles AS i"
         " ON i.principal = c.principal AND i.conversation_id = c.id WHERE c.principal = ? AND c.id = ?",
@@ -114,7 +131,7 @@ def rename(tx: Transaction, principal: str, conversation_id: str, title: str) ->
         conversation_id,
     )
     title = storable(title)
-    if row is None or row[0] != row[1] or row[0] == title or not tx.keeps_content(conversation_id):
+    if row is None or row[0] != row[1] or row[0] == title:
         return False
     conversations.change(tx, principal, conversation_id, ConversationChanges(title=title))
     _date(tx, principal, conversation_id, row[2])

@@ -54,6 +54,7 @@ async def test_a_session_of_claude_code(here: Bringing) -> None:
         "46712e37-8bd4-45e8-9143-862615164360",
     )
     assert conversation.metadata == {
+        "file": str(FIXTURES / "claude-code.jsonl"),
         "folder": "/home/ana/project",
         "git_branch": "main",
         "model": "claude-sonnet-4-5",
