@@ -395,16 +395,20 @@ def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
         help="mask secrets (keys, tokens, passwords) in what comes in",
     )
     exporter = commands.add_parser(
-        "export", parents=[shared], help="write conversations out, as JSON Lines or Markdown"
+        "export", parents=[shared], help="write conversations out, as JSON Lines, Markdown or HTML"
     )
     exporter.add_argument(
         "--format",
-        choices=["jsonl", "markdown"],
+        choices=["jsonl", "markdown", "html"],
         default=None,
-        help="jsonl loses nothing and can be imported; markdown is for people (jsonl, or by the name of the file)",
+        help="jsonl loses nothing and can be imported; markdown and html are for people (by the name of the file; html"
+        " into a folder, else jsonl)",
     )
     exporter.add_argument(
-        "--output", default="-", metavar="FILE", help="where to write (- is standard output)"
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="where to write (- is standard output); a folder gets a page for each conversation, and an index",
     )
     exporter.add_argument(
         "--conversation", action="append", default=[], metavar="ID", help="only this one (may be repeated)"

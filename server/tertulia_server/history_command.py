@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -52,9 +52,16 @@ def import_history(
 
 
 def export_history(settings: Settings, selection: Selection, format_name: str | None, output: str) -> int:
-    """Write the selected conversations to a file or to standard output; return 0."""
-    markdown = output.lower().endswith((".md", ".markdown"))
-    format = ExportFormat(format_name or (ExportFormat.MARKDOWN if markdown else ExportFormat.JSONL))
+    """Write the selected conversations to a file, to a folder of pages or to standard output; return 0.
+
+    Raises:
+        InvalidInputError: pages are asked for, and `output` names no folder for them.
+    """
+    is_folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
+    format = _format_of(format_name, output, is_folder=is_folder)
+    if is_folder:
+        anyio.run(_write_folder, settings, selection, format, Path(output))
+        return 0
 
     async def write(stream: TextIO) -> None:
         async with AsyncExitStack() as stack:
@@ -75,6 +82,44 @@ def export_history(settings: Settings, selection: Selection, format_name: str | 
         except BrokenPipeError:  # the reader has closed the pipe, which is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _format_of(name: str | None, output: str, *, is_folder: bool) -> ExportFormat:
+    if name is not None:
+        return ExportFormat(name)
+    if is_folder or output.lower().endswith((".html", ".htm")):
+        return ExportFormat.HTML
+    return ExportFormat.MARKDOWN if output.lower().endswith((".md", ".markdown")) else ExportFormat.JSONL
+
+
+async def _write_folder(settings: Settings, selection: Selection, format: ExportFormat, folder: Path) -> None:
+    """Write a file for each conversation, and the index; print where that is."""
+    await anyio.to_thread.run_sync(_make, folder)
+    names: list[str] = []
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client.open(settings.client_settings()))
+        pieces = client.history.export_files(selection, format)
+        stack.push_async_callback(pieces.aclose)
+        with ExitStack() as files:
+            stream: TextIO | None = None
+            async for name, piece in pieces:
+                if stream is None or name != names[-1]:
+                    files.close()
+                    stream = files.enter_context(_replacement(folder / name))
+                    names.append(name)
+                stream.write(piece)
+    count = "1 file" if len(names) == 1 else f"{len(names)} files"
+    begin = f"; begin with {folder / names[-1]}" if names and format is not ExportFormat.JSONL else ""
+    print(one_line(f"{count} in {folder}{begin}"))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be made: {error.strerror or error}.", hint="Name another with --output."
+        ) from error
 
 
 class _ImportReport:

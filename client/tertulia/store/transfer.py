@@ -1,10 +1,11 @@
 """Import and export of whole conversations, with the times that they had."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from tertulia.store import branches, conversations, messages, ratings
 from tertulia.store.database import Transaction, from_datetime, storable, to_datetime
@@ -211,6 +212,26 @@ def written(
     return [
         StoredMessage(message=messages.from_row(row), position=row[-2], timed=bool(row[-1])) for row in rows
     ]
+
+
+def kin(tx: Transaction, principal: str) -> Sequence[tuple[str, str | None, Mapping[str, Any]]]:
+    """Return the id, the title and the metadata of all imported conversations that name another one they belong to."""
+    rows = tx.all(
+        "SELECT id, title, metadata FROM conversations WHERE principal = ? AND source IS NOT NULL"
+        " AND (metadata LIKE '%\"subagent_of\"%' OR metadata LIKE '%\"forked_from\"%') ORDER BY created_at, number",
+        principal,
+    )
+    return [(row[0], row[1], json.loads(row[2])) for row in rows]
+
+
+def titles(tx: Transaction, principal: str, ids: Collection[str]) -> Mapping[str, str | None]:
+    """Return the titles of those of these conversations that the store has."""
+    rows = tx.all(
+        "SELECT id, title FROM conversations WHERE principal = ? AND id IN (SELECT value FROM json_each(?))",
+        principal,
+        json.dumps([*ids]),
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def branch_rows(tx: Transaction, principal: str, conversation_id: str) -> Sequence[BranchRow]:
