@@ -139,7 +139,7 @@ class Html:
                     time_text(known.updated_at),
                 ]
                 if known.message_count is not None:
-                    about.append(f"{known.message_count} messages")
+                    about.append(f"{known.message_count} message{'' if known.message_count == 1 else 's'}")
                 told = " · ".join(str(each) for each in about if each)
                 title = _text(known.title or UNTITLED)
                 yield (
