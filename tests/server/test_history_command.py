@@ -46,7 +46,7 @@ def test_an_import_ends_with_a_summary(here: Sequence[object]) -> None:
     assert first.stdout.splitlines() == [
         "Conversations: 3 new, 0 updated, 0 unchanged.",
         "Messages added: 15.",
-        "Left out, as no part of what was said: 2 context, 2 reasoning.",
+        "Left out, as no part of what was said: 3 context, 2 reasoning.",
     ]
     assert (second.returncode, second.stderr) == (0, "")
     assert second.stdout.startswith("Conversations: 5 new, 0 updated, 3 unchanged.\n")

@@ -24,6 +24,7 @@ _MAX_DEPTH = 4
 _EXTENSIONS = tuple(
     extension + packed for extension in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst")
 )
+_DATABASE = re.compile(r"(?:^|[/\\])(?:state\.vscdb|opencode[a-z0-9.-]*\.db)$")
 _ARCHIVE = ".zip"
 _MAC_METADATA = "__MACOSX/"
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
@@ -191,11 +192,13 @@ class SourceFiles:
         except (OSError, zipfile.BadZipFile) as error:
             yield Problem(place.label, None, f"it cannot be opened: {error}")
             return
-        if place.archive is not None and not any(may_hold_transcripts(member.filename) for member in members):
+        if place.archive is not None and not any(
+            member.filename.lower().endswith((*_EXTENSIONS, _ARCHIVE)) for member in members
+        ):
             yield Problem(place.label, None, "there is no JSON in this archive")
         for member in members:
             name = member.filename
-            if name.lower().endswith(_EXTENSIONS):
+            if name.lower().endswith(_EXTENSIONS):  # a database must be a file of its own
                 file = SourceFile(
                     place.path, named=False, member=name, archive=place.archive, label=place.label
                 )
@@ -238,8 +241,8 @@ class SourceFiles:
 
 
 def may_hold_transcripts(name: str) -> bool:
-    """Whether a file of this name is opened that stands in a folder or an archive."""
-    return name.lower().endswith((*_EXTENSIONS, _ARCHIVE))
+    """Whether a file of this name is opened that stands in a folder."""
+    return name.lower().endswith((*_EXTENSIONS, _ARCHIVE)) or _DATABASE.search(name) is not None
 
 
 def _kind_of(name: str) -> str:

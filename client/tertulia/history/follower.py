@@ -7,7 +7,7 @@ something cannot be read may be half-written: it is read again once it stood sti
 
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,8 @@ STILL = 10.0
 """Seconds for which a file must not change before its problems are told."""
 _AT_ONCE = 50
 """How many files are imported together when following begins."""
+_LOG = "-wal"
+"""What the name of a file ends with to which SQLite writes before it writes to the database."""
 _STEP = 0.1
 """Seconds between two looks at what the system has told; a following that is stopped ends within this time."""
 
@@ -118,6 +120,7 @@ class Follower:
             await clock.sleep(LOOK_AROUND)
             return
         looked = clock.now()
+        single = {path: _state(path) for path in places if path.is_file()}
         caught_up = False
         stop = anyio.Event()
         async with task_group() as tasks, aclosing(self._changes([*places], stop)) as changes:
@@ -136,6 +139,11 @@ class Follower:
                     looked = clock.now()
                     if await anyio.to_thread.run_sync(_places, roots) != places:
                         break
+                    # The log of a database that is followed alone stands beside it, where nothing is watched.
+                    for path, state in single.items():
+                        if (now := _state(path)) != state:
+                            single[path] = now
+                            self._waiting.changed(path, clock.now())
             tasks.cancel_scope.cancel()
 
     async def _catch_up(self, roots: Sequence[Path]) -> None:
@@ -203,7 +211,9 @@ async def watched(roots: Sequence[Path], stop: anyio.Event) -> AsyncGenerator[Co
 
     watching = awatch(
         *roots,
-        watch_filter=lambda change, path: change is not Change.deleted and may_hold_transcripts(path),
+        watch_filter=lambda change, path: (
+            change is not Change.deleted and may_hold_transcripts(path.removesuffix(_LOG))
+        ),
         debounce=1_000,
         step=round(_STEP * 1_000),
         rust_timeout=round(WAKE * 1_000),
@@ -214,7 +224,7 @@ async def watched(roots: Sequence[Path], stop: anyio.Event) -> AsyncGenerator[Co
     try:
         async with aclosing(watching) as changes:
             async for changed in changes:
-                yield {Path(path) for _, path in changed}
+                yield {Path(path.removesuffix(_LOG)) for _, path in changed}
     except OSError as error:
         raise UnavailableError(
             f"The system cannot watch {', '.join(map(str, roots))}: {error}.",
@@ -251,8 +261,13 @@ def _files_in(roots: Sequence[Path]) -> Iterator[Path]:
 
 
 def _state(path: Path) -> FileState | None:
+    """Return what tells whether a file has changed; a database changes in the log beside it first."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return FileState(found.st_size, found.st_mtime_ns)
+    size, modified = found.st_size, found.st_mtime_ns
+    with suppress(OSError):
+        log = path.with_name(f"{path.name}{_LOG}").stat()
+        size, modified = size + log.st_size, max(modified, log.st_mtime_ns)
+    return FileState(size, modified)

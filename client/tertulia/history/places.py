@@ -20,4 +20,5 @@ def known_places(environment: Mapping[str, str], home: Path) -> Sequence[Path]:
         place("COPILOT_HOME", ".copilot", "session-state"),
         place(None, ".pi", "agent", "sessions"),
         place(None, ".openclaw", "agents"),
+        place("XDG_DATA_HOME", ".local/share", "opencode", "opencode.db"),
     ]
