@@ -14,7 +14,6 @@ _WAYS: Mapping[str, str] = {
     "qwen-code": "qwen --resume {}",
     "copilot-cli": "copilot --resume {}",
     "opencode": "opencode --session {}",
-    "pi": "pi --session {}",
     "chatgpt": "https://chatgpt.com/c/{}",
     "claude.ai": "https://claude.ai/chat/{}",
 }
