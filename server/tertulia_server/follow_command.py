@@ -13,7 +13,7 @@ from tertulia.client import Client
 from tertulia.history.follower import FollowListener
 from tertulia.history.items import ImportSummary, Problem
 from tertulia.history.places import known_places
-from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError, TertuliaError
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.untrusted import one_line
 from tertulia_server.settings import Settings
 
@@ -51,9 +51,8 @@ def follow(settings: Settings, paths: Sequence[str], *, redact: bool) -> int:
     return 0
 
 
-async def follow_beside(client: Client, names: Sequence[str]) -> None:
+async def follow_beside(client: Client, roots: Sequence[Path]) -> None:
     """Follow for as long as this is not cancelled, whenever no other process does: the task of a server."""
-    roots = followed_roots(names)
     listener = FollowListener(on_problem=lambda problem: logger.info("not imported: %s", problem))
     await anyio.sleep(_BEGIN_AFTER)
     while True:
@@ -61,8 +60,8 @@ async def follow_beside(client: Client, names: Sequence[str]) -> None:
             await client.history.follow(roots, listener=listener)
         except ConflictError:
             logger.debug("another process follows sessions")
-        except TertuliaError:
-            logger.warning("sessions cannot be followed; the next attempt follows", exc_info=True)
+        except Exception:  # a server goes on without what it imports beside
+            logger.exception("sessions cannot be followed; the next attempt follows")
         await anyio.sleep(_TRY_AGAIN)
 
 

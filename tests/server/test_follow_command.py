@@ -13,7 +13,9 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia_server.app import build
 from tertulia_server.follow_command import followed_roots
+from tertulia_server.settings import load
 from tests.client.history.bringing import FIXTURES
 from tests.doubles.hosts import ROOT, SECONDS, environment
 
@@ -88,7 +90,11 @@ def test_a_folder_that_is_not_there_is_told(here: Sequence[str], tmp_path: Path)
     assert done.stderr.startswith(f"tertulia: There is no such folder: {tmp_path / 'nowhere'}.")
 
 
-def test_the_home_folder_is_too_much() -> None:
-    """Everything in it would be watched, and much of it read."""
+def test_the_home_folder_is_too_much(tmp_path: Path) -> None:
+    """Everything in it would be watched, and much of it read. A server says so before it serves."""
+    config = tmp_path / "config.toml"
+    config.write_text("")
     with pytest.raises(InvalidInputError, match="too much"):
         followed_roots(["~"])
+    with pytest.raises(InvalidInputError, match="too much"):
+        build(load({"config": str(config), "follow": "/"}, {}).settings)

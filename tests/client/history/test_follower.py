@@ -150,6 +150,23 @@ async def test_a_folder_that_comes_or_is_replaced_is_watched(
     assert follower.watched == [["sessions"], ["sessions", "later"]]
 
 
+async def test_a_database_that_is_followed_alone_is_looked_at(
+    played: tuple[Played, Store], tmp_path: Path
+) -> None:
+    """Its program writes to the log beside it, of which the system does not tell."""
+    follower, store = played
+    file = tmp_path / "opencode.db"
+    file.write_bytes(b"")
+    follower.then()
+    follower.then(after=LOOK_AROUND, do=lambda: file.with_name("opencode.db-wal").write_bytes(b"more"))
+    follower.then(after=LOOK_AROUND)
+    follower.then(after=LOOK_AROUND)
+
+    await follower.follow(store, file)
+
+    assert follower.imports == [["opencode.db"], ["opencode.db"]]
+
+
 async def test_a_file_that_is_gone_is_no_problem(played: tuple[Played, Store]) -> None:
     """Programs write to a file beside, and rename it."""
     follower, store = played
