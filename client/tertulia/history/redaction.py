@@ -60,7 +60,7 @@ _RULES: Sequence[_Rule] = (
         "private key",
         re.compile(
             r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:(?:[A-Za-z0-9+/=\s:,.-]|\\[rn])*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:(?:[A-Za-z0-9+/=\s:,.]|-(?!-)|\\[rn])*-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
             r"|(?:[A-Za-z0-9+/=\s]|\\[rn])+)"
         ),
         ("PRIVATE KEY",),

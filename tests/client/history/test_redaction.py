@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import random
+import time
 import uuid
 from pathlib import Path
 
@@ -125,8 +126,29 @@ def test_a_private_key_is_masked_as_a_whole() -> None:
     """Also where its line breaks are escapes, and where its end is missing."""
     for key in (PEM, PEM.replace("\n", "\\n"), PEM.replace("OPENSSH ", ""), PEM.replace("OPENSSH", "RSA")):
         assert masked(f"before {key} after") == ("before [masked: private key] after", ["private key"])
+    old = (
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0A1B\n\n"
+        + PEM.partition("\n")[2]
+    )
+    assert masked(old.replace("OPENSSH", "RSA")) == ("[masked: private key]", ["private key"])
     cut, _ = masked(PEM[: len(PEM) // 2])
     assert cut == "[masked: private key]"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["-----BEGIN PRIVATE KEY-----\n", "postgres://a:", "password: 'x", "eyJaaaaaaaaaaaaa.", "sk-ant-a", "Authorization: Bearer a",
+     "a=b:c/d.e-", "AccountKey=", "TOKEN=='"],
+)  # fmt: skip
+def test_hostile_text_takes_no_longer_than_other(said: str) -> None:
+    """The time grows with the length alone: four times as much of it takes no sixteen times as long."""
+
+    def steps(count: int) -> float:
+        begun = time.process_time()
+        masked(said * count)
+        return time.process_time() - begun
+
+    assert min(steps(12_000) for _ in range(3)) < 8 * max(0.01, min(steps(3_000) for _ in range(3)))
 
 
 @pytest.mark.parametrize("said", ORDINARY)

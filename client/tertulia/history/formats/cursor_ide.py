@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from tertulia.history.contents import content_text, file_label
+from tertulia.history.contents import call_arguments, content_text, file_label
 from tertulia.history.formats import Reader
 from tertulia.history.items import Item, UnreadableError
-from tertulia.history.splitter import parse
 from tertulia.history.threads import REASONING, Part, ThreadBuilder, imported_thread
 from tertulia.history.values import mapping, parse_time, sequence, text, without_empty
 from tertulia.vocabulary.models import Role
@@ -78,16 +77,9 @@ def _call(
     call_id = text(called.get("toolCallId"))
     name = text(called.get("name")) or text(called.get("tool")) or "tool"
     given = called.get("rawArgs") or called.get("params")
-    yield from builder.tool_call(call_id, name, _parsed(given), at, part)
+    yield from builder.tool_call(call_id, name, call_arguments(given), at, part)
     returned = called.get("result")
     if returned is not None:
         shown = returned if isinstance(returned, str) else content_text(returned)
         failed = str(called.get("status")) in _FAILED
         yield from builder.tool_result(call_id, shown, at, part, name=name, failed=failed)
-
-
-def _parsed(given: object) -> Any:
-    try:
-        return parse(given.encode()) if isinstance(given, str) else given
-    except (ValueError, UnicodeEncodeError):
-        return given
