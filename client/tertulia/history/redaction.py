@@ -65,6 +65,11 @@ _RULES: Sequence[_Rule] = (
         ),
         ("PRIVATE KEY",),
     ),
+    _Rule(  # PuTTY's
+        "private key",
+        re.compile(r"Private-Lines: \d+\s{1,2}(?P<secret>[A-Za-z0-9+/=]+(?:\r?\n[A-Za-z0-9+/=]+)*)(?=\s|$)"),
+        ("Private-Lines: ",),
+    ),
     _marked("AWS key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}", "AKIA", "ASIA", "ABIA", "ACCA"),
     _Rule(
         "AWS key",
@@ -162,7 +167,7 @@ _RULES: Sequence[_Rule] = (
     _named(
         "password or key",
         r"(?:pass(?:word|wd|phrase)|\bpwd|_pwd|secret|api_?-?key|access_?-?(?:key|token)|auth_?-?token|private_?-?key"
-        r"|(?-i:[A-Z]_TOKEN|\bTOKEN))[\"']?\s*(?:=>|:=|[=:])\s*"
+        r"|(?-i:[A-Z]_TOKEN|\bTOKEN))[\"'\]]{0,2}\s*(?:=>|:=|[=:])\s*"
         r"(?:\\?[\"'](?P<quoted>[^\s\"'\\]{6,300})\\?[\"']|(?P<secret>[A-Za-z0-9_~+/!@#%^&*?-][A-Za-z0-9_.~+/!@#%^&*?=-]{7,300}))",
         *("assw", "ASSW", "assphr", "ASSPHR", "ecret", "ECRET", "TOKEN"),
         *(

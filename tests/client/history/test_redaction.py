@@ -64,6 +64,9 @@ ASSIGNED = {
     "DB_PASSWORD={}": ("password or key", "Zk3mQ9-vT2x"),
     "password: '{}'": ("password or key", "hunter2"),
     '{{"client_secret": "{}"}}': ("password or key", drawn(32, HEX)),
+    'settings["client_secret"] = "{}"': ("password or key", drawn(32, HEX)),
+    "//registry.example.com/:_authToken={}": ("password or key", drawn(36)),
+    "Private-Lines: 1\n{}\nPrivate-MAC: 0a1b": ("private key", drawn(64)),
     'apiKey: "{}",': ("password or key", drawn(40)),
     "export DEPLOY_TOKEN={}": ("password or key", drawn(30)),
     "auth_token={}": ("password or key", str(uuid.UUID(int=DRAWN.getrandbits(128)))),
@@ -137,9 +140,11 @@ def test_a_private_key_is_masked_as_a_whole() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["-----BEGIN PRIVATE KEY-----\n", "postgres://a:", "password: 'x", "eyJaaaaaaaaaaaaa.", "sk-ant-a", "Authorization: Bearer a",
-     "a=b:c/d.e-", "AccountKey=", "TOKEN=='"],
-)  # fmt: skip
+    [
+        *("-----BEGIN PRIVATE KEY-----\n", "postgres://a:", "password: 'x", "eyJaaaaaaaaaaaaa.", "sk-ant-a"),
+        *("Authorization: Bearer a", "a=b:c/d.e-", "AccountKey=", "TOKEN=='", "Private-Lines: 8\na"),
+    ],
+)
 def test_hostile_text_takes_no_longer_than_other(said: str) -> None:
     """The time grows with the length alone: four times as much of it takes no sixteen times as long."""
 
