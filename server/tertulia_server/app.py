@@ -302,6 +302,13 @@ def _is_caller_error(error: TertuliaError) -> bool:
     return isinstance(error, NotFoundError | InvalidInputError)
 
 
+def _follow(settings: Settings) -> Callable[[Client], Coroutine[Any, Any, None]]:
+    """Return the task that imports sessions of other programs as they are written."""
+    from tertulia_server.follow_command import follow_beside, followed_roots  # few servers follow
+
+    return partial(follow_beside, roots=followed_roots(settings.follow))
+
+
 def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask | None = None) -> Server:
     """Return the server. It opens nothing before it runs, and the store only at the first use.
 
@@ -314,6 +321,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     names = [definition.name for definition in definitions]
     withheld = frozenset(tool.name for tool in TOOLS) - frozenset(names)
     client_settings = settings.client_settings()
+    follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
 
     @asynccontextmanager
@@ -323,6 +331,8 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
             state = ServerState(client, settings, wait_registry, tasks, withheld)
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
+            if follow is not None:
+                tasks.start_soon(follow, client)
             if works is not None and client.worker_instances:
                 tasks.start_soon(works, client_settings)
             yield state

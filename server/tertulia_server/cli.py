@@ -174,7 +174,15 @@ def _approve(loaded: Loaded, _: Flags) -> int:
 def _import(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.history_command import import_history
 
-    return import_history(loaded.settings, flags["paths"], flags["format"], restore=flags["restore"])
+    return import_history(
+        loaded.settings, flags["paths"], flags["format"], restore=flags["restore"], redact=flags["redact"]
+    )
+
+
+def _follow(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.follow_command import follow
+
+    return follow(loaded.settings, flags["paths"], redact=flags["redact"])
 
 
 def _export(loaded: Loaded, flags: Flags) -> int:
@@ -188,6 +196,29 @@ def _export(loaded: Loaded, flags: Flags) -> int:
         since=parse_since(flags["since"]),
     )
     return export_history(loaded.settings, selection, flags["format"], flags["output"])
+
+
+def _search(loaded: Loaded, flags: Flags) -> int:
+    from tertulia.vocabulary.models import SearchQuery
+    from tertulia_server.search_command import search
+    from tertulia_tools.arguments import parse_time
+
+    query = SearchQuery(
+        text=" ".join(flags["words"]),
+        instance=flags["instance"],
+        agent=flags["agent"],
+        conversation_id=flags["conversation"],
+        since=parse_time("--since", flags["since"]),
+        until=parse_time("--until", flags["until"], end_of_day=True),
+        limit=flags["limit"],
+    )
+    return search(loaded.settings, query, as_json=flags["json"], opened=flags["open"])
+
+
+def _show(loaded: Loaded, flags: Flags) -> int:
+    from tertulia_server.search_command import show
+
+    return show(loaded.settings, flags["id"], last=flags["last"], full=flags["full"])
 
 
 def _sync(loaded: Loaded, flags: Flags) -> int:
@@ -222,7 +253,10 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "chat": _chat,
     "approve": _approve,
     "import": _import,
+    "follow": _follow,
     "export": _export,
+    "search": _search,
+    "show": _show,
     "sync": _sync,
     "backup": _backup,
     "restore": _restore,
@@ -246,6 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_server(commands, shared)
     _add_conversations(commands, shared)
     _add_history(commands, shared)
+    _add_search(commands, shared)
     _add_sync(commands, shared)
     _add_backup(commands, shared)
     return parser
@@ -321,6 +356,51 @@ def _add_conversations(commands: Any, shared: argparse.ArgumentParser) -> None:
     chat.add_argument("--conversation", default=None, metavar="ID", help="go on with this conversation")
 
 
+def _add_search(commands: Any, shared: argparse.ArgumentParser) -> None:
+    search = commands.add_parser(
+        "search", parents=[shared], help="find something that was said, and read it, in the terminal"
+    )
+    search.add_argument(
+        "words",
+        nargs="+",
+        metavar="WORDS",
+        help='all must occur; a quoted argument may have "phrases", prefix*, -without and OR',
+    )
+    search.add_argument("--instance", default=None, help="only in this instance")
+    search.add_argument("--agent", default=None, help="only in conversations with this agent")
+    search.add_argument("--conversation", default=None, metavar="ID", help="only in this conversation")
+    search.add_argument("--since", default=None, metavar="DATE", help="only from this day or time on")
+    search.add_argument("--until", default=None, metavar="DATE", help="only up to this day or time")
+    search.add_argument(
+        "--limit", type=_between(1, 50), default=10, metavar="N", help="how many matches (10; at most 50)"
+    )
+    search.add_argument("--json", action="store_true", help="print the matches as JSON")
+    search.add_argument(
+        "--open",
+        type=_between(1, 50),
+        default=None,
+        metavar="N",
+        help="show the match of this number at once",
+    )
+    show = commands.add_parser("show", parents=[shared], help="read a conversation in the terminal")
+    show.add_argument("id", metavar="ID", help="its id, as search and lists show it")
+    show.add_argument(
+        "--last", type=_between(1, 1_000_000), default=None, metavar="N", help="only its last messages"
+    )
+    show.add_argument("--full", action="store_true", help="what tools returned as a whole")
+
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads a number for an option."""
+
+    def number(typed: str) -> int:
+        if not typed.isdecimal() or not least <= int(typed) <= most:
+            raise argparse.ArgumentTypeError(f"it must be a number from {least} to {most}")
+        return int(typed)
+
+    return number
+
+
 def _add_sync(commands: Any, shared: argparse.ArgumentParser) -> None:
     sync = commands.add_parser(
         "sync",
@@ -365,17 +445,41 @@ def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
     importer.add_argument(
         "--restore", action="store_true", help="bring back conversations that were deleted here"
     )
+    importer.add_argument(
+        "--redact", action="store_true", help="mask secrets (keys, tokens, passwords) in what comes in"
+    )
+    follower = commands.add_parser(
+        "follow",
+        parents=[shared],
+        help="import sessions of other programs as they are written, secrets masked, until Ctrl-C",
+    )
+    follower.add_argument(
+        "paths",
+        nargs="*",
+        metavar="FOLDER",
+        help="folders of sessions (those that the setting `follow` has, or else those of all known programs)",
+    )
+    follower.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="mask secrets (keys, tokens, passwords) in what comes in",
+    )
     exporter = commands.add_parser(
-        "export", parents=[shared], help="write conversations out, as JSON Lines or Markdown"
+        "export", parents=[shared], help="write conversations out, as JSON Lines, Markdown or HTML"
     )
     exporter.add_argument(
         "--format",
-        choices=["jsonl", "markdown"],
+        choices=["jsonl", "markdown", "html"],
         default=None,
-        help="jsonl loses nothing and can be imported; markdown is for people (jsonl, or by the name of the file)",
+        help="jsonl loses nothing and can be imported; markdown and html are for people (by the name of the file; html"
+        " into a folder, else jsonl)",
     )
     exporter.add_argument(
-        "--output", default="-", metavar="FILE", help="where to write (- is standard output)"
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="where to write (- is standard output); a folder gets a page for each conversation, and an index",
     )
     exporter.add_argument(
         "--conversation", action="append", default=[], metavar="ID", help="only this one (may be repeated)"

@@ -4,8 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,16 +28,21 @@ MAX_PROBLEMS = 200
 
 
 def import_history(
-    settings: Settings, paths: Sequence[str], format_name: str | None, *, restore: bool
+    settings: Settings, paths: Sequence[str], format_name: str | None, *, restore: bool, redact: bool
 ) -> int:
     """Import conversations and print a summary; return 1 if something could not be read."""
-    with _input_files(paths) as files, _ImportReport() as report:
+    with _input_files(paths) as (files, labels), _ImportReport() as report:
         listener = ImportListener(on_size=report.begin, on_read=report.read, on_problem=report.problem)
 
         async def import_files() -> ImportSummary:
             async with Client.open(settings.client_settings()) as client:
                 return await client.history.import_files(
-                    files, format_name=format_name, restore=restore, listener=listener
+                    files,
+                    format_name=format_name,
+                    restore=restore,
+                    redact=redact,
+                    labels=labels,
+                    listener=listener,
                 )
 
         summary = anyio.run(import_files)
@@ -47,9 +52,16 @@ def import_history(
 
 
 def export_history(settings: Settings, selection: Selection, format_name: str | None, output: str) -> int:
-    """Write the selected conversations to a file or to standard output; return 0."""
-    markdown = output.lower().endswith((".md", ".markdown"))
-    format = ExportFormat(format_name or (ExportFormat.MARKDOWN if markdown else ExportFormat.JSONL))
+    """Write the selected conversations to a file, to a folder of pages or to standard output; return 0.
+
+    Raises:
+        InvalidInputError: pages are asked for, and `output` names no folder for them.
+    """
+    is_folder = output.endswith(("/", os.sep)) or Path(output).is_dir()
+    format = _format_of(format_name, output, is_folder=is_folder)
+    if is_folder:
+        anyio.run(_write_folder, settings, selection, format, Path(output))
+        return 0
 
     async def write(stream: TextIO) -> None:
         async with AsyncExitStack() as stack:
@@ -70,6 +82,44 @@ def export_history(settings: Settings, selection: Selection, format_name: str | 
         except BrokenPipeError:  # the reader has closed the pipe, which is no error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _format_of(name: str | None, output: str, *, is_folder: bool) -> ExportFormat:
+    if name is not None:
+        return ExportFormat(name)
+    if is_folder or output.lower().endswith((".html", ".htm")):
+        return ExportFormat.HTML
+    return ExportFormat.MARKDOWN if output.lower().endswith((".md", ".markdown")) else ExportFormat.JSONL
+
+
+async def _write_folder(settings: Settings, selection: Selection, format: ExportFormat, folder: Path) -> None:
+    """Write a file for each conversation, and the index; print where that is."""
+    await anyio.to_thread.run_sync(_make, folder)
+    names: list[str] = []
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client.open(settings.client_settings()))
+        pieces = client.history.export_files(selection, format)
+        stack.push_async_callback(pieces.aclose)
+        with ExitStack() as files:
+            stream: TextIO | None = None
+            async for name, piece in pieces:
+                if stream is None or name != names[-1]:
+                    files.close()
+                    stream = files.enter_context(_replacement(folder / name))
+                    names.append(name)
+                stream.write(piece)
+    count = "1 file" if len(names) == 1 else f"{len(names)} files"
+    begin = f"; begin with {folder / names[-1]}" if names and format is not ExportFormat.JSONL else ""
+    print(one_line(f"{count} in {folder}{begin}"))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be made: {error.strerror or error}.", hint="Name another with --output."
+        ) from error
 
 
 class _ImportReport:
@@ -121,6 +171,9 @@ def _summary_lines(summary: ImportSummary) -> Generator[str]:
     if summary.passed_by:
         kinds = ", ".join(f"{count} {what}" for what, count in sorted(summary.passed_by.items()))
         yield f"Passed by: {kinds}."
+    if summary.masked:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(summary.masked.items()))
+        yield f"Masked, as secrets: {kinds}."
     if summary.problems:
         yield f"Problems: {summary.problems}, told above."
     elif not summary.files:
@@ -128,14 +181,17 @@ def _summary_lines(summary: ImportSummary) -> Generator[str]:
 
 
 @contextmanager
-def _input_files(paths: Sequence[str]) -> Generator[Sequence[Path]]:
-    """Yield the paths, with a file that has the contents of standard input: some formats are read twice."""
+def _input_files(paths: Sequence[str]) -> Generator[tuple[Sequence[Path], Mapping[Path, str]]]:
+    """Yield the paths, with a copy of what standard input has (some formats are read twice), and the copy's name."""
     with tempfile.TemporaryDirectory() as folder:
-        piped = Path(folder, "standard input")
+        piped = Path(folder, "piped")
         if STANDARD in paths:
             with piped.open("wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [piped if path == STANDARD else Path(path).expanduser() for path in paths]
+        yield (
+            [piped if path == STANDARD else Path(path).expanduser() for path in paths],
+            {piped: "standard input"},
+        )
 
 
 @contextmanager

@@ -122,6 +122,11 @@ class Settings(BaseModel):
     discover_agents: bool = Field(
         True, description="List agent programs of this machine that are not configured, with how to do that."
     )
+    follow: Names = Field(
+        (),
+        description="Import the sessions in these folders as they are written, secrets masked; `known`: those of the"
+        " programs that are known.",
+    )
     instances: dict[str, dict[str, Any]] = Field(
         default_factory=dict[str, dict[str, Any]], repr=False, description="Platforms by instance name."
     )

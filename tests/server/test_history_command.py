@@ -46,7 +46,7 @@ def test_an_import_ends_with_a_summary(here: Sequence[object]) -> None:
     assert first.stdout.splitlines() == [
         "Conversations: 3 new, 0 updated, 0 unchanged.",
         "Messages added: 15.",
-        "Left out, as no part of what was said: 2 context, 2 reasoning.",
+        "Left out, as no part of what was said: 3 context, 2 reasoning.",
     ]
     assert (second.returncode, second.stderr) == (0, "")
     assert second.stdout.startswith("Conversations: 5 new, 0 updated, 3 unchanged.\n")
@@ -196,3 +196,38 @@ def test_whoever_reads_an_export_may_stop(here: Sequence[object]) -> None:
         said = exporting.stderr.read()
 
     assert said == b""
+
+
+def test_a_folder_gets_pages_and_an_index(here: Sequence[object], tmp_path: Path) -> None:
+    """HTML unless it is said otherwise; a later export replaces them, and leaves nothing beside them."""
+    run("import", *here, FIXTURES / "claude-code.jsonl", FIXTURES / "codex.jsonl")
+    folder = tmp_path / "pages" / "all"
+
+    first = run("export", *here, "--output", f"{folder}/")
+    again = run("export", *here, "--output", folder)
+    lines = run("export", *here, "--output", f"{tmp_path / 'lines'}/", "--format", "jsonl")
+    alone = run("export", *here, "--output", tmp_path / "all.html")
+
+    index = (folder / "index.html").read_text("utf-8")
+    assert first.stdout == f"3 files in {folder}; begin with {folder / 'index.html'}\n"
+    assert again.stdout == first.stdout
+    assert sum(f'href="{path.name}"' in index for path in folder.iterdir()) == 2
+    assert len([*folder.iterdir()]) == 3
+    assert lines.stdout == f"2 files in {tmp_path / 'lines'}\n"
+    assert alone.returncode == 2
+    assert "HTML has a page for each conversation." in alone.stderr
+
+
+def test_masked_secrets_are_told_by_kind(here: Sequence[object]) -> None:
+    """Where a copy of standard input came from is told by that name."""
+    secret = "ghp_" + "a1B2" * 9
+
+    done = run(
+        "import", *here, "-", "--redact", given=json.dumps([{"role": "user", "content": f"Use {secret}"}])
+    )
+    exported = run("export", *here).stdout
+
+    assert "Masked, as secrets: 1 GitHub token.\n" in done.stdout
+    assert "Use [masked: GitHub token]" in exported
+    assert secret not in exported
+    assert json.loads(exported.splitlines()[0])["metadata"] == {"file": "standard input"}

@@ -9,6 +9,7 @@ from tertulia.client import Client
 from tertulia.vocabulary.errors import ConflictError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Request, Run
+from tertulia.vocabulary.resumption import resumption
 from tertulia_tools.approvals import arguments_part, digest_of, needs_digest
 from tertulia_tools.event_pages import EventLine, newest_event_lines
 from tertulia_tools.messages import MESSAGE_OVERHEAD, MessageView, message_views
@@ -140,7 +141,8 @@ async def conversation_result(
     if conversation.context:
         result.context = quoter.quote(compact(conversation.context), share)
     source = SectionSource(client, conversation, quoter, share, cursor)
-    notes: list[str] = []
+    resumed_by = resumption(conversation)
+    notes = [] if resumed_by is None else [f"Where it came from, it goes on with: {resumed_by}"]
     for name, fill_section in SECTIONS.items():
         if name in include:
             notes += await fill_section(result, source)

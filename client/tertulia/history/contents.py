@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from tertulia.history.splitter import parse
 from tertulia.history.values import mapping, sequence, text
 
 _SHORT = 300
@@ -73,6 +74,14 @@ def file_label(kind: str, name: object = None, media_type: object = None, size: 
 def spoken(said: str) -> str:
     """Return a text without the lines that stand for files."""
     return "\n".join(line for line in said.splitlines() if _LABEL.fullmatch(line) is None)
+
+
+def call_arguments(given: object) -> Any:
+    """Return the arguments of a call, which may be JSON in a text."""
+    try:
+        return parse(given.encode()) if isinstance(given, str) else given
+    except ValueError:
+        return given
 
 
 def call_text(name: str, arguments: object) -> str:

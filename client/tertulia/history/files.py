@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ _MAX_DEPTH = 4
 _EXTENSIONS = tuple(
     extension + packed for extension in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst")
 )
+_DATABASE = re.compile(r"(?:^|[/\\])(?:state\.vscdb|opencode[a-z0-9.-]*\.db)$")
 _ARCHIVE = ".zip"
 _MAC_METADATA = "__MACOSX/"
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
@@ -50,6 +51,12 @@ class SourceFile:
         """The name that people are shown."""
         place = self.label or str(self.path)
         return place if self.member is None else f"{place}/{self.member}"
+
+    @property
+    def origin(self) -> str:
+        """The name by which a conversation says later where it came from."""
+        is_copy = self.label is not None and self.member is None
+        return self.name if is_copy else str(Path(self.name).absolute())
 
     @property
     def stem(self) -> str:
@@ -118,10 +125,12 @@ class _Place:
 class SourceFiles:
     """Finds the files at the paths of an import.
 
-    A context manager: archives that stand in archives are extracted to a folder, which is removed at its end.
+    `labels` has the names for people of files that are only copies. A context manager: archives that stand in archives
+    are extracted to a folder, which is removed at its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels: Mapping[Path, str] | None = None) -> None:
+        self._labels = labels or {}
         self._extracted: tempfile.TemporaryDirectory[str] | None = None
         self._copies = 0
         self._bytes = 0
@@ -145,11 +154,17 @@ class SourceFiles:
             else:
                 yield Problem(str(path), None, "there is no such file or folder")
 
+    def again(self, paths: Iterable[Path]) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
+        """Yield the files at these paths, which were found in folders before; those that are gone are left out."""
+        for path in paths:
+            if path.exists():
+                yield from self._opened(path, named=False)
+
     def _within(self, folder: Path) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
         for parent, folders, names in os.walk(folder):
             folders.sort()
             for name in sorted(names):
-                if name.lower().endswith((*_EXTENSIONS, _ARCHIVE)):
+                if may_hold_transcripts(name):
                     yield from self._opened(Path(parent, name), named=False)
                 else:
                     yield PassedBy(_kind_of(name))
@@ -164,7 +179,7 @@ class SourceFiles:
         if is_archive:
             yield from self._members(_Place(path, str(path), str(path) if named else None))
         else:
-            yield SourceFile(path, named), size
+            yield SourceFile(path, named, label=self._labels.get(path)), size
 
     def _members(self, place: _Place) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
         try:
@@ -177,11 +192,13 @@ class SourceFiles:
         except (OSError, zipfile.BadZipFile) as error:
             yield Problem(place.label, None, f"it cannot be opened: {error}")
             return
-        if place.archive is not None and not any(_may_hold(member.filename) for member in members):
+        if place.archive is not None and not any(
+            member.filename.lower().endswith((*_EXTENSIONS, _ARCHIVE)) for member in members
+        ):
             yield Problem(place.label, None, "there is no JSON in this archive")
         for member in members:
             name = member.filename
-            if name.lower().endswith(_EXTENSIONS):
+            if name.lower().endswith(_EXTENSIONS):  # a database must be a file of its own
                 file = SourceFile(
                     place.path, named=False, member=name, archive=place.archive, label=place.label
                 )
@@ -223,8 +240,9 @@ class SourceFiles:
         return copy
 
 
-def _may_hold(name: str) -> bool:
-    return name.lower().endswith((*_EXTENSIONS, _ARCHIVE))
+def may_hold_transcripts(name: str) -> bool:
+    """Whether a file of this name is opened that stands in a folder."""
+    return name.lower().endswith((*_EXTENSIONS, _ARCHIVE)) or _DATABASE.search(name) is not None
 
 
 def _kind_of(name: str) -> str:

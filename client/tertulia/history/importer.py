@@ -1,11 +1,12 @@
 """Stores what files hold, in short transactions."""
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tertulia.history.files import ReadListener, SourceFile
 from tertulia.history.items import (
     BranchItem,
+    FileStart,
     ImportSummary,
     Item,
     MessageItem,
@@ -15,6 +16,7 @@ from tertulia.history.items import (
     Thread,
 )
 from tertulia.history.reader import read_file
+from tertulia.history.redaction import Redactor
 from tertulia.store import transfer
 from tertulia.store.database import Transaction
 from tertulia.store.transfer import ImportOutcome
@@ -43,6 +45,7 @@ class Importer:
     """Stores what files hold, for one principal.
 
     `is_embedded` says whether an instance's conversations live in the store. `on_problem` is called with each problem.
+    `redactor` masks secrets in what is stored.
     """
 
     def __init__(
@@ -52,15 +55,18 @@ class Importer:
         restore: bool,
         is_embedded: Callable[[str], bool],
         on_problem: Callable[[Problem], object],
+        redactor: Redactor | None = None,
     ) -> None:
         self.summary = ImportSummary()
         self._principal = principal
         self._restore = restore
         self._is_embedded = is_embedded
         self._on_problem = on_problem
+        self._redactor = redactor
+        self._file: str | None = None
         self._received: dict[str, ImportOutcome] = {}
         self._updated: set[str] = set()
-        self._titles: dict[str, str] = {}
+        self._known: dict[str, Conversation] = {}
         self._archives: dict[str, _Archive] = {}
 
     def report(self, problem: Problem) -> None:
@@ -99,8 +105,10 @@ class Importer:
                 if isinstance(item, PassedBy):
                     self.pass_by(item)
                     continue
+                if not has_items:
+                    batch.append(FileStart(file.origin))
                 has_items = True
-                batch.append(item)
+                batch.append(item if self._redactor is None else self._redactor.masked(item))
                 text += len(item.message.text or "") if isinstance(item, MessageItem) else 0
                 if len(batch) >= _BATCH or text >= _BATCH_TEXT or size >= _BATCH_BYTES:
                     yield batch
@@ -123,6 +131,8 @@ class Importer:
         exact: dict[str, Thread] = {}
         for item in batch:
             match item:
+                case FileStart(name):
+                    self._file = name
                 case Omission(what, count):
                     self.summary.left_out[what] = self.summary.left_out.get(what, 0) + count
                 case Thread(conversation=conversation, exact=True):
@@ -131,7 +141,7 @@ class Importer:
                 case Thread(conversation=conversation):
                     if self._received.get(conversation.id) is ImportOutcome.NEW:
                         transfer.name(tx, self._principal, conversation)
-                    self._note_title(conversation)
+                    self._note_known(item)
                 case MessageItem(thread):
                     self._add(tx, item)
                     if thread.exact:
@@ -146,24 +156,28 @@ class Importer:
                 counted = self._is_embedded(conversation_id.partition(":")[0])
                 transfer.settle(tx, self._principal, thread.conversation, counted=counted)
 
-    def renamed(self) -> Generator[Sequence[tuple[str, str]]]:
-        """Yield the ids and titles of the known conversations that were read, in batches for `rename`."""
-        titles = list(self._titles.items())
-        for at in range(0, len(titles), _BATCH):
-            yield titles[at : at + _BATCH]
+    def known(self) -> Generator[Sequence[Conversation]]:
+        """Yield the conversations that were read and that the store had before, in batches for `refresh`."""
+        known = list(self._known.values())
+        for at in range(0, len(known), _BATCH):
+            yield known[at : at + _BATCH]
 
-    def rename(self, tx: Transaction, titles: Sequence[tuple[str, str]]) -> None:
-        """Write the titles that were changed where the conversations come from, and not in the store."""
-        for conversation_id, title in titles:
-            if transfer.rename(tx, self._principal, conversation_id, title):
-                self._note_update(conversation_id)
+    def refresh(self, tx: Transaction, known: Sequence[Conversation]) -> None:
+        """Write what was changed of conversations where they come from, and not in the store."""
+        for conversation in known:
+            if transfer.refresh(tx, self._principal, conversation):
+                self._note_update(conversation.id)
 
     def _receive(self, tx: Transaction, thread: Thread) -> ImportOutcome:
         """Store a conversation that the store lacks; return what the store had of it before."""
         conversation_id = thread.conversation.id
         if conversation_id not in self._received:
             received = transfer.receive(
-                tx, self._principal, thread.conversation, thread.participants, restore=self._restore
+                tx,
+                self._principal,
+                thread.conversation if thread.exact else self._placed(thread.conversation),
+                thread.participants,
+                restore=self._restore,
             )
             self._received[conversation_id] = received
             match received:
@@ -180,15 +194,25 @@ class Importer:
         if received is ImportOutcome.DELETED:
             return
         message = item.message
-        self._note_title(item.thread.conversation)
+        self._note_known(item.thread)
         if transfer.add(tx, self._principal, message, timed=item.timed, follows=item.follows):
             self.summary.messages += 1
+            for kind in item.masked:
+                self.summary.masked[kind] = self.summary.masked.get(kind, 0) + 1
             self._note_update(message.conversation_id)
 
-    def _note_title(self, conversation: Conversation) -> None:
-        """Remember the title that a known conversation has by now in the file."""
-        if conversation.title is not None and self._received.get(conversation.id) is ImportOutcome.KNOWN:
-            self._titles[conversation.id] = conversation.title
+    def _placed(self, conversation: Conversation) -> Conversation:
+        """Return a conversation with the name of its file in the metadata."""
+        return replace(conversation, metadata={**conversation.metadata, "file": self._file})
+
+    def _note_known(self, thread: Thread) -> None:
+        """Remember what a known conversation is by now in the file."""
+        conversation = thread.conversation
+        if self._received.get(conversation.id) is ImportOutcome.KNOWN:
+            # Tertulia's own export has all that was known of a conversation: nothing can have been found later.
+            self._known[conversation.id] = (
+                replace(conversation, metadata={}) if thread.exact else self._placed(conversation)
+            )
 
     def _note_update(self, conversation_id: str) -> None:
         if self._received[conversation_id] is ImportOutcome.KNOWN and conversation_id not in self._updated:

@@ -31,13 +31,14 @@ class Thread:
 class MessageItem:
     """A message of a conversation. `timed`: the time is the message's own, not that of its conversation or file.
 
-    Without `follows` it stands after the newest message.
+    Without `follows` it stands after the newest message. `masked` has the kind of each secret that was masked in it.
     """
 
     thread: Thread
     message: Message
     timed: bool = True
     follows: Follows | None = None
+    masked: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class BranchItem:
 
     thread: Thread
     branch: BranchRow
+
+
+@dataclass(frozen=True, slots=True)
+class FileStart:
+    """The items behind this one are those of the file `name`."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class Problem:
         return f"{place}: {self.why}"
 
 
-Item = Thread | MessageItem | BranchItem | Omission | PassedBy | Problem
+Item = Thread | MessageItem | BranchItem | FileStart | Omission | PassedBy | Problem
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,6 +111,8 @@ class ImportSummary:
     """How much of the conversations was left out, by kind."""
     passed_by: dict[str, int] = field(default_factory=dict[str, int])
     """How many files in folders and archives were not read, by kind."""
+    masked: dict[str, int] = field(default_factory=dict[str, int])
+    """How many secrets were masked in the messages that were added, by kind."""
 
 
 def local_id(source: str, source_ref: str) -> str:

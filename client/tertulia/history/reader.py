@@ -3,7 +3,7 @@
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, cast
 
 from tertulia.history import formats, splitter
+from tertulia.history.databases import MAGIC, DatabaseError, database_format, database_records
 from tertulia.history.files import ReadListener, SourceFile
 from tertulia.history.formats import FORMATS, Origin, Reader
 from tertulia.history.formats.unread import unread_kind
@@ -48,30 +49,63 @@ def read_file(
     A file that holds no message is a problem if the caller has named it, and is passed by otherwise.
     """
     try:
+        if file.member is None and _is_database(file):
+            yield from _database_items(file, format_name)
+            return
         sniffed = _sniff(file)
         name = format_name or sniffed.format
         if name is None:
             yield _unrecognised(file, sniffed.kind)
             return
-        has_content = False
-        left_out: dict[str, int] = {}
         with closing(_items(file, sniffed.shape, name, on_read)) as items:
-            for item in items:
-                match item:
-                    case Omission(what, count):
-                        left_out[what] = left_out.get(what, 0) + count
-                    case Thread(exact=exact):
-                        has_content = has_content or exact
-                    case _:
-                        has_content = True
-                yield item
-        if not has_content:
-            yield _empty(file, name, left_out)
-    except UnpackingError as error:
+            yield from _with_what_is_missing(file, name, items)
+    except (UnpackingError, DatabaseError) as error:
         yield Problem(file.name, None, str(error))
     except (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         # RuntimeError and NotImplementedError: an archive with a password, or packed in an unknown way.
         yield Problem(file.name, None, f"it cannot be read: {error}")
+
+
+def _with_what_is_missing(file: SourceFile, name: str, items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, and what is to be told where none of them was said."""
+    has_content = False
+    left_out: dict[str, int] = {}
+    for item in items:
+        match item:
+            case Omission(what, count):
+                left_out[what] = left_out.get(what, 0) + count
+            case Thread(exact=exact):
+                has_content = has_content or exact
+            case _:
+                has_content = True
+        yield item
+    if not has_content:
+        yield _empty(file, name, left_out)
+
+
+def _is_database(file: SourceFile) -> bool:
+    with file.open() as stream:
+        return stream.peek(len(MAGIC)).startswith(MAGIC)
+
+
+def _database_items(file: SourceFile, format_name: str | None) -> Iterator[Item]:
+    name = database_format(file.path)
+    if name is None or format_name not in {None, name}:
+        yield _unrecognised(file, "a SQLite database")
+        return
+    reader = formats.new_reader(name, Origin(file.stem, file.folder, file.modified, lambda: ""))
+
+    def items() -> Iterator[Item]:
+        for number, record in enumerate(database_records(file.path, name), 1):
+            if record is None:
+                yield Problem(file.name, None, f"conversation {number}: {_TOO_LONG}")
+                continue
+            try:
+                yield from reader.read_record(dict(record), number)
+            except (UnreadableError, TypeError, ValueError, KeyError, RecursionError) as error:
+                yield Problem(file.name, None, f"conversation {number}: {_why(error)}")
+
+    yield from _with_what_is_missing(file, name, items())
 
 
 def _unrecognised(file: SourceFile, kind: str | None) -> Item:

@@ -18,6 +18,8 @@ and those of its parent up to the position `shared` (see `tertulia.store.branche
 `tertulia.store.message_index` explains the two tables of the full-text index over messages, and how they are filled
 again after a step that changed what the index takes for a word.
 
+`imported_files` has the state of each followed file at its last import, so that only what changed is read again.
+
 `tertulia.store.sync_state` explains the columns of `syncs` and `synced_conversations`.
 """
 
@@ -302,8 +304,18 @@ INSERT INTO meta SELECT 'indexed_from', max(position) + 1 FROM messages HAVING c
 INSERT INTO title_index (title_index) VALUES ('rebuild');
 """
 
+_NINTH = """
+CREATE TABLE imported_files (
+    principal TEXT NOT NULL,
+    path TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    PRIMARY KEY (principal, path)
+) STRICT, WITHOUT ROWID;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
 """Step n takes a file from version n to n + 1."""

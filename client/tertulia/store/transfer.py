@@ -1,9 +1,11 @@
 """Import and export of whole conversations, with the times that they had."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from tertulia.store import branches, conversations, messages, ratings
 from tertulia.store.database import Transaction, from_datetime, storable, to_datetime
@@ -102,11 +104,27 @@ def name(tx: Transaction, principal: str, conversation: Conversation) -> None:
     _note_title(tx, principal, conversation.id, conversation.title)
 
 
-def rename(tx: Transaction, principal: str, conversation_id: str, title: str) -> bool:
-    """Write the title that a conversation got where it comes from, unless it got another one in the store.
+def refresh(tx: Transaction, principal: str, conversation: Conversation) -> bool:
+    """Write what became known of a conversation where it comes from; return whether it got another title.
 
-    Return whether that changed it.
+    A title that it got in the store stays, and so does each key of the metadata that the store has.
     """
+    row = tx.one(
+        "SELECT metadata, updated_at FROM conversations WHERE principal = ? AND id = ?",
+        principal,
+        conversation.id,
+    )
+    if row is None or not tx.keeps_content(conversation.id):
+        return False
+    stored = json.loads(row[0])
+    found = {key: value for key, value in conversation.metadata.items() if key not in stored}
+    if found:
+        conversations.change(tx, principal, conversation.id, ConversationChanges(metadata=found))
+        _date(tx, principal, conversation.id, row[1])
+    return conversation.title is not None and _rename(tx, principal, conversation.id, conversation.title)
+
+
+def _rename(tx: Transaction, principal: str, conversation_id: str, title: str) -> bool:
     row = tx.one(
         "SELECT i.title, c.title, c.updated_at FROM conversations AS c LEFT JOIN imported_titles AS i"
         " ON i.principal = c.principal AND i.conversation_id = c.id WHERE c.principal = ? AND c.id = ?",
@@ -114,7 +132,7 @@ def rename(tx: Transaction, principal: str, conversation_id: str, title: str) ->
         conversation_id,
     )
     title = storable(title)
-    if row is None or row[0] != row[1] or row[0] == title or not tx.keeps_content(conversation_id):
+    if row is None or row[0] != row[1] or row[0] == title:
         return False
     conversations.change(tx, principal, conversation_id, ConversationChanges(title=title))
     _date(tx, principal, conversation_id, row[2])
@@ -194,6 +212,26 @@ def written(
     return [
         StoredMessage(message=messages.from_row(row), position=row[-2], timed=bool(row[-1])) for row in rows
     ]
+
+
+def kin(tx: Transaction, principal: str) -> Sequence[tuple[str, str | None, Mapping[str, Any]]]:
+    """Return the id, the title and the metadata of all imported conversations that name another one they belong to."""
+    rows = tx.all(
+        "SELECT id, title, metadata FROM conversations WHERE principal = ? AND source IS NOT NULL"
+        " AND (metadata LIKE '%\"subagent_of\"%' OR metadata LIKE '%\"forked_from\"%') ORDER BY created_at, number",
+        principal,
+    )
+    return [(row[0], row[1], json.loads(row[2])) for row in rows]
+
+
+def titles(tx: Transaction, principal: str, ids: Collection[str]) -> Mapping[str, str | None]:
+    """Return the titles of those of these conversations that the store has."""
+    rows = tx.all(
+        "SELECT id, title FROM conversations WHERE principal = ? AND id IN (SELECT value FROM json_each(?))",
+        principal,
+        json.dumps([*ids]),
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def branch_rows(tx: Transaction, principal: str, conversation_id: str) -> Sequence[BranchRow]:

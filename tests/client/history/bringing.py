@@ -31,7 +31,11 @@ class Bringing:
     read: int = 0
 
     async def bring(
-        self, *paths: Path, format_name: str | None = None, restore: bool = False
+        self,
+        *paths: Path,
+        format_name: str | None = None,
+        restore: bool = False,
+        redact: bool = False,
     ) -> ImportSummary:
         """Import files."""
 
@@ -44,7 +48,7 @@ class Bringing:
             on_problem=lambda problem: self.problems.append(str(problem)),
         )
         return await self.client.history.import_files(
-            paths, format_name=format_name, restore=restore, listener=listener
+            paths, format_name=format_name, restore=restore, redact=redact, listener=listener
         )
 
     async def known(self) -> Sequence[Conversation]:

@@ -54,6 +54,7 @@ async def test_a_session_of_claude_code(here: Bringing) -> None:
         "46712e37-8bd4-45e8-9143-862615164360",
     )
     assert conversation.metadata == {
+        "file": str(FIXTURES / "claude-code.jsonl"),
         "folder": "/home/ana/project",
         "git_branch": "main",
         "model": "claude-sonnet-4-5",
@@ -122,7 +123,7 @@ async def test_an_export_of_chatgpt(here: Bringing) -> None:
     question, answer = await here.messages(second.id)
     assert question.created_at == datetime(2026, 10, 27, 11, 20, 1, tzinfo=UTC)
     assert answer.created_at == question.created_at, "an answer without a time has the one before it"
-    assert summary.left_out == {"reasoning": 1}
+    assert summary.left_out == {"context": 1, "reasoning": 1}
     main, shown = await here.client.conversations.branches(first.id)
     assert (main.id, shown.parted_from) == ("main", "11111111-0000-4000-8000-000000000009")
     others = await here.client.messages.list(first.id, MessageQuery(branch="main"))

@@ -173,7 +173,7 @@ async def test_a_conversation_that_cannot_be_read_leaves_the_others_of_its_array
     ("content", "why"),
     [
         (b"", "it is empty"),
-        (b"SQLite format 3\0 and so on", "it is a SQLite database, which is not read"),
+        (b"SQLite format 3\0 and so on", "its database cannot be read: file is not a database"),
         (
             b'{"display": "hi", "pastedContents": {}}',
             "it is Claude Code's list of prompts, which is not read",

@@ -395,3 +395,25 @@ async def test_summaries_and_queued_messages_are_there(here: Bringing, tmp_path:
         ("assistant", "Done.\n\n[hologram]"),
         ("user", "and then?"),
     ]
+
+
+async def test_projects_and_memories_of_chatgpt(here: Bringing, tmp_path: Path) -> None:
+    """As far as the export has them: which project a talk is in, and what ChatGPT had remembered for it."""
+    nodes = {"m": (None, "system", ""), "i": ("m", "system", ""), "a": ("i", "user", "Hello")}
+    talk: dict[str, Any] = dict(chatgpt("cg-1", nodes, "a"), gizmo_id="g-p-68f0")
+    contents = {
+        "m": {"content_type": "model_editable_context", "model_set_context": "1. Ana sells lemurs."},
+        "i": {"content_type": "user_editable_context", "user_instructions": "Be brief."},
+    }
+    for name, content in contents.items():
+        talk["mapping"][name]["message"]["content"] = content
+
+    summary = await here.bring(array_of(tmp_path / "conversations.json", talk))
+
+    conversation, messages = await here.only()
+    assert conversation.metadata["project"] == "g-p-68f0"
+    assert [(each.type, each.text) for each in messages] == [
+        ("memory", "1. Ana sells lemurs."),
+        (None, "Hello"),
+    ]
+    assert summary.left_out == {"context": 1}

@@ -27,6 +27,7 @@ from tertulia import (
     Status,
 )
 from tertulia.history.writers import ExportFormat, Markdown
+from tertulia.history.writers.pages import Page
 from tertulia.resources.history import Selection
 from tertulia.store import conversations, transfer
 from tertulia.store.database import Store, Transaction
@@ -377,7 +378,7 @@ def test_nothing_that_was_said_breaks_the_page(texts: list[str], role: Role) -> 
         rating=Rating(value=1, feedback=texts[-1]),
     )
     writer = Markdown()
-    pieces = [*writer.begin(conversation, [])]
+    pieces = [*writer.begin(Page(conversation, []))]
     for number, text in enumerate(texts):
         message = Message(
             id=f"m{number}",
@@ -407,9 +408,10 @@ async def test_markdown_shows_what_was_said_as_it_was(here: Bringing) -> None:
     for expected in (
         "# What does Acme pay? Look it up.\n\n",
         f"- Conversation: `{conversation.id}`\n",
-        "- From: codex, `01a2184e-65e2-7c61-a56f-39d52b5e2291`\n",
+        "- From: codex\n- Reference: `01a2184e-65e2-7c61-a56f-39d52b5e2291`\n",
+        "- Goes on with: `codex resume 01a2184e-65e2-7c61-a56f-39d52b5e2291`\n",
         "## User · 2026-11-26 14:42 UTC\n\n> What does Acme pay? Look it up.\n\n",
-        "## Assistant (codex) · 2026-11-26 14:42 UTC\n\n> Let me look.\n\n",
+        "## Assistant (gpt-5.5-scripted) · 2026-11-26 14:42 UTC\n\n> Let me look.\n\n",
         '## Tool call: exec\\_command · 2026-11-26 14:42 UTC\n\n```json\n{\n  "cmd": "echo 40000 a year"\n}\n```\n\n',
         "Output:\n40000 a year\n\n```\n\n",
     ):

@@ -55,6 +55,7 @@ FORMATS: Mapping[str, str] = {
     "gemini-checkpoint": "gemini_cli:GeminiCheckpointReader",
     "qwen-code": "qwen_code:QwenReader",
     "cursor": "cursor:CursorReader",
+    "cursor-ide": "cursor_ide:CursorIdeReader",
     "opencode": "opencode:OpenCodeReader",
     "copilot-cli": "copilot_cli:CopilotReader",
     "pi": "pi:PiReader",

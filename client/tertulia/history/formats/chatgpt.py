@@ -16,13 +16,16 @@ from tertulia.history.splitter import parse
 from tertulia.history.threads import REASONING, Part, ThreadBuilder, imported_thread
 from tertulia.history.values import mapping, parse_time, sequence, text, without_empty
 from tertulia.vocabulary.identifiers import digest
+from tertulia.vocabulary.message_types import MEMORY
 from tertulia.vocabulary.models import Role
 
 SOURCE = "chatgpt"
 _EXPORT = {"current_node", "conversation_id"}
 _CONTEXT = Omission("context")
 _REASONING = {"thoughts", "reasoning_recap"}
-_INSTRUCTIONS = {"user_editable_context", "model_editable_context"}
+_INSTRUCTIONS, _MEMORY = "user_editable_context", "model_editable_context"
+_PROJECT = "g-p-"
+"""How the id of a project begins; other ids there are those of a GPT."""
 _EVERYBODY = "all"
 _CREATES, _UPDATES = "canmore.create_textdoc", "canmore.update_textdoc"
 _EVERYTHING = ".*"
@@ -47,14 +50,16 @@ class ChatGPTReader(Reader):
         ref = text(record.get("conversation_id")) or text(record.get("id"))
         if ref is None:  # before 2024: what never changes of it identifies it
             ref = "x_" + digest({"created": record.get("create_time"), "root": next(iter(nodes))})
+        gpt = text(record.get("gizmo_id"))
+        is_project = record.get("gizmo_type") == "snorlax" or (gpt or "").startswith(_PROJECT)
         thread = imported_thread(
             SOURCE,
             ref,
             title=text(record.get("title")),
             metadata=without_empty(
                 model=text(record.get("default_model_slug")),
-                gizmo_id=text(record.get("gizmo_id")),
-                project=text(record.get("gizmo_id")) if record.get("gizmo_type") == "snorlax" else None,
+                gizmo_id=gpt,
+                project=gpt if is_project else None,
             ),
             created_at=parse_time(record.get("create_time")) or self._origin.modified,
             archived=record.get("is_archived") is True,
@@ -87,13 +92,19 @@ def _message(builder: ThreadBuilder, name: str, message: dict[str, Any]) -> Iter
     said = _said(content, metadata, files)
     if kind in _REASONING:
         yield REASONING
+    elif kind == _MEMORY:
+        remembered = text(content.get("model_set_context"))
+        yield from builder.message(name, Role.SYSTEM, remembered, at, type=MEMORY)
+    elif kind == _INSTRUCTIONS:
+        yield _CONTEXT
     elif said is None:
         return
-    elif (
-        kind in _INSTRUCTIONS
-        or metadata.get("is_visually_hidden_from_conversation") is True
-        or role not in {"user", "assistant", "system", "tool"}
-    ):
+    elif metadata.get("is_visually_hidden_from_conversation") is True or role not in {
+        "user",
+        "assistant",
+        "system",
+        "tool",
+    }:
         yield _CONTEXT
     elif role == "tool":
         yield from builder.tool_result(

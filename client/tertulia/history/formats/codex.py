@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from tertulia.history.contents import content_text, kind_of
+from tertulia.history.contents import call_arguments, content_text, kind_of
 from tertulia.history.formats import Origin, Reader
 from tertulia.history.formats.wrapped import split_message
 from tertulia.history.items import Item, Omission, UnreadableError, local_id
@@ -245,9 +245,4 @@ def _returned(output: object) -> str | None:
 
 def _arguments(item: dict[str, Any]) -> object:
     given = [item[name] for name in ("arguments", "input", "action") if item.get(name) is not None]
-    if given and isinstance(given[0], str):
-        try:
-            return parse(given[0].encode())
-        except (ValueError, UnicodeEncodeError):
-            return given[0]
-    return given[0] if given else None
+    return call_arguments(given[0]) if given else None

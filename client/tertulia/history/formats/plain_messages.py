@@ -8,10 +8,9 @@ contents, so that a file with one more message is another conversation. Messages
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tertulia.history.contents import content_text
+from tertulia.history.contents import call_arguments, content_text
 from tertulia.history.formats import Origin, Reader
 from tertulia.history.items import Item, UnreadableError
-from tertulia.history.splitter import parse
 from tertulia.history.threads import Part, ThreadBuilder, imported_thread
 from tertulia.history.values import mapping, parse_time, sequence, text, without_empty
 from tertulia.vocabulary.identifiers import digest
@@ -105,17 +104,10 @@ def _message(builder: ThreadBuilder, number: int, message: dict[str, Any], ids: 
         yield from builder.tool_call(
             text(call.get("id")),
             text(function.get("name")) or "tool",
-            _arguments(function.get("arguments")),
+            call_arguments(function.get("arguments")),
             at,
             Part(name, place),
         )
-
-
-def _arguments(given: object) -> Any:
-    try:
-        return parse(given.encode()) if isinstance(given, str) else given
-    except (ValueError, UnicodeEncodeError):
-        return given
 
 
 def _time(record: dict[str, Any]) -> Any:
