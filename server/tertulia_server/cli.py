@@ -199,7 +199,7 @@ def _export(loaded: Loaded, flags: Flags) -> int:
 
 
 def _search(loaded: Loaded, flags: Flags) -> int:
-    from tertulia.vocabulary.models import SearchQuery
+    from tertulia.vocabulary.models import Role, SearchQuery
     from tertulia_server.search_command import search
     from tertulia_tools.arguments import parse_time
 
@@ -211,6 +211,12 @@ def _search(loaded: Loaded, flags: Flags) -> int:
         since=parse_time("--since", flags["since"]),
         until=parse_time("--until", flags["until"], end_of_day=True),
         limit=flags["limit"],
+        role=None if flags["role"] is None else Role(flags["role"]),
+        types=frozenset(flags["type"]),
+        program_text=not flags["said"],
+        source=flags["source"],
+        folder=flags["folder"],
+        per_conversation=flags["per_conversation"],
     )
     return search(loaded.settings, query, as_json=flags["json"], opened=flags["open"])
 
@@ -369,6 +375,20 @@ def _add_search(commands: Any, shared: argparse.ArgumentParser) -> None:
     search.add_argument("--instance", default=None, help="only in this instance")
     search.add_argument("--agent", default=None, help="only in conversations with this agent")
     search.add_argument("--conversation", default=None, metavar="ID", help="only in this conversation")
+    search.add_argument("--source", default=None, help="only what came from there: claude-code, chatgpt, …")
+    search.add_argument(
+        "--folder", default=None, metavar="PATH", help="only about this project folder: its path, or its name"
+    )
+    search.add_argument(
+        "--role", choices=("user", "assistant", "tool", "system"), default=None, help="only what these wrote"
+    )
+    search.add_argument(
+        "--type", action="append", default=[], help="only messages of this type (may be repeated)"
+    )
+    search.add_argument(
+        "--said", action="store_true", help="only what people and agents said, and nothing that programs put in"
+    )
+    search.add_argument("--per-conversation", action="store_true", help="each conversation once")
     search.add_argument("--since", default=None, metavar="DATE", help="only from this day or time on")
     search.add_argument("--until", default=None, metavar="DATE", help="only up to this day or time")
     search.add_argument(

@@ -1,6 +1,7 @@
 """`tertulia search` and `tertulia show`, as a person types them."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -69,6 +70,19 @@ def test_matches_are_numbered_with_a_line_of_what_was_said(run: Run) -> None:
     assert [line[:5] for line in lines if line[:5].strip()] == ["  1  ", "  2  ", "  3  "]
     assert "The pangolin[2J]0;pwned of talk 3 eats ants." in lines[2]
     assert "user · 2026-03-01 10:00 UTC · local:" in lines[1]
+
+
+def test_a_search_is_narrowed_by_who_wrote_and_where_it_came_from(run: Run) -> None:
+    """Each flag leaves something out, and a conversation is shown once where that is asked for."""
+    every = ("search", "Message", "--limit", "50")
+    assert len(re.findall(r"^ *\d+  ", run(*every)[1], re.MULTILINE)) == 50
+    assert len(re.findall(r"^ *\d+  ", run(*every, "--per-conversation")[1], re.MULTILINE)) == 3
+    assert "user ·" not in run(*every, "--role", "assistant")[1]
+    assert run("search", "pangolin", "--source", "claude-code")[0] == 1
+    assert run("search", "pangolin", "--source", "messages")[0] == 0
+    assert run("search", "pangolin", "--type", "memory")[0] == 1
+    assert run("search", "pangolin", "--folder", "nowhere")[0] == 1
+    assert run("search", "pangolin", "--said")[0] == 0
 
 
 def test_a_search_is_narrowed_and_suggests(run: Run) -> None:
