@@ -511,6 +511,9 @@ class EmbeddedPlatform(Platform):
         alone. It must be cheap when nothing is due. Several processes may call it at once.
         """
 
+    def forget(self, tx: "Transaction", principal: str, conversation_id: str) -> None:
+        """Withdraw what other conversations quote of one that was deleted, in the transaction that deletes it."""
+
     def admit(
         self,
         tx: "Transaction",

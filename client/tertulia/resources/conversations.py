@@ -259,7 +259,7 @@ class Conversations:
                     raise
             if not isinstance(platform, EmbeddedPlatform):
                 with suppress(NotFoundError):
-                    await scope.write(partial(conversations.delete, conversation_id=conversation_id))
+                    await scope.write(partial(scope.forget, conversation_id=conversation_id))
             if active is not None:
                 scope.services.runner.stop(active)
             return ids

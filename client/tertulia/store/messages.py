@@ -17,8 +17,8 @@ from tertulia.vocabulary.models import Message, MessageQuery, Page, Rating, Role
 from tertulia.vocabulary.text import check_limit
 
 COLUMNS = (
-    "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback,"
-    " branch"
+    "id, conversation_id, author, role, coalesce(text, unindexed), data, type, parent_id, metadata, created_at,"
+    " rating, feedback, branch"
 )
 """The columns of which `from_row` makes a message."""
 MAX_PAGE = 100
@@ -278,6 +278,29 @@ def change_metadata(
     )
     tx.touched.add(conversation_id)
     return get(tx, principal, conversation_id, message_id)
+
+
+def naming(tx: Transaction, principal: str, agent: str, kind: str, name: str) -> list[Message]:
+    """Return the messages of a type, in the conversations with an agent, whose text contains `name`."""
+    rows = tx.all(
+        f"SELECT {COLUMNS} FROM messages WHERE principal = ?"
+        " AND conversation_id IN (SELECT id FROM conversations WHERE principal = ? AND agent = ?)"
+        " AND type = ? AND instr(coalesce(text, unindexed), ?)",
+        principal,
+        principal,
+        agent,
+        kind,
+        name,
+    )
+    return list(map(from_row, rows))
+
+
+def withdraw(tx: Transaction, principal: str, conversation_id: str, message_id: str, text: str) -> None:
+    """Replace a message's text by one that is shown, and that no search finds."""
+    own = (principal, conversation_id, message_id)
+    message_index.withdraw(tx, _ONE, own)
+    tx.run(f"UPDATE messages SET text = NULL, unindexed = ? WHERE {_ONE}", storable(text), *own)
+    tx.touched.add(conversation_id)
 
 
 def remove(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> None:

@@ -296,8 +296,19 @@ class LocalPlatform(EmbeddedPlatform):
         return await self._store.write(update)
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation with everything that belongs to it."""
-        await self._write(principal, native_id, conversations.delete)
+        """Delete a conversation with everything that belongs to it, and what the archivist has quoted of it."""
+
+        def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
+            conversations.delete(tx, principal, conversation_id)
+            self.forget(tx, principal, conversation_id)
+
+        await self._write(principal, native_id, delete)
+
+    def forget(self, tx: Transaction, principal: str, conversation_id: str) -> None:
+        """Withdraw what the archivist has quoted of a conversation."""
+        from tertulia.platforms.local.archivist import withdraw_quotes
+
+        withdraw_quotes(tx, principal, conversation_id)
 
     def check_can_send(self, conversation: Conversation) -> None:
         """Refuse messages to a conversation that is paused or has ended."""
