@@ -280,6 +280,24 @@ def change_metadata(
     return get(tx, principal, conversation_id, message_id)
 
 
+def texts_beside_answers(
+    tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]
+) -> dict[str, str]:
+    """Return the texts of those of some messages that are no answer of a run, by their ids."""
+    if not message_ids:
+        return {}
+    rows = tx.all(
+        "SELECT id, coalesce(text, unindexed) FROM messages WHERE principal = ? AND conversation_id = ?"
+        " AND id IN (SELECT value FROM json_each(?)) AND coalesce(text, unindexed) IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.principal = messages.principal"
+        " AND runs.conversation_id = messages.conversation_id AND runs.reply_id = messages.id)",
+        principal,
+        conversation_id,
+        json.dumps(message_ids),
+    )
+    return dict(rows)
+
+
 def naming(tx: Transaction, principal: str, agent: str, kind: str, name: str) -> list[Message]:
     """Return the messages of a type, in the conversations with an agent, whose text contains `name`."""
     rows = tx.all(
