@@ -258,7 +258,8 @@ class AgentLine(BaseModel):
 
     def line(self) -> str:
         """Return the agent in a line or two."""
-        state = "" if self.available is None else f" (not available: {self.hint})"
+        why = f": {self.hint.rstrip('.')}" if self.hint else ""
+        state = "" if self.available is None else f" (not available{why})"
         return f"{self.agent}{state}: {self.description}"
 
 

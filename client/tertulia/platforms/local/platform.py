@@ -141,14 +141,12 @@ class LocalPlatform(EmbeddedPlatform):
         """
         me = self._me(principal)
         known = [agent.address for agent in await self.agents(principal)]
-        for address in (draft.agent, *draft.participants):
-            self._check_known(address, known if address == draft.agent else [*known, USER])
+        others = [address for address in known if address != me]
         if draft.agent == me:
-            raise InvalidInputError(
-                f"{me} is who is writing.",
-                valid=[address for address in known if address != me],
-                agent=draft.agent,
-            )
+            raise InvalidInputError(f"You are {me}: write to somebody else.", valid=others, agent=draft.agent)
+        self._check_known(draft.agent, others)
+        for address in draft.participants:
+            self._check_known(address, [*known, USER])
         conversation_id = self._id(draft.native_id)
 
         def create(tx: Transaction) -> Conversation:
