@@ -316,14 +316,15 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     """Return the server. It opens nothing before it runs, and the store only at the first use.
 
     `worker` says how runs are executed that only a worker can execute; `works` is the task of a server that is its own.
+    An instance whose configuration cannot work is listed as unavailable.
 
     Raises:
-        InvalidInputError: a setting names a tool, toolset or platform that does not exist.
+        InvalidInputError: a setting names a tool or toolset that does not exist.
     """
     definitions = select(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
     names = [definition.name for definition in definitions]
     withheld = frozenset(tool.name for tool in TOOLS) - frozenset(names)
-    client_settings = settings.client_settings()
+    client_settings = settings.client_settings(leave_out_misconfigured=True)
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
 

@@ -119,6 +119,7 @@ def _instance_lines(agents: Sequence[Agent], withheld: Collection[str]) -> Seque
             instance=name, features=sorted(each for each in offered if _TOOLS.get(each) not in withheld)
         )
         for name, offered in features.items()
+        if offered
     ]
 
 
