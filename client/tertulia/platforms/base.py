@@ -439,7 +439,11 @@ class Platform:
         """
 
     async def cancel(self, principal: str, run: Run) -> None:
-        """Tell the platform to stop an answer, before the store records the cancellation."""
+        """Tell the platform to stop an answer, before the store records the cancellation.
+
+        Raises:
+            MovedOnError: the answer has ended there.
+        """
         self._refuse(Feature.CANCEL)
 
     def _takes_none_of(self, *fields: str, draft: ConversationDraft) -> None:
