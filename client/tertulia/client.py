@@ -62,7 +62,7 @@ class Client:
         `clock` is the time that everything in the client goes by.
 
         Raises:
-            InvalidInputError: an instance is configured in a way that cannot work.
+            InvalidInputError: instances are configured in a way that cannot work, and are not to be left out.
         """
         async with AsyncExitStack() as stack:
             content_free = frozenset(
@@ -71,7 +71,13 @@ class Client:
             store = await stack.enter_async_context(
                 Store(settings.store, content_free=content_free, clock=clock)
             )
-            platforms = build(settings.instances, store, identity=settings.identity, clock=clock)
+            platforms = build(
+                settings.instances,
+                store,
+                identity=settings.identity,
+                clock=clock,
+                leave_out=settings.leave_out_misconfigured,
+            )
             for platform in platforms.values():
                 stack.push_async_callback(platform.close)
             leases = LeaseHolder(store)

@@ -31,6 +31,7 @@ class InstanceSettings:
     """The settings of an instance of a platform. Secrets in `options` never appear in a `repr`."""
 
     platform: str
+    """The name of the platform; empty where nobody has said it, which no client can work with."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)
     """The environment variables that missing options are read from, under names that the platform documents."""
@@ -54,6 +55,9 @@ class ClientSettings:
     discover_agents: bool = False
     """Whether agent programs of this machine that are not configured are listed, with how to configure them."""
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict[str, InstanceSettings])
+    leave_out_misconfigured: bool = False
+    """Whether an instance whose configuration cannot work is listed as unavailable, rather than keep the client from
+    opening."""
 
 
 def address_of(principal: str, identity: str | None) -> str:

@@ -164,9 +164,10 @@ class ServerState(HostFactory):
 class Server(MCPServer[ServerState]):
     """The MCP server. Every failure passes through it, and leaves it as one that says what to do."""
 
-    def __init__(self, wait_registry: WaitRegistry, **options: Any) -> None:
+    def __init__(self, wait_registry: WaitRegistry, withheld: Collection[str], **options: Any) -> None:
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
         self._wait_registry = wait_registry
+        self._withheld = withheld
         subscriptions = Subscriptions(wait_registry, client_of)
         self._add_handler("resources/list", PaginatedRequestParams, _list_resources)
         self._add_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
@@ -192,7 +193,7 @@ class Server(MCPServer[ServerState]):
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
-            return failure(await self._cause_of(error, name))
+            return failure(await self._cause_of(error, name), self._withheld)
 
     async def read_resource(
         self, uri: AnyUrl | str, context: Context[ServerState, Any] | None = None
@@ -210,7 +211,7 @@ class Server(MCPServer[ServerState]):
             elif not isinstance(cause, TertuliaError):
                 raise  # a fault in Tertulia: the SDK logs it and tells the host nothing more
             kind = ResourceNotFoundError if _is_caller_error(cause) else ResourceError
-            raise kind(sentence_of(cause)) from error
+            raise kind(sentence_of(cause, self._withheld)) from error
 
     async def get_prompt(
         self,
@@ -221,10 +222,12 @@ class Server(MCPServer[ServerState]):
         """Return a prompt; raise a failure with one sentence that says what to do."""
         known = {prompt.name: prompt.arguments or [] for prompt in await self.list_prompts()}
         if name not in known:
-            raise protocol_error(NotFoundError(f"There is no prompt {shown(name)}.", valid=list(known)))
+            raise self._protocol_error(NotFoundError(f"There is no prompt {shown(name)}.", valid=list(known)))
         needed = [argument.name for argument in known[name] if argument.required]
         if missing := [argument for argument in needed if argument not in (arguments or {})]:
-            raise protocol_error(InvalidInputError(f"The prompt {name} needs `{'` and `'.join(missing)}`."))
+            raise self._protocol_error(
+                InvalidInputError(f"The prompt {name} needs `{'` and `'.join(missing)}`.")
+            )
         try:
             return await super().get_prompt(name, arguments, context)
         except ValueError as error:
@@ -233,8 +236,13 @@ class Server(MCPServer[ServerState]):
             if isinstance(cause, ValidationError):
                 cause = bad_arguments(cause)
             if isinstance(cause, TertuliaError):
-                raise protocol_error(cause) from error
+                raise self._protocol_error(cause) from error
             raise
+
+    def _protocol_error(self, error: TertuliaError) -> MCPError:
+        """Return the protocol error for a request whose results cannot have `isError`."""
+        code = INVALID_PARAMS if _is_caller_error(error) else INTERNAL_ERROR
+        return MCPError(code, sentence_of(error, self._withheld))
 
     def _add_handler(
         self,
@@ -248,7 +256,7 @@ class Server(MCPServer[ServerState]):
             try:
                 return await handler(ctx, params)
             except TertuliaError as error:
-                raise protocol_error(error) from error
+                raise self._protocol_error(error) from error
 
         self._lowlevel_server.add_request_handler(method, params_type, serve)
 
@@ -277,11 +285,6 @@ def principal_of(context: Context[Any, Any]) -> str:
 def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
     """Return the client of the principal who makes a request."""
     return host_of(Context(request_context=ctx)).client
-
-
-def protocol_error(error: TertuliaError) -> MCPError:
-    """Return the protocol error for a request whose results cannot have `isError`."""
-    return MCPError(INVALID_PARAMS if _is_caller_error(error) else INTERNAL_ERROR, sentence_of(error))
 
 
 async def _list_resources(
@@ -313,14 +316,15 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     """Return the server. It opens nothing before it runs, and the store only at the first use.
 
     `worker` says how runs are executed that only a worker can execute; `works` is the task of a server that is its own.
+    An instance whose configuration cannot work is listed as unavailable.
 
     Raises:
-        InvalidInputError: a setting names a tool, toolset or platform that does not exist.
+        InvalidInputError: a setting names a tool or toolset that does not exist.
     """
     definitions = select(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
     names = [definition.name for definition in definitions]
     withheld = frozenset(tool.name for tool in TOOLS) - frozenset(names)
-    client_settings = settings.client_settings()
+    client_settings = settings.client_settings(leave_out_misconfigured=True)
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
 
@@ -340,6 +344,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
 
     server = Server(
         wait_registry,
+        withheld,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
         instructions=instructions(names, settings.identity),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.untrusted import clean_text, one_line
 from tertulia_server.settings import TABLES, Loaded, Settings, flag, load
 
@@ -37,13 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = load(flags)
         for sentence in loaded.warnings:
             print(one_line(f"tertulia: {sentence}"), file=sys.stderr)
-        if loaded.settings.instances:
-            _check_instances(loaded.settings)
-        return COMMANDS[flags["command"] or "serve"](loaded, flags)
+        command = flags["command"] or "serve"
+        misconfigured = _misconfigured(loaded.settings)
+        if misconfigured is not None and not _started_by_a_host(command, loaded.settings):
+            raise misconfigured
+        if misconfigured is not None:
+            _say(misconfigured)
+        return COMMANDS[command](loaded, flags) or (USAGE_ERROR if misconfigured else 0)
     except TertuliaError as error:
-        valid = f" Valid: {', '.join(error.valid)}." if error.valid else ""
-        hint = f" {error.hint}" if error.hint else ""
-        print(one_line(f"tertulia: {error}{valid}{hint}"), file=sys.stderr)
+        _say(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -52,11 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # A command imports what it needs when it runs, since a host waits for the answer to its first `tools/list`.
 
 
-def _check_instances(settings: Settings) -> None:
-    """Look at every instance before a command begins: a host that is connected already would see only its end."""
+def _say(error: TertuliaError) -> None:
+    valid = f" Valid: {', '.join(error.valid)}." if error.valid else ""
+    hint = f" {error.hint}" if error.hint else ""
+    print(one_line(f"tertulia: {error}{valid}{hint}"), file=sys.stderr)
+
+
+def _misconfigured(settings: Settings) -> InvalidInputError | None:
+    """Look at every instance before a command begins; return what is wrong with them, if anything is."""
+    if not (settings.instances or settings.agents):
+        return None
     from tertulia.client import Client
 
-    Client.check(settings.client_settings())
+    try:
+        Client.check(settings.client_settings())
+    except InvalidInputError as error:
+        return error
+    return None
+
+
+def _started_by_a_host(command: str, settings: Settings) -> bool:
+    """Whether nobody may read what a command prints, so that it goes on with the instances that can be used."""
+    return command == "worker" or (command == "serve" and not settings.http)
 
 
 def _serve(loaded: Loaded, _: Flags) -> int:

@@ -134,24 +134,21 @@ class Settings(BaseModel):
         default_factory=dict[str, dict[str, Any]], repr=False, description="Model agents by name."
     )
 
-    def client_settings(self) -> ClientSettings:
-        """Return the settings of the client.
+    def client_settings(self, *, leave_out_misconfigured: bool = False) -> ClientSettings:
+        """Return the settings of the client (see `ClientSettings`).
 
         Raises:
-            InvalidInputError: an instance does not name its platform, or the identity cannot be a mailbox name.
+            InvalidInputError: the identity cannot be a mailbox name.
         """
         if self.identity is not None:
             checked_mailbox(self.identity)
         instances: dict[str, InstanceSettings] = {}
         for name, table in self.instances.items():
             platform = table.get("platform")
-            if not isinstance(platform, str):
-                raise InvalidInputError(
-                    f"The instance {name} does not say which platform it is of.",
-                    hint=f'Add `platform = "…"` to [instances.{name}].',
-                )
             options = {name: value for name, value in table.items() if name != "platform"}
-            instances[name] = InstanceSettings(platform=platform, options=options)
+            instances[name] = InstanceSettings(
+                platform=platform if isinstance(platform, str) else "", options=options
+            )
         if self.agents:
             local = instances.get(LOCAL, InstanceSettings(platform=LOCAL))
             instances[LOCAL] = replace(local, options={**local.options, "agents": self.agents})
@@ -161,6 +158,7 @@ class Settings(BaseModel):
             identity=self.identity,
             discover_agents=self.discover_agents,
             instances=instances,
+            leave_out_misconfigured=leave_out_misconfigured,
         )
 
 

@@ -67,12 +67,8 @@ async def launch_worker(settings: Settings, config: Path | None) -> None:
 
 
 def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
-    """Be the worker (`tertulia worker`); return the exit code.
-
-    Raises:
-        InvalidInputError: an instance is configured in a way that cannot work.
-    """
-    client_settings = loaded.settings.client_settings()
+    """Be the worker (`tertulia worker`) of those instances whose configuration can work; return the exit code."""
+    client_settings = loaded.settings.client_settings(leave_out_misconfigured=True)
     if os.name != "nt" and os.fork():
         os._exit(0)  # whoever launched us goes on; the child belongs to nobody
     handler = RotatingFileHandler(

@@ -12,6 +12,7 @@ from tertulia import (
     Agents,
     Analytics,
     Client,
+    Conversation,
     ConversationChanges,
     ConversationQuery,
     Conversations,
@@ -130,6 +131,7 @@ NOTHING: dict[str, Attempt] = {
     "conversations.list by id": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
     ),
+    "conversations.excerpts": lambda bob, hers: _openings(bob, hers.conversation_id),
     "search.messages": lambda bob, hers: _hits(bob, SearchQuery(text="zanzibar")),
     "search.messages one conversation": lambda bob, hers: _hits(
         bob, SearchQuery(text="zanzibar", conversation_id=hers.conversation_id)
@@ -158,6 +160,12 @@ NOBODYS = {
 }
 """What is about nobody's conversation, or has its principals in tests of its own."""
 MARKED = {"conversations.change_marks", "conversations.changes"}
+
+
+async def _openings(client: Client, conversation_id: str) -> list[str]:
+    known = Conversation(id=conversation_id, agent=None, status=Status.OPEN)
+    found = await client.conversations.excerpts([known])
+    return [each.opening for each in found.values() if each.opening]
 
 
 async def _items(page: Awaitable[Any]) -> Any:

@@ -89,6 +89,29 @@ async def test_a_decision_is_recorded_by_the_host_and_carried_out_by_the_worker(
     assert processes.host_side.settled == processes.worker_side.settled == []
 
 
+async def test_an_answer_that_goes_on_after_a_decision_is_running(processes: Processes) -> None:
+    """It is queued only until the worker has learnt what was decided."""
+    learnt, go_on = anyio.Event(), anyio.Event()
+
+    async def answer(context: RunContext) -> None:
+        request = await context.ask(may_i())
+        await context.wait_settled(request.id)
+        learnt.set()
+        await go_on.wait()
+        await context.finish("Done.")
+
+    processes.worker_side.answer = answer
+    sent = await processes.host.runs.send(CONVERSATION, "Shred it")
+    (request,) = (await processes.worker.runs.wait(sent.run, timeout=SECONDS)).pending
+    await processes.host.runs.respond(request.id, Settlement(decision=Decision.APPROVE))
+    with anyio.fail_after(SECONDS):
+        await learnt.wait()
+    assert (await processes.host.runs.get(sent.run.id)).status is RunStatus.RUNNING
+    go_on.set()
+
+    assert (await processes.host.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
+
+
 async def test_a_cancellation_is_recorded_by_the_host_and_stops_the_answer_in_the_worker(
     processes: Processes,
 ) -> None:

@@ -40,6 +40,8 @@ class Promise:
     """A message whose answer asks for an approval."""
     uncertain: Sequence[str] = ()
     """After which effects an attempt cannot know whether the platform acted; one effect of each kind."""
+    unnamed: str = "\0"
+    """What the platform's adapter says where it lacks the name by which a run is canceled."""
     creates_twice: bool = False
     """Whether a conversation that was created without an answer stays there, empty, and another one is created."""
 
@@ -49,7 +51,9 @@ MARKED = "StoredRunContext._commit"
 PROMISES: Mapping[str, Promise] = {
     "local": Promise(asks="archive this"),
     "revengai": Promise(asks="confirm", uncertain=("POST /v2/conversations", MARKED)),
-    "agentflow": Promise(asks="approve it", uncertain=("POST /api/v1/conversations",)),
+    "agentflow": Promise(
+        asks="approve it", unnamed="has not named the call", uncertain=("POST /api/v1/conversations",)
+    ),
     "knowrithm": Promise(uncertain=("POST /api/v1/conversation", MARKED)),
     "r2r": Promise(creates_twice=True),
     "rine": Promise(),
@@ -66,12 +70,19 @@ class Outcome:
     results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     sent: list[str | None] = field(default_factory=list[str | None])
     replies: list[str] = field(default_factory=list[str])
+    runs: list[RunStatus] = field(default_factory=list[RunStatus])
+    pending: int = 0
     empty: int = 0
+
+    @property
+    def status(self) -> str | None:
+        """What the last call says of the run."""
+        return self.results[-1]["structuredContent"].get("status")
 
     @property
     def completed(self) -> bool:
         """Whether the last call has the whole answer."""
-        return self.results[-1]["structuredContent"].get("status") == RunStatus.COMPLETED
+        return self.status == RunStatus.COMPLETED
 
     @property
     def text(self) -> str:
@@ -79,8 +90,10 @@ class Outcome:
         return "\n".join(block["text"] for block in self.results[-1]["content"])
 
 
-async def play(platform: str, folder: Path, text: str, failpoint: int | None) -> Outcome:
-    """Send a message and approve what its answer asks; where the server dies, another one goes on."""
+async def play(
+    platform: str, folder: Path, text: str, failpoint: int | None, *, cancels: bool = False
+) -> Outcome:
+    """Send a message and approve what its answer asks, or cancel it; where the server dies, another one goes on."""
     folder.mkdir()
     async with SITES[platform](folder) as site:
         servers = Servers(site, folder)
@@ -99,10 +112,7 @@ async def play(platform: str, folder: Path, text: str, failpoint: int | None) ->
                         break
                     del calls[0]
                     results.append(result)
-                    calls += [
-                        ("confirm_tool", {"request_id": request["request_id"], "decision": "approve"})
-                        for request in result["structuredContent"].get("pending", [])
-                    ]
+                    calls += _following(result["structuredContent"], cancels=cancels)
                 else:
                     assert await server.hang_up() == 0
             if died and site.store.exists():
@@ -116,6 +126,16 @@ async def play(platform: str, folder: Path, text: str, failpoint: int | None) ->
         return outcome
 
 
+def _following(result: Mapping[str, Any], *, cancels: bool) -> list[tuple[str, dict[str, Any]]]:
+    """Return the calls that settle what a result says is pending."""
+    requests = result.get("pending", [])
+    if cancels:
+        return [("cancel_run", {"conversation_id": result["conversation_id"]})] if requests else []
+    return [
+        ("confirm_tool", {"request_id": request["request_id"], "decision": "approve"}) for request in requests
+    ]
+
+
 async def _read(client: Client, conversation_id: str, outcome: Outcome) -> None:
     entries = (await client.conversations.events(conversation_id)).entries
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
@@ -124,6 +144,9 @@ async def _read(client: Client, conversation_id: str, outcome: Outcome) -> None:
     replies = [message.text or "" for message in messages if message.role is Role.ASSISTANT]
     outcome.replies += [reply.replace(conversation_id, "ID") for reply in replies]
     outcome.empty += not messages
+    run = await client.runs.latest(conversation_id)
+    outcome.runs += [] if run is None else [run.status]
+    outcome.pending += len(await client.runs.pending(conversation_id))
 
 
 def check(platform: str, text: str, outcome: Outcome, whole: Outcome) -> None:
@@ -140,10 +163,27 @@ def check(platform: str, text: str, outcome: Outcome, whole: Outcome) -> None:
         assert "not known" in outcome.text or "does not show it" in outcome.text
 
 
-async def crash_at(platform: str, folder: Path, text: str, *, everywhere: bool) -> None:
+def check_canceled(platform: str, text: str, outcome: Outcome) -> None:
+    """Check what readers see after a crash on the way to a cancellation."""
+    last = outcome.effects[-1]
+    assert outcome.sent in ([text], []), f"{last}: sent {outcome.sent}"
+    if PROMISES[platform].unnamed in outcome.text:  # the process died before it read what it is to cancel by
+        assert "Reject with confirm_tool" in outcome.text, last
+        return
+    assert outcome.pending == 0, last
+    if outcome.status == RunStatus.CANCELED:
+        assert (outcome.sent, outcome.runs) == ([text], [RunStatus.CANCELED]), f"{last}: {outcome.runs}"
+    else:
+        assert any(effect in last for effect in PROMISES[platform].uncertain), f"{last}: {outcome.text}"
+
+
+async def crash_at(
+    platform: str, folder: Path, text: str, *, everywhere: bool, cancels: bool = False
+) -> None:
     """Crash after each effect of a call, and check each outcome."""
-    whole = await play(platform, folder / "whole", text, None)
-    assert whole.completed, whole.text
+    whole = await play(platform, folder / "whole", text, None, cancels=cancels)
+    expected = RunStatus.CANCELED if cancels else RunStatus.COMPLETED
+    assert whole.status == expected, whole.text
     assert (whole.sent, whole.empty) == ([text], 0)
     points = [
         number
@@ -157,10 +197,13 @@ async def crash_at(platform: str, folder: Path, text: str, *, everywhere: bool) 
 
     async def crash(number: int) -> None:
         async with limit:
-            outcome = await play(platform, folder / f"at-{number}", text, number)
+            outcome = await play(platform, folder / f"at-{number}", text, number, cancels=cancels)
         died.append(outcome.died)
-        check(platform, text, outcome, whole)
-        if not outcome.completed:
+        if cancels:
+            check_canceled(platform, text, outcome)
+        else:
+            check(platform, text, outcome, whole)
+        if outcome.status != expected and PROMISES[platform].unnamed not in outcome.text:
             uncertain.append(outcome.effects[-1])
 
     with anyio.fail_after(SECONDS):
@@ -183,6 +226,21 @@ async def test_a_message_survives_a_crash_after_each_step(platform: str, tmp_pat
 async def test_an_approval_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
     """Of the question, of the decision, and of what follows."""
     await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=True)
+
+
+@pytest.mark.parametrize("platform", ["revengai"])
+async def test_a_cancellation_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
+    """Nothing is pending afterwards, and nobody goes on with the run."""
+    await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=False, cancels=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("platform", [name for name, promise in PROMISES.items() if promise.asks])
+async def test_a_cancellation_survives_a_crash_after_each_commit_and_request(
+    platform: str, tmp_path: Path
+) -> None:
+    """Also after those that nobody sees."""
+    await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=True, cancels=True)
 
 
 @pytest.mark.long

@@ -7,8 +7,12 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp_types import CallToolResult
 
 from tertulia_server.cli import main
 from tertulia_server.demo import demo
@@ -94,12 +98,12 @@ def test_an_impossible_setting_ends_every_command_with_2_and_a_sentence(
     ],
 )
 @pytest.mark.parametrize(
-    "command", ["serve", "serve --http", "config", "chat", "sync", "export", "manifest codex"]
+    "command", ["serve --http", "config", "chat", "sync", "export", "approve", "manifest codex"]
 )
 def test_a_wrong_instance_ends_every_command_with_2_and_a_sentence(
     command: str, tables: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before a host is answered, or anything is served."""
+    """Before anything is served or done."""
     file = tmp_path / "config.toml"
     file.write_text(tables)
 
@@ -112,6 +116,63 @@ def test_a_wrong_instance_ends_every_command_with_2_and_a_sentence(
     assert said.err.count("\n") == 1
     assert "hunter2" not in said.err
     assert not said.out
+
+
+def test_all_wrong_instances_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody mends one to learn of the next."""
+    file = tmp_path / "config.toml"
+    file.write_text("[instances.one]\nplatform = 'nowhere'\n[instances.two]\nurl = 'x'\n[instances.Three]\n")
+
+    assert main(["config", "--config", str(file)]) == 2
+
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert (
+        "3 instances are configured in a way that cannot work: The instance one is of an unknown platform"
+        in said
+    )
+    assert "The instance two does not say which platform it is of" in said
+    assert "“Three” cannot be the name of an instance" in said
+
+
+@pytest.mark.io
+def test_a_host_is_served_the_instances_that_can_work(tmp_path: Path) -> None:
+    """It hears of the others: whoever reads what a server prints is not there. The exit code tells it as well."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        "[instances.work]\nplatform = 'r2r'\napi_key = 'hunter2'\nurll = 'x'\n[instances.local]\nmailbox = 1\n"
+    )
+    said: list[CallToolResult] = []
+    log = tmp_path / "log"
+
+    async def talk() -> None:
+        arguments = ["-m", "tertulia_server", "--config", str(file), "--store", str(tmp_path / "tertulia.db")]
+        server = StdioServerParameters(command=sys.executable, args=arguments)
+        with anyio.fail_after(SECONDS), log.open("w") as written:
+            async with Client(stdio_client(server, written)) as client:
+                said.append(await client.call_tool("list_agents", {}))
+                said.append(
+                    await client.call_tool("send_message", {"agent": "local:archivist", "text": "help"})
+                )
+                said.append(await client.call_tool("list_conversations", {"instance": "work"}))
+
+    anyio.run(talk)
+    assert log.read_text().count("tertulia: 2 instances are configured in a way that cannot work: ") == 1
+    listed, answered, refused = (str(result.content) for result in said)
+    assert "work (not available: The instance work has an option `urll`" in listed
+    assert "completed" in answered
+    assert "has an option `urll`" in refused
+    assert "hunter2" not in listed + answered + refused
+
+
+@pytest.mark.io
+def test_a_server_that_left_out_an_instance_ends_with_2(tmp_path: Path) -> None:
+    """When its host closes the pipe."""
+    file = tmp_path / "config.toml"
+    file.write_text("[instances.work]\nplatform = 'nowhere'")
+    ended = run("--config", str(file), "--store", str(tmp_path / "tertulia.db"))
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
 
 
 def test_an_unknown_tool_is_told_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:

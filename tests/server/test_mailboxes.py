@@ -37,11 +37,14 @@ async def test_two_servers_talk_to_each_other(connect: Connect) -> None:
                     pass
             (waiting,) = listed["conversations"]
             assert waiting["awaiting"] == ["a message of yours"]
+            assert waiting["asked"].startswith("local:alice asks: ")
+            assert "Can we ship on Friday?" in waiting["asked"]
             own_id = waiting["conversation_id"]
             read = await bob.call("list_messages", conversation_id=own_id)
             assert "Can we ship on Friday?" in read.text
             looked = await bob.call("stream_conversation", conversation_id=own_id, wait_seconds=30)
             assert looked["next"].startswith("send_message")
+            assert "Can we ship on Friday?" in looked.text
             reply = await bob.call("send_message", conversation_id=own_id, text="On Monday.")
             assert reply["note"].startswith("Delivered")
 

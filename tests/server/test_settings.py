@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tertulia.client import Client
 from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
@@ -200,7 +201,7 @@ def test_an_instance_must_say_which_platform_it_is_of(file: Path) -> None:
     """And one that there is."""
     file.write_text("[instances.work]\nurl = 'x'")
     with pytest.raises(InvalidInputError, match="work does not say which platform it is of") as failure:
-        load({"config": str(file)}, {}).settings.client_settings()
+        Client.check(load({"config": str(file)}, {}).settings.client_settings())
 
     assert failure.value.hint == 'Add `platform = "…"` to [instances.work].'
 

@@ -1,6 +1,7 @@
 """What a model reads when a call succeeds: one response of each tool, stored in both forms, reviewed as text."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import PromptReference
 
 from tertulia_tools.registry import TOOLS
+from tertulia_tools.uris import conversation_uri
 from tests.doubles.hosts import Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
 from tests.tools import snapshot
@@ -181,16 +183,28 @@ async def test_what_comes_next_names_no_tool_that_is_not_offered(connect_in_memo
     """Nor does a person get to choose a prompt or an agent that would be refused."""
     async with connect_in_memory() as host:
         own_id = await conversation(host)
+        gone = (await host.call("create_conversation", agent=ACTOR))["conversation_id"]
+        await host.call("delete_conversation", conversation_id=gone)
     async with connect_in_memory(read_only=True) as host:
         listed = await host.call("list_agents")
         read = await host.call("stream_conversation", conversation_id=own_id)
-        made = [await host.call("get_conversation", conversation_id=own_id)]
+        made = [
+            await host.call("get_conversation", conversation_id=own_id),
+            await host.fail("get_conversation", conversation_id=gone),
+            await host.fail("list_conversations", instance="nowhere"),
+        ]
+        with pytest.raises(MCPError) as unread:
+            await host.client.read_resource(conversation_uri(gone))
         with pytest.raises(MCPError, match="There is no prompt of that name"):
             await host.client.complete(
                 PromptReference(type="ref/prompt", name="hand_over"), {"name": "agent", "value": ""}
             )
 
-    assert not any("send_message" in reply.text + reply.json for reply in (listed, read, *made))
+    said = [reply.text + reply.json for reply in (listed, read, *made)] + [str(unread.value)]
+    hidden = re.compile(
+        r"send_message|create_conversation|\bconfirm\b|cancel_run|delete_|edit_arguments|rate_message"
+    )
+    assert [found[0] for each in said if (found := hidden.search(each))] == []
 
 
 async def test_nobody_is_offered_to_themselves(connect_in_memory: Connect) -> None:

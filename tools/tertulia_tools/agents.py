@@ -1,12 +1,13 @@
 """The tool that lists agents."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
+from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Agent
 from tertulia_tools.definition import Toolset, read_only_tool
 from tertulia_tools.host import host_of, possible
@@ -17,6 +18,31 @@ MAX_AGENTS = 5_500
 """The characters for the agents; the rest of a result is for the instances."""
 MAX_INSTANCES = 3_500
 """The characters for what the instances offer."""
+
+
+_TOOLS: Mapping[str, str] = {
+    Feature.CREATE: "create_conversation",
+    Feature.SEND: "send_message",
+    Feature.CANCEL: "cancel_run",
+    Feature.ADD_MESSAGE: "add_message",
+    Feature.UPDATE_MESSAGE: "update_message",
+    Feature.RATE_MESSAGE: "rate_message",
+    **dict.fromkeys((Feature.CONFIRM, Feature.EDIT_ARGUMENTS, Feature.QUESTIONS), "confirm_tool"),
+    **dict.fromkeys((Feature.DELETE, Feature.REMOVE_BRANCH), "delete_conversation"),
+    **dict.fromkeys((Feature.STATUS, Feature.END, Feature.RATING), "update_status"),
+    **dict.fromkeys(
+        (
+            Feature.TITLE,
+            Feature.GENERATE_TITLE,
+            Feature.METADATA,
+            Feature.ARCHIVE,
+            Feature.INVITE,
+            Feature.RESTORE,
+        ),
+        "update_conversation",
+    ),
+}
+"""The tool that a feature takes, unless it is only read."""
 
 
 class InstanceLine(BaseModel):
@@ -75,7 +101,7 @@ async def list_agents(
         AgentList(
             agents=lines,
             instances=list(client.instances),
-            features=fit(_instance_lines(found), MAX_INSTANCES),
+            features=fit(_instance_lines(found, host.withheld), MAX_INSTANCES),
             note=note,
             next=following,
         ),
@@ -83,12 +109,18 @@ async def list_agents(
     )
 
 
-def _instance_lines(agents: Sequence[Agent]) -> Sequence[InstanceLine]:
-    """Return what each instance offers that has one of these agents."""
+def _instance_lines(agents: Sequence[Agent], withheld: Collection[str]) -> Sequence[InstanceLine]:
+    """Return what each instance offers that has one of these agents, but for what takes a tool in `withheld`."""
     features: dict[str, set[str]] = {}
     for agent in agents:
         features.setdefault(agent.address.partition(":")[0], set()).update(agent.features)
-    return [InstanceLine(instance=name, features=sorted(offered)) for name, offered in features.items()]
+    return [
+        InstanceLine(
+            instance=name, features=sorted(each for each in offered if _TOOLS.get(each) not in withheld)
+        )
+        for name, offered in features.items()
+        if offered
+    ]
 
 
 AGENT_TOOLS = (read_only_tool(list_agents, "List agents", Toolset.TALK),)

@@ -8,7 +8,7 @@ from pydantic import Field
 from tertulia.client import Client
 from tertulia.vocabulary.errors import ConflictError
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Branch, Conversation, MessageQuery, Request, Run
+from tertulia.vocabulary.models import Branch, Conversation, Excerpt, MessageQuery, Request
 from tertulia.vocabulary.resumption import resumption
 from tertulia_tools.approvals import arguments_part, digest_of, needs_digest
 from tertulia_tools.event_pages import EventLine, newest_event_lines
@@ -18,6 +18,7 @@ from tertulia_tools.results import (
     MAX_REQUESTS,
     PendingRequest,
     Result,
+    asked_line,
     compact,
     count_of,
     fit,
@@ -63,7 +64,9 @@ class ConversationResult(Result):
     updated_at: str | None = None
     run_id: str | None = Field(default=None, description="Of its newest run.")
     run_status: str | None = None
-    awaiting: bool | None = Field(default=None, description="The other side waits for a message of yours.")
+    awaiting: str | None = Field(
+        default=None, description="The message of yours that the other side waits for."
+    )
     pending: list[PendingRequest] = []
     participants: list[str] = []
     branches: list[str] = []
@@ -89,7 +92,7 @@ class ConversationResult(Result):
             f"reference {self.source_ref}" if self.source_ref else None,
             f"rated {self.rating}" if self.rating else None,
             self.feedback,
-            "awaiting a message of yours" if self.awaiting else None,
+            f"awaiting {self.awaiting}" if self.awaiting else None,
         )
         lines = [heading, f"Cursor: {self.cursor}"]
         lines += [self.note] if self.note else []
@@ -153,6 +156,7 @@ async def conversation_result(
 async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> ConversationResult:
     """Return the result without any section."""
     run = await client.runs.latest(conversation.id)
+    excerpt = (await client.conversations.excerpts([conversation]))[conversation.id]
     return ConversationResult(
         conversation_id=conversation.id,
         status=conversation.status,
@@ -164,7 +168,7 @@ async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> 
         updated_at=format_time(conversation.updated_at),
         run_id=None if run is None else run.id,
         run_status=None if run is None else run.status,
-        awaiting=True if _awaits_caller(client, conversation, run) else None,
+        awaiting=_awaited(conversation, excerpt, quoter),
         entity_type=quoter.optional_name(conversation.entity_type),
         source=quoter.optional_name(conversation.source),
         source_ref=quoter.optional_name(conversation.source_ref),
@@ -235,7 +239,7 @@ async def _fill_events(result: ConversationResult, source: SectionSource) -> Seq
     conversation_id, last_seq = source.conversation.id, source.conversation.last_seq
     start = await source.client.conversations.cursor(conversation_id, max(0, last_seq - MAX_EVENTS))
     recent = await source.client.conversations.events(conversation_id, cursor=start)
-    newest = newest_event_lines(recent.entries, source.quoter, source.share)
+    newest = newest_event_lines(recent.entries, source.quoter, source.share, recent.texts)
     result.events = newest.items
     if newest.entry_count < len(recent.entries) or last_seq > MAX_EVENTS:
         return ["stream_conversation without a cursor reads all events."]
@@ -260,10 +264,12 @@ def _arguments_cursor(request: Request, start: int = 0) -> str:
     return page_cursor(_arguments_identity(request.conversation_id), [request.id, start])
 
 
-def _awaits_caller(client: Client, conversation: Conversation, run: Run | None) -> bool:
-    """Return whether the other side of a conversation waits for a message of the caller's."""
-    runs_by_caller = run is not None and run.status.active and run.agent == client.address
-    return runs_by_caller or conversation.awaiting
+def _awaited(conversation: Conversation, excerpt: Excerpt, quoter: Quoter) -> str | None:
+    """Return what the other side of a conversation waits for; None if it waits for nothing."""
+    asked = asked_line(excerpt, quoter)
+    if asked is None and not conversation.awaiting:
+        return None
+    return "a message of yours" + (f": {asked}" if asked else "")
 
 
 def _branch_line(branch: Branch, quoter: Quoter) -> str:

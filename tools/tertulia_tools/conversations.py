@@ -9,7 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from tertulia.client import Client
-from tertulia.vocabulary.models import Conversation, SortKey
+from tertulia.vocabulary.models import Conversation, Excerpt, SortKey
 from tertulia_tools.arguments import (
     ID_OR_URI,
     AgentFilter,
@@ -50,7 +50,8 @@ class ConversationList(Result):
         if not self.conversations:
             return [*lines, "No conversation matches."]
         if self.total is not None:
-            lines.append(f"{len(self.conversations)} of {count_of(self.total, 'conversation')}")
+            part = "" if len(self.conversations) == self.total else f"{len(self.conversations)} of "
+            lines.append(part + count_of(self.total, "conversation"))
         lines += [f"More: cursor {self.next_cursor}"] if self.next_cursor else []
         return [*lines, *(conversation.line() for conversation in self.conversations)]
 
@@ -135,12 +136,14 @@ async def list_conversations(
         cursor=cursor,
     )
     page = await client.conversations.list(query)
+    excerpts = await client.conversations.excerpts(page.items)
     request_ids: dict[str, list[str]] = {}
     for request in await client.runs.pending():
         request_ids.setdefault(request.conversation_id, []).append(request.id)
 
     def line_of(conversation: Conversation) -> ConversationLine:
-        return ConversationLine.of(conversation, quoter, request_ids.get(conversation.id, ())[:MAX_AWAITING])
+        waiting = request_ids.get(conversation.id, ())[:MAX_AWAITING]
+        return ConversationLine.of(conversation, quoter, excerpts.get(conversation.id, Excerpt()), waiting)
 
     lines = fit(map(line_of, page.items))
     if len(lines) < len(page.items):  # read again, for the cursor after the last one that fits

@@ -1,6 +1,6 @@
 """Errors as results that a model can act on: one sentence, the valid values and the next step, in both forms."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from mcp_types import CallToolResult, TextContent
@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.untrusted import is_plain, named
+from tertulia_tools.host import without_withheld
 from tertulia_tools.quotes import Quoter
 
 MAX_VALUES = 20
@@ -15,11 +16,12 @@ MAX_REPEATED = 512
 """The longest id that an error repeats."""
 
 
-def failure(error: TertuliaError) -> CallToolResult:
-    """Return the result of a call that failed with `error`."""
+def failure(error: TertuliaError, withheld: Collection[str] = ()) -> CallToolResult:
+    """Return the result of a call that failed with `error`, whose advice names none of the tools in `withheld`."""
     quoter = Quoter()
     sentence = quoter.sentence(error.message)
-    hint = quoter.sentence(error.hint) if error.hint else None
+    advice = without_withheld(error.hint, withheld) if error.hint else None
+    hint = quoter.sentence(advice) if advice else None
     valid = [quoter.name(value) for value in error.valid[:MAX_VALUES]]
     # The caller or a platform may have chosen anything as an id. It is repeated only if it can be one.
     ids = {
@@ -48,9 +50,9 @@ def failure(error: TertuliaError) -> CallToolResult:
     return CallToolResult(content=[text], structured_content={**structured, **ids}, is_error=True)
 
 
-def sentence_of(error: TertuliaError) -> str:
+def sentence_of(error: TertuliaError, withheld: Collection[str] = ()) -> str:
     """Return what `failure` says, without the kind of the error, for answers that name the kind by a code."""
-    (text,) = failure(error).content
+    (text,) = failure(error, withheld).content
     assert isinstance(text, TextContent)
     return text.text.partition("): ")[2]
 

@@ -1,6 +1,6 @@
 """Events of a conversation by cursor: the lines that results show of them, and the work of `stream_conversation`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from tertulia.client import Client
 from tertulia.resources.conversations import EventPage
-from tertulia.vocabulary.events import DELTAS, EventKind, JournalEntry
+from tertulia.vocabulary.events import DELTAS, MESSAGES, EventKind, JournalEntry
 from tertulia.vocabulary.models import Request, Run
 from tertulia_tools.host import Host, possible
 from tertulia_tools.quotes import Quoter, json_size
@@ -27,6 +27,8 @@ from tertulia_tools.results import (
 )
 from tertulia_tools.run_reports import next_step, wait_and_ask
 
+MAX_SAID = 1_000
+"""The most characters of an added message; list_messages has the whole of it."""
 MAX_VALUE = 500
 """The most characters of an event's value, unless the event is a piece of text."""
 
@@ -101,7 +103,7 @@ async def _wait_for_any(client: Client, conversation_id: str, cursor: str | None
 
 async def _result(host: Host, conversation_id: str, page: EventPage, quoter: Quoter) -> StreamResult:
     client = host.client
-    shown = event_lines(page.entries, quoter)
+    shown = event_lines(page.entries, quoter, page.texts)
     cursor, more = await cursor_after(client, conversation_id, page, shown)
     run = page.run
     requests: Sequence[Request] = () if run is None or more else await client.runs.pending(conversation_id)
@@ -137,15 +139,22 @@ class EventLines:
     entry_count: int
 
 
-def event_lines(entries: Sequence[JournalEntry], quoter: Quoter, limit: int = MAX_REPLY) -> EventLines:
-    """Return the lines of as many of the first entries as fit into `limit`, but of one at least."""
+def event_lines(
+    entries: Sequence[JournalEntry], quoter: Quoter, texts: Mapping[str, str], limit: int = MAX_REPLY
+) -> EventLines:
+    """Return the lines of as many of the first entries as fit into `limit`, but of one at least.
+
+    `texts` has the texts of added and changed messages.
+    """
     groups: list[list[JournalEntry]] = []
     count = length = 0
     for entry in entries:
         joins = bool(groups) and entry.kind in DELTAS and entry.kind is groups[-1][0].kind
         if entry.kind not in _HIDDEN_KINDS:
             length += (
-                json_size(str(entry.data.get("delta"))) if joins else item_size(_event_line([entry], quoter))
+                json_size(str(entry.data.get("delta")))
+                if joins
+                else item_size(_event_line([entry], quoter, texts))
             )
         if count and length > limit:
             break
@@ -154,14 +163,16 @@ def event_lines(entries: Sequence[JournalEntry], quoter: Quoter, limit: int = MA
             groups[-1].append(entry)
         elif entry.kind not in _HIDDEN_KINDS:
             groups.append([entry])
-    return EventLines([_event_line(group, quoter) for group in groups], count)
+    return EventLines([_event_line(group, quoter, texts) for group in groups], count)
 
 
-def newest_event_lines(entries: Sequence[JournalEntry], quoter: Quoter, limit: int) -> EventLines:
+def newest_event_lines(
+    entries: Sequence[JournalEntry], quoter: Quoter, limit: int, texts: Mapping[str, str]
+) -> EventLines:
     """Return the lines of as many of the last entries as fit into `limit`."""
     start = 0
     while True:
-        shown = event_lines(entries[start:], quoter, limit)
+        shown = event_lines(entries[start:], quoter, texts, limit)
         left_out = len(entries) - start - shown.entry_count
         if not left_out:
             return shown
@@ -178,9 +189,13 @@ async def cursor_after(
     return await client.conversations.cursor(conversation_id, last.seq), True
 
 
-def _event_line(group: Sequence[JournalEntry], quoter: Quoter) -> EventLine:
+def _event_line(group: Sequence[JournalEntry], quoter: Quoter, texts: Mapping[str, str]) -> EventLine:
     kind = group[0].kind
-    return EventLine(seq=group[-1].seq, what=_KIND_NAMES.get(kind, kind), text=_text(group, quoter) or None)
+    text = _text(group, quoter)
+    said = texts.get(group[0].data["message_id"]) if kind in MESSAGES else None
+    if said is not None:
+        text += f" {quoter.quote(said, MAX_SAID)}"
+    return EventLine(seq=group[-1].seq, what=_KIND_NAMES.get(kind, kind), text=text or None)
 
 
 _HIDDEN_KINDS = frozenset({EventKind.TEXT_MESSAGE_START, EventKind.TEXT_MESSAGE_END, EventKind.TOOL_CALL_END})

@@ -1,5 +1,6 @@
 """The interface through which a tool reaches the host that calls it. The server implements it."""
 
+import re
 from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from mcp_types import InputRequiredResult
 from tertulia.client import Client
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import RunResult
+
+_SENTENCE_END = re.compile(r"(?<=\.) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,18 @@ def host_of(context: Context[Any, Any]) -> Host:
 
 
 def possible(host: Host, advice: str) -> str | None:
-    """Return those clauses of a sentence that name no tool which the server withholds; None if there are none."""
-    clauses = advice.rstrip(".").split("; ")
-    kept = [clause for clause in clauses if not any(name in clause for name in host.withheld)]
-    return "; ".join(kept) + "." if kept else None
+    """Return those clauses of an advice that name no tool which the server withholds; None if there are none."""
+    return without_withheld(advice, host.withheld)
+
+
+def without_withheld(advice: str, withheld: Collection[str]) -> str | None:
+    """Return those clauses of an advice that name none of the tools in `withheld`; None if there are none."""
+    sentences: list[str] = []
+    for sentence in _SENTENCE_END.split(advice):
+        clauses = sentence.rstrip(".").split("; ")
+        kept = [clause for clause in clauses if not any(name in clause for name in withheld)]
+        if len(kept) == len(clauses):
+            sentences.append(sentence)
+        elif kept:
+            sentences.append("; ".join(kept) + ".")
+    return " ".join(sentences) or None

@@ -24,7 +24,7 @@ from tertulia_tools.arguments import (
     RoleName,
 )
 from tertulia_tools.definition import ToolDefinition, Toolset, read_only_tool
-from tertulia_tools.host import host_of
+from tertulia_tools.host import Host, host_of, possible
 from tertulia_tools.quotes import Quoter, fitting_length
 from tertulia_tools.results import (
     MAX_ITEMS,
@@ -84,10 +84,8 @@ class MessageList(Result):
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
-        lines = [
-            self.conversation_id
-            + ("" if self.total is None else f" · {count_of(self.total, 'message')} in all")
-        ]
+        total = None if self.total is None else count_of(self.total, "message")
+        lines = [join_parts(self.conversation_id, total)]
         lines += [f"More: cursor {self.next_cursor}"] if self.next_cursor else []
         lines += [self.note] if self.note else []
         return [*lines, *(message.line() for message in self.messages)]
@@ -103,13 +101,13 @@ class MessageResult(Result):
     rating: int | None = None
     feedback: str | None = None
     branch: str | None = None
-    next: str
+    next: str | None = None
 
     def lines(self) -> Sequence[str]:
         """Return the lines of the text form."""
         return [
             join_parts(self.conversation_id, f"branch {self.branch}" if self.branch else None),
-            f"Next: {self.next}",
+            *([f"Next: {self.next}"] if self.next else []),
             join_parts(
                 self.message_id,
                 self.text,
@@ -199,7 +197,10 @@ async def _note_on_branches(client: Client, conversation_id: str) -> Sequence[st
     if len(others) < 2:
         return ()
     named = ", ".join(others[-MAX_NAMED_BRANCHES:])
-    return [f"This is one of {len(others)} branches; list_messages with branch reads another, of {named}."]
+    return [
+        f"It has {len(others)} branches ({named}): this is the one written on last, and list_messages with branch"
+        " reads another."
+    ]
 
 
 def message_views(
@@ -249,9 +250,9 @@ async def add_message(
     draft = MessageDraft(
         text=text, data=data, role=Role(role), type=type, parent_id=parent_id, metadata=metadata or {}
     )
-    client = host_of(ctx).client
-    message = await client.messages.add(conversation_id, draft, idempotency_key=idempotency_key)
-    return _changed_message(message, "send_message goes on behind it, and has that answered.")
+    host = host_of(ctx)
+    message = await host.client.messages.add(conversation_id, draft, idempotency_key=idempotency_key)
+    return _changed_message(host, message, "send_message goes on behind it, and has that answered.")
 
 
 async def update_message(
@@ -268,16 +269,17 @@ async def update_message(
 ) -> Annotated[CallToolResult, MessageResult]:
     """Change a message's text (edit, correct) or its metadata. The old text stays readable on its branch."""
     changes = MessageChanges(text=text, metadata=metadata)
-    changed = await host_of(ctx).client.messages.update(
+    host = host_of(ctx)
+    changed = await host.client.messages.update(
         conversation_id, message_id, changes, idempotency_key=idempotency_key
     )
     next_step = "list_messages shows the conversation with it."
     if changed.id != message_id:
         next_step = (
-            f"it is {changed.id} now, on a branch of its own. send_message goes on behind it; get_conversation (include"
-            " branches) shows the others."
+            f"it is {changed.id} now, on a branch of its own; send_message goes on behind it; get_conversation"
+            " (include branches) shows the others."
         )
-    return _changed_message(changed, next_step)
+    return _changed_message(host, changed, next_step)
 
 
 async def rate_message(
@@ -289,16 +291,17 @@ async def rate_message(
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, MessageResult]:
     """Rate a message from 1 to 5, with feedback (thumbs up, score an answer). The last rating counts."""
-    rated = await host_of(ctx).client.messages.rate(
+    host = host_of(ctx)
+    rated = await host.client.messages.rate(
         conversation_id,
         message_id,
         Rating(value=rating, feedback=feedback),
         idempotency_key=idempotency_key,
     )
-    return _changed_message(rated, "get_analytics counts it in.")
+    return _changed_message(host, rated, "get_analytics counts it in.")
 
 
-def _changed_message(message: Message, next_step: str) -> CallToolResult:
+def _changed_message(host: Host, message: Message, next_step: str) -> CallToolResult:
     quoter = Quoter()
     said = message.text or (compact(message.data) if message.data is not None else None)
     result = MessageResult(
@@ -309,7 +312,7 @@ def _changed_message(message: Message, next_step: str) -> CallToolResult:
         rating=None if message.rating is None else message.rating.value,
         feedback=quote_feedback(message.rating, quoter),
         branch=quoter.optional_name(message.branch),
-        next=next_step,
+        next=possible(host, next_step),
     )
     return answer(result, quoter)
 

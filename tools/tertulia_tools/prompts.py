@@ -71,7 +71,8 @@ async def hand_over(
         lines.append(
             "Open conversations with it; if one is about this, send_message with its conversation_id instead:"
         )
-        lines += [f"- {ConversationLine.of(each, quoter).line()}" for each in open_ones]
+        excerpts = await client.conversations.excerpts(open_ones)
+        lines += [f"- {ConversationLine.of(each, quoter, excerpts[each.id]).line()}" for each in open_ones]
     return _text(lines, quoter)
 
 
@@ -87,6 +88,7 @@ async def catch_up(
     run = await client.runs.latest(found.id)
     quoter = Quoter()
     pending = pending_requests(await client.runs.pending(found.id), quoter, agent=found.agent)
+    excerpts = await client.conversations.excerpts([found])
     recent = await _newest_messages(client, found.id, quoter, since=start, limit=MAX_ITEMS - MAX_REQUESTS)
     lines = [
         "Catch me up on the conversation below"
@@ -94,7 +96,7 @@ async def catch_up(
         + ". In a few sentences: what it is about, what was found out or decided, what is open, and what waits for me."
         " Say who said what where it matters. Do nothing else yet.",
         "",
-        ConversationLine.of(found, quoter).line(),
+        ConversationLine.of(found, quoter, excerpts[found.id]).line(),
     ]
     if run is not None:
         failed = f": {quoter.line(run.error, 500)}" if run.error else ""

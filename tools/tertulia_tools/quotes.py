@@ -57,6 +57,11 @@ class Quoter:
         """Return `text` quoted in one line; None if there is no text."""
         return None if text is None else self.line(text, limit)
 
+    def beginning(self, text: str, limit: int) -> str:
+        """Return the first `limit` characters of `text` quoted in one line, with an ellipsis if there are more."""
+        line = one_line(text)
+        return self.quote(line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…")
+
     def name(self, value: str, limit: int = MAX_ID) -> str:
         """Return an id, address, type or name: as it is, if it is of the alphabet of ids; else quoted in one line."""
         return value if is_plain(value, limit) else self.line(value, limit)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tertulia.client import Client
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Conversation, ConversationQuery
+from tertulia.vocabulary.models import Conversation, ConversationQuery, Excerpt
 from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.untrusted import named, shown
 from tertulia_tools.agents import list_agents
@@ -24,7 +24,7 @@ from tertulia_tools.event_pages import cursor_after, event_lines
 from tertulia_tools.host import host_of
 from tertulia_tools.messages import message_page
 from tertulia_tools.quotes import Quoter, one_line
-from tertulia_tools.results import ConversationLine, compact, count_of, format_time, join_parts
+from tertulia_tools.results import MAX_ASKED, ConversationLine, compact, count_of, format_time, join_parts
 from tertulia_tools.uris import AGENTS, CONVERSATIONS, EVENTS, MESSAGES, TRANSCRIPT, conversation_uri, expand
 
 MARKDOWN, JSON = "text/markdown", "application/json"
@@ -45,7 +45,8 @@ async def transcript(
     quoter = Quoter()
     found = await client.conversations.get(conversation_id(instance, conversation))
     page = await message_page(client, found.id, quoter, cursor=after)
-    line = ConversationLine.of(found, quoter)
+    excerpts = await client.conversations.excerpts([found])
+    line = ConversationLine.of(found, quoter, excerpts[found.id])
     run = await client.runs.latest(found.id)
     pending = [request.id for request in await client.runs.pending(found.id)]
     about = join_parts(
@@ -53,12 +54,13 @@ async def transcript(
         found.status,
         "archived" if found.archived else None,
         f"with {line.agent}" if line.agent else None,
+        line.asked,
         None if page.total is None else count_of(page.total, "message"),
         f"updated {line.updated_at}" if line.updated_at else None,
         f"the newest answer is {run.status}" if run and run.status is not RunStatus.COMPLETED else None,
         f"awaits a decision about {', '.join(pending)}" if pending else None,
     )
-    blocks = [f"# {line.title or '(no title)'}", about]
+    blocks = [f"# {line.title or line.begins or '(no title)'}", about]
     blocks += [f"## {message.line()}" for message in page.messages]
     blocks += [page.note] if page.note else []
     if page.next_cursor is not None:
@@ -91,7 +93,7 @@ async def events(
     quoter = Quoter()
     found = await client.conversations.get_stored(conversation_id(instance, conversation))
     page = await client.conversations.events(found.id, cursor=after)
-    shown = event_lines(page.entries, quoter)
+    shown = event_lines(page.entries, quoter, page.texts)
     cursor, more = await cursor_after(client, found.id, page, shown)
     content = {
         "conversation_id": found.id,
@@ -178,21 +180,27 @@ async def recent_resources(client: Client) -> list[Resource]:
         for template in TEMPLATES
         if template.uri in {AGENTS, CONVERSATIONS}
     ]
-    return [*lists, *map(_conversation_resource, page.items)]
+    excerpts = await client.conversations.excerpts(page.items)
+    return [*lists, *(_conversation_resource(each, excerpts[each.id]) for each in page.items)]
 
 
-def _conversation_resource(conversation: Conversation) -> Resource:
+def _conversation_resource(conversation: Conversation, excerpt: Excerpt) -> Resource:
     count = conversation.message_count
     about = join_parts(
         conversation.status,
         f"with {named(conversation.agent)}" if conversation.agent else None,
+        f"begun by {named(excerpt.begun_by)}" if excerpt.begun_by else None,
         None if count is None else count_of(count, "message"),
+        f"{named(excerpt.asked_by)} asks: {shown(one_line(excerpt.asked or ''), MAX_ASKED)}"
+        if excerpt.asked_by
+        else None,
     )
+    title = conversation.title or excerpt.opening
     updated = format_time(conversation.updated_at)
     return Resource(
         uri=conversation_uri(conversation.id),
         name=conversation.id,
-        title=shown(one_line(conversation.title), MAX_TITLE) if conversation.title else "(no title)",
+        title=shown(one_line(title), MAX_TITLE) if title else "(no title)",
         description=about,
         mime_type=MARKDOWN,
         annotations=None if updated is None else Annotations(last_modified=updated),

@@ -16,7 +16,7 @@ from typing import Annotated, Protocol, TypeVar
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
-from tertulia.vocabulary.models import Agent, Conversation, Participant, Rating, Request, RequestKind
+from tertulia.vocabulary.models import Agent, Conversation, Excerpt, Participant, Rating, Request, RequestKind
 from tertulia_tools.approvals import DECLINED, LONG, arguments_text
 from tertulia_tools.quotes import Quoter, json_size
 
@@ -34,6 +34,10 @@ MAX_JSON = 1_000
 """The share of one structured value (arguments, metadata, data)."""
 MAX_PROMPT = 500
 """The share of a prompt, a feedback or an error."""
+MAX_OPENING = 80
+"""The share of the first words that stand for a title."""
+MAX_ASKED = 160
+"""The share of a question in a list."""
 MAX_PARTICIPANTS = 20
 """How many participants of a conversation a result shows."""
 
@@ -172,7 +176,9 @@ class ConversationLine(BaseModel):
     conversation_id: str
     status: str
     title: str | None = None
+    begins: str | None = Field(default=None, description="Its first words, where it has no title.")
     agent: str | None = None
+    begun_by: str | None = Field(default=None, description="Where you are the agent.")
     source: str | None = None
     archived: bool | None = None
     messages: int | None = None
@@ -180,23 +186,31 @@ class ConversationLine(BaseModel):
     awaiting: list[str] | None = Field(
         default=None, description="Ids of its pending requests; or a message of yours."
     )
+    asked: str | None = Field(default=None, description="What that message is to answer, and who asks.")
 
     @classmethod
     def of(
-        cls, conversation: Conversation, quoter: Quoter, awaiting: Sequence[str] = ()
+        cls, conversation: Conversation, quoter: Quoter, excerpt: Excerpt, awaiting: Sequence[str] = ()
     ) -> "ConversationLine":
         """Return the line of a conversation; `awaiting` has the ids of its pending requests."""
-        waiting = [*awaiting, *(["a message of yours"] if conversation.awaiting else [])]
+        asked = asked_line(excerpt, quoter)
+        said_before = excerpt.asked is not None and excerpt.opening == excerpt.asked
+        waiting = [*awaiting, *(["a message of yours"] if conversation.awaiting or asked else [])]
         return cls(
             conversation_id=conversation.id,
             status=conversation.status,
             title=quoter.optional_line(conversation.title),
+            begins=None
+            if said_before or excerpt.opening is None
+            else quoter.beginning(excerpt.opening, MAX_OPENING),
             agent=quoter.optional_name(conversation.agent),
+            begun_by=None if asked else quoter.optional_name(excerpt.begun_by),
             source=quoter.optional_name(conversation.source),
             archived=True if conversation.archived else None,
             messages=conversation.message_count,
             updated_at=format_time(conversation.updated_at),
             awaiting=waiting or None,
+            asked=asked,
         )
 
     def line(self) -> str:
@@ -204,14 +218,24 @@ class ConversationLine(BaseModel):
         return join_parts(
             self.conversation_id,
             self.status,
-            self.title or "(no title)",
+            self.title or self.begins or (None if self.asked else "(no title)"),
             "archived" if self.archived else None,
             f"with {self.agent}" if self.agent else None,
+            f"begun by {self.begun_by}" if self.begun_by else None,
             f"from {self.source}" if self.source else None,
             None if self.messages is None else count_of(self.messages, "message"),
             self.updated_at,
             f"awaits {', '.join(self.awaiting)}" if self.awaiting else None,
+            self.asked,
         )
+
+
+def asked_line(excerpt: Excerpt, quoter: Quoter) -> str | None:
+    """Return who asks the caller what; None if nobody does."""
+    if excerpt.asked_by is None:
+        return None
+    asked = "" if excerpt.asked is None else f": {quoter.beginning(excerpt.asked, MAX_ASKED)}"
+    return f"{quoter.name(excerpt.asked_by)} asks{asked}"
 
 
 class AgentLine(BaseModel):
@@ -234,7 +258,8 @@ class AgentLine(BaseModel):
 
     def line(self) -> str:
         """Return the agent in a line or two."""
-        state = "" if self.available is None else f" (not available: {self.hint})"
+        why = f": {self.hint.rstrip('.')}" if self.hint else ""
+        state = "" if self.available is None else f" (not available{why})"
         return f"{self.agent}{state}: {self.description}"
 
 

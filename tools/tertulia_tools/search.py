@@ -67,7 +67,7 @@ class SearchedInstance(BaseModel):
     @classmethod
     def of_answer(cls, answered: Answered, quoter: Quoter) -> "SearchedInstance":
         """Return the view of how an instance answered."""
-        failure = None if answered.failure is None else quoter.line(answered.failure, MAX_FAILURE)
+        failure = None if answered.failure is None else quoter.line(answered.failure.rstrip("."), MAX_FAILURE)
         coverage = answered.coverage
         if coverage is None or coverage.at is None:
             sync = "off" if coverage is None else "never"

@@ -439,7 +439,11 @@ class Platform:
         """
 
     async def cancel(self, principal: str, run: Run) -> None:
-        """Tell the platform to stop an answer, before the store records the cancellation."""
+        """Tell the platform to stop an answer, before the store records the cancellation.
+
+        Raises:
+            MovedOnError: the answer has ended there.
+        """
         self._refuse(Feature.CANCEL)
 
     def _takes_none_of(self, *fields: str, draft: ConversationDraft) -> None:
@@ -510,6 +514,9 @@ class EmbeddedPlatform(Platform):
         The runner calls this from the store's first use on, and every caller before it reads or writes the store
         alone. It must be cheap when nothing is due. Several processes may call it at once.
         """
+
+    def forget(self, tx: "Transaction", principal: str, conversation_id: str) -> None:
+        """Withdraw what other conversations quote of one that was deleted, in the transaction that deletes it."""
 
     def admit(
         self,

@@ -38,19 +38,30 @@ def build(
     *,
     identity: str | None = None,
     clock: Clock = SYSTEM_CLOCK,
+    leave_out: bool = False,
 ) -> dict[str, Platform]:
     """Return the configured platforms by instance, the embedded one always among them.
 
-    `identity` is the name under which this process speaks there.
+    `identity` is the name under which this process speaks there. With `leave_out`, an instance that cannot work keeps
+    no other from being built: it is there as one that cannot be used, if it has a possible name.
 
     Raises:
-        InvalidInputError: an instance has an impossible name or an unknown platform.
+        InvalidInputError: instances have an impossible name, an unknown platform or impossible options; it names all.
     """
-    wanted = {LOCAL: InstanceSettings(platform=LOCAL), **instances}
-    built = {
-        name: _build(name, replace(settings, identity=identity), store, clock)
-        for name, settings in wanted.items()
-    }
+    default = InstanceSettings(platform=LOCAL, identity=identity)
+    built: dict[str, Platform] = {}
+    errors: list[InvalidInputError] = []
+    for name, settings in {LOCAL: default, **instances}.items():
+        try:
+            built[name] = _build(name, replace(settings, identity=identity), store, clock)
+        except InvalidInputError as error:
+            errors.append(error)
+            if name == LOCAL:
+                built[name] = _build(name, default, store, clock)
+            elif valid_instance(name):
+                built[name] = _misconfigured(name, error)
+    if errors and not leave_out:
+        raise errors[0] if len(errors) == 1 else _all_of(errors)
     for platform in built.values():
         platform.peers = built
     return built
@@ -63,11 +74,36 @@ def unconfigured_agents(instances: Mapping[str, InstanceSettings]) -> Sequence[A
     return find(instances)
 
 
+def _misconfigured(name: str, error: InvalidInputError) -> Platform:
+    from tertulia.platforms.kit.misconfigured import MisconfiguredPlatform
+
+    return MisconfiguredPlatform(name, missing=" ".join((_sentence(error), *filter(None, [error.hint]))))
+
+
+def _all_of(errors: Sequence[InvalidInputError]) -> InvalidInputError:
+    problems = "; ".join(_sentence(error).rstrip(".") for error in errors)
+    return InvalidInputError(
+        f"{len(errors)} instances are configured in a way that cannot work: {problems}.",
+        hint="Correct these tables.",
+    )
+
+
+def _sentence(error: InvalidInputError) -> str:
+    valid = f" (valid: {', '.join(error.valid)})" if error.valid else ""
+    return f"{error.message.rstrip('.')}{valid}."
+
+
 def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) -> Platform:
     if not valid_instance(name):
         raise InvalidInputError(
             f"{shown(name)} cannot be the name of an instance.",
             hint="Use up to 32 lower-case letters, digits, `-` and `_`, beginning with a letter.",
+        )
+    if not settings.platform:
+        raise InvalidInputError(
+            f"The instance {name} does not say which platform it is of.",
+            hint=f'Add `platform = "…"` to [instances.{name}].',
+            instance=name,
         )
     if settings.platform not in PLATFORMS:
         raise InvalidInputError(

@@ -16,13 +16,13 @@ from tertulia.resources.statistics import MessageStatistics
 from tertulia.resources.validation import checked_query, checked_rating, conversation_draft
 from tertulia.runs import feed
 from tertulia.runs.idempotency import Effect
-from tertulia.store import analytics, conversations, journal, lookup, runs
+from tertulia.store import analytics, conversations, excerpts, journal, lookup, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import ChangeMarks
 from tertulia.store.transitions import store_record
 from tertulia.vocabulary.entry import safe_branch, safe_participant
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
-from tertulia.vocabulary.events import JournalEntry
+from tertulia.vocabulary.events import MESSAGES, JournalEntry
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import Cursor, split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import (
@@ -31,6 +31,7 @@ from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
     ConversationQuery,
+    Excerpt,
     MessageQuery,
     NewConversation,
     Page,
@@ -56,6 +57,8 @@ class EventPage:
     more: bool
     run: Run | None
     """The conversation's newest run."""
+    texts: Mapping[str, str]
+    """The texts of the messages that these entries add or change, by their ids, but for answers of runs."""
 
 
 CREATED = "conversation_id"
@@ -133,6 +136,10 @@ class Conversations:
             return paging.page(known, query)
         fitting = [one for one in known if paging.fits(one, query)]
         return Page(items=fitting, next_cursor=page.next_cursor, total=page.total)
+
+    async def excerpts(self, found: Sequence[Conversation]) -> Mapping[str, Excerpt]:
+        """Return words of conversations that tell them apart in a list, as the store has them, by their ids."""
+        return await self._scope.read(partial(excerpts.of, me=self._scope.address, found=found))
 
     async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
         """Return the ids of conversations that `text` may mean: the beginning of an id, or words of a title.
@@ -259,7 +266,7 @@ class Conversations:
                     raise
             if not isinstance(platform, EmbeddedPlatform):
                 with suppress(NotFoundError):
-                    await scope.write(partial(conversations.delete, conversation_id=conversation_id))
+                    await scope.write(partial(scope.forget, conversation_id=conversation_id))
             if active is not None:
                 scope.services.runner.stop(active)
             return ids
@@ -398,11 +405,13 @@ class Conversations:
                 after = position.seq
             entries = journal.read(tx, principal, conversation_id, after, limit=limit)
             seq = entries[-1].seq if entries else after
+            named = [entry.data["message_id"] for entry in entries if entry.kind in MESSAGES]
             return EventPage(
                 entries=entries,
                 cursor=str(journal.cursor(tx, principal, conversation_id, store.epoch, seq)),
                 more=seq < conversation.last_seq,
                 run=runs.latest(tx, principal, conversation_id),
+                texts=messages.texts_beside_answers(tx, principal, conversation_id, named),
             )
 
         return await scope.read(read)

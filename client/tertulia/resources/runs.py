@@ -59,6 +59,9 @@ _CREATED = "conversation_id"
 _CHECKPOINT = "checkpoint"
 """Where the unfinished effect of a call has the checkpoint of a conversation that was opened with its message."""
 
+READING_SECONDS = 20.0
+"""How long a repeated cancellation waits until it is read how the run has ended."""
+
 
 class Runs:
     """The runs of one principal's conversations."""
@@ -265,7 +268,16 @@ class Runs:
                     return {"run_id": run.id}
                 raise _nothing_to_cancel(conversation_id, run)
             if platform.capabilities.execution is Execution.ANY_PROCESS:
-                await platform.cancel(scope.principal, run)
+                try:
+                    await platform.cancel(scope.principal, run)
+                except MovedOnError:
+                    await self._continue_ended(run)
+                    if (
+                        repeated
+                    ):  # an earlier attempt of the call may have ended it, and died before it recorded that
+                        await self.wait_idle(run, timeout=READING_SECONDS)
+                        return {"run_id": run.id}
+                    raise
 
             def cancel(tx: Transaction, principal: str) -> None:
                 current = runs.get(tx, principal, run.id)
@@ -279,6 +291,17 @@ class Runs:
         call = {"conversation_id": conversation_id}
         effect = await scope.once(idempotency_key, "cancel_run", call, {}, carry_out)
         return await self.get(effect["run_id"])
+
+    async def _continue_ended(self, run: Run) -> None:
+        """Have read how a run ended whose platform does not answer any more, whatever it was waiting for."""
+        scope = self._scope
+
+        def withdraw_pending(tx: Transaction, principal: str) -> Run:
+            for request in runs.pending_requests(tx, principal, run.conversation_id):
+                withdraw(tx, principal, request.id, run=RunStatus.QUEUED)
+            return runs.get(tx, principal, run.id)
+
+        scope.services.runner.execute_run(scope.principal, await scope.write(withdraw_pending))
 
     async def _start_once(self, key: str | None, start: "_Start", *, join: bool = False) -> Effect:
         """Create the conversation and send its message; return their ids, and how the message was sent."""

@@ -82,6 +82,17 @@ class Scope:
             )
         return platform
 
+    def forget(self, tx: Transaction, principal: str, conversation_id: str) -> None:
+        """Delete a conversation from the store, with what others quote of it.
+
+        Raises:
+            NotFoundError: the store does not know it.
+        """
+        conversations.delete(tx, principal, conversation_id)
+        for platform in self.services.platforms.values():
+            if isinstance(platform, EmbeddedPlatform):
+                platform.forget(tx, principal, conversation_id)
+
     def platform_of(self, conversation_id: str) -> tuple[Platform, str]:
         """Return a conversation's platform, and its id on the platform."""
         instance, native_id = split_conversation_id(conversation_id)

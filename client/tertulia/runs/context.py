@@ -164,8 +164,16 @@ class StoredRunContext:
             while True:
                 request = await self.store.read(lambda tx: runs.get_request(tx, self.principal, request_id))
                 if request.status is not RequestStatus.PENDING:
+                    await self._commit(self._continue_running)
                     return request
                 await watch.changed()
+
+    def _continue_running(self, tx: Transaction) -> None:
+        """Write that the run is being executed again: a decision has queued it for whoever carries it out."""
+        run = runs.get(tx, self.principal, self.run.id)
+        if run.status is RunStatus.QUEUED:
+            runs.set_status(tx, run, RunStatus.RUNNING)
+            tx.touched.add(self.conversation.id)
 
     async def withdraw(self, request_id: str) -> None:
         """See `tertulia.platforms.base.RunContext.withdraw`."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import anyio
 import anyio.abc
@@ -27,6 +27,7 @@ from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaErr
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Message, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.tasks import errors_in
 
 logger = logging.getLogger(__name__)
 
@@ -299,16 +300,8 @@ def _cause(raised: Exception) -> Exception:
     Raises:
         LostLeaseError: this process has lost the run.
     """
-    errors = _flattened(raised)
+    errors = errors_in(raised)
     for error in errors:
         if isinstance(error, LostLeaseError):
             raise error from None
     return errors[0]
-
-
-def _flattened(raised: Exception) -> list[Exception]:
-    """Return the raised errors, without the groups that task groups put them into."""
-    if isinstance(raised, ExceptionGroup):
-        group = cast("ExceptionGroup[Exception]", raised)
-        return [error for inner in group.exceptions for error in _flattened(inner)]
-    return [raised]

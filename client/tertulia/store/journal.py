@@ -107,6 +107,21 @@ def read_all(tx: Transaction, principal: str, run: Run) -> list[JournalEntry]:
     return read(tx, principal, run.conversation_id, run.first_seq, limit=-1, run_id=run.id)
 
 
+def replace_data(
+    tx: Transaction, principal: str, conversation_id: str, changed: Iterable[JournalEntry]
+) -> None:
+    """Replace the data of entries; the entries keep their places and times."""
+    for entry in changed:
+        tx.run(
+            "UPDATE journal SET data = ? WHERE principal = ? AND conversation_id = ? AND seq = ?",
+            encode(safe_event_data(entry.data)),
+            principal,
+            conversation_id,
+            entry.seq,
+        )
+    tx.touched.add(conversation_id)
+
+
 def cursor(tx: Transaction, principal: str, conversation_id: str, epoch: str, seq: int) -> Cursor:
     """Return the cursor that stands after entry `seq` (0: before the first)."""
     return Cursor(epoch, conversation_id, seq, _stamp(tx, principal, conversation_id, seq) or 0)

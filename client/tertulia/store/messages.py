@@ -17,8 +17,8 @@ from tertulia.vocabulary.models import Message, MessageQuery, Page, Rating, Role
 from tertulia.vocabulary.text import check_limit
 
 COLUMNS = (
-    "id, conversation_id, author, role, text, data, type, parent_id, metadata, created_at, rating, feedback,"
-    " branch"
+    "id, conversation_id, author, role, coalesce(text, unindexed), data, type, parent_id, metadata, created_at,"
+    " rating, feedback, branch"
 )
 """The columns of which `from_row` makes a message."""
 MAX_PAGE = 100
@@ -278,6 +278,47 @@ def change_metadata(
     )
     tx.touched.add(conversation_id)
     return get(tx, principal, conversation_id, message_id)
+
+
+def texts_beside_answers(
+    tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]
+) -> dict[str, str]:
+    """Return the texts of those of some messages that are no answer of a run, by their ids."""
+    if not message_ids:
+        return {}
+    rows = tx.all(
+        "SELECT id, coalesce(text, unindexed) FROM messages WHERE principal = ? AND conversation_id = ?"
+        " AND id IN (SELECT value FROM json_each(?)) AND coalesce(text, unindexed) IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.principal = messages.principal"
+        " AND runs.conversation_id = messages.conversation_id AND runs.reply_id = messages.id)",
+        principal,
+        conversation_id,
+        json.dumps(message_ids),
+    )
+    return dict(rows)
+
+
+def naming(tx: Transaction, principal: str, agent: str, kind: str, name: str) -> list[Message]:
+    """Return the messages of a type, in the conversations with an agent, whose text contains `name`."""
+    rows = tx.all(
+        f"SELECT {COLUMNS} FROM messages WHERE principal = ?"
+        " AND conversation_id IN (SELECT id FROM conversations WHERE principal = ? AND agent = ?)"
+        " AND type = ? AND instr(coalesce(text, unindexed), ?)",
+        principal,
+        principal,
+        agent,
+        kind,
+        name,
+    )
+    return list(map(from_row, rows))
+
+
+def withdraw(tx: Transaction, principal: str, conversation_id: str, message_id: str, text: str) -> None:
+    """Replace a message's text by one that is shown, and that no search finds."""
+    own = (principal, conversation_id, message_id)
+    message_index.withdraw(tx, _ONE, own)
+    tx.run(f"UPDATE messages SET text = NULL, unindexed = ? WHERE {_ONE}", storable(text), *own)
+    tx.touched.add(conversation_id)
 
 
 def remove(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> None:

@@ -89,6 +89,18 @@ def active(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     )
 
 
+def replied_with(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> Run | None:
+    """Return the run whose answer a message is, or None."""
+    return _found(
+        tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ? AND reply_id = ?",
+            principal,
+            conversation_id,
+            message_id,
+        )
+    )
+
+
 def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     """Return the conversation's newest run, active or not."""
     return _found(

@@ -18,6 +18,8 @@ and those of its parent up to the position `shared` (see `tertulia.store.branche
 `tertulia.store.message_index` explains the two tables of the full-text index over messages, and how they are filled
 again after a step that changed what the index takes for a word.
 
+`messages.unindexed` has the text of a message that is shown and that no search finds; its `text` is null.
+
 `imported_files` has the state of each followed file at its last import, so that only what changed is read again.
 
 `tertulia.store.sync_state` explains the columns of `syncs` and `synced_conversations`.
@@ -314,8 +316,15 @@ CREATE TABLE imported_files (
 ) STRICT, WITHOUT ROWID;
 """
 
+_TENTH = """
+ALTER TABLE messages ADD COLUMN unindexed TEXT;
+INSERT INTO message_index (message_index, rank) VALUES ('secure-delete', 1);
+INSERT INTO program_index (program_index, rank) VALUES ('secure-delete', 1);
+INSERT INTO title_index (title_index, rank) VALUES ('secure-delete', 1);
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH)
+STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH)
 """Step n takes a file from version n to n + 1."""

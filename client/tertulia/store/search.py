@@ -18,8 +18,10 @@ page costs the same for any word. What programs put in comes after all that peop
 this module knows messages, are lower than those of any other.
 
 Ranking costs more: bm25 counts every match of every word first. So only up to `_FEW` matches are ranked, and only by
-words that are rare. Titles stand apart: the newest `_LEADING` that match lead the first page, the others follow after
-the last message.
+words that are rare; of these, the best of each conversation come first.
+
+A conversation whose title matches is shown by the best of its messages that match, or by its title if none does. The
+newest `_LEADING` of them lead the first page; of the others, those with a title only follow after the last message.
 
 The index yields other principals' messages too. Where its newest `_PROBED` matches do not settle a page, it is asked
 again for those in the caller's scope (`tertulia.store.messages.scope`), so that nobody waits for another's million.
@@ -73,18 +75,20 @@ _IN_TITLES = "FROM title_index AS f CROSS JOIN conversations AS c ON c.number = 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a page ends: at the title `title` and the message `after`.
+    """Where a page ends: at the title `title` and the message `after`; `led` has the messages that led the first page.
 
-    Where messages are ranked, those up to the key `top` are, and `after` is how many of them were shown.
+    Where messages are ranked, those up to the key `top` are, and `after` is how many of them were shown beside those
+    that led.
     """
 
     after: int | None = None
     top: int | None = None
     title: int | None = None
+    led: Sequence[int] = ()
 
     def cursor(self, identity: Mapping[str, Any]) -> str:
         """Return it as a cursor of the search that `identity` describes."""
-        return page_cursor(identity, [self.after, self.top, self.title])
+        return page_cursor(identity, [self.after, self.top, self.title, list(self.led)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,14 @@ class _Conditions:
         """Join the conditions that have a value."""
         given = [(sql, value) for sql, value in conditions if value is not None]
         return _Conditions(" AND ".join(sql for sql, _ in given), [value for _, value in given])
+
+
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """A conversation whose title matches: its number, and the best of its messages that match, if one does."""
+
+    title: int
+    message: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +146,11 @@ def search(tx: Transaction, principal: str, query: SearchQuery) -> SearchResult:
 def finds(tx: Transaction, principal: str, query: SearchQuery) -> bool:
     """Whether anything matches."""
     return _Search(tx, principal, query).finds()
+
+
+def titled_with(tx: Transaction, principal: str, query: SearchQuery) -> list[str]:
+    """Return the ids of the newest conversations whose titles match."""
+    return _Search(tx, principal, query).titled()
 
 
 def found(tx: Transaction, principal: str, query: SearchQuery) -> Found:
@@ -232,16 +249,28 @@ class _Search:
         place = self._read(self._query.cursor)
         if place.top is None:
             last = self._last if place.after is None else place.after - 1
-            most = self._query.limit + 1
+            most = self._query.limit + 1 + len(place.led)
             by_conversation = self._query.per_conversation
             messages = self._first_of_each(last, most) if by_conversation else self._messages(last, most)
-            return self._result(place, [], messages)
+            return self._result(place, [], _without(place.led, messages))
         messages = self._messages(place.top, _FEW)
-        return self._result(place, [], self._few(self._by_rank(messages) or messages)[place.after or 0 :])
+        few = self._few(self._best_of_each_first(self._by_rank(messages) or messages))
+        return self._result(place, [], _without(place.led, few)[place.after or 0 :])
 
     def finds(self) -> bool:
         """Whether there is anything at all."""
         return bool(self._messages(self._last, 1) or self._titles(_LAST, 1))
+
+    def titled(self) -> list[str]:
+        """Return the ids of the newest conversations whose titles match."""
+        titles = self._titles(_LAST, self._query.limit)
+        ids = self._ids_of(titles)
+        return [ids[title] for title in titles]
+
+    def best(self) -> int | None:
+        """Return the best message that matches; the newest, where there are too many to rank."""
+        messages = self._messages(self._last, _FEW)
+        return next(iter(self._by_rank(messages) or messages), None)
 
     def _first_page(self) -> SearchResult:
         messages, titles = self._messages(self._last, _FEW + 1), self._titles(_LAST, _FEW + 1)
@@ -252,13 +281,25 @@ class _Search:
         else:
             ranked = self._by_rank(messages)
             # In the order of their positions, they are shown from the first on as ranked ones are: see `page`.
-            top, messages = (messages[0], self._few(ranked)) if ranked else (None, self._few(messages))
-            total = len(messages) + len(titles) if len(titles) <= _FEW else None
-        leading = titles[: min(_LEADING, self._query.limit)]
-        result = self._result(_Place(top=top), leading, messages)
+            top, messages = (
+                (messages[0], self._few(self._best_of_each_first(ranked)))
+                if ranked
+                else (None, self._few(messages))
+            )
+            total = self._total(messages, titles) if len(titles) <= _FEW else None
+        leads = self._leads(titles[: min(_LEADING, self._query.limit)])
+        led = [lead.message for lead in leads if lead.message is not None]
+        result = self._result(_Place(top=top), leads, _without(led, messages))
         suggestion = self._suggestion(total) if total is not None and total <= SPARSE else None
         return replace(
             result, total=total, suggestion=suggestion, indexing=not message_index.is_complete(self._tx)
+        )
+
+    def _total(self, messages: Sequence[int], titles: Sequence[int]) -> int:
+        """Return how many messages and titles are shown in all."""
+        shown = set(self._conversations(messages).values())
+        return len(messages) + sum(
+            conversation_id not in shown for conversation_id in self._ids_of(titles).values()
         )
 
     def _few(self, messages: list[int]) -> list[int]:
@@ -269,6 +310,15 @@ class _Search:
         titled = self._titled(owners.values())
         first = {owners[key]: key for key in reversed(messages)}
         return [key for key in messages if first[owners[key]] == key and owners[key] not in titled]
+
+    def _best_of_each_first(self, ranked: Sequence[int]) -> list[int]:
+        """Return ranked messages: the best of each conversation, then the others, each in their order."""
+        best, others, seen = list[int](), list[int](), set[str]()
+        owners = self._conversations(ranked)
+        for key in ranked:
+            (others if owners[key] in seen else best).append(key)
+            seen.add(owners[key])
+        return [*best, *others]
 
     def _first_of_each(self, last: int, most: int) -> list[int]:
         """Return messages up to the key `last`, of each conversation the first that matches, if its title does not."""
@@ -312,42 +362,71 @@ class _Search:
         )
         return set(_firsts(rows))
 
-    def _result(self, place: _Place, titles: list[int], messages: list[int]) -> SearchResult:
-        """Return a page: `titles`, then of `messages` as many as fit, then the titles that are left."""
-        room = self._query.limit - len(titles)
+    def _result(self, place: _Place, leads: Sequence[_Lead], messages: list[int]) -> SearchResult:
+        """Return a page: `leads`, then of `messages` as many as fit, then the titles that are left."""
+        room = self._query.limit - len(leads)
         more = len(messages) > room
         messages = messages[:room]
-        hits = [*self._title_hits(titles), *self._message_hits(messages)]
-        self._pass_titles(place, titles)
-        self._pass_messages(self._last_place(place), messages)
-        last_title = self._last_place(place).title
-        if not more and last_title is not None:
+        hits = [*self._lead_hits(leads), *self._message_hits(messages)]
+        ends = self._pass_messages(self._pass_leads(place, leads), messages)
+        if not more and ends.title is not None:
             room -= len(messages)
-            titles = self._titles(last_title - 1, room + 1)
-            more = len(titles) > room
-            hits.extend(self._title_hits(titles[:room]))
-            self._pass_titles(self._last_place(place), titles[:room])
-        cursor = self._last_place(place).cursor(self.identity) if more else None
-        return SearchResult(hits=hits, next_cursor=cursor, ranked=place.top is not None)
+            left = self._left(ends.title - 1, room + 1)
+            more = len(left) > room
+            hits += self._lead_hits(left[:room])
+            self.places += [replace(ends, title=lead.title) for lead in left[:room]]
+            ends = self.places[-1] if left[:room] else ends
+        return SearchResult(
+            hits=hits, next_cursor=ends.cursor(self.identity) if more else None, ranked=place.top is not None
+        )
 
-    def _pass_titles(self, place: _Place, titles: Sequence[int]) -> None:
-        self.places += [replace(place, title=title) for title in titles]
+    def _leads(self, titles: Sequence[int]) -> list[_Lead]:
+        ids = self._ids_of(titles)
+        return [_Lead(title, self._within(ids[title]).best()) for title in titles]
 
-    def _pass_messages(self, place: _Place, messages: Sequence[int]) -> None:
-        ranked = place.top is not None
+    def _left(self, last: int, most: int) -> list[_Lead]:
+        """Return conversations up to the number `last` whose titles match: those that no message has shown."""
+        if self._query.per_conversation:
+            return self._leads(self._titles(last, most))
+        found: list[_Lead] = []
+        while len(found) < most and (titles := self._titles(last, _FEW)):
+            found += [lead for lead in self._leads(titles) if lead.message is None]
+            last = titles[-1] - 1
+        return found[:most]
+
+    def _within(self, conversation_id: str) -> "_Search":
+        """Return the same search in one conversation."""
+        return _Search(
+            self._tx, self._principal, replace(self._query, conversation_id=conversation_id, cursor=None)
+        )
+
+    def _ids_of(self, titles: Sequence[int]) -> Mapping[int, str]:
+        rows = self._tx.all(
+            "SELECT c.number, c.id FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = f.value",
+            json.dumps(titles),
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def _pass_leads(self, place: _Place, leads: Sequence[_Lead]) -> _Place:
+        """Add the places after each of these leads, and return the last."""
+        for lead in leads:
+            led = place.led if lead.message is None else [*place.led, lead.message]
+            place = replace(place, title=lead.title, led=led)
+            self.places.append(place)
+        return place
+
+    def _pass_messages(self, place: _Place, messages: Sequence[int]) -> _Place:
+        """Add the places after each of these messages, and return the last."""
         before = place.after or 0
-        self.places += [
-            replace(place, after=before + number if ranked else position)
-            for number, position in enumerate(messages, start=1)
-        ]
-
-    def _last_place(self, begins: _Place) -> _Place:
-        return self.places[-1] if self.places else begins
+        for number, key in enumerate(messages, start=1):
+            place = replace(place, after=key if place.top is None else before + number)
+            self.places.append(place)
+        return place
 
     def _read(self, cursor: str) -> _Place:
         match read_page_cursor(cursor, self.identity):
-            case [int() | None as after, int() | None as top, int() | None as title]:
-                return _Place(after, top, title)
+            case [int() | None as after, int() | None as top, int() | None as title, [*led]]:
+                return _Place(after, top, title, led)
             case _:
                 raise InvalidInputError(
                     "This is not a cursor of a search.", hint="Leave it out for the first page."
@@ -447,6 +526,13 @@ class _Search:
             for row in rows
         ]
 
+    def _lead_hits(self, leads: Sequence[_Lead]) -> list[SearchHit]:
+        messages = [lead.message for lead in leads if lead.message is not None]
+        of_message = dict(zip(messages, self._message_hits(messages), strict=True))
+        titles = [lead.title for lead in leads if lead.message is None]
+        of_title = dict(zip(titles, self._title_hits(titles), strict=True))
+        return [of_title[lead.title] if lead.message is None else of_message[lead.message] for lead in leads]
+
     def _title_hits(self, titles: Sequence[int]) -> list[SearchHit]:
         if not titles:
             return []
@@ -542,6 +628,11 @@ def _is_of(index: MessageIndex, key: int) -> bool:
 
 def _position(key: int) -> int:
     return key + _BELOW if key < _FIRST else key
+
+
+def _without(led: Sequence[int], messages: Sequence[int]) -> list[int]:
+    """Return the messages that did not lead."""
+    return [key for key in messages if key not in led]
 
 
 def _in_text(expression: str) -> str:

@@ -53,7 +53,7 @@ class ConflictError(TertuliaError):
 
 
 class MovedOnError(ConflictError):
-    """Raised when a platform no longer waits for the decision that a person has made."""
+    """Raised when a platform no longer waits for the decision that a person has made, or no longer answers."""
 
 
 class NotOffered(TertuliaError):

@@ -52,6 +52,8 @@ class EventKind(StrEnum):
     RAW = "raw"  # name, payload
 
 
+MESSAGES = frozenset({EventKind.MESSAGE_ADDED, EventKind.MESSAGE_UPDATED})
+"""Kinds that say that a message has come or changed, without its text."""
 DELTAS = frozenset({EventKind.TEXT_MESSAGE_CONTENT, EventKind.REASONING})
 """Kinds that follow each other quickly. Joining their `delta`s loses nothing."""
 

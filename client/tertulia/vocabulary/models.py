@@ -152,6 +152,20 @@ class Conversation(ConversationRecord):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Excerpt:
+    """What tells a conversation from others in a list, beside its title: words that the store has of it."""
+
+    opening: str | None = None
+    """How its first message begins, where it has no title."""
+    begun_by: str | None = None
+    """Who began it, where the caller is its agent."""
+    asked_by: str | None = None
+    """Who waits for a message of the caller's."""
+    asked: str | None = None
+    """How the message begins that waits for an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewConversation:
     """A conversation that a caller wants to create, with an agent that is addressed as `instance:name`."""
 

@@ -19,11 +19,12 @@ async def task_group() -> AsyncGenerator[anyio.abc.TaskGroup]:
         async with anyio.create_task_group() as tasks:
             yield tasks
     except ExceptionGroup as group:
-        raise first_error(group) from None
+        raise errors_in(group)[0] from None
 
 
-def first_error(error: Exception) -> Exception:
-    """Return the first error in nested groups; an error that is no group as it is."""
-    while isinstance(error, ExceptionGroup):
-        error = cast("ExceptionGroup[Exception]", error).exceptions[0]
-    return error
+def errors_in(error: Exception) -> list[Exception]:
+    """Return the errors in nested groups, in their order; an error that is no group alone."""
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    group = cast("ExceptionGroup[Exception]", error)
+    return [each for inner in group.exceptions for each in errors_in(inner)]

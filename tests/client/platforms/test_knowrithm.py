@@ -134,7 +134,7 @@ async def test_an_account_without_named_agents_says_how_to_name_one(place: Place
     async with place.client(agents={}) as client:
         (agent,) = await client.agents.list("knowrithm")
         created = await client.conversations.create(NewConversation(agent=f"knowrithm:{AGENT}"))
-    assert (agent.available, agent.address) == (False, "knowrithm:AGENT_ID")
+    assert (agent.available, agent.address) == (False, "knowrithm")
     assert "[instances.knowrithm.agents]" in (agent.hint or "")
     assert created.agent == f"knowrithm:{AGENT}"
 

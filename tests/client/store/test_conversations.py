@@ -234,15 +234,14 @@ async def test_deleting_leaves_nothing_but_that_it_was_deleted(store: Store) -> 
     assert not (await store.read(lambda tx: search(tx, ME, SearchQuery(text="zanzibar OR trip")))).hits
 
 
-async def test_deleting_leaves_no_sentence_in_the_file(path: Path) -> None:
-    """What is gone cannot be read with a hex editor, but for single words that the index gives up by and by."""
+async def test_deleting_leaves_no_word_in_the_file(path: Path) -> None:
+    """What is gone cannot be read with a hex editor, nor put together from the words that an index still has."""
     async with Store(path) as store:
         await store.write(_a_full_life)
         await store.write(lambda tx: conversations.delete(tx, ME, "local:c1"))
 
     content = raw(path)
-    assert b"Zanzibar" not in content
-    assert b'"zanzibar"' not in content
+    assert b"zanzibar" not in content.lower()
     assert names(path) == {"store.db"}
 
 

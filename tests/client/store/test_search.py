@@ -358,22 +358,34 @@ async def test_few_matches_of_common_words_alone_come_newest_first(library: Libr
 @given(
     texts=st.lists(st.sampled_from(["needle", "needle in hay", "hay", "needle needle -"]), max_size=130),
     titles=st.lists(st.sampled_from(["needle", "hay"]), max_size=12),
+    told=st.lists(st.sampled_from([None, "needle", "hay"]), max_size=12),
     limit=st.integers(1, 50),
 )
-@example(texts=["needle"] * 50, titles=["needle"] * 5, limit=10)
-@example(texts=["needle"] * 51, titles=["needle"] * 4, limit=1)
-@example(texts=[], titles=["needle"] * 60, limit=7)
-async def test_the_pages_have_each_hit_exactly_once(texts: list[str], titles: list[str], limit: int) -> None:
-    """Whatever the size of a page, whether ranked or not, with titles before and behind."""
+@example(texts=["needle"] * 50, titles=["needle"] * 5, told=[], limit=10)
+@example(texts=["needle"] * 51, titles=["needle"] * 4, told=["needle"] * 4, limit=1)
+@example(texts=[], titles=["needle"] * 60, told=["needle"] * 8, limit=7)
+async def test_the_pages_have_each_hit_exactly_once(
+    texts: list[str], titles: list[str], told: list[str | None], limit: int
+) -> None:
+    """Whatever the size of a page, whether ranked or not, with titles before and behind, with a message or without."""
 
     async def work(library: Library) -> None:
         await library.put(*texts)
         await library.title(*titles)
+        messages = [(f"local:titled{i}", text) for i, text in enumerate(told) if text is not None]
+        for conversation, text in messages:
+            await library.put(text, conversation=conversation)
         pages = await library.pages("needle", limit=limit)
 
         found = keys([hit for page in pages for hit in page.hits])
         wanted = [("local:one", f"m{i}") for i, text in enumerate(texts) if "needle" in text]
-        wanted += [(f"local:titled{i}", None) for i, title in enumerate(titles) if title == "needle"]
+        texts_told = [
+            (conversation, f"m{len(texts) + i}", text) for i, (conversation, text) in enumerate(messages)
+        ]
+        wanted += [(conversation, message) for conversation, message, text in texts_told if text == "needle"]
+        shown = {conversation for conversation, _ in wanted}
+        titled = [f"local:titled{i}" for i, title in enumerate(titles) if title == "needle"]
+        wanted += [(conversation, None) for conversation in titled if conversation not in shown]
         assert sorted(found, key=str) == sorted(wanted, key=str)
         assert all(len(page.hits) == limit for page in pages[:-1])
         assert pages[0].total in {len(wanted), None}
@@ -518,7 +530,7 @@ async def test_archived_conversations_are_searched(library: Library) -> None:
         lambda tx: conversations.change(tx, "local", "local:one", ConversationChanges(archived=True))
     )
 
-    assert await library.ids("needle") == ["title", "m0"]
+    assert await library.ids("needle") == ["m0"]
 
 
 async def test_nothing_of_a_deleted_conversation_is_found(library: Library) -> None:
@@ -550,6 +562,33 @@ async def test_titles_are_found_and_lead_the_first_page(library: Library) -> Non
     ]
     assert {hit.message_id for hit in hits[3:5]} == {"m0", "m1"}
     assert [hit.snippet for hit in hits[5:]] == ["needle 1", "needle 0"]
+
+
+async def test_a_conversation_whose_title_matches_is_shown_by_its_best_message(library: Library) -> None:
+    """Once, whether the messages are few enough to be ranked or not."""
+    await library.put("a needle", "needle, needle, needle", title="A needle", conversation="local:sewing")
+    await library.put(*("the needle" for _ in range(5)), conversation="local:else")
+
+    hits = (await library.search("needle")).hits
+    assert (hits[0].conversation_title, hits[0].message_id) == ("A needle", "m1")
+    assert len(hits) == 7
+
+    await library.put(*("the needle" for _ in range(60)), conversation="local:else")
+    pages = await library.pages("needle")
+    assert not pages[0].ranked
+    assert pages[0].hits[0].message_id == "m1"
+    assert sum(hit.message_id == "m1" for page in pages for hit in page.hits) == 1
+
+
+async def test_the_best_passage_of_each_conversation_comes_before_the_second_of_any(library: Library) -> None:
+    """One long conversation about something does not push out the others."""
+    await library.put("needle needle", "needle", "the needle", conversation="local:one")
+    await library.put("a haystack with a needle somewhere in it", conversation="local:two")
+
+    assert [hit.conversation_id for hit in (await library.search("needle")).hits][:2] == [
+        "local:one",
+        "local:two",
+    ]
 
 
 async def test_a_title_is_a_hit_without_a_message(library: Library) -> None:
@@ -792,7 +831,7 @@ async def test_what_programs_put_in_comes_last(library: Library) -> None:
         ({"role": Role.USER}, ["m0"]),
         ({"role": Role.TOOL}, ["m2"]),
         ({"types": frozenset({"tool_result", "note"})}, ["m1", "m2"]),
-        ({"program_text": False, "conversation_id": "local:one"}, ["title", "m0", "m1"]),
+        ({"program_text": False, "conversation_id": "local:one"}, ["m0", "m1"]),
         ({"source": "codex"}, ["m3"]),
         ({"source": "nowhere"}, []),
         ({"folder": "/home/ana/acme"}, ["m3"]),
@@ -856,7 +895,7 @@ async def test_a_filter_that_many_conversations_pass_is_one_all_the_same(library
 async def test_each_conversation_is_shown_once_if_that_is_wanted(
     of: list[int], titled: set[int], programs: set[int], limit: int
 ) -> None:
-    """By its title where that matches, else by its first hit, on whichever page; none is left out."""
+    """By its best hit, on whichever page, whether its title matches or not; none is left out."""
 
     async def work(library: Library) -> None:
         for number, conversation in enumerate(of):
@@ -870,9 +909,7 @@ async def test_each_conversation_is_shown_once_if_that_is_wanted(
         hits = [hit for page in pages for hit in page.hits]
 
         assert sorted(hit.conversation_id for hit in hits) == sorted({f"local:{each}" for each in of})
-        assert {hit.conversation_id for hit in hits if hit.message_id is None} == {
-            f"local:{each}" for each in set(of) & titled
-        }
+        assert all(hit.message_id is not None for hit in hits)
         for hit in hits:
             if hit.message_id is not None and hit.role is Role.TOOL:
                 assert not any(

@@ -29,6 +29,7 @@ from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
+    MovedOnError,
     NotFoundError,
     NotOffered,
     TertuliaError,
@@ -254,7 +255,7 @@ class A2APlatform(Platform):
         """Stop the task. Where the agent cannot stop it, the wait for its answer ends.
 
         Raises:
-            ConflictError: the task has ended.
+            MovedOnError: the task has ended.
         """
         checkpoint = await self._records.checkpoint(run, DELIVERED, within=SENDING_SECONDS)
         task_id = checkpoint.get(TASK)
@@ -266,7 +267,7 @@ class A2APlatform(Platform):
             return
         except (ConflictError, NotOffered) as error:
             if (await self._wire.task(task_id)).state.final:
-                raise ConflictError(
+                raise MovedOnError(
                     f"{self._title} has ended the task of the run {run.id} already.",
                     hint="stream_conversation shows how it ended.",
                     conversation_id=run.conversation_id,

@@ -55,6 +55,7 @@ from tertulia.vocabulary.models import (
     Settlement,
     SortKey,
 )
+from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.text import check_limit
 
 CALLING_SECONDS = 5.0
@@ -268,7 +269,11 @@ class AgentFlowPlatform(HttpPlatform):
                 return
             raise ConflictError(
                 f"{PLATFORM} has not named the call that answers in {run.conversation_id} yet.",
-                hint="Call again in a moment.",
+                hint=(
+                    "Reject with confirm_tool what it asks: it names the call as soon as it goes on."
+                    if run.status is RunStatus.INPUT_REQUIRED
+                    else "Call again in a moment."
+                ),
                 conversation_id=run.conversation_id,
                 run_id=run.id,
             )

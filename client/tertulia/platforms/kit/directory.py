@@ -15,6 +15,8 @@ from tertulia.vocabulary.untrusted import named
 
 PROBE_SECONDS = 2.0
 """How long listing the agents waits for a platform."""
+NAMELESS = ""
+"""In the place of an agent's name: the agents of the instance are not known."""
 FRESH_SECONDS = 60.0
 """How long a directory is not read again only because a conversation is of an agent that it does not have."""
 
@@ -48,10 +50,13 @@ async def probe(call: Callable[[], Awaitable[object]], *, platform: str, clock: 
 def listed(
     instance: str, described: Iterable[tuple[str, str]], *, features: frozenset[Feature], hint: str | None
 ) -> list[Agent]:
-    """Return agents by name and description; `hint` is why they cannot be used now, if so."""
+    """Return agents by name and description; `hint` is why they cannot be used now, if so.
+
+    An instance whose agents are not known stands for them under its own name: `NAMELESS`.
+    """
     return [
         Agent(
-            address=f"{instance}:{name}",
+            address=f"{instance}:{name}" if name else instance,
             description=description,
             features=features,
             available=hint is None,
@@ -103,7 +108,7 @@ class AgentDirectory:
             for address, entry in self._entries.items()
         ]
         if not known:
-            known = [("?", f"The agents of {self._platform} are not known.")]
+            known = [(NAMELESS, f"The agents of {self._platform} are not known.")]
             hint = hint or nobody
         return listed(self._instance, known, features=features, hint=hint)
 

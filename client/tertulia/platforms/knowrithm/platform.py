@@ -11,7 +11,7 @@ from typing import Any
 
 from tertulia.platforms.base import RunContext, offers
 from tertulia.platforms.kit import hits
-from tertulia.platforms.kit.directory import listed
+from tertulia.platforms.kit.directory import NAMELESS, listed
 from tertulia.platforms.kit.fields import ContextFields
 from tertulia.platforms.kit.numbered_pages import MOST_PAGES, Record
 from tertulia.platforms.kit.paging import Stretch, message_window, page_identity
@@ -75,12 +75,12 @@ class KnowrithmPlatform(HttpPlatform):
             "offered any more once the server turns out not to have them."
         )
         unnamed = (
-            f'Name the agents of the account in [instances.{self.instance}.agents], like `support = "ID"`; or put the '
-            f"id of one in the place of AGENT_ID."
+            f'Name the agents of the account in [instances.{self.instance}.agents], like `support = "ID"`; or address '
+            f"one by its id, as {self.instance}:ID."
         )
         names = [*self._directory.agents]
         hint = self.missing or (None if names else unnamed)
-        described = [(name, description) for name in names or ["AGENT_ID"]]
+        described = [(name, description) for name in names or [NAMELESS]]
         return listed(self.instance, described, features=self.features, hint=hint)
 
     async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:

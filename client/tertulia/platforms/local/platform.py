@@ -141,14 +141,12 @@ class LocalPlatform(EmbeddedPlatform):
         """
         me = self._me(principal)
         known = [agent.address for agent in await self.agents(principal)]
-        for address in (draft.agent, *draft.participants):
-            self._check_known(address, known if address == draft.agent else [*known, USER])
+        others = [address for address in known if address != me]
         if draft.agent == me:
-            raise InvalidInputError(
-                f"{me} is who is writing.",
-                valid=[address for address in known if address != me],
-                agent=draft.agent,
-            )
+            raise InvalidInputError(f"You are {me}: write to somebody else.", valid=others, agent=draft.agent)
+        self._check_known(draft.agent, others)
+        for address in draft.participants:
+            self._check_known(address, [*known, USER])
         conversation_id = self._id(draft.native_id)
 
         def create(tx: Transaction) -> Conversation:
@@ -296,8 +294,19 @@ class LocalPlatform(EmbeddedPlatform):
         return await self._store.write(update)
 
     async def delete(self, principal: str, native_id: str) -> None:
-        """Delete a conversation with everything that belongs to it."""
-        await self._write(principal, native_id, conversations.delete)
+        """Delete a conversation with everything that belongs to it, and what the archivist has quoted of it."""
+
+        def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
+            conversations.delete(tx, principal, conversation_id)
+            self.forget(tx, principal, conversation_id)
+
+        await self._write(principal, native_id, delete)
+
+    def forget(self, tx: Transaction, principal: str, conversation_id: str) -> None:
+        """Withdraw what the archivist has quoted of a conversation."""
+        from tertulia.platforms.local.archivist import withdraw_quotes
+
+        withdraw_quotes(tx, principal, conversation_id)
 
     def check_can_send(self, conversation: Conversation) -> None:
         """Refuse messages to a conversation that is paused or has ended."""

@@ -17,7 +17,7 @@ from tertulia.platforms.revengai.wire import Wire
 from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import ConflictError
+from tertulia.vocabulary.errors import ConflictError, MovedOnError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
@@ -122,15 +122,15 @@ class RevEngAIPlatform(HttpPlatform):
         """Stop the run, if its message was sent.
 
         Raises:
-            ConflictError: RevEng.AI is not answering any more.
+            MovedOnError: RevEng.AI is not answering any more.
         """
         _, native_id = split_conversation_id(run.conversation_id)
         sent = (await self._records.checkpoint(run, DELIVERED, within=SENDING_SECONDS)).get(DELIVERED)
         try:
             await self._wire.cancel(native_id)
-        except ConflictError:
+        except ConflictError as error:
             if sent:
-                raise
+                raise MovedOnError(error.message, hint=error.hint, **error.ids) from error
 
     def _conversation(self, record: Mapping[str, object]) -> ConversationRecord:
         return mapping.conversation(record, instance=self.instance)

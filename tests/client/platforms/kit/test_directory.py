@@ -48,7 +48,7 @@ async def test_agents_are_listed_by_their_names() -> None:
         ("here:support", "An agent of Somewhere.", True, None),
     ]
     assert await Place().listed() == [
-        ("here:?", "The agents of Somewhere are not known.", False, "Create one.")
+        ("here", "The agents of Somewhere are not known.", False, "Create one.")
     ]
 
 

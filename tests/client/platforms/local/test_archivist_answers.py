@@ -158,10 +158,10 @@ async def test_a_misspelt_search_finds_what_was_meant_and_says_so(here: Talk) ->
         "Nothing has “net thrity dayz”; this is what “net thirty days” finds. 1 match.\n\nuser, "
     )
     assert asked.text.startswith(
-        "Nothing has “renewel”; this is what “renewal” finds. 2 matches, best first."
+        "Nothing has “renewel”; this is what “renewal” finds. 1 match.\n- “Renewals”"
     )
     assert two.text.startswith(
-        "Nothing has “promisse renewels”; this is what “promised Renewals” finds. 2 matches"
+        "Nothing has “promisse renewels”; this is what “promised Renewals” finds. 1 match."
     )
     assert [tool for tool, _ in found.calls] == ["search_history", "search_history"]
     assert [tool for tool, _ in quoted.calls] == ["quote_history", "quote_history"]

@@ -63,6 +63,15 @@ async def test_unarchive_brings_it_back(here: Talk) -> None:
     assert not (await here.client.conversations.get(old.id)).archived
 
 
+async def test_words_of_a_title_name_a_conversation_whose_messages_have_them_too(here: Talk) -> None:
+    """A reference is looked for among the titles, whatever the messages say."""
+    old = await here.conversation("Acme renewals 2024", "note: the renewals of Acme are due.")
+
+    answer = await here.say('archive "renewals acme"')
+
+    assert answer.text == f"Archived: “Acme renewals 2024” (`{old.id}`)."
+
+
 async def test_retitle_is_journaled_like_any_other_new_title(here: Talk) -> None:
     """Who follows that conversation sees the title change."""
     made = await here.conversation("Renewals")

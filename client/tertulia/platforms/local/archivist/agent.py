@@ -18,7 +18,7 @@ from tertulia.platforms.local.archivist import tools
 from tertulia.platforms.local.archivist.commands import ANSWER, COMMAND, Keep
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.archivist.plans import plan
-from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult
+from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult, journaled_results
 from tertulia.platforms.local.archivist.wording import pieces
 from tertulia.store.database import Store, encode
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
@@ -137,17 +137,13 @@ class _Progress:
     def __init__(self, entries: Sequence[JournalEntry]) -> None:
         self.kinds: defaultdict[str, set[EventKind]] = defaultdict(set)
         """The kinds of the events about each tool call and each message."""
-        self.results: dict[str, ToolResult] = {}
+        self.results = journaled_results(entries)
         self.text = ""
         """The text that was streamed."""
         for entry in entries:
             about = entry.data.get("tool_call_id") or entry.data.get("message_id")
             self.kinds[str(about)].add(entry.kind)
-            if entry.kind is EventKind.TOOL_CALL_RESULT:
-                self.results[str(about)] = ToolResult(
-                    ToolOutcome(entry.data["outcome"]), entry.data["result"]
-                )
-            elif entry.kind is EventKind.TEXT_MESSAGE_CONTENT:
+            if entry.kind is EventKind.TEXT_MESSAGE_CONTENT:
                 self.text += str(entry.data["delta"])
 
 

@@ -3,13 +3,17 @@
 Results are JSON, because the journal keeps them: a plan that continues in another process is sent them from there.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tertulia.vocabulary.events import EventKind, JournalEntry
+
 LOCAL_PREFIX = "local:"
 """How the ids of the conversations begin that the archivist can change."""
+ADDRESS = f"{LOCAL_PREFIX}archivist"
+"""The archivist's own."""
 
 
 class Tool(StrEnum):
@@ -51,6 +55,15 @@ class ToolResult:
 
     outcome: ToolOutcome
     value: Mapping[str, Any]
+
+
+def journaled_results(entries: Iterable[JournalEntry]) -> dict[str, ToolResult]:
+    """Return the results of calls that a run's entries have, by the ids of the calls."""
+    return {
+        str(entry.data["tool_call_id"]): ToolResult(ToolOutcome(entry.data["outcome"]), entry.data["result"])
+        for entry in entries
+        if entry.kind is EventKind.TOOL_CALL_RESULT
+    }
 
 
 Plan = Generator[ToolCall, ToolResult, str]

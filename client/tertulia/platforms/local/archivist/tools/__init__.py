@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
+from tertulia.platforms.local.archivist.quotes import withdraw_quotes
 from tertulia.platforms.local.archivist.tokens import terms
 from tertulia.platforms.local.archivist.toolcalls import LOCAL_PREFIX, Tool
 from tertulia.platforms.local.archivist.tools.passages import passage
@@ -20,7 +20,7 @@ from tertulia.platforms.local.archivist.wording import one_line
 from tertulia.platforms.local.changes import update_conversation
 from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Transaction
-from tertulia.store.search import search
+from tertulia.store.search import search, titled_with
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
@@ -127,8 +127,7 @@ def _by_words(tx: Transaction, principal: str, title: str) -> list[Conversation]
     found: list[str] = []
     if words:
         text = " ".join(f'"{word}"' for word in words)
-        hits = search(tx, principal, SearchQuery(text=text, limit=_HITS, exclude_types=ARCHIVIST_TYPES)).hits
-        found = [hit.conversation_id for hit in hits if hit.message_id is None]
+        found = titled_with(tx, principal, SearchQuery(text=text, limit=_HITS))
     return [conversations.get(tx, principal, conversation_id) for conversation_id in found]
 
 
@@ -202,6 +201,7 @@ def apply_change(
             update_conversation(tx, principal, conversation_id, ConversationChanges(title=arguments["title"]))
         case Tool.DELETE:
             conversations.delete(tx, principal, conversation_id)
+            withdraw_quotes(tx, principal, conversation_id)
         case _:
             raise AssertionError(f"{tool} changes nothing")
 
