@@ -405,7 +405,9 @@ def _add_search(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--type", action="append", default=[], help="only messages of this type (may be repeated)"
     )
     search.add_argument(
-        "--said", action="store_true", help="only what people and agents said, and nothing that programs put in"
+        "--said",
+        action="store_true",
+        help="only what people and agents said, and nothing that programs put in",
     )
     search.add_argument("--per-conversation", action="store_true", help="each conversation once")
     search.add_argument("--since", default=None, metavar="DATE", help="only from this day or time on")
