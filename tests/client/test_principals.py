@@ -157,6 +157,8 @@ NOBODYS = {
     "search.syncable",
     "history.import_files",
     "history.export",
+    "history.export_files",
+    "history.follow",
 }
 """What is about nobody's conversation, or has its principals in tests of its own."""
 MARKED = {"conversations.change_marks", "conversations.changes"}
