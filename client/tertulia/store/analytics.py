@@ -18,7 +18,7 @@ TOKEN_PARTS = ("input_tokens", "output_tokens")
 """or these together."""
 
 _SECOND = 1_000_000
-_SUM = " + ".join(f"ifnull(json_extract(metadata, '$.{name}'), 0)" for name in TOKEN_PARTS)
+_SUM = " + ".join(f"coalesce(json_extract(metadata, '$.{name}'), 0)" for name in TOKEN_PARTS)
 _PARTS = " OR ".join(f"json_type(metadata, '$.{name}') = 'integer'" for name in TOKEN_PARTS)
 _TOKENS = (
     "CASE WHEN metadata = '{}' THEN NULL "
@@ -51,15 +51,16 @@ def _counted(tx: Transaction, principal: str, where: str, values: list[Any]) -> 
     of_theirs = f"principal = ? AND conversation_id IN (SELECT id FROM conversations WHERE {where})"
     bound = [principal, *values]
     by_role = tx.all(
-        f"SELECT role, count(*), count(rating), total(rating), count({_TOKENS}), total({_TOKENS})"
+        f"SELECT role, count(*), count(rating), coalesce(sum(rating), 0), count({_TOKENS}),"
+        f" coalesce(sum({_TOKENS}), 0)"
         f" FROM messages WHERE {of_theirs} GROUP BY role ORDER BY role",
         *bound,
     )
     message_ratings, known_tokens = sum(row[2] for row in by_role), sum(row[4] for row in by_role)
     timed, duration = _row(
         tx,
-        "SELECT count(*), total(until - since) FROM (SELECT min(created_at) AS since, max(created_at) AS until"
-        f" FROM messages WHERE {of_theirs} GROUP BY conversation_id HAVING min(timed) = 1)",
+        "SELECT count(*), coalesce(sum(until - since), 0) FROM (SELECT min(created_at) AS since, max(created_at) AS until"
+        f" FROM messages WHERE {of_theirs} GROUP BY conversation_id HAVING min(timed) = 1) AS spans",
         *bound,
     )
     median, longest = _response_times(tx, of_theirs, bound)
@@ -87,7 +88,7 @@ def _response_times(tx: Transaction, of_theirs: str, bound: list[Any]) -> tuple[
         return None, None
     (middle,) = _row(
         tx,
-        f"SELECT avg(took) FROM (SELECT {took} AS took {answered} ORDER BY took LIMIT ? OFFSET ?)",
+        f"SELECT avg(took) FROM (SELECT {took} AS took {answered} ORDER BY took LIMIT ? OFFSET ?) AS middle",
         *bound,
         2 - count % 2,
         (count - 1) // 2,
@@ -100,11 +101,11 @@ def _tool_calls(tx: Transaction, of_theirs: str, bound: list[Any]) -> Mapping[st
         "SELECT tool, outcome, count(*) FROM ("
         "SELECT max(json_extract(data, '$.tool')) AS tool,"
         " coalesce(max(CAST(json_extract(data, '$.outcome') AS TEXT)),"
-        f" CASE WHEN max(kind = 'tool_call_result') THEN '{UNTOLD}' ELSE '{UNFINISHED}' END) AS outcome"
-        f" FROM journal INDEXED BY journal_tool_calls WHERE {of_theirs}"
+        f" CASE WHEN max(CASE kind WHEN 'tool_call_result' THEN 1 ELSE 0 END) = 1 THEN '{UNTOLD}' ELSE '{UNFINISHED}' END) AS outcome"
+        f" FROM journal WHERE {of_theirs}"
         " AND kind IN ('tool_call_start', 'tool_call_result')"
-        " GROUP BY conversation_id, run_id, ifnull(json_extract(data, '$.tool_call_id'), seq)"
-        ") WHERE tool IS NOT NULL GROUP BY tool, outcome ORDER BY tool, outcome",
+        " GROUP BY conversation_id, run_id, coalesce(json_extract(data, '$.tool_call_id'), CAST(seq AS TEXT))"
+        ") AS calls WHERE tool IS NOT NULL GROUP BY tool, outcome ORDER BY tool, outcome",
         *bound,
     )
     calls: dict[str, dict[str, int]] = {}

@@ -175,7 +175,7 @@ def remove(tx: Transaction, principal: str, conversation_id: str, branch: str) -
         )
     tx.run(
         "INSERT INTO branches (principal, conversation_id, id, parent, shared, created_at, removed)"
-        " VALUES (?, ?, ?, '', 0, ?, 1) ON CONFLICT DO UPDATE SET removed = 1",
+        " VALUES (?, ?, ?, '', 0, ?, 1) ON CONFLICT (principal, conversation_id, id) DO UPDATE SET removed = 1",
         *own,
         branch,
         tx.at,

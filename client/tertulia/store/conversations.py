@@ -382,7 +382,7 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
         ("instance = ?", query.instance),
         ("agent = ?", query.agent),
         ("source = ?", query.source),
-        ("source IS NOT ?", query.exclude_source),
+        ("source IS DISTINCT FROM ?", query.exclude_source),
         ("source_ref = ?", query.source_ref),
         ("entity_type = ?", query.entity_type),
         ("created_at >= ?", None if query.created_after is None else from_datetime(query.created_after)),
@@ -407,7 +407,7 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
         )
         values += [principal, principal, query.me]
     for key, value in sorted(query.metadata.items()):
-        clauses.append("CASE WHEN instr(metadata, ?) THEN json_has(metadata, ?, ?) ELSE 0 END")
+        clauses.append("CASE WHEN instr(metadata, ?) THEN json_has(metadata, ?, ?) ELSE 0 END = 1")
         values += [_fragment(key, value), key, encode(value, in_order=True)]
     return " AND ".join(clauses), values
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_ESCAPED_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 BATCHES_AT_ONCE = 4
 """How much of what is left to be indexed is indexed before the file is used: some hundred milliseconds' worth."""
 INDEXING_PAUSE = 0.05
@@ -68,8 +69,11 @@ def from_datetime(at: datetime) -> int:
 
 
 def encode(value: Any, *, in_order: bool = False) -> str:
-    """Return `value` as JSON text; `in_order` sorts the keys of objects."""
-    return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=in_order))
+    """Return `value` as JSON text without U+0000, which no text can hold; `in_order` sorts the keys of objects."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=in_order)
+    if "\\u0000" in text:
+        text = _ESCAPED_NUL.sub("\\1\ufffd", text)
+    return storable(text)
 
 
 def storable(text: str) -> str:
@@ -77,6 +81,13 @@ def storable(text: str) -> str:
     if text.isascii() or _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what is bound to a statement: U+0000, which ends a text for some of its readers, is replaced."""
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)
+    return values
 
 
 class Transaction:
@@ -94,16 +105,16 @@ class Transaction:
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
-        self._connection.execute(sql, values)
+        self._connection.execute(sql, _bound(values))
         return self._connection.changes()
 
     def one(self, sql: str, *values: Any) -> Row | None:
         """Return the first row, or None."""
-        return self._connection.execute(sql, values).fetchone()
+        return self._connection.execute(sql, _bound(values)).fetchone()
 
     def all(self, sql: str, *values: Any) -> list[Row]:
         """Return all rows."""
-        return self._connection.execute(sql, values).fetchall()
+        return self._connection.execute(sql, _bound(values)).fetchall()
 
 
 @dataclass(frozen=True, slots=True)

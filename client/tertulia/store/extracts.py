@@ -84,7 +84,7 @@ def positions(
         ("m.conversation_id = ?", reach.conversation_id),
         ("m.created_at >= ?", since),
         ("m.created_at < ?", until),
-        *(("m.type IS NOT ?", kind) for kind in sorted(reach.exclude_types)),
+        *(("m.type IS DISTINCT FROM ?", kind) for kind in sorted(reach.exclude_types)),
     ]
     given = [(sql, value) for sql, value in conditions if value is not None]
     on_branch, of_branch = "", list[object]()
@@ -147,7 +147,7 @@ def background(
     rows = _from_indexes(
         tx,
         "SELECT f.rowid FROM {index} AS f CROSS JOIN messages AS m ON m.position = f.rowid"
-        f" WHERE {{index}} MATCH ? AND m.principal = ?{' AND m.type IS NOT ?' * len(exclude_types)}"
+        f" WHERE {{index}} MATCH ? AND m.principal = ?{' AND m.type IS DISTINCT FROM ?' * len(exclude_types)}"
         " ORDER BY f.rowid DESC LIMIT ?",
         _apart(f"{{scope}} : {scope(principal)}", principal, outside),
         principal,
@@ -182,7 +182,7 @@ def having(
         tx,
         "SELECT m.position, m.conversation_id FROM {index} AS f CROSS JOIN messages AS m ON m.position = f.rowid"
         " WHERE {index} MATCH ? AND m.principal = ? AND m.conversation_id <> ?"
-        f"{' AND m.type IS NOT ?' * len(exclude_types)} ORDER BY f.rowid DESC LIMIT ?",
+        f"{' AND m.type IS DISTINCT FROM ?' * len(exclude_types)} ORDER BY f.rowid DESC LIMIT ?",
         _apart(expression, principal, outside),
         principal,
         outside,

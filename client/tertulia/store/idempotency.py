@@ -114,9 +114,9 @@ def _remove_old(tx: Transaction, principal: str, key: str) -> None:
     """Remove records that are no longer kept: that of `key`, and some of the oldest."""
     before = tx.at - KEPT_DAYS * 24 * 3600 * 1_000_000
     tx.run("DELETE FROM receipts WHERE principal = ? AND key = ? AND created_at < ?", principal, key, before)
-    # The first rows are the oldest: no index is needed to find them.
     tx.run(
-        "DELETE FROM receipts WHERE created_at < ? AND rowid IN (SELECT rowid FROM receipts ORDER BY rowid LIMIT ?)",
+        "DELETE FROM receipts WHERE (principal, key) IN"
+        " (SELECT principal, key FROM receipts WHERE created_at < ? ORDER BY created_at LIMIT ?)",
         before,
         _REMOVED_AT_ONCE,
     )

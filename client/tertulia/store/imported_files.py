@@ -24,7 +24,7 @@ def note(tx: Transaction, principal: str, imported: Mapping[str, FileState]) -> 
     """Record the state in which files were imported."""
     for path, state in imported.items():
         tx.run(
-            "INSERT INTO imported_files VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            "INSERT INTO imported_files VALUES (?, ?, ?, ?) ON CONFLICT (principal, path) DO UPDATE"
             " SET size = excluded.size, modified = excluded.modified",
             principal,
             path,

@@ -102,9 +102,13 @@ def read(
     ]
 
 
+_ALL = 2**62
+"""More entries than a run can have."""
+
+
 def read_all(tx: Transaction, principal: str, run: Run) -> list[JournalEntry]:
     """Return all entries of one run, after the message that it answers."""
-    return read(tx, principal, run.conversation_id, run.first_seq, limit=-1, run_id=run.id)
+    return read(tx, principal, run.conversation_id, run.first_seq, limit=_ALL, run_id=run.id)
 
 
 def replace_data(

@@ -39,7 +39,7 @@ def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | 
     """Take a lease, or return None while another owner holds it. `owner` is a name that no other taking has."""
     row = tx.one(
         "INSERT INTO leases (principal, resource, owner, epoch, expires_at) VALUES (?, ?, ?, 1, ?)"
-        " ON CONFLICT (principal, resource) DO UPDATE SET owner = excluded.owner, epoch = epoch + 1,"
+        " ON CONFLICT (principal, resource) DO UPDATE SET owner = excluded.owner, epoch = leases.epoch + 1,"
         " expires_at = excluded.expires_at WHERE leases.owner IS NULL"
         " OR leases.expires_at NOT BETWEEN ? AND ? RETURNING epoch",
         principal,

@@ -106,7 +106,7 @@ def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     return _found(
         tx.one(
             f"SELECT {_RUN} FROM runs WHERE principal = ? AND conversation_id = ?"
-            " ORDER BY first_seq DESC, rowid DESC LIMIT 1",
+            " ORDER BY first_seq DESC, number DESC LIMIT 1",
             principal,
             conversation_id,
         )
@@ -202,7 +202,7 @@ def mark_delivered(tx: Transaction, run: Run, *, to_answerer: bool = False) -> N
 
     `to_answerer`: it was delivered to the caller who answered the run with a message, not to the one who began it.
     """
-    comparison = "=" if to_answerer else "IS NOT"
+    comparison = "=" if to_answerer else "IS DISTINCT FROM"
     tx.run(
         f"UPDATE sent_messages SET delivered = 1 WHERE run_id = ? AND delivered = 0 AND message_id {comparison} ?",
         run.id,
@@ -313,7 +313,7 @@ def get_request(tx: Transaction, principal: str, request_id: str) -> Request:
 
 def requests_of(tx: Transaction, run_id: str) -> list[Request]:
     """Return all requests of a run, oldest first."""
-    rows = tx.all(f"SELECT {_REQUEST} FROM requests WHERE run_id = ? ORDER BY created_at, rowid", run_id)
+    rows = tx.all(f"SELECT {_REQUEST} FROM requests WHERE run_id = ? ORDER BY created_at, number", run_id)
     return [_request(row) for row in rows]
 
 
@@ -337,7 +337,7 @@ def pending_requests(tx: Transaction, principal: str, conversation_id: str | Non
     """Return the pending requests, oldest first: of one conversation, or of all."""
     only, values = ("", []) if conversation_id is None else (" AND conversation_id = ?", [conversation_id])
     rows = tx.all(
-        f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND status = 'pending'{only} ORDER BY created_at, rowid",
+        f"SELECT {_REQUEST} FROM requests WHERE principal = ? AND status = 'pending'{only} ORDER BY created_at, number",
         principal,
         *values,
     )

@@ -13,6 +13,8 @@ does not tell when something was said: `created_at` is then when it was first se
 A branch has the messages that were written on it (`messages.branch`; the first is `main` and has no row in `branches`),
 and those of its parent up to the position `shared` (see `tertulia.store.branches`).
 
+`number` of a table says in which order its rows came.
+
 `imported_titles` has the titles that imports gave: a conversation that still has that one follows later renames.
 
 `tertulia.store.message_index` explains the two tables of the full-text index over messages, and how they are filled
@@ -323,8 +325,88 @@ INSERT INTO program_index (program_index, rank) VALUES ('secure-delete', 1);
 INSERT INTO title_index (title_index, rank) VALUES ('secure-delete', 1);
 """
 
+_ELEVENTH = """
+ALTER TABLE runs RENAME TO runs_before;
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    principal TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    agent TEXT,
+    status TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    call_digest TEXT NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    context TEXT,
+    checkpoint TEXT NOT NULL,
+    first_seq INTEGER NOT NULL,
+    reply_id TEXT,
+    error TEXT,
+    retryable INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL,
+    ended_at INTEGER
+) STRICT;
+INSERT INTO runs (number,
+    id, principal, conversation_id, agent, status, message_id, call_digest, delivered, context, checkpoint,
+    first_seq, reply_id, error, retryable, created_at, ended_at)
+    SELECT rowid,
+    id, principal, conversation_id, agent, status, message_id, call_digest, delivered, context, checkpoint,
+    first_seq, reply_id, error, retryable, created_at, ended_at
+    FROM runs_before;
+DROP TABLE runs_before;
+CREATE UNIQUE INDEX runs_active ON runs (principal, conversation_id)
+    WHERE status IN ('queued', 'running', 'input_required');
+CREATE INDEX runs_by_conversation ON runs (principal, conversation_id, first_seq);
+CREATE INDEX runs_by_call ON runs (principal, call_digest, created_at);
+ALTER TABLE requests RENAME TO requests_before;
+CREATE TABLE requests (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    principal TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    tool TEXT,
+    arguments TEXT NOT NULL,
+    tool_call_id TEXT,
+    upstream_id TEXT,
+    status TEXT NOT NULL,
+    declined INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    answer TEXT,
+    approved_arguments TEXT,
+    created_at INTEGER NOT NULL,
+    settled_at INTEGER,
+    data TEXT NOT NULL DEFAULT '{}'
+) STRICT;
+INSERT INTO requests (number,
+    id, principal, run_id, conversation_id, kind, prompt, tool, arguments, tool_call_id, upstream_id, status,
+    declined, reason, answer, approved_arguments, created_at, settled_at, data)
+    SELECT rowid,
+    id, principal, run_id, conversation_id, kind, prompt, tool, arguments, tool_call_id, upstream_id, status,
+    declined, reason, answer, approved_arguments, created_at, settled_at, data
+    FROM requests_before;
+DROP TABLE requests_before;
+CREATE INDEX requests_by_run ON requests (run_id, created_at);
+CREATE INDEX requests_pending ON requests (principal, created_at) WHERE status = 'pending';
+CREATE INDEX receipts_by_age ON receipts (created_at);
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
-STEPS: tuple[str, ...] = (_FIRST, _SECOND, _THIRD, _FOURTH, _FIFTH, _SIXTH, _SEVENTH, _EIGHTH, _NINTH, _TENTH)
+STEPS: tuple[str, ...] = (
+    _FIRST,
+    _SECOND,
+    _THIRD,
+    _FOURTH,
+    _FIFTH,
+    _SIXTH,
+    _SEVENTH,
+    _EIGHTH,
+    _NINTH,
+    _TENTH,
+    _ELEVENTH,
+)
 """Step n takes a file from version n to n + 1."""

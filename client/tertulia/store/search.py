@@ -64,7 +64,7 @@ _BELOW = 1 << 64
 """How much lower than its position the key of a program's message is."""
 
 _IN_INDEX = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
-_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM {0} WHERE {0} MATCH ? LIMIT ?)"
+_COUNTED = "SELECT count(*) FROM (SELECT 1 FROM {0} WHERE {0} MATCH ? LIMIT ?) AS found"
 _RANKED = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY bm25({0}), rowid DESC"
 _OF_CONVERSATION = " CROSS JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id"
 # CROSS JOIN keeps the order: first what the index yields, then its row.
@@ -200,7 +200,7 @@ class _Search:
                 "m.type IN (SELECT value FROM json_each(?))",
                 json.dumps(sorted(query.types)) if query.types else None,
             ),
-            *(("m.type IS NOT ?", kind) for kind in sorted(query.exclude_types)),
+            *(("m.type IS DISTINCT FROM ?", kind) for kind in sorted(query.exclude_types)),
         )
         self._of_titles = _Conditions.of(*owner, ("c.updated_at >= ?", since), ("c.updated_at < ?", until))
         self.places: list[_Place] = []
@@ -584,7 +584,7 @@ class _Search:
         for index in self._indexes:
             rows += self._tx.all(
                 f"SELECT m.text {_IN_SCOPE.format(index.table)} WHERE {index.table} MATCH ? AND m.principal = ?"
-                f"{' AND m.type IS NOT ?' * len(left_out)} ORDER BY f.rowid DESC LIMIT ?",
+                f"{' AND m.type IS DISTINCT FROM ?' * len(left_out)} ORDER BY f.rowid DESC LIMIT ?",
                 scoped,
                 self._principal,
                 *left_out,

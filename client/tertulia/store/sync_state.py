@@ -40,7 +40,7 @@ def begin(tx: Transaction, principal: str, instance: str) -> int:
     """Begin a sync; return its number."""
     row = tx.one(
         "INSERT INTO syncs (principal, instance, number, at) VALUES (?, ?, 1, ?)"
-        " ON CONFLICT (principal, instance) DO UPDATE SET number = number + 1, at = excluded.at RETURNING number",
+        " ON CONFLICT (principal, instance) DO UPDATE SET number = syncs.number + 1, at = excluded.at RETURNING number",
         principal,
         instance,
         tx.at,
@@ -75,7 +75,7 @@ def end_list(tx: Transaction, principal: str, instance: str, number: int, *, who
         )
     counted = "SELECT count(*) FROM synced_conversations WHERE principal = ?1 AND instance = ?2"
     tx.run(
-        f"UPDATE syncs SET at = ?3, total = CASE WHEN ?4 THEN ({counted}) END,"
+        f"UPDATE syncs SET at = ?3, total = CASE WHEN ?4 <> 0 THEN ({counted}) END,"
         f" known = ({counted} AND read_in IS NOT NULL) WHERE principal = ?1 AND instance = ?2",
         principal,
         instance,
@@ -88,11 +88,11 @@ def end_list(tx: Transaction, principal: str, instance: str, number: int, *, who
 def due(tx: Transaction, principal: str, instance: str) -> tuple[list[str], int]:
     """Return which conversations must be read, the last used first, and how many there are in all."""
     rows = tx.all(
-        "SELECT s.conversation_id, s.read_in IS NULL OR s.told IS NOT s.read_told"
+        "SELECT s.conversation_id, s.read_in IS NULL OR s.told IS DISTINCT FROM s.read_told"
         " OR (s.told IS NULL AND s.read_in <= y.completed)"
         " FROM syncs AS y JOIN synced_conversations AS s ON s.principal = y.principal AND s.instance = y.instance"
         " LEFT JOIN conversations AS c ON c.principal = s.principal AND c.id = s.conversation_id"
-        " WHERE y.principal = ? AND y.instance = ? ORDER BY c.updated_at DESC, c.number DESC",
+        " WHERE y.principal = ? AND y.instance = ? ORDER BY c.updated_at DESC NULLS LAST, c.number DESC NULLS LAST",
         principal,
         instance,
     )
@@ -102,7 +102,7 @@ def due(tx: Transaction, principal: str, instance: str) -> tuple[list[str], int]
 def state(tx: Transaction, principal: str, conversation_id: str) -> ReadState | None:
     """Return how far a conversation was read; None for one that is no longer synced."""
     row = tx.one(
-        "SELECT told, read_in IS NOT NULL, newest, CASE WHEN told IS cursor_told THEN cursor END"
+        "SELECT told, read_in IS NOT NULL, newest, CASE WHEN told IS NOT DISTINCT FROM cursor_told THEN cursor END"
         " FROM synced_conversations WHERE principal = ? AND conversation_id = ?",
         principal,
         conversation_id,
@@ -137,8 +137,8 @@ def read_through(
     """Record that a conversation was read to its end, at the state `mark`, and its newest message then."""
     own = (principal, conversation_id)
     tx.run(
-        "UPDATE syncs SET at = ?, known = known + coalesce((SELECT read_in IS NULL FROM synced_conversations"
-        " WHERE principal = ? AND conversation_id = ?), 0) WHERE principal = ? AND instance = ?",
+        "UPDATE syncs SET at = ?, known = known + coalesce((SELECT CASE WHEN read_in IS NULL THEN 1 ELSE 0 END"
+        " FROM synced_conversations WHERE principal = ? AND conversation_id = ?), 0) WHERE principal = ? AND instance = ?",
         tx.at,
         *own,
         principal,
@@ -157,7 +157,8 @@ def read_through(
 def forget(tx: Transaction, principal: str, conversation_id: str) -> None:
     """Remove a conversation that is gone from the sync's records."""
     row = tx.one(
-        "DELETE FROM synced_conversations WHERE principal = ? AND conversation_id = ? RETURNING read_in IS NOT NULL",
+        "DELETE FROM synced_conversations WHERE principal = ? AND conversation_id = ? "
+        " RETURNING CASE WHEN read_in IS NULL THEN 0 ELSE 1 END",
         principal,
         conversation_id,
     )

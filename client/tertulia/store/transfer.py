@@ -289,7 +289,8 @@ def _note_title(tx: Transaction, principal: str, conversation_id: str, title: st
     """Record the title that an import gave a conversation, to tell it from one that it gets in the store."""
     if title is not None and tx.keeps_content(conversation_id):
         tx.run(
-            "INSERT INTO imported_titles VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET title = excluded.title",
+            "INSERT INTO imported_titles VALUES (?, ?, ?) ON CONFLICT (principal, conversation_id)"
+            " DO UPDATE SET title = excluded.title",
             principal,
             conversation_id,
             storable(title),
