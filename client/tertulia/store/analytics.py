@@ -59,7 +59,8 @@ def _counted(tx: Transaction, principal: str, where: str, values: list[Any]) -> 
     message_ratings, known_tokens = sum(row[2] for row in by_role), sum(row[4] for row in by_role)
     timed, duration = _row(
         tx,
-        "SELECT count(*), coalesce(sum(until - since), 0) FROM (SELECT min(created_at) AS since, max(created_at) AS until"
+        "SELECT count(*), coalesce(sum(until - since), 0)"
+        " FROM (SELECT min(created_at) AS since, max(created_at) AS until"
         f" FROM messages WHERE {of_theirs} GROUP BY conversation_id HAVING min(timed) = 1) AS spans",
         *bound,
     )
@@ -101,7 +102,8 @@ def _tool_calls(tx: Transaction, of_theirs: str, bound: list[Any]) -> Mapping[st
         "SELECT tool, outcome, count(*) FROM ("
         "SELECT max(json_extract(data, '$.tool')) AS tool,"
         " coalesce(max(CAST(json_extract(data, '$.outcome') AS TEXT)),"
-        f" CASE WHEN max(CASE kind WHEN 'tool_call_result' THEN 1 ELSE 0 END) = 1 THEN '{UNTOLD}' ELSE '{UNFINISHED}' END) AS outcome"
+        " CASE WHEN max(CASE kind WHEN 'tool_call_result' THEN 1 ELSE 0 END) = 1"
+        f" THEN '{UNTOLD}' ELSE '{UNFINISHED}' END) AS outcome"
         f" FROM journal WHERE {of_theirs}"
         " AND kind IN ('tool_call_start', 'tool_call_result')"
         " GROUP BY conversation_id, run_id, coalesce(json_extract(data, '$.tool_call_id'), CAST(seq AS TEXT))"

@@ -139,7 +139,8 @@ def _enter(tx: Transaction, principal: str, message: Message, position: int) -> 
     if text is not None:
         message_index.enter(tx, "position = ?", [position], [index_of(message.role, message.type)])
     tx.run(
-        "UPDATE conversations SET message_count = message_count + 1, updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at END"
+        "UPDATE conversations SET message_count = message_count + 1,"
+        " updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at END"
         " WHERE principal = ? AND id = ?",
         at,
         at,
