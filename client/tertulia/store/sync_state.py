@@ -138,7 +138,8 @@ def read_through(
     own = (principal, conversation_id)
     tx.run(
         "UPDATE syncs SET at = ?, known = known + coalesce((SELECT CASE WHEN read_in IS NULL THEN 1 ELSE 0 END"
-        " FROM synced_conversations WHERE principal = ? AND conversation_id = ?), 0) WHERE principal = ? AND instance = ?",
+        " FROM synced_conversations WHERE principal = ? AND conversation_id = ?), 0)"
+        " WHERE principal = ? AND instance = ?",
         tx.at,
         *own,
         principal,
