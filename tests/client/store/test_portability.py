@@ -19,7 +19,6 @@ ONLY_HERE = {
     r"\bIS (NOT )?\w+\.\w": "IS [NOT] DISTINCT FROM",
     r"\bifnull\(": "coalesce",
     r"\btotal\(": "coalesce(sum(…), 0)",
-    r"\bINDEXED BY\b": "nothing: the planner finds the index",
     r"\bLIMIT -1\b": "a large number",
     r"\b(max|min)\([^()]*,": "CASE WHEN … THEN … ELSE … END",
     r"\bmax\(\w+ =": "CASE WHEN … THEN 1 ELSE 0 END",
