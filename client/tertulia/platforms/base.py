@@ -372,10 +372,19 @@ class Platform:
         """Have a title made, from `seed_message` or from what was said; one that is there stays, unless `force`."""
         self._refuse(Feature.GENERATE_TITLE)
 
+    def check_changes(self, changes: ConversationChanges) -> None:
+        """Check, before `update`, that none of the changes would be passed over.
+
+        Raises:
+            NotOffered: the platform cannot change a conversation's context.
+        """
+        if changes.context is not None and Feature.CONTEXT not in self.features:
+            self._refuse(Feature.CONTEXT)
+
     async def update(
         self, principal: str, native_id: str, changes: ConversationChanges
     ) -> ConversationRecord:
-        """Change title, metadata or the archived flag."""
+        """Change title, metadata, context or the archived flag."""
         other = Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE
         self._refuse(Feature.TITLE if changes.title is not None else other)
 

@@ -35,10 +35,10 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import Status
 
-CONTEXT = ("cwd", "mode", "model")
+MESSAGE_CONTEXT = ("mode", "model", "options")
+"""What the context of a message may name, and what can be changed in that of a conversation."""
+CONTEXT = ("cwd", *MESSAGE_CONTEXT)
 """What the context of a conversation may name."""
-MESSAGE_CONTEXT = ("mode", "model")
-"""What the context of a message may name."""
 
 
 class AcpPlatform(Platform):
@@ -56,6 +56,7 @@ class AcpPlatform(Platform):
             Feature.MESSAGES,
             Feature.TITLE,
             Feature.METADATA,
+            Feature.CONTEXT,
             Feature.ARCHIVE,
             Feature.CONFIRM,
             Feature.CANCEL,
@@ -85,8 +86,8 @@ class AcpPlatform(Platform):
             hint = self._settings.how_to_install
         folders = ", ".join(map(str, self._settings.folders))
         description = (
-            f"{self._settings.title} on this machine. Begin with create_conversation and `context`: its `cwd` is the "
-            f"absolute path of the folder to work in{f', within {folders}' if folders else ''}. It asks before it acts."
+            f"{self._settings.title} on this machine, in {folders or 'no folder yet'}. "
+            f"{self._settings.where_to_begin}{'' if self._settings.mode is None else ' It asks before it acts.'}"
         )
         return listed(self.instance, [(AGENT, description)], features=self.features, hint=hint)
 
@@ -131,13 +132,18 @@ class AcpPlatform(Platform):
         return await self._records.messages(principal, native_id, query)
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
-        """Change title, metadata or the archived flag."""
+        """Change title, metadata, archived flag, or the context: what the next message is answered with."""
         before = await self.get(principal, native_id)
-        merged = {**before.metadata, **(changes.metadata or {})}
+        changed = dict(changes.context or {})
+        self._settings.check_options(_without_nulls(changed), names=MESSAGE_CONTEXT)
+        known = before.context or {}
+        if changed.get("options") is not None:
+            changed["options"] = _without_nulls({**known.get("options", {}), **changed["options"]})
         return replace(
             before,
             title=before.title if changes.title is None else changes.title,
-            metadata={name: value for name, value in merged.items() if value is not None},
+            metadata=_without_nulls({**before.metadata, **(changes.metadata or {})}),
+            context=_without_nulls({**known, **changed}) if changed else before.context,
             archived=before.archived if changes.archived is None else changes.archived,
         )
 
@@ -160,10 +166,14 @@ class AcpPlatform(Platform):
         return replace(message, metadata=with_chain(self._environment, message.metadata))
 
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """Refuse a context that names anything but an allowed mode and a model."""
+        """Refuse a context that names anything but an allowed mode, a model and options."""
         self._settings.check_options(context, names=MESSAGE_CONTEXT)
 
     async def answer(self, context: RunContext) -> None:
         """Have the agent answer; or read what became of a run whose agent is gone."""
         attempt = Attempt.begin(context, platform=self._settings.title, clock=self._clock)
         await Answer(self._host, self._settings, self._records, attempt).produce()
+
+
+def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
