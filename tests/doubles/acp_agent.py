@@ -14,7 +14,7 @@ A prompt made by `script` is played; any other text is echoed. The steps:
     {"ask": {…}, "options": […]}                         ask for permission for a tool call; then do or refuse it,
                                                          and say so, unless the call is `quiet`
     {"asks": [{…}, …]}                                   ask for several at once
-    {"withdraw": {…}}                                    ask, and take the question back
+    {"withdraw": {…}, "after": 0.3}                      ask, and take the question back after a while
     {"wait": FILE}                                       wait until a file is there
     {"hang": true}                                       wait until the turn is canceled
     {"die": true}, {"die": TEXT}                         end at once; TEXT is in the history as if said afterwards
@@ -276,7 +276,7 @@ class AgentDouble:
                     self._asked(session_id, part, number, call)
             case {"withdraw": call}:
                 number = self._ask(session_id, call, OPTIONS)
-                time.sleep(0.3)
+                time.sleep(step.get("after", 0.3))
                 self._send({"method": "$/cancel_request", "params": {"requestId": number}})
             case {"wait": file}:
                 while not Path(file).exists() and session_id not in self._cancelled:

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from tertulia import Client, Decision, EventKind, Request, RequestStatus, RunStatus, Settlement
+from tertulia import (
+    Client,
+    Decision,
+    EventKind,
+    Request,
+    RequestStatus,
+    Run,
+    RunResult,
+    RunStatus,
+    Settlement,
+)
 from tests.client.platforms.acp import SECONDS, Place, answered, ended, journal, placed, start
 from tests.doubles.acp_agent import script
 
@@ -40,6 +50,14 @@ async def pending(client: Client, place: Place, text: str) -> Sequence[Request]:
     outcome = await answered(client, place, text)
     assert outcome.run.status is RunStatus.INPUT_REQUIRED
     return outcome.pending
+
+
+async def over(client: Client, run: Run) -> RunResult:
+    """Wait for the end of a run that may ask in between; return it."""
+    outcome = await client.runs.wait(run, timeout=SECONDS)
+    while outcome.run.status.active:
+        outcome = await client.runs.wait(run, timeout=SECONDS)
+    return outcome
 
 
 def outcomes(place: Place) -> list[Any]:
@@ -136,14 +154,28 @@ async def test_canceling_withdraws_what_is_asked_and_approves_nothing(place: Pla
 async def test_what_the_agent_takes_back_is_withdrawn(place: Place) -> None:
     async with place.client() as client:
         sent = await start(client, place, script({"withdraw": RUN}, {"say": "Never mind."}))
-        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
-        while outcome.run.status is RunStatus.INPUT_REQUIRED:
-            outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        outcome = await over(client, sent.run)
         assert outcome.reply == "Never mind."
         entries = await journal(client, sent.conversation.id)
         (resolved,) = [one for one in entries if one.kind is EventKind.TOOL_CONFIRMATION_RESOLVED]
         request = await client.runs.request(resolved.data["request_id"])
     assert request.status is RequestStatus.WITHDRAWN
+    assert outcomes(place) == []
+
+
+async def test_what_is_taken_back_at_once_is_not_left_pending(place: Place) -> None:
+    """The question is taken back while it is being recorded."""
+    text = script({"withdraw": RUN, "after": 0}, {"wait": str(place.work / "go")}, {"say": "Never mind."})
+    async with place.client() as client:
+        sent = await start(client, place, text)
+        async for entries in client.runs.follow(sent.run):
+            if any(entry.kind is EventKind.TOOL_CALL_START for entry in entries):
+                break
+        while await client.runs.pending(sent.conversation.id):
+            await client.runs.wait(sent.run, timeout=0.1)
+        (place.work / "go").touch()
+        outcome = await over(client, sent.run)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Never mind.")
     assert outcomes(place) == []
 
 

@@ -192,7 +192,8 @@ class Answer:
         request_id: str | None = None
         try:
             with scope:
-                request_id = (await self._context.ask(draft, *started)).id
+                with anyio.CancelScope(shield=True):  # once it is recorded, its id must be known to withdraw it
+                    request_id = (await self._context.ask(draft, *started)).id
                 settled = await self._context.wait_settled(request_id)
                 approved = settled.status is RequestStatus.APPROVED
                 self._ends_with_refusal = settled.status is RequestStatus.REJECTED
