@@ -5,7 +5,8 @@ FOLDER/ID.jsonl, so that another process can load it. FOLDER/knobs.json may have
 
     {"start": "slow" | "hang" | "die" | "signed_out" | "future"}, {"default_mode": ID}, {"modes": [ID, …]},
     {"config_modes": true}, {"names_messages": false}, {"load": false}, {"deaf_to_cancel": true},
-    {"version": 2}, {"old": true} (refuses to be asked for another version), {"list": false}
+    {"version": 2}, {"old": true} (refuses to be asked for another version),
+    {"list": false} (not offered), {"unlisted": true} (lists none of its sessions), {"cwd": FOLDER} (of its sessions)
 
 A prompt made by `script` is played; any other text is echoed. The steps:
 
@@ -200,7 +201,7 @@ class AgentDouble:
 
     def _page(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return two of the sessions, and where the next begin."""
-        found = sorted(self._folder.glob("*-*.jsonl"))
+        found = [] if self._knobs.get("unlisted") else sorted(self._folder.glob("*-*.jsonl"))
         start = int(params.get("cursor") or 0)
         sessions = [
             {

@@ -192,7 +192,9 @@ class Answer:
         request_id: str | None = None
         try:
             with scope:
-                with anyio.CancelScope(shield=True):  # once it is recorded, its id must be known to withdraw it
+                with anyio.CancelScope(
+                    shield=True
+                ):  # once it is recorded, its id must be known to withdraw it
                     request_id = (await self._context.ask(draft, *started)).id
                 settled = await self._context.wait_settled(request_id)
                 approved = settled.status is RequestStatus.APPROVED

@@ -4,7 +4,8 @@ A conversation is recorded at once, and its session opened by the worker when th
 conversation's `source` is the folder in which its agent works, and its `source_ref` the agent's id of the session.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from tertulia.platforms.acp.answering import Answer, check_message
 from tertulia.platforms.acp.nesting import check_chain, with_chain
 from tertulia.platforms.acp.sessions import AgentHost
 from tertulia.platforms.acp.settings import AGENT, PLATFORM, find_program, read_settings
-from tertulia.platforms.base import Capabilities, Execution, Platform, RunContext
+from tertulia.platforms.base import Capabilities, Execution, Histories, Platform, RunContext
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.directory import listed, no_such_agent
 from tertulia.platforms.kit.records import Records
@@ -69,6 +70,7 @@ class AcpPlatform(Platform):
     ) -> None:
         self._settings, missing = read_settings(instance, settings)
         super().__init__(instance, missing=missing)
+        self.transcripts = self._settings.transcripts
         self._environment = settings.environment
         self._records = Records(store, instance)
         self._host = AgentHost(self._settings, clock)
@@ -78,6 +80,14 @@ class AcpPlatform(Platform):
     async def serve(self) -> None:
         """Keep the agent's program, for as long as this process is the worker."""
         await self._host.serve()
+
+    @asynccontextmanager
+    async def histories(self) -> AsyncGenerator[Histories]:
+        """Give the agent's own sessions: its program runs for as long as they are read."""
+        from tertulia.platforms.acp.histories import agent_histories  # for a sync alone
+
+        async with agent_histories(self._settings, self._records, self._clock) as histories:
+            yield histories
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the agent, without starting its program."""

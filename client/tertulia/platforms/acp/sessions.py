@@ -488,10 +488,11 @@ class AgentHost:
         self._starting = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
 
-    async def serve(self) -> None:
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep the program that `agent` starts, until this is cancelled."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            task_status.started()
             await anyio.sleep_forever()
 
     async def agent(self) -> Agent:

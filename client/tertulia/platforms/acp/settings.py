@@ -42,6 +42,8 @@ class KnownAgent:
     """What npm installs it from."""
     mode: str
     """The mode in which it asks before it acts."""
+    transcripts: str
+    """The format of the transcripts that it writes, as `tertulia import` names it."""
     careful_modes: tuple[str, ...] = ()
     """Modes in which it does no more unasked than in `mode`."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -63,6 +65,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("claude-agent-acp",),
         package="@agentclientprotocol/claude-agent-acp",
         mode="default",
+        transcripts="claude-code",
         careful_modes=("plan",),
         names_messages=True,
     ),
@@ -71,6 +74,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("codex-acp",),
         package="@agentclientprotocol/codex-acp",
         mode="read-only",
+        transcripts="codex",
         environment={"INITIAL_AGENT_MODE": "read-only"},
         names_messages=True,
     ),
@@ -79,6 +83,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("gemini", "--acp"),
         package="@google/gemini-cli",
         mode="default",
+        transcripts="gemini-cli",
         files_by_minute=True,
         careful_modes=("plan",),
     ),
@@ -87,6 +92,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("qwen", "--acp"),
         package="@qwen-code/qwen-code",
         mode="default",
+        transcripts="qwen-code",
         careful_modes=("plan",),
     ),
     "opencode": KnownAgent(
@@ -94,6 +100,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("opencode", "acp"),
         package="opencode-ai",
         mode="build",
+        transcripts="opencode",
         careful_modes=("plan",),
         environment={"OPENCODE_PERMISSION": '{"bash": "ask", "edit": "ask", "webfetch": "ask"}'},
         names_messages=True,
@@ -136,6 +143,14 @@ class AgentSettings:
     names_messages: bool
     files_by_minute: bool
     how_to_install: str
+    transcripts: str | None
+    """The format of the transcripts that its program writes, where that is known."""
+
+    def allowed(self, folder: Path | None) -> Path | None:
+        """Return a folder as it is meant, links followed, if the agent may work in it; else None."""
+        resolved = None if folder is None else folder.resolve()
+        within = resolved is not None and any(resolved.is_relative_to(each) for each in self.folders)
+        return resolved if within else None
 
     @property
     def where_to_begin(self) -> str:
@@ -166,8 +181,8 @@ class AgentSettings:
             raise InvalidInputError(
                 "`cwd` in `context` must be the absolute path of a folder.", valid=allowed
             )
-        resolved = folder.resolve()
-        if not any(resolved.is_relative_to(each) for each in self.folders):
+        resolved = self.allowed(folder)
+        if resolved is None:
             raise InvalidInputError(
                 f"The folder {shown(str(folder))} is outside of what the instance {self.instance} may work in.",
                 valid=allowed,
@@ -263,6 +278,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
         names_messages=known.names_messages if known else False,
         files_by_minute=known.files_by_minute if known else False,
         how_to_install=f"Its program {program} is not found: {package}.",
+        transcripts=known.transcripts if known else None,
     ), missing
 
 
