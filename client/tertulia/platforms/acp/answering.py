@@ -195,8 +195,9 @@ class Answer:
                 with anyio.CancelScope(
                     shield=True
                 ):  # once it is recorded, its id must be known to withdraw it
-                    request_id = (await self._context.ask(draft, *started)).id
-                settled = await self._context.wait_settled(request_id)
+                    request = await self._context.ask(draft, *started)
+                    request_id = request.id
+                settled = await self._context.wait_settled(request.id)
                 approved = settled.status is RequestStatus.APPROVED
                 self._ends_with_refusal = settled.status is RequestStatus.REJECTED
                 self._rejected = self._rejected or self._ends_with_refusal
