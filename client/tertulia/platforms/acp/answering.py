@@ -195,9 +195,9 @@ class Answer:
                 with anyio.CancelScope(
                     shield=True
                 ):  # once it is recorded, its id must be known to withdraw it
-                    request = await self._context.ask(draft, *started)
-                    request_id = request.id
-                settled = await self._context.wait_settled(request.id)
+                    request_id = (await self._context.ask(draft, *started)).id
+                assert request_id is not None
+                settled = await self._context.wait_settled(request_id)
                 approved = settled.status is RequestStatus.APPROVED
                 self._ends_with_refusal = settled.status is RequestStatus.REJECTED
                 self._rejected = self._rejected or self._ends_with_refusal
