@@ -75,7 +75,19 @@ async def test_a_request_has_the_whole_call_and_its_diff(place: Place) -> None:
             "locations": ["/w/a.py"],
             "diff": [{"path": "/w/a.py", "old": "one\n", "new": "two\n"}],
         }
-        assert "-one\n+two" in request.prompt
+        assert "/w/a.py:\n@@ -1 +1 @@\n-one\n+two" in request.prompt
+
+
+async def test_a_request_has_the_whole_patch(place: Place) -> None:
+    """As version 2 has it."""
+    changes = [{"operation": "move", "oldPath": "/w/a.py", "path": "/w/b.py", "fileType": "text"}]
+    patch = {"format": "git_patch", "text": "-one\n+two"}
+    edit = {**EDIT, "content": [{"type": "diff", "changes": changes, "patch": patch}]}
+    async with place.client() as client:
+        (request,) = await pending(client, place, script({"ask": edit}))
+        told = {"operation": "move", "path": "/w/b.py", "oldPath": "/w/a.py"}
+        assert request.arguments["diff"] == [{"changes": [told], "patch": "-one\n+two"}]
+        assert "move /w/b.py /w/a.py\n-one\n+two" in request.prompt
 
 
 @pytest.mark.parametrize(("settlement", "option"), [(APPROVE, "once"), (REJECT, "no")])

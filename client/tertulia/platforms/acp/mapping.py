@@ -80,12 +80,12 @@ class ToolCall:
 
     @property
     def diffs(self) -> Sequence[Mapping[str, Any]]:
-        """The changes of files that it makes: `path`, `old` (None for a new file), `new`."""
-        return [
-            {"path": one.get("path"), "old": one.get("oldText"), "new": one.get("newText")}
-            for one in tables(self.known.get("content"))
-            if one.get("type") == "diff"
-        ]
+        """The changes of files that it makes.
+
+        Each has `path`, `old` (None for a new file) and `new`; or, where the agent says so, `changes` (of each file
+        `operation`, `path` and, where it had another, `oldPath`) and the `patch`.
+        """
+        return [_change_of(one) for one in tables(self.known.get("content")) if one.get("type") == "diff"]
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -120,13 +120,11 @@ class Terminal:
     code: int | None = None
 
     def update(self, update: Mapping[str, Any]) -> None:
-        """Take what an update says: the output by now, and the end."""
-        data = text(table(update.get("output")).get("data"))
-        if data is not None:
-            try:
-                self.output = b64decode(data).decode("utf-8", "replace")[-_LONGEST_OUTPUT:]
-            except ValueError:
-                self.output = data[-_LONGEST_OUTPUT:]
+        """Take what an update says: more output (`data`) or all of it by now (`output`), and the end."""
+        if update.get("data") is not None:
+            self.output = (self.output + _decoded(update["data"]))[-_LONGEST_OUTPUT:]
+        if table(update.get("output")):
+            self.output = _decoded(table(update["output"]).get("data"))[-_LONGEST_OUTPUT:]
         code = table(update.get("exitStatus")).get("exitCode")
         if isinstance(code, int):
             self.code = code
@@ -175,9 +173,13 @@ class UpdateMapper:
             return [Event(EventKind.REASONING, {"delta": thought})] if thought else []
         if kind in {"tool_call", "tool_call_update"}:
             return self.tool_events(update)
+        if kind == "tool_call_content_chunk":
+            call = self.call({"toolCallId": update.get("toolCallId")})
+            call.update({"content": [*tables(call.known.get("content")), table(update.get("content"))]})
+            return []
         if kind == "session_info_update":
             return self._session_info(update)
-        if kind == "terminal_update":
+        if kind in {"terminal_update", "terminal_output_chunk"}:
             self._terminals.setdefault(str(update.get("terminalId")), Terminal()).update(update)
             return []
         if kind == NOTICE:
@@ -259,7 +261,7 @@ class UpdateMapper:
 def permission(call: ToolCall, *, title: str, request_id: int | str) -> RequestDraft:
     """Return the question whether a tool may run, with the whole call in its arguments."""
     lines = [f"May {title} do this? {call.title}"]
-    lines += [f"{one['path']}:\n{_changes(one)}" for one in call.diffs]
+    lines += [_shown_change(one) for one in call.diffs]
     return RequestDraft(
         kind=RequestKind.CONFIRMATION,
         prompt="\n\n".join(lines),
@@ -346,12 +348,34 @@ def _diff(call: ToolCall) -> Mapping[str, Any]:
     return {"diff": call.diffs} if call.diffs else {}
 
 
-def _changes(diff: Mapping[str, Any]) -> str:
-    from difflib import unified_diff  # for the rare call that changes a file
+def _change_of(diff: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "changes" not in diff:
+        return {"path": diff.get("path"), "old": diff.get("oldText"), "new": diff.get("newText")}
+    names = ("operation", "path", "oldPath")
+    changes = [{name: one[name] for name in names if one.get(name)} for one in tables(diff["changes"])]
+    return {"changes": changes, "patch": text(table(diff.get("patch")).get("text"))}
 
-    old, new = str(diff["old"] or "").splitlines(), str(diff["new"] or "").splitlines()
-    lines = [line for line in unified_diff(old, new, lineterm="", n=2) if not line.startswith(("---", "+++"))]
-    whole = "\n".join(lines)
+
+def _shown_change(diff: Mapping[str, Any]) -> str:
+    """Return a change as a person reads it who decides about it: its beginning, where it is long."""
+    if "changes" in diff:
+        files = "\n".join(" ".join(map(str, one.values())) for one in diff["changes"])
+        whole = "\n".join(filter(None, (files, diff["patch"])))
+    else:
+        from difflib import unified_diff  # for the rare call that changes a file
+
+        old, new = str(diff["old"] or "").splitlines(), str(diff["new"] or "").splitlines()
+        lines = [*unified_diff(old, new, lineterm="", n=2)][2:]
+        whole = "\n".join([f"{diff['path']}:", *lines])
     return (
         whole if len(whole) <= LONGEST_SHOWN else f"{whole[:LONGEST_SHOWN]}\n… (the whole is in `arguments`)"
     )
+
+
+def _decoded(data: Any) -> str:
+    """Return what a terminal showed: it comes in base64, and as it is if it does not."""
+    shown = text(data) or ""
+    try:
+        return b64decode(shown, validate=True).decode("utf-8", "replace")
+    except ValueError:
+        return shown

@@ -72,6 +72,15 @@ class Protocol:
             return "session/load", params
         return "session/resume", {**params, "replayFrom": {"type": "start"}}
 
+    def mcp_servers(self, servers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return the MCP servers of kinds that the agent connects to, as this version has them."""
+        known = {} if self.version == 1 else {"type": "stdio"}
+        return [
+            {**known, **one} if "command" in one else one
+            for one in servers
+            if "command" in one or self.offers(str(one["type"]))
+        ]
+
     def set_option(self, option: Mapping[str, Any], value: str | bool) -> Mapping[str, Any]:
         """Return what sets an option of a session to a value."""
         params: dict[str, Any] = {"configId": option_id(option), "value": value}

@@ -239,7 +239,9 @@ class Agent:
 
     async def new_session(self, folder: Path, servers: Sequence[Mapping[str, Any]]) -> Session:
         """Open a new session."""
-        result = await self._call("session/new", {"cwd": str(folder), "mcpServers": self._usable(servers)})
+        result = await self._call(
+            "session/new", {"cwd": str(folder), "mcpServers": self.protocol.mcp_servers(servers)}
+        )
         session_id = text(result.get("sessionId"))
         if session_id is None:
             raise UnavailableError(f"{self.settings.title} opened a session without an id.")
@@ -259,7 +261,11 @@ class Agent:
                 hint="Begin another conversation.",
             )
         replayed = self._replayed[session_id] = []
-        params = {"sessionId": session_id, "cwd": str(folder), "mcpServers": self._usable(servers)}
+        params = {
+            "sessionId": session_id,
+            "cwd": str(folder),
+            "mcpServers": self.protocol.mcp_servers(servers),
+        }
         try:
             result = await self._call(*self.protocol.load(params))
         except TertuliaError as error:
@@ -388,10 +394,6 @@ class Agent:
         self.sessions[session_id] = session
         self._settable[session_id] = {name: told.get(name) for name in ("modes", "configOptions")}
         return session
-
-    def _usable(self, servers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Return the servers of kinds that the agent connects to."""
-        return [one for one in servers if "command" in one or self.protocol.offers(str(one["type"]))]
 
     async def _call(
         self, method: str, params: Mapping[str, Any], *, seconds: float = CALL_SECONDS
