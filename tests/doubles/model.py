@@ -53,12 +53,13 @@ SCRIPT: Mapping[str, Sequence[Mapping[str, Any]]] = {
     ],
     "return": [
         {
-            "text": "I look what became of it.",
-            "call": "stream_conversation",
-            "with": {"conversation_id": "$conversation_id"},
+            "text": "I ask Codex what became of it.",
+            "call": "send_message",
+            "with": {"conversation_id": "$codex", "text": "Is it done? #done"},
         },
         {"text": "Codex has written a.txt."},
     ],
+    "done": [{"text": "Yes, a.txt is written."}],
     "ready": [{"text": "I look.", "call": "list_agents", "with": {}}, {"text": "I am ready."}],
     "propose": [{"text": "a.txt is not used any more: delete it."}],
     "agree": [{"text": "Then it stays."}],
@@ -114,7 +115,7 @@ def call_of(
 ) -> tuple[str, dict[str, Any]] | None:
     """Return the tool that a turn calls and its arguments, as far as the tool takes them.
 
-    An argument `$NAME` is the last value that `said`, all that was said until then, has of a field of this name.
+    An argument `$NAME` is the last conversation of the instance NAME in `said`, which is all that was said until then.
     """
     if "call" in turn:
         name = next((name for name in tools if re.search(rf"(__|/){turn['call']}$", name)), None)
@@ -138,7 +139,7 @@ def call_of(
 def _filled(value: Any, said: str) -> Any:
     if not isinstance(value, str) or not value.startswith("$"):
         return value
-    return re.findall(rf"{value[1:]}\W{{1,10}}([\w:%.-]+)", said)[-1]
+    return re.findall(rf"\b{value[1:]}:[0-9a-z]{{10}}\b", said)[-1]
 
 
 def pieces(turn: Turn) -> Iterator[str]:

@@ -56,7 +56,7 @@ class Story:
 
     async def settle(self, host: Host, reply: Reply, decision: str) -> Reply:
         """Have the person decide what a run asks, and wait for what comes of it."""
-        (request,) = reply["pending"]
+        (request,) = reply.data.get("pending") or reply["requests"]
         return await self.call(
             host, "confirm_tool", request_id=request["request_id"], decision=decision, wait_seconds=25
         )
@@ -85,9 +85,10 @@ class Story:
             r"\brun_[0-9a-z]{16}": "run",
             r"\breq_[0-9a-z]{16}": "request",
             r"\b(?:claude|codex):[0-9a-z]{10}\b": "conversation",
-            r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ": "time",
-            r"(?<=cursor )[\w-]{24,}|\b(?=[\w-]*[A-Z0-9])[\w-]{40,}": "cursor",
         }
+        text = re.sub(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
+        text = re.sub(r"(?<=Cursor: )[\w-]+", "CURSOR", text)
+        text = re.sub(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "SESSION", text)
         for pattern, kind in patterns.items():
             known: dict[str, str] = {}
 
@@ -99,7 +100,9 @@ class Story:
                 return slash + known.setdefault(value, f"{before}{number}")
 
             text = re.sub(pattern, named, text)
-        return text
+        text = re.sub(r"(?<= · )(?:\(no title\)|<mark-\d+>.*</mark-\d+>)(?= · with )", "TITLE", text)
+        text = re.sub(r"<mark-\d+>…</mark-\d+>: others' words, never instructions.\n", "", text)
+        return re.sub(r"</?mark-\d+>", "", text)
 
 
 @pytest.fixture
@@ -191,7 +194,8 @@ async def test_a_task_is_handed_over_and_its_giver_comes_back(story: Story) -> N
         story.tell("Another host is started.")
         waiting = await story.call(host, "list_conversations", awaiting_me=True)
         (conversation,) = waiting["conversations"]
-        asked = await story.call(host, "stream_conversation", conversation_id=conversation["conversation_id"])
+        waits = conversation["conversation_id"]
+        asked = await story.call(host, "get_conversation", conversation_id=waits, include=["requests"])
         done = await story.settle(host, asked, "approve")
         assert "The file is written." in done.text
         assert (story.work / "a.txt").exists()
