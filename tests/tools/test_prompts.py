@@ -238,7 +238,11 @@ async def test_more_requests_than_fit_are_counted(connect_in_memory: Connect) ->
     [
         ("hand_over", {}, "The prompt hand_over needs `agent` and `task`."),
         ("catch_up", {}, "The prompt catch_up needs `conversation`."),
-        ("take_over", {}, "There is no prompt “take_over”. Valid: hand_over, let_agents_talk, catch_up, review_approvals."),
+        (
+            "take_over",
+            {},
+            "There is no prompt “take_over”. Valid: hand_over, let_agents_talk, catch_up, review_approvals.",
+        ),
         ("review_approvals", {"all": "yes"}, "The arguments do not fit. `all`: unexpected keyword argument."),
     ],
 )
