@@ -6,7 +6,8 @@ FOLDER/ID.jsonl, so that another process can load it. FOLDER/knobs.json may have
     {"start": "slow" | "hang" | "die" | "signed_out" | "future"}, {"default_mode": ID}, {"modes": [ID, …]},
     {"config_modes": true}, {"names_messages": false}, {"load": false}, {"deaf_to_cancel": true},
     {"version": 2}, {"old": true} (refuses to be asked for another version),
-    {"list": false} (not offered), {"unlisted": true} (lists none of its sessions), {"cwd": FOLDER} (of its sessions)
+    {"forgetful": true} (writes no history), {"list": false} (not offered),
+    {"unlisted": true} (lists none of its sessions), {"cwd": FOLDER} (of its sessions)
 
 A prompt made by `script` is played; any other text is echoed. The steps:
 
@@ -360,6 +361,8 @@ class AgentDouble:
         self._send_update(session_id, told)
 
     def _keep(self, session_id: str, update: dict[str, Any]) -> None:
+        if self._knobs.get("forgetful"):
+            return
         with self._history(session_id).open("a") as history:
             history.write(json.dumps(update) + "\n")
 

@@ -230,6 +230,18 @@ async def test_a_turn_whose_agent_dies_is_found_by_what_it_was_accepted_as(
     assert len(place.prompts) == 1
 
 
+async def test_a_message_that_the_session_has_not_is_told_apart_from_one_that_was_not_taken(
+    place: Place,
+) -> None:
+    """Gemini CLI writes a message down a while after it has begun with the answer."""
+    place.knobs(forgetful=True)
+    for steps, told in (([{"say": "One"}], "before it wrote that down"), ([], "probably did not take it")):
+        async with place.client() as client:
+            outcome = await answered(client, place, script(*steps, {"die": True}))
+        assert outcome.run.status is RunStatus.INTERRUPTED
+        assert told in (outcome.run.error or "")
+
+
 async def test_silence_is_told_and_ends_nothing(place: Place) -> None:
     held = place.work / "go"
     async with place.client() as client:

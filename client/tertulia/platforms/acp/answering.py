@@ -278,7 +278,12 @@ class Answer:
             sentences.append(f"Its session could not be read: {error.message}")
         else:
             if found is None:
-                sentences.append("Its session does not have your message: it probably did not take it.")
+                before = (entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in self._context.entries)
+                begun = bool(self._mapper.answer) or any(before)
+                sentences.append(
+                    "Its session does not have your message: "
+                    + ("it ended before it wrote that down." if begun else "it probably did not take it.")
+                )
             else:
                 answer, events = found
                 if answer:
