@@ -64,7 +64,7 @@ COUNTERPARTS = {
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
     "rine": ("the client of Rine", ()),
-    "acp": ("agent programs that speak ACP, with a scripted model", ()),
+    "acp": ("agent programs that speak ACP, with a scripted model, and an agent on its SDK", ("acp.txt",)),
     "nginx": ("nginx, in front of two servers", ()),
 }
 """By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
@@ -82,6 +82,7 @@ LOCKS = {
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
+    "acp.txt": "requirements/acp.in",
     "a2a.txt": "requirements/a2a.in",
     "a2a03.txt": "requirements/a2a03.in",
     "adk.txt": "requirements/adk.in",

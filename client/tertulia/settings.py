@@ -20,6 +20,8 @@ class Approvals(StrEnum):
     """The calling host's as well: its own permission prompt is the guard."""
     PERSON = "person"
     """Only a person's, given in a form."""
+    ELSEWHERE = "elsewhere"
+    """Nobody's here: the caller is an agent that somebody talks to, and that person decides in their own host."""
 
 
 STORE_CONTENT = "store_content"

@@ -54,7 +54,7 @@ from starlette.requests import Request
 
 from tertulia.client import Client
 from tertulia.runs.runner import Worker
-from tertulia.settings import ClientSettings
+from tertulia.settings import Approvals, ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
@@ -107,7 +107,8 @@ class HostCall:
         self.withheld = state.withheld
         self.wait_seconds = settings.wait_seconds
         self.wait_scope = state.wait_registry.scope
-        self._forms = Forms(context, client, settings.form_seconds)
+        shows_forms = settings.approvals is not Approvals.ELSEWHERE
+        self._forms = Forms(context, client, settings.form_seconds if shows_forms else None)
         self._progress = Progress(
             lambda count, text: context.report_progress(count, message=text), after=self._forms.last_seq
         )

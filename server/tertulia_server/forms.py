@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 class Forms:
-    """The forms of one call."""
+    """The forms of one call: each is open for `form_seconds` at most; with None, there are none."""
 
-    def __init__(self, context: Context[Any, Any], client: Client, form_seconds: float) -> None:
+    def __init__(self, context: Context[Any, Any], client: Client, form_seconds: float | None) -> None:
         self._context = context
         self._client = client
         self._form_seconds = form_seconds
@@ -76,11 +76,16 @@ class Forms:
     def _can_ask(self) -> bool:
         capabilities = self._context.client_capabilities
         elicitation = None if capabilities is None else capabilities.elicitation
-        if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+        if (
+            self._form_seconds is None
+            or elicitation is None
+            or (elicitation.form is None and elicitation.url is not None)
+        ):
             return False
         return self._modern or self._context.session.can_send_request
 
     async def _ask_live(self, request: Request, outcome: RunResult) -> ElicitResult | None:
+        assert self._form_seconds is not None
         with anyio.move_on_after(self._form_seconds):
             try:
                 return await self._context.session.elicit_form(

@@ -26,8 +26,13 @@ CONFIG_VARIABLE = "TERTULIA_CONFIG"
 CONFIG_NAME = "config.toml"
 TOKEN_VARIABLE = "TERTULIA_HTTP_TOKEN"  # noqa: S105 - a name
 """Where hosts look for the token of a server on HTTP, if their configuration does not hold it."""
-_OWN_VARIABLES = {"TERTULIA_WITHIN", TOKEN_VARIABLE}
-"""What is no setting: the first one is for programs that Tertulia starts (`tertulia.platforms.acp.nesting`)."""
+_WITHIN_VARIABLE = "TERTULIA_WITHIN"
+"""Is set where an agent has started this server that was itself reached through Tertulia.
+
+See `tertulia.platforms.acp.nesting`.
+"""
+_OWN_VARIABLES = {_WITHIN_VARIABLE, TOKEN_VARIABLE}
+"""What is no setting."""
 _SECRET_WORDS = re.compile(
     "key|secret|token|password|passwd|passphrase|authorization|credential|cookie|bearer|private|signature",
     re.IGNORECASE,
@@ -95,7 +100,8 @@ class Settings(BaseModel):
     )
     form_seconds: float = Field(90, ge=1, le=3600, description="How long a form may stay open (1 to 3600).")
     approvals: Approvals = Field(
-        Approvals.HOST, description="Whose approval of a tool counts: host, or person (forms only)."
+        Approvals.HOST,
+        description="Whose approval of a tool counts: host, person (forms only), or elsewhere (none here).",
     )
     identity: str | None = Field(
         None, description="The name under which you write and can be written to, on the embedded platform."
@@ -196,6 +202,8 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
             },
         ),
     ]
+    if environment.get(_WITHIN_VARIABLE):
+        layers.append((Source.ENVIRONMENT, {"approvals": Approvals.ELSEWHERE}))
     values: dict[str, Any] = {}
     sources = dict.fromkeys(Settings.model_fields, Source.DEFAULT)
     for source, layer in layers:

@@ -117,6 +117,7 @@ ATTEMPTS: dict[Feature, Attempt] = {
     Feature.MESSAGES: lambda c: c.messages.list("bare:1"),
     Feature.TITLE: lambda c: c.conversations.update("bare:1", ConversationChanges(title="T")),
     Feature.METADATA: lambda c: c.conversations.update("bare:1", ConversationChanges(metadata={"a": 1})),
+    Feature.CONTEXT: lambda c: c.conversations.update("bare:1", ConversationChanges(context={"a": 1})),
     Feature.ARCHIVE: lambda c: c.conversations.update("bare:1", ConversationChanges(archived=True)),
     Feature.STATUS: lambda c: c.conversations.update_status("bare:1", Status.PAUSED),
     Feature.END: lambda c: c.conversations.update_status("bare:1", Status.COMPLETED),

@@ -1,24 +1,30 @@
-"""An agent program that speaks the Agent Client Protocol (version 1) and does what its prompts tell it.
+"""An agent program that speaks the Agent Client Protocol (versions 1 and 2) and does what its prompts tell it.
 
 Run as a program: `acp_agent.py FOLDER`. What it was sent stands in FOLDER/received.jsonl, a session's history in
 FOLDER/ID.jsonl, so that another process can load it. FOLDER/knobs.json may have:
 
     {"start": "slow" | "hang" | "die" | "signed_out" | "future"}, {"default_mode": ID}, {"modes": [ID, …]},
-    {"config_modes": true}, {"names_messages": false}, {"load": false}, {"deaf_to_cancel": true}
+    {"config_modes": true}, {"names_messages": false}, {"load": false}, {"deaf_to_cancel": true},
+    {"version": 2}, {"old": true} (refuses to be asked for another version),
+    {"forgetful": true} (writes no history), {"list": false} (not offered),
+    {"unlisted": true} (lists none of its sessions), {"cwd": FOLDER} (of its sessions)
 
 A prompt made by `script` is played; any other text is echoed. The steps:
 
     {"say": TEXT}, {"think": TEXT}, {"notice": TEXT}     stream a piece of the answer, of a thought, or a notice
     {"update": {…}}                                      send any other update
-    {"ask": {…}, "options": […]}                         ask for permission for a tool call; then do or refuse it
+    {"ask": {…}, "options": […]}                         ask for permission for a tool call; then do or refuse it,
+                                                         and say so, unless the call is `quiet`
     {"asks": [{…}, …]}                                   ask for several at once
-    {"withdraw": {…}}                                    ask, and take the question back
+    {"withdraw": {…}, "after": 0.3}                      ask, and take the question back after a while
     {"wait": FILE}                                       wait until a file is there
     {"hang": true}                                       wait until the turn is canceled
     {"die": true}, {"die": TEXT}                         end at once; TEXT is in the history as if said afterwards
     {"print": TEXT}, {"huge": SIZE}                      write what is no message; send one of that size
     {"call": METHOD}                                     send a request that nobody knows, and say the answer
     {"variable": NAME}, {"mode": true}, {"servers": true}   say what the environment, the mode, the session has
+    {"options": true}                                    say what the session's options are set to
+    {"whole": TEXT}                                      have the last piece replaced (version 2)
     {"stop": REASON, …}, {"error": {…}}                  end the turn so
 """
 
@@ -28,6 +34,7 @@ import sys
 import threading
 import time
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +45,12 @@ OPTIONS = [
     {"optionId": "no", "name": "No", "kind": "reject_once"},
 ]
 MODES = ["ask", "plan", "auto"]
+SETTABLE = {
+    "model": ("model", ["small", "large"]),
+    "effort": ("thought_level", ["low", "high"]),
+    "sandbox": ("sandbox", ["on", "off"]),
+}
+"""The options of a session beside its mode, by id: category and values."""
 
 
 def script(*steps: dict[str, Any]) -> str:
@@ -60,12 +73,14 @@ class AgentDouble:
         self._folder = folder
         knobs = folder / "knobs.json"
         self._knobs: dict[str, Any] = json.loads(knobs.read_text()) if knobs.exists() else {}
+        self._two = self._knobs.get("version") == 2
         self._writing = threading.Lock()
         self._answers: dict[int, Any] = {}
         self._answered = threading.Condition()
         self._number = 1000
         self._cancelled: set[str] = set()
         self._modes: dict[str, str] = {}
+        self._options: dict[str, dict[str, Any]] = {}
         self._servers: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -93,6 +108,8 @@ class AgentDouble:
     def _reply(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         session_id = params.get("sessionId", "")
         if method == "initialize":
+            if self._knobs.get("old") and params.get("protocolVersion") != 1:
+                return {"error": {"code": -32602, "message": "Invalid params"}}
             return {"result": self._initialized()}
         if method == "session/new":
             if self._knobs.get("start") == "signed_out":
@@ -100,17 +117,24 @@ class AgentDouble:
             session_id = str(uuid.uuid4())
             self._history(session_id).touch()
             return {"result": {"sessionId": session_id, **self._opened(session_id, params)}}
-        if method == "session/load":
+        if method == ("session/resume" if self._two else "session/load"):
             if not self._history(session_id).exists():
                 return {"error": {"code": -32002, "message": "Resource not found"}}
             for line in self._history(session_id).read_text().splitlines():
                 self._send_update(session_id, json.loads(line))
+            if self._two:
+                self._send_update(session_id, {"sessionUpdate": "state_update", "state": "idle"})
             return {"result": self._opened(session_id, params)}
         if method == "session/list":
-            found = sorted(self._folder.glob("*-*.jsonl"))
-            sessions = [{"sessionId": one.stem, "cwd": str(self._folder), "title": one.stem} for one in found]
-            return {"result": {"sessions": sessions}}
+            return {"result": self._page(params)}
+        if method == "session/set_config_option" and params.get("configId") != "mode":
+            self._options[session_id][params["configId"]] = params["value"]
+            return {"result": {"configOptions": self._config(session_id)}}
+        if method == "session/close":
+            return {"result": {}}
         if method in {"session/set_mode", "session/set_config_option"}:
+            if self._two and params.get("type") != "id":
+                return {"error": {"code": -32602, "message": "Invalid params"}}
             mode = str(params.get("modeId", params.get("value")))
             self._modes[session_id] = mode
             self._send_update(session_id, {"sessionUpdate": "current_mode_update", "currentModeId": mode})
@@ -127,7 +151,15 @@ class AgentDouble:
             time.sleep(60)
         if start == "slow":
             time.sleep(0.5)
-        sessions: dict[str, Any] = {"list": {}} if self._knobs.get("list", True) else {}
+        sessions: dict[str, Any] = {"list": {}, "close": {}} if self._knobs.get("list", True) else {}
+        if self._two:
+            prompt: dict[str, Any] = {"image": {}} if self._knobs.get("images") else {}
+            declared: dict[str, Any] = {"session": {"prompt": prompt, "mcp": {"stdio": {}}}}
+            return {
+                "protocolVersion": 2,
+                "info": {"name": "double", "version": "1"},
+                "capabilities": declared,
+            }
         return {
             "protocolVersion": 99 if start == "future" else 1,
             "agentInfo": {"name": "double", "version": "1"},
@@ -144,21 +176,57 @@ class AgentDouble:
         modes = self._knobs.get("modes", MODES)
         current = self._modes[session_id] = self._knobs.get("default_mode", "auto")
         self._servers[session_id] = params.get("mcpServers")
-        if self._knobs.get("config_modes"):
-            values = [{"value": mode, "name": mode} for mode in modes]
-            option = {"id": "mode", "category": "mode", "type": "select", "options": values}
-            return {"configOptions": [{**option, "currentValue": current}]}
-        return {"modes": {"currentModeId": current, "availableModes": [{"id": m, "name": m} for m in modes]}}
+        self._options[session_id] = {}
+        told = {"configOptions": self._config(session_id)}
+        if self._two or self._knobs.get("config_modes"):
+            return told
+        named = [{"id": mode, "name": mode} for mode in modes]
+        return {**told, "modes": {"currentModeId": current, "availableModes": named}}
+
+    def _config(self, session_id: str) -> list[dict[str, Any]]:
+        """Return the options of a session as they are."""
+        settable = {**SETTABLE, "mode": ("mode", self._knobs.get("modes", MODES))}
+        if not (self._two or self._knobs.get("config_modes")):
+            del settable["mode"]
+        named = "configId" if self._two else "id"
+        return [
+            {
+                named: name,
+                "category": category,
+                "type": "select",
+                "options": [{"value": value, "name": value} for value in values],
+                "currentValue": self._options[session_id].get(name),
+            }
+            for name, (category, values) in settable.items()
+        ]
+
+    def _page(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return two of the sessions, and where the next begin."""
+        found = [] if self._knobs.get("unlisted") else sorted(self._folder.glob("*-*.jsonl"))
+        start = int(params.get("cursor") or 0)
+        sessions = [
+            {
+                "sessionId": one.stem,
+                "cwd": self._knobs.get("cwd", str(self._folder)),
+                "title": f"Session {one.stem}",
+                "updatedAt": datetime.fromtimestamp(one.stat().st_mtime, UTC).isoformat(),
+            }
+            for one in found[start : start + 2]
+        ]
+        return {"sessions": sessions, "nextCursor": str(start + 2) if start + 2 < len(found) else None}
 
     def _prompted(self, message: dict[str, Any]) -> None:
         session_id = message["params"]["sessionId"]
         self._cancelled.discard(session_id)
         text = "".join(block.get("text", "") for block in message["params"]["prompt"])
         content = {"type": "text", "text": text}
-        said = {"sessionUpdate": "user_message_chunk", "content": content, "messageId": str(uuid.uuid4())}
-        self._keep(
-            session_id, said if self._knobs.get("names_messages", True) else {**said, "messageId": None}
-        )
+        message_id = str(uuid.uuid4()) if self._two or self._knobs.get("names_messages", True) else None
+        said = {"sessionUpdate": "user_message_chunk", "content": content, "messageId": message_id}
+        self._keep(session_id, said)
+        if self._two:
+            self._send({"id": message["id"], "result": {"messageId": message_id}})
+            self._send_update(session_id, {**said, "sessionUpdate": "user_message", "content": [content]})
+            self._send_update(session_id, {"sessionUpdate": "state_update", "state": "running"})
         try:
             steps = json.loads(text)["play"]
         except (ValueError, TypeError, KeyError):
@@ -174,15 +242,29 @@ class AgentDouble:
             reply = end.reply
         except Exception as error:  # noqa: BLE001 - the test is told
             reply = {"error": {"code": -32603, "message": f"the double failed: {error!r}"}}
-        self._send({"id": message["id"], **reply})
+        if not self._two:
+            self._send({"id": message["id"], **reply})
+            return
+        idle = {"sessionUpdate": "state_update", "state": "idle", **reply.get("result", {})}
+        if "error" in reply:
+            idle |= {"stopReason": "error", "error": reply["error"]}
+        self._send_update(session_id, idle)
 
     def _play(self, session_id: str, part: str, step: dict[str, Any]) -> None:
         match step:
             case {"say": text}:
                 named = {"messageId": part} if self._knobs.get("names_messages", True) else {}
                 self._tell(session_id, "agent_message_chunk", content={"type": "text", "text": text}, **named)
+            case {"whole": text}:
+                turn, _, number = part.rpartition("-")
+                last = {"messageId": f"{turn}-{int(number) - 1}"}
+                self._tell(session_id, "agent_message", content=[{"type": "text", "text": text}], **last)
             case {"think": text}:
                 self._tell(session_id, "agent_thought_chunk", content={"type": "text", "text": text})
+            case {"notice": text} if self._two:
+                self._send_update(
+                    session_id, {"sessionUpdate": "notice", "severity": "warning", "title": text}
+                )
             case {"notice": text}:
                 self._tell(session_id, "agent_message_chunk", content={"type": "text", "text": text})
             case {"update": update}:
@@ -196,7 +278,7 @@ class AgentDouble:
                     self._asked(session_id, part, number, call)
             case {"withdraw": call}:
                 number = self._ask(session_id, call, OPTIONS)
-                time.sleep(0.3)
+                time.sleep(step.get("after", 0.3))
                 self._send({"method": "$/cancel_request", "params": {"requestId": number}})
             case {"wait": file}:
                 while not Path(file).exists() and session_id not in self._cancelled:
@@ -227,6 +309,8 @@ class AgentDouble:
                 self._play(session_id, part, {"say": f"{name}={os.environ.get(name)}"})
             case {"mode": _}:
                 self._play(session_id, part, {"say": f"mode={self._modes[session_id]}"})
+            case {"options": _}:
+                self._play(session_id, part, {"say": json.dumps(self._options[session_id])})
             case {"servers": _}:
                 self._play(session_id, part, {"say": json.dumps(self._servers[session_id])})
             case {"stop": reason, **more}:
@@ -238,8 +322,17 @@ class AgentDouble:
 
     def _ask(self, session_id: str, call: dict[str, Any], options: list[Any]) -> int:
         if not call.get("unannounced"):
-            self._tell(session_id, "tool_call", **{"status": "pending", **call})
+            named = "tool_call_update" if self._two else "tool_call"
+            self._tell(session_id, named, **{"status": "pending", **call})
         params = {"sessionId": session_id, "toolCall": call, "options": options}
+        if self._two:
+            self._send_update(session_id, {"sessionUpdate": "state_update", "state": "requires_action"})
+            params = {
+                "sessionId": session_id,
+                "title": "May it?",
+                "subject": {"type": "tool_call", "toolCall": call},
+                "options": options,
+            }
         return self._request("session/request_permission", params)
 
     def _asked(self, session_id: str, part: str, number: int, call: dict[str, Any]) -> None:
@@ -248,6 +341,8 @@ class AgentDouble:
         status = "completed" if allowed else "failed"
         about = {"toolCallId": call["toolCallId"], "status": status}
         self._tell(session_id, "tool_call_update", **about, rawOutput={"ran": allowed})
+        if call.get("quiet"):
+            return
         told = outcome.get("optionId", outcome["outcome"])
         self._play(session_id, f"{part}-{call['toolCallId']}", {"say": f"[{call['toolCallId']}: {told}]"})
 
@@ -266,6 +361,8 @@ class AgentDouble:
         self._send_update(session_id, told)
 
     def _keep(self, session_id: str, update: dict[str, Any]) -> None:
+        if self._knobs.get("forgetful"):
+            return
         with self._history(session_id).open("a") as history:
             history.write(json.dumps(update) + "\n")
 

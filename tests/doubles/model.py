@@ -17,6 +17,7 @@ from typing import Any, cast
 SHELLS = frozenset({"Bash", "run_shell_command", "exec_command", "shell", "shell_command"})
 """What the agents call the tool that runs a command."""
 WRITE = "echo hi > a.txt"
+ADD = "def add(a, b): return a - b"
 REMOVE = "rm a.txt"
 SCRIPT: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "hello": [{"text": "Hello from the scripted model."}],
@@ -25,6 +26,43 @@ SCRIPT: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "slow": [{"text": " ".join(f"number {number}" for number in range(100)), "pause": 0.1}],
     "fail": [{"status": 400}],
     "again": [{"text": "I still remember."}],
+    "opinion": [
+        {
+            "text": "I ask Codex.",
+            "call": "send_message",
+            "with": {"agent": "codex:agent", "text": f"Is this right? {ADD} #review"},
+        },
+        {"text": "Codex found it: add subtracts. I agree."},
+    ],
+    "review": [{"text": "No: add subtracts, it returns a - b."}],
+    "other_opinion": [
+        {
+            "text": "I ask Claude.",
+            "call": "send_message",
+            "with": {"agent": "claude:agent", "text": f"Is this right? {ADD} #review"},
+        },
+        {"text": "Claude found it: add subtracts. I agree."},
+    ],
+    "delegate": [
+        {
+            "text": "I hand this over to Codex.",
+            "call": "send_message",
+            "with": {"agent": "codex:agent", "text": "Write hi into a.txt. #write", "wait_seconds": 10},
+        },
+        {"text": "Codex has it, and waits for your decision. Ask me again when you have made it."},
+    ],
+    "return": [
+        {
+            "text": "I ask Codex what became of it.",
+            "call": "send_message",
+            "with": {"conversation_id": "$codex", "text": "Is it done? #done"},
+        },
+        {"text": "Codex has written a.txt."},
+    ],
+    "done": [{"text": "Yes, a.txt is written."}],
+    "ready": [{"text": "I look.", "call": "list_agents", "with": {}}, {"text": "I am ready."}],
+    "propose": [{"text": "a.txt is not used any more: delete it."}],
+    "agree": [{"text": "Then it stays."}],
 }
 CHOICE = {
     "reasoning": "It is simple.",
@@ -72,11 +110,22 @@ def turn_of(said: Sequence[tuple[bool, str]], *, with_tools: bool) -> Turn:
     return turns[answers] if answers < len(turns) else {"text": "Done."}
 
 
-def call_of(turn: Turn, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]] | None:
-    """Return the tool that a turn calls and its arguments, as far as the tool takes them."""
+def call_of(
+    turn: Turn, tools: Mapping[str, Mapping[str, Any]], said: str
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the tool that a turn calls and its arguments, as far as the tool takes them.
+
+    An argument `$NAME` is the last conversation of the instance NAME in `said`, which is all that was said until then.
+    """
+    if "call" in turn:
+        name = next((name for name in tools if re.search(rf"(__|/){turn['call']}$", name)), None)
+        if name is None:  # the agent has not started its server yet
+            return None
+        return name, {key: _filled(value, said) for key, value in turn["with"].items()}
     if "run" not in turn:
         return None
-    name = next(name for name in tools if name in SHELLS)
+    name = next((name for name in tools if name in SHELLS), None)
+    assert name is not None, f"no shell is among {', '.join(tools)}"
     given = {
         "command": turn["run"],
         "cmd": turn["run"],
@@ -85,6 +134,12 @@ def call_of(turn: Turn, tools: Mapping[str, Mapping[str, Any]]) -> tuple[str, di
         "justification": "needs to",
     }
     return name, {key: value for key, value in given.items() if key in tools[name]}
+
+
+def _filled(value: Any, said: str) -> Any:
+    if not isinstance(value, str) or not value.startswith("$"):
+        return value
+    return re.findall(rf"\b{value[1:]}:[0-9a-z]{{10}}\b", said)[-1]
 
 
 def pieces(turn: Turn) -> Iterator[str]:
@@ -142,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         turn = turn_of(said, with_tools=bool(tools))
         if self._fails(turn):
             return
-        call = call_of(turn, tools)
+        call = call_of(turn, tools, json.dumps(body["messages"]))
         usage = {"input_tokens": 100, "output_tokens": 10}
         message = {"id": new_id("msg"), "type": "message", "role": "assistant", "model": body.get("model")}
         stop = "end_turn" if call is None else "tool_use"
@@ -176,14 +231,15 @@ class Handler(BaseHTTPRequestHandler):
             elif one.get("role") == "user":
                 said.append((True, texts(one.get("content"))))
             before = ours
-        tools = {
-            one.get("name", ""): one.get("parameters", {}).get("properties", {})
-            for one in body.get("tools", ())
-        }
-        turn = turn_of(said, with_tools=True)
+        tools: dict[str, Any] = {}
+        for tool in cast("list[dict[str, Any]]", body.get("tools") or []):
+            within = f"{tool['name']}/" if tool.get("type") == "namespace" else ""
+            for one in cast("list[dict[str, Any]]", tool.get("tools") or [tool]):
+                tools[within + one.get("name", "")] = one.get("parameters", {}).get("properties", {})
+        turn = turn_of(said, with_tools=bool(tools))
         if self._fails(turn):
             return
-        call = call_of(turn, tools)
+        call = call_of(turn, tools, json.dumps(body.get("input")))
         content: list[Any] = [{"type": "output_text", "text": turn.get("text", ""), "annotations": []}]
         items: list[dict[str, Any]] = [
             {
@@ -195,7 +251,9 @@ class Handler(BaseHTTPRequestHandler):
             }
         ]
         if call is not None:
-            called = {"call_id": new_id("call"), "name": call[0], "arguments": json.dumps(call[1])}
+            namespace, slash, name = call[0].rpartition("/")
+            called = {"call_id": new_id("call"), "name": name, "arguments": json.dumps(call[1])}
+            called |= {"namespace": namespace} if slash else {}
             items.append({"type": "function_call", "id": new_id("fc"), "status": "completed", **called})
         response = {
             "id": new_id("resp"),
@@ -237,7 +295,7 @@ class Handler(BaseHTTPRequestHandler):
             turn = {"text": json.dumps(CHOICE)}
         if self._fails(turn):
             return
-        call = call_of(turn, tools)
+        call = call_of(turn, tools, json.dumps(body.get("contents")))
         last = [{"text": ""}] if call is None else [{"functionCall": {"name": call[0], "args": call[1]}}]
         if not stream:
             self._json(_candidate([{"text": turn.get("text", "")}, *last], end=True))

@@ -267,6 +267,23 @@ async def test_with_approvals_person_only_a_form_approves(connect_in_memory: Con
     assert by_form["status"] == "completed"
 
 
+async def test_an_agent_that_was_reached_through_tertulia_approves_nothing_and_is_shown_no_form(
+    connect_in_memory: Connect,
+) -> None:
+    """Its host may answer forms by itself; the person who talks to it decides in theirs."""
+    async with connect_in_memory(approvals="elsewhere", person=decide("approve")) as host:
+        asked = await send(host)
+        (request,) = asked["pending"]
+        assert host.forms == []
+        refused = await host.fail("confirm_tool", request_id=request["request_id"], decision="approve")
+    async with connect_in_memory() as host:
+        done = await host.call("confirm_tool", request_id=request["request_id"], decision="approve")
+
+    assert asked["status"] == "input_required"
+    assert (refused["error"], "the person does" in refused["message"]) == ("not_allowed", True)
+    assert done["status"] == "completed"
+
+
 @only("legacy")
 async def test_a_request_that_was_settled_while_the_form_was_open_is_a_conflict_live(
     connect: Connect,

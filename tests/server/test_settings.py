@@ -50,6 +50,14 @@ def test_flags_go_over_environment_and_environment_over_file(file: Path) -> None
     assert loaded.sources["log_level"] is Source.DEFAULT
 
 
+def test_a_server_that_an_agent_started_takes_no_approvals_whatever_else_is_set(file: Path) -> None:
+    """The agent was itself reached through Tertulia."""
+    file.write_text("")
+    loaded = load({"config": str(file), "approvals": "host"}, {"TERTULIA_WITHIN": "codex:1"})
+
+    assert loaded.settings.approvals is Approvals.ELSEWHERE
+
+
 def test_a_flag_that_was_not_given_hides_nothing(file: Path) -> None:
     """Nor does an empty variable, as hosts pass for what a person left blank."""
     file.write_text("wait_seconds = 7\n")
@@ -117,7 +125,7 @@ def test_settings_are_frozen() -> None:
         (
             {},
             {"TERTULIA_APPROVALS": "nobody"},
-            "TERTULIA_APPROVALS is not possible: input should be 'host' or 'person'",
+            "TERTULIA_APPROVALS is not possible: input should be 'host', 'person' or 'elsewhere'",
         ),
         ({}, {"TERTULIA_READ_ONLY": "perhaps"}, "TERTULIA_READ_ONLY is not possible"),
         ({}, {"TERTULIA_LOG_LEVEL": "LOUD"}, "TERTULIA_LOG_LEVEL is not possible"),

@@ -52,6 +52,7 @@ async def test_a_menu_says_what_each_prompt_does_and_needs(connect: Connect) -> 
         for each in prompts
     } == {
         "hand_over": [("agent", True), ("task", True)],
+        "let_agents_talk": [("first", True), ("second", True), ("subject", True)],
         "catch_up": [("conversation", True), ("since", False)],
         "review_approvals": [],
     }
@@ -91,6 +92,21 @@ async def test_handing_over_tells_what_the_agent_is_and_what_to_do(connect: Conn
     assert "send_message" in text
     assert "confirm_tool" in text
     assert "Open conversations" not in text
+
+
+async def test_letting_two_talk_names_both_and_leaves_decisions_to_the_person(
+    connect_in_memory: Connect,
+) -> None:
+    """Who is not known is answered with those who are."""
+    async with connect_in_memory() as host:
+        two = {"first": ACTOR, "second": "local:archivist"}
+        text = await prompt(host, "let_agents_talk", **two, subject="Tabs or spaces.")
+        said = await refused(host, "let_agents_talk", first=ACTOR, second="stage:nobody", subject="Tabs.")
+
+    assert f"Let the agents {ACTOR} and local:archivist talk" in text
+    assert "\nSubject: Tabs or spaces.\n" in text
+    assert "wait for what I say" in text
+    assert ACTOR in said
 
 
 async def test_handing_over_offers_to_go_on_with_an_open_conversation(connect_in_memory: Connect) -> None:
@@ -222,7 +238,11 @@ async def test_more_requests_than_fit_are_counted(connect_in_memory: Connect) ->
     [
         ("hand_over", {}, "The prompt hand_over needs `agent` and `task`."),
         ("catch_up", {}, "The prompt catch_up needs `conversation`."),
-        ("take_over", {}, "There is no prompt “take_over”. Valid: hand_over, catch_up, review_approvals."),
+        (
+            "take_over",
+            {},
+            "There is no prompt “take_over”. Valid: hand_over, let_agents_talk, catch_up, review_approvals.",
+        ),
         ("review_approvals", {"all": "yes"}, "The arguments do not fit. `all`: unexpected keyword argument."),
     ],
 )

@@ -86,6 +86,9 @@ async def update_conversation(
     metadata: Annotated[
         dict[str, Any] | None, Field(description="Merged key by key into what is there; null removes a key.")
     ] = None,
+    context: Annotated[
+        dict[str, Any] | None, Field(description="Merged like metadata, where the platform takes it.")
+    ] = None,
     archived: Annotated[bool | None, Field(description="true puts it away, false brings it back.")] = None,
     participants: Annotated[
         dict[str, Literal["observer", "mediator", "none"]] | None,
@@ -96,9 +99,9 @@ async def update_conversation(
     ] = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Annotated[CallToolResult, ChangedConversation]:
-    """Change a conversation's title (rename, or have one made), metadata (tags, labels), participants; archive it."""
+    """Change a conversation's title (rename, or have one made), metadata (tags), context, participants; archive it."""
     client = host_of(ctx).client
-    changes = ConversationChanges(title=title, metadata=metadata, archived=archived)
+    changes = ConversationChanges(title=title, metadata=metadata, context=context, archived=archived)
     roles = {
         address: None if role == "none" else ParticipantRole(role)
         for address, role in (participants or {}).items()
@@ -109,11 +112,11 @@ async def update_conversation(
         )
     if title is not None and generate_title:
         raise InvalidInputError("Give either `title` or `generate_title`.", valid=["title", "generate_title"])
-    changed = (title, metadata, archived, participants)
+    changed = (title, metadata, context, archived, participants)
     if not (generate_title or restore or any(value is not None for value in changed)):
         raise InvalidInputError(
             "There is nothing to change.",
-            valid=["title", "generate_title", "metadata", "archived", "participants", "restore"],
+            valid=["title", "generate_title", "metadata", "context", "archived", "participants", "restore"],
             hint="Give at least one of these.",
         )
     steps: dict[str, Callable[[str | None], Awaitable[object]]] = {}

@@ -70,7 +70,7 @@ async def _values(
                 typed, instance=instance if native else None, limit=MAX_VALUES + 1
             )
             return [split_conversation_id(each)[1] for each in ids] if native else ids
-        case "agent":
+        case "agent" | "first" | "second":
             searched = [instance] if instance in client.instances else client.instances
             found = [agent for each in searched for agent in await client.agents.list(each)]
             possible = [each.address for each in found if each.available and each.address != client.address]

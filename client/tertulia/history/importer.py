@@ -1,6 +1,7 @@
 """Stores what files hold, in short transactions."""
 
 from collections.abc import Callable, Generator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from tertulia.history.files import ReadListener, SourceFile
@@ -29,6 +30,7 @@ _BATCH_TEXT = 1 << 18
 _MAX_KINDS = 30
 """The most kinds of files that are counted apart."""
 _OTHERS = "other files"
+_LEFT_ALONE = {ImportOutcome.DELETED, ImportOutcome.ELSEWHERE}
 _BATCH_BYTES = 4 << 20
 """The most bytes of files of one transaction, about."""
 
@@ -44,8 +46,9 @@ class _Archive:
 class Importer:
     """Stores what files hold, for one principal.
 
-    `is_embedded` says whether an instance's conversations live in the store. `on_problem` is called with each problem.
-    `redactor` masks secrets in what is stored.
+    `is_embedded` says whether an instance's conversations live in the store. `elsewhere` has the sources, with the
+    `source_ref`, of conversations that an instance reads from their program itself. `on_problem` is called with each
+    problem. `redactor` masks secrets in what is stored.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Importer:
         *,
         restore: bool,
         is_embedded: Callable[[str], bool],
+        elsewhere: AbstractSet[tuple[str, str]] = frozenset(),
         on_problem: Callable[[Problem], object],
         redactor: Redactor | None = None,
     ) -> None:
@@ -61,6 +65,7 @@ class Importer:
         self._principal = principal
         self._restore = restore
         self._is_embedded = is_embedded
+        self._elsewhere = elsewhere
         self._on_problem = on_problem
         self._redactor = redactor
         self._file: str | None = None
@@ -147,7 +152,7 @@ class Importer:
                     if thread.exact:
                         exact[thread.conversation.id] = thread
                 case BranchItem(thread, branch):
-                    if self._receive(tx, thread) is not ImportOutcome.DELETED:
+                    if self._receive(tx, thread) not in _LEFT_ALONE:
                         transfer.add_branch(tx, self._principal, thread.conversation.id, branch)
                 case PassedBy() | Problem():
                     pass
@@ -172,18 +177,22 @@ class Importer:
         """Store a conversation that the store lacks; return what the store had of it before."""
         conversation_id = thread.conversation.id
         if conversation_id not in self._received:
-            received = transfer.receive(
-                tx,
-                self._principal,
-                thread.conversation if thread.exact else self._placed(thread.conversation),
-                thread.participants,
-                restore=self._restore,
-            )
+            conversation = thread.conversation
+            if (conversation.source, conversation.source_ref) in self._elsewhere:
+                received = ImportOutcome.ELSEWHERE
+            else:
+                received = transfer.receive(
+                    tx,
+                    self._principal,
+                    conversation if thread.exact else self._placed(conversation),
+                    thread.participants,
+                    restore=self._restore,
+                )
             self._received[conversation_id] = received
             match received:
                 case ImportOutcome.NEW:
                     self.summary.new += 1
-                case ImportOutcome.KNOWN:
+                case ImportOutcome.KNOWN | ImportOutcome.ELSEWHERE:
                     self.summary.unchanged += 1
                 case ImportOutcome.DELETED:
                     self.summary.deleted += 1
@@ -191,7 +200,7 @@ class Importer:
 
     def _add(self, tx: Transaction, item: MessageItem) -> None:
         received = self._receive(tx, item.thread)
-        if received is ImportOutcome.DELETED:
+        if received in _LEFT_ALONE:
             return
         message = item.message
         self._note_known(item.thread)

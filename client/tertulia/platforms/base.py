@@ -10,7 +10,8 @@ store: it reports an answer to a `RunContext`, which journals it. Each call that
 The argument `principal` says for whom a call is made. Most platforms know one account, that of the configuration.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
@@ -232,6 +233,23 @@ class Admission:
     """Whether it is that run's answer."""
 
 
+class Histories(Protocol):
+    """What a sync reads of a platform: its list of conversations, and the messages of each."""
+
+    @property
+    def lists(self) -> bool:
+        """Whether `list` returns all that there are."""
+        ...
+
+    async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
+        """See `Platform.list`."""
+        ...
+
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+        """See `Platform.messages`; what the store has already may be left out."""
+        ...
+
+
 class Platform:
     """A configured platform: what one instance offers. Subclasses override what they declare in `features`."""
 
@@ -239,6 +257,8 @@ class Platform:
     """The platform's name in the configuration."""
     features: frozenset[Feature] = frozenset()
     capabilities: Capabilities = Capabilities()
+    transcripts: str | None = None
+    """The transcript format (`tertulia import`) in which a program of the platform's keeps the same conversations."""
 
     def __init__(self, instance: str, *, missing: str | None = None) -> None:
         self.instance = instance
@@ -255,6 +275,16 @@ class Platform:
 
         The runner of a worker calls this once, in a task of its own, before the first `answer`.
         """
+
+    @property
+    def lists(self) -> bool:
+        """Whether `list` returns all that there are."""
+        return Feature.LIST in self.features
+
+    @asynccontextmanager
+    async def histories(self) -> AsyncGenerator[Histories]:
+        """Give what a sync reads, for as long as it does: the platform itself, unless that needs preparation."""
+        yield self
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return who can be talked to, without failing when the platform cannot be reached."""
@@ -372,10 +402,19 @@ class Platform:
         """Have a title made, from `seed_message` or from what was said; one that is there stays, unless `force`."""
         self._refuse(Feature.GENERATE_TITLE)
 
+    def check_changes(self, changes: ConversationChanges) -> None:
+        """Check, before `update`, that none of the changes would be passed over.
+
+        Raises:
+            NotOffered: the platform cannot change a conversation's context.
+        """
+        if changes.context is not None and Feature.CONTEXT not in self.features:
+            self._refuse(Feature.CONTEXT)
+
     async def update(
         self, principal: str, native_id: str, changes: ConversationChanges
     ) -> ConversationRecord:
-        """Change title, metadata or the archived flag."""
+        """Change title, metadata, context or the archived flag."""
         other = Feature.METADATA if changes.metadata is not None else Feature.ARCHIVE
         self._refuse(Feature.TITLE if changes.title is not None else other)
 

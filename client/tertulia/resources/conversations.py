@@ -156,19 +156,22 @@ class Conversations:
     async def update(
         self, conversation_id: str, changes: ConversationChanges, *, idempotency_key: str | None = None
     ) -> Conversation:
-        """Change title, metadata (merged key by key; a None value removes its key) or the archived flag."""
+        """Change title, metadata, context (both merged key by key; None removes a key) or the archived flag."""
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
         if changes.title is not None:
             changes = replace(changes, title=checked_line("title", changes.title))
         if changes.metadata is not None:
             checked_json("metadata", changes.metadata)
+        if changes.context is not None:
+            checked_json("context", changes.context)
         if changes == ConversationChanges():
             raise InvalidInputError(
                 "There is nothing to change.",
-                valid=["title", "metadata", "archived"],
+                valid=["title", "metadata", "context", "archived"],
                 hint="Give at least one of these.",
             )
+        platform.check_changes(changes)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             changed = await platform.update(scope.principal, native_id, changes)

@@ -85,7 +85,7 @@ class History:
         if format_name is not None and format_name not in FORMATS:
             raise InvalidInputError(f"There is no format {shown(format_name)}.", valid=[*FORMATS])
         listener = listener or ImportListener()
-        importer = self._importer(listener.on_problem, redact=redact, restore=restore)
+        importer = await self._importer(listener.on_problem, redact=redact, restore=restore)
         with files.SourceFiles(labels) as source_files:
             found = await anyio.to_thread.run_sync(lambda: [*source_files.find(paths)])
             return await self._import(importer, found, format_name, listener)
@@ -106,7 +106,7 @@ class History:
         async def import_changed(
             paths: Sequence[Path], on_problem: Callable[[Problem], object]
         ) -> ImportSummary:
-            importer = self._importer(on_problem, redact=redact)
+            importer = await self._importer(on_problem, redact=redact)
             with files.SourceFiles() as source_files:
                 found = await anyio.to_thread.run_sync(lambda: [*source_files.again(paths)])
                 return await self._import(importer, found, None, ImportListener())
@@ -124,13 +124,14 @@ class History:
             hint="One is enough: it imports what is written for all.",
         )
 
-    def _importer(
+    async def _importer(
         self, on_problem: Callable[[Problem], object], *, redact: bool, restore: bool = False
     ) -> Importer:
         return Importer(
             self._scope.principal,
             restore=restore,
             is_embedded=self._is_embedded,
+            elsewhere=await self._elsewhere(),
             on_problem=on_problem,
             redactor=Redactor() if redact else None,
         )
@@ -274,6 +275,17 @@ class History:
             cursor = page.next_cursor
             if cursor is None:
                 return
+
+    async def _elsewhere(self) -> set[tuple[str, str]]:
+        """Return what instances have of programs whose transcripts can be imported: by format, and the session's id."""
+        found: set[tuple[str, str]] = set()
+        settings = self._scope.services.settings.instances
+        for instance, platform in self._scope.services.platforms.items():
+            keeps = instance not in settings or settings[instance].keeps_content
+            if platform.transcripts is not None and keeps:
+                sources = await self._scope.read(partial(transfer.sources, instance=instance))
+                found |= {(platform.transcripts, source_ref) for source_ref in sources}
+        return found
 
     def _is_embedded(self, instance: str) -> bool:
         return isinstance(self._scope.services.platforms.get(instance), EmbeddedPlatform)

@@ -78,6 +78,13 @@ def check_settlement(
                 **ids,
             )
         checked_json("arguments", settlement.arguments)
+    if settlement.decision is Decision.APPROVE and approvals is Approvals.ELSEWHERE:
+        raise NotAllowedError(
+            "No agent approves what another one wants to do: the person does, in the host in which they talk to you.",
+            hint="End your turn, and say that the request waits for them. They find it with list_conversations "
+            "(awaiting_me) or `tertulia approve`.",
+            **ids,
+        )
     if settlement.decision is Decision.APPROVE and not settlement.by_person:
         if approvals is Approvals.PERSON:
             raise NotAllowedError(

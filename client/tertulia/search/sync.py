@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from tertulia.platforms.base import EmbeddedPlatform, Platform
+from tertulia.platforms.base import EmbeddedPlatform, Histories, Platform
 from tertulia.runs.leases import LeaseHolder
 from tertulia.settings import InstanceSettings
 from tertulia.store import conversations, leases, messages, runs, sync_state
@@ -81,8 +81,8 @@ async def sync(
     check_can_sync(platform, settings)
     instance = platform.instance
     try:
-        async with _alone(store, holder, principal, instance) as lease:
-            return await _Sync(store, platform, lease, on_progress).run()
+        async with _alone(store, holder, principal, instance) as lease, platform.histories() as histories:
+            return await _Sync(store, platform, histories, lease, on_progress).run()
     except LostLeaseError:
         raise _busy(instance) from None
 
@@ -163,14 +163,20 @@ class _Sync:
     """One sync of one instance, under its lease."""
 
     def __init__(
-        self, store: Store, platform: Platform, lease: Lease, on_progress: ProgressListener | None
+        self,
+        store: Store,
+        platform: Platform,
+        histories: Histories,
+        lease: Lease,
+        on_progress: ProgressListener | None,
     ) -> None:
         self._store = store
         self._platform = platform
         self._lease = lease
         self._principal = lease.principal
         self._on_progress = on_progress
-        self._lists = Feature.LIST in platform.features
+        self._histories = histories
+        self._lists = histories.lists
         self._has_states = Feature.STATUS in platform.features
         self._begun = store.clock.time()
         self._number = 0
@@ -225,7 +231,7 @@ class _Sync:
         query = ConversationQuery(instance=self._platform.instance, archived=None, limit=PAGE)
         seen = set[str]()
         while True:
-            page = await self._platform.list(self._principal, query)
+            page = await self._histories.list(self._principal, query)
             for start in range(0, len(page.items), PAGE):
                 yield page.items[start : start + PAGE]
             if page.next_cursor is None or page.next_cursor in seen:
@@ -326,7 +332,7 @@ class _Sync:
             return
         self._counts.read += 1
         _, native_id = split_conversation_id(conversation_id)
-        get_page = partial(self._platform.messages, self._principal, native_id)
+        get_page = partial(self._histories.messages, self._principal, native_id)
         store = partial(self._store_messages, conversation_id=conversation_id, told=state.mark)
         if state.was_read:
             page = await get_page(MessageQuery(limit=PAGE, newest_first=True))

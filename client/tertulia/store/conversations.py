@@ -242,11 +242,13 @@ def change(
     before = get(tx, principal, conversation_id)
     if changes.title is not None:
         _set_title(tx, principal, before, changes.title)
-    if changes.metadata is not None:
-        merged = {
-            key: value for key, value in {**before.metadata, **changes.metadata}.items() if value is not None
-        }
-        _set(tx, principal, conversation_id, "metadata", encode(merged))
+    for name, known, given in (
+        ("metadata", before.metadata, changes.metadata),
+        ("context", before.context or {}, changes.context),
+    ):
+        if given is not None:
+            merged = {key: value for key, value in {**known, **given}.items() if value is not None}
+            _set(tx, principal, conversation_id, name, encode(merged))
     if changes.archived is not None:
         _set(tx, principal, conversation_id, "archived", int(changes.archived))
     return get(tx, principal, conversation_id)

@@ -17,6 +17,8 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.untrusted import safe_id, safe_name
 
+_BATCH = 200
+
 
 class ImportOutcome(StrEnum):
     """What became of a conversation that was imported."""
@@ -25,6 +27,8 @@ class ImportOutcome(StrEnum):
     KNOWN = "known"
     DELETED = "deleted"
     """It was deleted from the store before, and was not added again."""
+    ELSEWHERE = "elsewhere"
+    """It is the same as a conversation of another instance, which reads it from the program itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +199,61 @@ def settle(tx: Transaction, principal: str, conversation: Conversation, *, count
             principal,
             conversation.id,
         )
+
+
+def sources(tx: Transaction, principal: str, instance: str) -> dict[str, str]:
+    """Return the ids of an instance's conversations that have a `source_ref`, by that."""
+    rows = tx.all(
+        "SELECT source_ref, id FROM conversations WHERE principal = ? AND instance = ? AND source_ref IS NOT NULL",
+        principal,
+        instance,
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def imported(tx: Transaction, principal: str, source: str) -> list[Conversation]:
+    """Return the conversations that were imported from a source: nobody answers in them."""
+    rows = tx.all(
+        "SELECT id FROM conversations WHERE principal = ? AND source = ? AND source_ref IS NOT NULL"
+        " AND agent IS NULL",
+        principal,
+        source,
+    )
+    return [conversations.get(tx, principal, row[0]) for row in rows]
+
+
+def adopt(tx: Transaction, principal: str, conversation_id: str, source: tuple[str, str]) -> None:
+    """Move what was imported of a source (its name, and the `source_ref`) into the conversation that it is one with.
+
+    The conversation gets the title, the metadata and the messages, unless it has messages already: it has all that
+    was said then. The imported one is deleted, and another import does not bring it back.
+    """
+    row = tx.one(
+        "SELECT id FROM conversations WHERE principal = ? AND source = ? AND source_ref = ? AND agent IS NULL",
+        principal,
+        *source,
+    )
+    if row is None:
+        return
+    before, now = conversations.get(tx, principal, row[0]), conversations.get(tx, principal, conversation_id)
+    if not messages.count(tx, principal, conversation_id):
+        changed = ConversationChanges(
+            title=before.title or now.title,
+            metadata={**before.metadata, **now.metadata},
+            archived=before.archived or now.archived,
+        )
+        conversations.change(tx, principal, conversation_id, changed)
+        after: int | None = None
+        while rows := written(tx, principal, before.id, after=after, limit=_BATCH):
+            for stored in rows:
+                after = stored.position
+                message = replace(stored.message, conversation_id=conversation_id)
+                add(tx, principal, message, timed=stored.timed)
+        for branch in branch_rows(tx, principal, before.id):
+            add_branch(tx, principal, conversation_id, branch)
+        if before.updated_at is not None:
+            _date(tx, principal, conversation_id, from_datetime(before.updated_at))
+    conversations.delete(tx, principal, before.id)
 
 
 def written(

@@ -29,6 +29,8 @@ class Feature(StrEnum):
     TITLE = "title"
     GENERATE_TITLE = "generate_title"
     METADATA = "metadata"
+    CONTEXT = "context"
+    """What a platform takes for every message of a conversation can be changed after its creation."""
     ARCHIVE = "archive"
     STATUS = "status"
     """A conversation can be moved through its states."""

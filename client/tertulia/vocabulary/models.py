@@ -210,11 +210,12 @@ class ConversationDraft:
 class ConversationChanges:
     """What to change in a conversation; `None` leaves a field alone.
 
-    `metadata` is merged key by key; a `None` value removes its key.
+    `metadata` and `context` are merged key by key; a `None` value removes its key.
     """
 
     title: str | None = None
     metadata: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
     archived: bool | None = None
 
 

@@ -35,12 +35,15 @@ class Place:
         self.path = path / "store.db"
         self.double = path / "double"
         self.work = path / "work"
+        self.version = 1
+        """The version of the protocol that the double speaks."""
         self.double.mkdir()
         self.work.mkdir()
         self.clock = SkippingClock()
 
     def knobs(self, **knobs: Any) -> None:
         """Say how the double is to behave from its next start on."""
+        self.version = knobs.get("version", 1)
         (self.double / "knobs.json").write_text(json.dumps(knobs))
 
     def settings(self, **options: Any) -> ClientSettings:

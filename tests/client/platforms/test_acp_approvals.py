@@ -4,9 +4,20 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
-from tertulia import Client, Decision, EventKind, Request, RequestStatus, RunStatus, Settlement
+from tertulia import (
+    Client,
+    Decision,
+    EventKind,
+    Request,
+    RequestStatus,
+    Run,
+    RunResult,
+    RunStatus,
+    Settlement,
+)
 from tests.client.platforms.acp import SECONDS, Place, answered, ended, journal, placed, start
 from tests.doubles.acp_agent import script
 
@@ -27,9 +38,11 @@ APPROVE = Settlement(decision=Decision.APPROVE)
 REJECT = Settlement(decision=Decision.REJECT)
 
 
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncGenerator[Place]:
+@pytest.fixture(params=[1, 2])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator[Place]:
+    """Give a place whose double speaks a version of the protocol."""
     async with placed(tmp_path) as place:
+        place.knobs(version=request.param)
         yield place
 
 
@@ -38,6 +51,13 @@ async def pending(client: Client, place: Place, text: str) -> Sequence[Request]:
     outcome = await answered(client, place, text)
     assert outcome.run.status is RunStatus.INPUT_REQUIRED
     return outcome.pending
+
+
+async def over(client: Client, run: Run) -> RunResult:
+    """Wait for the end of a run that may ask in between; return it."""
+    while (await client.runs.get(run.id)).status.active:  # noqa: ASYNC110 - a wait ends at each question
+        await anyio.sleep(0.01)
+    return await client.runs.result(run)
 
 
 def outcomes(place: Place) -> list[Any]:
@@ -55,7 +75,19 @@ async def test_a_request_has_the_whole_call_and_its_diff(place: Place) -> None:
             "locations": ["/w/a.py"],
             "diff": [{"path": "/w/a.py", "old": "one\n", "new": "two\n"}],
         }
-        assert "-one\n+two" in request.prompt
+        assert "/w/a.py:\n@@ -1 +1 @@\n-one\n+two" in request.prompt
+
+
+async def test_a_request_has_the_whole_patch(place: Place) -> None:
+    """As version 2 has it."""
+    changes = [{"operation": "move", "oldPath": "/w/a.py", "path": "/w/b.py", "fileType": "text"}]
+    patch = {"format": "git_patch", "text": "-one\n+two"}
+    edit = {**EDIT, "content": [{"type": "diff", "changes": changes, "patch": patch}]}
+    async with place.client() as client:
+        (request,) = await pending(client, place, script({"ask": edit}))
+        told = {"operation": "move", "path": "/w/b.py", "oldPath": "/w/a.py"}
+        assert request.arguments["diff"] == [{"changes": [told], "patch": "-one\n+two"}]
+        assert "move /w/b.py /w/a.py\n-one\n+two" in request.prompt
 
 
 @pytest.mark.parametrize(("settlement", "option"), [(APPROVE, "once"), (REJECT, "no")])
@@ -110,9 +142,11 @@ async def test_several_at_once_are_kept_apart(place: Place) -> None:
 
 
 async def test_a_turn_that_ends_with_the_refusal_says_so(place: Place) -> None:
-    """As Codex does: the stop reason is `cancelled`, though nobody canceled anything."""
+    """As Codex does: the reason is `cancelled`, though nobody canceled anything; or, in version 2, there is none."""
+    quiet = {**RUN, "quiet": True}
+    reason = None if place.version == 2 else "cancelled"
     async with place.client() as client:
-        (request,) = await pending(client, place, script({"ask": RUN}, {"stop": "cancelled"}))
+        (request,) = await pending(client, place, script({"ask": quiet}, {"stop": reason}))
         outcome = await client.runs.wait(await client.runs.respond(request.id, REJECT), timeout=SECONDS)
         entries = await journal(client, outcome.run.conversation_id)
     assert outcome.run.status is RunStatus.CANCELED
@@ -132,14 +166,28 @@ async def test_canceling_withdraws_what_is_asked_and_approves_nothing(place: Pla
 async def test_what_the_agent_takes_back_is_withdrawn(place: Place) -> None:
     async with place.client() as client:
         sent = await start(client, place, script({"withdraw": RUN}, {"say": "Never mind."}))
-        outcome = await client.runs.wait(sent.run, timeout=SECONDS)
-        while outcome.run.status is RunStatus.INPUT_REQUIRED:
-            outcome = await client.runs.wait(sent.run, timeout=SECONDS)
+        outcome = await over(client, sent.run)
         assert outcome.reply == "Never mind."
         entries = await journal(client, sent.conversation.id)
         (resolved,) = [one for one in entries if one.kind is EventKind.TOOL_CONFIRMATION_RESOLVED]
         request = await client.runs.request(resolved.data["request_id"])
     assert request.status is RequestStatus.WITHDRAWN
+    assert outcomes(place) == []
+
+
+async def test_what_is_taken_back_at_once_is_not_left_pending(place: Place) -> None:
+    """The question is taken back while it is being recorded."""
+    text = script({"withdraw": RUN, "after": 0}, {"wait": str(place.work / "go")}, {"say": "Never mind."})
+    async with place.client() as client:
+        sent = await start(client, place, text)
+        async for entries in client.runs.follow(sent.run):
+            if any(entry.kind is EventKind.TOOL_CALL_START for entry in entries):
+                break
+        while await client.runs.pending(sent.conversation.id):
+            await client.runs.wait(sent.run, timeout=0.1)
+        (place.work / "go").touch()
+        outcome = await over(client, sent.run)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "Never mind.")
     assert outcomes(place) == []
 
 

@@ -1,13 +1,14 @@
 """Real agent programs, from npm, with a scripted model: what the double is held against.
 
 Each of them is taken through a prompt, an approval, a refusal, a cancellation and a failure of its model; then its
-worker ends while an approval is open, and another finds the session again.
+worker ends while an approval is open, and another finds the session again. What is typed into the plain programs of two
+of them is synced and continued.
 """
 
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from tertulia import (
     Client,
     ClientSettings,
+    ConversationQuery,
     Decision,
     EventKind,
     InstanceSettings,
@@ -88,11 +90,28 @@ class Program:
     refused: RunStatus = RunStatus.COMPLETED
     """How a run ends whose tool was refused."""
     shows_failure: str = "scripted error"
+    plain: Sequence[str] = ()
+    """How its plain program is asked something, which ends with the answer."""
+    transcripts: str = ""
+    """Where that keeps its transcripts, in the home folder."""
 
 
 PROGRAMS = [
-    Program("claude", "claude-agent-acp", claude),
-    Program("codex", "codex-acp", codex, refused=RunStatus.CANCELED),
+    Program(
+        "claude",
+        "claude-agent-acp",
+        claude,
+        plain=[str(next(MODULES.glob("@anthropic-ai/claude-agent-sdk-*/claude"), "claude")), "--print"],
+        transcripts="claude/projects",
+    ),
+    Program(
+        "codex",
+        "codex-acp",
+        codex,
+        refused=RunStatus.CANCELED,
+        plain=[str(MODULES / ".bin" / "codex"), "exec", "--skip-git-repo-check"],
+        transcripts="sessions",
+    ),
     Program("gemini", "gemini", gemini),
 ]
 
@@ -128,8 +147,19 @@ class Talk:
         return await self.client.runs.wait(run, timeout=60)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-async def test_a_program_does_what_its_double_does(tmp_path: Path, program: Program) -> None:
+@dataclass(frozen=True)
+class Place:
+    """Where a program lives, works, and is configured."""
+
+    home: Path
+    work: Path
+    env: Mapping[str, str]
+    settings: ClientSettings
+
+
+@asynccontextmanager
+async def placed(tmp_path: Path, program: Program) -> AsyncGenerator[Place]:
+    """Give a place for a program, whose model is scripted; the test has a while to be done."""
     if not (MODULES / ".bin" / program.executable).exists():
         pytest.skip(f"{program.name} is not installed: `python3 dev.py counterparts acp` does, where it can")
     home, work = tmp_path / "home", tmp_path / "work"
@@ -142,25 +172,60 @@ async def test_a_program_does_what_its_double_does(tmp_path: Path, program: Prog
             options = {"agent": program.name, "folders": [str(work)], "env": env}
             instance = InstanceSettings(platform="acp", options=options, environment={})
             settings = ClientSettings(store=tmp_path / "store.db", instances={program.name: instance})
-            async with Client.open(settings, worker=Worker()) as client:
-                new = NewConversation(agent=f"{program.name}:agent", context={"cwd": str(work)})
-                sent = await client.runs.start(new, MessageDraft(text="say hello #hello"))
-                outcome = await client.runs.wait(sent.run, timeout=90)
-                assert outcome.reply == "Hello from the scripted model.", outcome.run.error
-                talk = Talk(client, sent.conversation.id)
-                await approved_and_refused(talk, program, work)
-                await canceled_and_failed(talk, program)
-                left = await talk.say("write again #write")
-                assert left.pending
-            async with Client.open(settings, worker=Worker()) as client:
-                with anyio.move_on_after(100):
-                    await client.work(idle=2)
-                found = await client.runs.result(await client.runs.get(left.run.id))
-                assert found.run.status is RunStatus.INTERRUPTED
-                assert "lost with it" in (found.run.error or "")
-                assert "What its session has of the answer is shown" in (found.run.error or "")
-                outcome = await Talk(client, sent.conversation.id).say("again #again", seconds=90)
-                assert outcome.reply == "I still remember.", outcome.run.error
+            yield Place(home, work, env, settings)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+async def test_a_program_does_what_its_double_does(tmp_path: Path, program: Program) -> None:
+    async with placed(tmp_path, program) as place:
+        async with Client.open(place.settings, worker=Worker()) as client:
+            new = NewConversation(agent=f"{program.name}:agent")
+            sent = await client.runs.start(new, MessageDraft(text="say hello #hello"))
+            outcome = await client.runs.wait(sent.run, timeout=90)
+            assert outcome.reply == "Hello from the scripted model.", outcome.run.error
+            talk = Talk(client, sent.conversation.id)
+            await approved_and_refused(talk, program, place.work)
+            await canceled_and_failed(talk, program)
+            left = await talk.say("write again #write")
+            assert left.pending
+        async with Client.open(place.settings, worker=Worker()) as client:
+            with anyio.move_on_after(100):
+                await client.work(idle=2)
+            found = await client.runs.result(await client.runs.get(left.run.id))
+            assert found.run.status is RunStatus.INTERRUPTED
+            assert "lost with it" in (found.run.error or "")
+            shown = "What its session has of the answer is shown" in (found.run.error or "")
+            assert shown or (
+                program.name == "gemini" and "before it wrote that down" in (found.run.error or "")
+            )
+            outcome = await Talk(client, sent.conversation.id).say("again #again", seconds=90)
+            assert outcome.reply == "I still remember.", outcome.run.error
+
+
+@pytest.mark.parametrize("program", [one for one in PROGRAMS if one.plain], ids=lambda program: program.name)
+async def test_what_is_typed_into_a_plain_program_is_synced_and_continued(
+    tmp_path: Path, program: Program
+) -> None:
+    async with placed(tmp_path, program) as place:
+        await anyio.run_process([*program.plain, "say hello #hello"], cwd=place.work, env=place.env)
+        transcripts = place.home / program.transcripts
+        async with Client.open(place.settings, worker=Worker()) as client:
+            assert (await client.history.import_files([transcripts])).new == 1
+            (imported,) = (await client.conversations.list(ConversationQuery())).items
+            own_id = f"{program.name}:{imported.source_ref}"
+            for _ in range(2):
+                summary = await client.search.sync(program.name)
+                assert (summary.conversations, summary.gone, summary.failed) == (1, 0, 0)
+                known = (await client.conversations.list(ConversationQuery())).items
+                assert [one.id for one in known] == [own_id]
+                said = [one.text for one in (await client.messages.list(own_id)).items]
+                assert said == ["say hello #hello", "Hello from the scripted model."]
+            outcome = await Talk(client, own_id).say("again #again", seconds=90)
+            assert outcome.reply == "I still remember.", outcome.run.error
+            await client.search.sync(program.name)
+            assert (await client.history.import_files([transcripts])).new == 0
+            said = [one.text for one in (await client.messages.list(own_id)).items]
+            assert said[2:] == ["again #again", "I still remember."]
 
 
 async def approved_and_refused(talk: Talk, program: Program, work: Path) -> None:

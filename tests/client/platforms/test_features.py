@@ -286,6 +286,11 @@ async def metadata(at: At) -> None:
     assert changed.metadata["a"] == "b"
 
 
+async def context(at: At) -> None:
+    changed = await at.client.conversations.update(at.own_id, ConversationChanges(context={"model": "small"}))
+    assert changed.context == {**(at.site.context or {}), "model": "small"}
+
+
 async def archive(at: At) -> None:
     assert (await at.client.conversations.update(at.own_id, ConversationChanges(archived=True))).archived
 
@@ -370,6 +375,7 @@ TRIES: Mapping[Feature, Try] = {
     Feature.TITLE: title,
     Feature.GENERATE_TITLE: generate_title,
     Feature.METADATA: metadata,
+    Feature.CONTEXT: context,
     Feature.ARCHIVE: archive,
     Feature.STATUS: status,
     Feature.END: end,

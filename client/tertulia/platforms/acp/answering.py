@@ -1,9 +1,9 @@
 """Answers of an agent program: it is prompted once, and whatever comes of the turn is journalled.
 
-What is in the checkpoint: `prompted` (the prompt was handed to the program), `before` (how often the session's history
-had these words until then), `words` (their fingerprint) and `settled` (the requests that the program waits for no
-more). A run that was prompted by a process which is gone is never prompted again: what the session's history has of it
-is read, and the run is interrupted.
+What is in the checkpoint: `prompted` (the prompt was handed to the program), `accepted` (the id under which the
+program took it, where it says so), `before` (how often the session's history had these words until then), `words`
+(their fingerprint) and `settled` (the requests that the program waits for no more). A run that was prompted by a
+process which is gone is never prompted again: what the session's history has of it is read, and it is interrupted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,15 @@ from tertulia.platforms.acp.mapping import (
     UpdateMapper,
     chosen,
     fingerprint,
+    notice,
     options,
     permission,
     turns,
 )
 from tertulia.platforms.acp.nesting import chain_of, servers_within
+from tertulia.platforms.acp.protocol import asked_about
 from tertulia.platforms.acp.sessions import (
+    Accepted,
     Agent,
     AgentHost,
     PermissionAsked,
@@ -44,6 +47,7 @@ from tertulia.vocabulary.models import ConversationRecord, Message
 from tertulia.vocabulary.states import RequestStatus
 
 PROMPTED = "prompted"
+ACCEPTED = "accepted"
 BEFORE = "before"
 WORDS = "words"
 SETTLED = "settled"
@@ -69,6 +73,9 @@ class Answer:
         self._context = attempt.context
         self._mapper = self._new_mapper()
         self._rejected = False
+        """Whether a tool was refused."""
+        self._ends_with_refusal = False
+        """Whether nothing was said since a tool was refused."""
         self._lost = any(one.id not in self._settled for one in self._context.requests)
         """Whether a permission was asked for that the agent may never have been given an answer to."""
         self._open: dict[int | str, anyio.CancelScope] = {}
@@ -123,13 +130,17 @@ class Answer:
         return session
 
     async def _set_up(self, agent: Agent, session: Session) -> None:
-        """Set the session's mode and model, each time: the agent's own default may ask nobody."""
-        wanted = {**(self._context.conversation.context or {}), **(self._context.message_context or {})}
+        """Set the session's mode, model and options, each time: the agent's own default may ask nobody."""
+        always, now = self._context.conversation.context or {}, self._context.message_context or {}
+        wanted = {**always, **now}
         mode = wanted.get("mode") or self._settings.mode
         if mode is not None:
             await agent.set_mode(session, mode)
         if wanted.get("model") is not None:
             await agent.set_model(session, wanted["model"])
+        for name, value in {**always.get("options", {}), **now.get("options", {})}.items():
+            if value is not None:
+                await agent.set_option(session, name, value)
 
     async def _follow(self, session: Session, events: Any) -> TurnEnded:
         """Journal what comes of the turn, up to its end."""
@@ -139,6 +150,9 @@ class Answer:
                 happened = await self._next(events)
                 if isinstance(happened, TurnEnded):
                     ends.append(happened)
+                elif isinstance(happened, Accepted):
+                    self._attempt.checkpoint[ACCEPTED] = happened.message_id
+                    await self._attempt.emit()
                 elif isinstance(happened, PermissionAsked):
                     scope = self._open[happened.id] = anyio.CancelScope()
                     tasks.start_soon(self._decide, session, happened, scope)
@@ -146,7 +160,7 @@ class Answer:
                     if happened.id in self._open:
                         self._open[happened.id].cancel()
                 else:
-                    await self._emit(*self._mapper.events(happened))
+                    await self._tell(self._mapper.events(happened))
             self._lost = bool(self._open)
             for scope in self._open.values():
                 scope.cancel()
@@ -168,7 +182,7 @@ class Answer:
     async def _decide(self, session: Session, asked: PermissionAsked, scope: anyio.CancelScope) -> None:
         """Ask a person for a permission, and tell the agent what was decided. Nobody's silence approves anything."""
         params = asked.params
-        call = table(params.get("toolCall"))
+        call = asked_about(params)
         started = self._mapper.tool_events({**call, "status": call.get("status")})
         draft = permission(
             self._mapper.call({"toolCallId": call.get("toolCallId")}),
@@ -178,18 +192,22 @@ class Answer:
         request_id: str | None = None
         try:
             with scope:
-                request_id = (await self._context.ask(draft, *started)).id
+                with anyio.CancelScope(
+                    shield=True
+                ):  # once it is recorded, its id must be known to withdraw it
+                    request_id = (await self._context.ask(draft, *started)).id
+                assert request_id is not None
                 settled = await self._context.wait_settled(request_id)
                 approved = settled.status is RequestStatus.APPROVED
-                self._rejected = self._rejected or settled.status is RequestStatus.REJECTED
+                self._ends_with_refusal = settled.status is RequestStatus.REJECTED
+                self._rejected = self._rejected or self._ends_with_refusal
                 decided = settled.status in {RequestStatus.APPROVED, RequestStatus.REJECTED}
                 option = chosen(options(params), approved=approved) if decided else None
                 session.decide(asked.id, None if option is None else option.id)
                 if approved and option is None:
-                    said = {
-                        "text": f"{self._settings.title} offers no approval for this call alone: it was refused."
-                    }
-                    await self._emit(Event(EventKind.RAW, {"name": "notice", "payload": said}))
+                    title = self._settings.title
+                    said = f"{title} offers no approval for this call alone: it was refused."
+                    await self._emit(notice(said))
             if request_id is not None:
                 await self._context.withdraw(request_id)
                 self._attempt.checkpoint[SETTLED] = [*self._settled, request_id]
@@ -201,6 +219,11 @@ class Answer:
     def _settled(self) -> Sequence[str]:
         """The requests that the agent does not wait for any more."""
         return self._attempt.checkpoint.get(SETTLED, ())
+
+    async def _tell(self, events: Sequence[Event]) -> None:
+        if any(event.kind is EventKind.TEXT_MESSAGE_CONTENT for event in events):
+            self._ends_with_refusal = False
+        await self._emit(*events)
 
     async def _emit(self, *events: Event) -> None:
         if events:
@@ -217,7 +240,7 @@ class Answer:
             await self._context.fail(" ".join(filter(None, (told.message, told.hint))))
             return
         result = table(end.reply.result)
-        reason = text(result.get("stopReason")) or "end_turn"
+        reason = text(result.get("stopReason")) or ("cancelled" if self._ends_with_refusal else "end_turn")
         usage = table(result.get("usage"))
         if usage:
             await self._emit(Event(EventKind.RAW, {"name": "usage", "payload": dict(usage)}))
@@ -235,8 +258,7 @@ class Answer:
         else:
             metadata = {"stop_reason": reason} if reason in _ENDS else None
             if metadata is not None:
-                notice = {"name": "notice", "payload": {"text": _ENDS[reason]}}
-                await self._emit(Event(EventKind.RAW, notice))
+                await self._emit(notice(_ENDS[reason]))
             await self._context.finish(metadata=metadata)
 
     async def _reconcile(self) -> None:
@@ -256,7 +278,12 @@ class Answer:
             sentences.append(f"Its session could not be read: {error.message}")
         else:
             if found is None:
-                sentences.append("Its session does not have your message: it probably did not take it.")
+                before = (entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in self._context.entries)
+                begun = bool(self._mapper.answer) or any(before)
+                sentences.append(
+                    "Its session does not have your message: "
+                    + ("it ended before it wrote that down." if begun else "it probably did not take it.")
+                )
             else:
                 answer, events = found
                 if answer:
@@ -281,8 +308,11 @@ class Answer:
         servers = servers_within(self._settings.mcp_servers, chain_of(self._context.message, conversation.id))
         await self._wait_for_files()
         _, replayed = await agent.load_session(session_id, Path(conversation.source or ""), servers)
-        words, before = self._attempt.checkpoint.get(WORDS), int(self._attempt.checkpoint.get(BEFORE, 0))
-        ours = [turn for turn in turns(replayed) if fingerprint(turn.said) == words][before:]
+        checkpoint = self._attempt.checkpoint
+        words, before = checkpoint.get(WORDS), int(checkpoint.get(BEFORE, 0))
+        history, accepted = turns(replayed), checkpoint.get(ACCEPTED)
+        ours = [turn for turn in history if turn.message_id == accepted] if accepted else []
+        ours = ours or [turn for turn in history if fingerprint(turn.said) == words][before:]
         if not ours:
             return None
         turn, mapper = ours[0], self._new_mapper()
@@ -345,7 +375,7 @@ def _prompt(message: Message, agent: Agent) -> Sequence[Mapping[str, Any]]:
         uri = str(link["uri"])
         blocks.append({"type": "resource_link", "uri": uri, "name": str(link.get("name") or uri)})
     images = tables(data.get("images"))
-    if images and not agent.offers("promptCapabilities", "image"):
+    if images and not agent.protocol.offers("image"):
         raise ConflictError(
             f"{agent.settings.title} takes no images.", hint="Send a link to the file instead."
         )

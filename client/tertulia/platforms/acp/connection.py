@@ -68,13 +68,19 @@ class Incoming:
 class Connection:
     """A running program that is spoken with. Writing never waits: a task writes what is queued, line by line."""
 
-    def __init__(self, process: anyio.abc.Process, on_incoming: Callable[[Incoming], None]) -> None:
+    def __init__(
+        self,
+        process: anyio.abc.Process,
+        on_incoming: Callable[[Incoming], None],
+        on_ended: Callable[[], None],
+    ) -> None:
         self.ended = anyio.Event()
         """Set when the program's output has ended."""
         self.usable = True
         """Whether the program takes requests: it has not ended, and nobody has told it to."""
         self._process = process
         self._on_incoming = on_incoming
+        self._on_ended = on_ended
         self._replies: dict[RequestId, Callable[[Reply], None]] = {}
         self._next_id = 0
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -140,6 +146,7 @@ class Connection:
                 replies, self._replies = self._replies, {}
                 for on_reply in replies.values():
                     on_reply(Reply(error=ConnectionEnded()))
+                self._on_ended()
             tasks.cancel_scope.cancel()
 
     def hang_up(self) -> None:
@@ -210,10 +217,11 @@ class Connection:
             own_id = request_id if isinstance(request_id, int | str) else None
             self._on_incoming(Incoming(method, table(said.get("params")), own_id))
         elif isinstance(request_id, int | str) and (on_reply := self._replies.pop(request_id, None)):
-            on_reply(_reply(said))
+            on_reply(reply_of(said))
 
 
-def _reply(said: Mapping[str, Any]) -> Reply:
+def reply_of(said: Mapping[str, Any]) -> Reply:
+    """Return what a program answered: its `result`, or its `error`."""
     if "error" not in said:
         return Reply(said.get("result"))
     told = said["error"]
@@ -234,15 +242,18 @@ async def connected(
     *,
     environment: Mapping[str, str],
     on_incoming: Callable[[Incoming], None],
+    on_ended: Callable[[], None],
 ) -> AsyncGenerator[Connection]:
     """Run a program and speak with it. At the end its input is closed, and nothing of it is left running.
+
+    `on_ended` is called once, when the program's output has ended and no reply comes any more.
 
     Raises:
         OSError: it cannot be started.
     """
     apart: dict[str, Any] = {"creationflags": _NEW_GROUP} if os.name == "nt" else {"start_new_session": True}
     process = await anyio.open_process(command, env=environment, **apart)
-    connection = Connection(process, on_incoming)
+    connection = Connection(process, on_incoming, on_ended)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection.run)

@@ -1,12 +1,14 @@
 """The updates of a session in our words, and a session's replayed history as turns.
 
-The names are those of the protocol's version 1. What nobody here knows is kept as it came, under its own name.
+Both versions of the protocol are read: what is there in one only has names that the other does not use. What nobody
+here knows is kept as it came, under its own name.
 """
 
 import hashlib
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
@@ -19,10 +21,20 @@ LONGEST_SHOWN = 2_000
 """The most characters of a diff or a command in the question about it; the whole is in its arguments."""
 
 _LONGEST_TITLE = 200
-_DROPPED = frozenset({"available_commands_update", "config_option_update", "user_message_chunk"})
+_DROPPED = frozenset(
+    {
+        "available_commands_update",
+        "config_option_update",
+        "user_message_chunk",
+        "user_message",
+        "state_update",
+    }
+)
 """Updates that tell nothing of an answer; the first can have half a million characters, again and again."""
+_LONGEST_OUTPUT = 100_000
+"""The most characters that are kept of what a terminal shows: the last ones."""
 _WARNINGS = ("Warning:", "**Warning:**")
-_DONE = {"completed": "ok", "failed": "error"}
+_DONE = {"completed": "ok", "failed": "error", "cancelled": "error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +80,12 @@ class ToolCall:
 
     @property
     def diffs(self) -> Sequence[Mapping[str, Any]]:
-        """The changes of files that it makes: `path`, `old` (None for a new file), `new`."""
-        return [
-            {"path": one.get("path"), "old": one.get("oldText"), "new": one.get("newText")}
-            for one in tables(self.known.get("content"))
-            if one.get("type") == "diff"
-        ]
+        """The changes of files that it makes.
+
+        Each has `path`, `old` (None for a new file) and `new`; or, where the agent says so, `changes` (of each file
+        `operation`, `path` and, where it had another, `oldPath`) and the `patch`.
+        """
+        return [_change_of(one) for one in tables(self.known.get("content")) if one.get("type") == "diff"]
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -86,13 +98,41 @@ class ToolCall:
             shown["locations"] = self.paths
         return shown
 
-    def result(self) -> Any:
-        """Return what came of it."""
+    def result(self, terminals: Mapping[str, "Terminal"]) -> Any:
+        """Return what came of it; `terminals` are those that a call may have used, by id."""
         raw = self.known.get("rawOutput")
         if raw is not None:
             return raw
-        said = [text(table(one.get("content")).get("text")) for one in tables(self.known.get("content"))]
+        said = [
+            terminals[str(one.get("terminalId"))].shown()
+            if one.get("type") == "terminal" and one.get("terminalId") in terminals
+            else text(table(one.get("content")).get("text"))
+            for one in tables(self.known.get("content"))
+        ]
         return "\n".join(part for part in said if part) or None
+
+
+@dataclass(slots=True)
+class Terminal:
+    """What a terminal of the agent's has shown until now, and how its command ended."""
+
+    output: str = ""
+    code: int | None = None
+
+    def update(self, update: Mapping[str, Any]) -> None:
+        """Take what an update says: more output (`data`) or all of it by now (`output`), and the end."""
+        if update.get("data") is not None:
+            self.output = (self.output + _decoded(update["data"]))[-_LONGEST_OUTPUT:]
+        if table(update.get("output")):
+            self.output = _decoded(table(update["output"]).get("data"))[-_LONGEST_OUTPUT:]
+        code = table(update.get("exitStatus")).get("exitCode")
+        if isinstance(code, int):
+            self.code = code
+
+    def shown(self) -> str | None:
+        """Return what it showed; and how the command ended, where that is no success."""
+        ended = f"exit code {self.code}" if self.code else None
+        return "\n".join(filter(None, (self.output.rstrip(), ended))) or None
 
 
 class UpdateMapper:
@@ -104,6 +144,9 @@ class UpdateMapper:
         self._names_messages = names_messages
         self._titled = titled
         self._calls: dict[str, ToolCall] = {}
+        self._terminals: dict[str, Terminal] = {}
+        self._said: dict[str, str] = {}
+        """What each message of the answer says by now."""
         self._part = sum(entry.kind is EventKind.TOOL_CALL_START for entry in entries)
         self._last_text = ""
         self._failed = False
@@ -113,18 +156,35 @@ class UpdateMapper:
         """What the agent said last, where it has said that its model failed though the turn ends as any other."""
         return (self._last_text.strip() or "its model failed") if self._failed else None
 
+    @property
+    def answer(self) -> str:
+        """The text of the answer as it is by now."""
+        return "\n\n".join(part.strip() for part in self._said.values() if part.strip())
+
     def events(self, update: Mapping[str, Any]) -> list[Event]:
         """Return what an update tells."""
         kind = text(update.get("sessionUpdate")) or "update"
         if kind == "agent_message_chunk":
             return self._text(update)
-        if kind == "agent_thought_chunk":
-            thought = text(table(update.get("content")).get("text"))
+        if kind == "agent_message":
+            return self._whole(update)
+        if kind in {"agent_thought_chunk", "agent_thought"}:
+            thought = _texts(update.get("content"))
             return [Event(EventKind.REASONING, {"delta": thought})] if thought else []
         if kind in {"tool_call", "tool_call_update"}:
             return self.tool_events(update)
+        if kind == "tool_call_content_chunk":
+            call = self.call({"toolCallId": update.get("toolCallId")})
+            call.update({"content": [*tables(call.known.get("content")), table(update.get("content"))]})
+            return []
         if kind == "session_info_update":
             return self._session_info(update)
+        if kind in {"terminal_update", "terminal_output_chunk"}:
+            self._terminals.setdefault(str(update.get("terminalId")), Terminal()).update(update)
+            return []
+        if kind == NOTICE:
+            words = [text(update.get("title")), text(update.get("description"))]
+            return [notice("\n".join(filter(None, words)))]
         if kind in _DROPPED:
             return []
         names = {"usage_update": "usage", "current_mode_update": "mode"}
@@ -146,7 +206,7 @@ class UpdateMapper:
             events.append(Event(EventKind.TOOL_CALL_PROGRESS, {**about, "message": call.title}))
         outcome = _DONE.get(str(call.known.get("status")))
         if outcome is not None and outcome != call.told.get("outcome"):
-            result = {"result": call.result(), "outcome": outcome, **_diff(call)}
+            result = {"result": call.result(self._terminals), "outcome": outcome, **_diff(call)}
             events += [
                 Event(EventKind.TOOL_CALL_END, about),
                 Event(EventKind.TOOL_CALL_RESULT, {**about, **result}),
@@ -170,9 +230,23 @@ class UpdateMapper:
         warns = said.lstrip().startswith(_WARNINGS)
         self._last_text = self._last_text if warns else said
         if message_id is None and (self._names_messages or warns):
-            return [Event(EventKind.RAW, {"name": NOTICE, "payload": {"text": said.strip()}})]
-        delta = {"message_id": message_id or f"part-{self._part}", "delta": said}
-        return [Event(EventKind.TEXT_MESSAGE_CONTENT, delta)]
+            return [notice(said.strip())]
+        return self._add(message_id or f"part-{self._part}", said)
+
+    def _add(self, message_id: str, said: str) -> list[Event]:
+        self._said[message_id] = self._said.get(message_id, "") + said
+        return [Event(EventKind.TEXT_MESSAGE_CONTENT, {"message_id": message_id, "delta": said})]
+
+    def _whole(self, update: Mapping[str, Any]) -> list[Event]:
+        """Return what an update tells that has a message of the answer as it is by now."""
+        message_id, content = text(update.get("messageId")), update.get("content")
+        if message_id is None or not isinstance(content, list):
+            return []
+        said, before = _texts(cast("list[Any]", content)), self._said.get(message_id, "")
+        if said.startswith(before):
+            return self._add(message_id, said[len(before) :]) if said != before else []
+        self._said[message_id] = said
+        return [Event(EventKind.SNAPSHOT, {"text": self.answer})]
 
     def _session_info(self, update: Mapping[str, Any]) -> list[Event]:
         status = table(table(table(update.get("_meta")).get("codex")).get("threadStatus"))
@@ -187,7 +261,7 @@ class UpdateMapper:
 def permission(call: ToolCall, *, title: str, request_id: int | str) -> RequestDraft:
     """Return the question whether a tool may run, with the whole call in its arguments."""
     lines = [f"May {title} do this? {call.title}"]
-    lines += [f"{one['path']}:\n{_changes(one)}" for one in call.diffs]
+    lines += [_shown_change(one) for one in call.diffs]
     return RequestDraft(
         kind=RequestKind.CONFIRMATION,
         prompt="\n\n".join(lines),
@@ -220,13 +294,10 @@ class Turn:
 
     def answer(self, *, names_messages: bool) -> str:
         """Return the text of the answer."""
-        mapper, parts = UpdateMapper(names_messages=names_messages), dict[str, str]()
+        mapper = UpdateMapper(names_messages=names_messages)
         for update in self.updates:
-            for event in mapper.events(update):
-                if event.kind is EventKind.TEXT_MESSAGE_CONTENT:
-                    key = event.data["message_id"]
-                    parts[key] = parts.get(key, "") + event.data["delta"]
-        return "\n\n".join(part.strip() for part in parts.values() if part.strip())
+            mapper.events(update)
+        return mapper.answer
 
 
 def turns(updates: Sequence[Mapping[str, Any]]) -> list[Turn]:
@@ -236,19 +307,31 @@ def turns(updates: Sequence[Mapping[str, Any]]) -> list[Turn]:
     """
     found: list[Turn] = []
     for update in updates:
-        if update.get("sessionUpdate") != "user_message_chunk":
+        kind = update.get("sessionUpdate")
+        if kind not in {"user_message_chunk", "user_message"}:
             if found:
                 found[-1].updates.append(update)
             continue
-        said = text(table(update.get("content")).get("text"))
+        said = _texts(update.get("content"))
         message_id = text(update.get("messageId"))
         last = found[-1] if found else None
-        goes_on = said is None if message_id is None else last is not None and last.message_id == message_id
+        goes_on = not said if message_id is None else last is not None and last.message_id == message_id
         if last is not None and not last.updates and goes_on:
-            last.said += said or ""
+            last.said = said if kind == "user_message" else last.said + said
         else:
-            found.append(Turn(said or "", message_id))
+            found.append(Turn(said, message_id))
     return found
+
+
+def notice(said: str) -> Event:
+    """Return what tells something that is no part of the answer."""
+    return Event(EventKind.RAW, {"name": NOTICE, "payload": {"text": said}})
+
+
+def _texts(content: Any) -> str:
+    """Return the text of one block of content, or of several."""
+    blocks = tables(cast("list[Any]", content)) if isinstance(content, list) else [table(content)]
+    return "".join(text(block.get("text")) or "" for block in blocks)
 
 
 def fingerprint(said: str) -> str:
@@ -265,12 +348,34 @@ def _diff(call: ToolCall) -> Mapping[str, Any]:
     return {"diff": call.diffs} if call.diffs else {}
 
 
-def _changes(diff: Mapping[str, Any]) -> str:
-    from difflib import unified_diff  # for the rare call that changes a file
+def _change_of(diff: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "changes" not in diff:
+        return {"path": diff.get("path"), "old": diff.get("oldText"), "new": diff.get("newText")}
+    names = ("operation", "path", "oldPath")
+    changes = [{name: one[name] for name in names if one.get(name)} for one in tables(diff["changes"])]
+    return {"changes": changes, "patch": text(table(diff.get("patch")).get("text"))}
 
-    old, new = str(diff["old"] or "").splitlines(), str(diff["new"] or "").splitlines()
-    lines = [line for line in unified_diff(old, new, lineterm="", n=2) if not line.startswith(("---", "+++"))]
-    whole = "\n".join(lines)
+
+def _shown_change(diff: Mapping[str, Any]) -> str:
+    """Return a change as a person reads it who decides about it: its beginning, where it is long."""
+    if "changes" in diff:
+        files = "\n".join(" ".join(map(str, one.values())) for one in diff["changes"])
+        whole = "\n".join(filter(None, (files, diff["patch"])))
+    else:
+        from difflib import unified_diff  # for the rare call that changes a file
+
+        old, new = str(diff["old"] or "").splitlines(), str(diff["new"] or "").splitlines()
+        lines = [*unified_diff(old, new, lineterm="", n=2)][2:]
+        whole = "\n".join([f"{diff['path']}:", *lines])
     return (
         whole if len(whole) <= LONGEST_SHOWN else f"{whole[:LONGEST_SHOWN]}\n… (the whole is in `arguments`)"
     )
+
+
+def _decoded(data: Any) -> str:
+    """Return what a terminal showed: it comes in base64, and as it is if it does not."""
+    shown = text(data) or ""
+    try:
+        return b64decode(shown, validate=True).decode("utf-8", "replace")
+    except ValueError:
+        return shown

@@ -4,7 +4,8 @@ A conversation is recorded at once, and its session opened by the worker when th
 conversation's `source` is the folder in which its agent works, and its `source_ref` the agent's id of the session.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from tertulia.platforms.acp.answering import Answer, check_message
 from tertulia.platforms.acp.nesting import check_chain, with_chain
 from tertulia.platforms.acp.sessions import AgentHost
 from tertulia.platforms.acp.settings import AGENT, PLATFORM, find_program, read_settings
-from tertulia.platforms.base import Capabilities, Execution, Platform, RunContext
+from tertulia.platforms.base import Capabilities, Execution, Histories, Platform, RunContext
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.directory import listed, no_such_agent
 from tertulia.platforms.kit.records import Records
@@ -35,10 +36,10 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import Status
 
-CONTEXT = ("cwd", "mode", "model")
+MESSAGE_CONTEXT = ("mode", "model", "options")
+"""What the context of a message may name, and what can be changed in that of a conversation."""
+CONTEXT = ("cwd", *MESSAGE_CONTEXT)
 """What the context of a conversation may name."""
-MESSAGE_CONTEXT = ("mode", "model")
-"""What the context of a message may name."""
 
 
 class AcpPlatform(Platform):
@@ -56,6 +57,7 @@ class AcpPlatform(Platform):
             Feature.MESSAGES,
             Feature.TITLE,
             Feature.METADATA,
+            Feature.CONTEXT,
             Feature.ARCHIVE,
             Feature.CONFIRM,
             Feature.CANCEL,
@@ -68,6 +70,7 @@ class AcpPlatform(Platform):
     ) -> None:
         self._settings, missing = read_settings(instance, settings)
         super().__init__(instance, missing=missing)
+        self.transcripts = self._settings.transcripts
         self._environment = settings.environment
         self._records = Records(store, instance)
         self._host = AgentHost(self._settings, clock)
@@ -78,6 +81,14 @@ class AcpPlatform(Platform):
         """Keep the agent's program, for as long as this process is the worker."""
         await self._host.serve()
 
+    @asynccontextmanager
+    async def histories(self) -> AsyncGenerator[Histories]:
+        """Give the agent's own sessions: its program runs for as long as they are read."""
+        from tertulia.platforms.acp.histories import agent_histories  # for a sync alone
+
+        async with agent_histories(self._settings, self._records, self._clock) as histories:
+            yield histories
+
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the agent, without starting its program."""
         hint = self.missing
@@ -85,8 +96,8 @@ class AcpPlatform(Platform):
             hint = self._settings.how_to_install
         folders = ", ".join(map(str, self._settings.folders))
         description = (
-            f"{self._settings.title} on this machine. Begin with create_conversation and `context`: its `cwd` is the "
-            f"absolute path of the folder to work in{f', within {folders}' if folders else ''}. It asks before it acts."
+            f"{self._settings.title} on this machine, in {folders or 'no folder yet'}. "
+            f"{self._settings.where_to_begin}{'' if self._settings.mode is None else ' It asks before it acts.'}"
         )
         return listed(self.instance, [(AGENT, description)], features=self.features, hint=hint)
 
@@ -131,13 +142,18 @@ class AcpPlatform(Platform):
         return await self._records.messages(principal, native_id, query)
 
     async def update(self, principal: str, native_id: str, changes: ConversationChanges) -> Conversation:
-        """Change title, metadata or the archived flag."""
+        """Change title, metadata, archived flag, or the context: what the next message is answered with."""
         before = await self.get(principal, native_id)
-        merged = {**before.metadata, **(changes.metadata or {})}
+        changed = dict(changes.context or {})
+        self._settings.check_options(_without_nulls(changed), names=MESSAGE_CONTEXT)
+        known = before.context or {}
+        if changed.get("options") is not None:
+            changed["options"] = _without_nulls({**known.get("options", {}), **changed["options"]})
         return replace(
             before,
             title=before.title if changes.title is None else changes.title,
-            metadata={name: value for name, value in merged.items() if value is not None},
+            metadata=_without_nulls({**before.metadata, **(changes.metadata or {})}),
+            context=_without_nulls({**known, **changed}) if changed else before.context,
             archived=before.archived if changes.archived is None else changes.archived,
         )
 
@@ -160,10 +176,14 @@ class AcpPlatform(Platform):
         return replace(message, metadata=with_chain(self._environment, message.metadata))
 
     def check_context(self, context: Mapping[str, Any]) -> None:
-        """Refuse a context that names anything but an allowed mode and a model."""
+        """Refuse a context that names anything but an allowed mode, a model and options."""
         self._settings.check_options(context, names=MESSAGE_CONTEXT)
 
     async def answer(self, context: RunContext) -> None:
         """Have the agent answer; or read what became of a run whose agent is gone."""
         attempt = Attempt.begin(context, platform=self._settings.title, clock=self._clock)
         await Answer(self._host, self._settings, self._records, attempt).produce()
+
+
+def _without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,14 @@ from tertulia.platforms.acp.connection import (
     connected,
 )
 from tertulia.platforms.acp.mapping import fingerprint, turns
+from tertulia.platforms.acp.protocol import (
+    VERSIONS,
+    Protocol,
+    end_of_turn,
+    initialize_params,
+    option_id,
+    option_values,
+)
 from tertulia.platforms.acp.settings import AgentSettings, find_program
 from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.clock import Clock
@@ -41,7 +48,6 @@ from tertulia.vocabulary.untrusted import shown
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL_VERSION = 1
 START_SECONDS = 60.0
 """How long a program may take until it answers its first request."""
 CALL_SECONDS = 120.0
@@ -49,7 +55,9 @@ CALL_SECONDS = 120.0
 QUIET_SECONDS = 30.0
 """How long an earlier turn that was stopped may take to come to its end."""
 AUTH_REQUIRED = -32000
-NOT_FOUND = -32002
+INVALID_PARAMS = -32602
+FREE_CATEGORIES = frozenset({"model", "model_config", "thought_level"})
+"""The kinds of a session's options that decide nothing about what the agent may do."""
 _LONGEST_QUOTE = 300
 _CANCELLED: Mapping[str, Any] = {"outcome": {"outcome": "cancelled"}}
 
@@ -70,34 +78,52 @@ class PermissionWithdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """The agent has taken the prompt, as its history's message of this id."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """The answer to the prompt: the end of the turn."""
+    """The end of the turn: what version 1 answers to the prompt."""
 
     reply: Reply
 
 
-TurnEvent = Mapping[str, Any] | PermissionAsked | PermissionWithdrawn | TurnEnded
+TurnEvent = Mapping[str, Any] | PermissionAsked | PermissionWithdrawn | Accepted | TurnEnded
 """What comes of a turn; a mapping is a session's update."""
 
 
 class Session:
     """A session that the agent has open."""
 
-    def __init__(self, session_id: str, connection: Connection, settings: AgentSettings) -> None:
+    def __init__(
+        self, session_id: str, connection: Connection, settings: AgentSettings, protocol: Protocol
+    ) -> None:
         self.id = session_id
         self.said: list[str] = []
         """The fingerprints of what the user has said in it."""
         self._connection = connection
         self._settings = settings
+        self._protocol = protocol
         self._listener: Callable[[TurnEvent], None] | None = None
         self._asked: set[RequestId] = set()
         self._idle: anyio.Event | None = None
         """While a turn goes on: set at its end."""
+        self._working = False
+        """Whether the agent has begun with the turn: an end that it tells is the end of this one."""
 
     def take(self, happened: TurnEvent) -> None:
         """Hand on what the agent says, to whoever listens; where nobody does, nothing is approved."""
         if isinstance(happened, PermissionAsked):
             self._asked.add(happened.id)
+        elif isinstance(happened, Mapping) and happened.get("sessionUpdate") == "state_update":
+            end = end_of_turn(happened)
+            self._working = self._working or end is None
+            if end is not None and self._working:
+                self.end(end)
+            return
         if self._listener is not None:
             self._listener(happened)
         elif isinstance(happened, PermissionAsked):
@@ -109,6 +135,16 @@ class Session:
             self._asked.discard(request_id)
             outcome = {"outcome": {"outcome": "selected", "optionId": option_id}}
             self._connection.respond(request_id, _CANCELLED if option_id is None else outcome)
+
+    def end(self, reply: Reply) -> None:
+        """End the turn that goes on, if one does."""
+        if self._idle is None:
+            return
+        self._idle.set()
+        self._asked.clear()
+        if self._listener is not None:
+            self._listener(TurnEnded(reply))
+        self._listener = self._idle = None
 
     async def rest(self, clock: Clock) -> None:
         """Wait until an earlier turn has ended.
@@ -129,13 +165,18 @@ class Session:
         """Prompt the agent, and give what comes of it in order. Leaving before the end stops the turn."""
         heard, events = anyio.create_memory_object_stream[TurnEvent](float("inf"))
         ended = self._idle = anyio.Event()
+        self._working = False
 
         def on_reply(reply: Reply) -> None:
-            ended.set()
-            self._asked.clear()
-            if self._listener is not None:
-                self._listener(TurnEnded(reply))
-            self._listener = self._idle = None
+            if ended.is_set():
+                return
+            if reply.error is not None or not self._protocol.ends_by_state:
+                self.end(reply)
+                return
+            self._working = True
+            message_id = text(table(reply.result).get("messageId"))
+            if message_id is not None:
+                self.take(Accepted(message_id))
 
         self._listener = heard.send_nowait
         self._connection.call("session/prompt", {"sessionId": self.id, "prompt": prompt}, on_reply)
@@ -155,13 +196,13 @@ class Agent:
 
     def __init__(self, connection: Connection, settings: AgentSettings, clock: Clock) -> None:
         self.settings = settings
-        self.capabilities: Mapping[str, Any] = {}
+        self.protocol = Protocol(1, {})
         self.sessions: dict[str, Session] = {}
         self._connection = connection
         self._clock = clock
         self._replayed: dict[str, list[Mapping[str, Any]]] = {}
-        self._modes: dict[str, Mapping[str, Any]] = {}
-        """What each session can be set to, as it was told when it was opened."""
+        self._settable: dict[str, Mapping[str, Any]] = {}
+        """What each session can be set to, as it was told last."""
 
     @property
     def ended(self) -> anyio.Event:
@@ -173,38 +214,34 @@ class Agent:
         """Whether the program takes requests."""
         return self._connection.usable
 
-    def offers(self, *names: str) -> bool:
-        """Whether the agent declares a capability, by the way to it."""
-        value: Any = self.capabilities
-        for name in names:
-            value = table(value).get(name)
-        return value is not None and value is not False
-
     async def initialize(self) -> None:
-        """Begin the conversation with the program.
+        """Begin the conversation with the program, in the newest version of the protocol that both speak.
 
         Raises:
             UnavailableError: it does not answer, or answers what cannot be used.
         """
-        params = {
-            "protocolVersion": PROTOCOL_VERSION,
-            "clientCapabilities": {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False},
-            "clientInfo": {"name": "tertulia", "title": "Tertulia", "version": version("tertulia")},
-        }
-        result = await self._call("initialize", params, seconds=START_SECONDS)
+        newest, *older = VERSIONS
+        try:
+            result = await self._request("initialize", initialize_params(newest), seconds=START_SECONDS)
+        except RpcError as error:
+            if error.code != INVALID_PARAMS:
+                raise refused(error, self.settings) from error
+            result = await self._call("initialize", initialize_params(older[0]), seconds=START_SECONDS)
         spoken = result.get("protocolVersion")
-        if spoken != PROTOCOL_VERSION:
+        if spoken not in VERSIONS:
             raise UnavailableError(
                 f"{self.settings.title} speaks version {spoken!s:.20} of the protocol, and Tertulia speaks "
-                f"version {PROTOCOL_VERSION}.",
+                f"the versions {' and '.join(map(str, sorted(VERSIONS)))}.",
                 hint=f"Update {self.settings.title} or Tertulia, whichever is older.",
                 retryable=False,
             )
-        self.capabilities = table(result.get("agentCapabilities"))
+        self.protocol = Protocol(spoken, result)
 
     async def new_session(self, folder: Path, servers: Sequence[Mapping[str, Any]]) -> Session:
         """Open a new session."""
-        result = await self._call("session/new", {"cwd": str(folder), "mcpServers": self._usable(servers)})
+        result = await self._call(
+            "session/new", {"cwd": str(folder), "mcpServers": self.protocol.mcp_servers(servers)}
+        )
         session_id = text(result.get("sessionId"))
         if session_id is None:
             raise UnavailableError(f"{self.settings.title} opened a session without an id.")
@@ -218,15 +255,19 @@ class Agent:
         Raises:
             NotFoundError: the agent has no such session any more.
         """
-        if not self.offers("loadSession"):
+        if not self.protocol.offers("load"):
             raise ConflictError(
                 f"{self.settings.title} cannot open a session again once its program has ended.",
                 hint="Begin another conversation.",
             )
         replayed = self._replayed[session_id] = []
-        params = {"sessionId": session_id, "cwd": str(folder), "mcpServers": self._usable(servers)}
+        params = {
+            "sessionId": session_id,
+            "cwd": str(folder),
+            "mcpServers": self.protocol.mcp_servers(servers),
+        }
         try:
-            result = await self._call("session/load", params)
+            result = await self._call(*self.protocol.load(params))
         except TertuliaError as error:
             if isinstance(error, NotConfiguredError) or self.ended.is_set() or error.retryable:
                 raise
@@ -245,19 +286,25 @@ class Agent:
         result = await self._call("session/list", {} if cursor is None else {"cursor": cursor})
         return tables(result.get("sessions")), text(result.get("nextCursor"))
 
+    async def close_session(self, session: Session) -> None:
+        """Let the agent forget a session until it is loaded again, where it offers that."""
+        self.sessions.pop(session.id, None)
+        self._settable.pop(session.id, None)
+        if self.protocol.offers("close"):
+            await self._call("session/close", {"sessionId": session.id})
+
     async def set_mode(self, session: Session, mode: str) -> None:
         """Set a session's mode.
 
         Raises:
             InvalidInputError: the agent has no such mode.
         """
-        told = self._modes.get(session.id, {})
-        modes = table(told.get("modes"))
+        modes = table(self._settable.get(session.id, {}).get("modes"))
         names = [name for one in tables(modes.get("availableModes")) if (name := text(one.get("id")))]
         if mode in names:
             await self._call("session/set_mode", {"sessionId": session.id, "modeId": mode})
             return
-        await self._set_option(session, "mode", mode, names)
+        await self._set(session, "mode", self._option(session, "mode"), mode, names)
 
     async def set_model(self, session: Session, model: str) -> None:
         """Set a session's model.
@@ -265,23 +312,55 @@ class Agent:
         Raises:
             InvalidInputError: the agent has no such model, or does not let it be chosen.
         """
-        await self._set_option(session, "model", model, [])
+        await self._set(session, "model", self._option(session, "model"), model)
 
-    async def _set_option(self, session: Session, category: str, value: str, known: Sequence[str]) -> None:
-        names = [*known]
-        for option in tables(self._modes.get(session.id, {}).get("configOptions")):
-            if category in {option.get("category"), option.get("id")}:
-                values = [text(one.get("value")) for one in _flat(option.get("options"))]
-                names += [one for one in values if one is not None]
-                if value in values:
-                    chosen = {"configId": option.get("id"), "value": value}
-                    await self._call("session/set_config_option", {"sessionId": session.id, **chosen})
-                    return
-        raise InvalidInputError(
-            f"{self.settings.title} has no {category} {shown(value)}.",
-            valid=names,
-            hint=None if names else f"It does not let a {category} be chosen.",
-        )
+    async def set_option(self, session: Session, name: str, value: str | bool) -> None:
+        """Set another option of a session.
+
+        Raises:
+            InvalidInputError: the agent has no such option or value; or nobody has allowed that a caller sets it.
+        """
+        option = self._option(session, name)
+        category = None if option is None else option.get("category") or option_id(option)
+        if option is not None and category not in FREE_CATEGORIES and name not in self.settings.options:
+            raise InvalidInputError(
+                f"The option {shown(name)} of {self.settings.title} is not for callers to set.",
+                hint="`mode` in `context` sets the mode."
+                if category == "mode"
+                else f"A person can allow it with `options` in [instances.{self.settings.instance}].",
+            )
+        await self._set(session, f"option {shown(name)} with the value", option, value)
+
+    def _options(self, session: Session) -> Sequence[Mapping[str, Any]]:
+        return tables(self._settable.get(session.id, {}).get("configOptions"))
+
+    def _option(self, session: Session, name: str) -> Mapping[str, Any] | None:
+        """Return an option of a session by its id or, where none has it, the first of that category."""
+        options = self._options(session)
+        named = (one for one in options if option_id(one) == name)
+        return next(named, None) or next((one for one in options if one.get("category") == name), None)
+
+    async def _set(
+        self,
+        session: Session,
+        what: str,
+        option: Mapping[str, Any] | None,
+        value: str | bool,
+        known: Sequence[str] = (),
+    ) -> None:
+        values = [*known, *([] if option is None else option_values(option))]
+        if option is None or value not in values:
+            options = ", ".join(option_id(one) for one in self._options(session))
+            raise InvalidInputError(
+                f"{self.settings.title} has no {what} {shown(str(value))}.",
+                valid=[str(one) for one in values],
+                hint=None if values else f"It lets these be chosen: {options or 'none'}.",
+            )
+        params = {"sessionId": session.id, **self.protocol.set_option(option, value)}
+        result = await self._call("session/set_config_option", params)
+        if tables(result.get("configOptions")):
+            told = {"configOptions": result["configOptions"]}
+            self._settable[session.id] = {**self._settable[session.id], **told}
 
     def take(self, incoming: Incoming) -> None:
         """Take what the program says by itself."""
@@ -305,28 +384,32 @@ class Agent:
         elif incoming.id is not None:
             self._connection.refuse(incoming.id, incoming.method)
 
-    def _opened(self, session_id: str, told: Mapping[str, Any]) -> Session:
-        session = self.sessions[session_id] = Session(session_id, self._connection, self.settings)
-        self._modes[session_id] = {name: told.get(name) for name in ("modes", "configOptions")}
-        return session
+    def lost(self) -> None:
+        """Take that the program's output has ended: so have the turns of its sessions."""
+        for session in self.sessions.values():
+            session.end(Reply(error=ConnectionEnded()))
 
-    def _usable(self, servers: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Return the servers of kinds that the agent connects to."""
-        return [
-            one for one in servers if "command" in one or self.offers("mcpCapabilities", str(one["type"]))
-        ]
+    def _opened(self, session_id: str, told: Mapping[str, Any]) -> Session:
+        session = Session(session_id, self._connection, self.settings, self.protocol)
+        self.sessions[session_id] = session
+        self._settable[session_id] = {name: told.get(name) for name in ("modes", "configOptions")}
+        return session
 
     async def _call(
         self, method: str, params: Mapping[str, Any], *, seconds: float = CALL_SECONDS
     ) -> Mapping[str, Any]:
-        title = self.settings.title
         try:
-            with self._clock.move_on_after(seconds):
-                return await self._connection.request(method, params)
+            return await self._request(method, params, seconds=seconds)
         except RpcError as error:
             if error.code == AUTH_REQUIRED:
                 self._connection.hang_up()  # its next start sees whether somebody has signed in meanwhile
             raise refused(error, self.settings) from error
+
+    async def _request(self, method: str, params: Mapping[str, Any], *, seconds: float) -> Mapping[str, Any]:
+        title = self.settings.title
+        try:
+            with self._clock.move_on_after(seconds):
+                return await self._connection.request(method, params)
         except ConnectionEnded as error:
             raise self._gone() from error
         raise UnavailableError(
@@ -369,6 +452,11 @@ async def open_agent(settings: AgentSettings, clock: Clock) -> AsyncGenerator[Ag
     if program is None:
         raise NotConfiguredError(settings.how_to_install, instance=settings.instance)
     agents: list[Agent] = []
+
+    def lost() -> None:
+        for agent in agents:
+            agent.lost()
+
     failure: TertuliaError | None = (
         None  # raised outside of the connection, whose tasks would make a group of it
     )
@@ -377,6 +465,7 @@ async def open_agent(settings: AgentSettings, clock: Clock) -> AsyncGenerator[Ag
             [program, *settings.command[1:]],
             environment=settings.environment,
             on_incoming=lambda incoming: agents[0].take(incoming),  # noqa: PLW0108 - it is there later
+            on_ended=lost,
         ) as connection:
             agents.append(Agent(connection, settings, clock))
             try:
@@ -401,10 +490,11 @@ class AgentHost:
         self._starting = anyio.Lock()
         self._tasks: anyio.abc.TaskGroup | None = None
 
-    async def serve(self) -> None:
+    async def serve(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep the program that `agent` starts, until this is cancelled."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            task_status.started()
             await anyio.sleep_forever()
 
     async def agent(self) -> Agent:
@@ -432,11 +522,6 @@ class AgentHost:
             if not started:
                 raise
             logger.exception("the program of %s could not be kept", self._settings.instance)
-
-
-def _flat(options: Any) -> Sequence[Mapping[str, Any]]:
-    """Return the values of a config option, in groups or not."""
-    return [one for each in tables(options) for one in (tables(each.get("options")) or [each])]
 
 
 def _said(connection: Connection, settings: AgentSettings) -> str | None:

@@ -42,6 +42,8 @@ class KnownAgent:
     """What npm installs it from."""
     mode: str
     """The mode in which it asks before it acts."""
+    transcripts: str
+    """The format of the transcripts that it writes, as `tertulia import` names it."""
     careful_modes: tuple[str, ...] = ()
     """Modes in which it does no more unasked than in `mode`."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -63,6 +65,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("claude-agent-acp",),
         package="@agentclientprotocol/claude-agent-acp",
         mode="default",
+        transcripts="claude-code",
         careful_modes=("plan",),
         names_messages=True,
     ),
@@ -71,6 +74,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("codex-acp",),
         package="@agentclientprotocol/codex-acp",
         mode="read-only",
+        transcripts="codex",
         environment={"INITIAL_AGENT_MODE": "read-only"},
         names_messages=True,
     ),
@@ -79,6 +83,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("gemini", "--acp"),
         package="@google/gemini-cli",
         mode="default",
+        transcripts="gemini-cli",
         files_by_minute=True,
         careful_modes=("plan",),
     ),
@@ -87,6 +92,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("qwen", "--acp"),
         package="@qwen-code/qwen-code",
         mode="default",
+        transcripts="qwen-code",
         careful_modes=("plan",),
     ),
     "opencode": KnownAgent(
@@ -94,6 +100,7 @@ KNOWN_AGENTS: Mapping[str, KnownAgent] = {
         command=("opencode", "acp"),
         package="opencode-ai",
         mode="build",
+        transcripts="opencode",
         careful_modes=("plan",),
         environment={"OPENCODE_PERMISSION": '{"bash": "ask", "edit": "ask", "webfetch": "ask"}'},
         names_messages=True,
@@ -128,34 +135,54 @@ class AgentSettings:
     """The mode in which each session starts; None accepts whatever the agent's own is."""
     modes: frozenset[str]
     """The modes that a caller may choose."""
+    options: frozenset[str]
+    """The options of a session that a caller may set, beside those of the model."""
     folders: Sequence[Path]
     environment: Mapping[str, str] = field(repr=False)
     mcp_servers: Sequence[Mapping[str, Any]] = field(repr=False)
     names_messages: bool
     files_by_minute: bool
     how_to_install: str
+    transcripts: str | None
+    """The format of the transcripts that its program writes, where that is known."""
+
+    def allowed(self, folder: Path | None) -> Path | None:
+        """Return a folder as it is meant, links followed, if the agent may work in it; else None."""
+        resolved = None if folder is None else folder.resolve()
+        within = resolved is not None and any(resolved.is_relative_to(each) for each in self.folders)
+        return resolved if within else None
+
+    @property
+    def where_to_begin(self) -> str:
+        """How a caller says in which folder the agent is to work."""
+        if len(self.folders) == 1:
+            return "`cwd` in the `context` of create_conversation names a folder inside it, instead of the whole."
+        return "Begin with create_conversation: `cwd` in its `context` is the absolute path of the folder to work in."
 
     def folder(self, context: Mapping[str, Any] | None) -> Path:
-        """Return the folder in which a conversation's agent works.
+        """Return the folder in which a conversation's agent works: the only one that is allowed, if none is given.
 
         Raises:
-            InvalidInputError: none is given, or it is none of those that the configuration allows.
+            InvalidInputError: none is given of several, or it is none of those that the configuration allows.
         """
         allowed = [str(folder) for folder in self.folders]
         given = (context or {}).get("cwd")
+        if given is None and len(allowed) == 1:
+            given = allowed[0]
         if given is None:
             raise InvalidInputError(
-                f"`cwd` in `context` must say in which folder {self.title} is to work.",
+                f"In which folder is {self.title} to work? `cwd` in the `context` of a conversation says it.",
                 valid=allowed,
-                hint="Begin with create_conversation, and give it one of these folders or one inside them.",
+                hint='Call create_conversation with `context` {"cwd": FOLDER}, one of these or one inside them, and '
+                "with the first `message`.",
             )
         folder = Path(given).expanduser() if isinstance(given, str) else None
         if folder is None or not folder.is_absolute():
             raise InvalidInputError(
                 "`cwd` in `context` must be the absolute path of a folder.", valid=allowed
             )
-        resolved = folder.resolve()
-        if not any(resolved.is_relative_to(each) for each in self.folders):
+        resolved = self.allowed(folder)
+        if resolved is None:
             raise InvalidInputError(
                 f"The folder {shown(str(folder))} is outside of what the instance {self.instance} may work in.",
                 valid=allowed,
@@ -177,7 +204,9 @@ class AgentSettings:
                 raise InvalidInputError(
                     f"{self.title} takes no {shown(name)} in `context`.", valid=names, instance=self.instance
                 )
-            if not isinstance(value, str):
+            if name == "options":
+                _check_options(value)
+            elif not isinstance(value, str):
                 raise InvalidInputError(f"`{name}` in `context` must be a text.", valid=names)
         mode = context.get("mode")
         if mode is not None and mode not in self.modes:
@@ -200,6 +229,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
     command = list(options.names("command"))
     mode = options.text("mode")
     modes = options.names("modes")
+    settable = options.names("options")
     folders = options.names("folders")
     given = options.table("env")
     env_file = options.text("env_file")
@@ -241,13 +271,23 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
         command=command or list(known.command if known else []),
         mode=start_mode,
         modes=frozenset([*modes, *careful, *([] if start_mode is None else [start_mode])]),
+        options=frozenset(settable),
         folders=[_folder(instance, each) for each in folders],
         environment=environment,
         mcp_servers=[_mcp_server(instance, key, value) for key, value in servers.items()],
         names_messages=known.names_messages if known else False,
         files_by_minute=known.files_by_minute if known else False,
         how_to_install=f"Its program {program} is not found: {package}.",
+        transcripts=known.transcripts if known else None,
     ), missing
+
+
+def _check_options(given: object) -> None:
+    fields = cast("Mapping[str, object]", given) if isinstance(given, Mapping) else {"": None}
+    if not all(isinstance(value, str | bool | None) and name for name, value in fields.items()):
+        raise InvalidInputError(
+            "`options` in `context` must be an object of texts and truth values, by the ids of the agent's options."
+        )
 
 
 def _folder(instance: str, given: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from tertulia.store import checkpoints, conversations, messages, outbox, runs
+from tertulia.store import checkpoints, conversations, messages, outbox, runs, transfer
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run
 from tertulia.vocabulary.events import Event, EventKind
@@ -47,6 +47,29 @@ class Records:
     async def unknown(self, principal: str, found: Sequence[R]) -> list[R]:
         """Return those of some conversations that the store does not have."""
         return await self._store.read(lambda tx: conversations.unknown(tx, principal, found))
+
+    async def by_source_ref(self, principal: str) -> Mapping[str, str]:
+        """Return the native ids of the conversations that have a `source_ref`, by that."""
+        found = await self._store.read(
+            partial(transfer.sources, principal=principal, instance=self._instance)
+        )
+        return {source_ref: split_conversation_id(own_id)[1] for source_ref, own_id in found.items()}
+
+    async def imported(self, principal: str, source: str) -> Sequence[Conversation]:
+        """Return the conversations that an import made of the transcripts of a program."""
+        return await self._store.read(partial(transfer.imported, principal=principal, source=source))
+
+    async def adopt(self, principal: str, native_id: str, source: tuple[str, str]) -> None:
+        """Take over what an import made of a transcript: `source` is its format and the session's id in it."""
+        own_id = conversation_id(self._instance, native_id)
+        await self._store.write(
+            partial(transfer.adopt, principal=principal, conversation_id=own_id, source=source)
+        )
+
+    async def is_active(self, principal: str, native_id: str) -> bool:
+        """Whether a run of a conversation is active."""
+        own_id = conversation_id(self._instance, native_id)
+        return await self._store.read(lambda tx: runs.active(tx, principal, own_id)) is not None
 
     async def remember(self, principal: str, found: Sequence[ConversationRecord]) -> list[Conversation]:
         """Store what the platform says of conversations; return each merged with what the store knew of it."""
