@@ -7,7 +7,7 @@ from typing import Any, cast, overload
 
 import httpx
 
-from tertulia.settings import STORE_CONTENT, InstanceSettings
+from tertulia.settings import PRINCIPALS, STORE_CONTENT, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address
 
@@ -29,7 +29,7 @@ class Options:
     def __init__(self, instance: str, settings: InstanceSettings) -> None:
         self._instance = instance
         self._settings = settings
-        self._known = {STORE_CONTENT}
+        self._known = {STORE_CONTENT, PRINCIPALS}
 
     def text(self, name: str, *, variable: str | None = None) -> str | None:
         """Return a text, or None where there is none (or an empty one)."""
