@@ -106,6 +106,7 @@ def test_a_wrong_instance_ends_every_command_with_2_and_a_sentence(
     """Before anything is served or done."""
     file = tmp_path / "config.toml"
     file.write_text(tables)
+    file.chmod(0o600)
 
     code = main([*command.split(), "--config", str(file), "--store", str(tmp_path / "tertulia.db")])
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 import anyio
 import anyio.abc
 
+from tertulia.store import private_files
 from tertulia.store.connections import (
     BUSY_SECONDS,
+    SIDE_FILES,
     Connection,
     ReplacedError,
     Row,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
@@ -239,9 +243,12 @@ class Store:
             if self._file is not None:
                 return self._file
             with translated(self.path):
-                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if not self.path.exists():
-                    self.path.touch(mode=0o600)
+                private_files.make_folder(self.path.parent)
+                private_files.create_file(self.path)
+                for suffix in ("", *SIDE_FILES):
+                    sentence = private_files.close_to_others(self.path.with_name(self.path.name + suffix))
+                    if sentence is not None:
+                        logger.warning("%s", sentence)
                 writer = await self._connect(self.path)
                 try:
                     self.epoch = await writer.asynchronous.async_run(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast, overload
 
 import httpx
@@ -48,6 +49,14 @@ class Options:
         if value is not None and not (value.isascii() and value.isprintable()):
             raise self._refuse(name, "printable ASCII")
         return value
+
+    def path(self, name: str, *, variable: str | None = None) -> Path | None:
+        """Return a path that is the same in every working folder, or None."""
+        value = self.text(name, variable=variable)
+        path = None if value is None else Path(value).expanduser()
+        if path is not None and not path.is_absolute():
+            raise self._refuse(name, "an absolute path")
+        return path
 
     def how_to_set(self, name: str, *, variable: str) -> str:
         """Return what to do about an option that is missing."""
