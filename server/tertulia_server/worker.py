@@ -21,6 +21,7 @@ from tertulia.runs.runner import Worker
 from tertulia.settings import ClientSettings
 from tertulia.store.leases import RENEWAL
 from tertulia.store.private_files import create_file, make_folder
+from tertulia_server.logs import log_to
 from tertulia_server.settings import Loaded, Settings
 
 logger = logging.getLogger(__name__)
@@ -75,8 +76,7 @@ def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
     log = log_file(loaded.settings.store)
     create_file(log)
     handler = RotatingFileHandler(log, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=loaded.settings.log_level, handlers=[handler], force=True)
+    log_to(handler, loaded.settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__name__).setLevel(logging.INFO)
     try:
         anyio.run(_work, client_settings, idle, has_changed(loaded.file))

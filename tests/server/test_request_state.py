@@ -1,5 +1,6 @@
 """The key that seals what a host carries survives the process, and is nobody else's."""
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -42,6 +43,7 @@ def test_a_key_that_others_can_read_is_closed_to_them(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And that is told; what it has sealed stays valid."""
+    caplog.set_level(logging.WARNING)
     path = tmp_path / "key"
     sealed = StoredKeyCodec(path).seal(b"state")
     path.chmod(0o644)

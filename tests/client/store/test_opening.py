@@ -1,5 +1,6 @@
 """Opening the store's file: as late as possible, and only if it is ours."""
 
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -94,6 +95,7 @@ async def test_a_store_that_others_can_read_is_closed_to_them(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With what stands beside it; and that is told, once."""
+    caplog.set_level(logging.WARNING)
     async with Store(path) as other:
         await other.write(add_conversation)
         files = [path, *(path.with_name(f"store.db{end}") for end in ("-wal", "-shm"))]
@@ -114,6 +116,7 @@ async def test_the_file_of_another_user_stays_as_it_is(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That others can read it is told all the same."""
+    caplog.set_level(logging.WARNING)
     await looked_at(path)
     path.chmod(0o644)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
