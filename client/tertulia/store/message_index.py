@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tertulia.store import erasure
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.message_types import PROGRAM_TYPES
 from tertulia.vocabulary.models import Role
@@ -60,11 +61,13 @@ def enter(
 def withdraw(tx: Transaction, where: str, values: Sequence[Any]) -> None:
     """Remove the messages that fulfil a condition from the index; they must be as they were when they were added."""
     for index in INDEXES:
-        tx.run(
+        withdrawn = tx.run(
             f"INSERT INTO {index.table} ({index.table}, rowid, text, scope)"
             f" SELECT 'delete', position, {_TEXT}, scope FROM {index.messages} WHERE {where} AND {_INDEXED}",
             *values,
         )
+        if withdrawn:
+            erasure.note(tx, index.table)
 
 
 def is_complete(tx: Transaction) -> bool:

@@ -242,6 +242,7 @@ def set_status(
                 " approved_arguments = NULL WHERE run_id = ?",
                 run.id,
             )
+            tx.wiped = True
     tx.touched.add(run.conversation_id)
 
 

@@ -1,0 +1,77 @@
+"""The erasure of deleted words from the pages of the full-text index.
+
+FTS5 deletes by adding a mark. The words themselves stay in older segments of the index until these are merged, with
+their places, so that a text could be put together again. FTS5's option `secure-delete` takes them out at once. It costs
+four milliseconds a message (`benchmarks/deleting.py`), for which the store is locked: a minute for a conversation of
+fifteen thousand. Instead, whoever deletes notes that there is something to erase. When nobody writes, a process merges
+all segments into one, in steps of some milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tertulia.vocabulary.identifiers import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tertulia.store.database import Transaction
+
+MESSAGES = "message_index"
+TITLES = "title_index"
+_PAGES = 500
+"""How many pages of the index one step writes."""
+_NOTHING = ""
+
+
+def note(tx: Transaction, index: str) -> None:
+    """Note that words were deleted from an index, in the transaction that deletes them."""
+    _set(tx, index, new_id())
+
+
+def due(tx: Transaction) -> Mapping[str, str | None]:
+    """Return the indexes from which words are to be erased, each with its note; None where none was ever made."""
+    notes = dict(tx.all("SELECT name, value FROM meta WHERE name IN (?, ?)", *map(_name, (MESSAGES, TITLES))))
+    found = {index: notes.get(_name(index)) for index in (MESSAGES, TITLES)}
+    return {index: noted for index, noted in found.items() if noted != _NOTHING}
+
+
+def begin(tx: Transaction, index: str) -> bool:
+    """Begin to merge all segments of an index; return whether `go_on` is to be called."""
+    return _merge(tx, index, -_PAGES)
+
+
+def go_on(tx: Transaction, index: str) -> bool:
+    """Merge the next part; return whether there is more."""
+    return _merge(tx, index, _PAGES)
+
+
+def finish(tx: Transaction, index: str, noted: str | None) -> None:
+    """Note that there is nothing to erase, unless something was deleted since `noted`."""
+    if due(tx).get(index, _NOTHING) == noted:
+        _set(tx, index, _NOTHING)
+
+
+def _merge(tx: Transaction, index: str, pages: int) -> bool:
+    before = _changes(tx)
+    tx.run(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", pages)
+    return _changes(tx) - before > 1  # as FTS5 documents it: the statement itself counts for one
+
+
+def _changes(tx: Transaction) -> int:
+    row = tx.one("SELECT total_changes()")
+    assert row is not None
+    return int(row[0])
+
+
+def _set(tx: Transaction, index: str, value: str) -> None:
+    tx.run(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        _name(index),
+        value,
+    )
+
+
+def _name(index: str) -> str:
+    return f"deleted from {index}"
