@@ -124,6 +124,8 @@ class RunContext(Protocol):
     ) -> Request:
         """Ask a person, after `events`; the checkpoint is saved in the same transaction.
 
+        A request that is pending under the same `upstream_id` is withdrawn: this one stands in its place.
+
         `answer` may return then: it is called again once the request is settled.
         """
         ...
