@@ -48,7 +48,7 @@ def erase(tx: Transaction) -> list[float]:
     more = True
     while more:
         start = time.perf_counter()
-        more = step(tx, erasure.MESSAGES)
+        more = step(tx, "message_index")
         times.append((time.perf_counter() - start) * 1000)
         step = erasure.go_on
     return times

@@ -118,7 +118,7 @@ async def _work_beside(settings: "ClientSettings") -> None:
 def _agents(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.agents_command import add, show
 
-    print(add(loaded, flags["add"], flags["folder"]) if flags["add"] else show(loaded))
+    print(clean_text(add(loaded, flags["add"], flags["folder"]) if flags["add"] else show(loaded)))
     return 0
 
 

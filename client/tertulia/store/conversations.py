@@ -319,9 +319,12 @@ def undelete(tx: Transaction, principal: str, conversation_id: str) -> None:
 
 def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     title = None if new.title is None else storable(new.title)
+    # A number is a time, and later than all before it. One that counts would tell, in cursors, how many others have.
     added = tx.run(
-        f"INSERT INTO conversations (principal, id, instance, title, {', '.join(_WRITTEN)})"
-        f" VALUES (?, ?, ?, ?, {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
+        f"INSERT INTO conversations (number, principal, id, instance, title, {', '.join(_WRITTEN)})"
+        " VALUES ((SELECT max(?, coalesce(max(number), 0) + 1) FROM conversations), ?, ?, ?, ?,"
+        f" {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
+        tx.at,
         principal,
         new.id,
         new.id.partition(":")[0],
@@ -458,7 +461,7 @@ def _unindex_title(tx: Transaction, principal: str, conversation_id: str, title:
             principal,
             conversation_id,
         )
-        erasure.note(tx, erasure.TITLES)
+        erasure.note(tx, "title_index")
 
 
 def _conversation(row: Row) -> Conversation:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from tertulia.store.database import Transaction
 
-MESSAGES = "message_index"
-TITLES = "title_index"
 _PAGES = 500
 """How many pages of the index one step writes."""
 _NOTHING = ""
@@ -32,8 +30,9 @@ def note(tx: Transaction, index: str) -> None:
 
 def due(tx: Transaction) -> Mapping[str, str | None]:
     """Return the indexes from which words are to be erased, each with its note; None where none was ever made."""
-    notes = dict(tx.all("SELECT name, value FROM meta WHERE name IN (?, ?)", *map(_name, (MESSAGES, TITLES))))
-    found = {index: notes.get(_name(index)) for index in (MESSAGES, TITLES)}
+    indexes = tx.all("SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE % USING fts5%'")
+    notes = dict(tx.all("SELECT name, value FROM meta"))
+    found = {index: notes.get(_name(index)) for (index,) in indexes}
     return {index: noted for index, noted in found.items() if noted != _NOTHING}
 
 
