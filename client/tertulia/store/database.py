@@ -16,8 +16,8 @@ Each transaction first looks whether the file is still the one that was opened, 
 from __future__ import annotations
 
 import json
-import re
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
