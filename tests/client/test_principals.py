@@ -34,8 +34,9 @@ from tertulia import (
     Status,
     TertuliaError,
 )
+from tertulia.history.writers import ExportFormat
 from tertulia.platforms.base import RunContext
-from tertulia.resources.history import History
+from tertulia.resources.history import History, Selection
 from tests.client.inside import contents, rows
 from tests.doubles.remote import CONVERSATION, Remote, remote
 from tests.doubles.scripted import AGENT, asks_first, says, scripted
@@ -70,6 +71,11 @@ async def first(stream: AsyncGenerator[Any]) -> Any:
     """Return the first thing of a stream."""
     async with aclosing(stream):
         return await anext(stream)
+
+
+def exactly(hers: Hers) -> Selection:
+    """Return the selection of alice's conversation."""
+    return Selection(ids=(hers.conversation_id,))
 
 
 APPROVE = Settlement(decision=Decision.APPROVE, by_person=True)
@@ -116,6 +122,10 @@ REFUSED: dict[str, Attempt] = {
         hers.conversation_id, "main"
     ),
     "conversations.participants": lambda bob, hers: bob.conversations.participants(hers.conversation_id),
+    "history.export": lambda bob, hers: first(bob.history.export(exactly(hers), ExportFormat.MARKDOWN)),
+    "history.export_files": lambda bob, hers: first(
+        bob.history.export_files(exactly(hers), ExportFormat.MARKDOWN)
+    ),
     "conversations.invite": lambda bob, hers: bob.conversations.invite(
         hers.conversation_id, {"user": ParticipantRole.OBSERVER}
     ),
@@ -160,8 +170,6 @@ NOBODYS = {
     "search.sync",
     "search.syncable",
     "history.import_files",
-    "history.export",
-    "history.export_files",
     "history.follow",
 }
 """What is about nobody's conversation, or has its principals in tests of its own."""
