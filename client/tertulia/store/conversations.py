@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from tertulia.store import erasure, message_index, messages, runs, sync_state
+from tertulia.store import message_index, messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
@@ -461,7 +461,6 @@ def _unindex_title(tx: Transaction, principal: str, conversation_id: str, title:
             principal,
             conversation_id,
         )
-        erasure.note(tx, "title_index")
 
 
 def _conversation(row: Row) -> Conversation:

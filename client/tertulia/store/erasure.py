@@ -1,31 +1,42 @@
 """The erasure of deleted words from the pages of the full-text index.
 
 FTS5 deletes by adding a mark. The words themselves stay in older segments of the index until these are merged, with
-their places, so that a text could be put together again. FTS5's option `secure-delete` takes them out at once. It costs
-four milliseconds a message (`benchmarks/deleting.py`), for which the store is locked: a minute for a conversation of
-fifteen thousand. Instead, whoever deletes notes that there is something to erase. When nobody writes, a process merges
-all segments into one, in steps of some milliseconds.
+their places, so that a text could be put together again. FTS5's option `secure-delete`, which all our indexes have,
+takes them out at once. It costs four milliseconds a message (`benchmarks/deleting.py`), and locks the store: a
+minute for a conversation of fifteen thousand. So what is long is deleted without the option, and a note says that there
+is something to erase. When nobody writes, a process merges all segments into one, in steps of some milliseconds.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tertulia.vocabulary.identifiers import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from tertulia.store.database import Transaction
 
+AT_ONCE = 16_384
+"""The most bytes of text whose words are taken out at once: a few hundred milliseconds' worth."""
 _PAGES = 500
 """How many pages of the index one step writes."""
 _NOTHING = ""
 
 
-def note(tx: Transaction, index: str) -> None:
-    """Note that words were deleted from an index, in the transaction that deletes them."""
-    _set(tx, index, new_id())
+@contextmanager
+def deleting(tx: Transaction, index: str, size: int) -> Generator[None]:
+    """Delete texts of `size` bytes from an index in the context; 0, if their words may stay in its pages."""
+    if 0 < size <= AT_ONCE:
+        yield
+        return
+    _set_secure(tx, index, on=False)
+    yield
+    _set_secure(tx, index, on=True)
+    if size:
+        _set(tx, index, new_id())
 
 
 def due(tx: Transaction) -> Mapping[str, str | None]:
@@ -56,6 +67,11 @@ def _merge(tx: Transaction, index: str, pages: int) -> bool:
     before = _changes(tx)
     tx.run(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', ?)", pages)
     return _changes(tx) - before > 1  # as FTS5 documents it: the statement itself counts for one
+
+
+def _set_secure(tx: Transaction, index: str, *, on: bool) -> None:
+    # FTS5 first carries out what it was told before, under the old setting.
+    tx.run(f"INSERT INTO {index} ({index}, rank) VALUES ('secure-delete', ?)", int(on))
 
 
 def _changes(tx: Transaction) -> int:
