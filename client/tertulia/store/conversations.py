@@ -322,8 +322,9 @@ def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     # A number is a time, and later than all before it. One that counts would tell, in cursors, how many others have.
     added = tx.run(
         f"INSERT INTO conversations (number, principal, id, instance, title, {', '.join(_WRITTEN)})"
-        " VALUES ((SELECT max(?, coalesce(max(number), 0) + 1) FROM conversations), ?, ?, ?, ?,"
+        " VALUES ((SELECT CASE WHEN max(number) >= ? THEN max(number) + 1 ELSE ? END FROM conversations), ?, ?, ?, ?,"
         f" {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
+        tx.at,
         tx.at,
         principal,
         new.id,
