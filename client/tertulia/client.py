@@ -95,7 +95,10 @@ class Client:
         build(settings.instances, Store(settings.store), identity=settings.identity)
 
     def as_principal(self, principal: str) -> "Client":
-        """Return the view of another principal, who shares nothing with this one but the process."""
+        """Return the view of another principal, who shares nothing with this one but the process.
+
+        They have the instances that serve them only (`InstanceSettings.principals`).
+        """
         return Client(Scope(self._scope.services, principal))
 
     @property
@@ -118,27 +121,25 @@ class Client:
 
     @property
     def instances(self) -> Sequence[str]:
-        """The configured instances, in order."""
+        """The instances that serve this principal, in order."""
         return self._scope.instances
 
     @property
     def remote_instances(self) -> Sequence[str]:
         """The instances that can be used and whose conversations live elsewhere, in order."""
-        platforms = self._scope.services.platforms
         return [
             name
-            for name in self._scope.instances
-            if platforms[name].missing is None and not isinstance(platforms[name], EmbeddedPlatform)
+            for name, platform in sorted(self._scope.platforms.items())
+            if platform.missing is None and not isinstance(platform, EmbeddedPlatform)
         ]
 
     @property
     def worker_instances(self) -> Sequence[str]:
-        """The instances that can be used and whose runs only a worker executes, in order."""
-        platforms = self._scope.services.platforms
+        """The instances that can be used and whose runs only a worker executes, whomever they serve, in order."""
         return [
             name
-            for name in self._scope.instances
-            if platforms[name].missing is None and platforms[name].capabilities.execution is Execution.WORKER
+            for name, platform in sorted(self._scope.services.platforms.items())
+            if platform.missing is None and platform.capabilities.execution is Execution.WORKER
         ]
 
     async def work(self, *, idle: float | None = None, stale: Callable[[], bool] = lambda: False) -> bool:
@@ -154,6 +155,6 @@ class Client:
 
     async def announce(self) -> None:
         """Register this server's mailbox name so that other servers can address it."""
-        for platform in self._scope.services.platforms.values():
+        for platform in self._scope.platforms.values():
             if isinstance(platform, EmbeddedPlatform):
                 await platform.announce(self._scope.principal)

@@ -28,6 +28,10 @@ STORE_CONTENT = "store_content"
 """The option of every platform that says whether the store keeps the contents of messages. It is true by default."""
 
 
+PRINCIPALS = "principals"
+"""The option of every platform beyond this machine's store that names the principals whom the instance serves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSettings:
     """The settings of an instance of a platform. Secrets in `options` never appear in a `repr`."""
@@ -44,6 +48,11 @@ class InstanceSettings:
     def keeps_content(self) -> bool:
         """Whether the store keeps the contents of messages. If not, it only knows that there were messages."""
         return self.options.get(STORE_CONTENT) is not False
+
+    @property
+    def principals(self) -> frozenset[str]:
+        """Who may use the instance, and its credentials with it: the principal `local`, unless others are named."""
+        return frozenset(self.options.get(PRINCIPALS, (LOCAL_PRINCIPAL,)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

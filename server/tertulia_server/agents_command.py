@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 
 from tertulia.platforms.acp.settings import KNOWN_AGENTS, KnownAgent
+from tertulia.store.private_files import create_file, make_folder
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server import model_servers
@@ -83,7 +84,8 @@ def _add_program(loaded: Loaded, name: str, folders: Sequence[str]) -> str:
 
 def _append(loaded: Loaded, written: str) -> None:
     """Append a table to the configuration file, which is made if it is not there."""
-    loaded.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(loaded.file.parent)
+    create_file(loaded.file)
     before = loaded.file.read_text("utf-8") if loaded.file_read else ""
     separator = "" if not before else "\n" if before.endswith("\n") else "\n\n"
     with loaded.file.open("a", encoding="utf-8") as file:

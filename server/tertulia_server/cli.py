@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.untrusted import clean_text, one_line
+from tertulia_server.logs import guard_stderr
 from tertulia_server.settings import TABLES, Loaded, Settings, flag, load
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     parsed = _parser().parse_args(arguments)
     flags: Flags = vars(parsed)
+    guard_stderr()
     try:
         loaded = load(flags)
         for sentence in loaded.warnings:
@@ -116,7 +118,7 @@ async def _work_beside(settings: "ClientSettings") -> None:
 def _agents(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.agents_command import add, show
 
-    print(add(loaded, flags["add"], flags["folder"]) if flags["add"] else show(loaded))
+    print(clean_text(add(loaded, flags["add"], flags["folder"]) if flags["add"] else show(loaded)))
     return 0
 
 

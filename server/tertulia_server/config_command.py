@@ -2,7 +2,9 @@
 
 from typing import cast
 
-from tertulia_server.settings import TABLES, Loaded, Source, key, without_secrets
+from tertulia.vocabulary.untrusted import clean_text
+from tertulia_server.secret_values import without_secrets
+from tertulia_server.settings import TABLES, Loaded, Source, key
 
 _EMPTY = {"toolsets": "(all)", "tools": "(all)"}
 
@@ -25,7 +27,7 @@ def show(loaded: Loaded) -> str:
     for name, options in sorted(settings.agents.items()):
         lines.append(f"[agents.{name}]")
         lines += [f"{option} = {value}" for option, value in without_secrets(options).items()]
-    return "\n".join(lines)
+    return clean_text("\n".join(lines))
 
 
 def _shown(name: str, value: object) -> object:

@@ -34,8 +34,9 @@ from tertulia_server.http_access import (
     is_loopback,
 )
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
+from tertulia_server.logs import log_to_stderr
 from tertulia_server.settings import Settings
-from tertulia_server.stdio import freeze_heap, log_to_stderr
+from tertulia_server.stdio import freeze_heap
 from tertulia_server.store_token import store_token
 
 PATH = "/mcp"

@@ -1,22 +1,35 @@
 """Secrets of a store: small files that only their owner may read. The first use makes them."""
 
+import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from tertulia.store.private_files import close_to_others, dangling, make_folder
+
+logger = logging.getLogger(__name__)
+
 
 def stored_secret(path: Path, make: Callable[[], bytes]) -> bytes:
     """Return the contents of a file; if it does not exist, write what `make` returns first.
 
-    Processes that do so at the same time all return the same. A file that others may read is closed to them.
+    Processes that do so at the same time all return the same. A file that others may read is closed to them, and that
+    is logged.
+
+    Raises:
+        StoreError: at the path is a link to a file that is not there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     if not path.exists():
         _write(path, make())
-    if os.name != "nt" and path.stat().st_mode & 0o077:
-        path.chmod(0o600)
-    return path.read_bytes()
+    sentence = close_to_others(path)
+    if sentence is not None:
+        logger.warning("%s", sentence)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise dangling(path) from error
 
 
 def _write(path: Path, secret: bytes) -> None:

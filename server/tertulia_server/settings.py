@@ -5,7 +5,6 @@ separated by commas in flags and environment. Instances of platforms are tables 
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tertulia.platforms.registry import LOCAL
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
+from tertulia.store.private_files import close_to_others
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
+from tertulia_server.secret_values import holds_secrets
 
 ENVIRONMENT_PREFIX = "TERTULIA_"
 CONFIG_VARIABLE = "TERTULIA_CONFIG"
@@ -33,11 +34,6 @@ See `tertulia.platforms.acp.nesting`.
 """
 _OWN_VARIABLES = {_WITHIN_VARIABLE, TOKEN_VARIABLE}
 """What is no setting."""
-_SECRET_WORDS = re.compile(
-    "key|secret|token|password|passwd|passphrase|authorization|credential|cookie|bearer|private|signature",
-    re.IGNORECASE,
-)
-_USER_INFO = re.compile("(?<=://)[^/@\\s]+@")
 TABLES = {"instances", "agents"}
 """The settings that only the file has."""
 _KEYS = {"identity": "as"}
@@ -214,7 +210,8 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
     except ValidationError as error:
         raise _input_error(error, sources, file) from error
     settings = settings.model_copy(update={"store": settings.store.expanduser().absolute()})
-    return Loaded(settings, sources, file, file.is_file(), _unknown_variables(environment, settings))
+    warnings = [*_unknown_variables(environment, settings), *_closed(file, settings)]
+    return Loaded(settings, sources, file, file.is_file(), warnings)
 
 
 def default_config() -> Path:
@@ -229,22 +226,6 @@ def default_store() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("tertulia", appauthor=False) / "tertulia.db"
-
-
-def without_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options in which `(set)` or `(empty)` replaces each possible secret, at any depth."""
-    return {
-        name: ("(set)" if value else "(empty)") if _SECRET_WORDS.search(name) else _without_secrets(value)
-        for name, value in options.items()
-    }
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, dict):
-        return without_secrets(cast(dict[str, Any], value))
-    if isinstance(value, list):
-        return [_without_secrets(item) for item in cast(list[Any], value)]
-    return _USER_INFO.sub("(set)@", value) if isinstance(value, str) else value
 
 
 def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
@@ -266,6 +247,15 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
                 f"{file} sets `{name}`, which is no setting.", valid=sorted(named), setting=name
             )
     return {named[name]: value for name, value in read.items()}
+
+
+def _closed(file: Path, settings: Settings) -> Sequence[str]:
+    """Close the files that hold credentials to other users; return a sentence for each that was open."""
+    tables = [*settings.instances.values(), *settings.agents.values()]
+    holding = [file] if any(map(holds_secrets, tables)) else []
+    named = [table["env_file"] for table in tables if isinstance(table.get("env_file"), str)]
+    holding += [Path(each).expanduser() for each in named]
+    return [sentence for each in holding if (sentence := close_to_others(each)) is not None]
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:

@@ -9,7 +9,6 @@ import errno
 import gc
 import logging
 import os
-import sys
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import CancelledError
@@ -26,19 +25,13 @@ from mcp.shared.message import SessionMessage
 from tertulia.runs.runner import Worker
 from tertulia_server.app import Server, build
 from tertulia_server.lines import refusals, session_message
+from tertulia_server.logs import log_to_stderr
 from tertulia_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 65_536
 """The most bytes that are read at once."""
-
-
-def log_to_stderr(level: str) -> None:
-    """Send the logs of this process to stderr."""
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", force=True
-    )
 
 
 def freeze_heap() -> None:

@@ -51,7 +51,7 @@ async def _sync(settings: Settings, instances: Sequence[str], everything: bool) 
                 print(f"{instance}: {one_line(f'{error}{hint}')}", file=sys.stderr, flush=True)
                 failed = True
             else:
-                print(_summary_line(summary), flush=True)
+                print(one_line(_summary_line(summary)), flush=True)
                 failed = failed or summary.failed > 0
     return FAILED if failed else 0
 

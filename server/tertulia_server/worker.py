@@ -20,6 +20,8 @@ from tertulia.platforms.acp.settings import INHERITED
 from tertulia.runs.runner import Worker
 from tertulia.settings import ClientSettings
 from tertulia.store.leases import RENEWAL
+from tertulia.store.private_files import create_file, make_folder
+from tertulia_server.logs import log_to
 from tertulia_server.settings import Loaded, Settings
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ async def launch_worker(settings: Settings, config: Path | None) -> None:
     command = [sys.executable, "-m", "tertulia_server", "worker"]
     command += ["--store", str(settings.store), "--log-level", settings.log_level]
     command += [] if config is None else ["--config", str(config)]
-    settings.store.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.store.parent)
     environment = {name: value for name in (*INHERITED, *_OWN) if (value := os.environ.get(name))}
     if os.name == "nt":
         subprocess.Popen(  # noqa: ASYNC220 - it returns at once
@@ -71,11 +73,10 @@ def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
     client_settings = loaded.settings.client_settings(leave_out_misconfigured=True)
     if os.name != "nt" and os.fork():
         os._exit(0)  # whoever launched us goes on; the child belongs to nobody
-    handler = RotatingFileHandler(
-        log_file(loaded.settings.store), maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8"
-    )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=loaded.settings.log_level, handlers=[handler], force=True)
+    log = log_file(loaded.settings.store)
+    create_file(log)
+    handler = RotatingFileHandler(log, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8")
+    log_to(handler, loaded.settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger(__name__).setLevel(logging.INFO)
     try:
         anyio.run(_work, client_settings, idle, has_changed(loaded.file))

@@ -89,6 +89,17 @@ async def test_agents_are_listed_of_every_instance_or_of_one(path: Path) -> None
             {"local": InstanceSettings(platform="bare", options={"closed": []})},
             "there is one embedded platform",
         ),
+        (
+            {"local": InstanceSettings(platform="local", options={"principals": ["bob"]})},
+            "`principals` of the instance local cannot be set",
+        ),
+        *(
+            (
+                {"x": InstanceSettings(platform="bare", options={"closed": [], "principals": principals})},
+                "must be a list of one principal or more",
+            )
+            for principals in ("bob", [], [""], [1], True)
+        ),
     ],
 )
 @pytest.mark.usefixtures("bare")

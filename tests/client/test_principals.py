@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from tertulia import (
@@ -31,9 +32,13 @@ from tertulia import (
     SearchQuery,
     Settlement,
     Status,
+    TertuliaError,
 )
-from tertulia.resources.history import History
+from tertulia.history.writers import ExportFormat
+from tertulia.platforms.base import RunContext
+from tertulia.resources.history import History, Selection
 from tests.client.inside import contents, rows
+from tests.doubles.remote import CONVERSATION, Remote, remote
 from tests.doubles.scripted import AGENT, asks_first, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +71,11 @@ async def first(stream: AsyncGenerator[Any]) -> Any:
     """Return the first thing of a stream."""
     async with aclosing(stream):
         return await anext(stream)
+
+
+def exactly(hers: Hers) -> Selection:
+    """Return the selection of alice's conversation."""
+    return Selection(ids=(hers.conversation_id,))
 
 
 APPROVE = Settlement(decision=Decision.APPROVE, by_person=True)
@@ -112,6 +122,10 @@ REFUSED: dict[str, Attempt] = {
         hers.conversation_id, "main"
     ),
     "conversations.participants": lambda bob, hers: bob.conversations.participants(hers.conversation_id),
+    "history.export": lambda bob, hers: first(bob.history.export(exactly(hers), ExportFormat.MARKDOWN)),
+    "history.export_files": lambda bob, hers: first(
+        bob.history.export_files(exactly(hers), ExportFormat.MARKDOWN)
+    ),
     "conversations.invite": lambda bob, hers: bob.conversations.invite(
         hers.conversation_id, {"user": ParticipantRole.OBSERVER}
     ),
@@ -156,8 +170,6 @@ NOBODYS = {
     "search.sync",
     "search.syncable",
     "history.import_files",
-    "history.export",
-    "history.export_files",
     "history.follow",
 }
 """What is about nobody's conversation, or has its principals in tests of its own."""
@@ -286,3 +298,87 @@ async def test_whoever_runs_the_process_is_a_principal_like_any_other(path: Path
         assert (hers.author, my.author) == ("alice", "user")
         with pytest.raises(NotFoundError):
             await client.conversations.get(sent.conversation.id)
+
+
+async def alices_elsewhere(client: Client) -> Hers:
+    """Let alice talk on a remote platform."""
+    alice = client.as_principal("alice")
+    await alice.conversations.get(CONVERSATION)
+    sent = await alice.runs.send(CONVERSATION, "Where is the zanzibar file?", idempotency_key="k1")
+    outcome = await alice.runs.wait(sent.run, timeout=10)
+    cursor = (await alice.conversations.events(CONVERSATION)).cursor
+    return Hers(CONVERSATION, outcome.run, outcome.pending[0].id, cursor)
+
+
+OF_AN_INSTANCE: dict[str, Attempt] = {
+    **REFUSED,
+    **NOT_OFFERED,
+    "agents.list": lambda bob, hers: bob.agents.list("remote"),
+    "conversations.list": lambda bob, hers: bob.conversations.list(ConversationQuery(instance="remote")),
+    "conversations.list of all users": lambda bob, hers: bob.conversations.list(
+        ConversationQuery(instance="remote", all_users=True)
+    ),
+    "conversations.create": lambda bob, hers: bob.conversations.create(NewConversation(agent="remote:agent")),
+    "conversations.analytics_of": lambda bob, hers: bob.conversations.analytics_of(
+        ConversationQuery(instance="remote")
+    ),
+    "runs.start": lambda bob, hers: bob.runs.start(NewConversation(agent="remote:agent"), says("Hello")),
+    "search.messages": lambda bob, hers: bob.search.messages(SearchQuery(text="zanzibar", instance="remote")),
+    "search.sync": lambda bob, hers: bob.search.sync("remote"),
+}
+
+
+@pytest.mark.parametrize("attempt", OF_AN_INSTANCE.values(), ids=OF_AN_INSTANCE)
+async def test_an_instance_that_serves_others_is_none_for_a_principal(path: Path, attempt: Attempt) -> None:
+    """Its credentials are those others': whoever used it would read their conversations on the platform."""
+    other_side = Remote(asks_first)
+    async with remote(path, other_side, principals=["alice"]) as client:
+        hers = await alices_elsewhere(client)
+
+        with pytest.raises(TertuliaError) as raised:
+            await attempt(client.as_principal("bob"), hers)
+
+        # `all_users` names the instances that have it, which are none.
+        assert isinstance(raised.value, NotFoundError) or "all_users" in raised.value.message
+        assert "remote" not in raised.value.valid
+        assert other_side.principals == {"alice"}
+        assert (other_side.settled, other_side.canceled) == ([], [])
+
+
+async def test_an_instance_serves_who_runs_the_process_unless_others_are_named(path: Path) -> None:
+    """Lists, searches and what can be synced leave it out for everybody else."""
+    other_side = Remote()
+    async with remote(path, other_side) as client:
+        bob = client.as_principal("bob")
+
+        assert (client.instances, bob.instances) == (["local", "remote"], ["local"])
+        assert (client.remote_instances, bob.remote_instances) == (["remote"], [])
+        assert "remote:agent" in {agent.address for agent in await client.agents.list()}
+        assert {agent.address for agent in await bob.agents.list()} == {"local:archivist"}
+        assert bob.search.syncable == []
+        assert [each.instance for each in (await bob.search.messages("zanzibar")).answered] == []
+        assert other_side.principals == {"local"}
+
+
+async def test_a_run_is_not_continued_with_the_credentials_of_others(path: Path) -> None:
+    """The configuration may have changed since it was begun."""
+    begun = anyio.Event()
+
+    async def never_ends(context: RunContext) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    other_side = Remote(never_ends)
+    async with remote(path, other_side, principals=["local", "bob"]) as client:
+        bob = client.as_principal("bob")
+        await bob.conversations.get(CONVERSATION)
+        run = (await bob.runs.send(CONVERSATION, "Hello")).run
+        await begun.wait()
+    other_side.executed.clear()
+
+    async with remote(path, other_side) as client:
+        bob = client.as_principal("bob")
+        await bob.runs.wait_idle(run, timeout=0.2)
+        await client.work(idle=0.1)
+
+        assert other_side.executed == []

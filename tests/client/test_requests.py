@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from tertulia import Decision, EventKind, RequestKind, RunStatus, Settlement
-from tertulia.platforms.base import RunContext
-from tertulia.vocabulary.errors import MovedOnError, UncertainError
+from tertulia.platforms.base import ChangedRequestError, RunContext
+from tertulia.vocabulary.errors import ConflictError, MovedOnError, UncertainError
 from tertulia.vocabulary.events import Event
 from tertulia.vocabulary.models import RequestDraft
 from tests.client.inside import rows
@@ -114,6 +114,51 @@ async def test_a_question_that_was_answered_elsewhere_is_journalled_as_an_answer
     answered = [dict(entry.data) for entry in entries if entry.kind is EventKind.QUESTION_ANSWERED]
     assert answered == [{"request_id": one, "decision": "elsewhere", "answer": None} for one in asked]
     assert EventKind.TOOL_CONFIRMATION_RESOLVED not in {entry.kind for entry in entries}
+
+
+def mail(to: str) -> RequestDraft:
+    """Return the request of a platform that changes its arguments."""
+    return RequestDraft(
+        kind=RequestKind.CONFIRMATION, prompt="May I?", tool="mail", arguments={"to": to}, upstream_id="a1"
+    )
+
+
+@pytest.mark.parametrize("decided", ["after the run has seen it", "before"])
+async def test_what_a_platform_asks_now_stands_in_place_of_what_it_asked(path: Path, decided: str) -> None:
+    """The old one is closed at once, and the new one with it when the platform waits no more."""
+    changed = anyio.Event()
+
+    async def answer(context: RunContext) -> None:
+        shown = await context.ask(mail("acme"))
+        await changed.wait()
+        if decided.startswith("after"):
+            await context.ask(mail("everybody"))
+            await context.ask(mail("everybody"))
+        await context.withdraw(shown.id)
+        await context.finish("Done.")
+
+    async def has_changed(settlement: Settlement) -> None:
+        raise ChangedRequestError("It asks something else.", now=mail("everybody"))
+
+    other_side = Remote(answer)
+    other_side.settle = has_changed
+    async with remote(path, other_side) as client:
+        sent = await client.runs.send(CONVERSATION, "Go")
+        (shown,) = (await client.runs.wait(sent.run, timeout=SECONDS)).pending
+        for _ in range(2):
+            with pytest.raises((ChangedRequestError, ConflictError)):
+                await client.runs.respond(shown.id, Settlement(decision=Decision.APPROVE))
+            assert [one.arguments for one in await client.runs.pending()] == [{"to": "everybody"}]
+        (now,) = await client.runs.pending()
+
+        changed.set()
+        await client.runs.wait(sent.run, timeout=SECONDS)
+        while (await client.runs.get(sent.run.id)).status.active:
+            await client.runs.wait_idle(sent.run, timeout=SECONDS)
+        entries = (await client.conversations.events(CONVERSATION)).entries
+
+    resolved = [dict(entry.data) for entry in entries if entry.kind is EventKind.TOOL_CONFIRMATION_RESOLVED]
+    assert resolved == [{"request_id": one.id, "decision": "elsewhere"} for one in (shown, now)]
 
 
 async def test_where_contents_are_not_kept_a_requests_data_is_gone_with_its_run(path: Path) -> None:

@@ -240,7 +240,8 @@ async def test_a_platform_without_a_list_has_what_it_tells_of_and_what_is_known_
 
 async def test_another_principal_sees_nothing_of_a_sync(path: Path) -> None:
     """Neither in the index nor in the coverage."""
-    async with opened(path, library=library()) as conversations:
+    shared = {"library": library(), "principals": ["local", "somebody"]}
+    async with opened(path, library=shared) as conversations:
         await conversations.search.sync("library")
         other = conversations.as_principal("somebody")
 

@@ -10,6 +10,7 @@ from itertools import count
 import anyio
 import anyio.lowlevel
 
+from tertulia.store.database import IDLE_SECONDS
 from tertulia.vocabulary.clock import SYSTEM_CLOCK
 
 _QUIET_TURNS = 100
@@ -149,3 +150,21 @@ class SkippingClock:
                 yield scope
             finally:
                 del self._deadlines[scope], self._lengths[scope]
+
+
+class Idling(SkippingClock):
+    """Ends the pause after which a store tidies up when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle = anyio.Event()
+        self.pauses = 0
+
+    async def tick(self, interval: float) -> None:
+        """Wait as long as before, or for the test."""
+        if interval != IDLE_SECONDS:
+            await super().tick(interval)
+            return
+        self.pauses += 1
+        await self.idle.wait()
+        self.idle = anyio.Event()

@@ -6,7 +6,7 @@ The client treats it as any other platform whose conversations live elsewhere. `
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import anyio
 
@@ -18,6 +18,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
+    Agent,
     ConversationQuery,
     ConversationRecord,
     Page,
@@ -54,6 +55,8 @@ class Remote:
         """Called with a decision before it is noted."""
         self.settled: list[Settlement] = []
         self.canceled: list[Run] = []
+        self.principals: set[str] = set()
+        """On whose behalf it was asked for conversations."""
 
 
 class RemotePlatform(Platform):
@@ -67,12 +70,19 @@ class RemotePlatform(Platform):
         self.features = self._remote.features
         self.capabilities = self._remote.capabilities
 
+    async def agents(self, principal: str) -> Sequence[Agent]:
+        """Return the agent."""
+        self._remote.principals.add(principal)
+        return [Agent(address=f"{self.instance}:agent", description="Is elsewhere.", features=self.features)]
+
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
         """Return the record."""
+        self._remote.principals.add(principal)
         return self._remote.record
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
         """Return the record, whatever is asked for."""
+        self._remote.principals.add(principal)
         return Page(items=[self._remote.record])
 
     async def answer(self, context: RunContext) -> None:
@@ -94,11 +104,22 @@ class RemotePlatform(Platform):
 
 @asynccontextmanager
 async def remote(
-    store: Path, other_side: Remote, *, keeps_content: bool = True, worker: Worker | None = None
+    store: Path,
+    other_side: Remote,
+    *,
+    keeps_content: bool = True,
+    worker: Worker | None = None,
+    principals: Sequence[str] = (),
 ) -> AsyncGenerator[Client]:
-    """Open a client with the instance `remote`, as one process has it; what is inside takes `SECONDS` at most."""
+    """Open a client with the instance `remote`, as one process has it; what is inside takes `SECONDS` at most.
+
+    It serves `principals`, as the configuration names them: nobody in particular, unless some are given.
+    """
     cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:RemotePlatform"
-    instance = InstanceSettings(platform=KIND, options={"remote": other_side, "store_content": keeps_content})
+    options: dict[str, Any] = {"remote": other_side, "store_content": keeps_content}
+    if principals:
+        options["principals"] = [*principals]
+    instance = InstanceSettings(platform=KIND, options=options)
     with anyio.fail_after(SECONDS):
         async with Client.open(
             ClientSettings(store=store, instances={KIND: instance}), worker=worker

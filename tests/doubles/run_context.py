@@ -58,6 +58,12 @@ class FakeRunContext:
     ) -> Request:
         """Ask a person, who does not answer until `settle` is called."""
         await self.emit(*events, checkpoint=checkpoint)
+        self.withdrawn += [
+            before.id
+            for before in self.requests
+            if before.status is RequestStatus.PENDING
+            and (before.kind, before.upstream_id) == (draft.kind, draft.upstream_id)
+        ]
         request = Request(
             id=f"r_{len(self.requests) + 1}",
             run_id=self.run.id,

@@ -14,7 +14,7 @@ from typing import Any, cast
 import anyio
 
 from tertulia import Approvals, Client, ClientSettings, InstanceSettings
-from tertulia.platforms.base import EmbeddedRunContext
+from tertulia.platforms.base import EmbeddedRunContext, RunContext
 from tertulia.platforms.local.platform import LocalPlatform
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
@@ -155,7 +155,7 @@ async def echo(context: EmbeddedRunContext) -> None:
     await context.finish(f"You said: {context.message.text}")
 
 
-async def asks_first(context: EmbeddedRunContext) -> None:
+async def asks_first(context: RunContext) -> None:
     """Ask whether a tool may run, then say how that was decided."""
     if not context.requests:
         await context.ask(may_i(paper="contract"))

@@ -106,6 +106,7 @@ def test_a_wrong_instance_ends_every_command_with_2_and_a_sentence(
     """Before anything is served or done."""
     file = tmp_path / "config.toml"
     file.write_text(tables)
+    file.chmod(0o600)
 
     code = main([*command.split(), "--config", str(file), "--store", str(tmp_path / "tertulia.db")])
 
@@ -121,6 +122,7 @@ def test_a_wrong_instance_ends_every_command_with_2_and_a_sentence(
 def test_all_wrong_instances_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody mends one to learn of the next."""
     file = tmp_path / "config.toml"
+    file.touch(mode=0o600)
     file.write_text("[instances.one]\nplatform = 'nowhere'\n[instances.two]\nurl = 'x'\n[instances.Three]\n")
 
     assert main(["config", "--config", str(file)]) == 2

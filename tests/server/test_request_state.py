@@ -1,5 +1,6 @@
 """The key that seals what a host carries survives the process, and is nobody else's."""
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from mcp.server.mcpserver import InvalidRequestState
 
+from tertulia.vocabulary.errors import StoreError
 from tertulia_server.request_state import KEY_BYTES, StoredKeyCodec
 
 
@@ -34,6 +36,33 @@ def test_the_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert list(path.parent.iterdir()) == [path]
     assert path.stat().st_size == KEY_BYTES
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps permissions elsewhere")
+def test_a_key_that_others_can_read_is_closed_to_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And that is told; what it has sealed stays valid."""
+    caplog.set_level(logging.WARNING)
+    path = tmp_path / "key"
+    sealed = StoredKeyCodec(path).seal(b"state")
+    path.chmod(0o644)
+
+    assert StoredKeyCodec(path).unseal(sealed) == b"state"
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert f"could read or change {path}" in caplog.text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few make links")
+def test_a_link_to_no_key_is_not_followed(tmp_path: Path) -> None:
+    """Nothing is created where it leads."""
+    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreError, match="is a link to a file that is not there"):
+        StoredKeyCodec(tmp_path / "key").seal(b"state")
+
+    assert [each.name for each in tmp_path.iterdir()] == ["key"]
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "v1.AAAA"])

@@ -1,5 +1,7 @@
 """Settings: flags over environment over one file, read once; what is wrong is told where it was set."""
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
 from tertulia_server.config_command import show
-from tertulia_server.settings import Settings, Source, load, without_secrets
+from tertulia_server.secret_values import without_secrets
+from tertulia_server.settings import Settings, Source, load
 from tertulia_tools.definition import Toolset
 from tertulia_tools.registry import TOOLS, select
 
@@ -230,6 +233,29 @@ name = "first"
 bearer = "hunter2"
 """
 
+SECRET: dict[str, object] = {
+    "pat": "hunter2",
+    "auth": "hunter2",
+    "pwd": ["hunter2"],
+    "pin": 4711,
+    "base_url": "https://ana:hunter2@example.com:8443/hunter2?sig=hunter2#hunter2",
+    "card": "https://[hunter2",
+    "token_url": "hunter2",
+    "command": ["program", "--key", "hunter2"],
+    "api_key_env": "hunter2",
+    "mcp_servers": {"files": {"command": "hunter2", "args": ["hunter2"], "headers": {"X": "hunter2"}}},
+    "accounts": [{"name": "hunter2"}, "hunter2", ["hunter2"]],
+}
+HARMLESS: dict[str, object] = {
+    "platform": "stage",
+    "agents": {"desk": "bob@beta"},
+    "base_url": "https://example.com:8443",
+    "api_key_env": "STAGE_API_KEY",
+    "store_content": False,
+    "folders": ["/home/ana/shop"],
+    "principals": ["local"],
+}
+
 
 def test_what_is_in_force_is_shown_without_secrets(file: Path) -> None:
     """However deep they stand, and in an address too; whether one is set is no secret."""
@@ -246,8 +272,43 @@ def test_what_is_in_force_is_shown_without_secrets(file: Path) -> None:
     assert "[instances.local]" in shown
     assert "api_key = (set)" in shown
     assert "client_secret = (empty)" in shown
-    assert "example.com" in shown
-    assert "first" in shown
+    assert "first" not in shown
+
+
+def test_what_is_not_known_to_be_harmless_is_masked() -> None:
+    """Whatever its name and its form; what a person needs to see stays."""
+    shown = without_secrets(SECRET)
+
+    assert "hunter2" not in repr(shown)
+    assert "4711" not in repr(shown)
+    assert shown["base_url"] == "https://example.com:8443/(set)"
+    assert shown["command"] == ["program", "(set)", "(set)"]
+    assert without_secrets(HARMLESS) == HARMLESS
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps permissions elsewhere")
+@pytest.mark.parametrize(
+    ("content", "closed"),
+    [('api_key = "k"', True), ("store_content = false", False), ('env_file = "{keys}"', True)],
+)
+def test_a_file_with_credentials_is_closed_to_others(
+    file: Path, tmp_path: Path, content: str, closed: bool
+) -> None:
+    """And that it was open is told; one without any is left as it is."""
+    keys = tmp_path / "keys"
+    keys.write_text("KEY=k")
+    holding = keys if "keys" in content else file
+    file.write_text(f'[instances.work]\nplatform = "stage"\n{content.format(keys=keys)}\n')
+    for each in (file, keys):
+        each.chmod(0o644)
+
+    told = load({"config": str(file)}, {}).warnings
+
+    assert stat.S_IMODE(holding.stat().st_mode) == (0o600 if closed else 0o644)
+    assert told == (
+        [f"Other users of this machine could read or change {holding}; they cannot any more."] * closed
+    )
+    assert load({"config": str(file)}, {}).warnings == []
 
 
 def test_secrets_are_not_in_the_representation_of_settings(file: Path) -> None:

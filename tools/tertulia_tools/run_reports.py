@@ -180,9 +180,11 @@ def _next_step(run: Run, pending: Sequence[Request], *, caller: str, can_cancel:
         case RunStatus.INPUT_REQUIRED:
             if not pending:
                 return "stream_conversation with this cursor shows how it goes on."
+            # Some hosts answer forms by themselves and refuse the tool: then the terminal alone is left.
+            terminal = "your user can decide it in a terminal, with `tertulia approve`."
             if pending[0].declined:
-                return "ask your user; confirm_tool can reject the request, and `tertulia approve` decide it."
-            return f"ask your user, then confirm_tool with request_id {pending[0].id}."
+                return f"ask your user; confirm_tool can reject the request; {terminal}"
+            return f"ask your user, then confirm_tool with request_id {pending[0].id}; {terminal}"
         case RunStatus.COMPLETED:
             return "send_message goes on with the conversation."
         case RunStatus.FAILED | RunStatus.INTERRUPTED:

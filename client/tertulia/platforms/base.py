@@ -10,7 +10,7 @@ store: it reports an answer to a `RunContext`, which journals it. Each call that
 The argument `principal` says for whom a call is made. Most platforms know one account, that of the configuration.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -124,6 +124,8 @@ class RunContext(Protocol):
         self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None
     ) -> Request:
         """Ask a person, after `events`; the checkpoint is saved in the same transaction.
+
+        A request that is pending under the same `upstream_id` is withdrawn: this one stands in its place.
 
         `answer` may return then: it is called again once the request is settled.
         """
@@ -264,8 +266,14 @@ class Platform:
         self.instance = instance
         self.missing = missing
         """The one thing to set before the instance can be used; None when it can."""
+        self.principals: Collection[str] = ()
+        """The principals whom the instance serves: nobody, until the registry names them."""
         self.peers: Mapping[str, Platform] = {}
         """All the configured instances, by name."""
+
+    def serves(self, principal: str) -> bool:
+        """Whether a principal may use the instance: whoever does acts with its credentials, as its account."""
+        return principal in self.principals
 
     async def close(self) -> None:
         """Give back connections; called once, at the end."""
@@ -496,8 +504,11 @@ class Platform:
                 )
 
     def _refuse(self, feature: Feature) -> NoReturn:
+        # Whoever reads the error may be any of those whom this instance serves.
         offering = sorted(
-            name for name, peer in self.peers.items() if feature in peer.features and peer.missing is None
+            name
+            for name, peer in self.peers.items()
+            if feature in peer.features and peer.missing is None and all(map(peer.serves, self.principals))
         )
         raise NotOffered(
             f"The instance {self.instance} ({self.kind}) does not offer {feature}.",
@@ -535,6 +546,10 @@ class EmbeddedPlatform(Platform):
 
     maintenance_interval: float | None = None
     """Seconds between two calls of `maintain` while nobody asks for anything; None where there is nothing to do."""
+
+    def serves(self, principal: str) -> bool:
+        """Whether a principal may use it: everybody may, since each sees rows of their own only."""
+        return True
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""

@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import cast
 
 from tertulia.platforms.base import Platform
-from tertulia.settings import STORE_CONTENT, InstanceSettings
+from tertulia.settings import PRINCIPALS, STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import valid_instance
-from tertulia.vocabulary.models import Agent
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL, Agent
 from tertulia.vocabulary.untrusted import shown
 
 PLATFORMS: Mapping[str, str] = {
@@ -77,7 +77,9 @@ def unconfigured_agents(instances: Mapping[str, InstanceSettings]) -> Sequence[A
 def _misconfigured(name: str, error: InvalidInputError) -> Platform:
     from tertulia.platforms.kit.misconfigured import MisconfiguredPlatform
 
-    return MisconfiguredPlatform(name, missing=" ".join((_sentence(error), *filter(None, [error.hint]))))
+    built = MisconfiguredPlatform(name, missing=" ".join((_sentence(error), *filter(None, [error.hint]))))
+    built.principals = [LOCAL_PRINCIPAL]  # who runs the process can correct it
+    return built
 
 
 def _all_of(errors: Sequence[InvalidInputError]) -> InvalidInputError:
@@ -126,8 +128,27 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
             f"`{STORE_CONTENT}` of the instance {name} cannot be false: its conversations are in the store or nowhere.",
             instance=name,
         )
+    if PRINCIPALS in settings.options:
+        _check_principals(name, settings.options[PRINCIPALS])
     module, _, attribute = PLATFORMS[settings.platform].partition(":")
     platform = cast(
         Callable[[str, InstanceSettings, Store, Clock], Platform], getattr(import_module(module), attribute)
     )
-    return platform(name, settings, store, clock)
+    built = platform(name, settings, store, clock)
+    built.principals = settings.principals
+    return built
+
+
+def _check_principals(name: str, value: object) -> None:
+    if name == LOCAL:
+        raise InvalidInputError(
+            f"`{PRINCIPALS}` of the instance {name} cannot be set: everybody has conversations of their own there.",
+            instance=name,
+        )
+    named = cast(list[object], value) if isinstance(value, list) else []
+    if not named or not all(isinstance(each, str) and each for each in named):
+        raise InvalidInputError(
+            f"`{PRINCIPALS}` of the instance {name} must be a list of one principal or more.",
+            hint=f'Leave it out for the person who runs Tertulia: it is ["{LOCAL_PRINCIPAL}"] then.',
+            instance=name,
+        )

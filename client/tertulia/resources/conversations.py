@@ -453,9 +453,7 @@ class Conversations:
         """
         scope = self._scope
         offering = [
-            name
-            for name, platform in scope.services.platforms.items()
-            if platform.capabilities.lists_all_users
+            name for name, platform in scope.platforms.items() if platform.capabilities.lists_all_users
         ]
         if instance is None or not scope.configured(instance).capabilities.lists_all_users:
             raise InvalidInputError(

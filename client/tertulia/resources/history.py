@@ -288,7 +288,7 @@ class History:
         return found
 
     def _is_embedded(self, instance: str) -> bool:
-        return isinstance(self._scope.services.platforms.get(instance), EmbeddedPlatform)
+        return isinstance(self._scope.platforms.get(instance), EmbeddedPlatform)
 
 
 @dataclass(slots=True)

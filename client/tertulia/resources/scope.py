@@ -30,7 +30,7 @@ class Services:
     settings: ClientSettings
     store: Store
     platforms: Mapping[str, Platform]
-    """The configured platforms, by instance."""
+    """The configured platforms, by instance; `Scope.platforms` has those that one principal may use."""
     runner: Runner
     idempotency: Idempotency
     leases: LeaseHolder
@@ -49,24 +49,34 @@ class Scope:
         return address_of(self.principal, self.services.settings.identity)
 
     @property
+    def platforms(self) -> Mapping[str, Platform]:
+        """The platforms that serve this principal, by instance: for this principal there are no others."""
+        return {
+            name: platform
+            for name, platform in self.services.platforms.items()
+            if platform.serves(self.principal)
+        }
+
+    @property
     def instances(self) -> Sequence[str]:
-        """The configured instances, in order."""
-        return sorted(self.services.platforms)
+        """The instances that serve this principal, in order."""
+        return sorted(self.platforms)
 
     def configured(self, instance: str) -> Platform:
         """Return an instance, even if it cannot be used yet.
 
         Raises:
-            NotFoundError: there is no such instance.
+            NotFoundError: there is no such instance for this principal.
         """
-        if instance not in self.services.platforms:
+        platform = self.services.platforms.get(instance)
+        if platform is None or not platform.serves(self.principal):
             raise NotFoundError(
                 f"There is no instance {shown(instance)}.",
                 valid=self.instances,
                 hint="Instances are configured in Tertulia's configuration file.",
                 instance=instance,
             )
-        return self.services.platforms[instance]
+        return platform
 
     def platform(self, instance: str) -> Platform:
         """Return an instance that can be used.
@@ -119,7 +129,7 @@ class Scope:
 
     async def maintain(self) -> None:
         """Have the embedded platforms do what is due, before the store is read without them."""
-        for platform in self.services.platforms.values():
+        for platform in self.platforms.values():
             if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
                 await platform.maintain()
 

@@ -49,7 +49,7 @@ class Search:
             split_conversation_id(query.conversation_id)
         await scope.maintain()
         sources = federated.Sources(
-            platforms=scope.services.platforms, settings=scope.services.settings, store=scope.services.store
+            platforms=scope.platforms, settings=scope.services.settings, store=scope.services.store
         )
         remote = not sources.all_embedded
         if remote and (asked := sources.to_ask(query)):
@@ -96,8 +96,7 @@ class Search:
 
         services = self._scope.services
         syncable: list[str] = []
-        for name in self._scope.instances:
-            platform = services.platforms[name]
+        for name, platform in sorted(self._scope.platforms.items()):
             with suppress(TertuliaError):
                 check_can_sync(platform, services.settings.instances.get(name))
                 if platform.missing is None:

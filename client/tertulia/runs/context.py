@@ -12,7 +12,7 @@ import anyio
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.store.transitions import end_run, message_added, move, request_asked, withdraw
+from tertulia.store.transitions import ask, end_run, message_added, move, withdraw
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
@@ -146,17 +146,16 @@ class StoredRunContext:
         """See `tertulia.platforms.base.RunContext.ask`."""
         await self.flush()
 
-        def ask(tx: Transaction) -> Request:
-            asked = runs.pending_alike(tx, self.run.id, draft)
-            request = asked or runs.add_request(tx, self.principal, self.run, draft)
-            self._append(tx, [*events] if asked else [*events, request_asked(request)])
+        def record(tx: Transaction) -> Request:
+            self._retitle(tx, events)
+            request = ask(tx, self.principal, self.run, draft, *events)
             if checkpoint is not None:
                 runs.save_checkpoint(tx, self.run.id, checkpoint)
             runs.set_status(tx, self.run, RunStatus.INPUT_REQUIRED)
             move(tx, self.principal, self.conversation.id, Status.INPUT_REQUIRED, run_id=self.run.id)
             return request
 
-        return await self._commit(ask)
+        return await self._commit(record)
 
     async def wait_settled(self, request_id: str) -> Request:
         """See `tertulia.platforms.base.RunContext.wait_settled`."""
@@ -294,11 +293,14 @@ class StoredRunContext:
         )
 
     def _append(self, tx: Transaction, events: Sequence[Event]) -> None:
+        self._retitle(tx, events)
+        journal.append(tx, self.principal, self.conversation.id, events, self.run.id)
+
+    def _retitle(self, tx: Transaction, events: Sequence[Event]) -> None:
         for event in events:
             if event.kind is EventKind.TITLE_UPDATED and tx.keeps_content(self.conversation.id):
                 retitled = ConversationChanges(title=event.data["title"])
                 conversations.change(tx, self.principal, self.conversation.id, retitled)
-        journal.append(tx, self.principal, self.conversation.id, events, self.run.id)
 
     async def _commit(self, change: Callable[[Transaction], T]) -> T:
         def fenced(tx: Transaction) -> T:

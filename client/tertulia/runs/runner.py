@@ -118,10 +118,13 @@ class Runner:
     def execute_run(self, principal: str, run: Run) -> None:
         """Begin to execute a run, unless it needs no execution or another process executes it. Returns at once.
 
-        A run of an instance that this process does not have is left to other processes.
+        A run of an instance that this process does not have, or does not have for this principal, is left to other
+        processes.
         """
         platform = self._platforms.get(_instance(run.conversation_id))
-        if platform is None or run.id in self._executing or not self._needs_execution(platform, run):
+        if platform is None or not platform.serves(principal):
+            return
+        if run.id in self._executing or not self._needs_execution(platform, run):
             return
         assert self._tasks is not None, "the runner was not entered"
         self._executing[run.id] = scope = anyio.CancelScope()

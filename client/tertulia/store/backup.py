@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tertulia.store import runs
-from tertulia.store.connections import Connection, configure, transaction, translated
+from tertulia.store.connections import SIDE_FILES, Connection, configure, transaction, translated
 from tertulia.store.database import Transaction
 from tertulia.store.message_index import index_next
+from tertulia.store.private_files import create_file, make_folder
 from tertulia.store.schema import STEPS
 from tertulia.store.transitions import end_run
 from tertulia.store.upgrade import check_version, upgrade
@@ -32,7 +33,6 @@ RESTORED = (
 )
 EMBEDDED = "local"
 """The instance whose conversations are in the store itself: nothing was sent anywhere."""
-_SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +112,8 @@ def _check_exists(path: Path) -> None:
 def _open(path: Path, *, create: bool = False) -> Any:
     import apsw
 
-    if create and not path.exists():
-        path.touch(mode=0o600)
+    if create:
+        create_file(path)
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(10_000)
     return connection
@@ -122,15 +122,15 @@ def _open(path: Path, *, create: bool = False) -> Any:
 @contextmanager
 def _scratch(beside: Path, suffix: str) -> Generator[Path]:
     """Yield a new file in the same folder, which only its owner can read; it is gone at the end."""
-    beside.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(beside.parent)
     scratch = beside.with_name(f"{beside.name}{suffix}")
     with translated(beside):
         scratch.unlink(missing_ok=True)
-        scratch.touch(mode=0o600)
+        create_file(scratch)
     try:
         yield scratch
     finally:
-        for name in ("", *_SIDE_FILES):
+        for name in ("", *SIDE_FILES):
             with suppress(FileNotFoundError):
                 scratch.with_name(scratch.name + name).unlink()
 

@@ -24,6 +24,8 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 _LONGEST_REFERENCE = 64
+SIDE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite writes beside a file, by the end of its name."""
 BUSY_SECONDS = 10
 """How long a transaction waits for another process's before it gives up."""
 

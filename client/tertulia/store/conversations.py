@@ -321,9 +321,13 @@ def undelete(tx: Transaction, principal: str, conversation_id: str) -> None:
 
 def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     title = None if new.title is None else storable(new.title)
+    # A number is a time, and later than all before it. One that counts would tell, in cursors, how many others have.
     added = tx.run(
-        f"INSERT INTO conversations (principal, id, instance, title, {', '.join(_WRITTEN)})"
-        f" VALUES (?, ?, ?, ?, {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
+        f"INSERT INTO conversations (number, principal, id, instance, title, {', '.join(_WRITTEN)})"
+        " VALUES ((SELECT CASE WHEN max(number) >= ? THEN max(number) + 1 ELSE ? END FROM conversations), ?, ?, ?, ?,"
+        f" {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
+        tx.at,
+        tx.at,
         principal,
         new.id,
         new.id.partition(":")[0],

@@ -6,8 +6,9 @@ statements. Reads have a connection of their own, so that a long search never ho
 
 The file is opened at the first use and not before: a host lists our tools without touching it. SQLite itself sees to
 it that one process at a time checkpoints the write-ahead log. `synchronous=NORMAL`: a commit survives the death of
-every process; the last ones before a power cut may be lost. The log is truncated when nothing was written for
-`IDLE_SECONDS`, and the last process that closes the file deletes it.
+every process; the last ones before a power cut may be lost. When nothing was written for `IDLE_SECONDS`, deleted words
+are erased from the index, and the log is truncated; the last process that closes the file deletes it. The log is
+truncated at once when contents were deleted that are not kept.
 
 Each transaction first looks whether the file is still the one that was opened, of a version that we know.
 """
@@ -15,19 +16,23 @@ Each transaction first looks whether the file is still the one that was opened, 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
 import anyio.abc
 
+from tertulia.store import erasure, private_files
 from tertulia.store.connections import (
     BUSY_SECONDS,
+    SIDE_FILES,
     Connection,
     ReplacedError,
     Row,
@@ -41,12 +46,13 @@ from tertulia.store.notices import Notices, Watch
 from tertulia.store.schema import STEPS
 from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import TertuliaError
+from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
@@ -55,7 +61,11 @@ BATCHES_AT_ONCE = 4
 INDEXING_PAUSE = 0.05
 """How long this process lets others write before it indexes more of what is left to be indexed."""
 IDLE_SECONDS = 5.0
-"""How long nothing must have been written before this process truncates the write-ahead log."""
+"""How long nothing must have been written before this process erases what was deleted and truncates the log."""
+_AGAIN_SECONDS = 0.2
+"""How long to wait before the log is truncated again, where other processes used it."""
+_SHARE = 100
+"""Erasing may take one part in so many of the time: it rewrites the whole index."""
 
 
 def to_datetime(at: int) -> datetime:
@@ -98,6 +108,8 @@ class Transaction:
         self._content_free = content_free
         self.at = at
         self.touched: set[str] = set()
+        self.wiped = False
+        """Whether contents were deleted that must leave the write-ahead log at once."""
 
     def keeps_content(self, conversation_id: str) -> bool:
         """Whether what is said in a conversation may be written, rather than just that something was said."""
@@ -159,6 +171,8 @@ class Store:
         self._opening = anyio.Lock()
         self._opened = anyio.Event()
         self._written = anyio.Event()
+        self._wiped = anyio.Event()
+        self._erase_after = 0.0
         self._notices = Notices(self._data_version, clock)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -166,7 +180,8 @@ class Store:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._notices.poll)
-        self._tasks.start_soon(self._truncate_when_idle)
+        self._tasks.start_soon(self._tidy_when_idle)
+        self._tasks.start_soon(self._truncate_when_wiped)
         self._tasks.start_soon(self._index_the_rest)
         return self
 
@@ -192,9 +207,11 @@ class Store:
         """
         file = self._file or await self._open()
         touched: set[str] = set()
+        transactions: list[Transaction] = []
 
         def noting(transaction: Transaction) -> T:
             transaction.touched = touched
+            transactions.append(transaction)
             return work(transaction)
 
         try:
@@ -203,6 +220,8 @@ class Store:
             # Also when this caller was cancelled meanwhile: the commit may have happened all the same.
             self._notices.publish(touched)
             self._written.set()
+            if any(transaction.wiped for transaction in transactions):
+                self._wiped.set()
 
     async def opened(self) -> None:
         """Return once somebody has used the store; does not open it."""
@@ -239,9 +258,12 @@ class Store:
             if self._file is not None:
                 return self._file
             with translated(self.path):
-                self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                if not self.path.exists():
-                    self.path.touch(mode=0o600)
+                private_files.make_folder(self.path.parent)
+                private_files.create_file(self.path)
+                for suffix in ("", *SIDE_FILES):
+                    sentence = private_files.close_to_others(self.path.with_name(self.path.name + suffix))
+                    if sentence is not None:
+                        logger.warning("%s", sentence)
                 writer = await self._connect(self.path)
                 try:
                     self.epoch = await writer.asynchronous.async_run(
@@ -255,6 +277,7 @@ class Store:
                     raise
                 self._file = _OpenFile(writer, reader, _identity(self.path))
                 self._opened.set()
+                self._written.set()  # an earlier process may have left something to tidy up
                 return self._file
 
     async def _close(self) -> None:
@@ -268,16 +291,49 @@ class Store:
                 await file.reader.asynchronous.aclose()
                 await file.writer.asynchronous.aclose()
 
-    async def _truncate_when_idle(self) -> None:
-        """Truncate the log whenever this process has written nothing for a while, until cancelled."""
+    async def _tidy_when_idle(self) -> None:
+        """Erase what was deleted and truncate the log whenever this process has written nothing for a while."""
         while True:
             await self._written.wait()
             self._written = anyio.Event()
             await self.clock.tick(IDLE_SECONDS)
             if self._file is not None and not self._written.is_set():
-                writer = self._file.writer
-                if not await writer.asynchronous.async_run(_truncate_log, writer.sync):
-                    self._written.set()  # other processes were at work: try again
+                erased = await self._erase(self._file)
+                if not (await self._truncate() and erased):
+                    self._written.set()  # other processes were at work, or it was too early: try again
+
+    async def _truncate_when_wiped(self) -> None:
+        """Truncate the log whenever contents were deleted that are not kept."""
+        while True:
+            await self._wiped.wait()
+            self._wiped = anyio.Event()
+            while not await self._truncate():
+                await self.clock.tick(_AGAIN_SECONDS)
+
+    async def _truncate(self) -> bool:
+        """Truncate the log; return whether that was done, or cannot be."""
+        if self._file is None:
+            return True
+        writer = self._file.writer
+        return await writer.asynchronous.async_run(_truncate_log, writer.sync)
+
+    async def _erase(self, file: _OpenFile) -> bool:
+        """Erase deleted words from the index, in many short transactions; return False where it is too early."""
+        begun = self.clock.now()
+        write = partial(self._run, file, file.writer, begin="BEGIN IMMEDIATE")
+        try:
+            indexes = await self._run(file, file.reader, erasure.due, "BEGIN")
+            if indexes and begun < self._erase_after:
+                return False
+            for index, noted in indexes.items():
+                more = await write(partial(erasure.begin, index=index))
+                while more:
+                    more = await write(partial(erasure.go_on, index=index))
+                await write(partial(erasure.finish, index=index, noted=noted))
+        except (StoreError, StoreLockedError):
+            return True  # who writes next is told, and begins it anew
+        self._erase_after = self.clock.now() + _SHARE * (self.clock.now() - begun)
+        return True
 
     def _index_some(self, connection: Connection) -> None:
         """Index what a newer version has left to be indexed again, if it is soon done."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tertulia.store import erasure
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.message_types import PROGRAM_TYPES
 from tertulia.vocabulary.models import Role
@@ -57,14 +58,22 @@ def enter(
         )
 
 
-def withdraw(tx: Transaction, where: str, values: Sequence[Any]) -> None:
-    """Remove the messages that fulfil a condition from the index; they must be as they were when they were added."""
+def withdraw(tx: Transaction, where: str, values: Sequence[Any], *, forget: bool = True) -> None:
+    """Remove the messages that fulfil a condition from the index; they must be as they were when they were added.
+
+    `forget`: their words are to leave the pages of the index (see `tertulia.store.erasure`).
+    """
     for index in INDEXES:
-        tx.run(
-            f"INSERT INTO {index.table} ({index.table}, rowid, text, scope)"
-            f" SELECT 'delete', position, {_TEXT}, scope FROM {index.messages} WHERE {where} AND {_INDEXED}",
-            *values,
-        )
+        found = f"FROM {index.messages} WHERE {where} AND {_INDEXED}"
+        size = tx.all(f"SELECT coalesce(sum(octet_length(text)), 0) {found}", *values)[0][0]
+        if not size:
+            continue
+        with erasure.deleting(tx, index.table, size if forget else 0):
+            tx.run(
+                f"INSERT INTO {index.table} ({index.table}, rowid, text, scope)"
+                f" SELECT 'delete', position, {_TEXT}, scope {found}",
+                *values,
+            )
 
 
 def is_complete(tx: Transaction) -> bool:

@@ -342,7 +342,7 @@ def remove(tx: Transaction, principal: str, conversation_id: str, message_id: st
 def rescope(tx: Transaction, principal: str, conversation_id: str) -> None:
     """Index a conversation's messages under its present agent."""
     owner, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
-    message_index.withdraw(tx, owner, own)
+    message_index.withdraw(tx, owner, own, forget=False)
     tx.run(f"UPDATE messages SET scope = ? WHERE {owner}", _scopes(tx, *own), *own)
     message_index.enter(tx, owner, own)
 

@@ -11,7 +11,6 @@ from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
 from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
 from tertulia.vocabulary.untrusted import named
-from tertulia.vocabulary.values import same_json
 
 _RUN = "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
 _REQUEST = (
@@ -242,6 +241,7 @@ def set_status(
                 " approved_arguments = NULL WHERE run_id = ?",
                 run.id,
             )
+            tx.wiped = True
     tx.touched.add(run.conversation_id)
 
 
@@ -317,20 +317,17 @@ def requests_of(tx: Transaction, run_id: str) -> list[Request]:
     return [_request(row) for row in rows]
 
 
-def pending_alike(tx: Transaction, run_id: str, draft: RequestDraft) -> Request | None:
-    """Return the pending request of a run that asks the same under the same id of its platform, if there is one."""
-    return next(
-        (
-            request
-            for request in requests_of(tx, run_id)
-            if request.status is RequestStatus.PENDING
-            and draft.upstream_id is not None
-            and (request.kind, request.upstream_id, request.tool)
-            == (draft.kind, draft.upstream_id, draft.tool)
-            and same_json(request.arguments, draft.arguments)
-        ),
-        None,
-    )
+def pending_under(
+    tx: Transaction, run_id: str, kind: RequestKind, upstream_id: str | None
+) -> Sequence[Request]:
+    """Return a run's pending requests of a kind under an id of its platform; none without an id."""
+    return [
+        request
+        for request in requests_of(tx, run_id)
+        if request.status is RequestStatus.PENDING
+        and upstream_id is not None
+        and (request.kind, request.upstream_id) == (kind, upstream_id)
+    ]
 
 
 def pending_requests(tx: Transaction, principal: str, conversation_id: str | None = None) -> list[Request]:

@@ -501,9 +501,11 @@ class _Search:
         return ranked
 
     def _tells(self, index: MessageIndex, group: Sequence[Term]) -> bool:
-        counted = _COUNTED.format(index.table)
+        # Of the caller's own messages: how often others use a word must not show.
+        counted, own = _COUNTED.format(index.table), scope(self._principal)
         return all(
-            self._tx.all(counted, _in_text(term.expression), _COMMON)[0][0] < _COMMON for term in group
+            self._tx.all(counted, _in_scope(_in_text(term.expression), own), _COMMON)[0][0] < _COMMON
+            for term in group
         )
 
     def _message_hits(self, messages: Sequence[int]) -> list[SearchHit]:

@@ -16,6 +16,7 @@ from tertulia.vocabulary.models import (
     Run,
 )
 from tertulia.vocabulary.states import TRANSITIONS, RequestStatus, RunStatus, Status
+from tertulia.vocabulary.values import same_json
 
 
 def store_record(
@@ -58,35 +59,57 @@ def move(
     return conversations.get(tx, principal, conversation_id)
 
 
+def ask(tx: Transaction, principal: str, run: Run, draft: RequestDraft, *events: Event) -> Request:
+    """Ask a person what a run needs, after `events`: what its platform asks now, in place of what it asked before.
+
+    So a request that is pending under the platform's same id is withdrawn; one that asks the same is returned instead.
+    """
+    before = runs.pending_under(tx, run.id, draft.kind, draft.upstream_id)
+    same = next((request for request in before if _asks_alike(request, draft)), None)
+    replaced = [_withdrawn(tx, request) for request in before if request is not same]
+    request = same or runs.add_request(tx, principal, run, draft)
+    asked = [] if same else [_request_asked(request)]
+    journal.append(tx, principal, run.conversation_id, [*events, *replaced, *asked], run.id)
+    return request
+
+
 def withdraw(tx: Transaction, principal: str, request_id: str, *, run: RunStatus) -> Run:
-    """Withdraw a request that was settled on its platform; its run continues with the status `run`. Return the run."""
+    """Withdraw a request that was settled on its platform; its run continues with the status `run`. Return the run.
+
+    What the platform asked under the same id instead, whichever process recorded that, is settled with it.
+    """
     request = runs.get_request(tx, principal, request_id)
     waiting = runs.get(tx, principal, request.run_id)
     if waiting.status is RunStatus.QUEUED:
         runs.set_status(tx, waiting, run)
-    if request.status is RequestStatus.PENDING:
-        runs.withdraw(tx, request)
-        journal.append(tx, principal, request.conversation_id, [_settled_elsewhere(request)], request.run_id)
+    instead = runs.pending_under(tx, waiting.id, request.kind, request.upstream_id)
+    open_ones = {one.id: one for one in (request, *instead) if one.status is RequestStatus.PENDING}
+    if open_ones:
+        events = [_withdrawn(tx, one) for one in open_ones.values()]
+        journal.append(tx, principal, request.conversation_id, events, request.run_id)
         if not any(other.status is RequestStatus.PENDING for other in runs.requests_of(tx, waiting.id)):
             runs.set_status(tx, waiting, run)
             move(tx, principal, request.conversation_id, Status.OPEN, run_id=request.run_id)
     return runs.get(tx, principal, request.run_id)
 
 
-def replace_request(tx: Transaction, principal: str, request_id: str, draft: RequestDraft) -> Request:
-    """Withdraw a pending request, and ask what its platform asks instead; its run waits for that now."""
+def replace_request(tx: Transaction, principal: str, request_id: str, draft: RequestDraft) -> None:
+    """Ask what a platform asks instead of a request that is pending; its run waits for that now."""
     before = runs.get_request(tx, principal, request_id)
-    run = runs.get(tx, principal, before.run_id)
-    events: list[Event] = []
     if before.status is RequestStatus.PENDING:
-        runs.withdraw(tx, before)
-        events.append(_settled_elsewhere(before))
-    request = runs.add_request(tx, principal, run, draft)
-    journal.append(tx, principal, run.conversation_id, [*events, request_asked(request)], run.id)
-    return request
+        ask(tx, principal, runs.get(tx, principal, before.run_id), draft)
 
 
-def request_asked(request: Request) -> Event:
+def _asks_alike(request: Request, draft: RequestDraft) -> bool:
+    return request.tool == draft.tool and same_json(request.arguments, draft.arguments)
+
+
+def _withdrawn(tx: Transaction, request: Request) -> Event:
+    runs.withdraw(tx, request)
+    return _settled_elsewhere(request)
+
+
+def _request_asked(request: Request) -> Event:
     """Return the event for a new request."""
     shown: dict[str, Any] = {"request_id": request.id, "prompt": request.prompt}
     if request.kind is RequestKind.QUESTION:

@@ -399,7 +399,11 @@ class Settlement:
     answer: str | None = None
     arguments: Mapping[str, Any] | None = None
     by_person: bool = False
-    """Whether a person said so in a form the host showed."""
+    """Whether a person decided who was shown all that will run: in a form, on a page or at a terminal.
+
+    Where `Approvals.PERSON` is set, no other approval counts. The caller vouches for it: a program has the whole
+    request, unlike a model, of which `confirm_tool` wants the digest that stands at the end of long arguments.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -561,6 +561,7 @@ async def test_what_is_missing_is_said(place: Place, options: dict[str, Any], mi
         {"agent": "codex", "folders": ["relative"]},
         {"agent": "codex", "env": {"A": 1}},
         {"agent": "codex", "env_file": "/nowhere"},
+        {"agent": "codex", "env_file": "keys"},
         {"agent": "codex", "mcp_servers": {"a": {}}},
         {"agent": "codex", "surprise": 1},
     ],

@@ -301,7 +301,7 @@ async def test_all_users_are_listed_for_whom_the_configuration_allows_it(place: 
     place.double.add(1, source_id="deal-1", user="somebody")
     place.double.add(2, source_id="deal-1")
     everybody = replace(HERE, all_users=True, source_ref="deal-1")
-    async with place.client(all_users=["local"]) as client:
+    async with place.client(all_users=["local"], principals=["local", "visitor"]) as client:
         allowed = await client.conversations.list(everybody)
         with pytest.raises(NotAllowedError):
             await client.as_principal("visitor").conversations.list(everybody)

@@ -59,7 +59,11 @@ async def test_without_the_extra_it_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one sentence; everything else works."""
-    monkeypatch.setattr(rine_settings, "PACKAGE", "rine_that_is_not_there")
+
+    def finds_nothing(package: str) -> None:
+        assert package == rine_settings.PACKAGE
+
+    monkeypatch.setattr(rine_settings, "find_spec", finds_nothing)
     async with Client.open(settings(tmp_path, rine={"config_dir": str(tmp_path)})) as client:
         hint = await refused(client, "rine")
         assert [agent.available for agent in await client.agents.list("local")] == [True]
@@ -83,6 +87,19 @@ async def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     async with Client.open(configured) as client:
         hint = await refused(client, "rine")
     assert hint.startswith("Run `rine onboard`, or set RINE_CLIENT_ID and RINE_CLIENT_SECRET")
+
+
+@pytest.mark.io
+async def test_the_working_folder_chooses_no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository that somebody else made may have a `.rine`, with an account and keys that they know."""
+    async with placed(tmp_path) as place:
+        place.double.folder.rename(tmp_path / ".rine")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        async with Client.open(settings(tmp_path, rine={"base_url": place.url})) as client:
+            hint = await refused(client, "rine")
+        assert place.double.calls == []
+    assert hint.startswith("Run `rine onboard`")
 
 
 @pytest.mark.io
@@ -179,6 +196,7 @@ async def test_agents_are_those_of_the_configuration_and_how_to_address_all_othe
     [
         ({"clientid": "x"}, "an option `clientid`, which its platform does not know"),
         ({"client_secret": 7}, "`client_secret` of the instance rine must be a text"),
+        ({"config_dir": ".rine"}, "`config_dir` of the instance rine must be an absolute path"),
         ({"base_url": "rine.network"}, "`base_url` of the instance rine must be an address"),
         ({"agents": ["bob"]}, "`agents` of the instance rine must be a table"),
         ({"agents": {"desk": 7}}, "must give a handle, as text, to each name"),

@@ -9,11 +9,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tertulia.store.database import IDLE_SECONDS, Store, Transaction
+from tertulia.store.database import Store, Transaction
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import names
 from tests.client.making import add_conversation, add_message
-from tests.doubles.clocks import SkippingClock
+from tests.doubles.clocks import Idling
 
 pytestmark = pytest.mark.anyio
 
@@ -64,24 +64,6 @@ async def test_an_older_copy_can_be_put_back_after_a_clean_exit(path: Path) -> N
     async with Store(path) as store:
         assert await store.read(said) == [f"0 {n}" for n in range(200)]
         assert await store.read(lambda tx: tx.one("PRAGMA integrity_check")) == ("ok",)
-
-
-class Idling(SkippingClock):
-    """Ends the pause before the log is truncated when the test says so."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.idle = anyio.Event()
-        self.pauses = 0
-
-    async def tick(self, interval: float) -> None:
-        """Wait as long as before, or for the test."""
-        if interval != IDLE_SECONDS:
-            await super().tick(interval)
-            return
-        self.pauses += 1
-        await self.idle.wait()
-        self.idle = anyio.Event()
 
 
 def log_size(path: Path) -> int:

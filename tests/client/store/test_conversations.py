@@ -30,6 +30,7 @@ from tertulia.store.search import search
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft
 from tests.client.inside import everything, names, raw
 from tests.client.making import ME, add_conversation, add_message, add_run
+from tests.doubles.clocks import SkippingClock
 from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
@@ -281,3 +282,39 @@ async def test_a_conversation_that_was_deleted_is_told_from_one_that_never_was(s
         await store.read(lambda tx: conversations.get(tx, ME, "local:c2"))
     with pytest.raises(NotFoundError, match="There is no conversation local:c1"):
         await store.read(lambda tx: conversations.get(tx, "alice", "local:c1"))
+
+
+class At(SkippingClock):
+    """A clock whose time a test sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = 1_700_000_000_000_000
+
+    def time(self) -> int:
+        """Return the time."""
+        return self.at
+
+
+async def test_cursors_tell_nothing_of_what_others_have(tmp_path: Path) -> None:
+    """They are the same, however many conversations another principal has."""
+
+    async def cursors(others: int) -> tuple[str | None, str | None]:
+        clock = At()
+        async with Store(tmp_path / f"{others}.db", clock=clock) as store:
+            for number in range(4):
+                for other in range(others):
+                    name = f"o{number}-{other}"
+                    await store.write(partial(add_conversation, native_id=name, principal="other"))
+                clock.at += 1_000_000
+                await store.write(partial(add_conversation, native_id=f"c{number}", title="acme"))
+            listed = ConversationQuery(limit=2)
+            page = await store.read(partial(conversations.page, principal=ME, query=listed))
+            searched = SearchQuery(text="acme", limit=2)
+            found = await store.read(partial(search, principal=ME, query=searched))
+            assert [each.id for each in page.items] == ["local:c3", "local:c2"]
+            return page.next_cursor, found.next_cursor
+
+    alone = await cursors(0)
+    assert None not in alone
+    assert await cursors(30) == alone

@@ -1,5 +1,6 @@
 """Opening the store's file: as late as possible, and only if it is ours."""
 
+import logging
 import os
 import stat
 from collections.abc import Callable
@@ -74,6 +75,78 @@ async def test_only_its_owner_can_read_the_file_and_enter_its_folder(path: Path)
             }
     finally:
         os.umask(umask)
+
+
+@windows
+async def test_every_folder_that_is_made_is_the_owners_own(tmp_path: Path) -> None:
+    """Not only the last one."""
+    umask = os.umask(0)
+    try:
+        await looked_at(tmp_path / "a" / "b" / "c" / "store.db")
+    finally:
+        os.umask(umask)
+
+    made = [tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in made] == [0o700] * 3
+
+
+@windows
+async def test_a_store_that_others_can_read_is_closed_to_them(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what stands beside it; and that is told, once."""
+    caplog.set_level(logging.WARNING)
+    async with Store(path) as other:
+        await other.write(add_conversation)
+        files = [path, *(path.with_name(f"store.db{end}") for end in ("-wal", "-shm"))]
+        for each in files:
+            each.chmod(0o666)
+
+        await looked_at(path)
+
+        assert [stat.S_IMODE(each.stat().st_mode) for each in files] == [0o600] * 3
+        assert all(f"could read or change {each}; they cannot any more" in caplog.text for each in files)
+        caplog.clear()
+        await looked_at(path)
+        assert caplog.text == ""
+
+
+@windows
+async def test_the_file_of_another_user_stays_as_it_is(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That others can read it is told all the same."""
+    caplog.set_level(logging.WARNING)
+    await looked_at(path)
+    path.chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+
+    await looked_at(path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert f"can read or change {path}: its owner should" in caplog.text
+
+
+@windows
+async def test_a_link_to_no_file_is_not_followed(path: Path) -> None:
+    """Whoever made it would choose where conversations are written."""
+    path.parent.mkdir(parents=True)
+    path.symlink_to(path.with_name("elsewhere"))
+
+    with pytest.raises(StoreError, match="is a link to a file that is not there, and is not followed"):
+        await looked_at(path)
+
+    assert names(path) == {"store.db"}
+
+
+@windows
+async def test_a_link_to_a_store_is_followed(path: Path, tmp_path: Path) -> None:
+    """A person may keep it on another disk."""
+    await looked_at(tmp_path / "elsewhere.db")
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "elsewhere.db")
+
+    assert await looked_at(path) == 0
 
 
 async def test_a_store_keeps_its_name_and_no_other_has_it(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ ONLY_HERE = {
 """What only SQLite takes, and what both take instead."""
 OF_INDEX = {"conversations.py", "extracts.py", "lookup.py", "message_index.py", "search.py"}
 """The modules with statements of the full-text index, whose rows are named by `rowid`."""
-OWN = {"schema.py", "connections.py", "upgrade.py", "backup.py", "health.py"}
+OWN = {"schema.py", "connections.py", "upgrade.py", "backup.py", "erasure.py", "health.py"}
 """The modules that are about SQLite's file itself."""
 
 

@@ -340,6 +340,19 @@ async def test_a_word_that_is_everywhere_does_not_keep_the_rare_one_from_ranking
     assert ([hit.message_id for hit in found.hits], found.ranked, found.total) == (["m0", "m1"], True, 2)
 
 
+async def test_how_others_use_a_word_does_not_show_in_a_ranking(library: Library) -> None:
+    """It is rare among the caller's own messages."""
+    await library.put("the needle needle", "the needle " + "in hay " * 40)
+    before = await library.search("needle")
+
+    await library.of("somebody").put(*("needle" for _ in range(2_100)), conversation="local:two")
+
+    after = await library.search("needle")
+    assert before.ranked
+    assert [hit.message_id for hit in after.hits] == [hit.message_id for hit in before.hits]
+    assert (after.ranked, after.total) == (before.ranked, before.total)
+
+
 async def test_few_matches_of_common_words_alone_come_newest_first(library: Library) -> None:
     """Both words are common, only together they are rare: there is nothing cheap to rank by."""
     await library.put(

@@ -232,7 +232,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
     settable = options.names("options")
     folders = options.names("folders")
     given = options.table("env")
-    env_file = options.text("env_file")
+    env_file = options.path("env_file")
     servers = options.table("mcp_servers")
     options.finish()
     if name is not None and name not in KNOWN_AGENTS:
@@ -263,7 +263,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
     if known:
         environment |= known.environment
     if env_file is not None:
-        environment |= _read_env_file(instance, Path(env_file).expanduser())
+        environment |= _read_env_file(instance, env_file)
     environment |= {key: _text(instance, "env", value) for key, value in given.items()}
     return AgentSettings(
         instance=instance,

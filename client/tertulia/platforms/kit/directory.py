@@ -1,5 +1,6 @@
 """The agents of an instance: which there are, whether they can be used now, what is said about an unknown one."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,12 +12,13 @@ from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, Tertuli
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_agent_address
 from tertulia.vocabulary.models import Agent
-from tertulia.vocabulary.untrusted import named
+from tertulia.vocabulary.untrusted import is_plain, named, one_line
 
 PROBE_SECONDS = 2.0
 """How long listing the agents waits for a platform."""
 NAMELESS = ""
 """In the place of an agent's name: the agents of the instance are not known."""
+_NAME = re.compile(r"[\w .-]{1,64}")
 FRESH_SECONDS = 60.0
 """How long a directory is not read again only because a conversation is of an agent that it does not have."""
 
@@ -78,7 +80,8 @@ class AgentEntry:
 class AgentDirectory:
     """The agents that a platform lists, as far as they were read; read again when an unknown one is asked for.
 
-    An agent is addressed by its name; by its id where another agent has the same, or where it has no usable name.
+    An agent is addressed by its name; by its id where another agent has the same, or where its name does not fit an
+    address: a short line of letters of any script, digits, spaces, `.`, `_` and `-`.
     """
 
     def __init__(
@@ -134,13 +137,13 @@ class AgentDirectory:
                 await self._read()
             except TertuliaError:
                 return None
-        return self._named(agent_id) or self._address(agent_id)
+        return self._named(agent_id) or self._by_id(agent_id)
 
     async def _read(self) -> None:
         async with self._reading:
             entries: dict[str, AgentEntry] = {}
             for entry in await self._list():
-                for address in (self._address(entry.name), self._address(entry.id)):
+                for address in (self._by_name(entry.name), self._by_id(entry.id)):
                     if address is not None and address not in entries:
                         entries[address] = entry
                         break
@@ -149,6 +152,13 @@ class AgentDirectory:
 
     def _named(self, agent_id: str) -> str | None:
         return next((address for address, entry in self._entries.items() if entry.id == agent_id), None)
+
+    def _by_name(self, name: str | None) -> str | None:
+        fits = name is not None and _NAME.fullmatch(name) is not None and one_line(name) == name
+        return self._address(name) if fits else None
+
+    def _by_id(self, agent_id: str) -> str | None:
+        return self._address(agent_id) if is_plain(agent_id) else None
 
     def _address(self, name: str | None) -> str | None:
         address = f"{self._instance}:{name or ''}"

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast, overload
 
 import httpx
 
-from tertulia.settings import STORE_CONTENT, InstanceSettings
+from tertulia.settings import PRINCIPALS, STORE_CONTENT, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address
 
@@ -29,7 +30,7 @@ class Options:
     def __init__(self, instance: str, settings: InstanceSettings) -> None:
         self._instance = instance
         self._settings = settings
-        self._known = {STORE_CONTENT}
+        self._known = {STORE_CONTENT, PRINCIPALS}
 
     def text(self, name: str, *, variable: str | None = None) -> str | None:
         """Return a text, or None where there is none (or an empty one)."""
@@ -48,6 +49,14 @@ class Options:
         if value is not None and not (value.isascii() and value.isprintable()):
             raise self._refuse(name, "printable ASCII")
         return value
+
+    def path(self, name: str, *, variable: str | None = None) -> Path | None:
+        """Return a path that is the same in every working folder, or None."""
+        value = self.text(name, variable=variable)
+        path = None if value is None else Path(value).expanduser()
+        if path is not None and not path.is_absolute():
+            raise self._refuse(name, "an absolute path")
+        return path
 
     def how_to_set(self, name: str, *, variable: str) -> str:
         """Return what to do about an option that is missing."""

@@ -38,15 +38,11 @@ class PendingRequests:
     ) -> None:
         """Ask a person, after these events, unless this attempt or an earlier one has asked.
 
-        A request that the platform has changed since is withdrawn, and asked anew.
+        A request that the platform has changed since is asked anew, and the one that was shown is withdrawn.
         """
         key = _key(draft)
         known = self._asked.get(key)
-        if known is not None and asks_otherwise(known, draft):
-            await self._context.withdraw(known.id)
-            self._pending.pop(key, None)
-            known = None
-        if known is None:
+        if known is None or asks_otherwise(known, draft):
             request = await self._context.ask(draft, *events, checkpoint=checkpoint)
             self._asked[key] = self._pending[key] = request
         else:

@@ -125,7 +125,7 @@ class LocalPlatform(EmbeddedPlatform):
             description=self._archivist.description,
             features=self.features,
         )
-        models = () if self._models is None else self._models.agents(self.features)
+        models = () if self._models is None else self._models.agents(principal, self.features)
         return [archivist, *models, *agents(self.instance, _MAILBOX_FEATURES, self._configured, registered)]
 
     async def maintain(self) -> None:
@@ -332,7 +332,7 @@ class LocalPlatform(EmbeddedPlatform):
         self._register(tx, principal)
         at_once = self._answers_at_once(conversation.agent)
         if self._models is not None:
-            self._models.check_can_answer(conversation.agent)
+            self._models.check_can_answer(principal, conversation.agent)
         if at_once and active is not None:  # the caller refuses it: an agent answers one message at a time
             return Admission(message=message, agent=conversation.agent)
         place = branches.place(tx, principal, conversation.id, message.parent_id)

@@ -1,7 +1,9 @@
 """The options of an instance: Rine's address, the account and its keys, and short names for agents.
 
 The account is a client id with a secret (`_config.py:126-146` of the SDK 0.13.0). The private keys of its agents are
-files in the SDK's folder, where `rine onboard` puts them; they never leave this machine.
+files in the SDK's folder, where `rine onboard` puts them; they never leave this machine. The SDK also looks into
+`.rine` of the working folder (`_config.py:19-51`), which nothing here does: whoever made that folder, within a
+repository say, would choose as whom its user speaks.
 """
 
 import sys
@@ -44,8 +46,8 @@ class RineSettings:
             InvalidInputError: an option cannot be what it is.
         """
         options = Options(instance, settings)
-        folder = options.text("config_dir", variable="RINE_CONFIG_DIR")
-        config_dir = _default_folder() if folder is None else Path(folder).expanduser()
+        folder = options.path("config_dir", variable="RINE_CONFIG_DIR")
+        config_dir = Path.home() / ".config" / "rine" if folder is None else folder
         client_id = options.secret("client_id", variable="RINE_CLIENT_ID")
         client_secret = options.secret("client_secret", variable="RINE_CLIENT_SECRET")
         if client_id is None or client_secret is None:
@@ -83,12 +85,6 @@ class RineSettings:
     def has_keys(self, agent_id: str) -> bool:
         """Whether the private keys of an agent are on this machine (`_config.py`, `keys_dir`, of the SDK)."""
         return (self.config_dir / "keys" / agent_id / "signing.key").is_file()
-
-
-def _default_folder() -> Path:
-    """Return the folder that the SDK takes when none is named (`_config.py:19-51`)."""
-    candidates = (Path.home() / ".config" / "rine", Path.cwd() / ".rine")
-    return next((each for each in candidates if (each / "credentials.json").is_file()), candidates[0])
 
 
 def _credentials(config_dir: Path) -> tuple[str | None, str | None]:

@@ -19,6 +19,8 @@ from tertulia import (
     InvalidInputError,
     MessageDraft,
     NewConversation,
+    NotAllowedError,
+    NotFoundError,
     Request,
     RunResult,
     RunStatus,
@@ -309,7 +311,7 @@ async def test_the_history_is_a_tool_that_knows_its_user(place: Place) -> None:
     found = Turn(calls=[("search_history", {"query": "promised Acme"})], text="I look it up.")
     read = Turn(calls=[("read_conversation", {"conversation_id": promised.id})])
     place.double.turns = [found, read, Turn(text="By Friday.")] * 2
-    async with place.with_agent(tools=["history"]) as client:
+    async with place.with_agent(tools=["history"], principals=["local", "bob"]) as client:
         outcome = await answered(client, "What did we promise Acme?")
         mine = [told(place, number)[-1][1] for number in (1, 2)]
         other = await answered(client.as_principal("bob"), "What did we promise Acme?")
@@ -319,6 +321,25 @@ async def test_the_history_is_a_tool_that_knows_its_user(place: Place) -> None:
     assert all("by Friday" in text for text in mine)
     assert promised.id in mine[0]
     assert not any("by Friday" in text for text in theirs)
+
+
+async def test_an_agent_serves_only_who_is_named_for_it(place: Place) -> None:
+    """It has a key and tools of whoever runs the process: for others there is none, nor an answer in what was begun."""
+    place.double.turns = [Turn(text="Hello, Bob.")]
+    async with place.with_agent(principals=["bob"]) as client:
+        bob = client.as_principal("bob")
+        begun = await answered(bob, "Hello")
+        asked = len(place.double.requests)
+    async with place.client() as client:
+        bob = client.as_principal("bob")
+        assert [agent.address for agent in await bob.agents.list()] == ["local:archivist"]
+        with pytest.raises(NotFoundError) as none:
+            await bob.conversations.create(NewConversation(agent=AGENT))
+        with pytest.raises(NotAllowedError, match="local:reviewer answers others only"):
+            await bob.runs.send(begun.run.conversation_id, "Again?")
+
+    assert none.value.valid == ("local:archivist",)
+    assert len(place.double.requests) == asked
 
 
 async def test_a_message_that_nobody_answered_and_the_names_of_others_are_told(place: Place) -> None:

@@ -8,7 +8,7 @@ from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.models.settings import read
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import Clock
-from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Agent
 
@@ -47,8 +47,8 @@ class ModelAgents:
                     hint="Give one of them another name.",
                 )
 
-    def agents(self, features: frozenset[Feature]) -> Sequence[Agent]:
-        """Return the agents."""
+    def agents(self, principal: str, features: frozenset[Feature]) -> Sequence[Agent]:
+        """Return the agents that serve a principal."""
         missing = find_spec("pydantic_ai") is None
         return [
             Agent(
@@ -59,21 +59,33 @@ class ModelAgents:
                 hint=f"Install it: {EXTRA}" if missing else None,
             )
             for address, agent in self._agents.items()
+            if principal in agent.principals
         ]
 
-    def check_can_answer(self, address: str | None) -> None:
-        """Check that what runs models is installed, if the address is one of these agents.
+    def check_can_answer(self, principal: str, address: str | None) -> None:
+        """Check that an agent serves a principal and what runs models is installed, if the address is one of these.
 
         Raises:
-            InvalidInputError: it is not.
+            NotAllowedError: it does not serve them.
+            InvalidInputError: it is not installed.
         """
-        if address in self and find_spec("pydantic_ai") is None:
+        agent = None if address is None else self._agents.get(address)
+        if agent is not None and principal not in agent.principals:
+            raise NotAllowedError(
+                f"{address} answers others only.", hint="list_agents shows who can be talked to."
+            )
+        if agent is not None and find_spec("pydantic_ai") is None:
             raise InvalidInputError(
                 f"What runs the model of {address} is not installed.", hint=f"Install it: {EXTRA}"
             )
 
     async def answer(self, context: EmbeddedRunContext) -> None:
-        """Have the model of the run's agent answer."""
+        """Have the model of the run's agent answer.
+
+        Raises:
+            NotAllowedError: it does not serve the run's principal any more.
+        """
+        self.check_can_answer(context.principal, context.run.agent)
         # Imported when it is first needed: the engine alone takes about a second.
         from tertulia.platforms.local.models.answering import Answer
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 
 class Approve(StrEnum):
@@ -89,6 +90,8 @@ class ModelAgent(_Table):
     tools: tuple[_Tool, ...] = ()
     history: HistoryLimits = HistoryLimits()
     limits: Limits = Limits()
+    principals: tuple[str, ...] = Field(default=(LOCAL_PRINCIPAL,), min_length=1)
+    """Who may talk to it: whoever does uses its model's key, and its tools with the rights of who runs the process."""
 
     @property
     def servers(self) -> Sequence[ToolServer]:

@@ -1,0 +1,98 @@
+"""Measure what it costs that deleted words leave the pages of the full-text index.
+
+    python benchmarks/deleting.py [--messages N]
+
+Builds a store of N messages (a hundred thousand by default) as `benchmarks/search.py` does, and deletes in it: with
+FTS5's option `secure-delete`, and without. Then it erases what was deleted without, in steps, as an idle store does.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+from _measure import print_table
+from search import Corpus, build
+
+from tertulia.store import conversations, erasure, messages
+from tertulia.store.database import Store, Transaction
+
+ROUNDS = 20
+SETTING = "INSERT INTO message_index (message_index, rank) VALUES ('secure-delete', ?)"
+
+
+def owned(tx: Transaction) -> list[tuple[str, str]]:
+    """Return conversations that have messages: the newest, and the oldest, whose words stand in older segments."""
+    found = tx.all("SELECT DISTINCT principal, conversation_id FROM messages ORDER BY position")
+    middle = found[len(found) // 2 :]
+    return [(row[0], row[1]) for pair in zip(found, middle, strict=False) for row in pair]
+
+
+def remove(tx: Transaction, own: tuple[str, str]) -> None:
+    """Remove a conversation's first message."""
+    row = tx.one(
+        "SELECT id FROM messages WHERE principal = ? AND conversation_id = ? ORDER BY position LIMIT 1", *own
+    )
+    assert row is not None
+    messages.remove(tx, *own, row[0])
+
+
+def erase(tx: Transaction) -> list[float]:
+    """Erase deleted words from the index of messages; return how long each step took, in milliseconds."""
+    times: list[float] = []
+    step = erasure.begin
+    more = True
+    while more:
+        start = time.perf_counter()
+        more = step(tx, "message_index")
+        times.append((time.perf_counter() - start) * 1000)
+        step = erasure.go_on
+    return times
+
+
+async def timed(store: Store, works: Iterator[Callable[[Transaction], object]]) -> float:
+    """Return the median time of `ROUNDS` transactions, in milliseconds."""
+    times: list[float] = []
+    for _ in range(ROUNDS):
+        work = next(works)
+        start = time.perf_counter()
+        await store.write(work)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000
+
+
+async def measured(path: Path, count: int) -> list[list[str | float | int]]:
+    """Return the table."""
+    async with Store(path) as store:
+        await build(store, Corpus(), count)
+        ids = iter(await store.read(owned))
+        rows: list[list[str | float | int]] = []
+        for name, secure in (("without", 0), ("with secure-delete", 1)):
+            await store.write(lambda tx, on=secure: tx.run(SETTING, on))
+            removals = await timed(store, (partial(remove, own=own) for own in ids))
+            deletions = await timed(
+                store,
+                (partial(conversations.delete, principal=own[0], conversation_id=own[1]) for own in ids),
+            )
+            rows.append([name, removals, deletions])
+        steps = await store.write(erase)
+    print(f"erased in {len(steps)} steps: {sum(steps):,.0f} ms in all, {max(steps):,.0f} ms the longest")
+    return rows
+
+
+def main(count: int) -> None:
+    """Measure, and print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = anyio.run(measured, Path(folder) / "store.db", count)
+    print(f"{count:,} messages; medians in milliseconds")
+    print_table(("", "a message removed", "20 messages deleted"), rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure deletion from the full-text index.")
+    parser.add_argument("--messages", type=int, default=100_000, help="how many (default: 100,000)")
+    main(parser.parse_args().messages)
