@@ -23,6 +23,31 @@ async def fill(host: Host, count: int, **arguments: Any) -> list[str]:
     return [str(each["conversation_id"]) for each in made]
 
 
+async def test_a_short_answer_costs_180_characters_more_than_it_says(connect: Connect) -> None:
+    """Its state, ids and cursor, the marks and what they mean."""
+    async with connect() as host:
+        sent = await host.call("send_message", agent=ACTOR, text=script({"say": "It is written."}))
+
+    assert sent["status"] == "completed"
+    assert len(sent.text) - len("It is written.") <= 180
+
+
+async def test_six_instances_are_listed_in_1500_characters(
+    connect_in_memory: Connect, tmp_path: Path
+) -> None:
+    """With one of them, all is told of its agents, and what they offer."""
+    config = tmp_path / "six.toml"
+    config.write_text("".join(f'[instances.stage{number}]\nplatform = "stage"\n' for number in range(6)))
+    async with connect_in_memory(config=config) as host:
+        listed = await host.call("list_agents")
+        one = await host.call("list_agents", instance="local")
+
+    assert len(listed.text) <= 1_500
+    assert "With an instance, list_agents says all" in listed["note"]
+    assert "offers" not in listed.text
+    assert "local offers" in one.text
+
+
 LINES = "".join(f'{number:05} — «Ünïcödé» "and" \\ more.\n' for number in range(6_250))
 
 
@@ -84,7 +109,7 @@ async def test_many_small_pieces_are_read_without_loss(connect_in_memory: Connec
             assert_fits(part)
             names += [quoted(event["text"]) for event in part["events"] if event["what"] == "step_started"]
             cursor = {"cursor": part["cursor"]}
-            more = "there is more already" in part["next"]
+            more = "there is more already" in part.data.get("next", "")
 
     assert names == [f"step {number}" for number in range(400)]
 

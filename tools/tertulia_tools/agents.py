@@ -1,6 +1,7 @@
 """The tool that lists agents."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
@@ -16,6 +17,8 @@ from tertulia_tools.results import AgentLine, Result, answer, fit
 
 MAX_AGENTS = 5_500
 """The characters for the agents; the rest of a result is for the instances."""
+FEW = 2
+"""So many instances are told in full; of the agents of more, only the first sentence."""
 MAX_INSTANCES = 3_500
 """The characters for what the instances offer."""
 
@@ -82,7 +85,7 @@ async def list_agents(
         str | None, Field(description="Only the agents of this instance; all, if left out.")
     ] = None,
 ) -> Annotated[CallToolResult, AgentList]:
-    """List the agents you can talk to, with what each of them does and which features its platform offers.
+    """List the agents you can talk to, with what each of them does; with an instance, also what its platform offers.
 
     Call this first when you do not know an agent's address (`instance:name`).
     """
@@ -90,10 +93,15 @@ async def list_agents(
     client = host.client
     quoter = Quoter()
     found = [agent for agent in await client.agents.list(instance) if agent.address != client.address]
+    brief = instance is None and len(client.instances) > FEW
+    if brief:
+        found = [replace(agent, description=_first_sentence(agent.description)) for agent in found]
     lines = fit((AgentLine.of(agent, quoter) for agent in found), MAX_AGENTS)
-    note = None
+    notes = ["With an instance, list_agents says all of its agents, and what they offer."] if brief else []
     if left_out := len(found) - len(lines):
-        note = f"{left_out} more {'is' if left_out == 1 else 'are'} not shown: pass one of the instances."
+        notes.append(
+            f"{left_out} more {'is' if left_out == 1 else 'are'} not shown: pass one of the instances."
+        )
     following = possible(
         host, "send_message with agent and text starts a conversation and returns the answer."
     )
@@ -101,12 +109,16 @@ async def list_agents(
         AgentList(
             agents=lines,
             instances=list(client.instances),
-            features=fit(_instance_lines(found, host.withheld), MAX_INSTANCES),
-            note=note,
+            features=[] if brief else fit(_instance_lines(found, host.withheld), MAX_INSTANCES),
+            note=" ".join(notes) or None,
             next=following,
         ),
         quoter,
     )
+
+
+def _first_sentence(description: str) -> str:
+    return description.split(". ", 1)[0].rstrip(".") + "."
 
 
 def _instance_lines(agents: Sequence[Agent], withheld: Collection[str]) -> Sequence[InstanceLine]:

@@ -27,9 +27,7 @@ ConversationId = Annotated[str, ID_OR_URI, Field(description="As results give it
 MessageId = Annotated[str, Field(description="As list_messages gives it.")]
 IdempotencyKey = Annotated[
     str | None,
-    Field(
-        description="A name of your own for this call: repeating the call with the same key does nothing twice."
-    ),
+    Field(description="A name of yours for this call: repeated with it, nothing happens twice."),
 ]
 Cursor = Annotated[str | None, Field(description="From the page before.")]
 Data = Annotated[JsonObject | None, Field(description="Structured content, beside text or instead of it.")]

@@ -62,12 +62,11 @@ class ToolDefinition:
             self.function,
             title=self.title,
             description=_description(self.function),
+            # What the protocol assumes by itself is left out: that a tool's world is open, and its calls not idempotent.
             annotations=ToolAnnotations(
-                title=self.title,
                 read_only_hint=self.read_only,
-                destructive_hint=self.destructive,
-                idempotent_hint=self.idempotent,
-                open_world_hint=True,  # the conversation may be on any platform
+                destructive_hint=None if self.read_only else self.destructive,
+                idempotent_hint=True if self.idempotent and not self.read_only else None,
             ),
             meta=self.meta,
             structured_output=False,

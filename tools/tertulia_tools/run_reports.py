@@ -31,8 +31,7 @@ WaitSeconds = Annotated[
     Field(
         ge=0,
         le=MAX_WAIT,
-        description="How long to wait for the answer, 0 to 300 seconds; 45 unless configured otherwise. The answer is "
-        "produced whether or not anybody waits.",
+        description="Seconds to wait for the answer, 0 to 300; 45 unless configured otherwise. It goes on without you.",
     ),
 ]
 
@@ -167,10 +166,10 @@ def next_step(host: Host, run: Run, pending: Sequence[Request]) -> str | None:
     """Return the sentence that says what to call next, of those tools that the server and the platform offer."""
     can_cancel = host.client.offers(run.conversation_id, Feature.CANCEL)
     step = _next_step(run, pending, caller=host.client.address, can_cancel=can_cancel)
-    return possible(host, step)
+    return None if step is None else possible(host, step)
 
 
-def _next_step(run: Run, pending: Sequence[Request], *, caller: str, can_cancel: bool) -> str:
+def _next_step(run: Run, pending: Sequence[Request], *, caller: str, can_cancel: bool) -> str | None:
     if run.status.active and run.agent == caller:
         return "send_message with this conversation_id answers what is asked here."
     match run.status:
@@ -186,7 +185,7 @@ def _next_step(run: Run, pending: Sequence[Request], *, caller: str, can_cancel:
                 return f"ask your user; confirm_tool can reject the request; {terminal}"
             return f"ask your user, then confirm_tool with request_id {pending[0].id}; {terminal}"
         case RunStatus.COMPLETED:
-            return "send_message goes on with the conversation."
+            return None
         case RunStatus.FAILED | RunStatus.INTERRUPTED:
             again = "send the message again" if run.retryable else "send another message"
             return f"{again} with send_message; the conversation is unharmed."

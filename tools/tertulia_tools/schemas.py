@@ -43,7 +43,8 @@ def _type(annotation: Any) -> Schema:
     if get_origin(annotation) in {Union, UnionType}:
         (annotation,) = arms
     if get_origin(annotation) is list:
-        return {"type": "array", "items": _type(get_args(annotation)[0])}
+        items = _type(get_args(annotation)[0])
+        return {"type": "array"} if items == {"type": "object"} else {"type": "array", "items": items}
     return {"type": _TYPES.get(annotation, "object")}
 
 
