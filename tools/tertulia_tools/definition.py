@@ -62,7 +62,7 @@ class ToolDefinition:
             self.function,
             title=self.title,
             description=_description(self.function),
-            # What the protocol assumes by itself is left out: that a tool's world is open, and its calls not idempotent.
+            # What the protocol assumes by itself is left out: an open world, and calls that are not idempotent.
             annotations=ToolAnnotations(
                 read_only_hint=self.read_only,
                 destructive_hint=None if self.read_only else self.destructive,
