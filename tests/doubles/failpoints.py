@@ -1,8 +1,8 @@
 """Failpoints of a server process: it is killed after the n-th thing that others can see of it.
 
-Others see two things of a process: what it commits, and what it sends. Whatever else it does dies with it. So each
-state that a crash can leave behind is that after one commit or one request. `FAILPOINT` says after which one the
-process kills itself; it writes all of them to the file `EFFECTS`, one a line.
+Others see two things of a process: what it commits, and what it sends, over HTTP or to an agent program. Whatever else
+it does dies with it. So each state that a crash can leave behind is that after one commit or one request. `FAILPOINT`
+says after which one the process kills itself; it writes all of them to the file `EFFECTS`, one a line.
 
 Such a process goes by a clock on which nobody sleeps: what waits for minutes is seen in a moment.
 """
@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar, cast
 import httpx
 
 import tertulia.client
+from tertulia.platforms.acp import connection as acp
 from tertulia.store.connections import Connection, Cursor, Worker, connect
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.clock import SystemClock
@@ -37,6 +38,7 @@ def install(environment: Mapping[str, str]) -> None:
         _skip_pauses()
         _watch_commits(effects)
         _watch_requests(effects)
+        _watch_programs(effects)
 
 
 @dataclass
@@ -127,3 +129,13 @@ def _watch_requests(effects: Effects) -> None:
         return response
 
     cast(Any, httpx.AsyncHTTPTransport).handle_async_request = handle
+
+
+def _watch_programs(effects: Effects) -> None:
+    send: Callable[..., Any] = vars(acp.Connection)["_send"]
+
+    def watched(self: acp.Connection, message: Mapping[str, Any]) -> None:
+        send(self, message)
+        effects.happened(f"to the program: {message.get('method', 'an answer')}")
+
+    cast(Any, acp.Connection)._send = watched

@@ -37,8 +37,8 @@ class Place:
         self.work = path / "work"
         self.version = 1
         """The version of the protocol that the double speaks."""
-        self.double.mkdir()
-        self.work.mkdir()
+        self.double.mkdir(exist_ok=True)
+        self.work.mkdir(exist_ok=True)
         self.clock = SkippingClock()
 
     def knobs(self, **knobs: Any) -> None:
