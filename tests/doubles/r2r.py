@@ -235,6 +235,8 @@ class Played:
     events: Sequence[tuple[str, Mapping[str, Any]]]
     answer: str | None
     citations: Sequence[Mapping[str, Any]] = ()
+    stored: bool = True
+    """Whether the database is still there at the end."""
 
 
 def said(text: str, kind: str = "message") -> tuple[str, Mapping[str, Any]]:
@@ -351,8 +353,22 @@ def hold(text: str, turn: int) -> Played:
     return Played([said("One "), ("hold", {}), said("two."), final("One two.")], "One two.")
 
 
+def story(text: str, turn: int) -> Played:
+    """Begin with enough to be recognised by, and wait to be released."""
+    answer = f"Once upon a time there was a question, and that was {text}."
+    said_first, said_last = answer[:60], answer[60:]
+    return Played([said(said_first), ("hold", {}), said(said_last), final(answer)], answer)
+
+
+def forget(text: str, turn: int) -> Played:
+    """Answer, and lose the database before the answer is stored."""
+    answer = f"You said: {text} (turn {turn})."
+    return Played([*words(answer), final(answer)], answer, stored=False)
+
+
 AGENTS: Mapping[str, Callable[[str, int], Played]] = {
-    agent.__name__: agent for agent in (think, tool, result, long, boom, cut, empty, strange, hold)
+    agent.__name__: agent
+    for agent in (think, tool, result, long, boom, cut, empty, strange, hold, story, forget)
 }
 
 
@@ -386,6 +402,7 @@ class R2RDouble:
         self.released = anyio.Event()
         self.left = anyio.Event()
         """Set when somebody closes the stream of a run before its end."""
+        self._lost: list[tuple[str, StoredMessage, Played]] = []
         routes = [
             Route("/v3/users/login", self._login, methods=["POST"]),
             Route("/v3/users/me", self._asked(self._me), methods=["GET"]),
@@ -568,19 +585,40 @@ class R2RDouble:
                         yield line
             yield DONE
         except (GeneratorExit, anyio.get_cancelled_exc_class()):
+            self._lost.append((conversation_id, question, answered))
             self.left.set()
             raise
+        self._store(conversation_id, question, answered)
+
+    def finish_lost(self) -> None:
+        """Store the answers whose streams were closed: R2R goes on where a proxy has kept the connection to it."""
+        for lost in self._lost:
+            self._store(*lost)
+        self._lost.clear()
+
+    def ask_elsewhere(self, conversation_id: str, text: str) -> Callable[[str], StoredMessage]:
+        """Store a question that another client asks; return what stores the answer to it."""
+        asked = self.memory.add(conversation_id, {"role": "user", "content": text})
+
+        def answer(content: str) -> StoredMessage:
+            inner = {"role": "assistant", "content": content}
+            return self.memory.add(conversation_id, inner, asked.id, TOKENS)
+
+        return answer
+
+    def _store(self, conversation_id: str, question: StoredMessage, answered: Played) -> None:
         conversation = self.memory.conversations.get(conversation_id)
-        if conversation is not None:
+        if conversation is not None and answered.stored:
             inner = question.inner
             if answered.answer is not None:
                 cited = {"citations": list(answered.citations)}
                 inner = {"role": "assistant", "content": answered.answer, "metadata": cited}
-            tokens = {"input_tokens": 285, "output_tokens": 22}
-            self.memory.add(conversation_id, inner, question.id, tokens)
+            self.memory.add(conversation_id, inner, question.id, TOKENS)
             conversation.name = conversation.name or NAME
 
 
+TOKENS: Mapping[str, int] = {"input_tokens": 285, "output_tokens": 22}
+"""What R2R counts of a run, in the metadata of the message that it stores at the end."""
 DONE = "event: done\ndata: [DONE]\n\n"
 
 

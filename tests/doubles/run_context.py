@@ -40,6 +40,7 @@ class FakeRunContext:
         self.journal: list[Event] = []
         self.saved: list[Mapping[str, Any]] = []
         self.withdrawn: list[str] = []
+        self.identified: str | None = None
         self.ended: tuple[str, Any] | None = None
         self._settled: dict[str, anyio.Event] = {}
 
@@ -97,6 +98,11 @@ class FakeRunContext:
     def approved_arguments(self, request: Request) -> Mapping[str, Any]:
         """Return the request's own arguments."""
         return request.arguments
+
+    async def identify(self, message_id: str) -> None:
+        """Note the message's own id on its platform."""
+        await anyio.lowlevel.checkpoint()
+        self.identified = message_id
 
     async def finish(self, text: str | None = None, **more: Any) -> None:
         """End the run with a reply."""

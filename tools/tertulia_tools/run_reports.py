@@ -186,8 +186,10 @@ def _next_step(run: Run, pending: Sequence[Request], *, caller: str, can_cancel:
             return f"ask your user, then confirm_tool with request_id {pending[0].id}; {terminal}"
         case RunStatus.COMPLETED:
             return None
-        case RunStatus.FAILED | RunStatus.INTERRUPTED:
-            again = "send the message again" if run.retryable else "send another message"
-            return f"{again} with send_message; the conversation is unharmed."
+        case RunStatus.FAILED:
+            again = "the message again" if run.retryable else "another message"
+            return f"send {again} with send_message."
+        case RunStatus.INTERRUPTED:
+            return "list_messages shows whether the answer came all the same; send_message asks again."
         case RunStatus.CANCELED:
             return "send_message goes on with the conversation."

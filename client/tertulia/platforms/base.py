@@ -146,6 +146,10 @@ class RunContext(Protocol):
         """Return the arguments that a person approved."""
         ...
 
+    async def identify(self, message_id: str) -> None:
+        """Record the platform's own id of the message that is being answered."""
+        ...
+
     async def finish(
         self,
         text: str | None = None,

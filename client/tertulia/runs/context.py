@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from tertulia.vocabulary.models import (
     Run,
 )
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+from tertulia.vocabulary.untrusted import safe_id
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,21 @@ class StoredRunContext:
         """See `tertulia.platforms.base.RunContext.approved_arguments`."""
         return self.approvals.get(request.id, request.arguments)
 
+    async def identify(self, message_id: str) -> None:
+        """See `tertulia.platforms.base.RunContext.identify`."""
+        own = safe_id(message_id)
+        if own != self.message.id:
+            await self._commit(
+                partial(
+                    messages.identify,
+                    principal=self.principal,
+                    conversation_id=self.conversation.id,
+                    stored=self.message.id,
+                    own=own,
+                )
+            )
+            self.message = replace(self.message, id=own)
+
     async def finish(
         self,
         text: str | None = None,
@@ -199,8 +215,11 @@ class StoredRunContext:
 
         def finish(tx: Transaction) -> None:
             whole = text
+            told = journal.read_all(tx, self.principal, self.run)
             if whole is None and data is None:
-                whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
+                whole = journal.reply_text(told)
+            if whole and tx.keeps_content(self.conversation.id):
+                self._append(tx, journal.rest_of_text(told, whole))
             if whole or data is not None:
                 reply = safe_message(
                     Message(

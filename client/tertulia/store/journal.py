@@ -150,6 +150,21 @@ def check(tx: Transaction, principal: str, cursor: Cursor) -> None:
 
 def reply_text(entries: Sequence[JournalEntry]) -> str:
     """Return the answer's text from a run's entries: a final text, or the sum of the deltas."""
+    return "\n\n".join(text for text in _texts(entries).values() if text)
+
+
+def rest_of_text(entries: Sequence[JournalEntry], whole: str) -> list[Event]:
+    """Return the events that tell a reader of a run's entries the rest of its last text, which `whole` continues."""
+    last = next(reversed(_texts(entries).items()), None)
+    if last is None or not last[1] or last[1] == whole or not whole.startswith(last[1]):
+        return []
+    about = {"message_id": last[0]}
+    rest = {**about, "delta": whole.removeprefix(last[1])}
+    return [Event(EventKind.TEXT_MESSAGE_CONTENT, rest), Event(EventKind.TEXT_MESSAGE_END, about)]
+
+
+def _texts(entries: Sequence[JournalEntry]) -> dict[str, str]:
+    """Return the texts of a run's entries by the id of their message, in order."""
     texts: dict[str, list[str]] = {}
     for entry in entries:
         key = str(entry.data.get("message_id", ""))
@@ -159,7 +174,7 @@ def reply_text(entries: Sequence[JournalEntry]) -> str:
             texts[key] = [str(entry.data["text"])]
         elif entry.kind is EventKind.SNAPSHOT:
             texts = {key: [str(entry.data.get("text", ""))]}
-    return "\n\n".join(text for text in ("".join(parts) for parts in texts.values()) if text)
+    return {key: "".join(parts) for key, parts in texts.items()}
 
 
 def _stamp(tx: Transaction, principal: str, conversation_id: str, seq: int) -> int | None:

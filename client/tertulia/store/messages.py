@@ -379,6 +379,12 @@ def _reword(tx: Transaction, principal: str, conversation_id: str, message_id: s
     tx.touched.add(conversation_id)
 
 
+def identify(tx: Transaction, principal: str, conversation_id: str, *, stored: str, own: str) -> None:
+    """Give a stored message its platform's own id; a message that was stored under that already stays beside it."""
+    if _text(tx, principal, conversation_id, own) is None:
+        _rename(tx, principal, conversation_id, stored, own)
+
+
 def _rename(tx: Transaction, principal: str, conversation_id: str, old: str, new: str) -> None:
     for table, column in (
         ("messages", "id"),

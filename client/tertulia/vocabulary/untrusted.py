@@ -41,6 +41,11 @@ _KEPT_OR_HIDDEN = re.compile(
 _ANY_HIDDEN = re.compile(f"[{_HIDDEN}]")
 _BREAKS = re.compile("\r\n?|[\u2028\u2029\x85\x0b\x0c]")
 _QUOTES = re.compile("[“”]")
+_KEYS = re.compile(
+    r"(?<![\w-])(?:sk|pk|rk|xox\w|gh\w|key|pat)[-_][\w*.-]{3,}|\bAIza[\w-]+|\beyJ[\w.-]+|(?<=Bearer )\S+"
+    r"|(?<=://)[^\s/@]+(?=@)|(?<![\w-])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}(?![\w-])",
+    re.IGNORECASE,
+)
 
 
 def clean_text(text: str) -> str:
@@ -92,6 +97,11 @@ def shown(value: str, limit: int = 60) -> str:
     """Return `value` in curly quotation marks for a sentence: in one line, not longer than `limit`, nothing hidden."""
     text = value if len(value) <= limit else value[:limit] + "…"
     return "“" + _QUOTES.sub('"', escaped(text).replace("\n", "\\n").replace("\t", "\\t")) + "”"
+
+
+def without_keys(text: str) -> str:
+    """Return `text` with dots in place of whatever looks like a key, a token, or credentials in an address."""
+    return _KEYS.sub("…", text)
 
 
 def named(value: str) -> str:

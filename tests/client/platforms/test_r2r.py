@@ -28,6 +28,7 @@ from tertulia import (
     NotOffered,
     Page,
     Role,
+    Run,
     RunResult,
     RunStatus,
     SearchQuery,
@@ -618,12 +619,15 @@ async def test_what_agents_cannot_be_sent_is_refused_and_not_recorded(
     assert place.double.bodies == []
 
 
-async def test_a_failed_agent_is_told_without_its_servers_words_and_its_question_seen_once(
+async def test_a_failed_agent_is_told_with_its_reason_without_keys_and_its_question_seen_once(
     place: Place, talk: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     outcome = await ask(talk, "boom")
     assert (outcome.run.status, outcome.run.retryable) == (RunStatus.FAILED, True)
+    assert outcome.run.error is not None
+    assert outcome.run.error.startswith("R2R's agent failed. It says: “Agent error: Error code: 500")
+    assert "key … in /srv/llm.py" in outcome.run.error
     entries = await journal(talk, outcome)
     assert "sk-123" not in f"{outcome} {entries} {caplog.text}"
     conversation_id = outcome.run.conversation_id
@@ -636,10 +640,32 @@ async def test_a_failed_agent_is_told_without_its_servers_words_and_its_question
     assert await history(talk, conversation_id) == [(Role.USER, "boom")] * 2
 
 
-async def test_an_agent_that_fails_half_way_keeps_what_it_said(talk: Client) -> None:
+async def test_a_summary_at_the_limit_of_iterations_is_the_answer_although_r2r_fails_over_it(
+    talk: Client,
+) -> None:
     outcome = await ask(talk, "cut please")
-    assert outcome.run.status is RunStatus.FAILED
-    assert outcome.reply == "You said: You said: I could not complete this."
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "I could not complete this.")
+    assert outcome.run.reply_id == (await talk.messages.list(outcome.run.conversation_id)).items[-1].id
+
+
+async def test_an_answer_that_r2r_has_not_stored_is_told_as_such(talk: Client) -> None:
+    """Its database went away; the conversation does not know the answer."""
+    outcome = await ask(talk, "forget it")
+    assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "You said: forget it (turn 1).")
+    assert outcome.run.error is not None
+    assert "R2R has not stored it" in outcome.run.error
+    assert await history(talk, outcome.run.conversation_id) == [(Role.USER, "forget it")]
+
+
+async def test_an_answer_in_a_conversation_that_was_deleted_meanwhile_is_not_told_as_stored(
+    place: Place, talk: Client
+) -> None:
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+    await begun(talk, sent.run)
+    place.double.memory.conversations.clear()
+    place.double.released.set()
+    outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One two.")
 
 
 async def test_an_empty_answer_is_a_failure(talk: Client) -> None:
@@ -674,10 +700,83 @@ async def test_a_stream_that_just_ends_interrupts(place: Place, talk: Client) ->
     assert (outcome.run.status, outcome.reply) == (RunStatus.INTERRUPTED, "One ")
 
 
-async def test_a_stream_cut_behind_the_final_answer_is_whole(place: Place, talk: Client) -> None:
+async def test_a_stream_cut_behind_the_final_answer_is_whole_once_r2r_has_stored_it(
+    place: Place, talk: Client
+) -> None:
     place.faults.plan("POST", AGENT, cut("event: done"))
-    outcome = await ask(talk, "hello")
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hello"))
+    await place.double.left.wait()
+    place.double.finish_lost()
+    outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+
+
+# Several questions in one conversation
+
+
+async def begun(talk: Client, run: Run) -> None:
+    """Wait for the first words of an answer."""
+    async for entries in talk.runs.follow(run):
+        if any(entry.kind is EventKind.TEXT_MESSAGE_CONTENT for entry in entries):
+            return
+
+
+@pytest.mark.parametrize("question", ["hold", "story 1"])
+async def test_the_answer_to_another_question_is_not_taken_for_ours(place: Place, question: str) -> None:
+    """Both were open when the process died; R2R answers the other one only."""
+    async with place.client() as talk:
+        made = await talk.conversations.create(NewConversation(agent=RAG))
+        answer_other = place.double.ask_elsewhere(native(made.id), "asked in R2R's own UI")
+        run = (await talk.runs.send(made.id, MessageDraft(text=question))).run
+        await begun(talk, run)
+    await place.double.left.wait()
+    answer_other("One or two things about R2R's own UI.")
+    async with place.client() as talk:
+        outcome = await talk.runs.wait(run, timeout=SECONDS)
+        assert outcome.run.status is RunStatus.INTERRUPTED
+        assert "own UI" not in outcome.reply
+
+
+async def test_of_two_open_questions_each_gets_its_own_answer(place: Place) -> None:
+    async with place.client() as talk:
+        made = await talk.conversations.create(NewConversation(agent=RAG))
+        answer_other = place.double.ask_elsewhere(native(made.id), "asked in R2R's own UI")
+        run = (await talk.runs.send(made.id, MessageDraft(text="story 1"))).run
+        await begun(talk, run)
+    await place.double.left.wait()
+    answer_other("Once upon a time, R2R had a user interface of its own, and that was that.")
+    place.double.finish_lost()
+    async with place.client() as talk:
+        outcome = await talk.runs.wait(run, timeout=SECONDS)
+    assert outcome.run.status is RunStatus.COMPLETED
+    assert outcome.reply.endswith("that was story 1.")
+    assert outcome.run.reply_id == place.double.memory.get(native(made.id)).messages[-1].id
+
+
+async def test_answers_that_overlap_have_their_own_ids(place: Place, talk: Client) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    run = (await talk.runs.send(made.id, MessageDraft(text="hold"))).run
+    await begun(talk, run)
+    place.double.ask_elsewhere(native(made.id), "another")("One two, another one.")
+    place.double.released.set()
+    outcome = await talk.runs.wait(run, timeout=SECONDS)
+    assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "One two.")
+    assert outcome.run.reply_id == place.double.memory.get(native(made.id)).messages[-1].id
+
+
+async def test_a_reader_by_cursor_gets_the_rest_of_an_answer_that_was_picked_up(place: Place) -> None:
+    async with place.client() as talk:
+        sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+        await begun(talk, sent.run)
+        seen = (await talk.conversations.events(sent.conversation.id)).cursor
+    await place.double.left.wait()
+    place.double.finish_lost()
+    async with place.client() as talk:
+        outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
+        assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "One two.")
+        rest = (await talk.conversations.events(sent.conversation.id, cursor=seen)).entries
+        texts = [entry.data["delta"] for entry in rest if entry.kind is EventKind.TEXT_MESSAGE_CONTENT]
+        assert texts == ["two."]
 
 
 async def test_a_silent_stream_is_given_up(place: Place, talk: Client) -> None:
@@ -758,7 +857,7 @@ async def test_a_server_that_fails_after_it_took_the_question_is_told_as_such(
     assert outcome.run.error == "R2R took the message, and failed before an answer began."
 
 
-async def test_a_whole_answer_needs_no_look_into_the_conversation(place: Place, talk: Client) -> None:
+async def test_a_whole_answer_is_looked_for_again_where_a_look_fails(place: Place, talk: Client) -> None:
     made = await talk.conversations.create(NewConversation(agent=RAG, title="Mine"))
 
     async def failing(app: App, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,5 +1,6 @@
 """However an R2R stream is cut into chunks on its way, the same is journalled."""
 
+import json
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Place:
     talk: Client
     portal: BlockingPortal
     network: Faults
+    double: R2RDouble
 
     async def journal(self, chunks: Sequence[bytes]) -> Journal:
         """Return what is journalled of an answer in these chunks: without ids, pieces of text joined."""
@@ -49,6 +51,8 @@ class Place:
             for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 await anyio.lowlevel.checkpoint()
+            conversation_id = json.loads((await receive())["body"])["conversation_id"]
+            self.double.ask_elsewhere(conversation_id, QUESTION)(ANSWER.answer or "")
             await send({"type": "http.response.body", "body": b""})
 
         self.network.plan("POST", "/retrieval/agent", streamed)
@@ -68,11 +72,12 @@ class Place:
 @asynccontextmanager
 async def opened(folder: Path, portal: BlockingPortal) -> AsyncGenerator[Place]:
     """Open a client of a server."""
-    network = Faults(R2RDouble().app)
+    double = R2RDouble()
+    network = Faults(double.app)
     async with served(network) as url:
         r2r = InstanceSettings(platform="r2r", options={"base_url": url}, environment={})
         async with Client.open(ClientSettings(store=folder / "store.db", instances={"r2r": r2r})) as talk:
-            yield Place(talk, portal, network)
+            yield Place(talk, portal, network, double)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """Answers of R2R's agents: the question is asked, and what its stream brings is journalled.
 
-An answer lives as long as its connection: closing the stream cancels it, and what was lost of it cannot be had again.
-R2R stores a question before anything else, and a whole answer at the very end, so that its conversation shows whether
-a question was taken, and whether it was answered.
+An answer lives as long as its connection: closing the stream cancels it, unless something between holds the connection.
+R2R stores a question before anything else, and a whole answer at the very end, so that its conversation decides how a
+run ends: whether a question was taken, and whether it was answered.
 """
 
 from collections.abc import Mapping
@@ -11,18 +11,33 @@ from typing import Any
 
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.delivery import MARK, DeliveryPolicy, Outcome, deliver
-from tertulia.platforms.kit.following import EventStream, Follower, Progress, Step
+from tertulia.platforms.kit.following import EventStream, Follower, LookAgain, Progress, Step
 from tertulia.platforms.kit.http.streams import Frame, Frames
 from tertulia.platforms.r2r import mapping
-from tertulia.platforms.r2r.mapping import EventMapper, Exchange
+from tertulia.platforms.r2r.mapping import EventMapper, Exchange, Row, Streamed
 from tertulia.platforms.r2r.wire import Wire
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.untrusted import shown, without_keys
 
-LOOKS = (0.0, 1.0)
+QUESTION_LOOKS = (0.0, 1.0)
 """Seconds before each look for a question that may have arrived."""
+ANSWER_LOOKS = (0.5, 1.5, 4.0)
+"""Seconds before each further look for an answer, once there is no stream any more."""
+LONGEST_REASON = 300
 NOT_TAKEN = "R2R did not take the message."
 NOT_BEGUN = "R2R took the message, and failed before an answer began."
+LOST = (
+    "The connection to R2R was lost before the answer was complete. R2R may finish it all the same: list_messages "
+    "shows it then. Look there before you ask again."
+)
+NOT_STORED = (
+    "This answer is whole, but R2R has not stored it: what follows in the conversation does not know it."
+)
+NOT_KNOWN_STORED = (
+    "This answer is whole. Whether R2R has stored it is not known, since R2R cannot be asked now: list_messages shows "
+    "that later."
+)
 
 
 class Answer:
@@ -35,13 +50,14 @@ class Answer:
         self._context = attempt.context
         self._mapper = EventMapper(f"m_{self._context.run.id.removeprefix('run_')}")
         self._connection = AsyncExitStack()
+        self._looks = iter(ANSWER_LOOKS)
 
     async def produce(self) -> None:
         """Ask the agent unless that was done, and follow its stream."""
         # A question that the conversation does not show was not taken. The run says so, and only a later attempt,
         # after this process has died, asks it again.
         resends = 1 if MARK in self._attempt.checkpoint else 0
-        policy = DeliveryPolicy(looks=LOOKS, resends=resends, absence_is_proof=True)
+        policy = DeliveryPolicy(looks=QUESTION_LOOKS, resends=resends, absence_is_proof=True)
         async with self._connection:
             delivery = await deliver(self._attempt, self, policy)
             if delivery.outcome is Outcome.ABSENT:
@@ -65,7 +81,14 @@ class Answer:
     async def find(self, mark: Any) -> Exchange | None:
         """Find the question by its text, with the answer to it."""
         rows = await self._wire.messages(self._attempt.native_id)
-        return mapping.exchange(rows[mark:], self._context.message.text or "")
+        return mapping.exchange(rows, mark, self._context.message.text or "", self._streamed)
+
+    @property
+    def _streamed(self) -> Streamed:
+        answer = self._mapper.answer
+        if answer:
+            return Streamed(answer, whole=True)
+        return Streamed(self._mapper.text) if self._mapper.begun else Streamed.before(self._context.entries)
 
     async def _on_event(self, frame: Frame) -> Step:
         """Journal an event. Whatever it says, the stream is read to its end: R2R stores the answer after `done`."""
@@ -73,34 +96,41 @@ class Answer:
         return Progress.CONTINUES
 
     async def _look(self) -> Step:
-        """End the run once there is no stream any more: as that has ended, or by what R2R has of an answer."""
-        answer = self._mapper.answer
-        if self._mapper.failed:
-            await self._context.fail("R2R's agent failed; its server's log says why.", retryable=True)
-        elif answer is None:
-            await self._end_lost()
-        elif not answer:
-            await self._context.fail("R2R's agent ended without an answer.", retryable=True)
-        else:
-            found = None
-            with suppress(TertuliaError):  # the answer is whole, with or without its id
-                found = await self.find(self._attempt.checkpoint[MARK])
-            await self._report_title()
-            reply = None if found is None else found.reply
-            await self._context.finish(answer, message_id=None if reply is None else str(reply["id"]))
-        return Progress.ENDED
-
-    async def _end_lost(self) -> None:
-        found = await self.find(self._attempt.checkpoint[MARK])
+        """End the run, once there is no stream any more, as R2R has stored it."""
+        answer, failure = self._mapper.answer, self._mapper.failure
+        found, unknown = None, False
+        try:
+            found = await self.find(self._attempt.checkpoint[MARK])
+        except TertuliaError:
+            if answer is None and failure is None:
+                raise
+            unknown = True
+        if found is not None:
+            await self._context.identify(str(found.question["id"]))
         if found is not None and found.reply is not None:
-            await self._context.finish(mapping.text_of(found.reply), message_id=str(found.reply["id"]))
+            await self._finish(found.reply)
+        elif failure is not None:
+            await self._context.fail(
+                f"R2R's agent failed. It says: {shown(without_keys(failure), LONGEST_REASON)}.",
+                retryable=True,
+            )
+        elif answer == "":
+            await self._context.fail("R2R's agent ended without an answer.", retryable=True)
+        elif answer is None and found is not None and found.failed:
+            await self._context.fail("R2R's agent failed; its server's log says why.", retryable=True)
+        elif (pause := next(self._looks, None)) is not None:
+            return LookAgain(pause)
+        elif answer is not None:
+            await self._context.interrupt(NOT_KNOWN_STORED if unknown else NOT_STORED)
         elif found is None and self._attempt.has_contents and not self._mapper.begun:
             await self._context.fail(NOT_TAKEN, retryable=True)
         else:
-            await self._context.interrupt(
-                "The connection to R2R was lost before the answer was complete, and R2R keeps no part of it. "
-                "The question is in the conversation; send a message to ask again."
-            )
+            await self._context.interrupt(LOST)
+        return Progress.ENDED
+
+    async def _finish(self, reply: Row) -> None:
+        await self._report_title()
+        await self._context.finish(mapping.text_of(reply), message_id=str(reply["id"]))
 
     async def _report_title(self) -> None:
         """Report the title of a conversation that had none: R2R makes one up with the first answer."""

@@ -12,7 +12,7 @@ from tertulia.platforms.base import RunContext
 from tertulia.platforms.kit.fields import ContextFields, field_of
 from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.values import parsed, table, tables, text
-from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
 from tertulia.vocabulary.models import Branch, ConversationRecord, Message, Role
 from tertulia.vocabulary.states import Status
@@ -30,6 +30,8 @@ CONTEXT = ContextFields(
     objects=_CONFIGS,
 )
 """What can be set for an answer (`core/main/api/v3/retrieval_router.py:545-640`)."""
+TELLING = 40
+"""By how many streamed characters an answer is told apart from the answer to another question."""
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM}
 
 
@@ -116,27 +118,77 @@ def without_echoes(rows: Sequence[Row]) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A question that R2R has stored, and the whole answer to it, if there is one."""
+    """A question that R2R has stored, and what came of it."""
 
     question: Row
     reply: Row | None = None
+    """The whole answer to it, if there is one."""
+    failed: bool = False
+    """Whether its run has ended without an answer."""
 
 
-def exchange(rows: Sequence[Row], question: str) -> Exchange | None:
-    """Return, from messages that came after a question was sent, the question and the whole answer to it."""
-    rows = without_echoes(rows)
-    for number, row in enumerate(rows):
-        if role_of(row) == "user" and text_of(row) == question:
-            for reply in rows[number + 1 : number + 2]:
-                # A message with `tool_calls` only announces the tools that its run went on to call.
-                if (
-                    role_of(reply) == "assistant"
-                    and _is_counted(reply)
-                    and not _inner(reply).get("tool_calls")
-                ):
-                    return Exchange(row, reply)
-            return Exchange(row)
-    return None
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What was streamed of an answer since its last call of a tool; `whole`, if that is all of it."""
+
+    text: str = ""
+    whole: bool = False
+
+    @staticmethod
+    def before(entries: Sequence[JournalEntry]) -> "Streamed":
+        """Return what earlier attempts have journalled."""
+        parts: list[str] = []
+        for entry in entries:
+            if entry.kind is EventKind.TOOL_CALL_START:
+                parts = []
+            elif entry.kind is EventKind.TEXT_MESSAGE_CONTENT:
+                parts.append(str(entry.data.get("delta", "")))
+        return Streamed("".join(parts))
+
+    def fits(self, answer: Row) -> bool:
+        """Return whether a stored answer can be the one that was streamed.
+
+        At the limit of its iterations R2R stores its summary alone, and has streamed it after its attempts.
+        """
+        text = text_of(answer)
+        if self.whole:
+            return text == self.text
+        return text.startswith(self.text) or (bool(text) and self.text.endswith(text))
+
+
+def exchange(rows: Sequence[Row], mark: int, question: str, streamed: Streamed) -> Exchange | None:
+    """Return a question from behind the first `mark` rows of a conversation, and the answer to it.
+
+    Rows name neither their question nor their time, and several questions may be open at once. So an answer follows the
+    question and fits what was streamed of it. Beside another open question, it also has to be told apart from that
+    question's answer: where it cannot be, none is returned.
+    """
+    after = range(mark, len(rows))
+    number = next(
+        (each for each in after if _is_question(rows[each]) and text_of(rows[each]) == question), None
+    )
+    if number is None:
+        return None
+    later = rows[number + 1 :]
+    end = next((row for row in later if _is_counted(row) or _is_question(row)), None)
+    beside_another = (end is not None and _is_question(end)) or (
+        number > 0 and _is_question(rows[number - 1])
+    )
+    if not beside_another:
+        fits = end is not None and _is_answer(end) and streamed.fits(end)
+        return Exchange(rows[number], end if fits else None, failed=end is not None and not _is_answer(end))
+    fitting = [row for row in later if _is_answer(row) and streamed.fits(row)]
+    told_apart = streamed.whole or (len(fitting) == 1 and len(streamed.text) >= TELLING)
+    return Exchange(rows[number], fitting[0] if fitting and told_apart else None)
+
+
+def _is_question(row: Row) -> bool:
+    return role_of(row) == "user" and not _is_counted(row)
+
+
+def _is_answer(row: Row) -> bool:
+    # A message with `tool_calls` only announces the tools that its run went on to call.
+    return role_of(row) == "assistant" and _is_counted(row) and not _inner(row).get("tool_calls")
 
 
 def _inner(row: Row) -> Row:
@@ -160,8 +212,10 @@ class EventMapper:
         """Whether anything came."""
         self.answer: str | None = None
         """The final answer, once it came."""
-        self.failed = False
-        """Whether the agent gave up."""
+        self.failure: str | None = None
+        """Why the agent gave up, in R2R's words."""
+        self.text = ""
+        """What was streamed of the text that the answer is to have: of all since the last call of a tool."""
         self._message_id = message_id
         self._parts = 0
         self._open = False
@@ -179,11 +233,16 @@ class EventMapper:
     def _events(self, name: str, payload: dict[str, Any]) -> list[Event]:
         match name:
             case "message":
-                delta = {"delta": _delta(payload)}
-                return [*self._opened(), Event(EventKind.TEXT_MESSAGE_CONTENT, {**self._about, **delta})]
+                delta = _delta(payload)
+                self.text += delta
+                return [
+                    *self._opened(),
+                    Event(EventKind.TEXT_MESSAGE_CONTENT, {**self._about, "delta": delta}),
+                ]
             case "thinking":
                 return [Event(EventKind.REASONING, {"delta": _delta(payload)})]
             case "tool_call":
+                self.text = ""
                 return [*self._closed(), *_tool_call(payload)]
             case "tool_result":  # from servers whose agents tell it; those of 3.6.6 do not
                 about = {"tool_call_id": payload["tool_call_id"]}
@@ -194,8 +253,8 @@ class EventMapper:
                 citations = payload.get("citations")
                 whole = {"text": self.answer, **({"citations": citations} if citations else {})}
                 return [*self._opened(), *self._closed(whole)] if self.answer else self._closed()
-            case "error":  # what it says is whatever exception the server met
-                self.failed = True
+            case "error":
+                self.failure = str(payload["error"]["message"])
                 return self._closed()
             case _:  # `citation` among them
                 return [Event(EventKind.RAW, {"name": name, "payload": payload})]
