@@ -42,8 +42,6 @@ class Promise:
     """After which effects an attempt cannot know whether the platform acted; one effect of each kind."""
     unnamed: str = "\0"
     """What the platform's adapter says where it lacks the name by which a run is canceled."""
-    creates_twice: bool = False
-    """Whether a conversation that was created without an answer stays there, empty, and another one is created."""
 
 
 MARKED = "StoredRunContext._commit"
@@ -55,7 +53,7 @@ PROMISES: Mapping[str, Promise] = {
         asks="approve it", unnamed="has not named the call", uncertain=("POST /api/v1/conversations",)
     ),
     "knowrithm": Promise(uncertain=("POST /api/v1/conversation", MARKED)),
-    "r2r": Promise(creates_twice=True),
+    "r2r": Promise(),
     "rine": Promise(),
     "a2a": Promise(uncertain=(MARKED,)),
 }
@@ -154,7 +152,7 @@ def check(platform: str, text: str, outcome: Outcome, whole: Outcome) -> None:
     promise = PROMISES[platform]
     last = outcome.effects[-1]
     assert outcome.sent in ([text], []), f"{last}: sent {outcome.sent}"
-    allowed = 1 if promise.creates_twice or not outcome.completed else 0
+    allowed = 0 if outcome.completed else 1
     assert outcome.empty <= allowed, f"{last}: {outcome.empty} empty conversations"
     if outcome.completed:
         assert (outcome.sent, outcome.replies) == (whole.sent, whole.replies), last

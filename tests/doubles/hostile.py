@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from tertulia import InstanceSettings
-from tertulia.platforms.base import Platform, RunContext
+from tertulia.platforms.base import CallNotes, Platform, RunContext
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -197,7 +197,7 @@ class HostilePlatform(Platform):
         return self._make(Analytics)
 
     async def add_message(
-        self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
+        self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
     ) -> Message:
         """Return a message."""
         return self._message()

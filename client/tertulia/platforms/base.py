@@ -178,6 +178,19 @@ class RunContext(Protocol):
         ...
 
 
+class CallNotes(Protocol):
+    """What a call notes under its idempotency key for the next attempt, in case this one dies. Without a key, nothing."""
+
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """What an earlier attempt noted; empty at the first."""
+        ...
+
+    async def save(self, notes: Mapping[str, Any]) -> None:
+        """Note this, in place of what was noted. It is in the store when the call returns."""
+        ...
+
+
 class EmbeddedRunContext(RunContext, Protocol):
     """The run context of an embedded platform, whose answer changes the store itself."""
 
@@ -326,7 +339,7 @@ class Platform:
     async def open(self, principal: str, draft: ConversationDraft, message: Message) -> Opened:
         """Send the first message of a new conversation (`Capabilities.opens_with_message`).
 
-        The ids of draft and message are ours and stay the same when it is tried again (`draft.repeated`): sent twice,
+        The ids of draft and message are ours and stay the same when it is tried again (`draft.tried_at`): sent twice,
         it must arrive once.
 
         Raises:
@@ -385,9 +398,9 @@ class Platform:
         self._refuse(Feature.ANALYTICS)
 
     async def add_message(
-        self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
+        self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
     ) -> Message:
-        """Add a message that starts no answer. `repeated`: an earlier attempt may have reached the platform.
+        """Add a message that starts no answer; one that an earlier attempt has added, by its notes, is not added again.
 
         Raises:
             InvalidInputError: the platform cannot keep it as it is.

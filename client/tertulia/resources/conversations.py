@@ -11,7 +11,7 @@ from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.platforms.kit import paging
 from tertulia.resources.messages import Messages
 from tertulia.resources.runs import new_conversation_call
-from tertulia.resources.scope import Scope
+from tertulia.resources.scope import Scope, tried_at
 from tertulia.resources.statistics import MessageStatistics
 from tertulia.resources.validation import checked_query, checked_rating, conversation_draft
 from tertulia.runs import feed
@@ -85,7 +85,7 @@ class Conversations:
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if CREATED not in ids:
                 platform = scope.platform(instance)
-                named = replace(draft, native_id=ids["native_id"], repeated=repeated)
+                named = replace(draft, native_id=ids["native_id"], tried_at=tried_at(ids, repeated=repeated))
                 created = await platform.create(scope.principal, named)
                 ids = {**ids, CREATED: created.id}
                 await scope.store_created(platform, created, idempotency_key, ids)
@@ -95,7 +95,7 @@ class Conversations:
             idempotency_key,
             "create_conversation",
             new_conversation_call(new),
-            {"native_id": draft.native_id},
+            scope.creation_ids(draft.native_id),
             carry_out,
         )
         return await scope.stored(effect[CREATED])

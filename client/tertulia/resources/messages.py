@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 from tertulia.platforms.base import EmbeddedPlatform, Platform
-from tertulia.resources.scope import Scope
+from tertulia.resources.scope import KeyNotes, Scope
 from tertulia.resources.validation import checked_message, checked_rating, new_message_id
 from tertulia.runs.idempotency import Effect
 from tertulia.store import journal, messages, runs
@@ -57,7 +57,9 @@ class Messages:
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             named = replace(message, id=ids["message_id"])
             added = safe_message(
-                await platform.add_message(scope.principal, native_id, named, repeated=repeated)
+                await platform.add_message(
+                    scope.principal, native_id, named, KeyNotes(scope, idempotency_key, ids)
+                )
             )
             await self._store(platform, added, EventKind.MESSAGE_ADDED)
             return {"message_id": added.id}

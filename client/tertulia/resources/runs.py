@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from tertulia.platforms.base import ChangedRequestError, EmbeddedPlatform, Execution
-from tertulia.resources.scope import Scope
+from tertulia.resources.scope import Scope, tried_at
 from tertulia.resources.validation import checked_message, conversation_draft, message_ids
 from tertulia.runs import feed
 from tertulia.runs.admission import Submission
@@ -318,7 +318,8 @@ class Runs:
                     return {**ids, **joined, "sent_as": SentAs.JOINED}
             checkpoint = ids.pop(_CHECKPOINT, None)
             if _CREATED not in ids:
-                draft = replace(start.draft, native_id=ids["native_id"], repeated=repeated)
+                tried = tried_at(ids, repeated=repeated)
+                draft = replace(start.draft, native_id=ids["native_id"], tried_at=tried)
                 created, checkpoint = await self._open(draft, start.message, ids)
                 ids = {**ids, _CREATED: created.id}
                 platform, _ = self._scope.platform_of(created.id)
@@ -328,7 +329,7 @@ class Runs:
             await self._submit(replace(submission, checkpoint=checkpoint))
             return ids
 
-        ids = {"native_id": start.draft.native_id, **message_ids()}
+        ids = {**self._scope.creation_ids(start.draft.native_id), **message_ids()}
         return await self._scope.once(key, "start_conversation", start.call, ids, carry_out)
 
     async def _started(self, effect: Effect) -> Sent:

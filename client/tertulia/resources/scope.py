@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.runner import Runner
 from tertulia.settings import ClientSettings, address_of
 from tertulia.store import conversations, idempotency
-from tertulia.store.database import Store, Transaction
+from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.transitions import store_record
 from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError
 from tertulia.vocabulary.features import Feature
@@ -21,6 +22,11 @@ from tertulia.vocabulary.models import Conversation, ConversationRecord
 from tertulia.vocabulary.untrusted import shown
 
 T = TypeVar("T")
+
+_BEGUN = "begun"
+"""Where the effect of a call that creates something has when its first attempt began, in microseconds."""
+_NOTES = "notes"
+"""Where the unfinished effect of a call has what its platform noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,10 @@ class Scope:
         """Carry out a call once under its idempotency key (see `Idempotency.once`)."""
         return await self.services.idempotency.once(self.principal, key, operation, call, ids, carry_out)
 
+    def creation_ids(self, native_id: str) -> Effect:
+        """Return the first effect of a call that creates a conversation."""
+        return {"native_id": native_id, _BEGUN: self.services.store.clock.time()}
+
     async def maintain(self) -> None:
         """Have the embedded platforms do what is due, before the store is read without them."""
         for platform in self.platforms.values():
@@ -169,6 +179,31 @@ class Scope:
             return store_record(tx, principal, said, has_states=_has_states(platform))
 
         return await self.write(store)
+
+
+class KeyNotes:
+    """Implements `tertulia.platforms.base.CallNotes` in the idempotency record of a call."""
+
+    def __init__(self, scope: Scope, key: str | None, effect: Effect) -> None:
+        self._scope = scope
+        self._key = key
+        self._effect = effect
+
+    @property
+    def saved(self) -> Mapping[str, Any]:
+        """See `CallNotes.saved`."""
+        return self._effect.get(_NOTES, {})
+
+    async def save(self, notes: Mapping[str, Any]) -> None:
+        """See `CallNotes.save`."""
+        if self._key is not None:
+            noted = {**self._effect, _NOTES: dict(notes)}
+            await self._scope.write(partial(idempotency.note, key=self._key, effect=noted))
+
+
+def tried_at(effect: Effect, *, repeated: bool) -> datetime | None:
+    """Return when the first attempt of a repeated call began; None at the first."""
+    return to_datetime(effect.get(_BEGUN, 0)) if repeated else None
 
 
 def _has_states(platform: Platform) -> bool:

@@ -189,8 +189,7 @@ class ConversationDraft:
     """A conversation that is to be created.
 
     `native_id` is chosen by us before anything leaves the process. A platform that takes ids, or that honours a key,
-    uses it: creating the same draft again then finds the first. `repeated` says that an earlier attempt may have
-    reached the platform.
+    uses it: creating the same draft again then finds the first.
     """
 
     agent: str
@@ -203,7 +202,8 @@ class ConversationDraft:
     source_ref: str | None = None
     participants: Mapping[str, ParticipantRole] = field(default_factory=dict[str, ParticipantRole])
     """Who takes part beside the initiator and the agent, by address."""
-    repeated: bool = False
+    tried_at: datetime | None = None
+    """When an earlier attempt began, by our clock, that may have reached the platform; None for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

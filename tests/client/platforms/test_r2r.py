@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from tertulia import (
 from tertulia.platforms.r2r.wire import IDLE_SECONDS
 from tests.client.inside import change
 from tests.client.platforms.r2r import RAG, Place, placed
-from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose
+from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, unheard
 from tests.doubles.r2r import FACT, KEY, NAME, R2RDouble, lines, said
 from tests.support.place import SECONDS
 
@@ -357,13 +358,6 @@ async def test_an_unknown_agent_is_told_with_those_there_are(talk: Client) -> No
     assert refused.value.valid == ("r2r:rag", "r2r:research")
 
 
-async def test_a_creation_without_an_answer_is_uncertain(place: Place, talk: Client) -> None:
-    place.faults.plan("POST", "/conversations", lose)
-    with pytest.raises(UncertainError):
-        await talk.conversations.create(NewConversation(agent=RAG))
-    assert place.sent("POST") == ["/v3/conversations"]
-
-
 async def test_a_repeated_start_whose_message_was_taken_starts_no_other_conversation(
     place: Place, talk: Client
 ) -> None:
@@ -480,6 +474,56 @@ async def test_a_message_whose_addition_was_lost_is_added_when_it_is_repeated(
         await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
     await talk.messages.add(made.id, MessageDraft(text="Once."), idempotency_key="k1")
     assert place.double.messages(native(made.id)) == [("user", "Once.")]
+
+
+async def test_a_message_that_never_reached_r2r_is_added_behind_one_with_the_same_text(
+    place: Place, talk: Client
+) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    await talk.messages.add(made.id, MessageDraft(text="ping"), idempotency_key="k1")
+    place.faults.plan("GET", native(made.id), *[answer(503)] * 5)
+    with pytest.raises(UnavailableError):
+        await talk.messages.add(made.id, MessageDraft(text="ping"), idempotency_key="k2")
+    place.faults.plan("POST", "/messages", drop)
+    with pytest.raises(UncertainError):
+        await talk.messages.add(made.id, MessageDraft(text="ping"), idempotency_key="k2")
+    again = await talk.messages.add(made.id, MessageDraft(text="ping"), idempotency_key="k2")
+    assert place.double.messages(native(made.id)) == [("user", "ping")] * 2
+    assert again.id == place.double.memory.get(native(made.id)).messages[1].id
+
+
+@pytest.mark.parametrize("title", [None, "Renewals"])
+async def test_creating_twice_under_one_key_finds_the_first(
+    place: Place, talk: Client, title: str | None
+) -> None:
+    """The process died right after the call: its answer came to nobody."""
+    used = place.double.memory.create(None, title)
+    place.double.memory.add(used.id, {"role": "user", "content": "Somebody else's, and used."})
+    new = NewConversation(agent=RAG, title=title)
+    reached = anyio.Event()
+
+    async def dying(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, unheard)
+        reached.set()
+        await anyio.sleep_forever()
+
+    place.faults.plan("POST", "/conversations", dying)
+    async with place.client() as dead, anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(dead.conversations.create, new, idempotency_key="k1"))
+        await reached.wait()
+        tasks.cancel_scope.cancel()
+    made = await talk.conversations.create(new, idempotency_key="k1")
+    assert [native(made.id)] == [one for one in place.double.memory.conversations if one != used.id]
+
+
+async def test_a_creation_whose_answer_was_lost_is_found_in_the_same_call(place: Place, talk: Client) -> None:
+    place.faults.plan("POST", "/conversations", lose)
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    assert [native(made.id)] == [*place.double.memory.conversations]
+    assert place.sent("POST") == ["/v3/conversations"]
+    place.faults.plan("POST", "/conversations", drop)
+    with pytest.raises(UncertainError, match="whether the conversation was created is not known"):
+        await talk.conversations.create(NewConversation(agent=RAG))
 
 
 async def test_a_message_is_changed_in_its_place(talk: Client) -> None:

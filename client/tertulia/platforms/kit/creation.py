@@ -29,19 +29,26 @@ class Creator:
         draft: ConversationDraft,
         create: Callable[[], Awaitable[ConversationRecord | None]],
         alike: Callable[[], Awaitable[Sequence[ConversationRecord]]],
+        is_unused: Callable[[ConversationRecord], Awaitable[bool]] | None = None,
     ) -> ConversationRecord:
         """Create a conversation; where an answer was lost, look for the conversation among those that are `alike`.
 
         `create` returns None where the platform has taken the call without showing what it made. A conversation that
-        the store knows already is never taken for the new one.
+        the store knows already, or that is older than the first attempt, is never taken for the new one. `is_unused`
+        says whether nothing has happened in a conversation yet: with that, a repeated call also finds one without a
+        title.
 
         Raises:
             UncertainError: whether it was created is not known.
         """
-        if draft.repeated:
+        if draft.tried_at is not None:
             found = await self.records.unknown(principal, await alike())
+            since = draft.tried_at - CLOCKS_APART
+            found = [one for one in found if one.created_at is None or one.created_at > since]
+            if is_unused is not None:
+                found = [one for one in found if await is_unused(one)]
             if found:
-                return self._only(found if draft.title is not None else ())
+                return self._only(found if draft.title is not None or is_unused is not None else ())
         begun = datetime.now(UTC)
         try:
             created = await create()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tertulia.platforms.base import Admission, EmbeddedPlatform, EmbeddedRunContext
+from tertulia.platforms.base import Admission, CallNotes, EmbeddedPlatform, EmbeddedRunContext
 from tertulia.platforms.kit.directory import no_such_agent
 from tertulia.platforms.kit.options import Options
 from tertulia.platforms.kit.states import check_accepts, no_transition
@@ -214,7 +214,7 @@ class LocalPlatform(EmbeddedPlatform):
         return await self._store.write(change)
 
     async def add_message(
-        self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
+        self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
     ) -> Message:
         """Add a message that nobody answers."""
 

@@ -182,6 +182,14 @@ def exchange(rows: Sequence[Row], mark: int, question: str, streamed: Streamed) 
     return Exchange(rows[number], fitting[0] if fitting and told_apart else None)
 
 
+def added(rows: Sequence[Row], role: Role, content: str | None) -> Row | None:
+    """Return the first message that a client has added with this role and text."""
+    return next(
+        (row for row in rows if not _is_counted(row) and (role_of(row), text_of(row)) == (role, content)),
+        None,
+    )
+
+
 def _is_question(row: Row) -> bool:
     return role_of(row) == "user" and not _is_counted(row)
 

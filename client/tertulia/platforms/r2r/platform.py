@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tertulia.platforms.base import RunContext, offers
+from tertulia.platforms.base import CallNotes, RunContext, offers
 from tertulia.platforms.kit.directory import listed, no_such_agent, probe
 from tertulia.platforms.kit.http.values import is_uuid
 from tertulia.platforms.kit.paging import MAX_PAGE, message_page
@@ -46,6 +46,8 @@ AGENTS = {
     "research": "Works longer on the documents of this R2R server: it reasons, criticises and computes.",
 }
 """The modes of R2R's agent."""
+_BEFORE = "before"
+"""Where the notes of a call have how many messages there were before it added one."""
 
 
 @offers(Feature.STREAM, Feature.TITLE)
@@ -72,10 +74,7 @@ class R2RPlatform(HttpPlatform):
         return listed(self.instance, AGENTS.items(), features=self.features, hint=hint)
 
     async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
-        """Create a conversation. Its context is what can be set for an answer, for all its messages.
-
-        R2R takes no ids: a creation that is repeated after a lost response may leave an empty conversation behind.
-        """
+        """Create a conversation. Its context is what can be set for an answer, for all its messages."""
         known = [f"{self.instance}:{name}" for name in AGENTS]
         if draft.agent not in known:
             raise no_such_agent(draft.agent, known)
@@ -83,7 +82,18 @@ class R2RPlatform(HttpPlatform):
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
         context = CONTEXT.check(draft.context)
-        created = self._conversation(await self._wire.create(draft.title))
+
+        async def create() -> ConversationRecord:
+            return self._conversation(await self._wire.create(draft.title))
+
+        async def alike() -> Sequence[ConversationRecord]:
+            records, _ = await self._wire.page(ids=[], offset=0, limit=MAX_PAGE)
+            return [one for one in map(self._conversation, records) if one.title == draft.title]
+
+        async def is_unused(one: ConversationRecord) -> bool:
+            return not await self._wire.messages(split_conversation_id(one.id)[1])
+
+        created = await self._creator.create(principal, draft, create, alike, is_unused)
         return replace(created, agent=draft.agent, context=context or None)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
@@ -130,11 +140,11 @@ class R2RPlatform(HttpPlatform):
         return [mapping.branch(one, instance=self.instance, native_id=native_id) for one in found]
 
     async def add_message(
-        self, principal: str, native_id: str, draft: MessageDraft, *, repeated: bool
+        self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
     ) -> Message:
         """Add a message that starts no answer. R2R keeps its parent, but shows it nobody.
 
-        One that an earlier attempt may have added is looked for at the end of the conversation.
+        One that an earlier attempt may have added is looked for behind what was there before.
         """
         body: dict[str, Any] = {"content": _plain(draft), "role": draft.role}
         if draft.role is Role.TOOL:
@@ -143,11 +153,12 @@ class R2RPlatform(HttpPlatform):
             body["metadata"] = _texts(draft.metadata)
         if draft.parent_id is not None:
             body["parent_id"] = draft.parent_id
-        rows = mapping.without_echoes(await self._wire.messages(native_id))
-        last = rows[-1] if repeated and rows else None
-        if last is None or (mapping.role_of(last), mapping.text_of(last)) != (draft.role, draft.text):
-            last = await self._wire.add(native_id, body)
-        added = self._message(native_id, last)
+        rows = await self._wire.messages(native_id)
+        before = notes.saved.get(_BEFORE)
+        found = None if before is None else mapping.added(rows[before:], draft.role, draft.text)
+        if before is None:
+            await notes.save({_BEFORE: len(rows)})
+        added = self._message(native_id, found or await self._wire.add(native_id, body))
         return replace(added, metadata=draft.metadata, parent_id=draft.parent_id)
 
     async def update_message(

@@ -84,9 +84,11 @@ async def test_a_conversation_whose_creation_got_no_answer_is_looked_for(
 
 async def test_a_repeated_creation_takes_what_the_first_has_made(records: Records) -> None:
     """If that is certain: one candidate, which a title tells from others."""
-    repeated = replace(DRAFT, repeated=True)
+    repeated = replace(DRAFT, tried_at=datetime.now(UTC) - timedelta(hours=2))
     assert await created(records, AssertionError("twice"), [OLD], repeated) == OLD
     assert await created(records, NEW, [], repeated) == NEW
     for draft, alike in ((replace(repeated, title=None), [OLD]), (repeated, [OLD, NEW])):
         with pytest.raises(UncertainError):
             await created(records, AssertionError("twice"), alike, draft)
+    later = replace(repeated, tried_at=datetime.now(UTC))
+    assert await created(records, NEW, [OLD], later) == NEW, "an older one of the same title is another"
