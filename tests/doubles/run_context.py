@@ -108,7 +108,7 @@ class FakeRunContext:
         """End the run with a reply."""
         await self._end("finished", text)
 
-    async def fail(self, message: str, *, retryable: bool = False) -> None:
+    async def fail(self, message: str, *, retryable: bool = False, unsent: bool = False) -> None:
         """End the run with an error."""
         await self._end("failed", message)
 

@@ -165,8 +165,11 @@ class RunContext(Protocol):
         """
         ...
 
-    async def fail(self, message: str, *, retryable: bool = False) -> None:
-        """End the run with an error, which `message` tells in one sentence."""
+    async def fail(self, message: str, *, retryable: bool = False, unsent: bool = False) -> None:
+        """End the run with an error, which `message` tells in one sentence.
+
+        `unsent`: the platform has nothing of the message, so that the same call, repeated under its key, sends it.
+        """
         ...
 
     async def interrupt(self, message: str) -> None:
@@ -179,7 +182,7 @@ class RunContext(Protocol):
 
 
 class CallNotes(Protocol):
-    """What a call notes under its idempotency key for the next attempt, in case this one dies. Without a key, nothing."""
+    """What a call notes under its idempotency key (without one: nothing) for the attempt after this one's death."""
 
     @property
     def saved(self) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Runs: sending messages, following their answers, deciding what a run asks, and stopping it."""
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -131,7 +131,7 @@ class Runs:
             run, sent_as = await self._submit(replace(submission, join=idempotency_key is None))
             return {**ids, "run_id": run.id, "sent_as": sent_as}
 
-        effect = await scope.once(idempotency_key, "send_message", call, message_ids(), carry_out)
+        effect = await self._send_once(idempotency_key, "send_message", call, message_ids(), carry_out)
         conversation = await scope.stored(conversation_id)
         run = await self.get(effect["run_id"])
         return Sent(conversation=conversation, run=run, sent_as=SentAs(effect["sent_as"]))
@@ -330,7 +330,34 @@ class Runs:
             return ids
 
         ids = {**self._scope.creation_ids(start.draft.native_id), **message_ids()}
-        return await self._scope.once(key, "start_conversation", start.call, ids, carry_out)
+        return await self._send_once(key, "start_conversation", start.call, ids, carry_out)
+
+    async def _send_once(
+        self,
+        key: str | None,
+        operation: str,
+        call: Mapping[str, Any],
+        ids: Effect,
+        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
+    ) -> Effect:
+        """Carry out a call that sends a message, once; and again if its platform got nothing of the message."""
+        carried_out = False
+
+        async def send(ids: Effect, repeated: bool) -> Effect:
+            nonlocal carried_out
+            carried_out = True
+            return await carry_out(ids, repeated)
+
+        once = partial(self._scope.once, key, operation, call, ids, send)
+        effect = await once()
+        if key is not None and not carried_out:
+            run = await self._scope.read(partial(runs.find, run_id=effect["run_id"]))
+            if run is not None and run.unsent:
+                renewed = {name: value for name, value in effect.items() if name != "sent_as"} | message_ids()
+                again = partial(idempotency.renew, key=key, run_id=run.id, effect=renewed)
+                await self._scope.write(again)
+                effect = await once()
+        return effect
 
     async def _started(self, effect: Effect) -> Sent:
         return Sent(

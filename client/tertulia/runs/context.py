@@ -242,10 +242,10 @@ class StoredRunContext:
 
         await self._commit(finish)
 
-    async def fail(self, message: str, *, retryable: bool = False) -> None:
+    async def fail(self, message: str, *, retryable: bool = False, unsent: bool = False) -> None:
         """See `tertulia.platforms.base.RunContext.fail`."""
         event = Event(EventKind.RUN_ERROR, {"message": message, "retryable": retryable})
-        await self._end(RunStatus.FAILED, event, message, retryable=retryable)
+        await self._end(RunStatus.FAILED, event, message, retryable=retryable, unsent=unsent)
 
     async def interrupt(self, message: str) -> None:
         """See `tertulia.platforms.base.RunContext.interrupt`."""
@@ -297,7 +297,9 @@ class StoredRunContext:
     def _set_awaiting(self, tx: Transaction, *, awaiting: bool) -> None:
         conversations.set_awaiting(tx, self.principal, self.conversation.id, awaiting)
 
-    async def _end(self, status: RunStatus, event: Event, message: str, *, retryable: bool) -> None:
+    async def _end(
+        self, status: RunStatus, event: Event, message: str, *, retryable: bool, unsent: bool = False
+    ) -> None:
         await self.flush()
         await self._commit(
             partial(
@@ -308,6 +310,7 @@ class StoredRunContext:
                 event=event,
                 error=message,
                 retryable=retryable,
+                unsent=unsent,
             )
         )
 

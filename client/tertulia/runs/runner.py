@@ -258,7 +258,7 @@ class Runner:
                 raise error from None  # it says nothing about the answer: the run continues when the store can be used
             if isinstance(error, TertuliaError):
                 sentences = filter(None, (error.message, error.hint))
-                await context.fail(" ".join(sentences), retryable=error.retryable)
+                await context.fail(" ".join(sentences), retryable=error.retryable, unsent=error.unsent)
             else:
                 logger.exception("run %s: %s failed", run_id, platform.kind)
                 await context.fail(FAULT)

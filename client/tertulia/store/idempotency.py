@@ -90,6 +90,20 @@ def note(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) -> N
     )
 
 
+def renew(tx: Transaction, principal: str, key: str, run_id: str, effect: dict[str, Any]) -> bool:
+    """Have a call carried out again with these ids, if the one that is done began this run; return whether it was."""
+    return bool(
+        tx.run(
+            "UPDATE receipts SET done = 0, effect = ? WHERE principal = ? AND key = ? AND done = 1"
+            " AND json_extract(effect, '$.run_id') = ?",
+            encode(effect),
+            principal,
+            key,
+            run_id,
+        )
+    )
+
+
 def complete(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) -> None:
     """Note that the call under this key has done all it does; `effect` may have grown."""
     tx.run(

@@ -12,7 +12,10 @@ from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, 
 from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
 from tertulia.vocabulary.untrusted import named
 
-_RUN = "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at"
+_RUN = (
+    "id, conversation_id, agent, status, message_id, first_seq, reply_id, error, retryable, created_at, ended_at,"
+    " unsent"
+)
 _REQUEST = (
     "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
     " reason, answer, created_at, settled_at, data"
@@ -212,7 +215,13 @@ def mark_delivered(tx: Transaction, run: Run, *, to_answerer: bool = False) -> N
 
 
 def set_status(
-    tx: Transaction, run: Run, status: RunStatus, *, error: str | None = None, retryable: bool = False
+    tx: Transaction,
+    run: Run,
+    status: RunStatus,
+    *,
+    error: str | None = None,
+    retryable: bool = False,
+    unsent: bool = False,
 ) -> None:
     """Write the run's status; at an end also its time, and withdraw the pending requests.
 
@@ -220,10 +229,11 @@ def set_status(
     """
     ended = not status.active
     tx.run(
-        "UPDATE runs SET status = ?, error = ?, retryable = ?, ended_at = ? WHERE id = ?",
+        "UPDATE runs SET status = ?, error = ?, retryable = ?, unsent = ?, ended_at = ? WHERE id = ?",
         status,
         None if error is None else storable(error),
         int(retryable),
+        int(unsent),
         tx.at if ended else None,
         run.id,
     )
@@ -395,6 +405,7 @@ def _run(row: Row) -> Run:
         retryable=bool(row[8]),
         created_at=to_datetime(row[9]),
         ended_at=None if row[10] is None else to_datetime(row[10]),
+        unsent=bool(row[11]),
     )
 
 

@@ -393,6 +393,11 @@ CREATE INDEX requests_pending ON requests (principal, created_at) WHERE status =
 CREATE INDEX receipts_by_age ON receipts (created_at);
 """
 
+_TWELFTH = """
+ALTER TABLE conversations ADD COLUMN gone_at INTEGER;
+ALTER TABLE runs ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
@@ -408,5 +413,6 @@ STEPS: tuple[str, ...] = (
     _NINTH,
     _TENTH,
     _ELEVENTH,
+    _TWELFTH,
 )
 """Step n takes a file from version n to n + 1."""

@@ -163,13 +163,14 @@ def end_run(
     *,
     error: str | None = None,
     retryable: bool = False,
+    unsent: bool = False,
 ) -> Run:
     """End a run: journal `event`, withdraw its pending requests, and open a conversation that waited for them.
 
     The run's lease ends, so that the process that executes the run can write nothing more.
     """
     journal.append(tx, principal, run.conversation_id, [event], run.id)
-    runs.set_status(tx, run, status, error=error, retryable=retryable)
+    runs.set_status(tx, run, status, error=error, retryable=retryable, unsent=unsent)
     if conversations.get(tx, principal, run.conversation_id).status is Status.INPUT_REQUIRED:
         move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
     leases.end(tx, principal, run.conversation_id)

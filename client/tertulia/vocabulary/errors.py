@@ -13,6 +13,8 @@ class TertuliaError(Exception):
 
     code = "error"
     retryable = False
+    unsent = False
+    """Whether the platform has nothing of the message that the error is about."""
 
     def __init__(
         self,

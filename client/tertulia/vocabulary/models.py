@@ -291,6 +291,8 @@ class Run:
     reply_id: str | None = None
     error: str | None = None
     retryable: bool = False
+    unsent: bool = False
+    """Whether it failed before its platform had anything of the message: the same call sends it."""
     created_at: datetime | None = None
     ended_at: datetime | None = None
 

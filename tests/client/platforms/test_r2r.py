@@ -853,6 +853,42 @@ async def test_a_question_that_was_lost_on_its_way_is_told_as_such(place: Place,
     assert place.double.messages(native(outcome.run.conversation_id)) == []
 
 
+@pytest.mark.parametrize("start", [False, True])
+async def test_a_question_of_which_r2r_got_nothing_is_sent_when_its_call_is_repeated(
+    place: Place, talk: Client, start: bool
+) -> None:
+    """Whether R2R was away before it, at it, or lost it."""
+    made = None if start else await talk.conversations.create(NewConversation(agent=RAG))
+
+    async def send() -> RunResult:
+        message = MessageDraft(text="hello")
+        if made is None:
+            sent = await talk.runs.start(NewConversation(agent=RAG), message, idempotency_key="k1")
+        else:
+            sent = await talk.runs.send(made.id, message, idempotency_key="k1")
+        return await talk.runs.wait(sent.run, timeout=SECONDS)
+
+    faults = [answer(429, {"detail": "Per-route per-minute rate limit exceeded"}), drop]
+    for fault in faults:
+        place.faults.plan("POST", AGENT, fault)
+        failed = await send()
+        assert (failed.run.status, failed.run.unsent) == (RunStatus.FAILED, True)
+    answered = await send()
+    assert (answered.run.status, answered.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+    assert await send() == answered
+    assert len(place.double.bodies) == 1
+    assert [*place.double.memory.conversations] == [native(answered.run.conversation_id)]
+
+
+async def test_a_question_that_r2r_took_is_not_sent_again_by_its_call(place: Place, talk: Client) -> None:
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="boom"), idempotency_key="k1")
+    failed = await talk.runs.wait(sent.run, timeout=SECONDS)
+    assert not failed.run.unsent
+    again = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="boom"), idempotency_key="k1")
+    assert again.run == failed.run
+    assert len(place.double.bodies) == 1
+
+
 async def test_a_question_that_arrives_late_is_not_told_as_lost(place: Place, talk: Client) -> None:
     """It is in the conversation by the second look only."""
     made = await talk.conversations.create(NewConversation(agent=RAG))

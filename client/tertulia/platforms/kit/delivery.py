@@ -9,7 +9,8 @@ The states of a delivery, and what the checkpoint holds in each:
 An accepted message is never lost, and never silently sent twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.outages import LOOKS, PATIENCE_SECONDS, OutOfReachError, look_for
-from tertulia.vocabulary.errors import UncertainError
+from tertulia.vocabulary.errors import TertuliaError, UncertainError
 
 MARK = "mark"
 """Where the checkpoint has what `Sender.mark` returned."""
@@ -116,13 +117,15 @@ async def deliver(
     if not tried:
         if not attempt.has_contents:
             return await _not_kept(attempt)
-        attempt.checkpoint[MARK] = await sender.mark()
+        with _unsent():
+            attempt.checkpoint[MARK] = await sender.mark()
         await attempt.emit()
     cause: UncertainError | None = None
     for resends_left in range(policy.resends, -1, -1):
         if not looks_first:
             try:
-                sent = await sender.send(repeated=tried)
+                with _unsent(certain=not tried or policy.absence_is_proof):
+                    sent = await sender.send(repeated=tried)
             except UncertainError as error:
                 cause = error
             else:
@@ -138,6 +141,16 @@ async def deliver(
     if policy.absence_is_proof and (attempt.has_contents or policy.finds_without_contents):
         return Delivery(Outcome.ABSENT, cause=cause)
     raise _uncertain(attempt, "its history does not show it (yet)") from cause
+
+
+@contextmanager
+def _unsent(*, certain: bool = True) -> Generator[None]:
+    """Note on an error that the platform has nothing of the message, unless that is not `certain`."""
+    try:
+        yield
+    except TertuliaError as error:
+        error.unsent = certain and not isinstance(error, UncertainError)
+        raise
 
 
 async def _find(attempt: Attempt, sender: Sender[S_co, F_co], policy: DeliveryPolicy) -> F_co | None:

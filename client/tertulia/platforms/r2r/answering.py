@@ -61,7 +61,7 @@ class Answer:
         async with self._connection:
             delivery = await deliver(self._attempt, self, policy)
             if delivery.outcome is Outcome.ABSENT:
-                await self._context.fail(NOT_TAKEN, retryable=True)
+                await self._context.fail(NOT_TAKEN, retryable=True, unsent=True)
             elif delivery.cause is not None and "status" in delivery.cause.ids:
                 # Nothing was lost: R2R answered with a failure.
                 await self._context.fail(NOT_BEGUN, retryable=True)
@@ -123,7 +123,7 @@ class Answer:
         elif answer is not None:
             await self._context.interrupt(NOT_KNOWN_STORED if unknown else NOT_STORED)
         elif found is None and self._attempt.has_contents and not self._mapper.begun:
-            await self._context.fail(NOT_TAKEN, retryable=True)
+            await self._context.fail(NOT_TAKEN, retryable=True, unsent=True)
         else:
             await self._context.interrupt(LOST)
         return Progress.ENDED

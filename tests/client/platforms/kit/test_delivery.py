@@ -15,7 +15,13 @@ from tertulia.platforms.kit.delivery import (
     Outcome,
     deliver,
 )
-from tertulia.vocabulary.errors import ConflictError, NotFoundError, UnavailableError, UncertainError
+from tertulia.vocabulary.errors import (
+    ConflictError,
+    NotFoundError,
+    TertuliaError,
+    UnavailableError,
+    UncertainError,
+)
 from tests.doubles.clocks import JumpingClock
 from tests.doubles.run_context import FakeRunContext
 
@@ -212,8 +218,19 @@ async def test_a_refusal_is_passed_on_and_nothing_is_looked_for(refusal: Excepti
     """The platform does not have the message."""
     wire = Wire(sending=[refusal])
 
-    with pytest.raises(type(refusal)):
+    with pytest.raises(type(refusal)) as caught:
         await delivered(FakeRunContext(), wire)
+    assert isinstance(caught.value, TertuliaError)
+    assert caught.value.unsent
     assert wire.calls == ["mark", "send"]
     with pytest.raises(NotFoundError):
         await delivered(FakeRunContext(checkpoint=TRIED), Wire(looking=[NotFoundError("gone")]))
+
+
+async def test_a_refusal_of_what_an_earlier_attempt_may_have_sent_does_not_show_that_nothing_arrived() -> (
+    None
+):
+    wire = Wire(looking=[None] * 3, sending=[ConflictError("no")])
+    with pytest.raises(ConflictError) as caught:
+        await delivered(FakeRunContext(checkpoint=TRIED), wire, KEYED)
+    assert not caught.value.unsent
