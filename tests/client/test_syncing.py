@@ -211,18 +211,21 @@ async def test_what_may_not_be_read_or_is_gone_does_not_keep_a_sync_from_its_end
         assert (coverage.known, coverage.total, coverage.complete) == (2, 3 - gone, True)
 
 
-async def test_what_the_platform_has_no_more_is_not_counted_and_stays_in_the_index(path: Path) -> None:
-    """The index is a record of what was seen."""
+async def test_what_the_platform_has_no_more_is_neither_counted_nor_found(path: Path) -> None:
+    """Until the platform shows it again."""
     there = library()
     async with opened(path, library=there) as conversations:
         await conversations.search.sync("library")
-        del there.books["c1"]
+        book = there.books.pop("c1")
 
         assert (await conversations.search.sync("library")).gone == 1
 
         coverage = await covered(conversations)
         assert coverage is not None
         assert (coverage.known, coverage.total) == (2, 2)
+        assert "library:c1" not in await found(conversations, "answer")
+        there.books["c1"] = book
+        await conversations.search.sync("library")
         assert "library:c1" in await found(conversations, "answer")
 
 

@@ -272,6 +272,16 @@ class Histories(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptedRun:
+    """A run that was interrupted, with what the store has of it."""
+
+    run: Run
+    message: Message
+    checkpoint: Mapping[str, Any]
+    entries: Sequence[JournalEntry]
+
+
 class Platform:
     """A configured platform: what one instance offers. Subclasses override what they declare in `features`."""
 
@@ -497,6 +507,13 @@ class Platform:
         pending. The runner fails a run whose `answer` returns otherwise.
         """
         self._refuse(Feature.SEND)
+
+    async def late_answer(self, principal: str, interrupted: InterruptedRun) -> Message | None:
+        """Return the answer that the platform has finished after the run was interrupted; None where there is none.
+
+        The client asks for it whenever the run's result is wanted: an answer that is found completes the run.
+        """
+        return None
 
     async def settle(self, principal: str, request: Request, settlement: Settlement) -> None:
         """Tell the platform a decision, before the store records it. Deciding may begin the conversation's next run.

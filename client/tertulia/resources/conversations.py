@@ -256,7 +256,10 @@ class Conversations:
         return await scope.stored(conversation_id)
 
     async def delete(self, conversation_id: str, *, idempotency_key: str | None = None) -> None:
-        """Delete a conversation for good, with its messages, its journal and its requests."""
+        """Delete a conversation for good, with its messages, its journal and its requests.
+
+        What the store has of one that its platform has deleted already is deleted, too.
+        """
         scope = self._scope
         platform, native_id = scope.platform_of(conversation_id)
 
@@ -265,7 +268,8 @@ class Conversations:
             try:
                 await platform.delete(scope.principal, native_id)
             except NotFoundError:
-                if not repeated:
+                known = partial(conversations.known, conversation_id=conversation_id)
+                if not repeated and (isinstance(platform, EmbeddedPlatform) or not await scope.read(known)):
                     raise
             if not isinstance(platform, EmbeddedPlatform):
                 with suppress(NotFoundError):

@@ -11,6 +11,7 @@ from tertulia.store.database import Transaction
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
@@ -32,8 +33,8 @@ class Messages:
         """Return one page of a conversation's messages: the oldest fifty, unless `query` says otherwise."""
         query = query or MessageQuery()
         scope = self._scope
-        platform, native_id = scope.platform_of(conversation_id)
-        page = await platform.messages(scope.principal, native_id, query)
+        platform, _ = scope.platform_of(conversation_id)
+        page = await self._page(platform, conversation_id, query)
         if not isinstance(platform, EmbeddedPlatform):
             page = replace(page, items=[safe_message(message) for message in page.items])
             await scope.stored(conversation_id)
@@ -45,6 +46,14 @@ class Messages:
 
             await scope.write(remember)
         return page
+
+    async def _page(self, platform: Platform, conversation_id: str, query: MessageQuery) -> Page[Message]:
+        """Ask the platform for a page; note a conversation that it does not have any more."""
+        _, native_id = split_conversation_id(conversation_id)
+        if isinstance(platform, EmbeddedPlatform) or query.branch is not None:
+            return await platform.messages(self._scope.principal, native_id, query)
+        async with self._scope.noting_gone(conversation_id):
+            return await platform.messages(self._scope.principal, native_id, query)
 
     async def add(
         self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from tertulia.platforms.base import ChangedRequestError, EmbeddedPlatform, Execution
+from tertulia.platforms.base import ChangedRequestError, EmbeddedPlatform, Execution, InterruptedRun
 from tertulia.resources.scope import Scope, tried_at
 from tertulia.resources.validation import checked_message, conversation_draft, message_ids
 from tertulia.runs import feed
@@ -15,10 +16,11 @@ from tertulia.runs.approvals import check_settlement, find_pending, record_settl
 from tertulia.runs.feed import EventListener
 from tertulia.runs.idempotency import Effect
 from tertulia.settings import address_of
-from tertulia.store import idempotency, leases, runs
+from tertulia.store import idempotency, journal, leases, messages, runs
 from tertulia.store.database import Transaction
-from tertulia.store.transitions import end_run, replace_request, withdraw
-from tertulia.vocabulary.errors import ConflictError, MovedOnError
+from tertulia.store.transitions import complete_interrupted, end_run, replace_request, withdraw
+from tertulia.vocabulary.entry import safe_message
+from tertulia.vocabulary.errors import ConflictError, MovedOnError, TertuliaError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import digest, split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import (
@@ -166,6 +168,7 @@ class Runs:
 
     async def result(self, run: Run) -> RunResult:
         """Return the run's current state and reply, without marking it as delivered."""
+        await self._complete_late(run)
         return await self._with_reply(await self._scope.read(partial(feed.result, run=run)))
 
     async def take_result(self, run: Run, *, answered: bool = False) -> RunResult:
@@ -173,6 +176,7 @@ class Runs:
 
         `answered`: the caller answered the run with a message (`SentAs.REPLY`), rather than began it.
         """
+        await self._complete_late(run)
         taken = await self._scope.write(partial(feed.take_result, run=run, answered=answered))
         return await self._with_reply(taken)
 
@@ -459,6 +463,31 @@ class Runs:
             record_settlement(tx, principal, find_pending(tx, principal, request_id), settlement)
 
         await scope.write(record)
+
+    async def _complete_late(self, run: Run) -> None:
+        """Complete a run that was interrupted, if its platform has finished the answer since."""
+        scope = self._scope
+
+        def read(tx: Transaction, principal: str) -> InterruptedRun | None:
+            latest = runs.get(tx, principal, run.id)
+            if latest.status is not RunStatus.INTERRUPTED:
+                return None
+            return InterruptedRun(
+                run=latest,
+                message=messages.get(tx, principal, run.conversation_id, latest.message_id),
+                checkpoint=runs.checkpoint(tx, run.id),
+                entries=journal.read_all(tx, principal, latest),
+            )
+
+        interrupted = await scope.read(read)
+        if interrupted is None or split_conversation_id(run.conversation_id)[0] not in scope.instances:
+            return
+        with suppress(TertuliaError):  # what is known of the run is its result all the same
+            platform, _ = scope.platform_of(run.conversation_id)
+            found = await platform.late_answer(scope.principal, interrupted)
+            if found is not None:
+                reply = replace(safe_message(found), parent_id=interrupted.message.id)
+                await scope.write(partial(complete_interrupted, run=interrupted.run, reply=reply))
 
     async def _with_reply(self, result: RunResult) -> RunResult:
         """Return the result; with the platform's answer, if the store keeps no contents."""

@@ -1,7 +1,7 @@
 """What the resources of one principal share: the services of the process, and common steps."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -148,15 +148,37 @@ class Scope:
         platform, native_id = self.platform_of(conversation_id)
         if isinstance(platform, EmbeddedPlatform):
             return await platform.get(self.principal, native_id)
-        return await self.store_record(platform, await platform.get(self.principal, native_id))
+        async with self.noting_gone(conversation_id):
+            said = await platform.get(self.principal, native_id)
+        return await self.store_record(platform, said)
 
     async def stored(self, conversation_id: str) -> Conversation:
-        """Return a conversation as the store has it; the platform is asked only for one that the store lacks."""
+        """Return a conversation as the store has it.
+
+        The platform is asked only for one that the store lacks, or that seems to be gone.
+        """
         platform, _ = self.platform_of(conversation_id)
         if not isinstance(platform, EmbeddedPlatform):
             with suppress(NotFoundError):
-                return await self.read(partial(conversations.get, conversation_id=conversation_id))
+                if not await self.read(partial(conversations.is_gone, conversation_id=conversation_id)):
+                    return await self.read(partial(conversations.get, conversation_id=conversation_id))
         return await self.fetch(conversation_id)
+
+    @asynccontextmanager
+    async def noting_gone(self, conversation_id: str) -> AsyncGenerator[None]:
+        """Note that a conversation is gone where its platform, asked for it, does not find it."""
+        try:
+            yield
+        except NotFoundError as error:
+            mark = partial(conversations.mark_gone, conversation_id=conversation_id)
+            if not await self.write(mark):
+                raise
+            raise NotFoundError(
+                error.message,
+                hint="It was deleted there, and lists and searches leave it out. delete_conversation removes what "
+                "Tertulia has kept of it.",
+                **error.ids,
+            ) from error
 
     async def store_record(self, platform: Platform, said: ConversationRecord) -> Conversation:
         """Store what a platform says of a conversation; return that merged with what the store knew."""

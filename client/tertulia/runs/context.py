@@ -12,7 +12,7 @@ import anyio
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.store.transitions import ask, end_run, message_added, move, withdraw
+from tertulia.store.transitions import ask, end_run, move, record_reply, withdraw
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
@@ -215,11 +215,8 @@ class StoredRunContext:
 
         def finish(tx: Transaction) -> None:
             whole = text
-            told = journal.read_all(tx, self.principal, self.run)
             if whole is None and data is None:
-                whole = journal.reply_text(told)
-            if whole and tx.keeps_content(self.conversation.id):
-                self._append(tx, journal.rest_of_text(told, whole))
+                whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
             if whole or data is not None:
                 reply = safe_message(
                     Message(
@@ -235,9 +232,7 @@ class StoredRunContext:
                         metadata={} if metadata is None else metadata,
                     )
                 )
-                messages.add(tx, self.principal, reply)
-                runs.set_reply(tx, self.run.id, reply.id)
-                self._append(tx, [message_added(reply)])
+                record_reply(tx, self.principal, self.run, reply)
             end_run(tx, self.principal, self.run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
         await self._commit(finish)

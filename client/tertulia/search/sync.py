@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from tertulia.platforms.base import EmbeddedPlatform, Histories, Platform
 from tertulia.runs.leases import LeaseHolder
@@ -45,6 +46,8 @@ from tertulia.vocabulary.models import (
     MessageQuery,
 )
 from tertulia.vocabulary.tasks import task_group
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -192,15 +195,14 @@ class _Sync:
         async for page in self._pages():
             await self._write(partial(self._store_page, page=page))
             self._report()
-        self._counts.gone = await self._write(
-            partial(
-                sync_state.end_list,
-                principal=principal,
-                instance=instance,
-                number=self._number,
-                whole=self._lists,
-            )
+        end_list = partial(
+            sync_state.end_list,
+            principal=principal,
+            instance=instance,
+            number=self._number,
+            whole=self._lists,
         )
+        await self._note_gone(await self._write(end_list))
         due, self._total = await self._store.read(
             partial(sync_state.due, principal=principal, instance=instance)
         )
@@ -221,6 +223,19 @@ class _Sync:
             failed=len(self._counts.failures),
             failure=str(self._counts.failures[0]) if self._counts.failures else None,
         )
+
+    async def _note_gone(self, conversation_ids: Sequence[str]) -> None:
+        """Note of conversations that are not in the list any more whether their platform still has them."""
+        for conversation_id in conversation_ids:
+            self._counts.gone += 1
+            _, native_id = split_conversation_id(conversation_id)
+            try:  # the list may have moved while it was read
+                await self._platform.get(self._principal, native_id)
+            except NotFoundError:
+                gone = partial(
+                    conversations.mark_gone, principal=self._principal, conversation_id=conversation_id
+                )
+                await self._write(gone)
 
     async def _pages(self) -> AsyncGenerator[Sequence[ConversationRecord]]:
         """Yield the conversations that the platform has, in parts."""
@@ -265,9 +280,7 @@ class _Sync:
         for record in records:
             if conversations.deleted_since(tx, self._principal, record.id, self._begun):
                 continue  # it was deleted after the platform listed it
-            undated = record.updated_at is None and not conversations.known(tx, self._principal, record.id)
-            dated = replace(record, updated_at=record.created_at) if undated else record  # rather than now
-            store_record(tx, self._principal, dated, has_states=self._has_states)
+            store_record(tx, self._principal, record, has_states=self._has_states)
 
     def _store_page(self, tx: Transaction, *, page: Sequence[ConversationRecord]) -> None:
         """Store a part of the list."""
@@ -311,9 +324,9 @@ class _Sync:
     async def _can_skip(self, conversation_id: str, error: TertuliaError) -> bool:
         """Count a conversation that cannot be read; return whether the sync continues without it."""
         if isinstance(error, NotFoundError):
-            await self._write(
-                partial(sync_state.forget, principal=self._principal, conversation_id=conversation_id)
-            )
+            about = {"principal": self._principal, "conversation_id": conversation_id}
+            await self._write(partial(sync_state.forget, **about))
+            await self._write(partial(conversations.mark_gone, **about))
             self._counts.gone += 1
             return True
         if isinstance(error, NotAllowedError):
@@ -353,9 +366,7 @@ class _Sync:
             started = True
             newest = page.items[-1].id if page.items else newest
             cursor = page.next_cursor
-            await self._count(
-                partial(store, found=page.items, newest=newest, cursor=cursor, first=not state.was_read)
-            )
+            await self._count(partial(store, found=page.items, newest=newest, cursor=cursor))
 
     def _store_messages(
         self,
@@ -366,39 +377,18 @@ class _Sync:
         found: Sequence[Message],
         newest: str | None,
         cursor: str | None = None,
-        first: bool = False,
     ) -> int:
-        """Store messages, oldest first, and how far the conversation was read; return how many messages are new.
-
-        `first`: no sync has read the conversation before. A message without a time then gets the conversation's time.
-        """
+        """Store messages, oldest first, and how far the conversation was read; return how many messages are new."""
         key = (self._principal, conversation_id)
         if not conversations.known(tx, *key):
             return 0  # it was deleted in the meantime
         before = conversations.get(tx, *key)
         count_before = messages.count(tx, *key)
         settled = runs.active(tx, *key) is None
-        dated = found
-        if first:
-            dated = [
-                replace(message, created_at=before.created_at) if message.created_at is None else message
-                for message in found
-            ]
-        new = [
-            message.id
-            for message in found
-            if message.created_at is None and not messages.known(tx, *key, message.id)
-        ]
-        messages.remember(tx, *key, dated, settled=settled)
-        messages.mark_untimed(tx, *key, new)
+        messages.remember(tx, *key, found, settled=settled)
         count = messages.count(tx, *key)
-        untimed = any(message.created_at is None for message in found)
-        conversations.set_figures(
-            tx,
-            *key,
-            message_count=None if before.message_count is None else max(before.message_count, count),
-            updated_at=before.updated_at if untimed else None,
-        )
+        if before.message_count is not None:
+            conversations.set_message_count(tx, *key, max(before.message_count, count))
         if not self._lists:
             told = sync_state.change_mark(conversations.get(tx, *key))
         if cursor is not None:
@@ -413,10 +403,10 @@ class _Sync:
         added = await self._write(work)
         self._counts.messages += added
 
-    async def _write(self, work: Callable[[Transaction], "int | None"]) -> int:
-        def under_lease(tx: Transaction) -> int:
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
+        def under_lease(tx: Transaction) -> T:
             leases.check(tx, self._lease)
-            return work(tx) or 0
+            return work(tx)
 
         return await self._store.write(under_lease)
 

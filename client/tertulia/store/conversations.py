@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 from tertulia.store import message_index, messages, runs, sync_state
@@ -91,6 +90,11 @@ def remember(
     contents are not kept gets them back in the result, and the store does not write them.
     """
     said = safe_record(said)
+    tx.run(
+        "UPDATE conversations SET gone_at = NULL WHERE principal = ? AND id = ? AND gone_at IS NOT NULL",
+        principal,
+        said.id,
+    )
     storable_part = said if tx.keeps_content(said.id) else _without_contents(said)
     first = Conversation(id=said.id, agent=said.agent, status=said.status)
     _insert(tx, principal, _merged(first, storable_part))
@@ -169,6 +173,31 @@ def known(tx: Transaction, principal: str, conversation_id: str) -> bool:
     """Whether this principal has a conversation of that id."""
     row = tx.one("SELECT 1 FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
     return row is not None
+
+
+def mark_gone(tx: Transaction, principal: str, conversation_id: str) -> bool:
+    """Record that the platform of a conversation does not have it any more; return whether the store has it.
+
+    Lists and searches leave it out until its platform shows it again, or until it is deleted here.
+    """
+    marked = tx.run(
+        "UPDATE conversations SET gone_at = coalesce(gone_at, ?) WHERE principal = ? AND id = ?",
+        tx.at,
+        principal,
+        conversation_id,
+    )
+    tx.touched.add(conversation_id)
+    return bool(marked)
+
+
+def is_gone(tx: Transaction, principal: str, conversation_id: str) -> bool:
+    """Whether a conversation is marked as gone from its platform."""
+    row = tx.one(
+        "SELECT gone_at IS NOT NULL FROM conversations WHERE principal = ? AND id = ?",
+        principal,
+        conversation_id,
+    )
+    return row is not None and bool(row[0])
 
 
 def unknown(tx: Transaction, principal: str, found: Sequence[R]) -> list[R]:
@@ -265,20 +294,11 @@ def set_awaiting(tx: Transaction, principal: str, conversation_id: str, awaiting
         _set(tx, principal, conversation_id, "awaiting", int(awaiting))
 
 
-def set_figures(
-    tx: Transaction,
-    principal: str,
-    conversation_id: str,
-    *,
-    message_count: int | None,
-    updated_at: datetime | None,
-) -> None:
-    """Write the number of messages and (unless None) the time of the last update, which adding messages changes."""
+def set_message_count(tx: Transaction, principal: str, conversation_id: str, count: int | None) -> None:
+    """Write the number of messages."""
     tx.run(
-        "UPDATE conversations SET message_count = ?, updated_at = coalesce(?, updated_at)"
-        " WHERE principal = ? AND id = ?",
-        message_count,
-        None if updated_at is None else from_datetime(updated_at),
+        "UPDATE conversations SET message_count = ? WHERE principal = ? AND id = ?",
+        count,
         principal,
         conversation_id,
     )
@@ -353,7 +373,8 @@ def _update(tx: Transaction, principal: str, known: Conversation, now: Conversat
 
 
 def _written(tx: Transaction, conversation: Conversation) -> tuple[Any, ...]:
-    """Return the values of the columns `_WRITTEN`."""
+    """Return the values of the columns `_WRITTEN`. What its platform does not date is as old as the conversation."""
+    changed_at = conversation.updated_at or conversation.created_at
     return (
         conversation.agent,
         conversation.status,
@@ -365,7 +386,7 @@ def _written(tx: Transaction, conversation: Conversation) -> tuple[Any, ...]:
         int(conversation.archived),
         conversation.message_count,
         tx.at if conversation.created_at is None else from_datetime(conversation.created_at),
-        tx.at if conversation.updated_at is None else from_datetime(conversation.updated_at),
+        tx.at if changed_at is None else from_datetime(changed_at),
         *_rating(conversation),
         int(conversation.awaiting),
     )
@@ -382,7 +403,7 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
 
     It selects the same conversations as `tertulia.platforms.kit.paging.fits`.
     """
-    clauses: list[str] = ["principal = ?"]
+    clauses: list[str] = ["principal = ?", "gone_at IS NULL"]
     values: list[Any] = [principal]
     for condition, value in (
         ("instance = ?", query.instance),

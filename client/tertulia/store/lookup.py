@@ -43,7 +43,12 @@ def suggested(
     typed = storable(text[:_LONGEST]).strip()
 
     def ids(sql: str, *more: Any) -> list[str]:
-        return [row[0] for row in tx.all(sql.replace("{own}", f"c.principal = ?{only}"), *more, limit)]
+        return [
+            row[0]
+            for row in tx.all(
+                sql.replace("{own}", f"c.principal = ? AND c.gone_at IS NULL{only}"), *more, limit
+            )
+        ]
 
     if not typed:
         return ids(

@@ -67,7 +67,7 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
         position = _free_position(tx, at)
     if not tx.keeps_content(message.conversation_id):
         message = replace(message, text=None, data=None, metadata={})
-    _enter(tx, principal, message, position)
+    _enter(tx, principal, message, position, at)
     return True
 
 
@@ -75,6 +75,8 @@ def remember(
     tx: Transaction, principal: str, conversation_id: str, found: Sequence[Message], *, settled: bool
 ) -> None:
     """Store messages as the platform returned them, oldest first, at the times that it gives.
+
+    A message without a time stands at the earliest that it can have: that of the one before it, or the conversation's.
 
     A message that the store added when it was sent or answered gets the platform's id, once the conversation is
     `settled` (no answer is being produced). Where contents are not kept, nothing is stored.
@@ -101,7 +103,8 @@ def remember(
         if stored is None and any(_is_part(text, row[2]) for row in unnamed if row[1] == message.role):
             continue  # a part of an answer that the store has as a whole
         if stored is None:
-            _enter(tx, principal, message, _free_position(tx, _at(tx, message)))
+            at = _oldest_time(tx, *own) if message.created_at is None else from_datetime(message.created_at)
+            _enter(tx, principal, message, _free_position(tx, at), at)
             ratings.note(tx, *own, message, new=True)
         else:
             unnamed.remove(stored)
@@ -110,13 +113,25 @@ def remember(
                 ratings.note(tx, *own, message, new=False)
 
 
+def _oldest_time(tx: Transaction, principal: str, conversation_id: str) -> int:
+    """Return the earliest time that a conversation's next message can have."""
+    row = tx.one(
+        "SELECT max(c.created_at, coalesce((SELECT max(m.created_at) FROM messages AS m"
+        " WHERE m.principal = c.principal AND m.conversation_id = c.id), 0))"
+        " FROM conversations AS c WHERE c.principal = ? AND c.id = ?",
+        principal,
+        conversation_id,
+    )
+    assert row is not None, "a message belongs to a known conversation"
+    return int(row[0])
+
+
 def _is_part(text: str | None, whole: str | None) -> bool:
     return None not in {text, whole} and f"\n\n{text}\n\n" in f"\n\n{whole}\n\n"
 
 
-def _enter(tx: Transaction, principal: str, message: Message, position: int) -> None:
+def _enter(tx: Transaction, principal: str, message: Message, position: int, at: int) -> None:
     own = (principal, message.conversation_id)
-    at = _at(tx, message)
     text = None if message.text is None else storable(message.text)
     scopes = _scopes(tx, *own)
     tx.run(
@@ -202,17 +217,6 @@ def count(tx: Transaction, principal: str, conversation_id: str) -> int:
         conversation_id,
     )
     return 0 if row is None else int(row[0])
-
-
-def mark_untimed(tx: Transaction, principal: str, conversation_id: str, message_ids: Sequence[str]) -> None:
-    """Mark messages whose time is unknown: `created_at` is when the store first saw them."""
-    for message_id in message_ids:
-        tx.run(
-            "UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?",
-            principal,
-            conversation_id,
-            message_id,
-        )
 
 
 def page(tx: Transaction, principal: str, conversation_id: str, query: MessageQuery) -> Page[Message]:

@@ -182,7 +182,7 @@ class _Search:
         self._first = _FIRST if since is None else _clamped(position_at(since))
         self._last = _LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1)
         owner = (
-            ("c.principal = ?", principal),
+            ("c.principal = ? AND c.gone_at IS NULL", principal),
             ("c.instance = ?", query.instance),
             ("c.agent = ?", query.agent),
             ("c.id = ?", query.conversation_id),

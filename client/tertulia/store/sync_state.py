@@ -63,16 +63,18 @@ def listed(tx: Transaction, principal: str, number: int, conversation_id: str, m
     )
 
 
-def end_list(tx: Transaction, principal: str, instance: str, number: int, *, whole: bool) -> int:
-    """Record that the list is complete; return how many conversations are gone. `whole`: the list had all there are."""
-    gone = 0
+def end_list(tx: Transaction, principal: str, instance: str, number: int, *, whole: bool) -> list[str]:
+    """Record that the list is complete; return which conversations it lacks. `whole`: it has all there are."""
+    gone: list[str] = []
     if whole:
-        gone = tx.run(
-            "DELETE FROM synced_conversations WHERE principal = ? AND instance = ? AND listed_in < ?",
+        rows = tx.all(
+            "DELETE FROM synced_conversations WHERE principal = ? AND instance = ? AND listed_in < ?"
+            " RETURNING conversation_id",
             principal,
             instance,
             number,
         )
+        gone = [row[0] for row in rows]
     counted = "SELECT count(*) FROM synced_conversations WHERE principal = ?1 AND instance = ?2"
     tx.run(
         f"UPDATE syncs SET at = ?3, total = CASE WHEN ?4 <> 0 THEN ({counted}) END,"

@@ -154,6 +154,24 @@ def add_to_run(
     return end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
 
+def record_reply(tx: Transaction, principal: str, run: Run, reply: Message) -> None:
+    """Record a run's whole answer, and tell whoever reads the journal the rest of its text."""
+    if reply.text and tx.keeps_content(run.conversation_id):
+        rest = journal.rest_of_text(journal.read_all(tx, principal, run), reply.text)
+        journal.append(tx, principal, run.conversation_id, rest, run.id)
+    messages.add(tx, principal, reply)
+    runs.set_reply(tx, run.id, reply.id)
+    journal.append(tx, principal, run.conversation_id, [message_added(reply)], run.id)
+
+
+def complete_interrupted(tx: Transaction, principal: str, run: Run, reply: Message) -> None:
+    """Complete a run that was interrupted with the answer that its platform has finished since."""
+    if runs.get(tx, principal, run.id).status is RunStatus.INTERRUPTED:
+        record_reply(tx, principal, run, reply)
+        journal.append(tx, principal, run.conversation_id, [Event(EventKind.RUN_FINISHED)], run.id)
+        runs.set_status(tx, run, RunStatus.COMPLETED)
+
+
 def end_run(
     tx: Transaction,
     principal: str,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -404,6 +405,86 @@ async def test_what_a_failing_server_says_is_kept_from_everybody(
     assert "sk-123" not in f"{refused.value!r} {refused.value.ids} {caplog.text}"
 
 
+# What is gone upstream, and when things were
+
+
+async def seen(talk: Client) -> tuple[list[str], list[str]]:
+    """Return which conversations the store lists, and in which it finds `Zebra`."""
+    listed = await talk.conversations.list(ConversationQuery())
+    hits = (await talk.search.messages(SearchQuery(text="Zebra"))).hits
+    return [one.id for one in listed.items], [hit.conversation_id for hit in hits]
+
+
+@pytest.mark.parametrize("notice", ["get", "messages", "send", "sync"])
+async def test_what_is_gone_upstream_is_gone_here_and_can_be_deleted(
+    place: Place, talk: Client, notice: str
+) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG, title="Zebra"))
+    await talk.messages.add(made.id, MessageDraft(text="A zebra."))
+    await talk.search.sync("r2r")
+    assert await seen(talk) == ([made.id], [made.id] * 2)
+    kept = place.double.memory.conversations.pop(native(made.id))
+    if notice == "sync":
+        assert (await talk.search.sync("r2r")).gone == 1
+    else:
+        asked = talk.conversations.get(made.id) if notice != "messages" else talk.messages.list(made.id)
+        with pytest.raises(NotFoundError) as refused:
+            await asked
+        assert refused.value.hint is not None
+        assert "delete_conversation removes what Tertulia has kept" in refused.value.hint
+    assert await seen(talk) == ([], [])
+    assert await talk.conversations.suggest("Zebra") == []
+    with pytest.raises(NotFoundError):
+        await talk.runs.send(made.id, "Anybody there?")
+    place.double.memory.conversations[kept.id] = kept
+    assert (await talk.conversations.get(made.id)).title == "Zebra"
+    assert await seen(talk) == ([made.id], [made.id] * 2)
+    del place.double.memory.conversations[kept.id]
+    await talk.conversations.delete(made.id)
+    assert await seen(talk) == ([], [])
+    with pytest.raises(NotFoundError):
+        await talk.conversations.delete(made.id)
+
+
+async def test_a_conversation_that_a_sync_misses_in_a_moving_list_is_not_gone(
+    place: Place, talk: Client
+) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG, title="Zebra"))
+    await talk.search.sync("r2r")
+    place.faults.plan("GET", "/conversations", answer(200, {"results": [], "total_entries": 0}))
+    await talk.search.sync("r2r")
+    assert [one.id for one in (await talk.conversations.list(ConversationQuery())).items] == [made.id]
+
+
+@pytest.mark.parametrize("synced", [False, True])
+async def test_times_are_r2rs_or_unknown_and_never_now(place: Place, talk: Client, synced: bool) -> None:
+    march = datetime(2025, 3, 1, 8, tzinfo=UTC)
+    old = place.double.memory.create(None, "Zebra")
+    old.created_at = march
+    place.double.memory.add(old.id, {"role": "user", "content": "A zebra?"})
+    place.double.memory.add(old.id, {"role": "assistant", "content": "No zebra."})
+    own_id = f"r2r:{old.id}"
+    if synced:
+        await talk.search.sync("r2r")
+    else:
+        await talk.conversations.list(ConversationQuery(instance="r2r"))
+        assert [one.created_at for one in (await talk.messages.list(own_id)).items] == [None, None]
+    stored = await talk.conversations.get_stored(own_id)
+    assert (stored.created_at, stored.updated_at) == (march, march)
+    this_year = SearchQuery(text="zebra", since=datetime(2026, 1, 1, tzinfo=UTC))
+    last_year = SearchQuery(text="zebra", until=datetime(2026, 1, 1, tzinfo=UTC))
+    assert (await talk.search.messages(this_year)).hits == []
+    assert len((await talk.search.messages(last_year)).hits) == 3
+    place.double.memory.add(old.id, {"role": "user", "content": "Really no zebra?"})
+    await talk.search.sync("r2r")
+    assert (await talk.search.messages(this_year)).hits == [], "when it was said is not known"
+    assert (await talk.conversations.get_stored(own_id)).updated_at == march
+    texts = [hit.snippet for hit in (await talk.search.messages(last_year)).hits if hit.message_id]
+    assert len(texts) == 3
+    figures = await talk.conversations.analytics(own_id)
+    assert figures.duration_seconds is None
+
+
 # Messages
 
 
@@ -753,6 +834,38 @@ async def test_a_stream_cut_behind_the_final_answer_is_whole_once_r2r_has_stored
     place.double.finish_lost()
     outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert (outcome.run.status, outcome.reply) == (RunStatus.COMPLETED, "You said: hello (turn 1).")
+
+
+async def test_an_answer_that_r2r_finished_after_its_connection_was_lost_is_found_later(
+    place: Place, talk: Client
+) -> None:
+    """By the same call, and by whoever reads on."""
+    place.faults.plan("POST", AGENT, cut('"value": "said'))
+    message = MessageDraft(text="hello")
+    sent = await talk.runs.start(NewConversation(agent=RAG), message, idempotency_key="k1")
+    lost = await talk.runs.wait(sent.run, timeout=SECONDS)
+    assert (lost.run.status, lost.reply) == (RunStatus.INTERRUPTED, "You ")
+    seen = (await talk.conversations.events(sent.conversation.id)).cursor
+    place.double.finish_lost()
+    again = await talk.runs.start(NewConversation(agent=RAG), message, idempotency_key="k1")
+    found = await talk.runs.wait(again.run, timeout=SECONDS)
+    assert (found.run.id, found.run.status) == (lost.run.id, RunStatus.COMPLETED)
+    assert found.reply == "You said: hello (turn 1)."
+    assert found.run.error is None
+    rest = (await talk.conversations.events(sent.conversation.id, cursor=seen)).entries
+    assert [entry.kind for entry in rest] == [
+        EventKind.TEXT_MESSAGE_CONTENT,
+        EventKind.TEXT_MESSAGE_END,
+        EventKind.MESSAGE_ADDED,
+        EventKind.RUN_FINISHED,
+    ]
+    assert rest[0].data["delta"] == "said: hello (turn 1)."
+    assert await talk.runs.wait(again.run, timeout=SECONDS) == found
+    assert len(place.double.bodies) == 1
+    assert [one.id for one in (await talk.messages.list(sent.conversation.id)).items] == [
+        found.run.message_id,
+        found.run.reply_id,
+    ]
 
 
 # Several questions in one conversation

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tertulia.platforms.base import CallNotes, RunContext, offers
+from tertulia.platforms.base import CallNotes, InterruptedRun, RunContext, offers
+from tertulia.platforms.kit.delivery import MARK
 from tertulia.platforms.kit.directory import listed, no_such_agent, probe
 from tertulia.platforms.kit.http.values import is_uuid
 from tertulia.platforms.kit.paging import MAX_PAGE, message_page
 from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.platforms.r2r import mapping
 from tertulia.platforms.r2r.answering import Answer
-from tertulia.platforms.r2r.mapping import CONTEXT, PLATFORM, Record, Row
+from tertulia.platforms.r2r.mapping import CONTEXT, PLATFORM, Record, Row, Streamed
 from tertulia.platforms.r2r.settings import connect
 from tertulia.platforms.r2r.wire import Wire
 from tertulia.settings import InstanceSettings
@@ -203,6 +204,16 @@ class R2RPlatform(HttpPlatform):
         await Answer(
             self._wire, self._attempt(context), mapping.agent_call(context, self._defaults)
         ).produce()
+
+    async def late_answer(self, principal: str, interrupted: InterruptedRun) -> Message | None:
+        """Return an answer that R2R has stored although its connection was lost."""
+        mark, question = interrupted.checkpoint.get(MARK), interrupted.message.text
+        if mark is None or question is None:
+            return None
+        _, native_id = split_conversation_id(interrupted.run.conversation_id)
+        rows = await self._wire.messages(native_id)
+        found = mapping.exchange(rows, mark, question, Streamed.before(interrupted.entries))
+        return None if found is None or found.reply is None else self._message(native_id, found.reply)
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Do nothing: R2R stops the answer when its connection is closed, as it is when `answer` is canceled."""
