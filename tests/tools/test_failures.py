@@ -417,7 +417,6 @@ async def test_an_unknown_argument_is_refused_by_name(connect_in_memory: Connect
         ("send_message", {"message": "x"}, "There is no argument `message`: this tool calls it `text`."),
         ("update_conversation", {"conversation_id": "stage:1"}, "There is nothing to change."),
         ("send_message", {"text": "x"}, "Give either `conversation_id` or `agent`."),
-        ("send_message", {"text": "x", "agent": ACTOR, "conversation_id": "stage:1"}, "not both"),
     ],
 )
 async def test_arguments_of_the_wrong_kind_are_told_without_raw_validation_errors(
@@ -431,6 +430,19 @@ async def test_arguments_of_the_wrong_kind_are_told_without_raw_validation_error
     assert reply["error"] == "invalid_input"
 
 
+async def test_another_agent_than_the_conversations_own_is_refused_where_only_that_answers(
+    connect_in_memory: Connect,
+) -> None:
+    async with connect_in_memory() as host:
+        sent = await host.call("send_message", agent=ACTOR, text=script({"say": "Hello."}))
+        about = {"conversation_id": sent["conversation_id"], "text": script({"say": "Hello."})}
+        same = await host.call("send_message", agent=ACTOR, **about)
+        reply = await host.fail("send_message", agent="local:archivist", **about)
+
+    assert same["status"] == "completed"
+    assert_clear(reply, says=f"is with {ACTOR}, and nobody else answers in it")
+
+
 async def test_a_run_that_fails_is_no_failed_call(connect_in_memory: Connect) -> None:
     """The call did what it should; the result says what became of the answer, and that nothing is lost."""
     async with connect_in_memory() as host:
@@ -442,7 +454,7 @@ async def test_a_run_that_fails_is_no_failed_call(connect_in_memory: Connect) ->
     assert "The model is out of tokens." in failed["error"]
     assert "So far." in failed["reply"]
     assert broken["status"] == "interrupted"
-    assert "send the message again" in broken["next"]
+    assert "send_message asks again" in broken["next"]
     assert crashed["status"] == "failed"
     assert "fault" in crashed["error"]
     assert "secret detail" not in crashed.text + crashed.json

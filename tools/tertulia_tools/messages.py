@@ -38,6 +38,7 @@ from tertulia_tools.results import (
     join_parts,
     quote_feedback,
 )
+from tertulia_tools.sources import with_sources
 
 MAX_PAGE = 100
 """The most messages of a page; what there is room for usually ends it before."""
@@ -156,9 +157,9 @@ async def message_page(
     start, offset, before = (None, 0, 0) if cursor is None else read_page_cursor(cursor, identity)
 
     async def read(count: int) -> Page[Message]:
-        return await client.messages.list(
-            conversation_id, MessageQuery(cursor=start, limit=count, branch=branch)
-        )
+        query = MessageQuery(cursor=start, limit=count, branch=branch)
+        page = await client.messages.list(conversation_id, query)
+        return replace(page, items=[with_sources(message) for message in page.items])
 
     page = await read(1 if offset else limit)
     messages = [] if offset else fit(message_views(page.items, quoter))
@@ -217,6 +218,7 @@ def message_view(
     message: Message, quoter: Quoter, limit: int | None = None, *, previous_id: str | None = None
 ) -> MessageView:
     """Return the view of a message, with its text cut to `limit`; `previous_id` is the message shown before it."""
+    message = with_sources(message)
     return MessageView(
         message_id=quoter.name(message.id),
         author=quoter.name(message.author),

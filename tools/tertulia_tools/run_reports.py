@@ -24,6 +24,7 @@ from tertulia_tools.results import (
     compact,
     pending_requests,
 )
+from tertulia_tools.sources import EXCERPT, text_with_sources
 
 MAX_WAIT = 300
 WaitSeconds = Annotated[
@@ -133,7 +134,9 @@ async def run_report(
     host: Host, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
 ) -> RunReport:
     """Return the report of a run."""
-    run, reply = outcome.run, outcome.reply
+    run = outcome.run
+    text, data = text_with_sources(outcome.reply, outcome.data, EXCERPT)
+    reply = text or ""
     notes: list[str] = []
     if sent_as is SentAs.ADDED:
         notes.append("Added to your earlier message, which is still unanswered.")
@@ -153,7 +156,7 @@ async def run_report(
         run_id=run.id,
         status=run.status,
         reply=quoter.quote(reply, MAX_REPLY) if reply else None,
-        reply_data=None if outcome.data is None else quoter.quote(compact(outcome.data), MAX_JSON),
+        reply_data=None if data is None else quoter.quote(compact(data), MAX_JSON),
         error=quoter.optional_line(run.error, MAX_PROMPT),
         pending=pending.items,
         cursor=await host.client.conversations.cursor(run.conversation_id, outcome.seq),

@@ -105,7 +105,7 @@ async def send_message(
         str | None, ID_OR_URI, Field(description="The conversation to go on with.")
     ] = None,
     agent: Annotated[
-        str | None, Field(description="Instead of a conversation: start a new one with this agent.")
+        str | None, Field(description="Starts a new one with this agent; or who answers, where several can.")
     ] = None,
     data: Data = None,
     type: Annotated[str | None, Field(description="A kind of message that the platform knows.")] = None,
@@ -134,10 +134,11 @@ async def send_message(
         parent_id=parent_id,
         metadata=metadata or {},
         context=context,
+        agent=None if conversation_id is None else agent,
     )
-    if (conversation_id is None) == (agent is None):
+    if conversation_id is None and agent is None:
         raise InvalidInputError(
-            "Give either `conversation_id` or `agent`" + (", not both." if agent is not None else "."),
+            "Give either `conversation_id` or `agent`.",
             hint="list_agents shows the agents, list_conversations the conversations.",
         )
 

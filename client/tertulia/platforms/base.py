@@ -291,6 +291,8 @@ class Platform:
     capabilities: Capabilities = Capabilities()
     transcripts: str | None = None
     """The transcript format (`tertulia import`) in which a program of the platform's keeps the same conversations."""
+    first_checkpoint: ClassVar[Mapping[str, Any]] = {}
+    """The checkpoint of a run that begins a conversation which `create` has made just now, and which is empty."""
 
     def __init__(self, instance: str, *, missing: str | None = None) -> None:
         self.instance = instance
@@ -473,6 +475,21 @@ class Platform:
     async def restore(self, principal: str, native_id: str) -> ConversationRecord:
         """Bring a deleted conversation back."""
         self._refuse(Feature.RESTORE)
+
+    def agent_for(self, conversation: Conversation, chosen: str | None) -> str | None:
+        """Return who answers a message; `chosen` is whom the caller wants to answer this one.
+
+        Raises:
+            InvalidInputError: the platform does not let a caller choose.
+        """
+        if chosen in {None, conversation.agent}:
+            return conversation.agent
+        raise InvalidInputError(
+            f"The conversation {conversation.id} is with {named(conversation.agent or self.instance)}, and nobody else "
+            "answers in it.",
+            hint=f"Leave `agent` out; or leave `conversation_id` out, to start one with {named(chosen or '')}.",
+            conversation_id=conversation.id,
+        )
 
     def check_can_send(self, conversation: Conversation) -> None:
         """Check, from stored state alone, that the conversation accepts a message.

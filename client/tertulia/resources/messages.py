@@ -1,10 +1,11 @@
 """Messages: reading, adding, changing and rating them, without an answer."""
 
 from dataclasses import asdict, replace
+from functools import partial
 
 from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.resources.scope import KeyNotes, Scope
-from tertulia.resources.validation import checked_message, checked_rating, new_message_id
+from tertulia.resources.validation import checked_message, checked_rating, message_call, new_message_id
 from tertulia.runs.idempotency import Effect
 from tertulia.store import journal, messages, runs
 from tertulia.store.database import Transaction
@@ -65,6 +66,9 @@ class Messages:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             named = replace(message, id=ids["message_id"])
+            if message.parent_id is not None:
+                parent_id = await self._own_id(platform, conversation_id, message.parent_id)
+                named = replace(named, parent_id=parent_id)
             added = safe_message(
                 await platform.add_message(
                     scope.principal, native_id, named, KeyNotes(scope, idempotency_key, ids)
@@ -73,7 +77,7 @@ class Messages:
             await self._store(platform, added, EventKind.MESSAGE_ADDED)
             return {"message_id": added.id}
 
-        call = {"conversation_id": conversation_id, "message": asdict(message)}
+        call = {"conversation_id": conversation_id, "message": message_call(message)}
         effect = await scope.once(idempotency_key, "add_message", call, new_message_id(), carry_out)
         return await self._find(conversation_id, effect["message_id"])
 
@@ -100,9 +104,8 @@ class Messages:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             named = replace(changes, id=ids["message_id"])
-            changed = safe_message(
-                await platform.update_message(scope.principal, native_id, message_id, named)
-            )
+            own_id = await self._own_id(platform, conversation_id, message_id)
+            changed = safe_message(await platform.update_message(scope.principal, native_id, own_id, named))
             await self._store(platform, changed, EventKind.MESSAGE_UPDATED)
             return {"message_id": changed.id}
 
@@ -119,13 +122,25 @@ class Messages:
         rating = checked_rating(rating)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            rated = safe_message(await platform.rate_message(scope.principal, native_id, message_id, rating))
+            own_id = await self._own_id(platform, conversation_id, message_id)
+            rated = safe_message(await platform.rate_message(scope.principal, native_id, own_id, rating))
             await self._store(platform, rated, EventKind.MESSAGE_UPDATED)
             return {"message_id": rated.id}
 
         call = {"conversation_id": conversation_id, "message_id": message_id, "rating": asdict(rating)}
         effect = await scope.once(idempotency_key, "rate_message", call, {}, carry_out)
         return await self._find(conversation_id, effect["message_id"])
+
+    async def _own_id(self, platform: Platform, conversation_id: str, message_id: str) -> str:
+        """Return the platform's own id of a message, which events and searches may name by an id of the store's."""
+        if isinstance(platform, EmbeddedPlatform) or not message_id.startswith(messages.OWN_ID):
+            return message_id
+        read = partial(messages.own_id, conversation_id=conversation_id, message_id=message_id)
+        own_id = await self._scope.read(read)
+        if own_id is None:  # listing the messages identifies them
+            await self.list(conversation_id, MessageQuery(limit=100, newest_first=True))
+            own_id = await self._scope.read(read)
+        return own_id or message_id
 
     async def _find(self, conversation_id: str, message_id: str) -> Message:
         """Return a message as its platform has it; search from the newest, where it most likely is."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tertulia.platforms.base import ChangedRequestError, EmbeddedPlatform, Execution, InterruptedRun
 from tertulia.resources.scope import Scope, tried_at
-from tertulia.resources.validation import checked_message, conversation_draft, message_ids
+from tertulia.resources.validation import checked_message, conversation_draft, message_call, message_ids
 from tertulia.runs import feed
 from tertulia.runs.admission import Submission
 from tertulia.runs.approvals import check_settlement, find_pending, record_settlement, settled_alike
@@ -89,7 +89,7 @@ class Runs:
         start = _Start(
             draft=conversation_draft(new, platform.new_native_id()),
             message=checked_message(message),
-            call={**new_conversation_call(new), "message": asdict(message)},
+            call={**new_conversation_call(new), "message": message_call(message)},
         )
         if not join or idempotency_key is not None:
             return await self._started(await self._start_once(idempotency_key, start))
@@ -126,7 +126,7 @@ class Runs:
         split_conversation_id(conversation_id)
         scope = self._scope
         draft = checked_message(MessageDraft(text=message) if isinstance(message, str) else message)
-        call = {"conversation_id": conversation_id, "message": asdict(draft)}
+        call = {"conversation_id": conversation_id, "message": message_call(draft)}
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             submission = self._submission(conversation_id, draft, ids, call)
@@ -377,12 +377,15 @@ class Runs:
     async def _open(
         self, draft: ConversationDraft, message: MessageDraft, ids: Effect
     ) -> tuple[ConversationRecord, Mapping[str, Any] | None]:
-        """Create a conversation; with its first message and a checkpoint, if the platform opens it with a message."""
+        """Create a conversation, with its first message if the platform opens it with one.
+
+        Return it with the checkpoint of its first run, where the platform has one.
+        """
         scope = self._scope
         instance = split_agent_address(draft.agent)[0]
         platform = scope.platform(instance)
         if not platform.capabilities.opens_with_message:
-            return await platform.create(scope.principal, draft), None
+            return await platform.create(scope.principal, draft), platform.first_checkpoint or None
         if message.context is not None:
             platform.check_context(message.context)
         # The conversation has no id yet: the message has a provisional one.
@@ -408,6 +411,7 @@ class Runs:
             message=self._message(conversation_id, draft, ids),
             run_id=ids["run_id"],
             call_digest=digest(call),
+            agent=draft.agent,
             context=draft.context,
         )
 

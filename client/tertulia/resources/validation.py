@@ -1,7 +1,8 @@
 """Validation of what is to be sent or created, before anything happens."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
+from typing import Any
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import new_id, split_agent_address, split_conversation_id
@@ -95,6 +96,14 @@ def message_ids() -> dict[str, str]:
 def new_message_id() -> dict[str, str]:
     """Return a new id for a message."""
     return {"message_id": new_id("m_", 10)}
+
+
+def message_call(draft: MessageDraft) -> dict[str, Any]:
+    """Return what identifies the sending of a message when it is repeated."""
+    call = asdict(draft)
+    if draft.agent is None:  # so that keys stay valid that were used before this field existed
+        del call["agent"]
+    return call
 
 
 def checked_message(message: MessageDraft) -> MessageDraft:

@@ -19,12 +19,14 @@ class Submission:
     message: Message
     run_id: str
     call_digest: str
+    agent: str | None = None
+    """Whom the caller chose to answer this message."""
     context: Mapping[str, Any] | None = None
     """The context that was sent with this message only."""
     join: bool = False
     """Whether to join an identical call that is unfinished, or whose result nobody has taken yet."""
     checkpoint: Mapping[str, Any] | None = None
-    """The run's first checkpoint, if the platform created the conversation with this message."""
+    """The run's first checkpoint, if the conversation was created just now, or came into being by this message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,12 @@ def admit(tx: Transaction, principal: str, platform: Platform, submission: Submi
     if submission.checkpoint is None:
         platform.check_can_send(conversation)
     message = platform.normalize(submission.message)
+    agent = platform.agent_for(conversation, submission.agent)
     active = runs.active(tx, principal, conversation.id)
-    admission = _admission(tx, principal, platform, conversation, message, active)
+    if isinstance(platform, EmbeddedPlatform):
+        admission = platform.admit(tx, principal, conversation, message, active)
+    else:
+        admission = Admission(message=message, agent=agent)
     if admission.run is not None:
         run = add_to_run(
             tx,
@@ -81,19 +87,6 @@ def _earlier(tx: Transaction, principal: str, submission: Submission) -> Admitte
         return Admitted(run=run, sent_as=SentAs.REPLY if run.reply_id == message_id else SentAs.ADDED)
     run = runs.same_call(tx, principal, submission.call_digest) if submission.join else None
     return None if run is None else Admitted(run=run, sent_as=SentAs.JOINED)
-
-
-def _admission(
-    tx: Transaction,
-    principal: str,
-    platform: Platform,
-    conversation: Conversation,
-    message: Message,
-    active: Run | None,
-) -> Admission:
-    if isinstance(platform, EmbeddedPlatform):
-        return platform.admit(tx, principal, conversation, message, active)
-    return Admission(message=message, agent=conversation.agent)
 
 
 def _begin(

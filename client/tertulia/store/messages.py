@@ -12,6 +12,7 @@ from tertulia.store.message_index import index_of
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import NotFoundError
+from tertulia.vocabulary.events import EventKind
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, MessageQuery, Page, Rating, Role
 from tertulia.vocabulary.text import check_limit
@@ -381,6 +382,23 @@ def _reword(tx: Transaction, principal: str, conversation_id: str, message_id: s
     tx.run(f"UPDATE messages SET text = ? WHERE {_ONE}", new, *own)
     message_index.enter(tx, _ONE, own)
     tx.touched.add(conversation_id)
+
+
+def own_id(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> str | None:
+    """Return the id that a platform has for a message which the store named until it knew that; None as long."""
+    if _text(tx, principal, conversation_id, message_id) is not None:
+        return None
+    row = tx.one(
+        "SELECT CASE json_extract(j.data, '$.role') WHEN ? THEN r.reply_id ELSE r.message_id END"
+        " FROM journal AS j JOIN runs AS r ON r.id = j.run_id WHERE j.principal = ? AND j.conversation_id = ?"
+        " AND j.kind = ? AND json_extract(j.data, '$.message_id') = ?",
+        Role.ASSISTANT,
+        principal,
+        conversation_id,
+        EventKind.MESSAGE_ADDED,
+        message_id,
+    )
+    return None if row is None else row[0]
 
 
 def identify(tx: Transaction, principal: str, conversation_id: str, *, stored: str, own: str) -> None:

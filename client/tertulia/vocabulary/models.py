@@ -274,6 +274,8 @@ class MessageDraft:
     parent_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     context: Mapping[str, Any] | None = None
+    agent: str | None = None
+    """Who is to answer, where that is not the conversation's agent and its platform lets a caller choose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

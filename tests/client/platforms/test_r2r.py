@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from tertulia.platforms.r2r.wire import IDLE_SECONDS
 from tests.client.inside import change
 from tests.client.platforms.r2r import RAG, Place, placed
 from tests.doubles.network import App, Receive, Scope, Send, answer, cut, drop, lose, unheard
-from tests.doubles.r2r import FACT, KEY, NAME, R2RDouble, lines, said
+from tests.doubles.r2r import ADMIN, FACT, KEY, NAME, R2RDouble, lines, said
 from tests.support.place import SECONDS
 
 NOWHERE = "r2r:00000000-0000-0000-0000-000000000001"
@@ -331,6 +332,48 @@ async def test_a_list_goes_page_by_page_newest_first(talk: Client) -> None:
             break
         query = ConversationQuery(instance="r2r", limit=2, cursor=page.next_cursor)
     assert seen == made[::-1]
+
+
+async def test_the_pages_of_a_filtered_list_are_full(place: Place, talk: Client) -> None:
+    for number in range(30):
+        place.double.memory.create(None, f"{number}")
+    kept = [
+        (await talk.conversations.create(NewConversation(agent="r2r:research", title=f"R{number}"))).id
+        for number in range(3)
+    ]
+    for number in range(30, 60):
+        place.double.memory.create(None, f"{number}")
+    query = ConversationQuery(instance="r2r", agent="r2r:research", limit=2)
+    before = len(place.double.requests)
+    first = await talk.conversations.list(query)
+    assert [one.id for one in first.items] == kept[:0:-1]
+    assert len(place.double.requests) == before + 1
+    last = await talk.conversations.list(replace(query, cursor=first.next_cursor))
+    assert ([one.id for one in last.items], last.next_cursor) == (kept[:1], None)
+    dated = ConversationQuery(instance="r2r", created_after=datetime.now(UTC) + timedelta(days=1))
+    assert await talk.conversations.list(dated) == Page(items=[])
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"statuses": frozenset({Status.COMPLETED})},
+        {"archived": True},
+        {"metadata": {"team": "sales"}},
+        {"source": "crm"},
+        {"source_ref": "4711"},
+        {"entity_type": "lead"},
+        {"awaiting": True},
+        {"agent": "r2r:archivist"},
+    ],
+)
+async def test_a_filter_that_nothing_can_pass_is_refused_at_once(
+    place: Place, talk: Client, filters: dict[str, Any]
+) -> None:
+    with pytest.raises((NotOffered, NotFoundError)) as refused:
+        await talk.conversations.list(ConversationQuery(instance="r2r", **filters))
+    assert refused.value.hint
+    assert place.double.requests == []
 
 
 async def test_a_list_can_be_asked_for_some_ids(talk: Client) -> None:
@@ -682,7 +725,15 @@ async def test_a_tool_and_what_was_cited_are_told(talk: Client) -> None:
     reply = (await talk.messages.list(outcome.run.conversation_id)).items[-1]
     assert reply.id == outcome.run.reply_id
     assert reply.data is not None
-    assert reply.data["citations"][0]["payload"]["id"] == FACT
+    assert [source["id"] for source in reply.data["sources"]] == [FACT[:7], "be064a3"]
+    assert reply.data["sources"][0] == {
+        "id": FACT[:7],
+        "title": "facts",
+        "text": "A fact.",
+        "document_id": ADMIN,
+        "score": 0.5,
+    }
+    assert outcome.data == reply.data
 
 
 async def test_the_title_that_r2r_makes_up_is_told(talk: Client) -> None:
@@ -1171,6 +1222,88 @@ async def test_a_question_that_was_kept_nowhere_is_not_asked_by_another_process(
         outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
     assert outcome.run.status is RunStatus.INTERRUPTED
     assert len(place.double.bodies) == 1
+
+
+async def test_the_first_turn_makes_as_few_requests_as_it_can(path: Path) -> None:
+    """Each costs a server that knows us by an API key a bcrypt."""
+    double = R2RDouble(require_authentication=True, api_keys={KEY: "ada"})
+    async with placed(path, double) as place, place.client(api_key=KEY) as talk:
+        outcome = await ask(talk, "hello")
+        of_it = f"/v3/conversations/{native(outcome.run.conversation_id)}"
+        assert sorted(double.requests) == [
+            ("GET", "/v3/conversations"),  # the title that R2R made up
+            ("GET", of_it),  # whether the answer was stored, and under which id
+            ("POST", "/v3/conversations"),
+            ("POST", "/v3/retrieval/agent"),
+        ]
+        double.requests.clear()
+        titled = await talk.runs.start(NewConversation(agent=RAG, title="T"), MessageDraft(text="hello"))
+        await talk.runs.wait(titled.run, timeout=SECONDS)
+        assert len(double.requests) == 3
+        double.requests.clear()
+        again = await talk.runs.send(titled.conversation.id, "hello again")
+        await talk.runs.wait(again.run, timeout=SECONDS)
+        assert len(double.requests) == 3
+
+
+@pytest.mark.parametrize("of", ["question", "reply"])
+async def test_a_message_id_of_an_event_or_a_search_can_be_used(place: Place, talk: Client, of: str) -> None:
+    """Also of a question that has got no answer, and after its id in R2R has become known."""
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hello zebra"))
+    first = await talk.runs.wait(sent.run, timeout=SECONDS)
+    ids = [
+        entry.data["message_id"]
+        for entry in await journal(talk, first)
+        if entry.kind is EventKind.MESSAGE_ADDED
+    ]
+    message_id = ids[0 if of == "question" else 1]
+    place.double.require_authentication = False
+    text = "Hello, zebra!" if of == "question" else "So you said."
+    changed = await talk.messages.update(first.run.conversation_id, message_id, MessageChanges(text=text))
+    assert changed.text == text
+    for hit in (await talk.search.messages(SearchQuery(text="zebra"))).hits:
+        assert hit.message_id is not None
+        noted = MessageChanges(metadata={"seen": "yes"})
+        await talk.messages.update(first.run.conversation_id, hit.message_id, noted)
+
+
+async def test_a_question_that_the_store_has_named_is_found_in_the_list(place: Place, talk: Client) -> None:
+    sent = await talk.runs.start(NewConversation(agent=RAG), MessageDraft(text="hold"))
+    await begun(talk, sent.run)
+    await talk.runs.cancel(sent.conversation.id)
+    asked = (await talk.runs.get(sent.run.id)).message_id
+    assert asked.startswith("m_")
+    changed = await talk.messages.update(sent.conversation.id, asked, MessageChanges(text="Hold it."))
+    assert place.double.messages(native(sent.conversation.id)) == [("user", "Hold it.")]
+    assert changed.id == place.double.memory.get(native(sent.conversation.id)).messages[0].id
+
+
+# Agents
+
+
+async def test_each_message_may_have_another_agent(place: Place, talk: Client) -> None:
+    made = await talk.conversations.create(NewConversation(agent=RAG))
+    for agent in ("r2r:research", None, "r2r:rag"):
+        sent = await talk.runs.send(made.id, MessageDraft(text=f"hello {agent}", agent=agent))
+        outcome = await talk.runs.wait(sent.run, timeout=SECONDS)
+        assert outcome.run.agent == (agent or RAG)
+    assert [body["mode"] for body in place.double.bodies] == ["research", "rag", "rag"]
+    assert (await talk.conversations.get(made.id)).agent == RAG
+    with pytest.raises(NotFoundError, match="Did you mean r2r:research") as refused:
+        await talk.runs.send(made.id, MessageDraft(text="hello", agent="r2r:reserch"))
+    assert refused.value.valid == ("r2r:rag", "r2r:research")
+
+
+async def test_a_conversation_that_was_made_in_r2r_has_no_agent_and_who_answers_is_told(
+    place: Place, talk: Client
+) -> None:
+    own_id = f"r2r:{place.double.memory.create(None, 'Made there').id}"
+    assert (await talk.conversations.get(own_id)).agent is None
+    outcome = await talk.runs.wait((await talk.runs.send(own_id, "hello")).run, timeout=SECONDS)
+    assert outcome.run.agent == RAG
+    started = next(one for one in await journal(talk, outcome) if one.kind is EventKind.RUN_STARTED)
+    assert started.data["agent"] == RAG
+    assert (await talk.conversations.get(own_id)).agent is None
 
 
 # Servers of the 3.3 line

@@ -10,7 +10,7 @@ from mcp import Client
 
 from tests.doubles.hosts import Host, Setup, stdio
 from tests.doubles.network import Faults, cut, served
-from tests.doubles.r2r import R2RDouble
+from tests.doubles.r2r import FACT, OTHER_FACT, R2RDouble
 
 SECONDS = 60
 AGENT = "/retrieval/agent"
@@ -52,6 +52,25 @@ async def test_a_host_talks_to_r2r_through_a_network_that_fails(tmp_path: Path) 
             assert "Neu" in renamed.text
             await host.call("delete_conversation", conversation_id=conversation_id)
     assert double.memory.conversations == {}
+
+
+async def test_a_host_reads_the_sources_below_an_answer(tmp_path: Path) -> None:
+    double = R2RDouble()
+    with anyio.fail_after(SECONDS):
+        async with served(double.app) as url, host_at(tmp_path, url) as host:
+            answered = await host.call("send_message", agent="r2r:rag", text="tool please")
+            listed = await host.call("list_messages", conversation_id=answered["conversation_id"])
+            about = {"conversation_id": answered["conversation_id"], "agent": "r2r:research"}
+            searched = await host.call("send_message", **about, text="hello")
+            assert searched["status"] == "completed"
+            wrong = await host.fail("send_message", **about | {"agent": "r2r:reserch"}, text="hello")
+            assert "Did you mean r2r:research?" in wrong.text
+    sources = f"Sources:\n[{FACT[:7]}] facts: A fact.\n[{OTHER_FACT[:7]}] facts: A fact."
+    assert sources in answered.text
+    assert sources in answered["reply"]
+    assert sources in listed.text
+    assert "reply_data" not in answered.data
+    assert [body["mode"] for body in double.bodies] == ["rag", "research"]
 
 
 async def test_a_host_cancels_an_answer_of_r2rs(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The class of a platform that is reached over HTTP: what every adapter's class has beside its calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 from tertulia.platforms.base import Platform, RunContext
@@ -14,6 +14,7 @@ from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, NotOffered
 from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import ConversationQuery, Message, Role, SortKey
+from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.untrusted import shown
 
 
@@ -67,6 +68,26 @@ class HttpPlatform(Platform):
             conversation_id=self._own_id(native_id),
             message_id=message_id,
         )
+
+    def _can_match(self, query: ConversationQuery, *fields: str, statuses: Collection[Status]) -> None:
+        """Refuse a filter that no conversation can pass: by one of `fields`, which the platform has not, or by states.
+
+        `statuses` are the states that its conversations can have.
+        """
+        for field in fields:
+            if getattr(query, field):
+                raise NotOffered(
+                    f"{self._http.platform} has no `{field}` of conversations: nothing on {self.instance} can match.",
+                    hint=f"Leave `{field}` out.",
+                    instance=self.instance,
+                )
+        if query.statuses and query.statuses.isdisjoint(statuses):
+            raise NotOffered(
+                f"The conversations of {self.instance} are never {', '.join(sorted(query.statuses))}.",
+                hint="Leave `status` out.",
+                valid=sorted(statuses),
+                instance=self.instance,
+            )
 
     def _lists_only(self, order: str, query: ConversationQuery) -> None:
         """Refuse another order of a list than the one that the platform has; `order` says which that is."""

@@ -20,6 +20,8 @@ from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.untrusted import shown, without_keys
 
+BEFORE = "before"
+"""Where a checkpoint, or the notes of a call, have how many messages there were before."""
 QUESTION_LOOKS = (0.0, 1.0)
 """Seconds before each look for a question that may have arrived."""
 ANSWER_LOOKS = (0.5, 1.5, 4.0)
@@ -71,7 +73,8 @@ class Answer:
 
     async def mark(self) -> int:
         """Return how many messages there are before this one."""
-        return len(await self._wire.messages(self._attempt.native_id))
+        before = self._attempt.checkpoint.get(BEFORE)
+        return len(await self._wire.messages(self._attempt.native_id)) if before is None else before
 
     async def send(self, *, repeated: bool) -> Frames:
         """Ask the agent; return its stream, which stays open until `produce` returns."""
@@ -130,7 +133,10 @@ class Answer:
 
     async def _finish(self, reply: Row) -> None:
         await self._report_title()
-        await self._context.finish(mapping.text_of(reply), message_id=str(reply["id"]))
+        cited = mapping.sources(reply)
+        await self._context.finish(
+            mapping.text_of(reply), data={"sources": cited} if cited else None, message_id=str(reply["id"])
+        )
 
     async def _report_title(self) -> None:
         """Report the title of a conversation that had none: R2R makes one up with the first answer."""

@@ -6,7 +6,7 @@ The events are those of `core/agent/base.py` and `shared/api/models/retrieval/re
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from tertulia.platforms.base import RunContext
 from tertulia.platforms.kit.fields import ContextFields, field_of
@@ -45,8 +45,7 @@ def agent_call(context: RunContext, defaults: Mapping[str, Any]) -> Mapping[str,
             settings[config] = {**settings.get(config, {}), "stream": True}
     if "task_prompt" in settings:  # R2R refuses one beside its own (`retrieval_service.py:1455`)
         settings.setdefault("use_system_context", False)
-    agent = context.conversation.agent
-    mode = "rag" if agent is None else split_agent_address(agent)[1]
+    mode = "rag" if context.run.agent is None else split_agent_address(context.run.agent)[1]
     return {"message": {"role": "user", "content": context.message.text}, "mode": mode, **settings}
 
 
@@ -64,17 +63,34 @@ def conversation(record: Record, *, instance: str) -> ConversationRecord:
 def message(row: Row, *, instance: str, native_id: str) -> Message:
     """Return a message of the conversation with this native id."""
     role = _ROLES.get(role_of(row), Role.TOOL)
-    # What an answer cites: each with an id, the span where it stands, and a source at its first place.
-    citations = table(_inner(row).get("metadata")).get("citations")
+    cited = sources(row)
     return Message(
         id=str(row["id"]),
         conversation_id=conversation_id(instance, native_id),
         author=role if role in {Role.USER, Role.SYSTEM} else instance,
         role=role,
         text=text_of(row) or None,
-        data={"citations": cast(Any, citations)} if citations and isinstance(citations, list) else None,
+        data={"sources": cited} if cited else None,
         metadata=row.get("metadata") or {},
     )
+
+
+def sources(row: Row) -> list[dict[str, Any]]:
+    """Return what an answer cites, each source once; R2R repeats a citation wherever it stands in the text."""
+    found: dict[str, dict[str, Any]] = {}
+    for citation in tables(table(_inner(row).get("metadata")).get("citations")):
+        source = found.setdefault(str(citation.get("id")), {"id": str(citation.get("id"))})
+        payload = table(citation.get("payload"))
+        about = table(payload.get("metadata"))
+        values = {
+            "title": payload.get("title") or about.get("title"),
+            "url": payload.get("link"),
+            "text": payload.get("text") or payload.get("snippet"),
+            "document_id": payload.get("document_id"),
+            "score": payload.get("score"),
+        }
+        source |= {name: value for name, value in values.items() if value is not None}
+    return [*found.values()]
 
 
 def branch(record: Mapping[str, Any], *, instance: str, native_id: str) -> Branch:

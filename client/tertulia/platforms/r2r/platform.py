@@ -5,16 +5,16 @@ R2R keeps of a conversation its name and its messages, and nothing of an answer 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from tertulia.platforms.base import CallNotes, InterruptedRun, RunContext, offers
 from tertulia.platforms.kit.delivery import MARK
 from tertulia.platforms.kit.directory import listed, no_such_agent, probe
 from tertulia.platforms.kit.http.values import is_uuid
-from tertulia.platforms.kit.paging import MAX_PAGE, message_page
+from tertulia.platforms.kit.paging import MAX_PAGE, fits, message_page, page_identity
 from tertulia.platforms.kit.platform import HttpPlatform
 from tertulia.platforms.r2r import mapping
-from tertulia.platforms.r2r.answering import Answer
+from tertulia.platforms.r2r.answering import BEFORE, Answer
 from tertulia.platforms.r2r.mapping import CONTEXT, PLATFORM, Record, Row, Streamed
 from tertulia.platforms.r2r.settings import connect
 from tertulia.platforms.r2r.wire import Wire
@@ -27,6 +27,7 @@ from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, split
 from tertulia.vocabulary.models import (
     Agent,
     Branch,
+    Conversation,
     ConversationChanges,
     ConversationDraft,
     ConversationQuery,
@@ -39,6 +40,7 @@ from tertulia.vocabulary.models import (
     Role,
     Run,
 )
+from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 from tertulia.vocabulary.untrusted import shown
 
@@ -47,8 +49,14 @@ AGENTS = {
     "research": "Works longer on the documents of this R2R server: it reasons, criticises and computes.",
 }
 """The modes of R2R's agent."""
-_BEFORE = "before"
-"""Where the notes of a call have how many messages there were before it added one."""
+DEFAULT_AGENT = "rag"
+"""Who answers where nobody is chosen, as in R2R."""
+UNKNOWN_FIELDS = ("source", "source_ref", "entity_type", "metadata", "archived", "awaiting")
+"""What R2R keeps nothing of: no conversation matches a filter for it."""
+MOST_AT_ONCE = 1000
+"""The most conversations that R2R lists at once."""
+MOST_READ = 10_000
+"""How many conversations are read for one page at most."""
 
 
 @offers(Feature.STREAM, Feature.TITLE)
@@ -57,6 +65,7 @@ class R2RPlatform(HttpPlatform):
 
     kind = "r2r"
     context_fields = CONTEXT
+    first_checkpoint: ClassVar[Mapping[str, Any]] = {BEFORE: 0}
 
     def __init__(
         self, instance: str, settings: InstanceSettings, store: Store, clock: Clock = SYSTEM_CLOCK
@@ -76,9 +85,7 @@ class R2RPlatform(HttpPlatform):
 
     async def create(self, principal: str, draft: ConversationDraft) -> ConversationRecord:
         """Create a conversation. Its context is what can be set for an answer, for all its messages."""
-        known = [f"{self.instance}:{name}" for name in AGENTS]
-        if draft.agent not in known:
-            raise no_such_agent(draft.agent, known)
+        self._check_agent(draft.agent)
         if draft.metadata:
             self._refuse(Feature.METADATA)
         self._takes_none_of("entity_type", "source", "source_ref", "participants", draft=draft)
@@ -101,26 +108,41 @@ class R2RPlatform(HttpPlatform):
         return self._conversation(await self._wire.get(native_id))
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[ConversationRecord]:
-        """Return one page, newest first: R2R's only order. Ids are its only filter; others are not heeded."""
+        """Return one page, newest first: R2R's only order. Ids are its only filter; others are heeded here.
+
+        A page is short only at the end, or after `MOST_READ` conversations.
+        """
         self._lists_only("newest first", query)
+        self._can_match(query, *UNKNOWN_FIELDS, statuses={Status.OPEN})
+        if query.agent is not None:
+            self._check_agent(query.agent)
         check_limit(query.limit, MAX_PAGE)
-        identity = {"list": self.instance, "ids": sorted(query.ids)}
+        identity = page_identity(query)
         offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
         asked = [split_conversation_id(one) for one in sorted(query.ids)]
         ids = [native_id for instance, native_id in asked if instance == self.instance and is_uuid(native_id)]
         if query.ids and not ids:  # to R2R, no ids are all
             return Page(items=[], total=0)
-        records, total = await self._wire.page(ids=ids, offset=offset, limit=query.limit)
-        end = offset + len(records)
-        # R2R counts all that there are, whatever else a query asks for.
-        heeded = ConversationQuery(
-            instance=query.instance, ids=query.ids, sort=query.sort, limit=query.limit, cursor=query.cursor
-        )
-        filtered = heeded != replace(query, archived=bool(query.archived), all_users=False, me=None)
+        filtered = bool(query.agent or query.created_after or query.created_before)
+        size = MOST_AT_ONCE if filtered else query.limit
+        found: list[ConversationRecord] = []
+        last = offset + MOST_READ
+        while True:
+            records, total = await self._wire.page(ids=ids, offset=offset, limit=size)
+            said = [*map(self._conversation, records)]
+            for one, known in zip(said, await self._records.remember(principal, said), strict=True):
+                offset += 1
+                if fits(known, query):  # which agent a conversation is with, only the store knows
+                    found.append(one)
+                if len(found) == query.limit:
+                    break
+            more = bool(records) and offset < total
+            if not more or len(found) == query.limit or offset >= last:
+                break
         return Page(
-            items=[self._conversation(record) for record in records],
-            next_cursor=page_cursor(identity, end) if end < total else None,
-            total=None if filtered or (offset and not records) else total,
+            items=found,
+            next_cursor=page_cursor(identity, offset) if more else None,
+            total=None if filtered or (query.cursor is not None and not records) else total,
         )
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
@@ -155,10 +177,10 @@ class R2RPlatform(HttpPlatform):
         if draft.parent_id is not None:
             body["parent_id"] = draft.parent_id
         rows = await self._wire.messages(native_id)
-        before = notes.saved.get(_BEFORE)
+        before = notes.saved.get(BEFORE)
         found = None if before is None else mapping.added(rows[before:], draft.role, draft.text)
         if before is None:
-            await notes.save({_BEFORE: len(rows)})
+            await notes.save({BEFORE: len(rows)})
         added = self._message(native_id, found or await self._wire.add(native_id, body))
         return replace(added, metadata=draft.metadata, parent_id=draft.parent_id)
 
@@ -199,6 +221,12 @@ class R2RPlatform(HttpPlatform):
             )
         return message
 
+    def agent_for(self, conversation: Conversation, chosen: str | None) -> str | None:
+        """Return who answers a message: each may have another agent. R2R's own conversations are with nobody."""
+        if chosen is not None:
+            self._check_agent(chosen)
+        return chosen or conversation.agent or f"{self.instance}:{DEFAULT_AGENT}"
+
     async def answer(self, context: RunContext) -> None:
         """Have the agent answer. Stopping this is what cancels it."""
         await Answer(
@@ -217,6 +245,11 @@ class R2RPlatform(HttpPlatform):
 
     async def cancel(self, principal: str, run: Run) -> None:
         """Do nothing: R2R stops the answer when its connection is closed, as it is when `answer` is canceled."""
+
+    def _check_agent(self, address: str) -> None:
+        known = [f"{self.instance}:{name}" for name in AGENTS]
+        if address not in known:
+            raise no_such_agent(address, known)
 
     async def _branching(self) -> bool:
         branching = await self._wire.branching()
