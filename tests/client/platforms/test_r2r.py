@@ -641,9 +641,11 @@ async def test_creating_twice_under_one_key_finds_the_first(
 
 
 async def test_a_creation_whose_answer_was_lost_is_found_in_the_same_call(place: Place, talk: Client) -> None:
+    used = place.double.memory.create(None, None)
+    place.double.memory.add(used.id, {"role": "user", "content": "Somebody else's, and used."})
     place.faults.plan("POST", "/conversations", lose)
     made = await talk.conversations.create(NewConversation(agent=RAG))
-    assert [native(made.id)] == [*place.double.memory.conversations]
+    assert [used.id, native(made.id)] == [*place.double.memory.conversations]
     assert place.sent("POST") == ["/v3/conversations"]
     place.faults.plan("POST", "/conversations", drop)
     with pytest.raises(UncertainError, match="whether the conversation was created is not known"):

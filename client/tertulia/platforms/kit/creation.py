@@ -42,11 +42,7 @@ class Creator:
             UncertainError: whether it was created is not known.
         """
         if draft.tried_at is not None:
-            found = await self.records.unknown(principal, await alike())
-            since = draft.tried_at - CLOCKS_APART
-            found = [one for one in found if one.created_at is None or one.created_at > since]
-            if is_unused is not None:
-                found = [one for one in found if await is_unused(one)]
+            found = await self._new(principal, draft.tried_at, alike, is_unused, undated=True)
             if found:
                 return self._only(found if draft.title is not None or is_unused is not None else ())
         begun = datetime.now(UTC)
@@ -56,10 +52,24 @@ class Creator:
                 return created
         except UncertainError:
             await self.clock.sleep(LOOKS[0])
-        found = await self.records.unknown(principal, await alike())
-        return self._only(
-            [one for one in found if one.created_at is not None and one.created_at > begun - CLOCKS_APART]
-        )
+        return self._only(await self._new(principal, begun, alike, is_unused, undated=False))
+
+    async def _new(
+        self,
+        principal: str,
+        since: datetime,
+        alike: Callable[[], Awaitable[Sequence[ConversationRecord]]],
+        is_unused: Callable[[ConversationRecord], Awaitable[bool]] | None,
+        *,
+        undated: bool,
+    ) -> list[ConversationRecord]:
+        """Return those that are alike, new since a time and unknown in the store; `undated`: also without a time."""
+        return [
+            one
+            for one in await self.records.unknown(principal, await alike())
+            if (undated if one.created_at is None else one.created_at > since - CLOCKS_APART)
+            and (is_unused is None or await is_unused(one))
+        ]
 
     def _only(self, found: Sequence[ConversationRecord]) -> ConversationRecord:
         if len(found) == 1:
