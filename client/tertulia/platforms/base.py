@@ -33,6 +33,7 @@ from tertulia.vocabulary.models import (
     MessageChanges,
     MessageDraft,
     MessageQuery,
+    MessageRecord,
     Page,
     Participant,
     ParticipantRole,
@@ -382,8 +383,8 @@ class Platform:
         """Return what the platform itself finds; `query.instance` is this one, and `query.cursor` its own."""
         self._refuse(Feature.SEARCH)
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
-        """Return one page of a conversation's messages."""
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
+        """Return one page of a conversation's messages; what the platform does not say of one is UNKNOWN."""
         self._refuse(Feature.MESSAGES)
 
     async def branches(self, principal: str, native_id: str) -> Sequence[Branch]:
@@ -414,7 +415,7 @@ class Platform:
 
     async def add_message(
         self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
-    ) -> Message:
+    ) -> MessageRecord:
         """Add a message that starts no answer; one that an earlier attempt has added, by its notes, is not added again.
 
         Raises:
@@ -424,7 +425,7 @@ class Platform:
 
     async def update_message(
         self, principal: str, native_id: str, message_id: str, changes: MessageChanges
-    ) -> Message:
+    ) -> MessageRecord:
         """Change a message's text or metadata; return it, under a new id where that begins a branch.
 
         Raises:
@@ -432,7 +433,9 @@ class Platform:
         """
         self._refuse(Feature.UPDATE_MESSAGE)
 
-    async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
+    async def rate_message(
+        self, principal: str, native_id: str, message_id: str, rating: Rating
+    ) -> MessageRecord:
         """Rate a message; the last rating counts. Return it as it is then."""
         self._refuse(Feature.RATE_MESSAGE)
 
@@ -525,7 +528,7 @@ class Platform:
         """
         self._refuse(Feature.SEND)
 
-    async def late_answer(self, principal: str, interrupted: InterruptedRun) -> Message | None:
+    async def late_answer(self, principal: str, interrupted: InterruptedRun) -> MessageRecord | None:
         """Return the answer that the platform has finished after the run was interrupted; None where there is none.
 
         The client asks for it whenever the run's result is wanted: an answer that is found completes the run.
@@ -612,6 +615,10 @@ class EmbeddedPlatform(Platform):
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
         self._refuse(Feature.LIST)
+
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+        """Return one page of a conversation's messages."""
+        self._refuse(Feature.MESSAGES)
 
     async def announce(self, principal: str) -> None:
         """Register this server's mailbox name so that other servers can address it."""

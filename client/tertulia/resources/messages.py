@@ -1,5 +1,7 @@
 """Messages: reading, adding, changing and rating them, without an answer."""
 
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -12,12 +14,12 @@ from tertulia.store.database import Transaction
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import (
     Message,
     MessageChanges,
     MessageDraft,
     MessageQuery,
+    MessageRecord,
     Page,
     Rating,
 )
@@ -34,27 +36,23 @@ class Messages:
         """Return one page of a conversation's messages: the oldest fifty, unless `query` says otherwise."""
         query = query or MessageQuery()
         scope = self._scope
-        platform, _ = scope.platform_of(conversation_id)
-        page = await self._page(platform, conversation_id, query)
-        if not isinstance(platform, EmbeddedPlatform):
-            page = replace(page, items=[safe_message(message) for message in page.items])
-            await scope.stored(conversation_id)
-            oldest_first = page.items[::-1] if query.newest_first else page.items
+        platform, native_id = scope.platform_of(conversation_id)
+        if isinstance(platform, EmbeddedPlatform):
+            return await platform.messages(scope.principal, native_id, query)
+        async with AsyncExitStack() as stack:
+            if query.branch is None:  # else it may be the branch that is not there
+                await stack.enter_async_context(scope.noting_gone(conversation_id))
+            page = await platform.messages(scope.principal, native_id, query)
+        said = [safe_message(message) for message in page.items]
+        await scope.stored(conversation_id)
+        oldest_first = said[::-1] if query.newest_first else said
 
-            def remember(tx: Transaction, principal: str) -> None:
-                settled = runs.active(tx, principal, conversation_id) is None
-                messages.remember(tx, principal, conversation_id, oldest_first, settled=settled)
+        def remember(tx: Transaction, principal: str) -> Sequence[Message]:
+            settled = runs.active(tx, principal, conversation_id) is None
+            messages.remember(tx, principal, conversation_id, oldest_first, settled=settled)
+            return [messages.merged(tx, principal, one) for one in said]
 
-            await scope.write(remember)
-        return page
-
-    async def _page(self, platform: Platform, conversation_id: str, query: MessageQuery) -> Page[Message]:
-        """Ask the platform for a page; note a conversation that it does not have any more."""
-        _, native_id = split_conversation_id(conversation_id)
-        if isinstance(platform, EmbeddedPlatform) or query.branch is not None:
-            return await platform.messages(self._scope.principal, native_id, query)
-        async with self._scope.noting_gone(conversation_id):
-            return await platform.messages(self._scope.principal, native_id, query)
+        return Page(items=await scope.write(remember), next_cursor=page.next_cursor, total=page.total)
 
     async def add(
         self, conversation_id: str, message: MessageDraft, *, idempotency_key: str | None = None
@@ -158,7 +156,7 @@ class Messages:
                 )
             query = replace(query, cursor=page.next_cursor)
 
-    async def _store(self, platform: Platform, message: Message, kind: EventKind) -> None:
+    async def _store(self, platform: Platform, message: MessageRecord, kind: EventKind) -> None:
         """Store and journal a message that a remote platform has accepted."""
         if isinstance(platform, EmbeddedPlatform):
             return

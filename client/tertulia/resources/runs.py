@@ -491,7 +491,7 @@ class Runs:
             found = await platform.late_answer(scope.principal, interrupted)
             if found is not None:
                 reply = replace(safe_message(found), parent_id=interrupted.message.id)
-                await scope.write(partial(complete_interrupted, run=interrupted.run, reply=reply))
+                await scope.write(partial(complete_interrupted, run=interrupted.run, said=reply))
 
     async def _with_reply(self, result: RunResult) -> RunResult:
         """Return the result; with the platform's answer, if the store keeps no contents."""

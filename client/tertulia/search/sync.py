@@ -42,8 +42,8 @@ from tertulia.vocabulary.models import (
     Conversation,
     ConversationQuery,
     ConversationRecord,
-    Message,
     MessageQuery,
+    MessageRecord,
 )
 from tertulia.vocabulary.tasks import task_group
 
@@ -374,7 +374,7 @@ class _Sync:
         *,
         conversation_id: str,
         told: str | None,
-        found: Sequence[Message],
+        found: Sequence[MessageRecord],
         newest: str | None,
         cursor: str | None = None,
     ) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from tertulia.store import branches, message_index, ratings
@@ -14,8 +14,9 @@ from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.events import EventKind
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
-from tertulia.vocabulary.models import Message, MessageQuery, Page, Rating, Role
+from tertulia.vocabulary.models import Message, MessageQuery, MessageRecord, Page, Rating, Role
 from tertulia.vocabulary.text import check_limit
+from tertulia.vocabulary.unknown import known_or
 
 COLUMNS = (
     "id, conversation_id, author, role, coalesce(text, unindexed), data, type, parent_id, metadata, created_at,"
@@ -73,7 +74,7 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
 
 
 def remember(
-    tx: Transaction, principal: str, conversation_id: str, found: Sequence[Message], *, settled: bool
+    tx: Transaction, principal: str, conversation_id: str, found: Sequence[MessageRecord], *, settled: bool
 ) -> None:
     """Store messages as the platform returned them, oldest first, at the times that it gives.
 
@@ -131,7 +132,7 @@ def _is_part(text: str | None, whole: str | None) -> bool:
     return None not in {text, whole} and f"\n\n{text}\n\n" in f"\n\n{whole}\n\n"
 
 
-def _enter(tx: Transaction, principal: str, message: Message, position: int, at: int) -> None:
+def _enter(tx: Transaction, principal: str, message: MessageRecord, position: int, at: int) -> None:
     own = (principal, message.conversation_id)
     text = None if message.text is None else storable(message.text)
     scopes = _scopes(tx, *own)
@@ -148,7 +149,7 @@ def _enter(tx: Transaction, principal: str, message: Message, position: int, at:
         None if message.data is None else encode(message.data),
         message.type,
         message.parent_id,
-        encode(message.metadata),
+        encode(known_or(message.metadata, {})),
         at,
         message.branch or branches.current(tx, *own),
     )
@@ -203,6 +204,21 @@ def from_row(row: Row) -> Message:
         rating=None if row[10] is None else Rating(value=row[10], feedback=row[11]),
         branch=row[12],
     )
+
+
+def merged(tx: Transaction, principal: str, said: MessageRecord) -> Message:
+    """Return what a platform says of a message, merged with what the store has of it."""
+    row = tx.one(
+        f"SELECT {COLUMNS} FROM messages WHERE principal = ? AND conversation_id = ? AND id = ?",
+        principal,
+        said.conversation_id,
+        said.id,
+    )
+    stored = None if row is None else from_row(row)
+    values: dict[str, Any] = {each.name: getattr(said, each.name) for each in fields(said)}
+    values["metadata"] = known_or(said.metadata, {} if stored is None else stored.metadata)
+    values["rating"] = known_or(said.rating, None if stored is None else stored.rating)
+    return Message(**values)
 
 
 def known(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> bool:

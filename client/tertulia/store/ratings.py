@@ -1,7 +1,8 @@
 """Ratings of conversations and messages, and updates of stored messages."""
 
 from tertulia.store.database import Transaction, encode, storable
-from tertulia.vocabulary.models import Message, Rating
+from tertulia.vocabulary.models import MessageRecord, Rating
+from tertulia.vocabulary.unknown import UNKNOWN
 
 
 def rate_conversation(tx: Transaction, principal: str, conversation_id: str, rating: Rating) -> None:
@@ -30,15 +31,21 @@ def rate_message(
     tx.touched.add(conversation_id)
 
 
-def note(tx: Transaction, principal: str, conversation_id: str, message: Message, *, new: bool) -> None:
+def note(tx: Transaction, principal: str, conversation_id: str, message: MessageRecord, *, new: bool) -> None:
     """Store the rating and metadata that a platform returned with a message, and whether the message has a time.
 
     `new`: the message was added just now, with its metadata.
     """
-    if message.rating is not None:
-        rate_message(tx, principal, conversation_id, message.id, message.rating)
     own = (principal, conversation_id, message.id)
-    if message.metadata and not new:
+    if isinstance(message.rating, Rating):
+        rate_message(tx, *own, message.rating)
+    elif message.rating is None:
+        tx.run(
+            "UPDATE messages SET rating = NULL, feedback = NULL WHERE principal = ? AND conversation_id = ? AND id = ?"
+            " AND rating IS NOT NULL",
+            *own,
+        )
+    if message.metadata is not UNKNOWN and not new:
         metadata = encode(message.metadata)
         tx.run(
             "UPDATE messages SET metadata = ? WHERE principal = ? AND conversation_id = ? AND id = ? AND metadata <> ?",

@@ -9,6 +9,7 @@ from tertulia.vocabulary.models import (
     Conversation,
     ConversationRecord,
     Message,
+    MessageRecord,
     Rating,
     Request,
     RequestDraft,
@@ -164,10 +165,10 @@ def record_reply(tx: Transaction, principal: str, run: Run, reply: Message) -> N
     journal.append(tx, principal, run.conversation_id, [message_added(reply)], run.id)
 
 
-def complete_interrupted(tx: Transaction, principal: str, run: Run, reply: Message) -> None:
+def complete_interrupted(tx: Transaction, principal: str, run: Run, said: MessageRecord) -> None:
     """Complete a run that was interrupted with the answer that its platform has finished since."""
     if runs.get(tx, principal, run.id).status is RunStatus.INTERRUPTED:
-        record_reply(tx, principal, run, reply)
+        record_reply(tx, principal, run, messages.merged(tx, principal, said))
         journal.append(tx, principal, run.conversation_id, [Event(EventKind.RUN_FINISHED)], run.id)
         runs.set_status(tx, run, RunStatus.COMPLETED)
 

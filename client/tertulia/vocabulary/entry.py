@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tertulia.vocabulary.models import Branch, ConversationRecord, Message, Participant
+from tertulia.vocabulary.models import Branch, ConversationRecord, MessageRecord, Participant
 from tertulia.vocabulary.unknown import Unknown
 from tertulia.vocabulary.untrusted import safe_id, safe_name
 
 R = TypeVar("R", bound=ConversationRecord)
+M = TypeVar("M", bound=MessageRecord)
 
 MAX_SOURCE = 200
 """The longest name of a source, and the longest reference there."""
@@ -20,7 +21,7 @@ _ID_KEYS = ("message_id", "tool_call_id", "request_id", "replaces")
 _NAME_KEYS = ("author", "role", "agent", "participant", "before", "status", "decision", "outcome")
 
 
-def safe_message(message: Message) -> Message:
+def safe_message(message: M) -> M:
     """Return a message with harmless ids, type and author."""
     return replace(
         message,

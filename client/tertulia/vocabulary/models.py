@@ -1,8 +1,8 @@
 """The nouns: what a conversation client hands out.
 
 Plain frozen dataclasses: data is parsed where it enters (settings, tool arguments, a platform's wire) and trusted
-from there on. Times are aware and in UTC. What a platform does not say of a conversation is UNKNOWN in its record. Any
-other optional field is None where there is no such thing, or where nobody has said what it is.
+from there on. Times are aware and in UTC. What a platform does not say of a conversation or a message is UNKNOWN in its
+record. Any other optional field is None where there is no such thing, or where nobody has said what it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -229,8 +229,11 @@ class StatusChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """An entry in a conversation. Its id means something only together with the conversation."""
+class MessageRecord:
+    """What a platform says of an entry in a conversation. Its id means something only together with the conversation.
+
+    The store merges it into what it knows: an UNKNOWN field stays as it was, and None or an empty value replaces it.
+    """
 
     id: str
     conversation_id: str
@@ -241,11 +244,19 @@ class Message:
     data: Mapping[str, Any] | None = None
     type: str | None = None
     parent_id: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    metadata: Mapping[str, Any] | Unknown = UNKNOWN
     created_at: datetime | None = None
-    rating: Rating | None = None
+    rating: Rating | Unknown | None = UNKNOWN
     branch: str | None = None
     """The branch that it was written on, where its platform has branches and names them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message(MessageRecord):
+    """A message as a caller gets it: a record without UNKNOWN fields."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    rating: Rating | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Messages in the store: the order in which they arrived, and every page of it once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +17,7 @@ from tertulia import InvalidInputError, NotFoundError, SearchQuery
 from tertulia.store import messages
 from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.search import search
-from tertulia.vocabulary.models import MessageQuery
+from tertulia.vocabulary.models import MessageQuery, MessageRecord, Rating, Role
 from tests.client.making import ME, add_conversation, add_message
 from tests.support.drawing import examples
 
@@ -191,3 +192,22 @@ async def test_the_cursor_of_a_history_belongs_to_its_conversation_and_direction
             await store.read(
                 partial(messages.page, principal=ME, conversation_id=conversation_id, query=query)
             )
+
+
+async def test_what_a_platform_empties_is_emptied_and_what_it_does_not_say_stays(store: Store) -> None:
+    """Metadata and a rating."""
+    said = MessageRecord(id="m1", conversation_id=C1, author="user", role=Role.USER, text="Hello.")
+    rated = replace(said, metadata={"k": "v"}, rating=Rating(value=4, feedback="Good."))
+
+    def remember(tx: Transaction, record: MessageRecord) -> tuple[Mapping[str, Any], Rating | None]:
+        messages.remember(tx, ME, C1, [record], settled=True)
+        stored = messages.get(tx, ME, C1, "m1")
+        merged = messages.merged(tx, ME, record)
+        assert (merged.metadata, merged.rating) == (stored.metadata, stored.rating)
+        return stored.metadata, stored.rating
+
+    await store.write(add_conversation)
+    assert await store.write(partial(remember, record=rated)) == (rated.metadata, rated.rating)
+    assert await store.write(partial(remember, record=said)) == (rated.metadata, rated.rating)
+    emptied = replace(said, metadata={}, rating=None)
+    assert await store.write(partial(remember, record=emptied)) == ({}, None)

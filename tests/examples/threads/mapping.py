@@ -13,7 +13,7 @@ from tertulia.vocabulary.identifiers import conversation_id
 from tertulia.vocabulary.models import (
     ConversationRecord,
     Decision,
-    Message,
+    MessageRecord,
     Request,
     RequestDraft,
     RequestKind,
@@ -153,10 +153,10 @@ def conversation(thread: Record, *, instance: str, agent: str | None) -> Convers
     )
 
 
-def messages(state: Record, *, own_id: str, agent: str | None) -> list[Message]:
+def messages(state: Record, *, own_id: str, agent: str | None) -> list[MessageRecord]:
     """Return the messages of a thread's state, oldest first."""
     return [
-        Message(
+        MessageRecord(
             id=str(one.get("id")),
             conversation_id=own_id,
             author="user" if one.get("type") == "human" else agent or PLATFORM,

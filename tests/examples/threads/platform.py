@@ -24,8 +24,8 @@ from tertulia.vocabulary.models import (
     ConversationDraft,
     ConversationQuery,
     ConversationRecord,
-    Message,
     MessageQuery,
+    MessageRecord,
     Page,
     Request,
     Run,
@@ -87,7 +87,7 @@ class ThreadsPlatform(HttpPlatform):
         """Return all threads: the client filters, sorts and pages."""
         return Page(items=[await self._conversation(thread) for thread in await self._wire.list()])
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
         """Return one page of the messages in a thread's state."""
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)

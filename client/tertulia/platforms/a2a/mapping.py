@@ -17,7 +17,12 @@ from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.streams import Frame
 from tertulia.platforms.kit.http.values import parsed, table, tables, text
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
-from tertulia.vocabulary.models import Message, RequestDraft, RequestKind, Role
+from tertulia.vocabulary.models import (
+    MessageRecord,
+    RequestDraft,
+    RequestKind,
+    Role,
+)
 from tertulia.vocabulary.untrusted import shown
 
 CONTINUE_TOOL = "continue_after_authorization"
@@ -402,11 +407,11 @@ def _question(message: AgentMessage | None) -> str:
     return _BLANK_LINE.join(filter(None, (message.text, written)))
 
 
-def messages(found: Task, *, conversation_id: str, agent: str, user: str) -> list[Message]:
+def messages(found: Task, *, conversation_id: str, agent: str, user: str) -> list[MessageRecord]:
     """Return the messages of a task; its answer has the task's id. A task's messages have no times of their own."""
 
-    def message(said: AgentMessage) -> Message:
-        return Message(
+    def message(said: AgentMessage) -> MessageRecord:
+        return MessageRecord(
             id=said.id,
             conversation_id=conversation_id,
             author=user if said.role is Role.USER else agent,
@@ -426,7 +431,7 @@ def messages(found: Task, *, conversation_id: str, agent: str, user: str) -> lis
     answer, data = whole_answer(found.artifacts, found.message if found.state.final else None)
     if (answer or data) and found.state.final and answer not in {one.text for one in told if answer}:
         told.append(
-            Message(
+            MessageRecord(
                 id=found.task_id,
                 conversation_id=conversation_id,
                 author=agent,

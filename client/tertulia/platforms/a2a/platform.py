@@ -44,6 +44,7 @@ from tertulia.vocabulary.models import (
     Decision,
     Message,
     MessageQuery,
+    MessageRecord,
     Page,
     Request,
     RequestKind,
@@ -159,7 +160,7 @@ class A2APlatform(Platform):
         new = [record for native_id, record in found.items() if native_id not in known]
         return await self._records.unknown(principal, new)
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
         """Return one page of a conversation's messages: those that the store has, and others of the agent's tasks."""
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)
@@ -287,8 +288,8 @@ class A2APlatform(Platform):
                 )
         return found
 
-    async def _stored_messages(self, principal: str, native_id: str) -> Sequence[Message]:
-        found: list[Message] = []
+    async def _stored_messages(self, principal: str, native_id: str) -> Sequence[MessageRecord]:
+        found: list[MessageRecord] = []
         query = MessageQuery(limit=_STORE_PAGE)
         while True:
             page = await self._records.messages(principal, native_id, query)
@@ -297,7 +298,9 @@ class A2APlatform(Platform):
                 return found
             query = replace(query, cursor=page.next_cursor)
 
-    async def _told_messages(self, principal: str, native_id: str, *, needed: bool) -> Sequence[Message]:
+    async def _told_messages(
+        self, principal: str, native_id: str, *, needed: bool
+    ) -> Sequence[MessageRecord]:
         """Return the messages of the context's tasks, oldest first; none where the agent lists no tasks.
 
         An agent that cannot be asked is a failure only where the messages are `needed`.

@@ -25,7 +25,14 @@ from tertulia.platforms.kit.http.values import parsed, table, tables, text, whol
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import ConversationRecord, Message, RequestDraft, RequestKind, Role
+from tertulia.vocabulary.models import (
+    ConversationRecord,
+    Message,
+    MessageRecord,
+    RequestDraft,
+    RequestKind,
+    Role,
+)
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.unknown import UNKNOWN
 from tertulia.vocabulary.untrusted import shown
@@ -115,10 +122,10 @@ def conversation(instance: str, record: Record, agent: str | None) -> Conversati
     )
 
 
-def message(own_id: str, place: int, record: Record, author: str) -> Message:
+def message(own_id: str, place: int, record: Record, author: str) -> MessageRecord:
     """Return a message; one without an id has its place in the conversation for one."""
     role = _ROLES.get(_role(record), Role.TOOL)
-    return Message(
+    return MessageRecord(
         id=text(record.get("id")) or str(place),
         conversation_id=own_id,
         author=role if role in {Role.USER, Role.SYSTEM} else author,

@@ -44,8 +44,8 @@ from tertulia.vocabulary.models import (
     ConversationQuery,
     ConversationRecord,
     Decision,
-    Message,
     MessageQuery,
+    MessageRecord,
     Page,
     Request,
     RequestKind,
@@ -172,7 +172,7 @@ class AgentFlowPlatform(HttpPlatform):
             total=len(found) if complete else None,
         )
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)
 

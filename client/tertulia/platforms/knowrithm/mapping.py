@@ -16,7 +16,13 @@ from tertulia.platforms.kit.http.values import text
 from tertulia.platforms.kit.numbered_pages import Record
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id
-from tertulia.vocabulary.models import Analytics, ConversationRecord, Message, Rating, Role
+from tertulia.vocabulary.models import (
+    Analytics,
+    ConversationRecord,
+    MessageRecord,
+    Rating,
+    Role,
+)
 from tertulia.vocabulary.states import Status
 
 PLATFORM = "Knowrithm"
@@ -50,7 +56,7 @@ def conversation(record: Record, *, instance: str, agent: str | None) -> Convers
     )
 
 
-def message(record: Record, *, conversation: str, agent: str) -> Message:
+def message(record: Record, *, conversation: str, agent: str) -> MessageRecord:
     """Return a message of a conversation, whose agent is `agent`."""
     role = role_of(record)
     citations = _citations(record)
@@ -58,7 +64,7 @@ def message(record: Record, *, conversation: str, agent: str) -> Message:
     for name in ("model_used", "processing_time"):
         if record.get(name) is not None:
             metadata.setdefault(name, record[name])
-    return Message(
+    return MessageRecord(
         id=str(record["id"]),
         conversation_id=conversation,
         author=role if role in {Role.USER, Role.SYSTEM} else agent,
@@ -67,7 +73,7 @@ def message(record: Record, *, conversation: str, agent: str) -> Message:
         data={"citations": citations} if citations else None,
         metadata=metadata,
         created_at=moment(record.get("created_at")),
-        rating=_rating(record.get("rating")),
+        rating=field_of(record, "rating", _rating),
     )
 
 

@@ -36,8 +36,8 @@ from tertulia.vocabulary.models import (
     ConversationDraft,
     ConversationQuery,
     ConversationRecord,
-    Message,
     MessageQuery,
+    MessageRecord,
     Page,
     Rating,
     SearchQuery,
@@ -154,7 +154,7 @@ class KnowrithmPlatform(HttpPlatform):
         )
         return SearchResult(hits=hits.hits(page.items), next_cursor=page.next_cursor)
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
         if query.branch is not None:
             self._refuse(Feature.BRANCHES)
         history = self._wire.history(native_id)
@@ -233,7 +233,9 @@ class KnowrithmPlatform(HttpPlatform):
         ended = self._conversation({**record, **(changed or {}), "status": "ended"}, native_id)
         return ended if rating is None else replace(ended, rating=rating)
 
-    async def rate_message(self, principal: str, native_id: str, message_id: str, rating: Rating) -> Message:
+    async def rate_message(
+        self, principal: str, native_id: str, message_id: str, rating: Rating
+    ) -> MessageRecord:
         self._require(Feature.RATE_MESSAGE)
         rows = await self._wire.history(native_id).newest({message_id}, most=MOST_PAGES * PAGE_SIZE)
         if not rows or str(rows[0]["id"]) != message_id:

@@ -14,7 +14,12 @@ from tertulia.platforms.kit.http.moments import moment
 from tertulia.platforms.kit.http.values import parsed, table, tables, text
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
-from tertulia.vocabulary.models import Branch, ConversationRecord, Message, Role
+from tertulia.vocabulary.models import (
+    Branch,
+    ConversationRecord,
+    MessageRecord,
+    Role,
+)
 from tertulia.vocabulary.states import Status
 
 PLATFORM = "R2R"
@@ -60,18 +65,18 @@ def conversation(record: Record, *, instance: str) -> ConversationRecord:
     )
 
 
-def message(row: Row, *, instance: str, native_id: str) -> Message:
+def message(row: Row, *, instance: str, native_id: str) -> MessageRecord:
     """Return a message of the conversation with this native id."""
     role = _ROLES.get(role_of(row), Role.TOOL)
     cited = sources(row)
-    return Message(
+    return MessageRecord(
         id=str(row["id"]),
         conversation_id=conversation_id(instance, native_id),
         author=role if role in {Role.USER, Role.SYSTEM} else instance,
         role=role,
         text=text_of(row) or None,
         data={"sources": cited} if cited else None,
-        metadata=row.get("metadata") or {},
+        metadata=field_of(row, "metadata", table),
     )
 
 

@@ -36,6 +36,7 @@ from tertulia.vocabulary.models import (
     MessageChanges,
     MessageDraft,
     MessageQuery,
+    MessageRecord,
     Page,
     Role,
     Run,
@@ -145,7 +146,7 @@ class R2RPlatform(HttpPlatform):
             total=None if filtered or (query.cursor is not None and not records) else total,
         )
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
         """Return one page of the messages; R2R shows neither their times nor their parents."""
         if query.branch is not None and not await self._branching():
             self._refuse(Feature.BRANCHES)
@@ -164,7 +165,7 @@ class R2RPlatform(HttpPlatform):
 
     async def add_message(
         self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
-    ) -> Message:
+    ) -> MessageRecord:
         """Add a message that starts no answer. R2R keeps its parent, but shows it nobody.
 
         One that an earlier attempt may have added is looked for behind what was there before.
@@ -186,7 +187,7 @@ class R2RPlatform(HttpPlatform):
 
     async def update_message(
         self, principal: str, native_id: str, message_id: str, changes: MessageChanges
-    ) -> Message:
+    ) -> MessageRecord:
         """Change a message in its place. R2R removes no key of its metadata, and notes there whether it was `edited`.
 
         A server that has branches changes the text only, on a branch of its own.
@@ -233,7 +234,7 @@ class R2RPlatform(HttpPlatform):
             self._wire, self._attempt(context), mapping.agent_call(context, self._defaults)
         ).produce()
 
-    async def late_answer(self, principal: str, interrupted: InterruptedRun) -> Message | None:
+    async def late_answer(self, principal: str, interrupted: InterruptedRun) -> MessageRecord | None:
         """Return an answer that R2R has stored although its connection was lost."""
         mark, question = interrupted.checkpoint.get(MARK), interrupted.message.text
         if mark is None or question is None:
@@ -260,7 +261,7 @@ class R2RPlatform(HttpPlatform):
     def _conversation(self, record: Record) -> ConversationRecord:
         return mapping.conversation(record, instance=self.instance)
 
-    def _message(self, native_id: str, row: Row) -> Message:
+    def _message(self, native_id: str, row: Row) -> MessageRecord:
         return mapping.message(row, instance=self.instance, native_id=native_id)
 
 
