@@ -31,7 +31,7 @@ from tertulia.platforms.base import RunContext
 from tertulia.store import analytics, conversations, journal, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.identifiers import new_id
-from tertulia.vocabulary.models import ConversationDraft, Decision
+from tertulia.vocabulary.models import ConversationDraft, Decision, MessageRecord
 from tertulia.vocabulary.states import RunStatus
 from tests.client.inside import change
 from tests.client.making import ME, add_run
@@ -365,7 +365,14 @@ async def test_what_a_platform_tells_of_a_known_message_is_kept(path: Path) -> N
             messages.remember(tx, ME, "r2r:c1", [theirs], settled=True)
             rated = replace(theirs, rating=Rating(value=4, feedback="Good"))
             messages.remember(tx, ME, "r2r:c1", [rated], settled=True)
-            messages.remember(tx, ME, "r2r:c1", [replace(theirs, metadata={})], settled=True)
+            unsaid = MessageRecord(
+                id="theirs",
+                conversation_id="r2r:c1",
+                author=theirs.author,
+                role=theirs.role,
+                text=theirs.text,
+            )
+            messages.remember(tx, ME, "r2r:c1", [unsaid], settled=True)
 
         await store.write(make)
         kept = await store.read(

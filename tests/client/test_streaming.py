@@ -290,7 +290,7 @@ async def test_a_reader_sees_an_answer_while_it_is_produced(path: Path) -> None:
             if seen:
                 answer.go_on.set()
 
-        assert seen == ["Half, "]
+        assert seen == ["Half, ", "and whole."]
         assert (await there.runs.result(sent.run)).reply == "Half, and whole."
 
 

@@ -473,8 +473,8 @@ class Runs:
         scope = self._scope
 
         def read(tx: Transaction, principal: str) -> InterruptedRun | None:
-            latest = runs.get(tx, principal, run.id)
-            if latest.status is not RunStatus.INTERRUPTED:
+            latest = runs.find(tx, principal, run.id)
+            if latest is None or latest.status is not RunStatus.INTERRUPTED:
                 return None
             return InterruptedRun(
                 run=latest,
