@@ -118,14 +118,14 @@ def remember(
 def _oldest_time(tx: Transaction, principal: str, conversation_id: str) -> int:
     """Return the earliest time that a conversation's next message can have."""
     row = tx.one(
-        "SELECT max(c.created_at, coalesce((SELECT max(m.created_at) FROM messages AS m"
-        " WHERE m.principal = c.principal AND m.conversation_id = c.id), 0))"
+        "SELECT c.created_at, (SELECT max(m.created_at) FROM messages AS m"
+        " WHERE m.principal = c.principal AND m.conversation_id = c.id)"
         " FROM conversations AS c WHERE c.principal = ? AND c.id = ?",
         principal,
         conversation_id,
     )
     assert row is not None, "a message belongs to a known conversation"
-    return int(row[0])
+    return max(int(at) for at in row if at is not None)
 
 
 def _is_part(text: str | None, whole: str | None) -> bool:

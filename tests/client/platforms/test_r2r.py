@@ -455,7 +455,7 @@ async def seen(talk: Client) -> tuple[list[str], list[str]]:
     """Return which conversations the store lists, and in which it finds `Zebra`."""
     listed = await talk.conversations.list(ConversationQuery())
     hits = (await talk.search.messages(SearchQuery(text="Zebra"))).hits
-    return [one.id for one in listed.items], [hit.conversation_id for hit in hits]
+    return [one.id for one in listed.items], sorted({hit.conversation_id for hit in hits})
 
 
 @pytest.mark.parametrize("notice", ["get", "messages", "send", "sync"])
@@ -465,7 +465,7 @@ async def test_what_is_gone_upstream_is_gone_here_and_can_be_deleted(
     made = await talk.conversations.create(NewConversation(agent=RAG, title="Zebra"))
     await talk.messages.add(made.id, MessageDraft(text="A zebra."))
     await talk.search.sync("r2r")
-    assert await seen(talk) == ([made.id], [made.id] * 2)
+    assert await seen(talk) == ([made.id], [made.id])
     kept = place.double.memory.conversations.pop(native(made.id))
     if notice == "sync":
         assert (await talk.search.sync("r2r")).gone == 1
@@ -481,7 +481,7 @@ async def test_what_is_gone_upstream_is_gone_here_and_can_be_deleted(
         await talk.runs.send(made.id, "Anybody there?")
     place.double.memory.conversations[kept.id] = kept
     assert (await talk.conversations.get(made.id)).title == "Zebra"
-    assert await seen(talk) == ([made.id], [made.id] * 2)
+    assert await seen(talk) == ([made.id], [made.id])
     del place.double.memory.conversations[kept.id]
     await talk.conversations.delete(made.id)
     assert await seen(talk) == ([], [])
@@ -502,7 +502,7 @@ async def test_a_conversation_that_a_sync_misses_in_a_moving_list_is_not_gone(
 @pytest.mark.parametrize("synced", [False, True])
 async def test_times_are_r2rs_or_unknown_and_never_now(place: Place, talk: Client, synced: bool) -> None:
     march = datetime(2025, 3, 1, 8, tzinfo=UTC)
-    old = place.double.memory.create(None, "Zebra")
+    old = place.double.memory.create(None, "Old")
     old.created_at = march
     place.double.memory.add(old.id, {"role": "user", "content": "A zebra?"})
     place.double.memory.add(old.id, {"role": "assistant", "content": "No zebra."})
@@ -517,7 +517,7 @@ async def test_times_are_r2rs_or_unknown_and_never_now(place: Place, talk: Clien
     this_year = SearchQuery(text="zebra", since=datetime(2026, 1, 1, tzinfo=UTC))
     last_year = SearchQuery(text="zebra", until=datetime(2026, 1, 1, tzinfo=UTC))
     assert (await talk.search.messages(this_year)).hits == []
-    assert len((await talk.search.messages(last_year)).hits) == 3
+    assert len((await talk.search.messages(last_year)).hits) == 2
     place.double.memory.add(old.id, {"role": "user", "content": "Really no zebra?"})
     await talk.search.sync("r2r")
     assert (await talk.search.messages(this_year)).hits == [], "when it was said is not known"
