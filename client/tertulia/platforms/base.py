@@ -268,7 +268,7 @@ class Histories(Protocol):
         """See `Platform.list`."""
         ...
 
-    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
+    async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[MessageRecord]:
         """See `Platform.messages`; what the store has already may be left out."""
         ...
 
