@@ -16,6 +16,7 @@ from tertulia import (
     InstanceSettings,
     MessageDraft,
     NewConversation,
+    Run,
     Settlement,
     StoreError,
     TertuliaError,
@@ -266,13 +267,33 @@ class Host:
             return
         sending.conversation_id, sending.run_id = found
         if self._chance.random() < 0.3:  # the host did not see the result, and asks for it again
-            assert await self._try("repeat", work) == found
+            found = await self._repeat(sending, work, found)
+
+        run_id = found[1]
 
         async def wait(client: Client) -> None:
-            await client.runs.wait(await client.runs.get(found[1]), timeout=self._chance.random() * 20)
+            await client.runs.wait(await client.runs.get(run_id), timeout=self._chance.random() * 20)
 
         if self._chance.random() < 0.6:
             await self._try("wait", wait)
+
+    async def _repeat(
+        self, sending: Sending, work: Callable[[Client], Awaitable[tuple[str, str]]], found: tuple[str, str]
+    ) -> tuple[str, str]:
+        """Repeat a call: it returns the same, or sends a message of which its platform has got nothing."""
+
+        async def first(client: Client) -> Run:
+            return await client.runs.get(found[1])
+
+        again = await self._try("repeat", work)
+        if again == found:
+            return found
+        run = await self._try("look", first)
+        assert not isinstance(again, TertuliaError)
+        assert isinstance(run, Run)
+        assert run.unsent, f"{sending.text!r} was begun twice"
+        sending.run_id = again[1]
+        return again
 
     async def _try(self, what: str, work: Callable[[Client], Awaitable[T]]) -> T | TertuliaError:
         try:

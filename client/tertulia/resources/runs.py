@@ -358,8 +358,7 @@ class Runs:
             run = await self._scope.read(partial(runs.find, run_id=effect["run_id"]))
             if run is not None and run.unsent:
                 renewed = {name: value for name, value in effect.items() if name != "sent_as"} | message_ids()
-                again = partial(idempotency.renew, key=key, run_id=run.id, effect=renewed)
-                await self._scope.write(again)
+                await self._scope.write(partial(_renew, key=key, run=run, effect=renewed))
                 effect = await once()
         return effect
 
@@ -507,6 +506,12 @@ class Runs:
         replies = (message for message in exact or answers if message.text or message.data)
         texts = (message.text or json.dumps(message.data) for message in replies)
         return replace(result, reply=next(texts, ""))
+
+
+def _renew(tx: Transaction, principal: str, *, key: str, run: Run, effect: Effect) -> None:
+    """Have a call send its message anew, whose run failed before its platform got anything: that message is nowhere."""
+    if idempotency.renew(tx, principal, key, run.id, effect):
+        messages.remove(tx, principal, run.conversation_id, run.message_id)
 
 
 @dataclass(frozen=True, slots=True)
