@@ -75,7 +75,7 @@ async def test_agents_that_cannot_be_read_are_said_to_be_unknown(place: Place) -
         place.double.tokens.clear()
         known = await client.agents.list("agentflow")
 
-    assert (unknown.address, unknown.available) == ("agentflow:?", False)
+    assert (unknown.address, unknown.available) == ("agentflow", False)
     assert unknown.hint is not None
     assert unknown.hint.startswith("Set `token` (or AGENTFLOW_TOKEN)")
     assert [agent.address for agent in known] == [MAIN, "agentflow:Researcher"]
