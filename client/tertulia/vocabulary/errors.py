@@ -95,3 +95,7 @@ class StoreError(TertuliaError):
     """Raised when the store's file cannot be used: a newer version, a damaged file, no room."""
 
     code = "store"
+
+
+class StoreTimeoutError(StoreError):
+    """Raised when a read of the store took longer than it may, and was stopped."""
