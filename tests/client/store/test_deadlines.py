@@ -40,7 +40,9 @@ async def test_a_write_has_no_deadline_of_reads(tmp_path: Path) -> None:
         await store.write(add_conversation)
 
 
-@pytest.mark.parametrize("word", [MIXED, "договорённостьдоговоренн", "東京都庁舎議会議", "interoperabilitymanagers"])
+@pytest.mark.parametrize(
+    "word", [MIXED, "договорённостьдоговоренн", "東京都庁舎議会議", "interoperabilitymanagers"]
+)
 async def test_no_word_is_looked_up_in_more_than_two_thousand_spellings(store: Store, word: str) -> None:
     """Whatever its scripts are: the search is answered, also where four such words are looked for."""
     assert len(variants(word)) <= 2_000
