@@ -204,7 +204,7 @@ def _rows(tx: Transaction, principal: str, conversation_id: str) -> dict[str, _R
 
 
 def _line(rows: dict[str, _Row], branch: str) -> list[Segment]:
-    """Return the segments of a branch. A branch that is its own ancestor, as an import could once add, begins nowhere."""
+    """Return the segments of a branch; one that is its own ancestor, as an import could once add, has each once."""
     line: list[Segment] = []
     last = _LAST
     seen: set[str] = set()

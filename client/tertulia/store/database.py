@@ -50,6 +50,7 @@ from tertulia.store.schema import STEPS
 from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
+from tertulia.vocabulary.ranges import END, time_within
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,12 +74,15 @@ _SHARE = 100
 
 def to_datetime(at: int) -> datetime:
     """Return the time that the store wrote as `at` (`Clock.time`)."""
-    return datetime.fromtimestamp(at / 1_000_000, UTC)
+    return datetime.fromtimestamp(min(max(at, 0), _END) / 1_000_000, UTC)
 
 
 def from_datetime(at: datetime) -> int:
-    """Return `at` as the store writes it."""
-    return round(at.timestamp() * 1_000_000)
+    """Return `at`, or the nearest time that the store can have, as the store writes it."""
+    return round(time_within(at, END).timestamp() * 1_000_000)
+
+
+_END = from_datetime(END)
 
 
 def encode(value: Any, *, in_order: bool = False) -> str:

@@ -139,7 +139,7 @@ def _differ_in_two(one: str, other: str) -> bool:
 
 
 def variants(word: str) -> set[str]:
-    """Return what differs from `word` in one letter, or in the order of two; of very many, the first `_MOST_VARIANTS`."""
+    """Return what differs from `word` in one letter, or in the order of two: `_MOST_VARIANTS` of them at most."""
     halves = [(word[:i], word[i:]) for i in range(len(word) + 1)]
     letters = _alphabet(word)
     all_variants: Iterator[str] = chain(

@@ -18,6 +18,11 @@ MIXED = "".join(map(chr, [0x61, 0x3B1, 0x431, 0x561, *range(0x10D0, 0x1800, 0x60
 """A word whose letters are of as many scripts as it is long."""
 
 
+def ask_at_length(tx: Transaction) -> None:
+    """Make a statement that never ends."""
+    tx.all(ENDLESS)
+
+
 def ask_endlessly(tx: Transaction) -> None:
     """Make one short statement after another."""
     while True:
@@ -27,7 +32,7 @@ def ask_endlessly(tx: Transaction) -> None:
 async def test_a_read_that_takes_too_long_is_stopped_and_told(tmp_path: Path) -> None:
     """Whether one statement takes so long, or there are too many; the next read is answered."""
     async with Store(tmp_path / "store.db", read_seconds=0.05) as store:
-        for work in (lambda tx: tx.all(ENDLESS), ask_endlessly):
+        for work in (ask_at_length, ask_endlessly):
             with pytest.raises(StoreTimeoutError, match=r"longer than 0\.05 seconds") as raised:
                 await store.read(work)
             assert raised.value.hint is not None
