@@ -86,7 +86,7 @@ def register() -> None:
 
 
 def hostile(model: type[T], filling: Filling | str = WORDS, **fixed: Any) -> T:
-    """Return an instance of a model with hostile words, or whatever a filling has, in every field but the fixed ones."""
+    """Return an instance of a model with hostile words, or a filling's values, in every field but the fixed ones."""
     filling = Filling(filling) if isinstance(filling, str) else filling
     hints = get_type_hints(model)
     filled = {

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from tertulia.client import Client
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, split_conversation_id
+from tertulia.vocabulary.identifiers import COUNT, Shape, page_cursor, read_page_cursor, split_conversation_id
 from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, MessageQuery, Page, Rating, Role
 from tertulia_tools.arguments import (
     ConversationId,
@@ -40,6 +40,8 @@ from tertulia_tools.results import (
 )
 
 MAX_PAGE = 100
+_PLACE: Shape = [str | None, COUNT, COUNT]
+"""What a cursor holds: see `message_page`."""
 """The most messages of a page; what there is room for usually ends it before."""
 MAX_NAMED_BRANCHES = 5
 MESSAGE_OVERHEAD = 400
@@ -153,7 +155,7 @@ async def message_page(
     came before it.
     """
     identity = {"list_messages": conversation_id} | ({} if branch is None else {"branch": branch})
-    start, offset, before = (None, 0, 0) if cursor is None else read_page_cursor(cursor, identity)
+    start, offset, before = (None, 0, 0) if cursor is None else read_page_cursor(cursor, identity, _PLACE)
 
     async def read(count: int) -> Page[Message]:
         return await client.messages.list(

@@ -253,16 +253,22 @@ class Http:
         content, headers = options.get("content"), options.get("headers")
         if content is not None:
             headers = {"content-type": "application/json", **(headers or {})}
-        return self._opened.build_request(
-            method,
-            self._base_url.rstrip("/") + _path(segments) if segments else self._base_url,
-            json=options.get("json"),
-            data=options.get("form"),
-            content=content,
-            params=options.get("params"),
-            headers=headers,
-            timeout=timeout,
-        )
+        try:
+            return self._opened.build_request(
+                method,
+                self._base_url.rstrip("/") + _path(segments) if segments else self._base_url,
+                json=options.get("json"),
+                data=options.get("form"),
+                content=content,
+                params=options.get("params"),
+                headers=headers,
+                timeout=timeout,
+            )
+        except httpx.InvalidURL as error:  # ids and cursors are part of it
+            raise InvalidInputError(
+                f"{self.platform} ({self.instance}) cannot be asked for this: its address would be too long.",
+                hint="Ask for less at once.",
+            ) from error
 
     async def _send(
         self, request: httpx.Request, about: Mapping[str, str] | None, *, safe: bool, stream: bool = False
