@@ -74,6 +74,12 @@ class NotAllowedError(TertuliaError):
     code = "not_allowed"
 
 
+class LimitExceededError(TertuliaError):
+    """Raised when a platform sends more than the instance takes of it; names the option that sets how much that is."""
+
+    code = "limit_exceeded"
+
+
 class UncertainError(TertuliaError):
     """Raised when an effect may or may not have happened and the platform cannot say which."""
 
