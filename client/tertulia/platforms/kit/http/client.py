@@ -101,6 +101,7 @@ class Http:
         missing: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
         limits: Limits = DEFAULT_LIMITS,
+        body_seconds: float = BODY_SECONDS,
         address_option: str = "base_url",
     ) -> None:
         """`address_option` is the option of the instance that has its address, for hints.
@@ -121,6 +122,7 @@ class Http:
             **given,
         }
         self._limits = limits
+        self._body_seconds = body_seconds
         self._auth = auth
         self.missing = missing
         """The one thing to set before the instance can be used; None when it can."""
@@ -296,7 +298,9 @@ class Http:
     ) -> httpx.Response:
         """Return a successful response, read unless it is to be streamed."""
         ids: dict[str, Any] = {"instance": self.instance, **(about or {})}
-        with self._clock.move_on_after(seconds + BODY_SECONDS):
+        with anyio.move_on_after(
+            seconds + self._body_seconds
+        ):  # as httpx's own timeouts, by the event loop's time
             try:
                 return await self._answered(request, about, safe=safe, stream=stream)
             except OversizedBodyError as error:
