@@ -93,7 +93,7 @@ async def import_hostile(connect: Connect, filling: Filling) -> None:
 async def connected(connect: Connect, size: int, **options: Any) -> AsyncGenerator[Host]:
     """Connect a host to a server with the hostile platform, and with a hostile conversation that was imported."""
     register()
-    table = {"platform": KIND, "times": size} | options
+    table = {"platform": KIND, "times": size, "max_answer_mib": 1_000} | options
     lines = [f"[instances.{KIND}]", *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
     with (connect.store.parent / "config.toml").open("a") as config:
         config.write("\n".join(lines) + "\n")

@@ -128,7 +128,9 @@ class SourceFiles:
     are extracted to a folder, which is removed at its end.
     """
 
-    def __init__(self, limits: ImportLimits = DEFAULT_LIMITS, labels: Mapping[Path, str] | None = None) -> None:
+    def __init__(
+        self, limits: ImportLimits = DEFAULT_LIMITS, labels: Mapping[Path, str] | None = None
+    ) -> None:
         self._archives = Archives(limits)
         self._labels = labels or {}
         self._extracted: tempfile.TemporaryDirectory[str] | None = None

@@ -63,7 +63,8 @@ _FIRST, _LAST = -(1 << 63), (1 << 63) - 1
 _BELOW = 1 << 64
 """How much lower than its position the key of a program's message is."""
 _KEY: Shape = (NoneType, range(_FIRST - _BELOW, _LAST + 1))
-_PLACE: Shape = [_KEY, _KEY, int | None, tuple([_KEY] * led for led in range(_LEADING + 1))]
+_LED: tuple[list[Shape], ...] = ([], [_KEY], [_KEY] * 2, [_KEY] * _LEADING)
+_PLACE: Shape = [_KEY, _KEY, int | None, _LED]
 """What a cursor holds: see `_Place`."""
 
 _IN_INDEX = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
