@@ -273,9 +273,8 @@ class Store:
         def in_thread() -> T:
             if _identity(self.path) != file.identity:
                 raise ReplacedError
-            deadline = (
-                None if seconds is None else Deadline(seconds)
-            )  # from now on: it may have waited for others
+            # From now on: it may have waited for others.
+            deadline = None if seconds is None else Deadline(seconds)
             interrupting = nullcontext() if deadline is None else deadline.interrupting(connection)
             with interrupting, transaction(connection, begin):
                 check_version(connection, self._steps, self.path)

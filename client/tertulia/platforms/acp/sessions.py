@@ -465,7 +465,9 @@ class Agent:
             with self._clock.move_on_after(seconds):
                 return await self._connection.request(method, params)
         except ConnectionEnded as error:
-            raise (too_much_said(self.settings) if isinstance(error, TooMuchSaid) else self._gone()) from error
+            raise (
+                too_much_said(self.settings) if isinstance(error, TooMuchSaid) else self._gone()
+            ) from error
         raise UnavailableError(
             f"{title} has not answered {method} within {seconds:.0f} seconds.",
             hint=_said(self._connection, self.settings) or f"See whether {title} starts in a terminal.",
