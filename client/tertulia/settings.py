@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
+_MIB = 1024 * 1024
 USER = "user"
 """The address of the person who runs the process, unless a mailbox name is configured."""
 
@@ -32,6 +33,35 @@ PRINCIPALS = "principals"
 """The option of every platform beyond this machine's store that names the principals whom the instance serves."""
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of what a platform sends is taken. The fields are options of every instance."""
+
+    max_response_mib: float = 16
+    """The largest response, decompressed, or message of an agent program."""
+    max_answer_mib: float = 16
+    """The most text of one answer, with the arguments and results of its tools."""
+    max_answer_events: float = 100_000
+    """The most events of one answer; its pieces of text do not count."""
+
+    @property
+    def response_bytes(self) -> int:
+        """The largest response, in bytes."""
+        return round(self.max_response_mib * _MIB)
+
+    @property
+    def answer_bytes(self) -> int:
+        """The most text of one answer, in bytes."""
+        return round(self.max_answer_mib * _MIB)
+
+
+DEFAULT_LIMITS = Limits()
+LIMITS = frozenset(field.name for field in fields(Limits))
+"""The options of every platform that set its limits."""
+COMMON_OPTIONS = LIMITS | {STORE_CONTENT, PRINCIPALS}
+"""The options of every platform."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSettings:
     """The settings of an instance of a platform. Secrets in `options` never appear in a `repr`."""
@@ -53,6 +83,11 @@ class InstanceSettings:
     def principals(self) -> frozenset[str]:
         """Who may use the instance, and its credentials with it: the principal `local`, unless others are named."""
         return frozenset(self.options.get(PRINCIPALS, (LOCAL_PRINCIPAL,)))
+
+    @property
+    def limits(self) -> Limits:
+        """How much of what the platform sends is taken."""
+        return Limits(**{name: self.options[name] for name in LIMITS if name in self.options})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,7 +196,12 @@ def _import(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.history_command import import_history
 
     return import_history(
-        loaded.settings, flags["paths"], flags["format"], restore=flags["restore"], redact=flags["redact"]
+        loaded.settings,
+        flags["paths"],
+        flags["format"],
+        restore=flags["restore"],
+        redact=flags["redact"],
+        limited=not flags["no_limit"],
     )
 
 
@@ -490,6 +495,9 @@ def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     importer.add_argument(
         "--redact", action="store_true", help="mask secrets (keys, tokens, passwords) in what comes in"
+    )
+    importer.add_argument(
+        "--no-limit", action="store_true", help="read archives and packed files however much they hold"
     )
     follower = commands.add_parser(
         "follow",

@@ -14,6 +14,7 @@ import anyio
 
 from tertulia import Client
 from tertulia.history.items import ImportSummary, Problem
+from tertulia.history.limits import DEFAULT_LIMITS, NO_LIMITS
 from tertulia.history.writers import ExportFormat
 from tertulia.resources.history import ImportListener, Selection
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
@@ -28,7 +29,13 @@ MAX_PROBLEMS = 200
 
 
 def import_history(
-    settings: Settings, paths: Sequence[str], format_name: str | None, *, restore: bool, redact: bool
+    settings: Settings,
+    paths: Sequence[str],
+    format_name: str | None,
+    *,
+    restore: bool,
+    redact: bool,
+    limited: bool,
 ) -> int:
     """Import conversations and print a summary; return 1 if something could not be read."""
     with _input_files(paths) as (files, labels), _ImportReport() as report:
@@ -42,6 +49,7 @@ def import_history(
                     restore=restore,
                     redact=redact,
                     labels=labels,
+                    limits=DEFAULT_LIMITS if limited else NO_LIMITS,
                     listener=listener,
                 )
 

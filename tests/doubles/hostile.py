@@ -5,7 +5,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from enum import Enum
 from types import NoneType
 from typing import Any, NoReturn, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -63,45 +63,63 @@ AT = datetime(2026, 11, 28, 9, tzinfo=UTC)
 T = TypeVar("T")
 
 
+@dataclasses.dataclass(frozen=True)
+class Filling:
+    """What models are filled with."""
+
+    words: str = WORDS
+    number: float = 3
+    at: datetime = AT
+
+
+EXTREMES = {
+    "huge": Filling("x", 10**40, datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-23)))),
+    "tiny": Filling("x", -(10**40), datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23)))),
+    "nowhere": Filling("x", 1 << 63, datetime.max),  # noqa: DTZ901 - a program may leave out the zone
+}
+"""Numbers and times that no store can have, by name."""
+
+
 def register() -> None:
     """Make the platform known, as if it stood in the registry."""
     cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:HostilePlatform"
 
 
-def hostile(model: type[T], words: str = WORDS, **fixed: Any) -> T:
-    """Return an instance of a model with hostile words in every field but the fixed ones."""
+def hostile(model: type[T], filling: Filling | str = WORDS, **fixed: Any) -> T:
+    """Return an instance of a model with hostile words, or a filling's values, in every field but the fixed ones."""
+    filling = Filling(filling) if isinstance(filling, str) else filling
     hints = get_type_hints(model)
     filled = {
-        field.name: fixed[field.name] if field.name in fixed else _fill(hints[field.name], words)
+        field.name: fixed[field.name] if field.name in fixed else _fill(hints[field.name], filling)
         for field in dataclasses.fields(cast(Any, model))
     }
     return model(**filled)
 
 
-def _fill(hint: Any, words: str) -> Any:
+def _fill(hint: Any, filling: Filling) -> Any:
     model: Any = hint
     arms = [arm for arm in get_args(hint) if arm not in {NoneType, Unknown}]
     origin = get_origin(hint)
     if hint is str or hint is Any:
-        return words
+        return filling.words
     if hint in {int, float}:
-        return 3
+        return filling.number
     if hint is bool:
         return False
     if hint is datetime:
-        return AT
+        return filling.at
     if isinstance(hint, type) and issubclass(hint, Enum):
         return next(iter(hint))
     if dataclasses.is_dataclass(model):
-        return hostile(cast(Any, model), words)
+        return hostile(cast(Any, model), filling)
     if origin is Mapping:
-        return {words if arms[0] is str else _fill(arms[0], words): _fill(arms[1], words)}
+        return {filling.words if arms[0] is str else _fill(arms[0], filling): _fill(arms[1], filling)}
     if origin is Sequence or origin is tuple:
-        return (_fill(arms[0], words),)
+        return (_fill(arms[0], filling),)
     if origin is frozenset:
-        return frozenset({_fill(arms[0], words)})
+        return frozenset({_fill(arms[0], filling)})
     assert arms, f"nothing is known to fill {hint} with"
-    return _fill(arms[0], words)
+    return _fill(arms[0], filling)
 
 
 class HostilePlatform(Platform):
@@ -116,9 +134,10 @@ class HostilePlatform(Platform):
         super().__init__(instance)
         self._words = WORDS * int(settings.options.get("times", 1))
         self._refuses = bool(settings.options.get("refuses"))
+        self._extreme = EXTREMES.get(settings.options.get("extreme", ""), Filling())
 
     def _make(self, model: type[T], **fixed: Any) -> T:
-        return hostile(model, self._words, **fixed)
+        return hostile(model, dataclasses.replace(self._extreme, words=self._words), **fixed)
 
     def _record(self, status: Status = Status.OPEN) -> ConversationRecord:
         self._fail()
@@ -141,7 +160,8 @@ class HostilePlatform(Platform):
 
     def _message(self, **fixed: Any) -> Message:
         self._fail()
-        metadata = {self._words: self._words, "verification": Verification.VERIFIED}
+        metadata: dict[str, Any] = {self._words: self._words, "verification": Verification.VERIFIED}
+        metadata |= {"tokens_used": self._extreme.number, "numbers": [self._extreme.number, float("inf")]}
         return self._make(Message, conversation_id=CONVERSATION, metadata=metadata, **fixed)
 
     async def agents(self, principal: str) -> Sequence[Agent]:

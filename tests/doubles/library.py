@@ -19,7 +19,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import NotFoundError, UnavailableError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.identifiers import COUNT, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
     LOCAL_PRINCIPAL,
     Agent,
@@ -105,7 +105,7 @@ class LibraryPlatform(Platform):
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return a page, the last changed first."""
-        start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, {}))
+        start = 0 if query.cursor is None else read_page_cursor(query.cursor, {}, COUNT)
         self._library.asked.append(f"list {start}")
         ids = sorted(self._library.books, key=lambda one: -self._library.books[one].changed)
         page = ids[start : start + query.limit]
@@ -123,7 +123,7 @@ class LibraryPlatform(Platform):
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return a page of messages."""
-        start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, {"of": native_id}))
+        start = 0 if query.cursor is None else read_page_cursor(query.cursor, {"of": native_id}, COUNT)
         self._library.asked.append(f"messages {native_id} {'-' if query.newest_first else '+'}{start}")
         if native_id in self._library.broken:
             raise self._library.broken[native_id]
@@ -157,7 +157,7 @@ class LibraryPlatform(Platform):
             await library.held.wait()
         if library.failure is not None:
             raise library.failure
-        start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, {"text": query.text}))
+        start = 0 if query.cursor is None else read_page_cursor(query.cursor, {"text": query.text}, COUNT)
         found = [
             self._conversation(one)
             for one, book in library.books.items()

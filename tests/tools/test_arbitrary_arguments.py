@@ -23,6 +23,7 @@ JSON = st.recursive(
     lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(), values, max_size=4),
     max_leaves=12,
 )
+EXTREME_TIMES = ["9999-12-31", "9999-12-31T23:59:59-23:00", "0001-01-01", "0001-01-01T00:00:00+23:00"]
 
 
 @dataclass
@@ -59,6 +60,9 @@ def arguments_of(tool: str, conversation_id: str) -> st.SearchStrategy[dict[str,
         "conversation_id": [conversation_id],
         "instance": ["stage"],
         "wait_seconds": [0, "0", 0.0, -1, "x", None],
+        **dict.fromkeys(("since", "until", "created_after", "created_before"), EXTREME_TIMES),
+        "metadata": [dict.fromkeys(map(str, range(2_000)), 10**40)],
+        "ids": [[f"local:c{number}" for number in range(5_000)]],
     }
     values = {
         name: st.sampled_from(there[name])

@@ -20,7 +20,17 @@ from tertulia.vocabulary.states import Status
 from tertulia_tools.prompts import PROMPTS
 from tertulia_tools.registry import TOOLS
 from tertulia_tools.resources import TEMPLATES, expand
-from tests.doubles.hostile import CONVERSATION, KIND, REFUSED, SEEN, WORDS, hostile, register
+from tests.doubles.hostile import (
+    CONVERSATION,
+    EXTREMES,
+    KIND,
+    REFUSED,
+    SEEN,
+    WORDS,
+    Filling,
+    hostile,
+    register,
+)
 from tests.doubles.hosts import SECONDS, Connect, Host, decide
 from tests.doubles.stage import ACTOR, script
 
@@ -56,15 +66,16 @@ def assert_harmless(text: str, *, for_people: bool = False) -> None:
     assert not [c for c in text if unicodedata.category(c) in _HIDDEN and c not in "\n\t"], ascii(text)
 
 
-async def import_hostile(connect: Connect, words: str) -> None:
+async def import_hostile(connect: Connect, filling: Filling) -> None:
     """Import a conversation in which every field that a file can set is hostile."""
-    conversation = hostile(Conversation, words, id=IMPORTED, status=Status.OPEN, agent=f"local:{words}")
-    lines = [conversation_line(conversation, [hostile(Participant, words)])]
+    words = filling.words
+    conversation = hostile(Conversation, filling, id=IMPORTED, status=Status.OPEN, agent=f"local:{words}")
+    lines = [conversation_line(conversation, [hostile(Participant, filling)])]
     about = {"conversation_id": IMPORTED, "branch": None}
     lines += [
-        message_line(hostile(Message, words, **about), timed=True),
-        message_line(hostile(Message, words, **about | {"id": f"{words}2"}), timed=True),
-        branch_line(IMPORTED, hostile(BranchRow, words, parent="main", removed=False)),
+        message_line(hostile(Message, filling, **about), timed=True),
+        message_line(hostile(Message, filling, **about | {"id": f"{words}2"}), timed=True),
+        branch_line(IMPORTED, hostile(BranchRow, filling, parent="main", removed=False)),
     ]
     file = connect.store.parent / "hostile.jsonl"
     file.write_text("".join(lines), "utf-8")
@@ -82,12 +93,12 @@ async def import_hostile(connect: Connect, words: str) -> None:
 async def connected(connect: Connect, size: int, **options: Any) -> AsyncGenerator[Host]:
     """Connect a host to a server with the hostile platform, and with a hostile conversation that was imported."""
     register()
-    table = {"platform": KIND, "times": size} | options
+    table = {"platform": KIND, "times": size, "max_answer_mib": 1_000} | options
     lines = [f"[instances.{KIND}]", *(f"{name} = {json.dumps(value)}" for name, value in table.items())]
     with (connect.store.parent / "config.toml").open("a") as config:
         config.write("\n".join(lines) + "\n")
     if size == 1:
-        await import_hostile(connect, WORDS)
+        await import_hostile(connect, EXTREMES.get(options.get("extreme", ""), Filling()))
     async with connect(**options.get("flags", {}), person=decide("reject", reason="no", answer="no")) as host:
         yield host
 
@@ -257,3 +268,32 @@ async def test_an_embedded_agent_shows_nothing_either(connect_in_memory: Connect
     assert len(host.forms) == 2
     for text in [*(form.message for form in host.forms), *(message for _, message in host.progress)]:
         assert_harmless(text, for_people=True)
+
+
+def strict(constant: str) -> None:
+    """Refuse what is no JSON."""
+    raise AssertionError(f"{constant} is no JSON")
+
+
+@pytest.mark.parametrize("extreme", EXTREMES)
+async def test_no_time_or_number_is_too_much_for_a_tool(connect_in_memory: Connect, extreme: str) -> None:
+    """Wherever a platform or a file has one that no store can have: what it belongs to is shown like anything else."""
+    reads = {
+        "get_conversation",
+        "list_conversations",
+        "list_messages",
+        "search_conversations",
+        "get_analytics",
+    }
+    async with connected(connect_in_memory, 1, extreme=extreme) as host:
+        for conversation_id in (CONVERSATION, IMPORTED):
+            own = {"conversation_id": conversation_id}
+            for tool, arguments in calls(conversation_id):
+                reply = await host.try_call(tool, **arguments)
+                assert "fault in Tertulia" not in reply.text, (tool, arguments)
+                json.loads(reply.json, parse_constant=strict)
+            for tool in sorted(reads):
+                arguments = {"search_conversations": {"query": SEEN}, "list_conversations": {}}.get(tool, own)
+                if conversation_id != IMPORTED:
+                    reply = await host.try_call(tool, **arguments)
+                    assert not reply.failed, reply.text

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from tertulia.client import Client
 from tertulia.vocabulary.errors import ConflictError
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.identifiers import COUNT, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Branch, Conversation, Excerpt, MessageQuery, Request
 from tertulia.vocabulary.resumption import resumption
 from tertulia_tools.approvals import arguments_part, digest_of, needs_digest
@@ -201,7 +201,9 @@ async def _fill_requests(result: ConversationResult, source: SectionSource) -> S
         if long_ones:
             result.next_cursor = _arguments_cursor(long_ones[0])
         return pending.notes
-    request_id, start = read_page_cursor(source.cursor, _arguments_identity(source.conversation.id))
+    request_id, start = read_page_cursor(
+        source.cursor, _arguments_identity(source.conversation.id), [str, COUNT]
+    )
     request = next((each for each in requests if each.id == request_id), None)
     if request is None:
         raise ConflictError(f"The request {request_id} is not pending any more.", request_id=request_id)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from tertulia.client import Client
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, split_conversation_id
+from tertulia.vocabulary.identifiers import COUNT, Shape, page_cursor, read_page_cursor, split_conversation_id
 from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, MessageQuery, Page, Rating, Role
 from tertulia_tools.arguments import (
     ConversationId,
@@ -41,6 +41,8 @@ from tertulia_tools.results import (
 from tertulia_tools.sources import with_sources
 
 MAX_PAGE = 100
+_PLACE: Shape = [str | None, COUNT, COUNT]
+"""What a cursor holds: see `message_page`."""
 """The most messages of a page; what there is room for usually ends it before."""
 MAX_NAMED_BRANCHES = 5
 MESSAGE_OVERHEAD = 400
@@ -154,7 +156,7 @@ async def message_page(
     came before it.
     """
     identity = {"list_messages": conversation_id} | ({} if branch is None else {"branch": branch})
-    start, offset, before = (None, 0, 0) if cursor is None else read_page_cursor(cursor, identity)
+    start, offset, before = (None, 0, 0) if cursor is None else read_page_cursor(cursor, identity, _PLACE)
 
     async def read(count: int) -> Page[Message]:
         query = MessageQuery(cursor=start, limit=count, branch=branch)

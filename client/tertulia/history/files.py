@@ -3,24 +3,23 @@
 import os
 import re
 import shutil
+import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from io import BufferedReader, RawIOBase
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, Any
 
 from tertulia.history.items import PassedBy, Problem
-from tertulia.history.unpacking import CHUNK, unpacked
+from tertulia.history.limits import DEFAULT_LIMITS, Allowance, ImportLimits, UnpackingError
+from tertulia.history.unpacking import CHUNK, Counted, ReadListener, unpacked
 
-MAX_EXTRACTED = 16 << 30
-"""The most bytes that are extracted to the disk from the archives of one import that stand in other archives."""
-_MAX_DEPTH = 4
-"""How many archives may stand in each other."""
+_MOST_OPEN = 8
+_NO_FILE = "it is a pipe or a device, and no file; `-` reads standard input"
 _EXTENSIONS = tuple(
     extension + packed for extension in (".json", ".jsonl", ".ndjson") for packed in ("", ".gz", ".zst")
 )
@@ -29,8 +28,26 @@ _ARCHIVE = ".zip"
 _MAC_METADATA = "__MACOSX/"
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,12}")
 
-ReadListener = Callable[[int], object]
-"""Is called with the number of bytes that were read since the last call."""
+
+class Archives:
+    """The archives of one import. Those that were used last stay open: each file of one would have to open it again."""
+
+    def __init__(self, limits: ImportLimits = DEFAULT_LIMITS) -> None:
+        self.allowance = Allowance(limits)
+        self._open: dict[Path, zipfile.ZipFile] = {}
+
+    def open(self, path: Path) -> zipfile.ZipFile:
+        """Return an archive, which others may close that are opened later."""
+        archive = self._open.pop(path, None) or zipfile.ZipFile(path)
+        while len(self._open) >= _MOST_OPEN:
+            self._open.pop(next(iter(self._open))).close()
+        self._open[path] = archive
+        return archive
+
+    def close(self) -> None:
+        """Close what is open."""
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,8 @@ class SourceFile:
 
     path: Path
     named: bool
+    archives: Archives = field(default_factory=Archives)
+    """The archives of the import."""
     member: str | None = None
     """The file's name in the archive, if `path` is an archive."""
     archive: str | None = None
@@ -72,11 +91,8 @@ class SourceFile:
     def modified(self) -> datetime:
         """When the file was last written."""
         if self.member is not None:
-            with zipfile.ZipFile(self.path) as archive:
-                try:
-                    return datetime(*archive.getinfo(self.member).date_time, tzinfo=UTC)
-                except ValueError:
-                    pass
+            with suppress(ValueError):
+                return datetime(*self.archives.open(self.path).getinfo(self.member).date_time, tzinfo=UTC)
         return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
 
     @contextmanager
@@ -84,32 +100,14 @@ class SourceFile:
         """Open the file for reading, unpacked and as UTF-8; `on_read` is called as its bytes are read."""
         if self.member is None:
             with self.path.open("rb") as stream:
-                yield unpacked(_Counted(stream, on_read))
+                yield unpacked(Counted(stream, on_read), self.archives.allowance)
         else:
-            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
-                yield unpacked(_Counted(stream, on_read))
+            with self.archives.open(self.path).open(self.member) as stream:
+                yield unpacked(Counted(stream, on_read), self.archives.allowance)
 
     @property
     def _pure(self) -> PurePosixPath:
         return PurePosixPath(self.path.absolute().as_posix(), *([] if self.member is None else [self.member]))
-
-
-class _Counted(RawIOBase):
-    """A stream that reports how much of it was read."""
-
-    def __init__(self, stream: IO[bytes], on_read: ReadListener | None) -> None:
-        self._stream = stream
-        self._on_read = on_read
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        if self._on_read is not None:
-            self._on_read(len(data))
-        return len(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +118,7 @@ class _Place:
     label: str
     archive: str | None
     depth: int = 1
+    """How many archives it is, or stands in."""
 
 
 class SourceFiles:
@@ -129,11 +128,13 @@ class SourceFiles:
     are extracted to a folder, which is removed at its end.
     """
 
-    def __init__(self, labels: Mapping[Path, str] | None = None) -> None:
+    def __init__(
+        self, limits: ImportLimits = DEFAULT_LIMITS, labels: Mapping[Path, str] | None = None
+    ) -> None:
+        self._archives = Archives(limits)
         self._labels = labels or {}
         self._extracted: tempfile.TemporaryDirectory[str] | None = None
         self._copies = 0
-        self._bytes = 0
 
     def __enter__(self) -> "SourceFiles":
         return self
@@ -141,6 +142,7 @@ class SourceFiles:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._archives.close()
         if self._extracted is not None:
             self._extracted.cleanup()
 
@@ -171,7 +173,11 @@ class SourceFiles:
 
     def _opened(self, path: Path, *, named: bool) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
         try:
-            size = path.stat().st_size
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                # Reading a pipe may wait for ever, and a device may have no end.
+                yield Problem(str(path), None, _NO_FILE) if named else PassedBy("pipes and devices")
+                return
             is_archive = zipfile.is_zipfile(path)
         except OSError as error:
             yield Problem(str(path), None, f"it cannot be opened: {error}")
@@ -179,49 +185,62 @@ class SourceFiles:
         if is_archive:
             yield from self._members(_Place(path, str(path), str(path) if named else None))
         else:
-            yield SourceFile(path, named, label=self._labels.get(path)), size
+            yield (
+                SourceFile(path, named=named, archives=self._archives, label=self._labels.get(path)),
+                found.st_size,
+            )
 
     def _members(self, place: _Place) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
         try:
-            with zipfile.ZipFile(place.path) as archive:
-                members = [
-                    member
-                    for member in archive.infolist()
-                    if not member.is_dir() and not member.filename.startswith(_MAC_METADATA)
-                ]
+            members = [
+                member
+                for member in self._archives.open(place.path).infolist()
+                if not member.is_dir() and not member.filename.startswith(_MAC_METADATA)
+            ]
         except (OSError, zipfile.BadZipFile) as error:
             yield Problem(place.label, None, f"it cannot be opened: {error}")
             return
-        if place.archive is not None and not any(
-            member.filename.lower().endswith((*_EXTENSIONS, _ARCHIVE)) for member in members
-        ):
+        if place.archive is not None and not any(_may_hold(member.filename) for member in members):
             yield Problem(place.label, None, "there is no JSON in this archive")
         for member in members:
-            name = member.filename
-            if name.lower().endswith(_EXTENSIONS):  # a database must be a file of its own
-                file = SourceFile(
-                    place.path, named=False, member=name, archive=place.archive, label=place.label
-                )
-                yield file, member.file_size
-            elif name.lower().endswith(_ARCHIVE):
-                yield from self._inner(place, member)
-            else:
-                yield PassedBy(_kind_of(name), archive=place.archive)
+            try:
+                self._archives.allowance.take_member()
+            except UnpackingError as error:
+                yield Problem(place.label, None, str(error))
+                return
+            try:
+                yield from self._member(place, member)
+            except UnpackingError as error:
+                yield Problem(f"{place.label}/{member.filename}", None, str(error))
+
+    def _member(
+        self, place: _Place, member: zipfile.ZipInfo
+    ) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
+        name = member.filename
+        if not _may_hold(name):  # a database must be a file of its own
+            yield PassedBy(_kind_of(name), archive=place.archive)
+            return
+        is_archive = name.lower().endswith(_ARCHIVE)
+        if is_archive:
+            self._archives.allowance.open_archive(place.depth)
+        self._archives.allowance.unpack(packed=member.compress_size, size=member.file_size)
+        if is_archive:
+            yield from self._inner(place, member)
+        else:
+            file = SourceFile(
+                place.path,
+                named=False,
+                archives=self._archives,
+                member=name,
+                archive=place.archive,
+                label=place.label,
+            )
+            yield file, member.file_size
 
     def _inner(
         self, place: _Place, member: zipfile.ZipInfo
     ) -> Iterator[tuple[SourceFile, int] | Problem | PassedBy]:
         label = f"{place.label}/{member.filename}"
-        if place.depth >= _MAX_DEPTH:
-            yield Problem(label, None, f"it is in {_MAX_DEPTH} archives, and is not opened")
-            return
-        if self._bytes + member.file_size > MAX_EXTRACTED:
-            yield Problem(
-                label,
-                None,
-                f"archives in archives have more than {MAX_EXTRACTED >> 30} GiB, which is not extracted",
-            )
-            return
         try:
             copy = self._extract(place.path, member)
         except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
@@ -233,16 +252,19 @@ class SourceFiles:
         if self._extracted is None:
             self._extracted = tempfile.TemporaryDirectory(prefix="tertulia-")
         self._copies += 1
-        self._bytes += member.file_size
         copy = Path(self._extracted.name, f"{self._copies}{_ARCHIVE}")
-        with zipfile.ZipFile(path) as archive, archive.open(member) as source, copy.open("wb") as target:
+        with self._archives.open(path).open(member) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, CHUNK)
         return copy
 
 
 def may_hold_transcripts(name: str) -> bool:
     """Whether a file of this name is opened that stands in a folder."""
-    return name.lower().endswith((*_EXTENSIONS, _ARCHIVE)) or _DATABASE.search(name) is not None
+    return _may_hold(name) or _DATABASE.search(name) is not None
+
+
+def _may_hold(name: str) -> bool:
+    return name.lower().endswith((*_EXTENSIONS, _ARCHIVE))
 
 
 def _kind_of(name: str) -> str:

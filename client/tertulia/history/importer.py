@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
-from tertulia.history.files import ReadListener, SourceFile
+from tertulia.history.files import SourceFile
 from tertulia.history.items import (
     BranchItem,
     FileStart,
@@ -18,6 +18,7 @@ from tertulia.history.items import (
 )
 from tertulia.history.reader import read_file
 from tertulia.history.redaction import Redactor
+from tertulia.history.unpacking import ReadListener
 from tertulia.store import transfer
 from tertulia.store.database import Transaction
 from tertulia.store.transfer import ImportOutcome

@@ -12,12 +12,13 @@ from typing import Any, cast
 
 from tertulia.history import formats, splitter
 from tertulia.history.databases import MAGIC, DatabaseError, database_format, database_records
-from tertulia.history.files import ReadListener, SourceFile
+from tertulia.history.files import SourceFile
 from tertulia.history.formats import FORMATS, Origin, Reader
 from tertulia.history.formats.unread import unread_kind
 from tertulia.history.items import Item, Omission, PassedBy, Problem, Thread, UnreadableError
+from tertulia.history.limits import UnpackingError
 from tertulia.history.splitter import RawRecord, Shape
-from tertulia.history.unpacking import UnpackingError, unread_container
+from tertulia.history.unpacking import ReadListener, unread_container
 from tertulia.history.values import mapping
 from tertulia.vocabulary.identifiers import digest
 

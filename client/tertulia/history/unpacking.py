@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader, RawIOBase
 from typing import IO, Any, Protocol
 
-MAX_UNPACKED = 8 << 30
-"""The most bytes that are read of one packed file, once unpacked."""
+from tertulia.history.limits import Allowance, UnpackingError
+
 CHUNK = 1 << 18
+
+ReadListener = Callable[[int], object]
+"""Is called with the number of bytes that were read since the last call."""
+
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _UNREAD = {
@@ -24,10 +28,6 @@ _UNREAD = {
 _TAR, _TAR_AT = b"ustar", 257
 
 
-class UnpackingError(Exception):
-    """Raised for packed contents that cannot be read on; its text tells a person why."""
-
-
 def unread_container(start: bytes) -> str | None:
     """Return what a file is whose first bytes are `start`, if it is of a kind that is never read."""
     if start[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
@@ -35,17 +35,41 @@ def unread_container(start: bytes) -> str | None:
     return next((kind for magic, kind in _UNREAD.items() if start.startswith(magic)), None)
 
 
-def unpacked(stream: RawIOBase) -> BufferedReader:
+class Counted(RawIOBase):
+    """A stream that counts how much of it was read, and reports it."""
+
+    def __init__(self, stream: IO[bytes], on_read: ReadListener | None) -> None:
+        self.read_bytes = 0
+        self._stream = stream
+        self._on_read = on_read
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read into a buffer."""
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.read_bytes += len(data)
+        if self._on_read is not None:
+            self._on_read(len(data))
+        return len(data)
+
+
+def unpacked(stream: Counted, allowance: Allowance) -> BufferedReader:
     """Return a stream of the same contents as UTF-8, which reads from `stream` as it is read.
 
-    It raises `UnpackingError` where packed contents are damaged, cut off or too long.
+    It raises `UnpackingError` where packed contents are damaged, cut off or more than the allowance.
     """
     buffered: BufferedReader[Any] = BufferedReader(stream, CHUNK)
     start = buffered.peek(len(_ZSTD))
     if start.startswith(_GZIP):
-        buffered = BufferedReader(_Limited(gzip.GzipFile(fileobj=buffered, mode="rb"), "gzip"), CHUNK)
+        buffered = BufferedReader(
+            _Limited(gzip.GzipFile(fileobj=buffered, mode="rb"), "gzip", stream, allowance), CHUNK
+        )
     elif start.startswith(_ZSTD):
-        buffered = BufferedReader(_Limited(_open_zstd(buffered), "zstd"), CHUNK)
+        buffered = BufferedReader(_Limited(_open_zstd(buffered), "zstd", stream, allowance), CHUNK)
     encoding = _utf16(buffered.peek(4)[:4])
     return buffered if encoding is None else BufferedReader(_Transcoded(buffered, encoding), CHUNK)
 
@@ -71,11 +95,13 @@ def _utf16(start: bytes) -> str | None:
 
 
 class _Limited(RawIOBase):
-    """The contents of a packed stream, up to `MAX_UNPACKED`."""
+    """The contents of a packed stream, as far as the allowance goes."""
 
-    def __init__(self, packed: _Packed, kind: str) -> None:
+    def __init__(self, packed: _Packed, kind: str, source: Counted, allowance: Allowance) -> None:
         self._packed = packed
         self._kind = kind
+        self._source = source
+        self._allowance = allowance
         self._read = 0
 
     def readable(self) -> bool:
@@ -91,10 +117,7 @@ class _Limited(RawIOBase):
                 raise UnpackingError(f"its {self._kind} data is damaged") from error
             raise
         self._read += len(data)
-        if self._read > MAX_UNPACKED:
-            raise UnpackingError(
-                f"it has more than {MAX_UNPACKED >> 30} GiB once unpacked, which is not read"
-            )
+        self._allowance.unpack(packed=self._source.read_bytes, size=self._read, new=len(data))
         buffer[: len(data)] = data
         return len(data)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, TypeVar
 
+from tertulia.settings import DEFAULT_LIMITS
 from tertulia.vocabulary.errors import InvalidInputError, MovedOnError, NotOffered
 from tertulia.vocabulary.events import Event, JournalEntry
 from tertulia.vocabulary.features import Feature
@@ -303,6 +304,8 @@ class Platform:
         """The principals whom the instance serves: nobody, until the registry names them."""
         self.peers: Mapping[str, Platform] = {}
         """All the configured instances, by name."""
+        self.limits = DEFAULT_LIMITS
+        """How much of what the platform sends is taken."""
 
     def serves(self, principal: str) -> bool:
         """Whether a principal may use the instance: whoever does acts with its credentials, as its account."""

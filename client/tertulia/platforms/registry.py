@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import cast
 
 from tertulia.platforms.base import Platform
-from tertulia.settings import PRINCIPALS, STORE_CONTENT, InstanceSettings
+from tertulia.settings import LIMITS, PRINCIPALS, STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
@@ -30,6 +30,7 @@ PLATFORMS: Mapping[str, str] = {
 """Where each platform's class is. A class is called with the instance's name, its settings, the store and the clock."""
 
 LOCAL = "local"
+_MOST = 1_000_000
 
 
 def build(
@@ -123,6 +124,12 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
         raise InvalidInputError(
             f"`{STORE_CONTENT}` of the instance {name} is neither true nor false.", instance=name
         )
+    for limit in sorted(LIMITS & settings.options.keys()):
+        value: object = settings.options[limit]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST:
+            raise InvalidInputError(
+                f"`{limit}` of the instance {name} must be a number from 1 to {_MOST:,}.", instance=name
+            )
     if name == LOCAL and not settings.keeps_content:
         raise InvalidInputError(
             f"`{STORE_CONTENT}` of the instance {name} cannot be false: its conversations are in the store or nowhere.",
@@ -136,6 +143,7 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
     )
     built = platform(name, settings, store, clock)
     built.principals = settings.principals
+    built.limits = settings.limits
     return built
 
 

@@ -14,6 +14,7 @@ from tertulia.history.follower import Follower, FollowListener
 from tertulia.history.formats import FORMATS
 from tertulia.history.importer import Importer
 from tertulia.history.items import ImportSummary, PassedBy, Problem
+from tertulia.history.limits import DEFAULT_LIMITS, ImportLimits
 from tertulia.history.redaction import Redactor
 from tertulia.history.writers import WRITERS, ExportFormat
 from tertulia.history.writers.pages import INDEX, IndexEntry, Link, Page, Writer, linked_by, page_file
@@ -69,6 +70,7 @@ class History:
         restore: bool = False,
         redact: bool = False,
         labels: Mapping[Path, str] | None = None,
+        limits: ImportLimits = DEFAULT_LIMITS,
         listener: ImportListener | None = None,
     ) -> ImportSummary:
         """Import the conversations that files, folders and zip archives hold; return what was done.
@@ -78,6 +80,7 @@ class History:
         files whose contents do not show it. `restore` imports conversations again that were deleted from the store.
         `redact` masks secrets in what is added (see `tertulia.history.redaction`). `labels` has the names for people of
         files that are only copies.
+        What archives and packed files hold beyond `limits` is reported and skipped.
 
         Raises:
             InvalidInputError: there is no such format.
@@ -86,7 +89,7 @@ class History:
             raise InvalidInputError(f"There is no format {shown(format_name)}.", valid=[*FORMATS])
         listener = listener or ImportListener()
         importer = await self._importer(listener.on_problem, redact=redact, restore=restore)
-        with files.SourceFiles(labels) as source_files:
+        with files.SourceFiles(limits, labels) as source_files:
             found = await anyio.to_thread.run_sync(lambda: [*source_files.find(paths)])
             return await self._import(importer, found, format_name, listener)
 

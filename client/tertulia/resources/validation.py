@@ -17,6 +17,11 @@ from tertulia.vocabulary.models import (
 from tertulia.vocabulary.text import checked_json, checked_line, checked_text
 from tertulia.vocabulary.untrusted import shown
 
+MAX_IDS = 1_000
+"""The most conversations that a list can be asked for by their ids."""
+MAX_FILTERS = 100
+"""The most keys of metadata that a list can be filtered by."""
+
 
 def conversation_draft(new: NewConversation, native_id: str) -> ConversationDraft:
     """Return the validated draft of a new conversation.
@@ -58,6 +63,12 @@ def checked_query(query: ConversationQuery) -> ConversationQuery:
     """
     if query.agent is not None:
         split_agent_address(query.agent)
+    for name, asked, most in (("ids", query.ids, MAX_IDS), ("metadata", query.metadata, MAX_FILTERS)):
+        if len(asked) > most:
+            raise InvalidInputError(
+                f"`{name}` has {len(asked):,} entries; a list can be filtered by {most:,} at most.",
+                hint="Ask in several calls, or leave out the filters that matter least.",
+            )
     for conversation_id in query.ids:
         split_conversation_id(conversation_id)
     checked_json("metadata", query.metadata)

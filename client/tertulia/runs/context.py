@@ -3,12 +3,14 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio
 
+from tertulia.runs.budget import RunBudget
+from tertulia.settings import DEFAULT_LIMITS, Limits
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
@@ -52,6 +54,7 @@ class StoredRunContext:
     requests: Sequence[Request]
     approvals: Mapping[str, Mapping[str, Any]]
     """The arguments with which each request was approved."""
+    budget: RunBudget
 
     _queue: list[Event] = field(default_factory=list[Event], init=False)
     _unsaved: Mapping[str, Any] | None = field(default=None, init=False)
@@ -60,11 +63,14 @@ class StoredRunContext:
     _waiting: anyio.Event = field(default_factory=anyio.Event, init=False)
 
     @classmethod
-    def load(cls, tx: Transaction, *, store: Store, lease: Lease, run_id: str) -> "StoredRunContext":
+    def load(
+        cls, tx: Transaction, *, store: Store, lease: Lease, run_id: str, limits: Limits = DEFAULT_LIMITS
+    ) -> "StoredRunContext":
         """Read a run from the store, for the process that holds its conversation's lease."""
         principal = lease.principal
         run = runs.get(tx, principal, run_id)
         requests = runs.requests_of(tx, run_id)
+        entries = journal.read_all(tx, principal, run)
         return cls(
             store=store,
             lease=lease,
@@ -73,9 +79,10 @@ class StoredRunContext:
             message=messages.get(tx, principal, run.conversation_id, run.message_id),
             message_context=runs.message_context(tx, run_id),
             checkpoint=runs.checkpoint(tx, run_id),
-            entries=journal.read_all(tx, principal, run),
+            entries=entries,
             requests=requests,
             approvals={request.id: runs.approved_arguments(tx, request) for request in requests},
+            budget=RunBudget(limits, run.conversation_id.partition(":")[0], entries),
         )
 
     @property
@@ -108,6 +115,7 @@ class StoredRunContext:
         awaiting: bool | None = None,
     ) -> None:
         """See `tertulia.platforms.base.RunContext.emit`."""
+        self.budget.spend(events)
         change = None if awaiting is None else partial(self._set_awaiting, awaiting=awaiting)
         urgent = not events or change is not None or any(event.kind not in DELTAS for event in events)
         if urgent or self.store.clock.now() - self._written >= COALESCE_SECONDS:
@@ -122,6 +130,7 @@ class StoredRunContext:
         self, change: Callable[[Transaction], object], *events: Event, checkpoint: Mapping[str, Any]
     ) -> None:
         """See `tertulia.platforms.base.EmbeddedRunContext.commit`."""
+        self.budget.spend(events)
         await self._flush(events, checkpoint, change)
 
     async def flush(self) -> None:
@@ -145,6 +154,7 @@ class StoredRunContext:
         self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None
     ) -> Request:
         """See `tertulia.platforms.base.RunContext.ask`."""
+        self.budget.spend([*events, Event(EventKind.TOOL_CONFIRMATION_REQUIRED, asdict(draft))])
         await self.flush()
 
         def record(tx: Transaction) -> Request:
@@ -211,6 +221,7 @@ class StoredRunContext:
         type: str | None = None,
     ) -> None:
         """See `tertulia.platforms.base.RunContext.finish`."""
+        self.budget.check_whole(text, data, metadata)
         await self.flush()
 
         def finish(tx: Transaction) -> None:

@@ -228,7 +228,8 @@ class Runner:
         return after is not None and after.status is RunStatus.QUEUED
 
     async def _answer(self, lease: Lease, run_id: str) -> None:
-        load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id)
+        limits = self._platforms[_instance(lease.resource)].limits
+        load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id, limits=limits)
         context = await self._store.read(load)
         if context.run.status is RunStatus.INPUT_REQUIRED and self._needs_execution(
             self._platforms[_instance(context.run.conversation_id)], context.run

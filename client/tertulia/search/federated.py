@@ -11,7 +11,7 @@ A platform gets the words of the query only. The index alone understands phrases
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.settings import ClientSettings
@@ -21,9 +21,9 @@ from tertulia.store.search import MAX_PAGE, SPARSE, Found, finds, found
 from tertulia.store.terms import read
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy
-from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
+from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.identifiers import COUNT, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import ConversationRecord, SearchHit, SearchQuery, SearchResult
 from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.text import check_limit
@@ -349,11 +349,5 @@ def _places(
     """Return where a page begins: in the index ("" is its beginning, None its end), and in platforms that have more."""
     if cursor is None:
         return "", {platform.instance: _Place() for platform in platforms}
-    match read_page_cursor(cursor, identity):
-        case [str() | None as index, continued]:
-            by_instance = cast("dict[str, tuple[str | None, int]]", continued)
-            return index, {name: _Place(at, skip) for name, (at, skip) in by_instance.items()}
-        case _:
-            raise InvalidInputError(
-                "This is not a cursor of a search.", hint="Leave it out for the first page."
-            )
+    index, continued = read_page_cursor(cursor, identity, [str | None, {str: [str | None, COUNT]}])
+    return index, {name: _Place(at, skip) for name, (at, skip) in continued.items()}

@@ -7,6 +7,7 @@ only grow, so the shared messages are those of the parent up to one position.
 The store keeps the row of a removed branch for as long as other branches share its messages.
 """
 
+import json
 from dataclasses import dataclass
 
 from tertulia.store.database import Transaction, to_datetime
@@ -100,8 +101,8 @@ def condition(segments: list[Segment] | None) -> tuple[str, list[object]]:
     """Return the SQL condition that selects a branch's messages among a conversation's, and its values."""
     if segments is None:
         return "", []
-    parts = " OR ".join(["(branch = ? AND position <= ?)"] * len(segments))
-    return f" AND ({parts})", [value for each in segments for value in (each.branch, each.last)]
+    lasts = json.dumps({each.branch: each.last for each in segments})
+    return " AND position <= (SELECT value FROM json_each(?) WHERE key = branch)", [lasts]
 
 
 def place(tx: Transaction, principal: str, conversation_id: str, parent_id: str | None) -> Place:
@@ -203,9 +204,12 @@ def _rows(tx: Transaction, principal: str, conversation_id: str) -> dict[str, _R
 
 
 def _line(rows: dict[str, _Row], branch: str) -> list[Segment]:
+    """Return the segments of a branch; one that is its own ancestor, as an import could once add, has each once."""
     line: list[Segment] = []
     last = _LAST
-    while True:
+    seen: set[str] = set()
+    while branch not in seen:
+        seen.add(branch)
         row = rows.get(branch)
         shared = 0 if row is None else row.shared
         if last > shared:  # else nothing that was written on it is shared
@@ -213,6 +217,7 @@ def _line(rows: dict[str, _Row], branch: str) -> list[Segment]:
         if row is None or branch == MAIN:
             return line
         branch, last = row.parent, min(last, shared)
+    return line
 
 
 def _found(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> tuple[str, int]:

@@ -7,6 +7,7 @@ import json
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 import anyio
 
 from tertulia.store.words import ReadableBytes, tokenizer_of
-from tertulia.vocabulary.errors import StoreError, StoreLockedError
+from tertulia.vocabulary.errors import StoreError, StoreLockedError, StoreTimeoutError
 from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
@@ -28,10 +29,18 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite writes beside a file, by the end of its name."""
 BUSY_SECONDS = 10
 """How long a transaction waits for another process's before it gives up."""
+READ_SECONDS = 2.0
+"""How long a read may take: others wait for it meanwhile."""
+_STEPS = 10_000
+"""How many steps SQLite makes, in about a millisecond, before it looks whether it must stop."""
 
 
 class ReplacedError(Exception):
     """Raised when the file at the store's path is not the one that was opened."""
+
+
+class OverdueError(Exception):
+    """Raised when a read has taken longer than it may."""
 
 
 class Cursor(Protocol):
@@ -60,6 +69,10 @@ class Connection(Protocol):
 
     def changes(self) -> int:
         """Return how many rows the last statement changed."""
+        ...
+
+    def set_progress_handler(self, callback: Callable[[], bool] | None, steps: int = ..., /) -> None:
+        """Set what is asked after every so many steps of a statement whether it is to be interrupted."""
         ...
 
     def set_busy_timeout(self, milliseconds: int, /) -> None:
@@ -180,6 +193,36 @@ def transaction(connection: Connection, begin: str) -> Generator[None]:
         raise
 
 
+class Deadline:
+    """The moment by which a transaction must have ended."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = time.monotonic() + seconds
+
+    def passed(self) -> bool:
+        """Whether it has passed."""
+        return time.monotonic() > self._at
+
+    def check(self) -> None:
+        """Raise `OverdueError` once it has passed."""
+        if self.passed():
+            raise OverdueError(self._seconds)
+
+    @contextmanager
+    def interrupting(self, connection: Connection) -> Generator[None]:
+        """Interrupt the statement that the connection executes in the context when the moment has come."""
+        import apsw
+
+        connection.set_progress_handler(self.passed, _STEPS)
+        try:
+            yield
+        except apsw.InterruptError as error:
+            raise OverdueError(self._seconds) from error
+        finally:
+            connection.set_progress_handler(None)
+
+
 @contextmanager
 def translated(path: Path) -> Generator[None]:
     """Raise SQLite's errors about the file as errors that a caller understands."""
@@ -191,6 +234,11 @@ def translated(path: Path) -> Generator[None]:
         raise StoreLockedError(
             f"The store {path} was locked by another process for {BUSY_SECONDS} seconds.",
             hint="Call again.",
+        ) from error
+    except OverdueError as error:
+        raise StoreTimeoutError(
+            f"Reading the store {path} took longer than {error.args[0]:g} seconds, and was stopped.",
+            hint="Ask for less: fewer or whole words, narrower filters, or a smaller page.",
         ) from error
     except apsw.FullError as error:
         raise StoreError(

@@ -227,7 +227,8 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     }
     before = ">" if not query.descending else "<"
     if query.cursor is not None:
-        key, number = read_page_cursor(query.cursor, identity)
+        kind = str if query.sort is SortKey.TITLE else int
+        key, number = read_page_cursor(query.cursor, identity, [kind, int])
         where += f" AND ({column}, number) {before} (?, ?)"
         values = [*values, key, number]
     direction = "DESC" if query.descending else "ASC"
@@ -419,8 +420,8 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
             clauses.append(condition)
             values.append(value)
     if query.ids:
-        clauses.append(f"id IN ({', '.join('?' * len(query.ids))})")
-        values.extend(sorted(query.ids))
+        clauses.append("id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(query.ids)))
     if query.statuses:
         clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
         values.extend(sorted(query.statuses))

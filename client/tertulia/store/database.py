@@ -19,7 +19,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -32,8 +32,11 @@ import anyio.abc
 from tertulia.store import erasure, private_files
 from tertulia.store.connections import (
     BUSY_SECONDS,
+    READ_SECONDS,
     SIDE_FILES,
     Connection,
+    Cursor,
+    Deadline,
     ReplacedError,
     Row,
     Worker,
@@ -47,6 +50,7 @@ from tertulia.store.schema import STEPS
 from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
+from tertulia.vocabulary.ranges import END, time_within
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,12 +74,15 @@ _SHARE = 100
 
 def to_datetime(at: int) -> datetime:
     """Return the time that the store wrote as `at` (`Clock.time`)."""
-    return datetime.fromtimestamp(at / 1_000_000, UTC)
+    return datetime.fromtimestamp(min(max(at, 0), _END) / 1_000_000, UTC)
 
 
 def from_datetime(at: datetime) -> int:
-    """Return `at` as the store writes it."""
-    return round(at.timestamp() * 1_000_000)
+    """Return `at`, or the nearest time that the store can have, as the store writes it."""
+    return round(time_within(at, END).timestamp() * 1_000_000)
+
+
+_END = from_datetime(END)
 
 
 def encode(value: Any, *, in_order: bool = False) -> str:
@@ -101,11 +108,21 @@ def _bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class Transaction:
-    """An open transaction. `at` is its one moment; `touched` collects the conversations to wake readers of."""
+    """An open transaction. `at` is its one moment; `touched` collects the conversations to wake readers of.
 
-    def __init__(self, connection: Connection, at: int, content_free: frozenset[str] = frozenset()) -> None:
+    Every statement raises `OverdueError` once the `deadline` has passed.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        at: int,
+        content_free: frozenset[str] = frozenset(),
+        deadline: Deadline | None = None,
+    ) -> None:
         self._connection = connection
         self._content_free = content_free
+        self._deadline = deadline
         self.at = at
         self.touched: set[str] = set()
         self.wiped = False
@@ -117,16 +134,21 @@ class Transaction:
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
-        self._connection.execute(sql, _bound(values))
+        self._execute(sql, values)
         return self._connection.changes()
 
     def one(self, sql: str, *values: Any) -> Row | None:
         """Return the first row, or None."""
-        return self._connection.execute(sql, _bound(values)).fetchone()
+        return self._execute(sql, values).fetchone()
 
     def all(self, sql: str, *values: Any) -> list[Row]:
         """Return all rows."""
-        return self._connection.execute(sql, _bound(values)).fetchall()
+        return self._execute(sql, values).fetchall()
+
+    def _execute(self, sql: str, values: tuple[Any, ...]) -> Cursor:
+        if self._deadline is not None:
+            self._deadline.check()
+        return self._connection.execute(sql, _bound(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +164,7 @@ class Store:
     """The file at `path`, as one process sees it. Enter it once; it opens at the first use.
 
     `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`). `connector`
-    connects to the file.
+    connects to the file. A read may take `read_seconds`.
 
     Raises (from every method):
         StoreError: the file is damaged, of a newer version, was replaced, or cannot be opened or written.
@@ -157,12 +179,14 @@ class Store:
         content_free: frozenset[str] = frozenset(),
         clock: Clock = SYSTEM_CLOCK,
         connector: Callable[[Path], Awaitable[Worker]] = connect,
+        read_seconds: float = READ_SECONDS,
     ) -> None:
         self.path = path
         self.clock = clock
         """The time that all who wait for something in the store go by."""
         self._content_free = content_free
         self._connect = connector
+        self._read_seconds = read_seconds
         self.epoch = ""
         """Names this store, from its creation or restoration on. Empty until the first use."""
         self._steps = steps
@@ -196,9 +220,13 @@ class Store:
             await self._close()
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
-        """Return what `work` makes of one consistent view of the store. It must not write."""
+        """Return what `work` makes of one consistent view of the store. It must not write.
+
+        Raises:
+            StoreTimeoutError: it took longer than a read may.
+        """
         file = self._file or await self._open()
-        return await self._run(file, file.reader, work, "BEGIN")
+        return await self._run(file, file.reader, work, "BEGIN", seconds=self._read_seconds)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
@@ -231,16 +259,27 @@ class Store:
         """Watch a conversation, or everything: see `Watch.changed`."""
         return self._notices.watch(conversation_id)
 
-    async def _run(self, file: _OpenFile, worker: Worker, work: Callable[[Transaction], T], begin: str) -> T:
+    async def _run(
+        self,
+        file: _OpenFile,
+        worker: Worker,
+        work: Callable[[Transaction], T],
+        begin: str,
+        *,
+        seconds: float | None = None,
+    ) -> T:
         connection = worker.sync
 
         def in_thread() -> T:
             if _identity(self.path) != file.identity:
                 raise ReplacedError
-            with transaction(connection, begin):
+            # From now on: it may have waited for others.
+            deadline = None if seconds is None else Deadline(seconds)
+            interrupting = nullcontext() if deadline is None else deadline.interrupting(connection)
+            with interrupting, transaction(connection, begin):
                 check_version(connection, self._steps, self.path)
                 self.epoch = epoch(connection)
-                return work(Transaction(connection, self.clock.time(), self._content_free))
+                return work(Transaction(connection, self.clock.time(), self._content_free, deadline))
 
         import apsw
 

@@ -253,7 +253,7 @@ def page(tx: Transaction, principal: str, conversation_id: str, query: MessageQu
     start, values = on_branch, [principal, conversation_id, *of_branch]
     if query.cursor is not None:
         start += f" AND position {comparison} ?"
-        values.append(read_page_cursor(query.cursor, identity))
+        values.append(read_page_cursor(query.cursor, identity, int))
     rows = tx.all(
         f"SELECT {COLUMNS}, position FROM messages WHERE principal = ? AND conversation_id = ?{start}"
         f" ORDER BY position {direction} LIMIT ?",

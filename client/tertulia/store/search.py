@@ -31,6 +31,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any
 
 from tertulia.store import message_index
@@ -41,8 +42,7 @@ from tertulia.store.schema import POSITION_BITS
 from tertulia.store.snippets import snippet
 from tertulia.store.spelling import corrected
 from tertulia.store.terms import Term, every, read
-from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.identifiers import Shape, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Role, SearchHit, SearchQuery, SearchResult
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
@@ -62,6 +62,10 @@ _WINDOW = 500
 _FIRST, _LAST = -(1 << 63), (1 << 63) - 1
 _BELOW = 1 << 64
 """How much lower than its position the key of a program's message is."""
+_KEY: Shape = (NoneType, range(_FIRST - _BELOW, _LAST + 1))
+_LED: tuple[list[Shape], ...] = ([], [_KEY], [_KEY] * 2, [_KEY] * _LEADING)
+_PLACE: Shape = [_KEY, _KEY, int | None, _LED]
+"""What a cursor holds: see `_Place`."""
 
 _IN_INDEX = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
 _COUNTED = "SELECT count(*) FROM (SELECT 1 FROM {0} WHERE {0} MATCH ? LIMIT ?) AS found"
@@ -371,7 +375,7 @@ class _Search:
         ends = self._pass_messages(self._pass_leads(place, leads), messages)
         if not more and ends.title is not None:
             room -= len(messages)
-            left = self._left(ends.title - 1, room + 1)
+            left = self._left(_clamped(ends.title - 1), room + 1)
             more = len(left) > room
             hits += self._lead_hits(left[:room])
             self.places += [replace(ends, title=lead.title) for lead in left[:room]]
@@ -424,13 +428,7 @@ class _Search:
         return place
 
     def _read(self, cursor: str) -> _Place:
-        match read_page_cursor(cursor, self.identity):
-            case [int() | None as after, int() | None as top, int() | None as title, [*led]]:
-                return _Place(after, top, title, led)
-            case _:
-                raise InvalidInputError(
-                    "This is not a cursor of a search.", hint="Leave it out for the first page."
-                )
+        return _Place(*read_page_cursor(cursor, self.identity, _PLACE))
 
     def _messages(self, last: int, most: int) -> list[int]:
         """Return the first messages that match, up to the key `last`: the newest, and those of programs after all."""

@@ -14,8 +14,10 @@ The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_t
 and has the words of other principals.
 """
 
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from math import ceil
 
 from tertulia.store.terms import MAX_LENGTH, Terms, quoted
@@ -37,6 +39,10 @@ _LOOKED_AT, _LOOKED_AT_TWICE = 20_000, 5_000
 """and how many characters of each."""
 _BLOCK = 128
 """Unicode gives a script a block or more of this size: the letters near to those of a word are its alphabet."""
+_MOST_SCRIPTS = 2
+"""The most scripts of a word that is corrected: more of them have no common alphabet."""
+_MOST_VARIANTS = 2_000
+"""The most words that are looked up for one: the index reads each of them."""
 
 Texts = Callable[[str, int], Sequence[str]]
 """Returns some of the caller's texts that match an expression of FTS5, at most so many."""
@@ -71,7 +77,7 @@ def _may_be_slip(word: str) -> bool:
 
 def _nearest(word: str, texts: Texts, least: int) -> str | None:
     """Return the near word that most of the newest texts have, `least` of them at least, as one of them writes it."""
-    if len(word) not in _LENGTHS:
+    if len(word) not in _LENGTHS or _scripts(word) > _MOST_SCRIPTS:
         return None
     near = variants(word)
     expression = " OR ".join(map(quoted, sorted(near)))
@@ -133,15 +139,16 @@ def _differ_in_two(one: str, other: str) -> bool:
 
 
 def variants(word: str) -> set[str]:
-    """Return what differs from `word` in one letter, or in the order of two."""
+    """Return what differs from `word` in one letter, or in the order of two: `_MOST_VARIANTS` of them at most."""
     halves = [(word[:i], word[i:]) for i in range(len(word) + 1)]
     letters = _alphabet(word)
-    return {
-        *(left + right[1:] for left, right in halves if right),
-        *(left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1),
-        *(left + letter + right[1:] for left, right in halves if right for letter in letters),
-        *(left + letter + right for left, right in halves for letter in letters),
-    } - {word}
+    all_variants: Iterator[str] = chain(
+        (left + right[1:] for left, right in halves if right),
+        (left + right[1] + right[0] + right[2:] for left, right in halves if len(right) > 1),
+        (left + letter + right[1:] for left, right in halves if right for letter in letters),
+        (left + letter + right for left, right in halves for letter in letters),
+    )
+    return set(islice(all_variants, _MOST_VARIANTS)) - {word}
 
 
 def _alphabet(word: str) -> list[str]:
@@ -152,3 +159,8 @@ def _alphabet(word: str) -> list[str]:
         for letter in near
         if letter.isalpha() and [found.folded for found in words(letter)] == [letter]
     ]
+
+
+def _scripts(word: str) -> int:
+    """Return how many scripts the letters of a word are of, by which the names of letters begin in Unicode."""
+    return len({unicodedata.name(letter, "").partition(" ")[0] for letter in word if letter.isalpha()})

@@ -9,13 +9,14 @@ from typing import Any
 
 from tertulia.store import branches, conversations, messages, ratings
 from tertulia.store.database import Transaction, from_datetime, storable, to_datetime
+from tertulia.vocabulary.entry import safe_message, safe_participant, safe_record
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
     Message,
     Participant,
 )
-from tertulia.vocabulary.untrusted import safe_id, safe_name
+from tertulia.vocabulary.untrusted import safe_id
 
 _BATCH = 200
 
@@ -83,12 +84,12 @@ def receive(
     counted = conversation.message_count is not None
     conversations.remember(tx, principal, replace(conversation, message_count=0 if counted else None))
     _note_title(tx, principal, conversation.id, conversation.title)
-    for participant in participants:
+    for participant in map(safe_participant, participants):
         tx.run(
             "INSERT INTO participants VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             principal,
             conversation.id,
-            safe_name(participant.address),
+            participant.address,
             participant.role,
             tx.at if participant.joined_at is None else from_datetime(participant.joined_at),
         )
@@ -151,6 +152,7 @@ def add(
 
     `timed`: its time is known.
     """
+    message = safe_message(message)
     if follows is not None:
         if messages.known(tx, principal, message.conversation_id, message.id):
             return False
@@ -158,7 +160,7 @@ def add(
         message = replace(message, branch=branch)
     if not messages.add(tx, principal, message):
         return False
-    own = (principal, message.conversation_id, safe_id(message.id))
+    own = (principal, message.conversation_id, message.id)
     if message.rating is not None:
         ratings.rate_message(tx, *own, message.rating)
     if not timed:
@@ -190,6 +192,7 @@ def add_branch(tx: Transaction, principal: str, conversation_id: str, branch: Br
 
 def settle(tx: Transaction, principal: str, conversation: Conversation, *, counted: bool) -> None:
     """Write the time of the last update and, unless the store counted them, the number of messages."""
+    conversation = safe_record(conversation)
     if conversation.updated_at is not None:
         _date(tx, principal, conversation.id, from_datetime(conversation.updated_at))
     if not counted:

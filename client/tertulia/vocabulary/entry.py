@@ -1,14 +1,17 @@
 """The way in: models of a platform or a file, with ids, types and names made harmless before anything keeps them.
 
-Ids and types get the alphabet of ids; names become one clean line. Texts stay as they are: whoever shows them quotes
-them. The same value always becomes the same, so that what belongs together stays together.
+Ids and types get the alphabet of ids; names become one clean line; times and numbers are brought into their ranges.
+Texts stay as they are: whoever shows them quotes them. The same value always becomes the same, so that what belongs
+together stays together.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
 
-from tertulia.vocabulary.models import Branch, ConversationRecord, MessageRecord, Participant
+from tertulia.vocabulary.models import Branch, ConversationRecord, MessageRecord, Participant, Rating
+from tertulia.vocabulary.ranges import number_within, time_within
 from tertulia.vocabulary.unknown import Unknown
 from tertulia.vocabulary.untrusted import safe_id, safe_name
 
@@ -22,7 +25,7 @@ _NAME_KEYS = ("author", "role", "agent", "participant", "before", "status", "dec
 
 
 def safe_message(message: M) -> M:
-    """Return a message with harmless ids, type and author."""
+    """Return a message with harmless ids, type and author, and with a possible time and rating."""
     return replace(
         message,
         id=safe_id(message.id),
@@ -30,28 +33,49 @@ def safe_message(message: M) -> M:
         type=_optional_id(message.type),
         parent_id=_optional_id(message.parent_id),
         branch=_optional_id(message.branch),
+        created_at=_possible_time(message.created_at),
+        rating=safe_rating(message.rating) if isinstance(message.rating, Rating) else message.rating,
     )
 
 
 def safe_record(record: R) -> R:
-    """Return what a platform says of a conversation with harmless names and types; its id was checked before."""
+    """Return what a platform says of a conversation with harmless names and types, and with possible times and numbers.
+
+    Its id was checked before.
+    """
     return replace(
         record,
         agent=None if record.agent is None else safe_name(record.agent),
         entity_type=_made(record.entity_type, safe_id),
         source=_made(record.source, _safe_source),
         source_ref=_made(record.source_ref, _safe_source),
+        rating=safe_rating(record.rating) if isinstance(record.rating, Rating) else record.rating,
+        message_count=None if record.message_count is None else number_within(record.message_count),
+        created_at=_possible_time(record.created_at),
+        updated_at=_possible_time(record.updated_at),
     )
 
 
 def safe_participant(participant: Participant) -> Participant:
-    """Return a participant with a harmless address."""
-    return replace(participant, address=safe_name(participant.address))
+    """Return a participant with a harmless address and a possible time."""
+    return replace(
+        participant, address=safe_name(participant.address), joined_at=_possible_time(participant.joined_at)
+    )
 
 
 def safe_branch(branch: Branch) -> Branch:
-    """Return a branch with harmless ids."""
-    return replace(branch, id=safe_id(branch.id), parted_from=_optional_id(branch.parted_from))
+    """Return a branch with harmless ids and a possible time."""
+    return replace(
+        branch,
+        id=safe_id(branch.id),
+        parted_from=_optional_id(branch.parted_from),
+        created_at=_possible_time(branch.created_at),
+    )
+
+
+def safe_rating(rating: Rating) -> Rating:
+    """Return a rating whose number the store can keep."""
+    return replace(rating, value=number_within(rating.value))
 
 
 def safe_event_data(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -75,3 +99,7 @@ def _made(value: str | Unknown | None, make: Callable[[str], str]) -> str | Unkn
 
 def _optional_id(value: str | None) -> str | None:
     return None if not value else safe_id(value)
+
+
+def _possible_time(at: datetime | None) -> datetime | None:
+    return None if at is None else time_within(at)

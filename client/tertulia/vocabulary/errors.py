@@ -76,6 +76,12 @@ class NotAllowedError(TertuliaError):
     code = "not_allowed"
 
 
+class LimitExceededError(TertuliaError):
+    """Raised when a platform sends more than the instance takes of it; names the option that sets how much that is."""
+
+    code = "limit_exceeded"
+
+
 class UncertainError(TertuliaError):
     """Raised when an effect may or may not have happened and the platform cannot say which."""
 
@@ -97,3 +103,7 @@ class StoreError(TertuliaError):
     """Raised when the store's file cannot be used: a newer version, a damaged file, no room."""
 
     code = "store"
+
+
+class StoreTimeoutError(StoreError):
+    """Raised when a read of the store took longer than it may, and was stopped."""

@@ -13,10 +13,12 @@ import secrets
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.ranges import LARGEST
 from tertulia.vocabulary.untrusted import shown
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -24,6 +26,14 @@ _INSTANCE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _LONGEST_ID = 512
 _MAILBOX = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
 _TAKEN = frozenset({"archivist", "user"})
+_INTEGERS = range(-(1 << 63), 1 << 63)
+COUNT = range(LARGEST + 1)
+"""The shape of a number of entries."""
+
+Shape = type | UnionType | range | tuple["Shape", ...] | list["Shape"] | Mapping[type[str], "Shape"]
+"""What a part of a cursor's position is: of a type (a number has 64 bits at most), in a range, one of several shapes, a
+list of parts, or an object whose values are all alike.
+"""
 
 
 def new_id(prefix: str = "", length: int = 16) -> str:
@@ -158,8 +168,10 @@ def page_cursor(query: Mapping[str, Any], position: object) -> str:
     return base64.urlsafe_b64encode(body + _check(body)).decode().rstrip("=")
 
 
-def read_page_cursor(text: str, query: Mapping[str, Any]) -> Any:
+def read_page_cursor(text: str, query: Mapping[str, Any], shape: Shape) -> Any:
     """Return the position in a cursor made by `page_cursor` for the same query.
+
+    Anybody can make one, so its reader says what shape a position has.
 
     Raises:
         InvalidInputError: it is malformed or belongs to another query.
@@ -177,14 +189,35 @@ def read_page_cursor(text: str, query: Mapping[str, Any]) -> Any:
             hint="Repeat the call with the filters of the page the cursor came from, or leave the cursor out.",
         )
     try:
-        return json.loads(body[4:-2])
+        position = json.loads(body[4:-2])
     except (ValueError, RecursionError):
         raise unreadable from None
+    if not _has_shape(position, shape):
+        raise unreadable
+    return position
 
 
 def digest(call: Mapping[str, Any]) -> str:
     """Return a digest of a call's arguments: equal for equal calls, whatever the order of the keys."""
     return hashlib.sha256(_canonical(call).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _has_shape(value: Any, shape: Shape) -> bool:
+    if isinstance(shape, list):
+        values = cast("list[Any]", value)
+        return isinstance(value, list) and len(values) == len(shape) and all(map(_has_shape, values, shape))
+    if isinstance(shape, tuple):
+        return any(_has_shape(value, each) for each in shape)
+    if isinstance(shape, Mapping):
+        (each,) = shape.values()
+        return isinstance(value, dict) and all(
+            _has_shape(inner, each) for inner in cast("dict[str, Any]", value).values()
+        )
+    if isinstance(value, bool):
+        return False
+    if isinstance(shape, range):
+        return isinstance(value, int) and value in shape
+    return isinstance(value, shape) and (not isinstance(value, int) or value in _INTEGERS)
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

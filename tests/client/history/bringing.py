@@ -15,6 +15,7 @@ from tertulia import (
     MessageQuery,
 )
 from tertulia.history.items import ImportSummary
+from tertulia.history.limits import DEFAULT_LIMITS, ImportLimits
 from tertulia.history.writers import ExportFormat
 from tertulia.resources.history import ImportListener, Selection
 
@@ -36,6 +37,7 @@ class Bringing:
         format_name: str | None = None,
         restore: bool = False,
         redact: bool = False,
+        limits: ImportLimits = DEFAULT_LIMITS,
     ) -> ImportSummary:
         """Import files."""
 
@@ -48,7 +50,12 @@ class Bringing:
             on_problem=lambda problem: self.problems.append(str(problem)),
         )
         return await self.client.history.import_files(
-            paths, format_name=format_name, restore=restore, redact=redact, listener=listener
+            paths,
+            format_name=format_name,
+            restore=restore,
+            redact=redact,
+            limits=limits,
+            listener=listener,
         )
 
     async def known(self) -> Sequence[Conversation]:

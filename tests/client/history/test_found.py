@@ -2,14 +2,16 @@
 
 import gzip
 import json
+import os
 import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tertulia.history import files, unpacking
+from tertulia.history.limits import NO_LIMITS, ImportLimits
 from tests.client.history.bringing import Bringing
 from tests.client.history.making import array_of, chatgpt, claude_entry, lines_of
 
@@ -78,23 +80,96 @@ async def test_a_packed_file_that_is_cut_off_is_told_and_what_comes_before_is_re
     assert summary.problems == 1
 
 
-async def test_what_is_too_long_once_unpacked_is_told(
+LIFTED = "--no-limit reads it all the same"
+BLANK = b" " * (20 << 20)
+"""Packs very well."""
+
+
+def zipped(content: bytes, name: str = "d.json") -> bytes:
+    """Return a zip archive that packs its file."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "place"),
+    [
+        ("a.jsonl.gz", gzip.compress(SAID + BLANK), ""),
+        ("a.jsonl.zst", zstd.compress(SAID + BLANK), ""),
+        ("a.zip", zipped(SAID + BLANK), "/d.json"),
+        ("a.zip", archive_of(b__zip=zipped(SAID + BLANK)), "/b.zip/d.json"),
+        ("a.zip", zipped(archive_of(d__json=SAID + BLANK), "b.zip"), "/b.zip"),
+    ],
+    ids=["gzip", "zstd", "zip", "zip in zip", "zipped zip"],
+)
+async def test_what_holds_very_much_for_its_size_is_skipped_and_told(
+    here: Bringing, tmp_path: Path, name: str, content: bytes, place: str
+) -> None:
+    """Beside it, all is read; without limits, it is read as well."""
+    file, other = tmp_path / name, tmp_path / "other.jsonl"
+    file.write_bytes(content)
+    other.write_bytes(SAID)
+
+    summary = await here.bring(file, other)
+
+    assert summary.messages == 1
+    assert here.problems[0] == (
+        f"{file}{place}: it has more than 200 times its size once unpacked, and is skipped; {LIFTED}"
+    )
+    here.problems.clear()
+    assert (await here.bring(file, limits=NO_LIMITS)).files == 1
+    assert here.problems == []
+
+
+async def test_what_is_unpacked_is_counted_together(here: Bringing, tmp_path: Path) -> None:
+    """Packed files, archives, and those in others: what would be too much in all is skipped and told."""
+    names = ["a.jsonl.gz", "b.jsonl.gz", "c.zip", "d.zip"]
+    large = SAID + b" " * (1 << 20)
+    for name in names:
+        content = gzip.compress(large) if name.endswith("gz") else archive_of(e__zip=zipped(large))
+        (tmp_path / name).write_bytes(content)
+
+    await here.bring(tmp_path, limits=ImportLimits(unpacked=3 << 20))
+
+    told = f"archives and packed files have more than 3 MiB together, which is not read; {LIFTED}"
+    assert here.problems
+    assert all(problem.endswith(told) for problem in here.problems)
+
+
+async def test_an_archive_of_very_many_files_is_read_up_to_a_number(here: Bringing, tmp_path: Path) -> None:
+    """Also where they are in archives within it."""
+    file = tmp_path / "a.zip"
+    content = archive_of(**{f"m{number}__json": SAID for number in range(6)})
+    file.write_bytes(archive_of(b__zip=content, c__zip=content))
+
+    summary = await here.bring(file, limits=ImportLimits(members=9))
+
+    assert summary.files == 7
+    assert here.problems[0] == (
+        f"{file}/c.zip: the archives have more than 9 files; the others are skipped, and {LIFTED}"
+    )
+
+
+async def test_an_archive_of_many_files_is_opened_once(
     here: Bringing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A packed file is read up to a limit, however well it was packed; so are archives in archives."""
-    monkeypatch.setattr(unpacking, "MAX_UNPACKED", 1 << 20)
-    monkeypatch.setattr(files, "MAX_EXTRACTED", 1 << 20)
-    packed = tmp_path / "a.jsonl.gz"
-    packed.write_bytes(gzip.compress(SAID + b" " * (2 << 20)))
-    archive = tmp_path / "b.zip"
-    archive.write_bytes(archive_of(c__zip=archive_of(d__json=SAID + b" " * (2 << 20))))
+    """Each time, its whole list of files is read."""
+    opened: list[object] = []
 
-    await here.bring(packed, archive)
+    class Watched(zipfile.ZipFile):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            opened.append(arguments[0])
+            super().__init__(*arguments, **options)
 
-    assert [problem.rpartition(": ")[2] for problem in here.problems] == [
-        "archives in archives have more than 0 GiB, which is not extracted",
-        "it has more than 0 GiB once unpacked, which is not read",
-    ]
+    file = tmp_path / "a.zip"
+    content = archive_of(**{f"m{number}__json": SAID for number in range(6)})
+    file.write_bytes(archive_of(b__zip=content, c__zip=content, **{f"m{n}__json": SAID for n in range(6)}))
+    monkeypatch.setattr(zipfile, "ZipFile", Watched)
+
+    assert (await here.bring(file)).files == 18
+    assert len(opened) == 3
 
 
 async def test_archives_in_archives_end_somewhere(here: Bringing, tmp_path: Path) -> None:
@@ -107,7 +182,24 @@ async def test_archives_in_archives_end_somewhere(here: Bringing, tmp_path: Path
 
     await here.bring(file)
 
-    assert here.problems[0] == f"{file}{'/b.zip' * 4}: it is in 4 archives, and is not opened"
+    told = f"it is in 4 archives, and is not opened; {LIFTED}"
+    assert here.problems[0] == f"{file}{'/b.zip' * 4}: {told}"
+    assert (await here.bring(file, limits=NO_LIMITS)).files == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files")
+async def test_pipes_and_devices_are_no_files(here: Bringing, tmp_path: Path) -> None:
+    """Reading them might wait for ever: one that was named is told, and others are passed by."""
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    (tmp_path / "a.json").write_bytes(SAID)
+
+    summary = await here.bring(tmp_path)
+    await here.bring(tmp_path / "pipe.json", tmp_path / "device.json")
+
+    assert (summary.messages, summary.passed_by) == (1, {"pipes and devices": 2})
+    told = "it is a pipe or a device, and no file; `-` reads standard input"
+    assert here.problems == [f"{tmp_path / name}: {told}" for name in ("pipe.json", "device.json")]
 
 
 async def test_an_archive_that_was_named_and_holds_no_transcript_is_told(

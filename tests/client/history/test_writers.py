@@ -304,6 +304,17 @@ async def test_a_conversation_that_waits_for_a_decision_comes_in_open(here: Brin
             {"tertulia": 1, "kind": "conversation", "id": "local:c2", "status": "asleep"},
             "`status` is not possible: input should be ",
         ),
+        (
+            {
+                "tertulia": 1,
+                "kind": "branch",
+                "conversation_id": "local:c1",
+                "id": "b1",
+                "parent": "b2",
+                "created_at": "2026-11-28T12:00:00Z",
+            },
+            "the branch “b1” parts from “b2”, which is no branch before it",
+        ),
     ],
 )
 async def test_a_line_of_ours_that_cannot_be_read_is_told(
@@ -319,6 +330,35 @@ async def test_a_line_of_ours_that_cannot_be_read_is_told(
     assert summary.new == 2
     (problem,) = here.problems
     assert problem.startswith(f"{file}:2: {why}")
+
+
+async def test_branches_that_are_their_own_ancestors_do_not_come_in(here: Bringing, tmp_path: Path) -> None:
+    """Each line that would close a circle is told; the conversation is read, exported and searched as any other."""
+    file = tmp_path / "all.jsonl"
+    about = {"tertulia": 1, "conversation_id": "local:c1"}
+    said = {"author": "user", "role": "user", "created_at": "2026-11-28T12:00:00Z"}
+    lines: list[Mapping[str, Any]] = [
+        {"tertulia": 1, "kind": "conversation", "id": "local:c1", "status": "open"},
+        {**about, **said, "kind": "message", "id": "m1", "text": "a circle", "branch": "b1"},
+        *(
+            {**about, "kind": "branch", "id": one, "parent": parent, "created_at": said["created_at"]}
+            for one, parent in (("b1", "b2"), ("b2", "b1"), ("b3", "b3"), ("b4", "main"), ("b5", "b4"))
+        ),
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+
+    summary = await here.bring(file)
+
+    assert [problem.partition(" the branch ")[0] for problem in here.problems] == [
+        f"{file}:{line}:" for line in (3, 4, 5)
+    ]
+    assert (summary.new, summary.messages) == (1, 1)
+    _, messages = await here.only()
+    assert [message.text for message in messages] == ["a circle"]
+    kept = [
+        line["id"] for line in map(json.loads, (await here.export()).splitlines()) if line["kind"] == "branch"
+    ]
+    assert kept == ["b4", "b5"]
 
 
 async def test_an_export_can_be_narrowed(here: Bringing) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -60,9 +60,11 @@ class Script:
     clients: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when whoever listened to a stream has left."""
+    on_request: Callable[[], object] = lambda: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = scope["query_string"].decode()
+        self.on_request()
         self.asked.append(f"{scope['method']} {scope['raw_path'].decode()}{'?' + query if query else ''}")
         self.headers.append({name.decode(): value.decode() for name, value in scope["headers"]})
         self.clients.append(scope["client"])
@@ -192,7 +194,9 @@ async def test_a_short_wish_to_wait_is_heeded_and_a_long_one_is_told() -> None:
 
 async def test_a_request_is_not_tried_again_for_longer_than_a_host_waits() -> None:
     """However short the platform's wishes are."""
-    async with reached(refused(503, retry_after="8"), clock=SkippingClock(30_000)) as (http, script):
+    clock = SkippingClock()
+    async with reached(refused(503, retry_after="8"), clock=clock) as (http, script):
+        script.on_request = lambda: clock.skip(10)
         with pytest.raises(UnavailableError, match="out of service"):
             await http.get("things")
 

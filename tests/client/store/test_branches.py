@@ -192,3 +192,43 @@ def _remove(tx: Transaction, lines: Lines, branch: str) -> None:
     for message_id in branches.remove(tx, ME, C1, branch):
         messages.remove(tx, ME, C1, message_id)
     del lines.by_name[branch]
+
+
+def begin_branch(tx: Transaction, branch: str, parent: str, shared: int) -> None:
+    """Enter the row of a branch as it is, whatever it says."""
+    tx.run(
+        "INSERT INTO branches (principal, conversation_id, id, parent, shared, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        *(ME, C1, branch, parent, shared, tx.at),
+    )
+
+
+async def test_a_branch_that_is_its_own_ancestor_is_read_to_its_beginning(store: Store) -> None:
+    """Stores exist that have such branches: an import let them in once."""
+
+    def check(tx: Transaction) -> None:
+        add_conversation(tx)
+        for branch, parent, shared in (("b1", "b2", 1 << 62), ("b2", "b1", 1), ("b3", "b3", 1 << 62)):
+            begin_branch(tx, branch, parent, shared)
+            write(tx, f"on_{branch}", branches.Place(branch, None))
+        assert shown(tx, "b1") == ["on_b1", "on_b2"]
+        assert shown(tx, "b3") == ["on_b3"]
+        assert branches.place(tx, ME, C1, "on_b1").branch == "b1"
+        assert branches.remove(tx, ME, C1, "b3") == ["on_b3"]
+
+    await store.write(check)
+
+
+async def test_a_branch_may_have_thousands_of_ancestors(store: Store) -> None:
+    """More than a statement can name one by one."""
+
+    def check(tx: Transaction) -> None:
+        add_conversation(tx)
+        write(tx, "first", branches.Place(branches.MAIN, None))
+        for number in range(3_000):
+            parent = f"b{number - 1}" if number else branches.MAIN
+            begin_branch(tx, f"b{number}", parent, 1 << 62)
+        write(tx, "last", branches.Place("b2999", "first"))
+        assert shown(tx) == ["first", "last"]
+
+    await store.write(check)

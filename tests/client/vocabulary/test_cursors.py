@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import InvalidInputError
-from tertulia.vocabulary.identifiers import Cursor, page_cursor, read_page_cursor
+from tertulia.vocabulary.identifiers import COUNT, Cursor, Shape, page_cursor, read_page_cursor
 
 HERE = {"epoch": "5f2c", "conversation_id": "local:abc"}
 
@@ -21,6 +21,19 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
+shapes: dict[str, tuple[Shape, st.SearchStrategy[object]]] = {
+    "number": (int, st.integers(-(1 << 63), (1 << 63) - 1)),
+    "count": (COUNT, st.integers(0, (1 << 53) - 1)),
+    "title": ([str, int], st.tuples(st.text(), st.integers(0, 9)).map(list)),
+    "places": (
+        [str | None, {str: [str | None, COUNT]}],
+        st.tuples(
+            st.none() | st.text(),
+            st.dictionaries(st.text(), st.tuples(st.none() | st.text(), st.integers(0, 9)).map(list)),
+        ).map(list),
+    ),
+}
+"""Shapes of positions, each with positions that have it."""
 
 
 @given(
@@ -63,7 +76,7 @@ def test_no_made_up_text_is_taken_for_a_cursor(text: str) -> None:
     with pytest.raises(InvalidInputError):
         Cursor.parse(text, **HERE)
     with pytest.raises(InvalidInputError):
-        read_page_cursor(text, {"list": "conversations"})
+        read_page_cursor(text, {"list": "conversations"}, object)
 
 
 def test_a_mistyped_cursor_is_noticed() -> None:
@@ -92,12 +105,28 @@ def test_a_cursor_of_another_store_is_refused() -> None:
         Cursor.parse(cursor, epoch="77aa", conversation_id="local:abc")
 
 
-@given(json_values)
-def test_the_position_in_a_list_comes_back(position: object) -> None:
-    """Whatever JSON a reader keeps in it, whichever order the filters are named in."""
+@pytest.mark.parametrize("name", shapes)
+@given(data=st.data())
+def test_the_position_in_a_list_comes_back(name: str, data: st.DataObject) -> None:
+    """Whichever order the filters are named in."""
+    shape, positions = shapes[name]
+    position = data.draw(positions)
     cursor = page_cursor({"sort": "title", "agent": None}, position)
 
-    assert read_page_cursor(cursor, {"agent": None, "sort": "title"}) == position
+    assert read_page_cursor(cursor, {"agent": None, "sort": "title"}, shape) == position
+
+
+@given(position=json_values)
+def test_a_forged_position_has_the_shape_that_its_reader_needs_or_is_refused(position: object) -> None:
+    """A number that is none, one that no store can have, a part too many: the check sum is no secret."""
+    cursor = page_cursor({"list": 1}, position)
+
+    match position:
+        case [str() | None, int() as number] if type(number) is int and 0 <= number < 1 << 53:
+            assert read_page_cursor(cursor, {"list": 1}, [str | None, COUNT]) == position
+        case _:
+            with pytest.raises(InvalidInputError, match="is not a cursor"):
+                read_page_cursor(cursor, {"list": 1}, [str | None, COUNT])
 
 
 def test_the_cursor_of_one_list_does_not_fit_another() -> None:
@@ -105,7 +134,7 @@ def test_the_cursor_of_one_list_does_not_fit_another() -> None:
     cursor = page_cursor({"sort": "title"}, ["Acme", 7])
 
     with pytest.raises(InvalidInputError, match="other filters"):
-        read_page_cursor(cursor, {"sort": "updated_at"})
+        read_page_cursor(cursor, {"sort": "updated_at"}, [str, int])
 
 
 def test_the_cursor_of_a_list_and_that_of_a_journal_are_not_mistaken_for_each_other() -> None:
@@ -113,7 +142,7 @@ def test_the_cursor_of_a_list_and_that_of_a_journal_are_not_mistaken_for_each_ot
     journal, page = str(Cursor(seq=3, stamp=1, **HERE)), page_cursor({"list": 1}, [1])
 
     with pytest.raises(InvalidInputError):
-        read_page_cursor(journal, {"list": 1})
+        read_page_cursor(journal, {"list": 1}, [int])
     with pytest.raises(InvalidInputError):
         Cursor.parse(page, **HERE)
 
@@ -124,4 +153,4 @@ def test_a_forged_position_that_is_no_json_is_refused() -> None:
     forged = base64.urlsafe_b64encode(body + (zlib.crc32(body) & 0xFFFF).to_bytes(2, "big")).decode()
 
     with pytest.raises(InvalidInputError, match="is not a cursor"):
-        read_page_cursor(forged, {"list": 1})
+        read_page_cursor(forged, {"list": 1}, int)

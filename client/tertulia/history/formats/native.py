@@ -25,6 +25,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_conversation_id
 from tertulia.vocabulary.models import Conversation, Message, Participant
 from tertulia.vocabulary.states import Status
+from tertulia.vocabulary.untrusted import shown
 
 VERSION = 1
 _CONVERSATION = TypeAdapter(Conversation)
@@ -76,6 +77,7 @@ class NativeReader(Reader):
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._thread: Thread | None = None
+        self._branches: set[str] = set()
 
     def read_record(self, record: dict[str, Any], line: int) -> Iterable[Item]:
         """Yield the item of a line."""
@@ -98,12 +100,13 @@ class NativeReader(Reader):
         elif kind == "branch":
             thread = self._thread_of(fields)
             del fields["conversation_id"]
-            yield BranchItem(thread, _valid(_BRANCH, {"shared": None, "parted_from": None, **fields}))
+            yield BranchItem(thread, self._branch(fields))
         else:
             raise UnreadableError(f"`kind` is {json.dumps(kind)}; known are {', '.join(_KINDS)}")
 
     def _begin(self, fields: dict[str, Any]) -> Iterator[Item]:
         self._thread = None
+        self._branches = {MAIN}
         participants: Sequence[Participant] = _valid(_PARTICIPANTS, fields.pop("participants", []))
         conversation: Conversation = _valid(_CONVERSATION, {"agent": None, **fields})
         try:
@@ -114,6 +117,16 @@ class NativeReader(Reader):
             conversation = replace(conversation, status=Status.OPEN)
         self._thread = Thread(conversation=conversation, participants=participants, exact=True)
         yield self._thread
+
+    def _branch(self, fields: dict[str, Any]) -> BranchRow:
+        branch: BranchRow = _valid(_BRANCH, {"shared": None, "parted_from": None, **fields})
+        # The first branch has no parent. Any other has one before it: so none is its own ancestor.
+        if branch.id != MAIN and branch.parent not in self._branches:
+            raise UnreadableError(
+                f"the branch {shown(branch.id)} parts from {shown(branch.parent)}, which is no branch before it"
+            )
+        self._branches.add(branch.id)
+        return branch
 
     def _thread_of(self, fields: dict[str, Any]) -> Thread:
         if self._thread is None or fields.get("conversation_id") != self._thread.conversation.id:

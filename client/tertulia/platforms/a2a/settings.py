@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tertulia.platforms.a2a.card import SchemeKind
 from tertulia.platforms.kit.options import Options
-from tertulia.settings import InstanceSettings
+from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
 from tertulia.vocabulary.errors import InvalidInputError
 
 WELL_KNOWN = "/.well-known/agent-card.json"
@@ -42,6 +42,7 @@ class A2ASettings:
     login: ClientLogin | None
     missing: str | None
     """The one thing to set before the instance can be used."""
+    limits: Limits = DEFAULT_LIMITS
 
     @property
     def credentials(self) -> Collection[SchemeKind]:
@@ -85,6 +86,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> A2ASettings:
         token=token,
         login=login,
         missing=missing or login_missing,
+        limits=settings.limits,
     )
 
 

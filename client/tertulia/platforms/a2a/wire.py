@@ -341,6 +341,7 @@ class Wire:
             auth=auth,
             missing=self._settings.missing,
             clock=self._clock,
+            limits=self._settings.limits,
             address_option="card",
         )
 

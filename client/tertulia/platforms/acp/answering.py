@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import anyio
 
-from tertulia.platforms.acp.connection import ConnectionEnded, RpcError
+from tertulia.platforms.acp.connection import ConnectionEnded, RpcError, TooMuchSaid
 from tertulia.platforms.acp.mapping import (
     SILENCE,
     UpdateMapper,
@@ -36,6 +36,7 @@ from tertulia.platforms.acp.sessions import (
     TurnEnded,
     TurnEvent,
     refused,
+    too_much_said,
 )
 from tertulia.platforms.acp.settings import AgentSettings
 from tertulia.platforms.kit.attempts import Attempt
@@ -232,6 +233,8 @@ class Answer:
     async def _finish(self, end: TurnEnded) -> None:
         """End the run as the turn has ended; a failure of the model is one also where the agent hides it."""
         error, title = end.reply.error, self._settings.title
+        if isinstance(error, TooMuchSaid):
+            raise too_much_said(self._settings)
         if isinstance(error, ConnectionEnded):
             await self._reconcile()
             return

@@ -1,7 +1,8 @@
 """JSON-RPC 2.0 over the standard input and output of a program: one JSON object a line, requests both ways.
 
 The connection is tolerant: lines may be megabytes long, and what is no JSON object on a line is passed over. Whatever
-the program says is handed on in the order in which it said it: notifications, requests and replies alike.
+the program says is handed on in the order in which it said it: notifications, requests and replies alike. It is read no
+faster than it is taken.
 """
 
 import json
@@ -9,7 +10,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,8 +22,6 @@ from tertulia.platforms.kit.http.values import table
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LINE = 64 * 1024 * 1024
-"""The most bytes of a line; a longer one is passed over."""
 STOPPING_SECONDS = 3.0
 """How long a program may take to end after its input was closed, and again after it was told to terminate."""
 METHOD_NOT_FOUND = -32601
@@ -48,6 +47,10 @@ class ConnectionEnded(Exception):
     """Raised when the program ended, or closed its output, before it answered."""
 
 
+class TooMuchSaid(ConnectionEnded):
+    """Raised when the program said more at once than is taken of it: it is not heard any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The program's answer to a request: a result, or why there is none."""
@@ -63,24 +66,34 @@ class Incoming:
     method: str
     params: Mapping[str, Any]
     id: RequestId | None = None
+    size: int = 0
+    """The bytes of its line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What takes what the program says by itself."""
+
+    take: Callable[[Incoming], None]
+    ended: Callable[[ConnectionEnded], None]
+    """Called once, when the program's output has ended and no reply comes any more."""
+    caught_up: Callable[[], Awaitable[None]]
+    """Returns once so much has been worked off that more can be taken."""
+    longest_line: int
+    """The most bytes of a line."""
 
 
 class Connection:
     """A running program that is spoken with. Writing never waits: a task writes what is queued, line by line."""
 
-    def __init__(
-        self,
-        process: anyio.abc.Process,
-        on_incoming: Callable[[Incoming], None],
-        on_ended: Callable[[], None],
-    ) -> None:
+    def __init__(self, process: anyio.abc.Process, listener: Listener) -> None:
         self.ended = anyio.Event()
         """Set when the program's output has ended."""
         self.usable = True
         """Whether the program takes requests: it has not ended, and nobody has told it to."""
         self._process = process
-        self._on_incoming = on_incoming
-        self._on_ended = on_ended
+        self._listener = listener
+        self._why_ended = ConnectionEnded()
         self._replies: dict[RequestId, Callable[[Reply], None]] = {}
         self._next_id = 0
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -94,7 +107,7 @@ class Connection:
     def call(self, method: str, params: Mapping[str, Any], on_reply: Callable[[Reply], None]) -> None:
         """Send a request; `on_reply` is called with the answer, after all that the program said before it."""
         if not self.usable:
-            on_reply(Reply(error=ConnectionEnded()))
+            on_reply(Reply(error=self._why_ended))
             return
         self._next_id += 1
         self._replies[self._next_id] = on_reply
@@ -145,9 +158,13 @@ class Connection:
                 self.ended.set()
                 replies, self._replies = self._replies, {}
                 for on_reply in replies.values():
-                    on_reply(Reply(error=ConnectionEnded()))
-                self._on_ended()
+                    on_reply(Reply(error=self._why_ended))
+                self._listener.ended(self._why_ended)
             tasks.cancel_scope.cancel()
+
+    def stop_listening(self) -> None:
+        """Hear no more of the program, since it says too much."""
+        self._why_ended = TooMuchSaid()
 
     def hang_up(self) -> None:
         """Close the program's input once all is sent, which tells it to end."""
@@ -191,16 +208,18 @@ class Connection:
             async for piece in stdout:
                 *ends, rest = piece.split(b"\n")
                 for end in ends:
-                    if size + len(end) <= LONGEST_LINE:
+                    if size + len(end) <= self._listener.longest_line:
                         self._take(b"".join([*pieces, end]))
                     else:
-                        logger.warning("a line of more than %d bytes was passed over", LONGEST_LINE)
+                        self.stop_listening()
                     pieces, size = [], 0
                 size += len(rest)
-                if size <= LONGEST_LINE:
-                    pieces.append(rest)
-                else:
-                    pieces = []
+                pieces.append(rest)
+                if size > self._listener.longest_line:
+                    self.stop_listening()
+                if isinstance(self._why_ended, TooMuchSaid):
+                    return
+                await self._listener.caught_up()
 
     def _take(self, line: bytes) -> None:
         try:
@@ -215,7 +234,7 @@ class Connection:
         method, request_id = said.get("method"), said.get("id")
         if isinstance(method, str):
             own_id = request_id if isinstance(request_id, int | str) else None
-            self._on_incoming(Incoming(method, table(said.get("params")), own_id))
+            self._listener.take(Incoming(method, table(said.get("params")), own_id, len(line)))
         elif isinstance(request_id, int | str) and (on_reply := self._replies.pop(request_id, None)):
             on_reply(reply_of(said))
 
@@ -241,19 +260,16 @@ async def connected(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
-    on_incoming: Callable[[Incoming], None],
-    on_ended: Callable[[], None],
+    listener: Listener,
 ) -> AsyncGenerator[Connection]:
     """Run a program and speak with it. At the end its input is closed, and nothing of it is left running.
-
-    `on_ended` is called once, when the program's output has ended and no reply comes any more.
 
     Raises:
         OSError: it cannot be started.
     """
     apart: dict[str, Any] = {"creationflags": _NEW_GROUP} if os.name == "nt" else {"start_new_session": True}
     process = await anyio.open_process(command, env=environment, **apart)
-    connection = Connection(process, on_incoming, on_ended)
+    connection = Connection(process, listener)
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connection.run)

@@ -5,23 +5,24 @@ needs it until the worker ends or the program does.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from tertulia.platforms.acp.connection import (
     Connection,
     ConnectionEnded,
     Incoming,
+    Listener,
     Reply,
     RequestId,
     RpcError,
+    TooMuchSaid,
     connected,
 )
 from tertulia.platforms.acp.mapping import fingerprint, turns
@@ -39,6 +40,7 @@ from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
     InvalidInputError,
+    LimitExceededError,
     NotConfiguredError,
     NotFoundError,
     TertuliaError,
@@ -58,6 +60,10 @@ AUTH_REQUIRED = -32000
 INVALID_PARAMS = -32602
 FREE_CATEGORIES = frozenset({"model", "model_config", "thought_level"})
 """The kinds of a session's options that decide nothing about what the agent may do."""
+MOST_WAITING = 16
+"""How many of an agent's messages wait to be journalled before it is not read any further."""
+_HISTORY = 4
+"""How many times as much as one message a session's history may have when it is replayed."""
 _LONGEST_QUOTE = 300
 _CANCELLED: Mapping[str, Any] = {"outcome": {"outcome": "cancelled"}}
 
@@ -95,6 +101,40 @@ TurnEvent = Mapping[str, Any] | PermissionAsked | PermissionWithdrawn | Accepted
 """What comes of a turn; a mapping is a session's update."""
 
 
+class TurnEvents:
+    """What comes of a turn, in order, until it is closed."""
+
+    def __init__(self) -> None:
+        self._heard, self._events = anyio.create_memory_object_stream[TurnEvent](float("inf"))
+        self._room = anyio.Event()
+
+    def put(self, happened: TurnEvent) -> None:
+        """Add what happened."""
+        self._heard.send_nowait(happened)
+
+    async def receive(self) -> TurnEvent:
+        """Wait for what happens next."""
+        happened = await self._events.receive()
+        if self._events.statistics().current_buffer_used <= MOST_WAITING:
+            self._room.set()
+        return happened
+
+    async def caught_up(self) -> None:
+        """Wait until no more than `MOST_WAITING` things wait to be received."""
+        while self._events.statistics().current_buffer_used > MOST_WAITING:
+            self._room = anyio.Event()
+            await self._room.wait()
+
+    def close(self) -> None:
+        """Take no more, and let nobody wait."""
+        with suppress(anyio.WouldBlock, anyio.EndOfStream):
+            while True:
+                self._events.receive_nowait()
+        self._heard.close()
+        self._events.close()
+        self._room.set()
+
+
 class Session:
     """A session that the agent has open."""
 
@@ -107,7 +147,8 @@ class Session:
         self._connection = connection
         self._settings = settings
         self._protocol = protocol
-        self._listener: Callable[[TurnEvent], None] | None = None
+        self._turn: TurnEvents | None = None
+        """What listens to the turn that goes on."""
         self._asked: set[RequestId] = set()
         self._idle: anyio.Event | None = None
         """While a turn goes on: set at its end."""
@@ -124,10 +165,15 @@ class Session:
             if end is not None and self._working:
                 self.end(end)
             return
-        if self._listener is not None:
-            self._listener(happened)
+        if self._turn is not None:
+            self._turn.put(happened)
         elif isinstance(happened, PermissionAsked):
             self.decide(happened.id, None)
+
+    async def caught_up(self) -> None:
+        """Wait until whoever listens has received nearly all that was said."""
+        if self._turn is not None:
+            await self._turn.caught_up()
 
     def decide(self, request_id: RequestId, option_id: str | None) -> None:
         """Answer a permission request, by an option or by its cancellation."""
@@ -142,9 +188,9 @@ class Session:
             return
         self._idle.set()
         self._asked.clear()
-        if self._listener is not None:
-            self._listener(TurnEnded(reply))
-        self._listener = self._idle = None
+        if self._turn is not None:
+            self._turn.put(TurnEnded(reply))
+        self._turn = self._idle = None
 
     async def rest(self, clock: Clock) -> None:
         """Wait until an earlier turn has ended.
@@ -159,11 +205,9 @@ class Session:
                 raise UnavailableError(f"{self._settings.title} has not stopped its last turn yet.")
 
     @asynccontextmanager
-    async def turn(
-        self, prompt: Sequence[Mapping[str, Any]]
-    ) -> AsyncGenerator[MemoryObjectReceiveStream[TurnEvent]]:
+    async def turn(self, prompt: Sequence[Mapping[str, Any]]) -> AsyncGenerator[TurnEvents]:
         """Prompt the agent, and give what comes of it in order. Leaving before the end stops the turn."""
-        heard, events = anyio.create_memory_object_stream[TurnEvent](float("inf"))
+        events = TurnEvents()
         ended = self._idle = anyio.Event()
         self._working = False
 
@@ -178,13 +222,13 @@ class Session:
             if message_id is not None:
                 self.take(Accepted(message_id))
 
-        self._listener = heard.send_nowait
+        self._turn = events
         self._connection.call("session/prompt", {"sessionId": self.id, "prompt": prompt}, on_reply)
         try:
-            with heard, events:
-                yield events
+            yield events
         finally:
-            self._listener = None
+            self._turn = None
+            events.close()
             if not ended.is_set():
                 self._connection.notify("session/cancel", {"sessionId": self.id})
                 for request_id in [*self._asked]:
@@ -201,6 +245,7 @@ class Agent:
         self._connection = connection
         self._clock = clock
         self._replayed: dict[str, list[Mapping[str, Any]]] = {}
+        self._replayed_bytes = 0
         self._settable: dict[str, Mapping[str, Any]] = {}
         """What each session can be set to, as it was told last."""
 
@@ -261,6 +306,7 @@ class Agent:
                 hint="Begin another conversation.",
             )
         replayed = self._replayed[session_id] = []
+        self._replayed_bytes = 0
         params = {
             "sessionId": session_id,
             "cwd": str(folder),
@@ -370,6 +416,9 @@ class Agent:
             update = table(incoming.params.get("update"))
             if session_id in self._replayed:
                 self._replayed[session_id].append(update)
+                self._replayed_bytes += incoming.size
+                if self._replayed_bytes > _HISTORY * self.settings.limits.response_bytes:
+                    self._connection.stop_listening()
             elif session is not None:
                 session.take(update)
         elif incoming.method == "session/request_permission" and incoming.id is not None:
@@ -384,10 +433,15 @@ class Agent:
         elif incoming.id is not None:
             self._connection.refuse(incoming.id, incoming.method)
 
-    def lost(self) -> None:
+    def lost(self, why: ConnectionEnded) -> None:
         """Take that the program's output has ended: so have the turns of its sessions."""
         for session in self.sessions.values():
-            session.end(Reply(error=ConnectionEnded()))
+            session.end(Reply(error=why))
+
+    async def caught_up(self) -> None:
+        """Wait until what the program said has been received, nearly all of it."""
+        for session in [*self.sessions.values()]:
+            await session.caught_up()
 
     def _opened(self, session_id: str, told: Mapping[str, Any]) -> Session:
         session = Session(session_id, self._connection, self.settings, self.protocol)
@@ -411,7 +465,9 @@ class Agent:
             with self._clock.move_on_after(seconds):
                 return await self._connection.request(method, params)
         except ConnectionEnded as error:
-            raise self._gone() from error
+            raise (
+                too_much_said(self.settings) if isinstance(error, TooMuchSaid) else self._gone()
+            ) from error
         raise UnavailableError(
             f"{title} has not answered {method} within {seconds:.0f} seconds.",
             hint=_said(self._connection, self.settings) or f"See whether {title} starts in a terminal.",
@@ -423,6 +479,16 @@ class Agent:
             hint=_said(self._connection, self.settings)
             or f"See whether {self.settings.title} starts in a terminal.",
         )
+
+
+def too_much_said(settings: AgentSettings) -> LimitExceededError:
+    """Return the error for a program that was ended since it says too much at once."""
+    return LimitExceededError(
+        f"{settings.title} sent a message of more than {settings.limits.max_response_mib:g} MiB, or a session of more "
+        f"than {_HISTORY} times as much. Its program was ended.",
+        hint=f"`max_response_mib` in [instances.{settings.instance}] sets another limit.",
+        instance=settings.instance,
+    )
 
 
 def refused(error: RpcError, settings: AgentSettings) -> TertuliaError:
@@ -453,9 +519,9 @@ async def open_agent(settings: AgentSettings, clock: Clock) -> AsyncGenerator[Ag
         raise NotConfiguredError(settings.how_to_install, instance=settings.instance)
     agents: list[Agent] = []
 
-    def lost() -> None:
+    def lost(why: ConnectionEnded) -> None:
         for agent in agents:
-            agent.lost()
+            agent.lost(why)
 
     failure: TertuliaError | None = (
         None  # raised outside of the connection, whose tasks would make a group of it
@@ -464,8 +530,12 @@ async def open_agent(settings: AgentSettings, clock: Clock) -> AsyncGenerator[Ag
         async with connected(
             [program, *settings.command[1:]],
             environment=settings.environment,
-            on_incoming=lambda incoming: agents[0].take(incoming),  # noqa: PLW0108 - it is there later
-            on_ended=lost,
+            listener=Listener(
+                take=lambda incoming: agents[0].take(incoming),  # noqa: PLW0108 - it is there later
+                ended=lost,
+                caught_up=lambda: agents[0].caught_up(),  # noqa: PLW0108
+                longest_line=settings.limits.response_bytes,
+            ),
         ) as connection:
             agents.append(Agent(connection, settings, clock))
             try:

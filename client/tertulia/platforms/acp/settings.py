@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tertulia.platforms.kit.options import Options
-from tertulia.settings import InstanceSettings
+from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.models import Agent
 from tertulia.vocabulary.untrusted import shown
@@ -145,6 +145,7 @@ class AgentSettings:
     how_to_install: str
     transcripts: str | None
     """The format of the transcripts that its program writes, where that is known."""
+    limits: Limits = DEFAULT_LIMITS
 
     def allowed(self, folder: Path | None) -> Path | None:
         """Return a folder as it is meant, links followed, if the agent may work in it; else None."""
@@ -279,6 +280,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> tuple[AgentSetti
         files_by_minute=known.files_by_minute if known else False,
         how_to_install=f"Its program {program} is not found: {package}.",
         transcripts=known.transcripts if known else None,
+        limits=settings.limits,
     ), missing
 
 

@@ -32,6 +32,7 @@ from tertulia.vocabulary.errors import (
 )
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import (
+    COUNT,
     page_cursor,
     read_page_cursor,
     split_agent_address,
@@ -159,7 +160,7 @@ class AgentFlowPlatform(HttpPlatform):
             "since": query.since,
             "until": query.until,
         }
-        start = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        start = 0 if query.cursor is None else read_page_cursor(query.cursor, identity, COUNT)
         limit = PAGE_SIZE if hits.is_filtered(query) else min(PAGE_SIZE, start + query.limit + 1)
         conversations = await self._conversations(await self._wire.search(query.text, limit))
         found = [one for one in conversations if hits.fits(one, query)]
@@ -321,7 +322,7 @@ class AgentFlowPlatform(HttpPlatform):
 
     async def _page(self, query: ConversationQuery, filters: Mapping[str, Any]) -> Page[ConversationRecord]:
         identity = paging.page_identity(query)
-        offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        offset = 0 if query.cursor is None else read_page_cursor(query.cursor, identity, COUNT)
         records, total = await self._wire.page(filters, offset=offset, limit=query.limit)
         end = offset + len(records)
         more = bool(records) and (end < total if total is not None else len(records) == query.limit)

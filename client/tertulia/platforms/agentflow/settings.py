@@ -67,6 +67,7 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
         auth=login,
         missing=missing or login_missing,
         clock=clock,
+        limits=settings.limits,
     )
     return Connection(http=http, paths=paths, defaults=defaults, all_users=all_users)
 

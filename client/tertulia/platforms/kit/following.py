@@ -31,6 +31,10 @@ POSITION = "position"
 """Where the checkpoint has the position of the newest event that was handled."""
 OPENING_SECONDS = 5.0
 """How long sending waits for a live stream to open."""
+MOST_WAITING = 16 * 1024 * 1024
+"""How many characters of a live stream may wait to be taken; one that tells more is left: the state tells the rest."""
+_FRAME_SIZE = 100
+"""What a frame counts beside its data."""
 
 Position = int | str
 """Where an event stands in its stream: a number that rises, or an opaque text."""
@@ -108,14 +112,27 @@ class LiveStream:
 
     def __init__(self, frames: MemoryObjectReceiveStream[Frame]) -> None:
         self._frames = frames
+        self._waiting = 0
+        """How many characters were told and not taken."""
 
     def forget(self) -> None:
         """Drop what the stream has told so far, before the message is sent: it is about something else."""
         while self._frames.statistics().current_buffer_used:
             self._frames.receive_nowait()
+        self._waiting = 0
+
+    def has_room(self, frame: Frame) -> bool:
+        """Count a frame that is told; return whether it can wait to be taken."""
+        self._waiting += _FRAME_SIZE + len(frame.data)
+        return self._waiting <= MOST_WAITING
 
     def __aiter__(self) -> AsyncIterator[Frame]:
-        return aiter(self._frames)
+        return self
+
+    async def __anext__(self) -> Frame:
+        frame = await anext(self._frames)
+        self._waiting -= _FRAME_SIZE + len(frame.data)
+        return frame
 
 
 @asynccontextmanager
@@ -127,14 +144,16 @@ async def listening(
     with send, receive:
         async with task_group() as tasks:
             opened = anyio.Event()
-            tasks.start_soon(_listen, open_stream, send, opened, clock)
+            live = LiveStream(receive)
+            tasks.start_soon(_listen, open_stream, live, send, opened, clock)
             await opened.wait()
-            yield LiveStream(receive)
+            yield live
             tasks.cancel_scope.cancel()
 
 
 async def _listen(
     open_stream: Callable[[], AbstractAsyncContextManager[Frames]],
+    live: LiveStream,
     send: MemoryObjectSendStream[Frame],
     opened: anyio.Event,
     clock: Clock,
@@ -148,6 +167,8 @@ async def _listen(
             if opening.cancelled_caught:
                 return
             async for frame in frames:
+                if not live.has_room(frame):
+                    return
                 send.send_nowait(frame)
 
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mappi
 from dataclasses import dataclass
 from typing import Any
 
+from tertulia.vocabulary.identifiers import COUNT, read_page_cursor
+
 Record = Mapping[str, Any]
 """An entry of a list, with its `id`."""
 
@@ -45,10 +47,13 @@ class Place:
         return [self.page, self.skip, self.last]
 
     @staticmethod
-    def at(position: Any) -> "Place":
-        """Return the place that a cursor carries."""
-        page, skip, last = position
-        return Place(int(page), int(skip), last)
+    def at(cursor: str, identity: Mapping[str, Any]) -> "Place":
+        """Return the place that a cursor carries.
+
+        Raises:
+            InvalidInputError: it is malformed, or `identity` is not what it belongs to.
+        """
+        return Place(*read_page_cursor(cursor, identity, [COUNT, COUNT, str | None]))
 
 
 class ListReader:

@@ -8,7 +8,7 @@ from typing import Any, cast, overload
 
 import httpx
 
-from tertulia.settings import PRINCIPALS, STORE_CONTENT, InstanceSettings
+from tertulia.settings import COMMON_OPTIONS, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address
 
@@ -30,7 +30,7 @@ class Options:
     def __init__(self, instance: str, settings: InstanceSettings) -> None:
         self._instance = instance
         self._settings = settings
-        self._known = {STORE_CONTENT, PRINCIPALS}
+        self._known = {*COMMON_OPTIONS}
 
     def text(self, name: str, *, variable: str | None = None) -> str | None:
         """Return a text, or None where there is none (or an empty one)."""

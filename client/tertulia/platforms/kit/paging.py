@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
+from tertulia.vocabulary.identifiers import COUNT, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationQuery,
@@ -76,7 +76,7 @@ def page(found: Sequence[Conversation], query: ConversationQuery) -> Page[Conver
     fitting.sort(key=lambda pair: pair[0], reverse=query.descending)
     rest = fitting
     if query.cursor is not None:
-        last = tuple(read_page_cursor(query.cursor, identity))
+        last = tuple(read_page_cursor(query.cursor, identity, [str, str]))
         rest = [pair for pair in fitting if (pair[0] < last if query.descending else pair[0] > last)]
     shown = rest[: query.limit]
     return Page(
@@ -102,7 +102,7 @@ def message_page(
         identity["branch"] = query.branch
     rest = found[::-1] if query.newest_first else found
     if query.cursor is not None:
-        last = str(read_page_cursor(query.cursor, identity))
+        last = read_page_cursor(query.cursor, identity, str)
         ids = [id_of(one) for one in rest]
         if last not in ids:
             raise InvalidInputError(
@@ -142,7 +142,7 @@ async def message_window(
     """
     check_limit(query.limit, MAX_PAGE)
     identity = {"messages": native_id, "newest_first": query.newest_first}
-    place = None if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+    place = None if query.cursor is None else read_page_cursor(query.cursor, identity, COUNT)
     if query.newest_first:
         end = await count() if place is None else place
         start = max(0, end - query.limit)

@@ -24,7 +24,6 @@ from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.identifiers import (
     conversation_id,
     page_cursor,
-    read_page_cursor,
     split_agent_address,
 )
 from tertulia.vocabulary.models import ConversationQuery, ConversationRecord, Page
@@ -96,7 +95,7 @@ class Directory:
         where `enough` conversations were found. `identity` is what the cursor belongs to.
         """
         check_limit(limit, MAX_PAGE)
-        place = Place() if cursor is None else Place.at(read_page_cursor(cursor, identity))
+        place = Place() if cursor is None else Place.at(cursor, identity)
         reader = self.wire.conversations(filters, place)
         found: list[ConversationRecord] = []
         async for record in reader:

@@ -33,5 +33,13 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> tuple[Wi
     elif secret is None:
         missing = options.how_to_set("api_secret", variable=SECRET_VARIABLE)
     headers = {"x-api-key": key, "x-api-secret": secret}
-    http = Http(instance, ERRORS, base_url=base_url, headers=headers, missing=missing, clock=clock)
+    http = Http(
+        instance,
+        ERRORS,
+        base_url=base_url,
+        headers=headers,
+        missing=missing,
+        clock=clock,
+        limits=settings.limits,
+    )
     return Wire(http, base_url, clock), agents

@@ -23,7 +23,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor, split_conversation_id
+from tertulia.vocabulary.identifiers import COUNT, page_cursor, read_page_cursor, split_conversation_id
 from tertulia.vocabulary.models import (
     Agent,
     Branch,
@@ -119,7 +119,7 @@ class R2RPlatform(HttpPlatform):
             self._check_agent(query.agent)
         check_limit(query.limit, MAX_PAGE)
         identity = page_identity(query)
-        offset = 0 if query.cursor is None else int(read_page_cursor(query.cursor, identity))
+        offset = 0 if query.cursor is None else read_page_cursor(query.cursor, identity, COUNT)
         asked = [split_conversation_id(one) for one in sorted(query.ids)]
         ids = [native_id for instance, native_id in asked if instance == self.instance and is_uuid(native_id)]
         if query.ids and not ids:  # to R2R, no ids are all

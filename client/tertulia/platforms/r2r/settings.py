@@ -53,5 +53,6 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> tuple[Ht
         auth=login(instance, base_url, email, password) if email and password else None,
         missing="Set `password` (or R2R_PASSWORD), or remove `email`." if email and not password else None,
         clock=clock,
+        limits=settings.limits,
     )
     return http, defaults

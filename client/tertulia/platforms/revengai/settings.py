@@ -29,4 +29,5 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Http:
         headers={"authorization": key},  # alone, without `Bearer`: `configuration.py` of the SDK
         missing=options.how_to_set("api_key", variable=KEY_VARIABLE) if key is None else None,
         clock=clock,
+        limits=settings.limits,
     )

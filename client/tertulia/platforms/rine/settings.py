@@ -16,7 +16,7 @@ from typing import Any
 from tertulia.platforms.kit.http.values import parsed, table
 from tertulia.platforms.kit.options import Options
 from tertulia.platforms.rine.mapping import PLATFORM, handle
-from tertulia.settings import InstanceSettings
+from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
 
 BASE_URL = "https://rine.network"
 """`_constants.py:7` of the SDK."""
@@ -37,6 +37,7 @@ class RineSettings:
     client_secret: str | None = field(repr=False)
     aliases: Mapping[str, str]
     """Handles by the short names that the configuration gives them."""
+    limits: Limits = DEFAULT_LIMITS
 
     @classmethod
     def read(cls, instance: str, settings: InstanceSettings) -> "RineSettings":
@@ -61,6 +62,7 @@ class RineSettings:
             client_id=client_id,
             client_secret=client_secret,
             aliases={alias: handle(name) for alias, name in agents.items()},
+            limits=settings.limits,
         )
         options.finish()
         return read

@@ -84,6 +84,7 @@ class Wire:
             auth=login(settings),
             missing=settings.missing,
             clock=clock,
+            limits=settings.limits,
         )
         self._settings = settings
         self._actor: Actor | None = None

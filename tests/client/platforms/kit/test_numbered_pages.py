@@ -12,6 +12,7 @@ from tertulia.platforms.kit.numbered_pages import (
     NumberedPage,
     Place,
 )
+from tertulia.vocabulary.identifiers import page_cursor
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +64,7 @@ async def test_reading_continues_from_a_place_that_has_moved() -> None:
     for expected in "abcd":
         assert (await anext(reader))["id"] == expected
     pages.ids.insert(0, "new")
-    assert await read(ListReader(pages.fetch, Place.at(reader.place.position))) == "efg"
+    assert await read(ListReader(pages.fetch, Place.at(page_cursor({}, reader.place.position), {}))) == "efg"
 
 
 async def test_only_so_many_pages_are_read_for_one_call() -> None:

@@ -19,10 +19,12 @@ from urllib.parse import quote
 import anyio
 import httpx
 
+from tertulia.platforms.kit.http.bodies import ENCODINGS, OversizedBodyError, within
 from tertulia.platforms.kit.http.errors import ErrorTable, Refusal
 from tertulia.platforms.kit.http.retries import pauses, retry_after
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.values import text
+from tertulia.settings import DEFAULT_LIMITS, Limits
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     InvalidInputError,
@@ -40,6 +42,8 @@ READ_SECONDS = 15.0
 """How long a safe request may wait for the next byte, each time."""
 WRITE_SECONDS = 30.0
 """How long any other request may wait for it."""
+BODY_SECONDS = 60.0
+"""How much longer an answer may take until it is whole, unless it is a stream of events: it may come in drips."""
 IDLE_SECONDS = 75.0
 """How long a stream may be silent: longer than the minute after which proxies cut idle connections."""
 PATIENCE = 30.0
@@ -96,6 +100,8 @@ class Http:
         auth: httpx.Auth | None = None,
         missing: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        limits: Limits = DEFAULT_LIMITS,
+        body_seconds: float = BODY_SECONDS,
         address_option: str = "base_url",
     ) -> None:
         """`address_option` is the option of the instance that has its address, for hints.
@@ -109,7 +115,14 @@ class Http:
         self._base_url = base_url
         self._address_option = address_option
         given = {name: value for name, value in headers.items() if value is not None}
-        self._headers = {"user-agent": "tertulia", "accept": "application/json", **given}
+        self._headers = {
+            "user-agent": "tertulia",
+            "accept": "application/json",
+            "accept-encoding": ENCODINGS,
+            **given,
+        }
+        self._limits = limits
+        self._body_seconds = body_seconds
         self._auth = auth
         self.missing = missing
         """The one thing to set before the instance can be used; None when it can."""
@@ -143,12 +156,12 @@ class Http:
         seconds = options.get("seconds", READ_SECONDS if safe else WRITE_SECONDS)
         request = self._request(method, segments, seconds, options)
         if not safe:
-            return self._reply(await self._send(request, about, safe=False), safe=False)
+            return self._reply(await self._send(request, about, seconds, safe=False), safe=False)
         waits = pauses(longest=_LONGEST_PAUSE)
         give_up = self._clock.now() + PATIENCE
         for attempts_left in range(ATTEMPTS - 1, -1, -1):
             try:
-                return self._reply(await self._send(request, about, safe=True), safe=True)
+                return self._reply(await self._send(request, about, seconds, safe=True), safe=True)
             except UnavailableError as error:
                 pause = max(next(waits), error.ids.get("retry_after", 0))
                 late = self._clock.now() + pause > give_up
@@ -175,7 +188,7 @@ class Http:
         request.headers.update(
             {"accept": "text/event-stream", "cache-control": "no-store", "accept-encoding": "identity"}
         )
-        response = await self._send(request, options.get("about"), safe=safe, stream=True)
+        response = await self._send(request, options.get("about"), idle, safe=safe, stream=True)
         frames = Frames(response, self.platform, idle=idle, clock=self._clock)
         try:
             content_type = response.headers.get("content-type", "").partition(";")[0].strip()
@@ -247,56 +260,83 @@ class Http:
             # Some platforms produce dozens of answers at once, each with a stream of its own.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
             self._opened = httpx.AsyncClient(
-                headers=self._headers, auth=self._auth, limits=limits, verify=_trusted()
+                headers=self._headers,
+                auth=self._auth,
+                limits=limits,
+                verify=_trusted(),
+                event_hooks={"response": [within(self._limits.response_bytes)]},
             )
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         content, headers = options.get("content"), options.get("headers")
         if content is not None:
             headers = {"content-type": "application/json", **(headers or {})}
-        return self._opened.build_request(
-            method,
-            self._base_url.rstrip("/") + _path(segments) if segments else self._base_url,
-            json=options.get("json"),
-            data=options.get("form"),
-            content=content,
-            params=options.get("params"),
-            headers=headers,
-            timeout=timeout,
-        )
+        try:
+            return self._opened.build_request(
+                method,
+                self._base_url.rstrip("/") + _path(segments) if segments else self._base_url,
+                json=options.get("json"),
+                data=options.get("form"),
+                content=content,
+                params=options.get("params"),
+                headers=headers,
+                timeout=timeout,
+            )
+        except httpx.InvalidURL as error:  # ids and cursors are part of it
+            raise InvalidInputError(
+                f"{self.platform} ({self.instance}) cannot be asked for this: its address would be too long.",
+                hint="Ask for less at once.",
+            ) from error
 
     async def _send(
-        self, request: httpx.Request, about: Mapping[str, str] | None, *, safe: bool, stream: bool = False
+        self,
+        request: httpx.Request,
+        about: Mapping[str, str] | None,
+        seconds: float,
+        *,
+        safe: bool,
+        stream: bool = False,
     ) -> httpx.Response:
         """Return a successful response, read unless it is to be streamed."""
-        assert self._opened is not None
-        try:
-            response = await self._opened.send(request, stream=True)
-            if stream and response.is_success:
-                return response
+        ids: dict[str, Any] = {"instance": self.instance, **(about or {})}
+        with anyio.move_on_after(
+            seconds + self._body_seconds
+        ):  # as httpx's own timeouts, by the event loop's time
             try:
-                await response.aread()
-            finally:
-                await response.aclose()
-        except httpx.RequestError as error:
-            ids: dict[str, Any] = {"instance": self.instance, **(about or {})}
-            if safe or isinstance(error, _NOT_SENT):
-                timeout = isinstance(error, httpx.TimeoutException)
-                raise self._unreachable(
-                    "did not answer in time" if timeout else "cannot be reached"
-                ) from error
-            raise UncertainError(
-                f"{self.platform} ({self.instance}) gave no answer; whether it got the call is not known.",
-                hint="Look at the present state before you call again.",
-                **ids,
-            ) from error
+                return await self._answered(request, about, safe=safe, stream=stream)
+            except OversizedBodyError as error:
+                raise self._oversized(safe=safe, **ids) from error
+            except httpx.RequestError as error:
+                if safe or isinstance(error, _NOT_SENT):
+                    timeout = isinstance(error, httpx.TimeoutException)
+                    raise self._unreachable(
+                        "did not answer in time" if timeout else "cannot be reached"
+                    ) from error
+                raise self._unanswered(**ids) from error
+        raise self._unreachable("did not answer in time") if safe else self._unanswered(**ids)
+
+    async def _answered(
+        self, request: httpx.Request, about: Mapping[str, str] | None, *, safe: bool, stream: bool
+    ) -> httpx.Response:
+        assert self._opened is not None
+        response = await self._opened.send(request, stream=True)
+        if stream and response.is_success:
+            return response
+        try:
+            await response.aread()
+        except OversizedBodyError:
+            if response.is_success:
+                raise
+            raise self._refused(response, b"", safe, about) from None
+        finally:
+            await response.aclose()
         if response.is_success:
             return response
-        raise self._refused(response, safe, about)
+        raise self._refused(response, response.content, safe, about)
 
     def _refused(
-        self, response: httpx.Response, safe: bool, about: Mapping[str, str] | None
+        self, response: httpx.Response, body: bytes, safe: bool, about: Mapping[str, str] | None
     ) -> TertuliaError:
-        code, text, trace_id = self._errors.read(_parsed(response.content))
+        code, text, trace_id = self._errors.read(_parsed(body))
         refusal = Refusal(
             status=response.status_code,
             code=code,
@@ -311,11 +351,14 @@ class Http:
     ) -> None:
         """Raise the refusal that a platform answers with instead of a stream: JSON-RPC does so with the status 200."""
         try:
-            code, _, _ = self._errors.read(_parsed(await response.aread()))
+            body = await response.aread()
+        except OversizedBodyError as error:
+            raise self._oversized(safe=safe) from error
         except httpx.RequestError as error:
             raise self.foreign("a whole answer", safe=safe) from error
+        code, _, _ = self._errors.read(_parsed(body))
         if code is not None:
-            raise self._refused(response, safe, about)
+            raise self._refused(response, body, safe, about)
 
     def _reply(self, response: httpx.Response, *, safe: bool) -> Reply:
         body = self._json(response, safe=safe) if safe or response.content else None
@@ -326,6 +369,32 @@ class Http:
             return response.json()
         except (ValueError, RecursionError) as error:
             raise self.foreign("JSON", safe=safe) from error
+
+    def _unanswered(self, **ids: Any) -> UncertainError:
+        return UncertainError(
+            f"{self.platform} ({self.instance}) gave no answer; whether it got the call is not known.",
+            hint="Look at the present state before you call again.",
+            **ids,
+        )
+
+    def _oversized(self, *, safe: bool, **ids: Any) -> TertuliaError:
+        """Return the error for an answer that has more than the instance takes."""
+        message = (
+            f"{self.platform} ({self.instance}) answered with more than {self._limits.max_response_mib:g} MiB"
+        )
+        setting = f"set `max_response_mib` in [instances.{self.instance}] higher"
+        if safe:
+            return UnavailableError(
+                f"{message}, which is not read.",
+                hint=f"Ask for less at once, or {setting}.",
+                retryable=False,
+                **ids,
+            )
+        return UncertainError(
+            f"{message}, which is not read; what came of the call is not known.",
+            hint=f"Look at the present state; if that does not help, {setting}.",
+            **ids,
+        )
 
     def _unreachable(self, what: str, *, retryable: bool = True) -> UnavailableError:
         return UnavailableError(

@@ -13,6 +13,7 @@ from typing import cast
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
+from tertulia.platforms.kit.http.bodies import OversizedBodyError
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import UnavailableError
 
@@ -88,6 +89,10 @@ class Frames:
         except _OversizedFrameError as error:
             raise BrokenStreamError(
                 f"{self._platform} sent an event of more than {self._limit:,} bytes.", retryable=False
+            ) from error
+        except OversizedBodyError as error:
+            raise BrokenStreamError(
+                f"{self._platform} sent a stream of {error}, which is not read on.", retryable=False
             ) from error
         except (httpx.RequestError, _StalledError) as error:
             broken = BrokenStreamError(f"The stream from {self._platform} broke off.")
