@@ -55,7 +55,7 @@ from starlette.requests import Request
 from tertulia.client import Client
 from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals, ClientSettings
-from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, TertuliaError
+from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
 from tertulia.vocabulary.tasks import task_group
@@ -68,10 +68,11 @@ from tertulia_server.settings import Settings
 from tertulia_server.subscriptions import Subscriptions
 from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools import prompts, resources
+from tertulia_tools.access import AccessScope
 from tertulia_tools.completion import complete
 from tertulia_tools.errors import bad_arguments, failure, sentence_of, unknown_tool
 from tertulia_tools.host import Elicitation, HostFactory, host_of
-from tertulia_tools.registry import TOOLS, select
+from tertulia_tools.registry import TOOLS, scope_of_call, select
 from tertulia_tools.uris import canonical_uri
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class HostCall:
         self.withheld = state.withheld
         self.wait_seconds = settings.wait_seconds
         self.wait_scope = state.wait_registry.scope
+        self._may_decide = AccessScope.WRITE.among(scopes_of(context))
         shows_forms = settings.approvals is not Approvals.ELSEWHERE
         self._forms = Forms(context, client, settings.form_seconds if shows_forms else None)
         self._progress = Progress(
@@ -115,7 +117,7 @@ class HostCall:
 
     async def resume(self) -> str | None:
         """See `tertulia_tools.host.Host`."""
-        if self._forms.run_id is not None:
+        if self._forms.run_id is not None and self._may_decide:
             await self._forms.settle_answers()
         return self._forms.run_id
 
@@ -133,7 +135,7 @@ class HostCall:
 
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""
-        return await self._forms.elicit(outcome)
+        return await self._forms.elicit(outcome) if self._may_decide else Elicitation()
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ class ServerState(HostFactory):
     """The tasks that continue between the requests of a session."""
     withheld: Collection[str] = ()
     """The names of the tools that the settings leave out."""
+    default_principal: str | None = LOCAL_PRINCIPAL
+    """See `Server.default_principal`."""
 
     async def announce(self) -> None:
         """Register this server's mailbox name, shortly after the host has its first answers."""
@@ -167,6 +171,8 @@ class Server(MCPServer[ServerState]):
 
     def __init__(self, wait_registry: WaitRegistry, withheld: Collection[str], **options: Any) -> None:
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
+        self.default_principal: str | None = LOCAL_PRINCIPAL
+        """Who makes a call that comes with no request: whoever runs the process. Over HTTP it is nobody."""
         self._wait_registry = wait_registry
         self._withheld = withheld
         subscriptions = Subscriptions(wait_registry, client_of)
@@ -191,6 +197,11 @@ class Server(MCPServer[ServerState]):
         self, name: str, arguments: dict[str, Any], context: Context[ServerState, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool; return a failure as a result with `isError` that says what to do."""
+        needed = scope_of_call(name, arguments)
+        if context is not None and not needed.among(scopes_of(context)):
+            return failure(
+                NotAllowedError(f"{name} needs the scope {needed} here, which your token does not have.")
+            )
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -278,9 +289,27 @@ class Server(MCPServer[ServerState]):
 
 
 def principal_of(context: Context[Any, Any]) -> str:
-    """Return who makes a call: over HTTP whom its request was authenticated as, else whoever runs the process."""
+    """Return who makes a call: over HTTP whom its request was authenticated as, else whoever runs the process.
+
+    Raises:
+        NotAllowedError: nobody is known to make it.
+    """
     request: Request | None = context.request_context.request
-    return LOCAL_PRINCIPAL if request is None else request.user.username
+    state: ServerState = context.request_context.lifespan_context
+    principal = state.default_principal if request is None else request.user.username
+    if not principal:
+        raise NotAllowedError("It is not known who makes this call, so it is not carried out.")
+    return principal
+
+
+def _principal_of_request(ctx: ServerRequestContext[Any, Any]) -> str:
+    return principal_of(Context(request_context=ctx))
+
+
+def scopes_of(context: Context[Any, Any]) -> Collection[str]:
+    """Return what whoever makes a call may do: whoever runs the process may do everything."""
+    request: Request | None = context.request_context.request
+    return tuple(AccessScope) if request is None else request.user.scopes
 
 
 def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
@@ -333,7 +362,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
         opened = Client.open(client_settings, worker=worker)
         async with opened as client, anyio.create_task_group() as tasks:
-            state = ServerState(client, settings, wait_registry, tasks, withheld)
+            state = ServerState(client, settings, wait_registry, tasks, withheld, server.default_principal)
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
             if follow is not None:
@@ -354,7 +383,9 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
         lifespan=lifespan,
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(
-            codec=StoredKeyCodec(settings.store.with_name("request-state.key")), ttl=STATE_SECONDS
+            codec=StoredKeyCodec(settings.store.with_name("request-state.key")),
+            ttl=STATE_SECONDS,
+            bind_principal=_principal_of_request,
         ),
     )
     resources.register(server)

@@ -23,17 +23,16 @@ from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import Server, WorkerTask, build
+from tertulia_server.callers import Authenticate, anybody, by_store_token
 from tertulia_server.http_access import (
     HEALTH,
     AddressCheck,
-    Authenticate,
     Authentication,
     answer_browsers,
-    anybody,
-    by_token,
     is_loopback,
 )
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
+from tertulia_server.http_scopes import ScopeCheck
 from tertulia_server.logs import log_to_stderr
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap
@@ -148,7 +147,7 @@ def authentication(settings: Settings) -> Authenticate:
     Raises:
         InvalidInputError: see `tertulia_server.store_token.store_token`.
     """
-    return by_token(store_token(settings.store)) if settings.token else anybody
+    return by_store_token(store_token(settings.store)) if settings.token else anybody
 
 
 def application(server: Server, settings: Settings, authenticate: Authenticate, limits: Limits) -> ASGIApp:
@@ -162,6 +161,7 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
     async def healthz(_: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - the decorator keeps it
         return JSONResponse({"status": "ok"})
 
+    server.default_principal = None
     app: ASGIApp = server.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=limits.body_bytes,
@@ -171,6 +171,7 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
             enable_dns_rebinding_protection=False
         ),  # `AddressCheck` is stricter
     )
+    app = ScopeCheck(app)
     app = BodyReader(app, limits)
     app = Authentication(app, authenticate)
     app = answer_browsers(app)

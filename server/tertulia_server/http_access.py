@@ -4,12 +4,12 @@ A request passes `AddressCheck`, then the answers to browsers (CORS), then `Auth
 redirect included, sees a request that one of them refuses, and none of them reads a body.
 """
 
-import hmac
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import anyio
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
@@ -17,12 +17,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server.callers import Authenticate, Caller, CallerUnknownError, NoCallerError
+from tertulia_tools.access import AccessScope
 
 INVALID_REQUEST = -32600
-UNAUTHORIZED, FORBIDDEN, MISDIRECTED = 401, 403, 421
+UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE = 401, 403, 421, 503
+OUTLIVING_SECONDS = 300
+"""How long a request may be served after its caller's token has ended: as long as a call may wait."""
 HEALTH = "/healthz"
 OPEN_PATHS = (HEALTH, "/.well-known/")
 """The paths that ask for no caller, or begin so: hosts look below the second one for ways to authenticate."""
@@ -31,9 +35,8 @@ LARGEST_PORT = 65_535
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _AUTHORITY = re.compile(r"(\[[0-9a-f.]*:[0-9a-f:.]*\]|[a-z0-9_][a-z0-9._-]*)(?::([0-9]{1,5}))?")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-
-Authenticate = Callable[[Headers], Awaitable[str | None]]
-"""Returns the principal who makes a request, by its headers; None if they show no credential that is known."""
+_USUAL_SCOPES = (AccessScope.READ, AccessScope.WRITE)
+"""What a host should ask for that has no token yet."""
 
 
 def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -186,52 +189,67 @@ def answer_browsers(app: ASGIApp) -> ASGIApp:
 
 
 class Authentication:
-    """Finds out who makes a request, and refuses it if that is nobody. `principal_of` says it to those behind."""
+    """Finds out who makes a request, and refuses it if that is nobody. `scope["user"]` says it to those behind.
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
+    Whoever may not even read is refused, too. `metadata` is the URL of what hosts read to find the authorization server
+    (RFC 9728), if there is one. Nothing behind sees the caller's token.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticate: Authenticate,
+        *,
+        metadata: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
         self._app = app
         self._authenticate = authenticate
+        self._metadata = metadata
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its principal, or refuse it."""
         if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        principal = await self._authenticate(headers)
-        if principal is None:
-            await _unauthorized(headers)(scope, receive, send)
+        try:
+            caller = await self._authenticate(Headers(scope=scope))
+        except NoCallerError as error:
+            header = challenge("invalid_token" if error.shown else None, _USUAL_SCOPES, self._metadata)
+            await refusal(UNAUTHORIZED, str(error), header)(scope, receive, send)
             return
-        # The SDK takes the user for the owner of a session, which no other principal can use then.
-        user = AuthenticatedUser(AccessToken(token="", client_id=principal, scopes=[]))
-        await self._app({**scope, "user": user}, receive, send)
+        except CallerUnknownError as error:
+            await refusal(UNAVAILABLE, str(error), {"Retry-After": "5"})(scope, receive, send)
+            return
+        if not AccessScope.READ.among(caller.scopes):
+            await insufficient_scope(AccessScope.READ, self._metadata)(scope, receive, send)
+            return
+        headers = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
+        known = {**scope, "headers": headers, "user": _user(caller)}
+        with anyio.move_on_after(self._rest(caller)):
+            await self._app(known, receive, send)
+
+    def _rest(self, caller: Caller) -> float | None:
+        """Return how many seconds a request may be served: no stream outlives its caller's token for long."""
+        if caller.expires_at is None:
+            return None
+        return max(0.0, caller.expires_at - self._clock.time() / 1_000_000) + OUTLIVING_SECONDS
 
 
-def _unauthorized(headers: Headers) -> JSONResponse:
-    known = "authorization" in headers
-    sentence = "The token is not this server's" if known else "This server asks its callers for a token"
-    return refusal(
-        UNAUTHORIZED,
-        f"{sentence}. Send `Authorization: Bearer TOKEN` with what `tertulia token` prints; `tertulia manifest HOST "
-        "--http` writes it into the configuration of a host.",
-        {"WWW-Authenticate": 'Bearer error="invalid_token"' if known else "Bearer"},
-    )
+def _user(caller: Caller) -> AuthenticatedUser:
+    # The SDK takes the user for the owner of a session, which no other principal can use then.
+    return AuthenticatedUser(AccessToken(token="", client_id=caller.principal, scopes=[*caller.scopes]))
 
 
-def by_token(token: str) -> Authenticate:
-    """Return how whoever shows the store's token is the person who runs the server."""
-    expected = token.encode()
-
-    async def authenticate(headers: Headers) -> str | None:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(
-            given.strip().encode(), expected
-        )  # in a time that tells nothing of the token
-        return LOCAL_PRINCIPAL if same and scheme.lower() == "bearer" else None
-
-    return authenticate
+def challenge(error: str | None, scopes: Sequence[AccessScope], metadata: str | None) -> Mapping[str, str]:
+    """Return the header that says how to authenticate (RFC 6750, 3): for which scopes, and where to learn more."""
+    fields = {"error": error, "scope": " ".join(scopes), "resource_metadata": metadata}
+    said = ", ".join(f'{name}="{value}"' for name, value in fields.items() if value)
+    return {"WWW-Authenticate": f"Bearer {said}"}
 
 
-async def anybody(_: Headers) -> str | None:
-    """Take everybody for the person who runs the server."""
-    return LOCAL_PRINCIPAL
+def insufficient_scope(needed: AccessScope, metadata: str | None) -> JSONResponse:
+    """Return the response to a request whose caller may not do what it asks for."""
+    sentence = f"This needs the scope {needed}, which the token does not have. Ask for one that has it."
+    return refusal(FORBIDDEN, sentence, challenge("insufficient_scope", [needed], metadata))

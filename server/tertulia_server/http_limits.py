@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tertulia_server.http_access import refusal
+from tertulia_server.http_access import UNAVAILABLE, refusal
 
-TIMEOUT, TOO_LARGE, UNAVAILABLE = 408, 413, 503
+TIMEOUT, TOO_LARGE = 408, 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class BodyReader:
         if isinstance(body, JSONResponse):
             await body(scope, receive, send)
         elif body is not None:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replay(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | JSONResponse | None:
         """Return the body, the response to one that breaks a limit, or None if the caller goes away."""
@@ -197,7 +197,7 @@ class BodyReader:
         return refusal(TOO_LARGE, f"The request has more than {limit}. Send the text in several messages.")
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay(body: bytes, receive: Receive) -> Receive:
     """Return what receives the body in one piece, and then what `receive` does."""
     read: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

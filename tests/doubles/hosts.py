@@ -32,8 +32,8 @@ from mcp_types import (
 
 from tertulia.runs.runner import Worker
 from tertulia_server.app import Server, build
+from tertulia_server.callers import Authenticate
 from tertulia_server.http import PATH, listen, web_server
-from tertulia_server.http_access import Authenticate
 from tertulia_server.http_limits import Limits
 from tertulia_server.settings import Settings, flag, load
 from tertulia_server.store_token import store_token
@@ -208,6 +208,38 @@ async def served(
 
 
 @asynccontextmanager
+async def http_host(
+    url: str, era: str, headers: Mapping[str, str], *, person: Answer | None = None
+) -> AsyncGenerator[Host]:
+    """Connect a host that sends these headers to a server on HTTP."""
+    async with (
+        create_mcp_http_client(headers=dict(headers)) as http_client,
+        _connected(streamable_http_client(url, http_client=http_client), era, person) as host,
+    ):
+        yield host
+
+
+@asynccontextmanager
+async def _connected(
+    server: Any, era: str, person: Answer | None, store: Path = Path(), log: Path = Path()
+) -> AsyncGenerator[Host]:
+    forms: list[ElicitRequestFormParams] = []
+
+    async def shown(
+        context: ClientRequestContext, params: ElicitRequestFormParams | ElicitRequestURLParams
+    ) -> ElicitResult | ErrorData:
+        assert isinstance(params, ElicitRequestFormParams), "only forms are shown"
+        assert person is not None
+        forms.append(params)
+        return await person(params)
+
+    async with Client(
+        server, mode=ERAS[era], elicitation_callback=None if person is None else shown
+    ) as client:
+        yield Host(client, store, log, forms)
+
+
+@asynccontextmanager
 async def http(setup: Setup) -> AsyncGenerator[Any]:
     """Serve on a socket, in this process; a process of its own has `tests.doubles.http_server`."""
     register()
@@ -266,23 +298,11 @@ class Connector:
     ) -> AsyncGenerator[Host]:
         """See `Connect`."""
         setup = Setup(store or self.store, self._config, self._log, flags)
-        forms: list[ElicitRequestFormParams] = []
-
-        async def shown(
-            context: ClientRequestContext, params: ElicitRequestFormParams | ElicitRequestURLParams
-        ) -> ElicitResult | ErrorData:
-            assert isinstance(params, ElicitRequestFormParams), "only forms are shown"
-            assert person is not None
-            forms.append(params)
-            return await person(params)
-
         async with (
             self._transport(setup) as server,
-            Client(
-                server, mode=ERAS[self.era], elicitation_callback=None if person is None else shown
-            ) as client,
+            _connected(server, self.era, person, setup.store, setup.log) as host,
         ):
-            yield Host(client, setup.store, setup.log, forms)
+            yield host
 
 
 @pytest.fixture(params=WAYS)

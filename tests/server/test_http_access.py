@@ -3,29 +3,25 @@
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._httpx_utils import create_mcp_http_client
 from starlette.datastructures import Headers
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
+from tertulia_server.callers import Caller, NoCallerError, by_store_token
 from tertulia_server.cli import main
 from tertulia_server.http import application, authentication
-from tertulia_server.http_access import by_token
 from tertulia_server.http_limits import Limits
 from tertulia_server.settings import load
 from tertulia_server.store_token import store_token, token_file
-from tests.doubles.hosts import ERAS, Host, authorization, served
+from tests.doubles.hosts import ERAS, authorization, http_host, served
 from tests.doubles.http_server import INITIALIZE, JSON
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +38,7 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "tertulia.db"
 
 
-class Caller:
+class Sender:
     """Sends requests to the whole application, without a socket."""
 
     def __init__(self, store: Path, **flags: object) -> None:
@@ -65,13 +61,13 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def callers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Caller]:
+def callers(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Sender]:
     """Return who sends requests to a server with the given settings; it is the same for the same ones."""
-    return cache(partial(Caller, tmp_path_factory.mktemp("callers") / "tertulia.db"))
+    return cache(partial(Sender, tmp_path_factory.mktemp("callers") / "tertulia.db"))
 
 
 @pytest.fixture
-def caller(callers: Callable[..., Caller]) -> Caller:
+def caller(callers: Callable[..., Sender]) -> Sender:
     """Return who sends requests to a server with the usual settings."""
     return callers()
 
@@ -89,7 +85,7 @@ def caller(callers: Callable[..., Caller]) -> Caller:
         "[0:0:0:0:0:0:0:1]",
     ],
 )
-async def test_every_loopback_address_is_a_name_of_the_server(caller: Caller, host: str) -> None:
+async def test_every_loopback_address_is_a_name_of_the_server(caller: Sender, host: str) -> None:
     """Whatever port a tunnel gives it."""
     assert (await caller.send("GET", "/healthz", [("host", host)])).json() == {"status": "ok"}
 
@@ -117,7 +113,7 @@ async def test_every_loopback_address_is_a_name_of_the_server(caller: Caller, ho
     ],
 )
 async def test_another_host_is_refused_before_anything_else(
-    caller: Caller, path: str, hosts: list[str]
+    caller: Sender, path: str, hosts: list[str]
 ) -> None:
     """A page that makes its own name mean this machine learns nothing: neither a redirect nor that somebody is here."""
     # An empty list of headers would be the caller's own name.
@@ -141,7 +137,7 @@ async def test_another_host_is_refused_before_anything_else(
     ],
 )
 async def test_an_allowed_host_covers_its_ports(
-    callers: Callable[..., Caller], allowed: str, host: str, status: int
+    callers: Callable[..., Sender], allowed: str, host: str, status: int
 ) -> None:
     """A proxy in front is known by its name; a port that is named is the only one."""
     caller = callers(allowed_hosts=allowed)
@@ -156,7 +152,7 @@ async def test_an_allowed_host_covers_its_ports(
 def test_what_is_no_host_and_no_origin_is_not_allowed(store: Path, flags: dict[str, str]) -> None:
     """A setting that would allow nothing, or everything, ends the start with a sentence."""
     with pytest.raises(InvalidInputError, match=r"^--allowed-"):
-        Caller(store, **flags)
+        Sender(store, **flags)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +175,7 @@ def test_what_is_no_host_and_no_origin_is_not_allowed(store: Path, flags: dict[s
     ],
 )
 async def test_only_known_pages_may_call(
-    callers: Callable[..., Caller], origins: list[str], may: bool
+    callers: Callable[..., Sender], origins: list[str], may: bool
 ) -> None:
     """Those that were allowed, and those of this machine, since they need the token too."""
     caller = callers(allowed_origins=PAGE)
@@ -192,14 +188,14 @@ async def test_only_known_pages_may_call(
     ("origin", "status"), [(PAGE, 200), (f"http://{OWN}", 200), ("http://localhost:3000", 403)]
 )
 async def test_without_a_token_a_page_must_be_named(
-    callers: Callable[..., Caller], origin: str, status: int
+    callers: Callable[..., Sender], origin: str, status: int
 ) -> None:
     """Whatever else is served on this machine could show pages that read everything."""
     caller = callers(allowed_origins=PAGE, token=False)
     assert (await caller.send("GET", "/healthz", [("origin", origin)])).status_code == status
 
 
-async def test_an_allowed_page_can_call(callers: Callable[..., Caller]) -> None:
+async def test_an_allowed_page_can_call(callers: Callable[..., Sender]) -> None:
     """A browser asks before it sends what a host sends, and lets the page read the session's id."""
     caller = callers(allowed_origins=PAGE)
     asked = [("origin", PAGE), ("access-control-request-method", "POST")]
@@ -216,7 +212,7 @@ async def test_an_allowed_page_can_call(callers: Callable[..., Caller]) -> None:
     assert "Mcp-Session-Id" in refused.headers["access-control-expose-headers"]
 
 
-async def test_a_preflight_of_another_page_is_refused(caller: Caller) -> None:
+async def test_a_preflight_of_another_page_is_refused(caller: Sender) -> None:
     """The browser sends nothing after it."""
     answer = await caller.send(
         "OPTIONS", "/mcp", [("origin", "https://evil.example"), ("access-control-request-method", "POST")]
@@ -231,7 +227,7 @@ async def test_a_preflight_of_another_page_is_refused(caller: Caller) -> None:
     [None, "Bearer", "Bearer ", "Bearer {start}", "Bearer {token}x", "Basic {token}", "{token}", "Bearer é"],
 )
 async def test_whoever_does_not_show_the_token_is_refused(
-    caller: Caller, era: str, shown: str | None
+    caller: Sender, era: str, shown: str | None
 ) -> None:
     """With a sentence that says where it is had, in both eras, and before the body is read."""
     token = store_token(caller.store)
@@ -248,13 +244,13 @@ async def test_whoever_does_not_show_the_token_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "//mcp", "/healthz/../mcp", "/elsewhere"])
-async def test_every_path_but_the_open_ones_asks_for_the_token(caller: Caller, path: str) -> None:
+async def test_every_path_but_the_open_ones_asks_for_the_token(caller: Sender, path: str) -> None:
     """What is added later is not open by accident."""
     assert (await caller.send("GET", path)).status_code == 401
 
 
 async def test_a_host_that_looks_for_ways_to_authenticate_is_told_that_there_are_none(
-    caller: Caller,
+    caller: Sender,
 ) -> None:
     """It is not asked for a token on the way to one."""
     answer = await caller.send("GET", "/.well-known/oauth-protected-resource/mcp")
@@ -264,22 +260,14 @@ async def test_a_host_that_looks_for_ways_to_authenticate_is_told_that_there_are
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_holder_of_the_token_is_the_principal_of_stdio(scheme: str) -> None:
     """So that a host finds over HTTP what another one has over stdio."""
-    authenticate = by_token("t" * 43)
-    assert await authenticate(Headers({"authorization": f"{scheme} {'t' * 43}"})) == "local"
-    assert await authenticate(Headers({"authorization": f"{scheme} {'t' * 42}"})) is None
+    authenticate = by_store_token("t" * 43)
+    assert await authenticate(Headers({"authorization": f"{scheme} {'t' * 43}"})) == Caller("local")
+    with pytest.raises(NoCallerError, match="not this server's"):
+        await authenticate(Headers({"authorization": f"{scheme} {'t' * 42}"}))
 
 
-@asynccontextmanager
-async def _host(url: str, era: str, store: Path, name: str) -> AsyncGenerator[Host]:
-    async with (
-        create_mcp_http_client(headers={"x-name": name}) as http_client,
-        Client(streamable_http_client(url, http_client=http_client), mode=ERAS[era]) as client,
-    ):
-        yield Host(client, store, store)
-
-
-async def _by_name(headers: Headers) -> str | None:
-    return headers.get("x-name")
+async def _by_name(headers: Headers) -> Caller:
+    return Caller(headers["x-name"])
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -289,8 +277,8 @@ async def test_a_request_is_served_for_the_principal_who_makes_it(store: Path, e
     settings = load({"store": str(store), "discover_agents": False}, {}).settings
     async with (
         served(build(settings), settings, authenticate=_by_name) as url,
-        _host(url, era, store, "alice") as alice,
-        _host(url, era, store, "bob") as bob,
+        http_host(url, era, {"x-name": "alice"}) as alice,
+        http_host(url, era, {"x-name": "bob"}) as bob,
     ):
         created = await alice.call("create_conversation", agent="local:archivist", title="Hers")
         assert len((await alice.call("list_conversations")).data["conversations"]) == 1

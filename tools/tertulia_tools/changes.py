@@ -238,5 +238,6 @@ CONVERSATION_CHANGE_TOOLS = (
         toolset=Toolset.MANAGE,
         destructive=True,
         idempotent=True,
+        admin=True,
     ),
 )

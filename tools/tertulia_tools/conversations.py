@@ -172,5 +172,5 @@ def _coverage_note(client: Client, instance: str | None, *, from_index: bool) ->
 
 CONVERSATION_TOOLS = (
     read_only_tool(get_conversation, "Show a conversation", Toolset.BROWSE),
-    read_only_tool(list_conversations, "List conversations", Toolset.BROWSE),
+    read_only_tool(list_conversations, "List conversations", Toolset.BROWSE, admin_arguments=["all_users"]),
 )

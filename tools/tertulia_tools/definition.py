@@ -1,7 +1,7 @@
 """The definition of a tool: one typed function, and what the server tells hosts about it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import named
+from tertulia_tools.access import AccessScope
 from tertulia_tools.schemas import closed, outlined
 
 
@@ -37,12 +38,22 @@ class ToolDefinition:
     read_only: bool = False
     destructive: bool = False
     idempotent: bool = False
+    admin: bool = False
+    """Whether only `AccessScope.ADMIN` may call it."""
+    admin_arguments: Sequence[str] = ()
+    """The switches that only `AccessScope.ADMIN` may turn on."""
     meta: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
         """The name under which hosts call the tool."""
         return self.function.__name__
+
+    def scope(self, arguments: Mapping[str, Any]) -> AccessScope:
+        """Return the scope that a call with these arguments needs."""
+        if self.admin or any(arguments.get(name) not in (None, False, "") for name in self.admin_arguments):
+            return AccessScope.ADMIN
+        return AccessScope.READ if self.read_only else AccessScope.WRITE
 
     @property
     def result(self) -> type[BaseModel]:
@@ -78,9 +89,18 @@ class ToolDefinition:
         return tool
 
 
-def read_only_tool(function: Callable[..., Any], title: str, toolset: Toolset) -> ToolDefinition:
+def read_only_tool(
+    function: Callable[..., Any], title: str, toolset: Toolset, *, admin_arguments: Sequence[str] = ()
+) -> ToolDefinition:
     """Return the definition of a tool that changes nothing."""
-    return ToolDefinition(function=function, title=title, toolset=toolset, read_only=True, idempotent=True)
+    return ToolDefinition(
+        function=function,
+        title=title,
+        toolset=toolset,
+        read_only=True,
+        idempotent=True,
+        admin_arguments=admin_arguments,
+    )
 
 
 class Arguments(FuncMetadata):

@@ -1,8 +1,10 @@
 """The registry of tools, in the order in which hosts list them, and the selection that a server offers."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia_tools.access import AccessScope
 from tertulia_tools.agents import AGENT_TOOLS
 from tertulia_tools.analytics import ANALYTICS_TOOLS
 from tertulia_tools.changes import CONVERSATION_CHANGE_TOOLS
@@ -17,6 +19,14 @@ TOOLS: Sequence[ToolDefinition] = (
     *(*CONVERSATION_TOOLS, *SEARCH_TOOLS, *MESSAGE_LIST_TOOLS, *ANALYTICS_TOOLS),
     *(*MESSAGE_CHANGE_TOOLS, *CONVERSATION_CHANGE_TOOLS),
 )
+
+_BY_NAME: Mapping[str, ToolDefinition] = {tool.name: tool for tool in TOOLS}
+
+
+def scope_of_call(name: str, arguments: Mapping[str, Any]) -> AccessScope:
+    """Return the scope that a call needs; one of an unknown tool does nothing."""
+    definition = _BY_NAME.get(name)
+    return AccessScope.READ if definition is None else definition.scope(arguments)
 
 
 def select(
