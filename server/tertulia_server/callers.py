@@ -3,11 +3,16 @@
 import hmac
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tertulia_tools.access import AccessScope
+
+if TYPE_CHECKING:
+    from tertulia_server.oauth import AccessTokens
+    from tertulia_server.token_file import TokenFile
 
 HOW_TO_SHOW_IT = (
     "Send `Authorization: Bearer TOKEN` with what `tertulia token` prints; `tertulia manifest HOST --http` writes it "
@@ -75,3 +80,19 @@ def by_store_token(token: str) -> Authenticate:
 async def anybody(_: Headers) -> Caller:
     """Take everybody for the person who runs the server."""
     return Caller(LOCAL_PRINCIPAL)
+
+
+def by_tokens(tokens: "TokenFile | None", issued: "AccessTokens | None") -> Authenticate:
+    """Return how the holders of tokens are told apart: of those in a file, and of those that a server has issued."""
+    how = "Ask whoever runs it for one." if issued is None else f"Get one from {issued.issuer}."
+
+    async def authenticate(headers: Headers) -> Caller:
+        token = bearer_token(headers, f"Send `Authorization: Bearer TOKEN`. {how}")
+        caller = None if tokens is None else tokens.caller(token)
+        if caller is None and issued is not None:
+            caller = await issued.caller(token)
+        if caller is None:
+            raise NoCallerError(f"The token is not known here. {how}", shown=True)
+        return caller
+
+    return authenticate

@@ -144,10 +144,16 @@ def _manifest(loaded: Loaded, flags: Flags) -> int:
     return 0
 
 
-def _token(loaded: Loaded, _: Flags) -> int:
+def _token(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.store_token import store_token
+    from tertulia_server.token_command import add, remove
 
-    print(store_token(loaded.settings.store))
+    if flags["add"] is not None:
+        print(add(loaded.settings, flags["add"], flags["scopes"]))
+    elif flags["remove"] is not None:
+        print(remove(loaded.settings, flags["remove"]))
+    else:
+        print(store_token(loaded.settings.store))
     return 0
 
 
@@ -365,8 +371,19 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
     doctor.add_argument(
         "--json", action="store_true", help="as JSON; the exit code is 1 where something failed"
     )
-    commands.add_parser(
-        "token", parents=[shared], help="print the store's token, which callers over HTTP have to show"
+    token = commands.add_parser(
+        "token",
+        parents=[shared],
+        help="print the store's token, which callers over HTTP have to show, or make one for somebody",
+    )
+    change = token.add_mutually_exclusive_group()
+    change.add_argument("--add", default=None, metavar="NAME", help="make a token for NAME, and show it once")
+    change.add_argument("--remove", default=None, metavar="NAME", help="remove all tokens of NAME")
+    token.add_argument(
+        "--scopes",
+        default="read,write",
+        metavar="SCOPES",
+        help="what NAME may do: read, write, admin (read,write)",
     )
 
 

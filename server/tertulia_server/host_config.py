@@ -230,18 +230,28 @@ def show(host: str, loaded: Loaded) -> tuple[str, str]:
         todo.append(f"Or: {shortcut}")
     if isinstance(address, Endpoint):
         if address.token is not None:
-            todo.append(
-                f'Before {config.title} starts: export {TOKEN_VARIABLE}="$({token_command})"'
-                if config.bearer_key
-                else "The file then holds your store's token: keep it to yourself, and out of repositories."
-            )
+            todo.append(_about_token(config, loaded.settings, token_command))
         todo.append(f"Keep running: {shlex.join(command)}")
     return content, "\n".join(todo)
 
 
+def _about_token(config: HostConfig, settings: Settings, token_command: str) -> str:
+    if settings.token_file is not None:
+        return f"Before {config.title} starts: export {TOKEN_VARIABLE}=TOKEN (`{token_command} --add NAME` makes one)"
+    if config.bearer_key:
+        return f'Before {config.title} starts: export {TOKEN_VARIABLE}="$({token_command})"'
+    return "The file then holds your store's token: keep it to yourself, and out of repositories."
+
+
 def _endpoint(config: HostConfig, settings: Settings) -> Endpoint:
-    asked = settings.token and config.url  # no token is made for a host that takes none
-    return Endpoint(served_at(settings), store_token(settings.store) if asked else None)
+    url = settings.public_url or served_at(settings)
+    if settings.oauth_issuer is not None or not settings.token or not config.url:
+        return Endpoint(
+            url
+        )  # the host finds the authorization server; no token is made for one that takes none
+    if settings.token_file is not None:
+        return config.published(url)
+    return Endpoint(url, store_token(settings.store))
 
 
 def running_command(loaded: Loaded) -> tuple[str, ...]:

@@ -1,19 +1,23 @@
 """The server on Streamable HTTP, in both eras of the protocol: with sessions for older clients, without for newer ones.
 
-The server always checks Host and Origin, and asks for the store's token. Tokens travel unencrypted, so it binds to
-loopback only.
+The server always checks Host and Origin, and asks for a token: for the store's on this machine, for one of a file or of
+an authorization server where several people call. Tokens travel unencrypted; a proxy encrypts them.
 """
 
 import asyncio
 import socket
 import sys
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.lowlevel
 import uvicorn
+from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
 from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
@@ -22,14 +26,14 @@ from typing_extensions import override
 from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia_server.addresses import is_loopback
 from tertulia_server.app import Server, WorkerTask, build
-from tertulia_server.callers import Authenticate, anybody, by_store_token
+from tertulia_server.callers import Authenticate, anybody, by_store_token, by_tokens
 from tertulia_server.http_access import (
     HEALTH,
     AddressCheck,
     Authentication,
     answer_browsers,
-    is_loopback,
 )
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
 from tertulia_server.http_scopes import ScopeCheck
@@ -37,10 +41,17 @@ from tertulia_server.logs import log_to_stderr
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap
 from tertulia_server.store_token import store_token
+from tertulia_server.token_file import TokenFile
+from tertulia_tools.access import AccessScope
+
+if TYPE_CHECKING:
+    from tertulia_server.oauth import AccessTokens
 
 PATH = "/mcp"
 GRACE_SECONDS = 5
 """Seconds that calls which do not wait have to end when the server stops."""
+_EXACT_URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
+"""Hosts compare an issuer character by character: it gets no slash that it does not have."""
 FOR_HOLDERS = (
     "Callers show the token that `tertulia token` prints; `tertulia manifest HOST --http` tells a host."
 )
@@ -65,9 +76,24 @@ def serve(settings: Settings, works: WorkerTask) -> None:
         web = web_server(server, settings)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        callers = FOR_HOLDERS if settings.token else FOR_EVERYBODY
-        print(f"Serving MCP on {url}\n{callers}", file=sys.stderr, flush=True)
+        print(f"Serving MCP on {url}\n{_callers(settings)}", file=sys.stderr, flush=True)
         anyio.run(web.serve, [listener])
+
+
+def _callers(settings: Settings) -> str:
+    """Return who may call, in a sentence or two."""
+    if not settings.token:
+        return FOR_EVERYBODY
+    known = [f"tokens of {settings.oauth_issuer}"] if settings.oauth_issuer else []
+    known += [f"the tokens in {settings.token_file}"] if settings.token_file else []
+    if not known:
+        return FOR_HOLDERS
+    sentences = [f"Callers show {' or '.join(known)}."]
+    if not is_loopback(settings.host):
+        sentences.append(
+            "HTTP is not encrypted: let a proxy encrypt it, and nothing else reach this address."
+        )
+    return " ".join(sentences)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -126,12 +152,23 @@ def check_exposure(settings: Settings) -> None:
     Raises:
         InvalidInputError: other machines could reach the address, or a program could decide for a person.
     """
-    if not is_loopback(settings.host):
+    named = settings.token_file is not None or settings.oauth_issuer is not None
+    if named and not settings.token:
         raise InvalidInputError(
-            f"--host {settings.host} would let other machines reach this server, and read the token of whoever calls "
-            "it: authorization is missing that is safe on a network.",
+            "--no-token lets everybody in, so that --token-file and --oauth-issuer would mean nothing.",
+            hint="Leave out --no-token.",
+        )
+    if not is_loopback(settings.host) and not named:
+        raise InvalidInputError(
+            f"--host {settings.host} lets other machines reach this server, where the store's token is no protection: "
+            "it is one for everybody, and makes them the person who runs the server.",
             valid=["127.0.0.1", "::1", "localhost"],
-            hint="Serve on loopback, behind a proxy or a tunnel that authenticates.",
+            hint="Say who may call: with --oauth-issuer, or with --token-file and `tertulia token --add NAME`.",
+        )
+    if settings.oauth_issuer is not None and settings.public_url is None:
+        raise InvalidInputError(
+            "--oauth-issuer needs --public-url: tokens are issued for this server by its URL.",
+            hint="Give the URL under which hosts reach it: --public-url https://tertulia.example/mcp.",
         )
     if settings.approvals is Approvals.PERSON and not settings.token:
         raise InvalidInputError(
@@ -145,9 +182,29 @@ def authentication(settings: Settings) -> Authenticate:
     """Return how callers are told apart.
 
     Raises:
-        InvalidInputError: see `tertulia_server.store_token.store_token`.
+        InvalidInputError: see `tertulia_server.store_token.store_token` and `tertulia_server.token_file.TokenFile`.
     """
-    return by_store_token(store_token(settings.store)) if settings.token else anybody
+    if not settings.token:
+        return anybody
+    if settings.token_file is None and settings.oauth_issuer is None:
+        return by_store_token(store_token(settings.store))
+    tokens = None if settings.token_file is None else TokenFile(settings.token_file)
+    return by_tokens(tokens, _issued(settings))
+
+
+def _issued(settings: Settings) -> "AccessTokens | None":
+    if settings.oauth_issuer is None or settings.public_url is None:
+        return None
+    # Imported here: it takes 60 ms, and most servers need none of it.
+    from tertulia_server.oauth import AccessTokens, AuthorizationServer
+
+    return AccessTokens(
+        AuthorizationServer(
+            issuer=settings.oauth_issuer,
+            audience=settings.oauth_audience or settings.public_url,
+            jwks_url=settings.oauth_jwks_url,
+        )
+    )
 
 
 def application(server: Server, settings: Settings, authenticate: Authenticate, limits: Limits) -> ASGIApp:
@@ -162,7 +219,7 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
         return JSONResponse({"status": "ok"})
 
     server.default_principal = None
-    app: ASGIApp = server.streamable_http_app(
+    web = server.streamable_http_app(
         streamable_http_path=PATH,
         max_request_body_size=limits.body_bytes,
         max_sessions=limits.sessions,
@@ -171,12 +228,26 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
             enable_dns_rebinding_protection=False
         ),  # `AddressCheck` is stricter
     )
-    app = ScopeCheck(app)
+    metadata = None
+    hosts = list(settings.allowed_hosts)
+    if settings.public_url is not None:
+        hosts.append(urlsplit(settings.public_url).netloc)
+        if settings.oauth_issuer is not None:
+            metadata = _publish_metadata(web, settings.public_url, settings.oauth_issuer)
+    app: ASGIApp = ScopeCheck(web, metadata)
     app = BodyReader(app, limits)
-    app = Authentication(app, authenticate)
+    app = Authentication(app, authenticate, metadata=metadata)
     app = answer_browsers(app)
     # Without a token, an allowed page needs nothing more to read everything.
-    return AddressCheck(app, settings.allowed_hosts, settings.allowed_origins, loopback_pages=settings.token)
+    return AddressCheck(app, hosts, settings.allowed_origins, loopback_pages=settings.token)
+
+
+def _publish_metadata(web: Starlette, url: str, issuer: str) -> str:
+    """Serve what hosts read to find the authorization server (RFC 9728); return its URL."""
+    resource, server = map(_EXACT_URL.validate_python, (url, issuer))
+    scopes = [str(scope) for scope in AccessScope]
+    web.routes.extend(create_protected_resource_routes(resource, [server], scopes, resource_name="Tertulia"))
+    return str(build_resource_metadata_url(resource))
 
 
 class _WebServer(uvicorn.Server):

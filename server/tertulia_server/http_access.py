@@ -4,7 +4,6 @@ A request passes `AddressCheck`, then the answers to browsers (CORS), then `Auth
 redirect included, sees a request that one of them refuses, and none of them reads a body.
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server.addresses import is_loopback
 from tertulia_server.callers import Authenticate, Caller, CallerUnknownError, NoCallerError
 from tertulia_tools.access import AccessScope
 
@@ -43,14 +43,6 @@ def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None
     """Return the response to a request that is not served, with a sentence that says why and what to do."""
     error = {"code": INVALID_REQUEST, "message": sentence}
     return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a name or an address, an IPv6 address without brackets, can only mean this machine."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

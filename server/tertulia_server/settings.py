@@ -13,13 +13,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tertulia.platforms.registry import LOCAL
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings
 from tertulia.store.private_files import close_to_others
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
+from tertulia_server.addresses import is_safe_url
 from tertulia_server.secret_values import holds_secrets
 
 ENVIRONMENT_PREFIX = "TERTULIA_"
@@ -71,6 +72,19 @@ def _without_brackets(value: object) -> object:
     return value[1:-1] if isinstance(value, str) and value.startswith("[") and value.endswith("]") else value
 
 
+def _safe_url(value: str | None) -> str | None:
+    if value is not None and (not is_safe_url(value) or "@" in value):
+        raise ValueError("it must be a URL with https://, or with http:// on this machine")
+    return value
+
+
+def _issuer(value: str | None) -> str | None:
+    checked = _safe_url(value)
+    if checked is not None and ("#" in checked or "?" in checked):
+        raise ValueError("it must have neither a query nor a fragment")
+    return checked
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -107,11 +121,29 @@ class Settings(BaseModel):
     read_only: bool = Field(False, description="Offer only tools that change nothing.")
     http: bool = Field(False, description="Serve over Streamable HTTP instead of stdio.")
     host: Annotated[str, BeforeValidator(_without_brackets)] = Field(
-        "127.0.0.1", description="The loopback address to serve HTTP on."
+        "127.0.0.1",
+        description="The address to serve HTTP on; beyond loopback with --token-file or --oauth-issuer only.",
     )
     port: int = Field(8765, ge=0, le=65535, description="The port to serve HTTP on; 0 takes a free one.")
     token: bool = Field(
         True, description="Ask callers over HTTP for the store's token, which `tertulia token` prints."
+    )
+    token_file: Annotated[Path | None, BeforeValidator(_named)] = Field(
+        None,
+        description="Ask callers over HTTP for a token of this file instead, which `tertulia token --add` writes.",
+    )
+    oauth_issuer: Annotated[str | None, AfterValidator(_issuer)] = Field(
+        None, description="Ask callers over HTTP for a token of this OAuth 2.1 authorization server instead."
+    )
+    oauth_audience: str | None = Field(
+        None, description="What these tokens name as their audience, if it is not the public URL."
+    )
+    oauth_jwks_url: Annotated[str | None, AfterValidator(_safe_url)] = Field(
+        None, description="Where the server's keys are, if its metadata does not say it."
+    )
+    public_url: Annotated[str | None, AfterValidator(_safe_url)] = Field(
+        None,
+        description="The URL under which hosts reach HTTP, behind a proxy: https://tertulia.example/mcp.",
     )
     allowed_hosts: Names = Field(
         (),

@@ -5,6 +5,7 @@
 
 import json
 import os
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import anyio.lowlevel
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
+from mcp.client.auth import OAuthClientProvider
 from mcp.client.context import ClientRequestContext
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
@@ -195,25 +197,31 @@ async def served(
     *,
     authenticate: Authenticate | None = None,
     limits: Limits | None = None,
+    listener: socket.socket | None = None,
 ) -> AsyncGenerator[str]:
     """Serve on a socket by what serves HTTP, in this process; yields the URL."""
     web = web_server(server, settings, authenticate=authenticate, limits=limits)
-    with listen("127.0.0.1", 0) as listener:
+    with listener or listen("127.0.0.1", 0) as listening:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(web.serve, [listener])
+            tasks.start_soon(web.serve, [listening])
             try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}{PATH}"
             finally:
                 web.should_exit = True
 
 
 @asynccontextmanager
 async def http_host(
-    url: str, era: str, headers: Mapping[str, str], *, person: Answer | None = None
+    url: str,
+    era: str,
+    headers: Mapping[str, str],
+    *,
+    auth: OAuthClientProvider | None = None,
+    person: Answer | None = None,
 ) -> AsyncGenerator[Host]:
-    """Connect a host that sends these headers to a server on HTTP."""
+    """Connect a host that sends these headers, and the tokens that `auth` gets, to a server on HTTP."""
     async with (
-        create_mcp_http_client(headers=dict(headers)) as http_client,
+        create_mcp_http_client(headers=dict(headers), auth=auth) as http_client,
         _connected(streamable_http_client(url, http_client=http_client), era, person) as host,
     ):
         yield host

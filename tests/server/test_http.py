@@ -59,10 +59,41 @@ async def test_a_request_that_is_too_large_is_told_the_limit(setup: Setup) -> No
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "tertulia.example"])
-def test_nothing_but_loopback_is_served_on(host: str) -> None:
-    """A bind that others can reach refuses to start, and says what is missing."""
-    with pytest.raises(InvalidInputError, match="authorization is missing"):
-        check_exposure(load({"host": host}, {}).settings)
+@pytest.mark.parametrize("flags", [{}, {"token": False}, {"public_url": "https://tertulia.example/mcp"}])
+def test_others_are_served_only_if_it_is_said_who_may_call(host: str, flags: dict[str, object]) -> None:
+    """A bind that others can reach refuses to start, and says what to do; the store's token is not enough for it."""
+    with pytest.raises(InvalidInputError, match="lets other machines reach this server") as refused:
+        check_exposure(load({"host": host, **flags}, {}).settings)
+    assert refused.value.hint is not None
+    assert all(flag in refused.value.hint for flag in ("--oauth-issuer", "--token-file"))
+    check_exposure(load({"host": host, "token_file": "tokens"}, {}).settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"oauth_issuer": "https://as.example"}, "--oauth-issuer needs --public-url"),
+        ({"token_file": "tokens", "token": False}, "--no-token lets everybody in"),
+        (
+            {"oauth_issuer": "https://as.example", "public_url": "https://t.example", "token": False},
+            "--no-token",
+        ),
+    ],
+)
+def test_settings_that_let_in_others_than_they_say_do_not_start(flags: dict[str, object], said: str) -> None:
+    """With a sentence about both."""
+    with pytest.raises(InvalidInputError, match=said):
+        check_exposure(load(flags, {}).settings)
+
+
+@pytest.mark.parametrize("setting", ["oauth_issuer", "oauth_jwks_url", "public_url"])
+@pytest.mark.parametrize(
+    "url", ["http://as.example", "as.example", "ftp://as.example", "https://", "https://user@as.example"]
+)
+def test_addresses_that_others_can_read_on_the_way_are_refused(setting: str, url: str) -> None:
+    """What is fetched there decides who is let in."""
+    with pytest.raises(InvalidInputError, match="it must be a URL with https://"):
+        load({setting: url}, {})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
