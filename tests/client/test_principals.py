@@ -13,6 +13,7 @@ from tertulia import (
     Agents,
     Analytics,
     Client,
+    ConflictError,
     Conversation,
     ConversationChanges,
     ConversationQuery,
@@ -28,6 +29,7 @@ from tertulia import (
     Rating,
     Run,
     Runs,
+    RunStatus,
     Search,
     SearchQuery,
     Settlement,
@@ -38,7 +40,7 @@ from tertulia.history.writers import ExportFormat
 from tertulia.platforms.base import RunContext
 from tertulia.resources.history import History, Selection
 from tests.client.inside import contents, rows
-from tests.doubles.remote import CONVERSATION, Remote, remote
+from tests.doubles.remote import CONVERSATION, SECONDS, Remote, remote
 from tests.doubles.scripted import AGENT, asks_first, says, scripted
 
 pytestmark = pytest.mark.anyio
@@ -382,3 +384,68 @@ async def test_a_run_is_not_continued_with_the_credentials_of_others(path: Path)
         await client.work(idle=0.1)
 
         assert other_side.executed == []
+
+
+async def test_two_who_share_a_conversation_are_answered_one_after_the_other(path: Path) -> None:
+    """Over one process and over two: a platform never gets a message while it answers somebody else there."""
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def answers(context: RunContext) -> None:
+        begun.set()
+        await go_on.wait()
+        await context.finish("Yes.")
+
+    other_side = Remote(answers)
+    both = ["alice", "bob"]
+    async with (
+        remote(path, other_side, principals=both) as one,
+        remote(path, other_side, principals=both) as two,
+    ):
+        alice = one.as_principal("alice")
+        bobs = [one.as_principal("bob"), two.as_principal("bob")]
+        for client in (alice, *bobs):
+            await client.conversations.get(CONVERSATION)
+        run = (await alice.runs.send(CONVERSATION, "Hello")).run
+        await begun.wait()
+        for bob in bobs:
+            with pytest.raises(ConflictError, match="Somebody else is being answered") as refused:
+                await bob.runs.send(CONVERSATION, "And I?")
+            assert refused.value.retryable
+            assert "alice" not in repr((refused.value.message, refused.value.hint, refused.value.ids))
+            assert run.id not in repr(refused.value.ids)
+        assert [context.message.text for context in other_side.executed] == ["Hello"]
+        go_on.set()
+        await alice.runs.wait(run, timeout=10)
+        for bob in bobs:
+            sent = await bob.runs.send(CONVERSATION, "And I?")
+            assert (await bob.runs.wait(sent.run, timeout=10)).run.status is RunStatus.COMPLETED
+
+
+async def test_a_run_whose_process_died_does_not_keep_others_out(path: Path) -> None:
+    """Whoever meets it has it continued: its principal may never come back."""
+    begun, answered = anyio.Event(), anyio.Event()
+
+    async def never_ends(context: RunContext) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    async def answers(context: RunContext) -> None:
+        await context.finish("Yes.")
+        answered.set()
+
+    both = ["alice", "bob"]
+    async with remote(path, Remote(never_ends), principals=both) as client:
+        alice = client.as_principal("alice")
+        await alice.conversations.get(CONVERSATION)
+        run = (await alice.runs.send(CONVERSATION, "Hello")).run
+        await begun.wait()
+
+    async with remote(path, Remote(answers), principals=both) as client:
+        alice, bob = client.as_principal("alice"), client.as_principal("bob")
+        await bob.conversations.get(CONVERSATION)
+        with pytest.raises(ConflictError):
+            await bob.runs.send(CONVERSATION, "And I?")
+        with anyio.fail_after(SECONDS):
+            await answered.wait()
+        assert (await alice.runs.get(run.id)).status is RunStatus.COMPLETED
+        await bob.runs.send(CONVERSATION, "And I?")

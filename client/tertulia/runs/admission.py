@@ -39,6 +39,20 @@ class Admitted:
     """The recorded message, if it began a run."""
 
 
+class AnsweredElsewhereError(ConflictError):
+    """Raised when another principal is being answered in a conversation that both reach at its platform."""
+
+    def __init__(self, principal: str, run: Run) -> None:
+        super().__init__(
+            f"Somebody else is being answered in the conversation {run.conversation_id}, which you share.",
+            hint="Send your message again when that is over; list_messages shows what was said.",
+            retryable=True,
+            conversation_id=run.conversation_id,
+        )
+        self.principal = principal
+        self.run = run
+
+
 def admit(tx: Transaction, principal: str, platform: Platform, submission: Submission) -> Admitted:
     """Record a message, and the run that answers it unless it is added to an active one.
 
@@ -47,6 +61,7 @@ def admit(tx: Transaction, principal: str, platform: Platform, submission: Submi
     Raises:
         NotFoundError: there is no such conversation.
         ConflictError: the conversation accepts no message now, or another run is active.
+        AnsweredElsewhereError: another run is active, of another principal.
     """
     conversation = conversations.get(tx, principal, submission.message.conversation_id)
     earlier = _earlier(tx, principal, submission)
@@ -73,6 +88,10 @@ def admit(tx: Transaction, principal: str, platform: Platform, submission: Submi
         return Admitted(run=run, sent_as=SentAs.REPLY if admission.reply else SentAs.ADDED)
     if active is not None:
         raise _still_active(tx, active)
+    if not isinstance(platform, EmbeddedPlatform):
+        another = runs.active_of_another(tx, principal, conversation.id)
+        if another is not None:
+            raise AnsweredElsewhereError(*another)
     return _begin(tx, principal, conversation, admission, submission)
 
 

@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 
 from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
-from tertulia.runs.admission import Admitted, Submission, admit
+from tertulia.runs.admission import Admitted, AnsweredElsewhereError, Submission, admit
 from tertulia.runs.context import StoredRunContext
 from tertulia.runs.leases import LeaseHolder, has_worker
 from tertulia.store import leases, runs
@@ -108,7 +108,13 @@ class Runner:
         with anyio.CancelScope(
             shield=True
         ):  # a caller that is cancelled now must not leave a run that nobody executes
-            admitted, kept = await self._store.write(record)
+            try:
+                admitted, kept = await self._store.write(record)
+            except AnsweredElsewhereError as error:
+                self.execute_run(
+                    error.principal, error.run
+                )  # its process may be dead, and its principal away
+                raise
             if admitted.message is not None and not kept:
                 self._unkept[admitted.run.id] = admitted.message, submission.context
             self.execute_run(principal, admitted.run)

@@ -103,6 +103,16 @@ def replied_with(tx: Transaction, principal: str, conversation_id: str, message_
     )
 
 
+def active_of_another(tx: Transaction, principal: str, conversation_id: str) -> tuple[str, Run] | None:
+    """Return an active run of another principal in a conversation that both reach at its platform, and whose it is."""
+    row = tx.one(
+        f"SELECT principal, {_RUN} FROM runs WHERE conversation_id = ? AND principal <> ? AND status IN ({ACTIVE})",
+        conversation_id,
+        principal,
+    )
+    return None if row is None else (str(row[0]), _run(row[1:]))
+
+
 def latest(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     """Return the conversation's newest run, active or not."""
     return _found(
