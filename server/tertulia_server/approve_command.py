@@ -10,7 +10,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tertulia.client import Client
 from tertulia.runs.runner import Worker
 from tertulia.vocabulary.errors import NotAllowedError, TertuliaError
-from tertulia.vocabulary.models import Decision, Request, RequestKind, Settlement
+from tertulia.vocabulary.models import Channel, Decision, Request, RequestKind, Settlement
 from tertulia.vocabulary.untrusted import one_line
 from tertulia_server.settings import Settings
 from tertulia_tools.approvals import form_text
@@ -68,13 +68,19 @@ def _settlement(request: Request) -> Settlement | None:
     """Return what the person types; None if that is nothing."""
     if request.kind is RequestKind.QUESTION:
         answer = input("Your answer (empty: leave it open): ").strip()
-        return Settlement(decision=Decision.ANSWER, answer=answer, by_person=True) if answer else None
+        return (
+            Settlement(decision=Decision.ANSWER, answer=answer, by_person=True, channel=Channel.TERMINAL)
+            if answer
+            else None
+        )
     while True:
         typed = input(f"Type {APPROVE} or {REJECT} (empty: leave it open): ").strip().lower()
         if typed == APPROVE:
-            return Settlement(decision=Decision.APPROVE, by_person=True)
+            return Settlement(decision=Decision.APPROVE, by_person=True, channel=Channel.TERMINAL)
         if typed == REJECT:
             reason = input("Why? The agent is told (may be empty): ").strip()
-            return Settlement(decision=Decision.REJECT, reason=reason or None, by_person=True)
+            return Settlement(
+                decision=Decision.REJECT, reason=reason or None, by_person=True, channel=Channel.TERMINAL
+            )
         if not typed:
             return None

@@ -19,6 +19,7 @@ from tertulia.runs.runner import Worker
 from tertulia.vocabulary.errors import ConflictError, TertuliaError
 from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.models import (
+    Channel,
     Decision,
     MessageDraft,
     MessageQuery,
@@ -157,7 +158,9 @@ class Chat:
         self._printer.line(f"? {form_text(request, run.agent)}")
         if request.kind is RequestKind.QUESTION:
             reply = _prompt("  answer: ")
-            settlement = Settlement(decision=Decision.ANSWER, answer=reply, by_person=True)
+            settlement = Settlement(
+                decision=Decision.ANSWER, answer=reply, by_person=True, channel=Channel.TERMINAL
+            )
         else:
             reply = _prompt("  approve? [y/n, or why not] ")
             settlement = _settlement(reply)
@@ -168,9 +171,9 @@ class Chat:
 
 def _settlement(reply: str) -> Settlement:
     if reply.lower() in {"y", "yes"}:
-        return Settlement(decision=Decision.APPROVE, by_person=True)
+        return Settlement(decision=Decision.APPROVE, by_person=True, channel=Channel.TERMINAL)
     reason = None if reply.lower() in {"n", "no"} else reply or None
-    return Settlement(decision=Decision.REJECT, reason=reason, by_person=True)
+    return Settlement(decision=Decision.REJECT, reason=reason, by_person=True, channel=Channel.TERMINAL)
 
 
 class Printer:

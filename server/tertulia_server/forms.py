@@ -18,7 +18,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, Inpu
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from tertulia.client import Client
-from tertulia.vocabulary.models import Decision, Request, RequestKind, RunResult, Settlement
+from tertulia.vocabulary.models import Channel, Decision, Request, RequestKind, RunResult, Settlement
 from tertulia_tools.approvals import fits_form, form_text
 from tertulia_tools.host import Elicitation
 
@@ -125,10 +125,12 @@ def settlement_of(request: Request, content: Mapping[str, Any]) -> Settlement | 
     if request.kind is RequestKind.QUESTION:
         answer = content.get("answer")
         if isinstance(answer, str) and answer.strip():
-            return Settlement(decision=Decision.ANSWER, answer=answer, by_person=True)
+            return Settlement(decision=Decision.ANSWER, answer=answer, by_person=True, channel=Channel.FORM)
         return None
     decision, reason = content.get("decision"), content.get("reason")
     if decision not in (Decision.APPROVE, Decision.REJECT):
         return None
     given = reason if isinstance(reason, str) and reason.strip() else None
-    return Settlement(decision=Decision(cast(str, decision)), reason=given, by_person=True)
+    return Settlement(
+        decision=Decision(cast(str, decision)), reason=given, by_person=True, channel=Channel.FORM
+    )

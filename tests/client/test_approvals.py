@@ -100,7 +100,7 @@ async def test_an_approval_lets_the_run_go_on(path: Path) -> None:
         assert settled.settled_at is not None
         entries = (await client.conversations.events(request.conversation_id)).entries
         (decided,) = (each for each in entries if each.kind is EventKind.TOOL_CONFIRMATION_RESOLVED)
-        assert decided.data == {"request_id": request.id, "decision": "approve"}
+        assert decided.data == {"request_id": request.id, "decision": "approve", "by": "local"}
 
 
 async def test_a_rejection_reaches_the_agent_with_its_reason(path: Path) -> None:

@@ -63,6 +63,24 @@ async def test_an_approved_form_lets_the_tool_run_within_the_same_call(connect: 
     assert len(host.forms) == 1
 
 
+async def test_the_events_tell_who_decided_and_through_what(connect_in_memory: Connect) -> None:
+    """A person in a form, or the host by itself; the time is that of the event."""
+    async with connect_in_memory(person=decide("approve")) as host:
+        first = await send(host)
+        seen = await host.call(
+            "get_conversation", conversation_id=first["conversation_id"], include=["events"]
+        )
+        assert "approve by local through form" in seen.text
+    async with connect_in_memory() as host:
+        second = await send(host, script(ASK, {"say": "Done, too."}))
+        request_id = second["pending"][0]["request_id"]
+        await host.call("confirm_tool", request_id=request_id, decision="reject", reason="No.")
+        seen = await host.call(
+            "get_conversation", conversation_id=second["conversation_id"], include=["events"]
+        )
+        assert "reject by local through host" in seen.text
+
+
 async def test_a_rejected_form_keeps_the_tool_from_running_and_tells_why(connect: Connect) -> None:
     """The other agent is told the reason and goes on."""
     async with connect(person=decide("reject", reason="We still need it.")) as host:

@@ -206,6 +206,8 @@ _NAMES = (
     "tool_call_id",
     "message_id",
     "decision",
+    "by",
+    "channel",
     "outcome",
     "author",
     "role",
@@ -213,6 +215,8 @@ _NAMES = (
     "participant",
 )
 """The keys of an event whose values are ids, names and words for states."""
+_LABELS = {"by": "by ", "channel": "through "}
+"""What stands before a value that would not be understood by itself."""
 
 
 def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
@@ -225,7 +229,8 @@ def _text(group: Sequence[JournalEntry], quoter: Quoter) -> str:
         quoted = f" {quoter.line(str(reason), MAX_VALUE)}" if reason else ""
         before, status = (quoter.name(str(entry.data.get(key))) for key in ("before", "status"))
         return f"{before} -> {status}{quoted}"
-    names = [quoter.name(str(entry.data[key])) for key in _NAMES if entry.data.get(key)]
+    named = [key for key in _NAMES if entry.data.get(key)]
+    names = [f"{_LABELS.get(key, '')}{quoter.name(str(entry.data[key]))}" for key in named]
     others = {
         key: value for key, value in entry.data.items() if key not in _NAMES and value not in (None, {}, "")
     }

@@ -10,6 +10,7 @@ from pydantic import Field
 from tertulia.resources.runs import Sent
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.models import (
+    Channel,
     Decision,
     MessageDraft,
     NewConversation,
@@ -201,7 +202,11 @@ async def confirm_tool(
 
     async def begin() -> Sent:
         settlement = Settlement(
-            decision=Decision(decision), reason=reason, answer=answer, arguments=arguments
+            decision=Decision(decision),
+            reason=reason,
+            answer=answer,
+            arguments=arguments,
+            channel=Channel.HOST,
         )
         request = await host.client.runs.request(request_id)
         if arguments is None:

@@ -103,7 +103,9 @@ def check_settlement(
 def record_settlement(tx: Transaction, principal: str, request: Request, settlement: Settlement) -> None:
     """Record a decision; queue the run again once none of its requests is pending."""
     runs.settle(tx, request, _STATUS[settlement.decision], settlement)
-    data: dict[str, object] = {"request_id": request.id, "decision": settlement.decision}
+    data: dict[str, object] = {"request_id": request.id, "decision": settlement.decision, "by": principal}
+    if settlement.channel is not None:
+        data["channel"] = settlement.channel
     if settlement.reason is not None:
         data["reason"] = settlement.reason
     kind = EventKind.TOOL_CONFIRMATION_RESOLVED

@@ -34,9 +34,11 @@ class EventKind(StrEnum):
     TOOL_CALL_RESULT = "tool_call_result"  # tool_call_id, result, outcome
     TOOL_CALL_PROGRESS = "tool_call_progress"  # tool_call_id, message
     TOOL_CONFIRMATION_REQUIRED = "tool_confirmation_required"  # request_id, tool_call_id?, tool, arguments
-    TOOL_CONFIRMATION_RESOLVED = "tool_confirmation_resolved"  # request_id, decision, reason?
+    TOOL_CONFIRMATION_RESOLVED = "tool_confirmation_resolved"  # request_id, decision, by?, channel?, reason?
     QUESTION_ASKED = "question_asked"  # request_id, prompt
-    QUESTION_ANSWERED = "question_answered"  # request_id, decision, answer (None without one), reason?
+    QUESTION_ANSWERED = (
+        "question_answered"  # request_id, decision, by?, channel?, answer (None without one), reason?
+    )
     MESSAGE_ADDED = "message_added"  # message_id, author, role
     MESSAGE_UPDATED = (
         "message_updated"  # message_id, replaces? (the message that it was before, on another branch)

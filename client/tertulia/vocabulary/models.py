@@ -402,6 +402,17 @@ class Decision(StrEnum):
     ANSWER = "answer"
 
 
+class Channel(StrEnum):
+    """Through what a decision came."""
+
+    FORM = "form"
+    """A form that the host showed its person."""
+    TERMINAL = "terminal"
+    """A command at which a person typed."""
+    HOST = "host"
+    """The host itself, with whatever guard it has of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """A decision about a request.
@@ -419,6 +430,8 @@ class Settlement:
     Where `Approvals.PERSON` is set, no other approval counts. The caller vouches for it: a program has the whole
     request, unlike a model, of which `confirm_tool` wants the digest that stands at the end of long arguments.
     """
+    channel: Channel | None = None
+    """Through what the decision came, for the record; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
