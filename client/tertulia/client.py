@@ -79,7 +79,8 @@ class Client:
                 leave_out=settings.leave_out_misconfigured,
             )
             for platform in platforms.values():
-                stack.push_async_callback(platform.close)
+                for each in (platform, *platform.accounts.values()):
+                    stack.push_async_callback(each.close)
             leases = LeaseHolder(store)
             runner = await stack.enter_async_context(Runner(store, leases, platforms, worker))
             services = Services(settings, store, platforms, runner, Idempotency(store, leases), leases)

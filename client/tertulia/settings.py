@@ -1,8 +1,9 @@
 """The settings of a client. The caller builds them once; nothing else is configured."""
 
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ STORE_CONTENT = "store_content"
 PRINCIPALS = "principals"
 """The option of every platform beyond this machine's store that names the principals whom the instance serves."""
 
+CREDENTIALS = "credentials"
+"""The option of platforms with accounts that has a table for each principal who has an account of their own there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -60,6 +64,12 @@ LIMITS = frozenset(field.name for field in fields(Limits))
 """The options of every platform that set its limits."""
 COMMON_OPTIONS = LIMITS | {STORE_CONTENT, PRINCIPALS}
 """The options of every platform."""
+_SHARED = LIMITS | {
+    *(STORE_CONTENT, "base_url", "base_url_env", "card", "hosts", "token_url", "token_url_env", "paths"),
+    *("agents", "chat", "all_users", "audience", "scope"),
+}
+"""What an account has of its instance: where the platform is and how it is used, and nothing that opens it."""
+_ADDRESS = re.compile(r"[A-Z0-9_]+_(URL|API_BASE)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +83,8 @@ class InstanceSettings:
     """The environment variables that missing options are read from, under names that the platform documents."""
     identity: str | None = None
     """The mailbox name of this process on the embedded platform."""
+    account: str | None = None
+    """The principal whose account at the platform this is; None if it is the one that its principals share."""
 
     @property
     def keeps_content(self) -> bool:
@@ -88,6 +100,26 @@ class InstanceSettings:
     def limits(self) -> Limits:
         """How much of what the platform sends is taken."""
         return Limits(**{name: self.options[name] for name in LIMITS if name in self.options})
+
+    def of_account(self, principal: str) -> "InstanceSettings":
+        """Return the settings of the account that a principal has, which `CREDENTIALS` describes.
+
+        Nothing in them opens the account that others share: of the environment, they have the addresses, and the
+        variables that the account names (`NAME_env`).
+        """
+        own: Mapping[str, Any] = self.options[CREDENTIALS][principal]
+        named = {value for name, value in own.items() if name.endswith("_env")}
+        return replace(
+            self,
+            options={name: value for name, value in self.options.items() if name in _SHARED}
+            | {**own, PRINCIPALS: [principal]},
+            environment={
+                name: value
+                for name, value in self.environment.items()
+                if name in named or _ADDRESS.fullmatch(name)
+            },
+            account=principal,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

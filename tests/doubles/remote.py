@@ -3,7 +3,7 @@
 The client treats it as any other platform whose conversations live elsewhere. `remote` opens a client on it.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -110,15 +110,19 @@ async def remote(
     keeps_content: bool = True,
     worker: Worker | None = None,
     principals: Sequence[str] = (),
+    accounts: Mapping[str, Remote] | None = None,
 ) -> AsyncGenerator[Client]:
     """Open a client with the instance `remote`, as one process has it; what is inside takes `SECONDS` at most.
 
-    It serves `principals`, as the configuration names them: nobody in particular, unless some are given.
+    It serves `principals`, as the configuration names them: nobody in particular, unless some are given. `accounts` are
+    what those reach who have credentials of their own.
     """
     cast(dict[str, str], PLATFORMS)[KIND] = f"{__name__}:RemotePlatform"
     options: dict[str, Any] = {"remote": other_side, "store_content": keeps_content}
     if principals:
         options["principals"] = [*principals]
+    if accounts:
+        options["credentials"] = {name: {"remote": reached} for name, reached in accounts.items()}
     instance = InstanceSettings(platform=KIND, options=options)
     with anyio.fail_after(SECONDS):
         async with Client.open(

@@ -302,14 +302,20 @@ class Platform:
         """The one thing to set before the instance can be used; None when it can."""
         self.principals: Collection[str] = ()
         """The principals whom the instance serves: nobody, until the registry names them."""
+        self.accounts: Mapping[str, Platform] = {}
+        """The instance as it is for those principals who have an account of their own, by principal."""
         self.peers: Mapping[str, Platform] = {}
         """All the configured instances, by name."""
         self.limits = DEFAULT_LIMITS
         """How much of what the platform sends is taken."""
 
     def serves(self, principal: str) -> bool:
-        """Whether a principal may use the instance: whoever does acts with its credentials, as its account."""
+        """Whether a principal may use the shared account: whoever does acts with its credentials."""
         return principal in self.principals
+
+    def used_by(self, principal: str) -> "Platform | None":
+        """Return the instance as it is for a principal: with their own account or the shared one; None without one."""
+        return self.accounts.get(principal) or (self if self.serves(principal) else None)
 
     async def close(self) -> None:
         """Give back connections; called once, at the end."""
@@ -568,7 +574,7 @@ class Platform:
         offering = sorted(
             name
             for name, peer in self.peers.items()
-            if feature in peer.features and peer.missing is None and all(map(peer.serves, self.principals))
+            if feature in peer.features and peer.missing is None and all(map(peer.used_by, self.principals))
         )
         raise NotOffered(
             f"The instance {self.instance} ({self.kind}) does not offer {feature}.",

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import cast
 
 from tertulia.platforms.base import Platform
-from tertulia.settings import LIMITS, PRINCIPALS, STORE_CONTENT, InstanceSettings
+from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, LIMITS, PRINCIPALS, STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
@@ -31,6 +31,8 @@ PLATFORMS: Mapping[str, str] = {
 
 LOCAL = "local"
 _MOST = 1_000_000
+_WITHOUT_ACCOUNTS = {LOCAL, "acp"}
+"""Platforms of this machine: what they may do is what whoever runs the process may do."""
 
 
 def build(
@@ -64,7 +66,8 @@ def build(
     if errors and not leave_out:
         raise errors[0] if len(errors) == 1 else _all_of(errors)
     for platform in built.values():
-        platform.peers = built
+        for each in (platform, *platform.accounts.values()):
+            each.peers = built
     return built
 
 
@@ -137,6 +140,16 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
         )
     if PRINCIPALS in settings.options:
         _check_principals(name, settings.options[PRINCIPALS])
+    shared = {option: value for option, value in settings.options.items() if option != CREDENTIALS}
+    built = _made(name, replace(settings, options=shared), store, clock)
+    built.accounts = {
+        principal: _account(name, settings.of_account(principal), store, clock)
+        for principal in _accounts(name, settings)
+    }
+    return built
+
+
+def _made(name: str, settings: InstanceSettings, store: Store, clock: Clock) -> Platform:
     module, _, attribute = PLATFORMS[settings.platform].partition(":")
     platform = cast(
         Callable[[str, InstanceSettings, Store, Clock], Platform], getattr(import_module(module), attribute)
@@ -145,6 +158,46 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
     built.principals = settings.principals
     built.limits = settings.limits
     return built
+
+
+def _account(name: str, settings: InstanceSettings, store: Store, clock: Clock) -> Platform:
+    try:
+        return _made(name, settings, store, clock)
+    except InvalidInputError as error:
+        table = f"[instances.{name}.{CREDENTIALS}.{settings.account}]"
+        raise InvalidInputError(
+            f"{table}: {error.message}", hint=error.hint, valid=error.valid, instance=name
+        ) from error
+
+
+def _accounts(name: str, settings: InstanceSettings) -> Sequence[str]:
+    """Return the principals who have an account of their own.
+
+    Raises:
+        InvalidInputError: they are not described by a table each, or the platform has no accounts.
+    """
+    if CREDENTIALS not in settings.options:
+        return ()
+    if settings.platform in _WITHOUT_ACCOUNTS:
+        raise InvalidInputError(
+            f"`{CREDENTIALS}` of the instance {name} cannot be set: its platform has no accounts.",
+            instance=name,
+        )
+    tables: object = settings.options[CREDENTIALS]
+    described = cast("Mapping[str, object]", tables if isinstance(tables, Mapping) else {})
+    if not described or not all(isinstance(table, Mapping) for table in described.values()):
+        raise InvalidInputError(
+            f"`{CREDENTIALS}` of the instance {name} must have a table for each principal.",
+            hint=f"Write [instances.{name}.{CREDENTIALS}.NAME], and below it what opens the account of NAME.",
+            instance=name,
+        )
+    for principal, table in described.items():
+        if own := (COMMON_OPTIONS | {CREDENTIALS}) & set(cast("Mapping[str, object]", table)):
+            raise InvalidInputError(
+                f"`{min(own)}` of the instance {name} is nothing that the account of {shown(principal)} can set.",
+                instance=name,
+            )
+    return [*described]
 
 
 def _check_principals(name: str, value: object) -> None:

@@ -57,11 +57,8 @@ class Scope:
     @property
     def platforms(self) -> Mapping[str, Platform]:
         """The platforms that serve this principal, by instance: for this principal there are no others."""
-        return {
-            name: platform
-            for name, platform in self.services.platforms.items()
-            if platform.serves(self.principal)
-        }
+        used = {name: platform.used_by(self.principal) for name, platform in self.services.platforms.items()}
+        return {name: platform for name, platform in used.items() if platform is not None}
 
     @property
     def instances(self) -> Sequence[str]:
@@ -74,8 +71,9 @@ class Scope:
         Raises:
             NotFoundError: there is no such instance for this principal.
         """
-        platform = self.services.platforms.get(instance)
-        if platform is None or not platform.serves(self.principal):
+        known = self.services.platforms.get(instance)
+        platform = None if known is None else known.used_by(self.principal)
+        if platform is None:
             raise NotFoundError(
                 f"There is no instance {shown(instance)}.",
                 valid=self.instances,

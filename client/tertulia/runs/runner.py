@@ -97,7 +97,8 @@ class Runner:
             ConflictError: it accepts no message now, or another run is active.
         """
         conversation_id = submission.message.conversation_id
-        platform = self._platforms[_instance(conversation_id)]
+        platform = self._platform(principal, conversation_id)
+        assert platform is not None, "the caller has looked for the instance"
         if submission.context is not None:
             platform.check_context(submission.context)
 
@@ -111,9 +112,8 @@ class Runner:
             try:
                 admitted, kept = await self._store.write(record)
             except AnsweredElsewhereError as error:
-                self.execute_run(
-                    error.principal, error.run
-                )  # its process may be dead, and its principal away
+                # Its process may be dead, and its principal away.
+                self.execute_run(error.principal, error.run)
                 raise
             if admitted.message is not None and not kept:
                 self._unkept[admitted.run.id] = admitted.message, submission.context
@@ -127,10 +127,8 @@ class Runner:
         A run of an instance that this process does not have, or does not have for this principal, is left to other
         processes.
         """
-        platform = self._platforms.get(_instance(run.conversation_id))
-        if platform is None or not platform.serves(principal):
-            return
-        if run.id in self._executing or not self._needs_execution(platform, run):
+        platform = self._platform(principal, run.conversation_id)
+        if platform is None or run.id in self._executing or not self._needs_execution(platform, run):
             return
         assert self._tasks is not None, "the runner was not entered"
         self._executing[run.id] = scope = anyio.CancelScope()
@@ -155,6 +153,11 @@ class Runner:
     def busy(self) -> bool:
         """Whether a run is being executed here."""
         return bool(self._executing)
+
+    def _platform(self, principal: str, conversation_id: str) -> Platform | None:
+        """Return the instance of a conversation as it is for a principal; None if it is none for them here."""
+        instance = self._platforms.get(_instance(conversation_id))
+        return None if instance is None else instance.used_by(principal)
 
     @property
     def _is_worker(self) -> bool:
@@ -237,9 +240,9 @@ class Runner:
         limits = self._platforms[_instance(lease.resource)].limits
         load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id, limits=limits)
         context = await self._store.read(load)
-        if context.run.status is RunStatus.INPUT_REQUIRED and self._needs_execution(
-            self._platforms[_instance(context.run.conversation_id)], context.run
-        ):
+        platform = self._platform(lease.principal, context.run.conversation_id)
+        assert platform is not None, "only runs of instances that this process has are executed"
+        if context.run.status is RunStatus.INPUT_REQUIRED and self._needs_execution(platform, context.run):
             for request in context.requests:
                 await context.withdraw(request.id)
             context = await self._store.read(load)
@@ -248,7 +251,6 @@ class Runner:
         unkept = self._unkept.get(run_id)
         if unkept is not None:
             context.message, context.message_context = unkept
-        platform = self._platforms[_instance(context.run.conversation_id)]
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(context.write_in_time)

@@ -8,7 +8,7 @@ from typing import Any, cast, overload
 
 import httpx
 
-from tertulia.settings import COMMON_OPTIONS, InstanceSettings
+from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address
 
@@ -60,6 +60,9 @@ class Options:
 
     def how_to_set(self, name: str, *, variable: str) -> str:
         """Return what to do about an option that is missing."""
+        account = self._settings.account
+        if account is not None:
+            return f"Set `{name}` in [instances.{self._instance}.{CREDENTIALS}.{account}]."
         chosen = self._variable(name, variable)
         return f"Set {chosen} in the environment, or `{name}` in [instances.{self._instance}]."
 
