@@ -83,6 +83,8 @@ class InstanceSettings:
     """The environment variables that missing options are read from, under names that the platform documents."""
     identity: str | None = None
     """The mailbox name of this process on the embedded platform."""
+    environment_proxy: bool = False
+    """Whether requests go through the proxy that the environment names; otherwise they go there directly."""
     account: str | None = None
     """The principal whose account at the platform this is; None if it is the one that its principals share."""
 

@@ -203,6 +203,7 @@ def _issued(settings: Settings) -> "AccessTokens | None":
             issuer=settings.oauth_issuer,
             audience=settings.oauth_audience or settings.public_url,
             jwks_url=settings.oauth_jwks_url,
+            environment_proxy=settings.environment_proxy,
         )
     )
 

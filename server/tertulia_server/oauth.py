@@ -52,6 +52,8 @@ class AuthorizationServer:
     """What tokens name that are for this server."""
     jwks_url: str | None = None
     """Where the keys are; None if the issuer's metadata (RFC 8414, OpenID Connect Discovery) says it."""
+    environment_proxy: bool = False
+    """Whether they are fetched through the proxy that the environment names."""
 
 
 class AccessTokens:
@@ -182,7 +184,9 @@ class SigningKeys:
     async def _fetch(self) -> Sequence[Mapping[str, Any]]:
         # Redirects are not followed: what is fetched decides who is let in.
         with anyio.fail_after(FETCH_SECONDS):
-            async with httpx.AsyncClient(timeout=FETCH_SECONDS, trust_env=False) as client:
+            async with httpx.AsyncClient(
+                timeout=FETCH_SECONDS, trust_env=self._server.environment_proxy
+            ) as client:
                 url = self._server.jwks_url or await _find_keys(client, self._server.issuer)
                 keys = (await _object(client, url)).get("keys")
         listed = cast("list[object]", keys) if isinstance(keys, list) else []

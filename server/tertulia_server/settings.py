@@ -150,6 +150,9 @@ class Settings(BaseModel):
         description="Names under which HTTP is served besides loopback's, on any port: for a proxy in front.",
     )
     allowed_origins: Names = Field((), description="Origins of web pages that may call, besides loopback's.")
+    environment_proxy: bool = Field(
+        False, description="Reach platforms through the proxy that HTTPS_PROXY and the like name."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="How much goes to stderr."
     )
@@ -181,7 +184,9 @@ class Settings(BaseModel):
             platform = table.get("platform")
             options = {name: value for name, value in table.items() if name != "platform"}
             instances[name] = InstanceSettings(
-                platform=platform if isinstance(platform, str) else "", options=options
+                platform=platform if isinstance(platform, str) else "",
+                options=options,
+                environment_proxy=self.environment_proxy,
             )
         if self.agents:
             local = instances.get(LOCAL, InstanceSettings(platform=LOCAL))

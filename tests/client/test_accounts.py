@@ -114,6 +114,15 @@ def test_accounts_that_cannot_work_end_the_start(options: Mapping[str, Any], sai
         Client.check(ClientSettings(store=path, instances={"work": _knowrithm(**options)}))
 
 
+def test_an_account_at_rine_has_keys_of_its_own(path: Path) -> None:
+    """Not those in the folder of whoever runs the process."""
+    options = {"credentials": {"alice": {"client_id": "a", "client_secret": "b"}}}
+    with pytest.raises(InvalidInputError, match=r"credentials.alice\]: `config_dir` is missing"):
+        Client.check(
+            ClientSettings(store=path, instances={"work": InstanceSettings(platform="rine", options=options)})
+        )
+
+
 @pytest.mark.parametrize("name", ["local", "claude"])
 def test_what_is_on_this_machine_has_no_accounts(name: str, path: Path) -> None:
     """Conversations of the store are everybody's own; programs have the rights of whoever runs the process."""

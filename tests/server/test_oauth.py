@@ -150,14 +150,17 @@ async def test_a_refusal_says_where_tokens_are_issued(issuer: AuthorizationServe
 
 
 def _claims(issuer: AuthorizationServer, **other: object) -> dict[str, Any]:
-    usual = {
+    """Return the usual claims with others; times are seconds from now."""
+    now = int(time.time())
+    usual: dict[str, object] = {
         "iss": issuer.issuer,
         "aud": AUDIENCE,
         "sub": "alice",
-        "exp": int(time.time()) + 600,
+        "exp": 600,
         "scope": "conversations:read openid",
     }
-    return usual | other
+    said = usual | other
+    return said | {name: now + value for name in ("exp", "nbf") if isinstance(value := said.get(name), int)}
 
 
 def _tokens(issuer: AuthorizationServer, clock: SkippingClock | None = None) -> AccessTokens:
@@ -170,7 +173,7 @@ def _tokens(issuer: AuthorizationServer, clock: SkippingClock | None = None) -> 
         {},
         {"aud": ["https://other.example", AUDIENCE]},
         {"scope": None, "scp": ["conversations:read", "openid"]},
-        {"exp": int(time.time()) - 5},
+        {"exp": -5},
     ],
     ids=["usual", "several audiences", "scp", "clock of the issuer"],
 )
@@ -186,8 +189,8 @@ async def test_a_token_names_its_principal_and_scopes(
 @pytest.mark.parametrize(
     ("claims", "header", "said"),
     [
-        ({"exp": int(time.time()) - 60}, {}, "has ended"),
-        ({"nbf": int(time.time()) + 600}, {}, "claims are wrong"),
+        ({"exp": -60}, {}, "has ended"),
+        ({"nbf": 600}, {}, "claims are wrong"),
         ({"exp": None}, {}, "claims are wrong"),
         ({"aud": "https://other.example/mcp"}, {}, "was not issued by"),
         ({"aud": f"{AUDIENCE}/"}, {}, "was not issued by"),

@@ -123,6 +123,46 @@ async def test_a_request_carries_credentials_and_returns_what_it_is_answered_wit
     assert script.bodies[1] == '{"a":"ü"}'.encode()
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_credentials_never_follow_a_redirect(status: int) -> None:
+    """Whoever answers cannot have them sent elsewhere, also not to a name of the same machine."""
+    elsewhere = Script([FINE])
+    async with served(elsewhere) as other, reached(refused(status, location=f"{other}/things")) as (http, _):
+        for method, safe in (("GET", True), ("POST", False)):
+            with pytest.raises(TertuliaError):
+                await http.send(method, "things", safe=safe)
+        with pytest.raises(TertuliaError):
+            async with http.stream("GET", "things", safe=True):
+                pass
+
+    assert elsewhere.asked == []
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_a_proxy_of_the_environment_is_used_where_that_is_configured(
+    monkeypatch: pytest.MonkeyPatch, configured: bool
+) -> None:
+    """Whoever sets a variable does not see the requests of somebody who has not asked for it."""
+    proxy, direct = Script([FINE]), Script([FINE])
+    async with served(proxy) as proxy_url, served(direct) as url:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy_url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        http = Http(
+            "here",
+            ERRORS,
+            base_url=url,
+            headers={"authorization": SECRET},
+            clock=SkippingClock(),
+            environment_proxy=configured,
+        )
+        assert await http.get("things") == {"fine": True}
+        await http.close()
+
+    assert (len(proxy.asked), len(direct.asked)) == ((1, 0) if configured else (0, 1))
+
+
 async def test_an_id_never_changes_which_path_is_called() -> None:
     """Whatever is in it, it stays one segment; what would be a step is refused, since quoting does not help."""
     quoted = {

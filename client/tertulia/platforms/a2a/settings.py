@@ -43,6 +43,7 @@ class A2ASettings:
     missing: str | None
     """The one thing to set before the instance can be used."""
     limits: Limits = DEFAULT_LIMITS
+    environment_proxy: bool = False
 
     @property
     def credentials(self) -> Collection[SchemeKind]:
@@ -87,6 +88,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> A2ASettings:
         login=login,
         missing=missing or login_missing,
         limits=settings.limits,
+        environment_proxy=settings.environment_proxy,
     )
 
 

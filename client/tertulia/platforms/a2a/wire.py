@@ -342,6 +342,7 @@ class Wire:
             missing=self._settings.missing,
             clock=self._clock,
             limits=self._settings.limits,
+            environment_proxy=self._settings.environment_proxy,
             address_option="card",
         )
 

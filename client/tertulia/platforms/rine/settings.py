@@ -17,6 +17,7 @@ from tertulia.platforms.kit.http.values import parsed, table
 from tertulia.platforms.kit.options import Options
 from tertulia.platforms.rine.mapping import PLATFORM, handle
 from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
+from tertulia.vocabulary.errors import InvalidInputError
 
 BASE_URL = "https://rine.network"
 """`_constants.py:7` of the SDK."""
@@ -38,6 +39,7 @@ class RineSettings:
     aliases: Mapping[str, str]
     """Handles by the short names that the configuration gives them."""
     limits: Limits = DEFAULT_LIMITS
+    environment_proxy: bool = False
 
     @classmethod
     def read(cls, instance: str, settings: InstanceSettings) -> "RineSettings":
@@ -48,6 +50,8 @@ class RineSettings:
         """
         options = Options(instance, settings)
         folder = options.path("config_dir", variable="RINE_CONFIG_DIR")
+        if folder is None and settings.account is not None:
+            raise InvalidInputError("`config_dir` is missing: the keys of an account are nobody else's.")
         config_dir = Path.home() / ".config" / "rine" if folder is None else folder
         client_id = options.secret("client_id", variable="RINE_CLIENT_ID")
         client_secret = options.secret("client_secret", variable="RINE_CLIENT_SECRET")
@@ -61,6 +65,7 @@ class RineSettings:
             agent=options.text("agent", variable="RINE_AGENT"),
             client_id=client_id,
             client_secret=client_secret,
+            environment_proxy=settings.environment_proxy,
             aliases={alias: handle(name) for alias, name in agents.items()},
             limits=settings.limits,
         )

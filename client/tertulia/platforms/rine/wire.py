@@ -85,6 +85,7 @@ class Wire:
             missing=settings.missing,
             clock=clock,
             limits=settings.limits,
+            environment_proxy=settings.environment_proxy,
         )
         self._settings = settings
         self._actor: Actor | None = None

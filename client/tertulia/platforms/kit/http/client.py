@@ -4,7 +4,7 @@ Each request says whether it is safe: whether it changes nothing, as a GET or a 
 is tried again, with jitter and within `PATIENCE` seconds. Any other is made once: where no answer came back, whether it
 was carried out is unknown, and `UncertainError` says so. The first call of a process reads the trusted certificates,
 which takes some 20 ms; all instances share them. Redirects are not followed: credentials go to the configured address
-only.
+only, and through a proxy that the environment names only where that is configured.
 """
 
 import json
@@ -102,6 +102,7 @@ class Http:
         clock: Clock = SYSTEM_CLOCK,
         limits: Limits = DEFAULT_LIMITS,
         body_seconds: float = BODY_SECONDS,
+        environment_proxy: bool = False,
         address_option: str = "base_url",
     ) -> None:
         """`address_option` is the option of the instance that has its address, for hints.
@@ -127,6 +128,7 @@ class Http:
         self.missing = missing
         """The one thing to set before the instance can be used; None when it can."""
         self._clock = clock
+        self._environment_proxy = environment_proxy
         self._opened: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -265,6 +267,7 @@ class Http:
                 limits=limits,
                 verify=_trusted(),
                 event_hooks={"response": [within(self._limits.response_bytes)]},
+                trust_env=self._environment_proxy,
             )
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         content, headers = options.get("content"), options.get("headers")
