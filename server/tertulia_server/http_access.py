@@ -6,9 +6,9 @@ redirect included, sees a request that one of them refuses, and none of them rea
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-import anyio
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
@@ -219,14 +219,15 @@ class Authentication:
             return
         headers = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
         known = {**scope, "headers": headers, "user": _user(caller)}
-        with anyio.move_on_after(self._rest(caller)):
+        with self._while_valid(caller):
             await self._app(known, receive, send)
 
-    def _rest(self, caller: Caller) -> float | None:
-        """Return how many seconds a request may be served: no stream outlives its caller's token for long."""
+    def _while_valid(self, caller: Caller) -> AbstractContextManager[object]:
+        """Return a scope to serve a request in: no stream outlives its caller's token for long."""
         if caller.expires_at is None:
-            return None
-        return max(0.0, caller.expires_at - self._clock.time() / 1_000_000) + OUTLIVING_SECONDS
+            return nullcontext()
+        rest = max(0.0, caller.expires_at - self._clock.time() / 1_000_000)
+        return self._clock.move_on_after(rest + OUTLIVING_SECONDS)
 
 
 def _user(caller: Caller) -> AuthenticatedUser:

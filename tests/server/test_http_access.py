@@ -9,19 +9,24 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
 from tertulia_server.callers import Caller, NoCallerError, by_store_token
 from tertulia_server.cli import main
 from tertulia_server.http import application, authentication
+from tertulia_server.http_access import OUTLIVING_SECONDS, Authentication
 from tertulia_server.http_limits import Limits
 from tertulia_server.settings import load
 from tertulia_server.store_token import store_token, token_file
-from tests.doubles.hosts import ERAS, authorization, http_host, served
+from tests.doubles.clocks import SkippingClock
+from tests.doubles.hosts import ERAS, SECONDS, authorization, http_host, served
 from tests.doubles.http_server import INITIALIZE, JSON
 
 pytestmark = pytest.mark.anyio
@@ -299,6 +304,37 @@ async def test_a_session_is_of_the_principal_who_opened_it(store: Path) -> None:
             for name in ("bob", "alice")
         }
     assert answers == {"bob": 404, "alice": 200}
+
+
+async def test_a_stream_ends_with_its_callers_token() -> None:
+    """Calls that wait are answered before that."""
+    clock = SkippingClock()
+    begun, ended = anyio.Event(), anyio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async def for_a_minute(_: Headers) -> Caller:
+        return Caller("alice", expires_at=clock.time() / 1_000_000 + 60)
+
+    async def never(*_: object) -> Any:
+        raise AssertionError("nothing is read or sent")
+
+    guarded = Authentication(stream, for_a_minute, clock=clock)
+    scope = {"type": "http", "path": "/mcp", "headers": [(b"authorization", b"Bearer x")]}
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(guarded, scope, never, never)
+            await begun.wait()
+            clock.skip(60 + OUTLIVING_SECONDS - 10)
+            await anyio.lowlevel.checkpoint()
+            assert not ended.is_set()
+            clock.skip(10)
+            await ended.wait()
 
 
 def test_a_store_has_one_token_however_many_ask_first(store: Path) -> None:
