@@ -70,6 +70,7 @@ _SHARED = LIMITS | {
 }
 """What an account has of its instance: where the platform is and how it is used, and nothing that opens it."""
 _ADDRESS = re.compile(r"[A-Z0-9_]+_(URL|API_BASE)")
+"""The variables of the environment from which platforms take addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,8 @@ def show(host: str, loaded: Loaded) -> tuple[str, str]:
     content = config.content(address)
     token_command = shlex.join([*command, "token"])
     todo = [f"For {config.file} in {config.place}, beside what it holds."]
-    if shortcut := config.shortcut_to(address, token_command):
+    own = loaded.settings.token_file is None  # the store's token opens no server with a file of tokens
+    if shortcut := config.shortcut_to(address, token_command if own else f"printenv {TOKEN_VARIABLE}"):
         todo.append(f"Or: {shortcut}")
     if isinstance(address, Endpoint):
         if address.token is not None:
@@ -236,19 +237,18 @@ def show(host: str, loaded: Loaded) -> tuple[str, str]:
 
 
 def _about_token(config: HostConfig, settings: Settings, token_command: str) -> str:
+    export = f"Before {config.title} starts: export {TOKEN_VARIABLE}="
     if settings.token_file is not None:
-        return f"Before {config.title} starts: export {TOKEN_VARIABLE}=TOKEN (`{token_command} --add NAME` makes one)"
+        return f"{export}TOKEN, with what `{token_command} --add NAME` printed."
     if config.bearer_key:
-        return f'Before {config.title} starts: export {TOKEN_VARIABLE}="$({token_command})"'
+        return f'{export}"$({token_command})"'
     return "The file then holds your store's token: keep it to yourself, and out of repositories."
 
 
 def _endpoint(config: HostConfig, settings: Settings) -> Endpoint:
     url = settings.public_url or served_at(settings)
     if settings.oauth_issuer is not None or not settings.token or not config.url:
-        return Endpoint(
-            url
-        )  # the host finds the authorization server; no token is made for one that takes none
+        return Endpoint(url)  # the host finds the issuer; and no token is made for one that takes none
     if settings.token_file is not None:
         return config.published(url)
     return Endpoint(url, store_token(settings.store))

@@ -195,7 +195,7 @@ def authentication(settings: Settings) -> Authenticate:
 def _issued(settings: Settings) -> "AccessTokens | None":
     if settings.oauth_issuer is None or settings.public_url is None:
         return None
-    # Imported here: it takes 60 ms, and most servers need none of it.
+    # Imported here: it loads a library of ciphers, and most servers need none of it.
     from tertulia_server.oauth import AccessTokens, AuthorizationServer
 
     return AccessTokens(

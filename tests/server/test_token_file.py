@@ -11,7 +11,8 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
 from tertulia_server.callers import Caller, NoCallerError, by_tokens
 from tertulia_server.cli import main
-from tertulia_server.settings import load
+from tertulia_server.settings import TOKEN_VARIABLE, load
+from tertulia_server.store_token import token_file
 from tertulia_server.token_file import TokenFile, add_token, remove_tokens
 from tests.doubles.hosts import ERAS, http_host, served
 
@@ -130,6 +131,28 @@ def test_the_command_shows_a_token_once(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["token", "--store", store, "--remove", "alice"]) == 2
     assert main(["token", "--store", store, "--add", "alice", "--scopes", "all"]) == 2
     assert "Valid: read, write, admin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["claude-code", "cursor", "codex"])
+def test_the_configuration_of_a_host_has_no_token_that_opens_nothing(
+    tmp_path: Path, file: Path, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It takes the caller's own from the environment; where an authorization server issues tokens, it has none."""
+    store, url = tmp_path / "tertulia.db", "https://tertulia.example/mcp"
+    add_token(file, "alice", READ)
+    shared = ["manifest", host, "--http", "--store", str(store), "--public-url", url]
+    assert main([*shared, "--token-file", str(file)]) == 0
+    by_file = capsys.readouterr()
+    assert main([*shared, "--oauth-issuer", "https://as.example"]) == 0
+    by_issuer = capsys.readouterr()
+
+    assert url in by_file.out
+    assert TOKEN_VARIABLE in by_file.out
+    assert "token)" not in by_file.err
+    assert "token --add NAME" in by_file.err
+    assert url in by_issuer.out
+    assert TOKEN_VARIABLE not in by_issuer.out
+    assert not token_file(store).exists()
 
 
 @pytest.mark.parametrize("era", ERAS)
