@@ -1,4 +1,4 @@
-"""Write everything that installs Tertulia in a host, and the README's tables, from what Tertulia is.
+"""Write everything that installs Tertulia in a host, and the documents' tables, from what Tertulia is.
 
 The one description is the software itself: pyproject.toml, the server's tools and settings, and what it knows of hosts
 (`tertulia_server.host_config`). `python3 dev.py manifests` writes the files; `--check`, which CI runs, writes nothing
@@ -30,6 +30,8 @@ PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("
 SETTINGS: Mapping[str, dict[str, Any]] = tidied(Settings.model_json_schema())["properties"]
 DEFAULTS = Settings.model_validate({"store": "tertulia.db"})
 PUBLISHED = ("uvx", NAME)
+REPOSITORY = ""
+"""The address of the public repository. Filled in when the package is published: documents then begin with both."""
 REGISTRY_NAME = f"io.github.tertulia/{NAME}"
 """Published by who owns that account; the registry looks for `mcp-name: ` and this in the README."""
 REGISTRY_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
@@ -49,9 +51,10 @@ def outputs() -> Mapping[str, str]:
     """Return what each generated file holds, by its path in the project."""
     tools = anyio.run(build(DEFAULTS).list_tools)
     files = {
-        "README.md": filled(
-            "README.md", tools=tools_table(tools), settings=settings_table(), features=features_table()
-        ),
+        "README.md": filled("README.md", get=getting(REPOSITORY)),
+        "docs/reference/tools.md": filled("docs/reference/tools.md", tools=tools_table(tools)),
+        "docs/reference/settings.md": filled("docs/reference/settings.md", settings=settings_table()),
+        "docs/platforms/README.md": filled("docs/platforms/README.md", features=features_table()),
         "manifests/README.md": filled("manifests/README.md", hosts=hosts_table()),
         "manifests/server.json": as_json(registry_entry()),
         "manifests/claude-desktop/manifest.json": as_json(desktop_bundle(tools)),
@@ -202,8 +205,24 @@ def registry_input(name: str) -> dict[str, Any]:
     return described
 
 
+def getting(repository: str) -> str:
+    """Return how the command `tertulia` is installed: from the index, or before publication from the checkout."""
+    package = NAME if repository else "."
+    where = "With" if repository else "In this checkout, with"
+    lines = [
+        f"{where} [uv](https://docs.astral.sh/uv/), or with `pipx install {package}`:",
+        "",
+        "```sh",
+        f"uv tool install {package}",
+        "```",
+    ]
+    if repository:
+        lines += ["", "To work on it:", "", "```sh", f"git clone {repository} {NAME}", "```"]
+    return "\n".join(lines)
+
+
 def tools_table(tools: Sequence[Tool]) -> str:
-    """Return the README's table of tools."""
+    """Return the table of tools."""
     toolsets = {tool.name: str(tool.toolset) for tool in TOOLS}
     return table(
         ["Tool", "What it does", "Changes anything?", "Toolset"],
@@ -212,7 +231,7 @@ def tools_table(tools: Sequence[Tool]) -> str:
 
 
 def settings_table() -> str:
-    """Return the README's table of settings; tables are in the file only."""
+    """Return the table of settings; tables are in the file only."""
     rows = [
         ["`--config`", f"`{CONFIG_VARIABLE}`", f"`{CONFIG_NAME}` in your configuration folder", CONFIG_FILE]
     ]
@@ -297,9 +316,7 @@ def filled(file: str, **tables: str) -> str:
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            sys.exit(
-                f"{file} lacks the lines {begin} and {end}, between which the table of {name} is written."
-            )
+            sys.exit(f"{file} lacks the lines {begin} and {end}, between which {name} is written.")
         text = f"{before}{begin}\n{content}\n{end}{after}"
     return text
 

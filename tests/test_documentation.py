@@ -100,6 +100,24 @@ def test_the_index_has_every_document() -> None:
     assert set(DOCUMENTS) - {DOCS / "README.md"} <= linked
 
 
+@pytest.mark.io
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminal that Python could open")
+def test_what_the_readme_shows_of_a_search_is_what_is_printed(tmp_path: Path) -> None:
+    """The commands print what the recording shows, and the README's block is a part of it."""
+    from docs.media.record import RECORDINGS
+
+    recorded = RECORDINGS["search"](tmp_path)
+
+    assert recorded.drawn() == (DOCS / "media" / "search.svg").read_text("utf-8")
+    shown = [
+        found["text"]
+        for name, found in blocks()
+        if name.startswith("README.md") and found["language"] == "console"
+    ]
+    assert shown
+    assert [text for text in shown if text not in recorded.text] == []
+
+
 def test_the_page_on_adapters_names_every_module_of_the_kit() -> None:
     """And none that is gone."""
     page = (DOCS / "adding-a-platform.md").read_text("utf-8")
