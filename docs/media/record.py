@@ -4,16 +4,26 @@ The commands run as they are shown, behind a pseudo terminal, in a home folder m
 drawn as it is, but for the name of that folder; only the pauses are made.
 """
 
+import json
+import os
+import re
 import shlex
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 from docs.media import history
 from docs.media.drawing import COLUMNS, Piece, draw
-from tests.doubles.terminal import terminal
+from tests.client.platforms.test_acp_programs import MODULES, PROGRAMS, Program
+from tests.doubles import model
+from tests.doubles.terminal import CTRL_D, terminal
 
 MEDIA = Path(__file__).resolve().parent
 HOME = "/home/ana"
@@ -41,8 +51,9 @@ class Recording:
         assert code == 0, screen.shown
         shown = screen.shown.replace(str(self.home), HOME)
         for prompt, answer in answers:
-            before, _, shown = shown.partition(prompt + answer.rstrip("\n"))
-            self.pieces += [Piece(before + prompt), Piece(answer.rstrip("\n"), "typed")]
+            echo = answer.strip(f"\n{CTRL_D}")
+            before, _, shown = shown.partition(prompt + echo)
+            self.pieces += [Piece(before + prompt), Piece(echo, "typed")]
         self.pieces.append(Piece(f"{shown.rstrip()}\n\n"))
 
     def drawn(self) -> str:
@@ -74,7 +85,84 @@ def search(home: Path) -> Recording:
     return recording
 
 
-RECORDINGS: Mapping[str, Callable[[Path], Recording]] = {"search": search}
+REVIEW = [
+    {
+        "text": "I ask Codex.",
+        "call": "send_message",
+        "with": {"agent": "codex:agent", "text": "Review #57: Cart.total rounds once, at the end."},
+    },
+    {"text": "Codex agrees on the cart. But invoice.py still rounds each line."},
+]
+REVIEWED = [{"text": "Right for the cart. But invoice.py still rounds each line on its own."}]
+
+
+def agents(home: Path) -> Recording:
+    """Have Claude Code ask Codex, with an approval: the real programs, whose model is a script."""
+    recording = Recording(
+        "one agent asks another, and you approve",
+        "A terminal: Claude Code is told to ask Codex, asks for an approval to do so, and answers.",
+        home,
+    )
+    with scripted_model({"41": REVIEW, "57": REVIEWED}) as url:
+        configuration = home / ".config" / "tertulia" / "config.toml"
+        configuration.parent.mkdir(parents=True)
+        (home / "shop").mkdir()
+        programs = [program for program in PROGRAMS if program.name in {"claude", "codex"}]
+        configuration.write_text("".join(instance(home, program, url) for program in programs), "utf-8")
+        try:
+            recording.run(
+                "tertulia chat claude:agent",
+                ("\n> ", "Ask Codex to review my fix of #41.\n"),
+                ("or why not] ", "y\n"),
+                ("\n> ", CTRL_D),
+            )
+            recording.run("tertulia search invoice rounds", ("Enter leaves)? ", "\n"))
+        finally:
+            end_worker(home)
+    return recording
+
+
+@contextmanager
+def scripted_model(script: Mapping[str, Sequence[model.Turn]]) -> Generator[str]:
+    """Serve a model that plays these turns, by the number with a `#` in what it was told; yield its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), model.Handler)
+    with patch.dict(model.SCRIPT, script), server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+def instance(home: Path, program: Program, url: str) -> str:
+    """Return the table of an agent program that has Tertulia among its tools."""
+    own = home / f".{program.name}"
+    own.mkdir()
+    path = os.pathsep.join([str(MODULES / "node" / "bin"), str(MODULES / ".bin"), os.defpath])
+    env = {"PATH": path, "HOME": str(home), **program.prepare(own, url)}
+    store = home / ".local" / "share" / "tertulia" / "tertulia.db"
+    served = ["-m", "tertulia_server", "--store", str(store)]
+    return f"""\
+[instances.{program.name}]
+platform = "acp"
+agent = "{program.name}"
+folders = [{json.dumps(str(home / "shop"))}]
+[instances.{program.name}.env]
+{"".join(f"{name} = {json.dumps(value)}" + chr(10) for name, value in env.items())}
+[instances.{program.name}.mcp_servers.tertulia]
+command = {json.dumps(sys.executable)}
+args = {json.dumps(served)}
+"""
+
+
+def end_worker(home: Path) -> None:
+    """End the process that runs the agents, if there is one."""
+    for log in home.rglob("worker.log"):
+        for pid in re.findall(r"process (\d+) begins", log.read_text("utf-8"))[-1:]:
+            os.kill(int(pid), signal.SIGTERM)
+
+
+RECORDINGS: Mapping[str, Callable[[Path], Recording]] = {"search": search, "agents": agents}
 
 
 def main() -> None:
