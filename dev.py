@@ -8,6 +8,7 @@
     python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks
     python3 dev.py counterparts [NAME]   test against what others made: vendors' clients and servers, older hosts
     python3 dev.py lint [PATH...]        run every check that does not run the code, or those of some files
+    python3 dev.py docs [--serve]        build the documents as a site, in dist/docs; fails at a link that leads nowhere
     python3 dev.py manifests             write what installs us in hosts, and pack the bundle of Claude Desktop
     python3 dev.py lock [ARGS]           pin the dependencies; ARGS go to uv (--upgrade: to the newest releases)
 
@@ -36,7 +37,7 @@ CHECKS = [
     "pyright",
     "lint-imports --no-logo",
     # Generated files: a command that fails when what is committed is not what it would write now.
-    "python manifests/generate.py --check",
+    "python -m manifests.generate --check",
     "python manifests/bundle.py",
 ]
 
@@ -90,6 +91,7 @@ LOCKS = {
     "litellm.txt": "requirements/litellm.in",
     "r2r.txt": "requirements/r2r.in",
     "typescript.txt": "requirements/typescript.in",
+    "docs.txt": "requirements/docs.in",
 }
 NPM_LOCK = "package-lock.json"
 """The lock of the npm packages, which requirements/package.json names."""
@@ -191,6 +193,9 @@ def main(arguments: list[str]) -> int:
         return lint(rest)
     if command == "manifests" and not rest:
         return manifests()
+    if command == "docs" and rest in ([], ["--serve"]):
+        environment = Environment(".venv-docs", "docs.txt")
+        return environment.call("zensical", *(["serve"] if rest else ["build", "--clean", "--strict"]), cwd=ROOT)
     if command == "lock":
         return lock(rest)
     asked = command in {"help", "--help", "-h"}
@@ -289,7 +294,7 @@ def manifests() -> int:
     """Write the generated files; pack the bundle, which takes the Node that the checks bring."""
     environment = working()
     environment.add("lint.txt")
-    return environment.call("python", "manifests/generate.py", cwd=ROOT) or environment.call(
+    return environment.call("python", "-m", "manifests.generate", cwd=ROOT) or environment.call(
         "python", "manifests/bundle.py", cwd=ROOT
     )
 

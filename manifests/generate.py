@@ -17,10 +17,12 @@ from typing import Any
 import anyio
 from mcp_types import Tool
 
+from manifests.python_reference import reference
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
+from tertulia_server.install_command import PLACES
 from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, TABLES, Settings, flag, variable
 from tertulia_tools.registry import TOOLS
 from tertulia_tools.schemas import tidied
@@ -54,6 +56,7 @@ def outputs() -> Mapping[str, str]:
         "README.md": filled("README.md", get=getting(REPOSITORY)),
         "docs/reference/tools.md": filled("docs/reference/tools.md", tools=tools_table(tools)),
         "docs/reference/settings.md": filled("docs/reference/settings.md", settings=settings_table()),
+        "docs/reference/python.md": filled("docs/reference/python.md", python=reference()),
         "docs/platforms/README.md": filled("docs/platforms/README.md", features=features_table()),
         "manifests/README.md": filled("manifests/README.md", hosts=hosts_table()),
         "manifests/server.json": as_json(registry_entry()),
@@ -64,6 +67,7 @@ def outputs() -> Mapping[str, str]:
         ".claude-plugin/marketplace.json": as_json(claude_marketplace()),
     }
     for name, host in HOSTS.items():
+        files[f"docs/hosts/{name}.md"] = filled(f"docs/hosts/{name}.md", host=host_section(name))
         files[f"manifests/{name}/{host.file}"] = host.content(PUBLISHED)
         if host.url:
             files[f"manifests/{name}/http/{host.file}"] = host.content(host.published(served_at(DEFAULTS)))
@@ -219,6 +223,27 @@ def getting(repository: str) -> str:
     if repository:
         lines += ["", "To work on it:", "", "```sh", f"git clone {repository} {NAME}", "```"]
     return "\n".join(lines)
+
+
+def host_section(name: str) -> str:
+    """Return how a host is told of Tertulia: the command, and what that writes."""
+    host, place = HOSTS[name], PLACES[name]
+    language = {".toml": "toml", ".yaml": "yaml"}.get(Path(host.file).suffix, "json")
+    written = host.content((f"/home/you/.local/bin/{NAME}",)).rstrip()
+    command = f", by `{place.program} {' '.join(place.add[:2])}`" if place.add else ""
+    return "\n".join(
+        [
+            "```sh",
+            f"tertulia install {name}    # --dry-run shows the change; tertulia uninstall {name} takes it back",
+            "```",
+            "",
+            f"puts this into {host.title}'s own configuration{command}, beside what it holds:",
+            "",
+            f"```{language}",
+            written,
+            "```",
+        ]
+    )
 
 
 def tools_table(tools: Sequence[Tool]) -> str:
