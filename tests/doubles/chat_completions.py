@@ -56,6 +56,9 @@ class ChatCompletions:
             return
         self.requests.append(json.loads(body))
         turn = self.turns.pop(0)
+        if not self.requests[-1].get("stream"):
+            await _send(send, json.dumps(_whole(turn)).encode(), b"application/json")
+            return
         chunks = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in _chunks(turn))
         await _send(send, f"{chunks}data: [DONE]\n\n".encode(), b"text/event-stream")
 
@@ -63,6 +66,28 @@ class ChatCompletions:
 async def _send(send: Send, body: bytes, type: bytes) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", type)]})
     await send({"type": "http.response.body", "body": body})
+
+
+def _whole(turn: Turn) -> dict[str, Any]:
+    calls = [
+        {
+            "id": turn.ids[index] if turn.ids else f"call_{index}",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments)},
+        }
+        for index, (name, arguments) in enumerate(turn.calls)
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": turn.text or None}
+    message |= {"tool_calls": calls} if calls else {}
+    reason = "tool_calls" if calls else "stop"
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_795_857_494,
+        "model": MODEL,
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        "usage": USAGE,
+    }
 
 
 def _chunks(turn: Turn) -> list[dict[str, Any]]:
