@@ -55,7 +55,14 @@ LONG = ["-m", "long"]
 
 COUNTERPARTS = {
     "mcp1": ("a host that is built on mcp 1.x", ("mcp1.txt",)),
-    "typescript": ("hosts that are built on the TypeScript SDKs", ("typescript.txt", "package-lock.json")),
+    "typescript": (
+        "hosts on the TypeScript SDKs, the conformance suite, the Inspector",
+        ("typescript.txt", "package-lock.json"),
+    ),
+    "fastmcp": ("a host that is built on fastmcp", ("fastmcp.txt",)),
+    "pydantic_ai": ("an agent of pydantic-ai, as a host", ()),
+    "openai_agents": ("an agent of openai-agents, as a host", ("openai_agents.txt",)),
+    "langchain": ("an agent of langchain, as a host", ("langchain.txt",)),
     "a2a": ("a server on a2a-sdk, A2A 1.0", ("a2a.txt",)),
     "a2a03": ("a server on a2a-sdk 0.3, A2A 0.3", ("a2a03.txt",)),
     "adk": ("an agent of Google ADK, as an A2A server", ("adk.txt",)),
@@ -83,6 +90,9 @@ LOCKS = {
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
+    "fastmcp.txt": "requirements/fastmcp.in",
+    "openai_agents.txt": "requirements/openai_agents.in",
+    "langchain.txt": "requirements/langchain.in",
     "acp.txt": "requirements/acp.in",
     "a2a.txt": "requirements/a2a.in",
     "a2a03.txt": "requirements/a2a03.in",

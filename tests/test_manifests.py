@@ -34,7 +34,15 @@ SECONDS = 30
 HERE = [sys.executable, "-m", "tertulia_server"]
 """How the command is started where no program of its name runs, as in these tests."""
 SKILL = "claude-code/plugin/skills/tertulia/SKILL.md"
-BY_HAND = {"README.md", "AGENTS.md", "generate.py", "python_reference.py", "bundle.py", "claude-desktop/main.py", SKILL}
+BY_HAND = {
+    "README.md",
+    "AGENTS.md",
+    "generate.py",
+    "python_reference.py",
+    "bundle.py",
+    "claude-desktop/main.py",
+    SKILL,
+}
 
 # From the registry's schema, 2025-12-11, and from what its validator adds to that.
 SPECIFIC_VERSION = {"type": "string", "maxLength": 255, "not": {"pattern": r"^latest$|[\^~<>=|* ]|\.x"}}

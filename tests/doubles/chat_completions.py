@@ -4,7 +4,7 @@ The wire is that of OpenAI's API reference; pydantic-ai's adapter, with OpenAI's
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,15 @@ class Turn:
     """The ids of the calls; `call_0` and so on where none are given, as some servers have them in every turn."""
 
 
+Body = Mapping[str, Any]
+
+
 @dataclass
 class ChatCompletions:
     """The server: it plays a turn for each request, in order."""
 
-    turns: list[Turn] = field(default_factory=list[Turn])
+    turns: list[Turn | Callable[[Body], Turn]] = field(default_factory=list[Turn | Callable[[Body], Turn]])
+    """The turns; a function makes one of the body of the request."""
     requests: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """The bodies that it was sent."""
     keys: list[str] = field(default_factory=list[str])
@@ -55,7 +59,8 @@ class ChatCompletions:
             await _send(send, json.dumps(listed).encode(), b"application/json")
             return
         self.requests.append(json.loads(body))
-        turn = self.turns.pop(0)
+        made = self.turns.pop(0)
+        turn = made if isinstance(made, Turn) else made(self.requests[-1])
         if not self.requests[-1].get("stream"):
             await _send(send, json.dumps(_whole(turn)).encode(), b"application/json")
             return
