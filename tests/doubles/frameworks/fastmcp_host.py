@@ -28,13 +28,17 @@ async def talk(command: str, arguments: list[str]) -> dict[str, object]:
         progress.append(done)
 
     transport = StdioTransport(command=command, args=arguments, keep_alive=False)
-    async with Client(transport, elicitation_handler=shown, progress_handler=reported) as client:
+    async with Client(transport, elicitation_handler=shown) as client:
 
         async def call(tool: str, **given: object) -> object:
             return await client.call_tool(tool, given, raise_on_error=False)
 
         tools = await client.list_tools()
-        sent = await call("send_message", agent="local:archivist", text='retitle this to "Renewals"')
+        sent = await client.call_tool(
+            "send_message",
+            {"agent": "local:archivist", "text": 'retitle this to "Renewals"'},
+            progress_handler=reported,
+        )
         kept = await call("send_message", agent="local:archivist", text="remember: Acme keeps 40,000 a year.")
         found = await call("search_conversations", query="Acme")
         wrong = await call("send_message", agent="local:nobody", text="Hello?")
