@@ -72,7 +72,7 @@ COUNTERPARTS = {
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
     "rine": ("the client of Rine", ()),
-    "acp": ("agent programs that speak ACP, with a scripted model, and an agent on its SDK", ("acp.txt",)),
+    "acp": ("agent programs, as agents (ACP) and as hosts, with a scripted model, and an agent on the SDK of ACP", ("acp.txt",)),
     "nginx": ("nginx, in front of two servers", ()),
 }
 """By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
