@@ -8,6 +8,7 @@
     python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks
     python3 dev.py counterparts [NAME]   test against what others made: vendors' clients and servers, older hosts
     python3 dev.py lint [PATH...]        run every check that does not run the code, or those of some files
+    python3 dev.py docs [--serve]        build the documents as a site, in dist/docs; fails at a link that leads nowhere
     python3 dev.py manifests             write what installs us in hosts, and pack the bundle of Claude Desktop
     python3 dev.py lock [ARGS]           pin the dependencies; ARGS go to uv (--upgrade: to the newest releases)
 
@@ -36,7 +37,7 @@ CHECKS = [
     "pyright",
     "lint-imports --no-logo",
     # Generated files: a command that fails when what is committed is not what it would write now.
-    "python manifests/generate.py --check",
+    "python -m manifests.generate --check",
     "python manifests/bundle.py",
 ]
 
@@ -54,7 +55,14 @@ LONG = ["-m", "long"]
 
 COUNTERPARTS = {
     "mcp1": ("a host that is built on mcp 1.x", ("mcp1.txt",)),
-    "typescript": ("hosts that are built on the TypeScript SDKs", ("typescript.txt", "package-lock.json")),
+    "typescript": (
+        "hosts on the TypeScript SDKs, the conformance suite, the Inspector",
+        ("typescript.txt", "package-lock.json"),
+    ),
+    "fastmcp": ("a host that is built on fastmcp", ("fastmcp.txt",)),
+    "pydantic_ai": ("an agent of pydantic-ai, as a host", ()),
+    "openai_agents": ("an agent of openai-agents, as a host", ("openai_agents.txt",)),
+    "langchain": ("an agent of langchain, as a host", ("langchain.txt",)),
     "a2a": ("a server on a2a-sdk, A2A 1.0", ("a2a.txt",)),
     "a2a03": ("a server on a2a-sdk 0.3, A2A 0.3", ("a2a03.txt",)),
     "adk": ("an agent of Google ADK, as an A2A server", ("adk.txt",)),
@@ -64,7 +72,7 @@ COUNTERPARTS = {
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
     "rine": ("the client of Rine", ()),
-    "acp": ("agent programs that speak ACP, with a scripted model, and an agent on its SDK", ("acp.txt",)),
+    "acp": ("agent programs, as agents (ACP) and as hosts, with a scripted model, and an agent on the SDK of ACP", ("acp.txt",)),
     "nginx": ("nginx, in front of two servers", ()),
 }
 """By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
@@ -82,6 +90,9 @@ LOCKS = {
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
+    "fastmcp.txt": "requirements/fastmcp.in",
+    "openai_agents.txt": "requirements/openai_agents.in",
+    "langchain.txt": "requirements/langchain.in",
     "acp.txt": "requirements/acp.in",
     "a2a.txt": "requirements/a2a.in",
     "a2a03.txt": "requirements/a2a03.in",
@@ -90,6 +101,7 @@ LOCKS = {
     "litellm.txt": "requirements/litellm.in",
     "r2r.txt": "requirements/r2r.in",
     "typescript.txt": "requirements/typescript.in",
+    "docs.txt": "requirements/docs.in",
 }
 NPM_LOCK = "package-lock.json"
 """The lock of the npm packages, which requirements/package.json names."""
@@ -191,6 +203,9 @@ def main(arguments: list[str]) -> int:
         return lint(rest)
     if command == "manifests" and not rest:
         return manifests()
+    if command == "docs" and rest in ([], ["--serve"]):
+        environment = Environment(".venv-docs", "docs.txt")
+        return environment.call("zensical", *(["serve"] if rest else ["build", "--clean", "--strict"]), cwd=ROOT)
     if command == "lock":
         return lock(rest)
     asked = command in {"help", "--help", "-h"}
@@ -289,7 +304,7 @@ def manifests() -> int:
     """Write the generated files; pack the bundle, which takes the Node that the checks bring."""
     environment = working()
     environment.add("lint.txt")
-    return environment.call("python", "manifests/generate.py", cwd=ROOT) or environment.call(
+    return environment.call("python", "-m", "manifests.generate", cwd=ROOT) or environment.call(
         "python", "manifests/bundle.py", cwd=ROOT
     )
 

@@ -1,4 +1,4 @@
-"""Write everything that installs Tertulia in a host, and the README's tables, from what Tertulia is.
+"""Write everything that installs Tertulia in a host, and the documents' tables, from what Tertulia is.
 
 The one description is the software itself: pyproject.toml, the server's tools and settings, and what it knows of hosts
 (`tertulia_server.host_config`). `python3 dev.py manifests` writes the files; `--check`, which CI runs, writes nothing
@@ -17,10 +17,12 @@ from typing import Any
 import anyio
 from mcp_types import Tool
 
+from manifests.python_reference import reference
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.vocabulary.features import Feature
 from tertulia_server.app import NAME, build
 from tertulia_server.host_config import HOSTS, served_at
+from tertulia_server.install_command import PLACES
 from tertulia_server.settings import CONFIG_NAME, CONFIG_VARIABLE, TABLES, Settings, flag, variable
 from tertulia_tools.registry import TOOLS
 from tertulia_tools.schemas import tidied
@@ -30,6 +32,8 @@ PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("
 SETTINGS: Mapping[str, dict[str, Any]] = tidied(Settings.model_json_schema())["properties"]
 DEFAULTS = Settings.model_validate({"store": "tertulia.db"})
 PUBLISHED = ("uvx", NAME)
+REPOSITORY = ""
+"""The address of the public repository. Filled in when the package is published: documents then begin with both."""
 REGISTRY_NAME = f"io.github.tertulia/{NAME}"
 """Published by who owns that account; the registry looks for `mcp-name: ` and this in the README."""
 REGISTRY_SCHEMA = "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
@@ -49,9 +53,11 @@ def outputs() -> Mapping[str, str]:
     """Return what each generated file holds, by its path in the project."""
     tools = anyio.run(build(DEFAULTS).list_tools)
     files = {
-        "README.md": filled(
-            "README.md", tools=tools_table(tools), settings=settings_table(), features=features_table()
-        ),
+        "README.md": filled("README.md", get=getting(REPOSITORY)),
+        "docs/reference/tools.md": filled("docs/reference/tools.md", tools=tools_table(tools)),
+        "docs/reference/settings.md": filled("docs/reference/settings.md", settings=settings_table()),
+        "docs/reference/python.md": filled("docs/reference/python.md", python=reference()),
+        "docs/platforms/README.md": filled("docs/platforms/README.md", features=features_table()),
         "manifests/README.md": filled("manifests/README.md", hosts=hosts_table()),
         "manifests/server.json": as_json(registry_entry()),
         "manifests/claude-desktop/manifest.json": as_json(desktop_bundle(tools)),
@@ -61,6 +67,7 @@ def outputs() -> Mapping[str, str]:
         ".claude-plugin/marketplace.json": as_json(claude_marketplace()),
     }
     for name, host in HOSTS.items():
+        files[f"docs/hosts/{name}.md"] = filled(f"docs/hosts/{name}.md", host=host_section(name))
         files[f"manifests/{name}/{host.file}"] = host.content(PUBLISHED)
         if host.url:
             files[f"manifests/{name}/http/{host.file}"] = host.content(host.published(served_at(DEFAULTS)))
@@ -202,8 +209,45 @@ def registry_input(name: str) -> dict[str, Any]:
     return described
 
 
+def getting(repository: str) -> str:
+    """Return how the command `tertulia` is installed: from the index, or before publication from the checkout."""
+    package = NAME if repository else "."
+    where = "With" if repository else "In this checkout, with"
+    lines = [
+        f"{where} [uv](https://docs.astral.sh/uv/), or with `pipx install {package}`:",
+        "",
+        "```sh",
+        f"uv tool install {package}",
+        "```",
+    ]
+    if repository:
+        lines += ["", "To work on it:", "", "```sh", f"git clone {repository} {NAME}", "```"]
+    return "\n".join(lines)
+
+
+def host_section(name: str) -> str:
+    """Return how a host is told of Tertulia: the command, and what that writes."""
+    host, place = HOSTS[name], PLACES[name]
+    language = {".toml": "toml", ".yaml": "yaml"}.get(Path(host.file).suffix, "json")
+    written = host.content((f"/home/you/.local/bin/{NAME}",)).rstrip()
+    command = f", by `{place.program} {' '.join(place.add[:2])}`" if place.add else ""
+    return "\n".join(
+        [
+            "```sh",
+            f"tertulia install {name}    # --dry-run shows the change; tertulia uninstall {name} takes it back",
+            "```",
+            "",
+            f"puts this into {host.title}'s own configuration{command}, beside what it holds:",
+            "",
+            f"```{language}",
+            written,
+            "```",
+        ]
+    )
+
+
 def tools_table(tools: Sequence[Tool]) -> str:
-    """Return the README's table of tools."""
+    """Return the table of tools."""
     toolsets = {tool.name: str(tool.toolset) for tool in TOOLS}
     return table(
         ["Tool", "What it does", "Changes anything?", "Toolset"],
@@ -212,7 +256,7 @@ def tools_table(tools: Sequence[Tool]) -> str:
 
 
 def settings_table() -> str:
-    """Return the README's table of settings; tables are in the file only."""
+    """Return the table of settings; tables are in the file only."""
     rows = [
         ["`--config`", f"`{CONFIG_VARIABLE}`", f"`{CONFIG_NAME}` in your configuration folder", CONFIG_FILE]
     ]
@@ -297,9 +341,7 @@ def filled(file: str, **tables: str) -> str:
         before, found, rest = text.partition(begin)
         _, closed, after = rest.partition(end)
         if not (found and closed):
-            sys.exit(
-                f"{file} lacks the lines {begin} and {end}, between which the table of {name} is written."
-            )
+            sys.exit(f"{file} lacks the lines {begin} and {end}, between which {name} is written.")
         text = f"{before}{begin}\n{content}\n{end}{after}"
     return text
 

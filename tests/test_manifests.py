@@ -34,7 +34,15 @@ SECONDS = 30
 HERE = [sys.executable, "-m", "tertulia_server"]
 """How the command is started where no program of its name runs, as in these tests."""
 SKILL = "claude-code/plugin/skills/tertulia/SKILL.md"
-BY_HAND = {"README.md", "AGENTS.md", "generate.py", "bundle.py", "claude-desktop/main.py", SKILL}
+BY_HAND = {
+    "README.md",
+    "AGENTS.md",
+    "generate.py",
+    "python_reference.py",
+    "bundle.py",
+    "claude-desktop/main.py",
+    SKILL,
+}
 
 # From the registry's schema, 2025-12-11, and from what its validator adds to that.
 SPECIFIC_VERSION = {"type": "string", "maxLength": 255, "not": {"pattern": r"^latest$|[\^~<>=|* ]|\.x"}}
@@ -357,9 +365,10 @@ def test_generated_files_that_are_not_what_they_should_be_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are written once, and then the check says which of them somebody has changed."""
-    (tmp_path / "manifests").mkdir()
-    for file in ("README.md", "manifests/README.md"):
-        shutil.copy(ROOT / file, tmp_path / file)
+    for file in generate.outputs():
+        if file.endswith(".md"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, tmp_path / file)
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     generate.main([])
     generate.main(["--check"])
@@ -380,14 +389,27 @@ def test_a_readme_without_markers_is_explained(tmp_path: Path, monkeypatch: pyte
 
     assert ended.value.code == (
         "README.md lacks the lines <!-- tools:begin --> and <!-- tools:end -->, "
-        "between which the table of tools is written."
+        "between which tools is written."
     )
 
 
-def test_the_readme_tells_which_tools_change_something(generated: Mapping[str, str]) -> None:
-    """What is generated reads as a table of the tools, each with its first sentence."""
-    rows = [line for line in generated["README.md"].splitlines() if line.startswith("| `")]
-    tools = {cells[1].strip(" `"): cells for cells in (row.split("|") for row in rows) if len(cells) == 6}
+@pytest.mark.parametrize(
+    ("repository", "command"),
+    [("", "uv tool install .\n"), ("https://example.org/tertulia", "uv tool install tertulia\n")],
+)
+def test_the_readme_shows_only_commands_that_work(repository: str, command: str) -> None:
+    """Before publication it begins in the checkout; after it, with the package and the repository's address."""
+    shown = generate.getting(repository)
 
-    assert list(tools)[: len(TOOLS)] == [tool.name for tool in TOOLS]
+    assert command in shown
+    assert ("git clone https://example.org/tertulia tertulia" in shown) == bool(repository)
+
+
+def test_the_reference_tells_which_tools_change_something(generated: Mapping[str, str]) -> None:
+    """What is generated reads as a table of the tools, each with its first sentence."""
+    page = generated["docs/reference/tools.md"]
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("| `")]
+    tools = {cells[1].strip(" `"): cells for cells in rows}
+
+    assert list(tools) == [tool.name for tool in TOOLS]
     assert [tools[tool.name][3].strip() == "no" for tool in TOOLS] == [tool.read_only for tool in TOOLS]

@@ -32,7 +32,7 @@ Every option can be set in the environment (--wait-seconds is TERTULIA_WAIT_SECO
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parsed = _parser().parse_args(arguments)
+    parsed = command_parser().parse_args(arguments)
     flags: Flags = vars(parsed)
     guard_stderr()
     try:
@@ -302,7 +302,8 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
 """Runs each command and returns its exit code."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     shared = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_settings(shared)
     parser = _Parser(

@@ -4,7 +4,7 @@ The wire is that of OpenAI's API reference; pydantic-ai's adapter, with OpenAI's
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,15 @@ class Turn:
     """The ids of the calls; `call_0` and so on where none are given, as some servers have them in every turn."""
 
 
+Body = Mapping[str, Any]
+
+
 @dataclass
 class ChatCompletions:
     """The server: it plays a turn for each request, in order."""
 
-    turns: list[Turn] = field(default_factory=list[Turn])
+    turns: list[Turn | Callable[[Body], Turn]] = field(default_factory=list[Turn | Callable[[Body], Turn]])
+    """The turns; a function makes one of the body of the request."""
     requests: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """The bodies that it was sent."""
     keys: list[str] = field(default_factory=list[str])
@@ -55,7 +59,11 @@ class ChatCompletions:
             await _send(send, json.dumps(listed).encode(), b"application/json")
             return
         self.requests.append(json.loads(body))
-        turn = self.turns.pop(0)
+        made = self.turns.pop(0)
+        turn = made if isinstance(made, Turn) else made(self.requests[-1])
+        if not self.requests[-1].get("stream"):
+            await _send(send, json.dumps(_whole(turn)).encode(), b"application/json")
+            return
         chunks = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in _chunks(turn))
         await _send(send, f"{chunks}data: [DONE]\n\n".encode(), b"text/event-stream")
 
@@ -63,6 +71,28 @@ class ChatCompletions:
 async def _send(send: Send, body: bytes, type: bytes) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", type)]})
     await send({"type": "http.response.body", "body": body})
+
+
+def _whole(turn: Turn) -> dict[str, Any]:
+    calls = [
+        {
+            "id": turn.ids[index] if turn.ids else f"call_{index}",
+            "type": "function",
+            "function": {"name": name, "arguments": json.dumps(arguments)},
+        }
+        for index, (name, arguments) in enumerate(turn.calls)
+    ]
+    message: dict[str, Any] = {"role": "assistant", "content": turn.text or None}
+    message |= {"tool_calls": calls} if calls else {}
+    reason = "tool_calls" if calls else "stop"
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_795_857_494,
+        "model": MODEL,
+        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        "usage": USAGE,
+    }
 
 
 def _chunks(turn: Turn) -> list[dict[str, Any]]:

@@ -19,6 +19,24 @@ SHELLS = frozenset({"Bash", "run_shell_command", "exec_command", "shell", "shell
 WRITE = "echo hi > a.txt"
 ADD = "def add(a, b): return a - b"
 REMOVE = "rm a.txt"
+ARCHIVIST = "local:archivist"
+HOST: Sequence[Mapping[str, Any]] = [
+    {
+        "text": "I keep it.",
+        "call": "send_message",
+        "with": {"agent": ARCHIVIST, "text": "remember: Acme keeps 40,000 a year."},
+    },
+    {
+        "text": "I ask for a title.",
+        "call": "send_message",
+        "with": {"agent": ARCHIVIST, "text": 'retitle this to "Renewals"'},
+    },
+    {"text": "I approve.", "call": "confirm_tool", "with": {"request_id": "$request", "decision": "approve"}},
+    {"text": "I search.", "call": "search_conversations", "with": {"query": "Acme"}},
+    {"text": "I ask nobody.", "call": "send_message", "with": {"agent": "local:nobody", "text": "Hello?"}},
+    {"text": "That is all."},
+]
+"""What a host's model does with our server: a note, a change to approve, a search, and an error."""
 SCRIPT: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "hello": [{"text": "Hello from the scripted model."}],
     "write": [{"text": "I will run a command.", "run": WRITE}, {"text": "The file is written."}],
@@ -63,6 +81,16 @@ SCRIPT: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "ready": [{"text": "I look.", "call": "list_agents", "with": {}}, {"text": "I am ready."}],
     "propose": [{"text": "a.txt is not used any more: delete it."}],
     "agree": [{"text": "Then it stays."}],
+    "host": HOST,
+    # Claude Code shows its model most tools by name only.
+    "host_that_searches": [
+        {
+            "text": "I look for tools.",
+            "call": "ToolSearch",
+            "with": {"query": "select:mcp__tertulia__search_conversations,mcp__tertulia__confirm_tool"},
+        },
+        *HOST,
+    ],
 }
 CHOICE = {
     "reasoning": "It is simple.",
@@ -115,10 +143,11 @@ def call_of(
 ) -> tuple[str, dict[str, Any]] | None:
     """Return the tool that a turn calls and its arguments, as far as the tool takes them.
 
-    An argument `$NAME` is the last conversation of the instance NAME in `said`, which is all that was said until then.
+    An argument `$NAME` is the last conversation of the instance NAME in `said`, which is all that was said until then;
+    `$request` is the last request.
     """
     if "call" in turn:
-        name = next((name for name in tools if re.search(rf"(__|/){turn['call']}$", name)), None)
+        name = next((name for name in tools if re.search(rf"(^|_|/){turn['call']}$", name)), None)
         if name is None:  # the agent has not started its server yet
             return None
         return name, {key: _filled(value, said) for key, value in turn["with"].items()}
@@ -139,6 +168,8 @@ def call_of(
 def _filled(value: Any, said: str) -> Any:
     if not isinstance(value, str) or not value.startswith("$"):
         return value
+    if value == "$request":
+        return re.findall(r"\breq_[0-9a-z]{16}\b", said)[-1]
     return re.findall(rf"\b{value[1:]}:[0-9a-z]{{10}}\b", said)[-1]
 
 

@@ -5,7 +5,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tests.doubles.hosts import ROOT, SECONDS, environment
@@ -82,13 +82,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(module: str, *arguments: str) -> Generator[Terminal]:
-    """Run a module of Python behind a terminal."""
+def terminal(module: str, *arguments: str, variables: Mapping[str, str] | None = None) -> Generator[Terminal]:
+    """Run a module of Python behind a terminal, with environment variables of its own."""
     ours, theirs = os.openpty()
     command: Sequence[str] = [sys.executable, "-c", _BEGIN, os.ttyname(theirs), module, *arguments]
-    process = subprocess.Popen(
-        command, start_new_session=True, cwd=ROOT, env={**environment(), "TERM": "dumb", "PYTHONUTF8": "1"}
-    )
+    env = {**environment(), "TERM": "dumb", "PYTHONUTF8": "1", **(variables or {})}
+    process = subprocess.Popen(command, start_new_session=True, cwd=ROOT, env=env)
     running = Terminal(process, ours, theirs)
     try:
         yield running

@@ -46,7 +46,7 @@ def test_a_host_of_mcp_1_holds_a_whole_conversation_with_an_approval(seen: dict[
     assert "send_message" in seen["instructions"]
     assert seen["tools"] == [tool.name for tool in TOOLS]
     assert len(seen["forms"]) == 1
-    assert seen["forms"][0].startswith("local:archivist wants to run retitle_conversation with ")
+    assert seen["forms"][0].startswith("local:archivist wants to run the tool retitle_conversation.\n")
     assert seen["progress"]
     assert all(earlier < later for earlier, later in pairwise(seen["progress"]))
     assert seen["sent"]["status"] == "completed"
