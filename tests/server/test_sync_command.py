@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.io]
 def configured(place: Place, folder: Path) -> Sequence[str]:
     """Return the options of a command whose instances are the double, another where nobody is, and a discreet one."""
     config = folder / "config.toml"
+    config.touch(mode=0o600)  # it holds keys: others who could read it would be told of
     config.write_text(
         f"""
 [instances.revengai]
