@@ -5,6 +5,7 @@ or a report that the outcome is not known, and what readers see has the message 
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ SIDE_BY_SIDE = 4
 """How many crashes are tried at once: a server waits about as long as it computes."""
 BOOKKEEPING = ("store.leases.", "runs.leases.", "store.idempotency.enter", "database.")
 """What commits that change nothing a reader sees; one of each kind is tried in the long run only."""
+EVERY = defaultdict(lambda: 3, local=1, r2r=1)
+"""Every how manieth effect the usual run crashes after; the long run crashes after each."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ async def crash_at(
         if everywhere or not any(kind in effect for kind in BOOKKEEPING)
     ]
     assert len(points) > 5
+    points = points if everywhere else points[:: EVERY[platform]]
     limit = anyio.CapacityLimiter(SIDE_BY_SIDE)
     died: list[bool] = []
     uncertain: list[str] = []
