@@ -1,8 +1,8 @@
 """Events to the journal and to progress, beside a bare loop over the same events.
 
-`.venv/bin/python benchmarks/events.py [--events N]`. A scripted platform emits one small piece of text after another,
-as fast as it can, while the run is followed and turned into progress notifications. The limit: near the speed of the
-bare loop, since neither the journal nor the host gets an entry per event.
+`.venv/bin/python benchmarks/events.py [--events N]`. A scripted platform emits one small event after another (pieces of
+text, then the beginnings and ends of tool calls), as fast as it can, while the run is followed and turned into progress
+notifications. The limit: near the speed of the bare loop, since neither is written nor told one by one.
 """
 
 import argparse
@@ -30,12 +30,21 @@ def events(count: int) -> Sequence[Event]:
     ]
 
 
+def tool_events(count: int) -> Sequence[Event]:
+    """Return the events of calls of tools, `count` in all."""
+    kinds = (EventKind.TOOL_CALL_START, EventKind.TOOL_CALL_END)
+    return [
+        Event(kinds[n % 2], {"tool_call_id": f"t{n // 2}"} | ({} if n % 2 else {"tool": "grep"}))
+        for n in range(count)
+    ]
+
+
 async def bare(pieces: Sequence[Event]) -> float:
     """Return the seconds of a loop that only reads each event, and yields now and then as a stream does."""
     start = time.perf_counter()
     length = 0
     for number, piece in enumerate(pieces):
-        length += len(piece.data["delta"])
+        length += len(piece.data)
         if number % 100 == 0:
             await anyio.lowlevel.checkpoint()
     return time.perf_counter() - start
@@ -75,17 +84,16 @@ async def journaled(pieces: Sequence[Event], folder: Path) -> tuple[float, int, 
 
 async def measure(count: int) -> None:
     """Measure both and print them."""
-    pieces = events(count)
-    floor = await bare(pieces)
-    with tempfile.TemporaryDirectory() as folder:
-        taken, entries, notifications = await journaled(pieces, Path(folder))
-    print_table(
-        ["events", "seconds", "events/s", "entries", "notifications"],
-        [
-            ["bare loop", floor, int(count / floor), "", ""],
-            ["journal and progress", taken, int(count / taken), entries, notifications],
-        ],
-    )
+    rows: list[list[str | float | int]] = []
+    for what, pieces in (("text", events(count)), ("tools", tool_events(count))):
+        floor = await bare(pieces)
+        with tempfile.TemporaryDirectory() as folder:
+            taken, entries, notifications = await journaled(pieces, Path(folder))
+        rows += [
+            [f"{what}: bare loop", floor, int(count / floor), "", ""],
+            [f"{what}: journal and progress", taken, int(count / taken), entries, notifications],
+        ]
+    print_table(["events", "seconds", "events/s", "entries", "notifications"], rows)
 
 
 def main() -> None:

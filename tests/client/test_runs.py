@@ -60,8 +60,8 @@ async def resumable(work: EmbeddedRunContext, held: Held | None = None) -> None:
         word = Event(
             EventKind.TEXT_MESSAGE_CONTENT, {"message_id": "m", "delta": WORDS[number]}, f"word-{number}"
         )
-        await work.emit(word, checkpoint={"said": number + 1})
-        await work.emit(Event(EventKind.STEP_FINISHED, {"name": str(number)}))
+        step = Event(EventKind.STEP_FINISHED, {"name": str(number)})
+        await work.emit(word, step, checkpoint={"said": number + 1})
     await work.finish()
 
 
@@ -220,7 +220,7 @@ async def test_a_canceled_run_cannot_be_written_to(path: Path) -> None:
 
     async def late(work: EmbeddedRunContext) -> None:
         try:
-            await work.emit(Event(EventKind.RAW, {"name": "late"}))
+            await work.emit(Event(EventKind.RAW, {"name": "late"}), awaiting=False)
         except LostLeaseError:
             failure.set()
             raise
@@ -437,7 +437,7 @@ async def test_a_process_that_was_taken_for_dead_can_write_nothing_more(path: Pa
         assert (await here.runs.wait(sent.run, timeout=15)).reply == "".join(WORDS)
         assert told_once(await entries_of(here, sent.run))
         with pytest.raises(LostLeaseError):
-            await asleep.works[0].emit(Event(EventKind.RAW, {"name": "late"}))
+            await asleep.works[0].emit(Event(EventKind.RAW, {"name": "late"}), awaiting=False)
 
 
 async def test_a_run_that_waited_for_a_person_survives_as_well(path: Path) -> None:

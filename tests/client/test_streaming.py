@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -76,10 +77,8 @@ async def test_pieces_that_come_in_quick_succession_become_one_entry(
         assert outcome.reply == "One two three four five"
 
 
-async def test_text_that_is_held_back_is_written_before_anything_else(
-    path: Path, clock: SkippingClock
-) -> None:
-    """The order is that of the stream."""
+async def test_events_of_all_kinds_keep_the_order_of_the_stream(path: Path, clock: SkippingClock) -> None:
+    """Only text that follows text is joined."""
 
     async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("a"))
@@ -93,6 +92,33 @@ async def test_text_that_is_held_back_is_written_before_anything_else(
 
     told_ = [entry.data.get("delta") or entry.data.get("tool") for entry in entries]
     assert [each for each in told_ if each] == ["a", "bc", "grep", "d"]
+
+
+async def test_what_follows_quickly_is_written_together_until_somebody_has_to_act(
+    path: Path, clock: SkippingClock
+) -> None:
+    """What a tool does can wait for a tenth of a second; a changed status, and a saved checkpoint, cannot."""
+    tool = Event(EventKind.TOOL_CALL_START, {"tool_call_id": "1", "tool": "grep"})
+    steps: list[dict[str, Any]] = [
+        {"events": [piece("a")]},
+        {"events": [tool]},
+        {"events": [Event(EventKind.STATUS_CHANGED, {"status": "open", "before": "open"})]},
+        {"events": [tool]},
+        {"events": [], "checkpoint": {"at": 1}},
+    ]
+    written: list[int] = []
+
+    async def answer(work: EmbeddedRunContext) -> None:
+        begun = (await client.conversations.get(work.conversation.id)).last_seq
+        for step in steps:
+            await work.emit(*step["events"], checkpoint=step.get("checkpoint"))
+            written.append((await client.conversations.get(work.conversation.id)).last_seq - begun)
+        await work.finish()
+
+    async with scripted(path, answer, clock=clock) as client:
+        await answered(client)
+
+    assert written == [1, 1, 3, 3, 4]
 
 
 async def test_text_is_written_in_time_though_nothing_follows_it(path: Path) -> None:

@@ -9,7 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from tertulia.client import Client
-from tertulia.vocabulary.models import Conversation, Excerpt, SortKey
+from tertulia.vocabulary.models import Conversation, Excerpt, Page, SortKey
 from tertulia_tools.arguments import (
     ID_OR_URI,
     AgentFilter,
@@ -154,20 +154,21 @@ async def list_conversations(
             conversations=lines,
             total=page.total,
             next_cursor=page.next_cursor,
-            note=_coverage_note(client, instance, from_index=page.from_index),
+            note=_note(client, instance, page),
         ),
         quoter,
     )
 
 
-def _coverage_note(client: Client, instance: str | None, *, from_index: bool) -> str | None:
-    """Return a note on what the list may lack."""
-    if from_index:
-        return f"The platform of {instance} has no list: this is what is known here."
-    if instance is None and client.remote_instances:
+def _note(client: Client, instance: str | None, page: Page[Conversation]) -> str | None:
+    """Return notes on how many there are, where they are too many to be counted, and on what the list may lack."""
+    notes = [] if page.more_than is None else [f"More than {page.more_than:,} match."]
+    if page.from_index:
+        notes.append(f"The platform of {instance} has no list: this is what is known here.")
+    elif instance is None and client.remote_instances:
         others = ", ".join(client.remote_instances)
-        return f"This is what is known here. These may hold more: {others} (pass one as `instance`)."
-    return None
+        notes.append(f"This is what is known here. These may hold more: {others} (pass one as `instance`).")
+    return " ".join(notes) or None
 
 
 CONVERSATION_TOOLS = (

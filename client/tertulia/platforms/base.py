@@ -116,9 +116,10 @@ class RunContext(Protocol):
         checkpoint: Mapping[str, Any] | None = None,
         awaiting: bool | None = None,
     ) -> None:
-        """Journal events, in order. Deltas are joined and written about every 100 ms.
+        """Journal events, in order. They are written together about every 100 ms; those in `URGENT` at once.
 
-        The store takes the events, the checkpoint and `Conversation.awaiting` in one transaction, or none of them.
+        The store takes the events, the checkpoint and `Conversation.awaiting` in one transaction, or none of them. When
+        a call without events or with `awaiting` returns, everything is written, what was emitted before it as well.
         """
         ...
 

@@ -17,7 +17,7 @@ from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.store.transitions import ask, end_run, move, record_reply, withdraw
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import TertuliaError
-from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
+from tertulia.vocabulary.events import DELTAS, URGENT, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import (
     Conversation,
@@ -34,7 +34,7 @@ from tertulia.vocabulary.untrusted import safe_id
 logger = logging.getLogger(__name__)
 
 COALESCE_SECONDS = 0.1
-"""Pieces of text that arrive within this time become one journal entry."""
+"""Events that arrive within this time are written together, and pieces of text become one journal entry."""
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ class StoredRunContext:
         """See `tertulia.platforms.base.RunContext.emit`."""
         self.budget.spend(events)
         change = None if awaiting is None else partial(self._set_awaiting, awaiting=awaiting)
-        urgent = not events or change is not None or any(event.kind not in DELTAS for event in events)
+        urgent = not events or change is not None or any(event.kind in URGENT for event in events)
         if urgent or self.store.clock.now() - self._written >= COALESCE_SECONDS:
             await self._flush(events, checkpoint, change)
         else:
@@ -138,7 +138,7 @@ class StoredRunContext:
         await self._flush((), None, None)
 
     async def write_in_time(self) -> None:
-        """Write queued text in time, even if no event follows it; runs in a task beside the answer."""
+        """Write queued events in time, even if none follows them; runs in a task beside the answer."""
         while True:
             await self._waiting.wait()
             self._waiting = anyio.Event()
@@ -148,7 +148,7 @@ class StoredRunContext:
             except LostLeaseError:
                 return  # the answer fails at its next event
             except TertuliaError:
-                logger.warning("run %s: held back text was not written yet", self.run.id, exc_info=True)
+                logger.warning("run %s: held back events were not written yet", self.run.id, exc_info=True)
 
     async def ask(
         self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None

@@ -39,18 +39,16 @@ def of_conversation(tx: Transaction, principal: str, conversation_id: str) -> An
         NotFoundError: this principal has none of that id, or has deleted it.
     """
     conversations.get(tx, principal, conversation_id)
-    return _counted(tx, principal, "principal = ? AND id = ?", [principal, conversation_id])
+    one = ConversationQuery(ids=frozenset({conversation_id}), archived=None)
+    return of_query(tx, principal, one)
 
 
 def of_query(tx: Transaction, principal: str, query: ConversationQuery) -> Analytics:
     """Return the figures about all conversations that the filters of a query leave, counted together."""
-    where, values = conversations.filters(principal, query)
-    return _counted(tx, principal, where, values)
-
-
-def _counted(tx: Transaction, principal: str, where: str, values: list[Any]) -> Analytics:
-    rated = _row(tx, f"SELECT count(*), count(rating), avg(rating) FROM conversations WHERE {where}", *values)
-    of_theirs = f"principal = ? AND conversation_id IN (SELECT id FROM conversations WHERE {where})"
+    rated_of, values = conversations.selection(principal, query, "count(*), count(rating), avg(rating)")
+    rated = _row(tx, rated_of, *values)
+    ids, values = conversations.selection(principal, query, "id")
+    of_theirs = f"principal = ? AND conversation_id IN ({ids})"
     bound = [principal, *values]
     by_role = tx.all(
         f"SELECT role, count(*), count(rating), coalesce(sum(rating), 0), count({_TOKENS}),"

@@ -48,6 +48,10 @@ _WRITTEN = (
 )
 """The columns that `_insert` and `_update` write alike; a title is indexed besides."""
 MAX_PAGE = 100
+MAX_COUNT = 10_000
+"""How many conversations that match a query are counted: a count looks at each of them."""
+_LARGE = 10**15
+"""JSON may have larger numbers with an exponent."""
 _OF_A_CONVERSATION = (
     "messages",
     "branches",
@@ -206,7 +210,7 @@ def unknown(tx: Transaction, principal: str, found: Sequence[R]) -> list[R]:
 
 
 def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conversation]:
-    """Return one page of the conversations that match, with the count of all that do.
+    """Return one page of the conversations that match, with the count of all that do, up to `MAX_COUNT`.
 
     Raises:
         InvalidInputError: the cursor is not one of this query, or the limit is out of range.
@@ -214,7 +218,8 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     check_limit(query.limit, MAX_PAGE)
     mine = set[str]() if query.me is None else runs.addressed_to(tx, principal, query.me)
     where, values = filters(principal, query)
-    counted = tx.one(f"SELECT count(*) FROM conversations WHERE {where}", *values)
+    matching, bound = selection(principal, query, "1")
+    counted = tx.all(f"SELECT count(*) FROM ({matching} LIMIT ?) AS found", *bound, MAX_COUNT + 1)[0][0]
     column = {
         SortKey.UPDATED: "updated_at",
         SortKey.CREATED: "created_at",
@@ -232,8 +237,9 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
         where += f" AND ({column}, number) {before} (?, ?)"
         values = [*values, key, number]
     direction = "DESC" if query.descending else "ASC"
+    hint = "NOT INDEXED" if query.awaiting else ""
     rows = tx.all(
-        f"SELECT {_COLUMNS}, {column}, number FROM conversations WHERE {where}"
+        f"SELECT {_COLUMNS}, {column}, number FROM conversations {hint} WHERE {where}"
         f" ORDER BY {column} {direction}, number {direction} LIMIT ?",
         *values,
         query.limit + 1,
@@ -245,7 +251,8 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
             replace(found, awaiting=found.awaiting or found.id in mine) for found in map(_conversation, rows)
         ],
         next_cursor=page_cursor(identity, list(rows[-1][-2:])) if more else None,
-        total=None if counted is None else counted[0],
+        total=counted if counted <= MAX_COUNT else None,
+        more_than=MAX_COUNT if counted > MAX_COUNT else None,
     )
 
 
@@ -428,23 +435,49 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
     if query.archived is not None:
         clauses.append("archived = 1" if query.archived else "archived = 0")
     if query.awaiting:
-        clauses.append(
-            f"(awaiting = 1 OR status = '{Status.INPUT_REQUIRED}' OR id IN"
-            " (SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending') OR id IN"
-            f" (SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({runs.ACTIVE}) AND agent = ?))"
+        ids = (
+            "SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending' UNION"
+            f" SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({runs.ACTIVE}) AND agent = ?"
         )
-        values += [principal, principal, query.me]
+        clauses.append(
+            "number IN (SELECT number FROM conversations WHERE principal = ? AND awaiting = 1 UNION"
+            f" SELECT number FROM conversations WHERE principal = ? AND status = '{Status.INPUT_REQUIRED}' UNION"
+            f" SELECT number FROM conversations WHERE principal = ? AND id IN ({ids}))"
+        )
+        values += [principal] * 5 + [query.me]
     for key, value in sorted(query.metadata.items()):
         clauses.append("CASE WHEN instr(metadata, ?) THEN json_has(metadata, ?, ?) ELSE 0 END = 1")
         values += [_fragment(key, value), key, encode(value, in_order=True)]
     return " AND ".join(clauses), values
 
 
+def selection(principal: str, query: ConversationQuery, columns: str) -> tuple[str, list[Any]]:
+    """Return a statement that selects columns of a query's conversations, and what is bound in it."""
+    where, values = filters(principal, query)
+    return f"SELECT {columns} FROM conversations {_hint(query, columns, values)} WHERE {where}", values
+
+
+def _hint(query: ConversationQuery, columns: str, values: Sequence[Any]) -> str:
+    """Return what SQLite alone needs to be told: without statistics it takes every index for a selective one."""
+    if query.awaiting:
+        return "NOT INDEXED"  # but found by their numbers, which are few
+    if query.archived is not None or len(values) > 1:
+        return ""
+    # All of a principal's, but for those that are gone: one index has their ids, the other nearly the table's order.
+    return f"INDEXED BY conversations_{'known' if columns in {'1', 'id'} else 'by_update'}"
+
+
 def _fragment(key: str, value: Any) -> str:
-    """Return a fragment that the JSON text of metadata with this value contains, perhaps at another key."""
-    if value is None or isinstance(value, bool | str):
-        return encode({key: value})[1:-1]
-    return f"{encode(key)}:"  # numbers, lists and objects can be written in several ways
+    """Return a fragment that the JSON text of metadata with this value contains, perhaps at another key.
+
+    A whole number may be stored with `.0` behind it; a very large one, and zero, in more ways than that.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, list | dict) or (is_number and (value == 0 or abs(value) >= _LARGE)):
+        return f"{encode(key)}:"
+    return encode({key: value})[1:-1]
 
 
 def _set(tx: Transaction, principal: str, conversation_id: str, column: str, value: Any) -> None:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.abc
@@ -151,9 +151,9 @@ class Transaction:
         return self._connection.execute(sql, _bound(values))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _OpenFile:
-    """The file as it was opened."""
+    """The file as it was opened, each time anew."""
 
     writer: Worker
     reader: Worker
@@ -191,7 +191,6 @@ class Store:
         """Names this store, from its creation or restoration on. Empty until the first use."""
         self._steps = steps
         self._file: _OpenFile | None = None
-        self._watcher: Connection | None = None
         self._opening = anyio.Lock()
         self._opened = anyio.Event()
         self._written = anyio.Event()
@@ -322,9 +321,6 @@ class Store:
     async def _close(self) -> None:
         """Close the file, the writer last: of all connections, the last one deletes the log, unless it only reads."""
         file, self._file = self._file, None
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.close()
         if file is not None:
             with anyio.CancelScope(shield=True):
                 await file.reader.asynchronous.aclose()
@@ -402,19 +398,20 @@ class Store:
             except TertuliaError:  # a full disk, a locked file: whoever calls is told
                 await self.clock.tick(IDLE_SECONDS)
 
-    def _data_version(self) -> int:
-        if self._file is None:
-            return -1
+    async def _data_version(self) -> object:
+        """Return a value that differs from the one before if another process has changed the file since.
+
+        None: it cannot be read now, because the file is locked, or worse. Readers learn that from the store itself.
+        """
+        file = self._file
+        if file is None:
+            return "not open"
         import apsw
 
         try:
-            if self._watcher is None:
-                self._watcher = cast(
-                    Connection, apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
-                )
-            return pragma(self._watcher, "data_version")
-        except apsw.Error:  # locked for a moment, or worse: those who watch learn it from the store itself
-            return -1
+            return file, await file.writer.asynchronous.async_run(pragma, file.writer.sync, "data_version")
+        except apsw.Error:
+            return None
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,11 +1,12 @@
 """Change notices: they wake readers when any process changes the store.
 
-A change through this process's `Store` wakes them at once. For changes by other processes, the notices read SQLite's
-`PRAGMA data_version` on a connection that never writes, every `INTERVAL` seconds, and only while there are readers.
-That read costs about a microsecond and never blocks, so it runs on the event loop itself.
+A change through this process's `Store` wakes the readers of what it touched, at once. For changes by other processes,
+the notices read SQLite's `PRAGMA data_version` every `INTERVAL` seconds, and only while there are readers. They read it
+on the connection that writes: on every other one, this process's own commits look like another's, and each of them
+would wake all readers.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 
 import anyio
@@ -37,12 +38,16 @@ class Watch:
 
 
 class Notices:
-    """The readers of one store. `version` reads the file's data version, and is called only while there are readers."""
+    """The readers of one store.
 
-    def __init__(self, version: Callable[[], int], clock: Clock = SYSTEM_CLOCK) -> None:
+    `version` reads a value that changes when another process has changed the file; it is called only while there are
+    readers. Where it takes longer than `INTERVAL`, because the store is being written, all readers are woken.
+    """
+
+    def __init__(self, version: Callable[[], Awaitable[object]], clock: Clock = SYSTEM_CLOCK) -> None:
         self._version = version
         self._clock = clock
-        self._seen: int | None = None
+        self._seen: object = None
         self._watches: dict[Watch, None] = {}
         """In the order in which they began; they are woken in it."""
         self._wanted = anyio.Event()
@@ -71,8 +76,10 @@ class Notices:
             if not self._watches:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
-            version = self._version()
-            if version != self._seen:
+            version: object = None
+            with anyio.move_on_after(INTERVAL):
+                version = await self._version()
+            if version is None or version != self._seen:
                 self._seen = version
                 self.publish(None)
             await self._clock.tick(INTERVAL)

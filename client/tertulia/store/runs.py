@@ -278,7 +278,11 @@ def checkpoint(tx: Transaction, run_id: str) -> dict[str, Any]:
 
 def save_checkpoint(tx: Transaction, run_id: str, value: Mapping[str, Any]) -> None:
     """Save what the platform needs in order to continue this run in another process."""
-    tx.run("UPDATE runs SET checkpoint = ? WHERE id = ?", encode(value), run_id)
+    saved = tx.one(
+        "UPDATE runs SET checkpoint = ? WHERE id = ? RETURNING conversation_id", encode(value), run_id
+    )
+    if saved is not None:
+        tx.touched.add(saved[0])
 
 
 def message_context(tx: Transaction, run_id: str) -> Mapping[str, Any] | None:

@@ -398,6 +398,26 @@ ALTER TABLE conversations ADD COLUMN gone_at INTEGER;
 ALTER TABLE runs ADD COLUMN unsent INTEGER NOT NULL DEFAULT 0;
 """
 
+_THIRTEENTH = """
+DROP INDEX conversations_by_source;
+CREATE INDEX conversations_listed ON conversations (principal, archived, updated_at, number) WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_agent ON conversations (principal, archived, agent, updated_at, number)
+    WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_instance ON conversations (principal, archived, instance, updated_at, number)
+    WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_status ON conversations (principal, archived, status, updated_at, number)
+    WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_source ON conversations (principal, archived, source, updated_at, number)
+    WHERE gone_at IS NULL AND source IS NOT NULL;
+CREATE INDEX conversations_by_source ON conversations (principal, archived, source, source_ref, updated_at, number)
+    WHERE gone_at IS NULL AND source IS NOT NULL;
+CREATE INDEX conversations_of_type ON conversations (principal, archived, entity_type, updated_at, number)
+    WHERE gone_at IS NULL AND entity_type IS NOT NULL;
+CREATE INDEX conversations_known ON conversations (principal, id) WHERE gone_at IS NULL;
+CREATE INDEX conversations_awaiting ON conversations (principal) WHERE awaiting = 1;
+CREATE INDEX conversations_asking ON conversations (principal) WHERE status = 'input_required';
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
@@ -414,5 +434,6 @@ STEPS: tuple[str, ...] = (
     _TENTH,
     _ELEVENTH,
     _TWELFTH,
+    _THIRTEENTH,
 )
 """Step n takes a file from version n to n + 1."""

@@ -58,6 +58,21 @@ MESSAGES = frozenset({EventKind.MESSAGE_ADDED, EventKind.MESSAGE_UPDATED})
 """Kinds that say that a message has come or changed, without its text."""
 DELTAS = frozenset({EventKind.TEXT_MESSAGE_CONTENT, EventKind.REASONING})
 """Kinds that follow each other quickly. Joining their `delta`s loses nothing."""
+URGENT = frozenset(
+    {
+        EventKind.RUN_STARTED,
+        EventKind.RUN_FINISHED,
+        EventKind.RUN_ERROR,
+        EventKind.RUN_CANCELED,
+        EventKind.RUN_INTERRUPTED,
+        EventKind.TOOL_CONFIRMATION_REQUIRED,
+        EventKind.TOOL_CONFIRMATION_RESOLVED,
+        EventKind.QUESTION_ASKED,
+        EventKind.QUESTION_ANSWERED,
+        EventKind.STATUS_CHANGED,
+    }
+)
+"""Kinds that somebody acts on: they are written at once, with what was held back before them."""
 
 
 @dataclass(frozen=True, slots=True)

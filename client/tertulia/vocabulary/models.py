@@ -455,6 +455,8 @@ class Page(Generic[T_co]):
     items: Sequence[T_co]
     next_cursor: str | None = None
     total: int | None = None
+    more_than: int | None = None
+    """Where `total` is not known: that more than so many match."""
     from_index: bool = False
     """Whether the platform has no such list, and the store made this page."""
 

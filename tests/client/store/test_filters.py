@@ -29,7 +29,7 @@ SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-2, 2)
-    | st.sampled_from([0.0, 1.0, -0.0, 1.5, 2**53 + 1, 2**70, -(2**63)])
+    | st.sampled_from([0.0, 1.0, -0.0, 1.5, 1e15, 10**15, -2e16, 2**53 + 1, 2**70, -(2**63)])
     | st.sampled_from(["", "sales", "Sales", '"', "\\", "1", "true", "null", "\0", "日本", "{}"])
 )
 VALUES = st.recursive(
@@ -257,3 +257,50 @@ def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_t
     assert [KEY[query.sort](one) for one in found] == sorted(
         map(KEY[query.sort], fitting), reverse=query.descending
     )
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ConversationQuery(),
+        ConversationQuery(archived=None),
+        ConversationQuery(descending=False),
+        ConversationQuery(sort=SortKey.CREATED),
+        ConversationQuery(agent="local:a"),
+        ConversationQuery(instance="local"),
+        ConversationQuery(statuses=frozenset({Status.FAILED})),
+        ConversationQuery(source="crm"),
+        ConversationQuery(source="crm", source_ref="1"),
+        ConversationQuery(entity_type="lead"),
+    ],
+)
+async def test_a_page_is_read_in_the_order_of_an_index(
+    store: Store, query: ConversationQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many conversations there are, it reads those of the page, and sorts nothing."""
+    plans: list[str] = []
+    read = Transaction.all
+
+    def explained(tx: Transaction, sql: str, *values: Any) -> Any:
+        plans.extend(str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values))
+        return read(tx, sql, *values)
+
+    monkeypatch.setattr(Transaction, "all", explained)
+    await store.read(partial(conversations.page, principal=ME, query=query))
+
+    own = [plan for plan in plans if "conversations" in plan]
+    assert own
+    assert all(plan.startswith("SEARCH") for plan in own)
+    assert not any("TEMP B-TREE" in plan for plan in plans)
+
+
+async def test_what_matches_is_counted_up_to_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it, a page says that there are more."""
+    made = [Conversation(id=f"local:c{number}", agent="local:a", status=Status.OPEN) for number in range(4)]
+    await store.write(partial(enter, made=made))
+    query = ConversationQuery(limit=2)
+
+    for most, total, more_than in ((4, 4, None), (3, None, 3)):
+        monkeypatch.setattr(conversations, "MAX_COUNT", most)
+        page = await store.read(partial(conversations.page, principal=ME, query=query))
+        assert (len(page.items), page.total, page.more_than) == (2, total, more_than)

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tertulia.store.database import Store, Transaction
-from tertulia.store.notices import Notices, Watch
+from tertulia.store.notices import INTERVAL, Notices, Watch
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.making import add_conversation, add_message
 from tests.doubles.clocks import SkippingClock
@@ -114,6 +115,50 @@ async def test_a_transaction_that_fails_tells_no_lie_and_keeps_no_watcher_from_t
         assert await deaf.read(messages) == ["kept"]
 
 
+class Counted(SkippingClock):
+    """Counts the rounds in which the file was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__(every=0)
+        self.rounds = 0
+
+    async def tick(self, interval: float) -> None:
+        """Note a round of the notices."""
+        await super().tick(interval)
+        self.rounds += interval == INTERVAL
+
+
+async def test_own_commits_are_not_taken_for_those_of_another_process(path: Path) -> None:
+    """However often the file is looked at, they wake nobody who watches something else."""
+    clock = Counted()
+    async with Store(path, clock=clock) as store:
+        await store.write(lambda tx: [add_conversation(tx, name) for name in ("c1", "c2")])
+
+        woken: list[str] = []
+
+        async def looked_at() -> None:
+            before = clock.rounds
+            while clock.rounds < before + 3:
+                await anyio.lowlevel.checkpoint()
+
+        with anyio.fail_after(SECONDS), store.watch("local:c1") as own, store.watch("local:c2") as other:
+            await looked_at()
+            await other.changed()  # the first look at the file
+            await own.changed()
+
+            async def note() -> None:
+                await other.changed()
+                woken.append("other")
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(note)
+                await store.write(partial(add_message, text="hello"))
+                await own.changed()
+                await looked_at()
+                assert woken == []
+                tasks.cancel_scope.cancel()
+
+
 class Looks:
     """Counts how often the file was looked at, and what comes of it."""
 
@@ -121,7 +166,7 @@ class Looks:
         self._versions = list(versions)
         self.count = 0
 
-    def __call__(self) -> int:
+    async def __call__(self) -> int:
         """Look once."""
         self.count += 1
         version = self._versions.pop(0) if len(self._versions) > 1 else self._versions[0]

@@ -230,14 +230,15 @@ class Answer:
         await self._context.emit(checkpoint=self._checkpoint)
 
     async def _begin(self, call_id: str, tool: str, arguments: Mapping[str, Any], only_reads: bool) -> None:
-        """Journal that a tool begins, and save it where it may change something."""
-        if not only_reads:
-            self._checkpoint["running"] = [*self._checkpoint.get("running", ()), tool]
+        """Journal that a tool begins; have that saved before it begins where it may change something."""
         opening = (
             [] if call_id in self._checkpoint.get("deferred", {}) else _opening(call_id, tool, arguments)
         )
         end = Event(EventKind.TOOL_CALL_END, {"tool_call_id": call_id})
         await self._context.emit(*opening, end, checkpoint=self._checkpoint)
+        if not only_reads:
+            self._checkpoint["running"] = [*self._checkpoint.get("running", ()), tool]
+            await self._context.emit(checkpoint=self._checkpoint)
 
     async def _emit(self, event: AgentStreamEvent) -> None:
         """Journal what a model's stream or a tool says."""
