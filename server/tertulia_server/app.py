@@ -49,6 +49,7 @@ from mcp_types import (
     SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
+from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import AnyUrl, ValidationError
 from starlette.requests import Request
 
@@ -60,6 +61,7 @@ from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
 from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
@@ -175,6 +177,10 @@ class Server(MCPServer[ServerState]):
         """Who makes a call that comes with no request: whoever runs the process. Over HTTP it is nobody."""
         self._wait_registry = wait_registry
         self._withheld = withheld
+        # Outermost but for the SDK's spans, so that what other middleware refuses is told, too.
+        self._lowlevel_server.middleware.insert(
+            1, CallLog(_principal_if_known, methods=SPEC_CLIENT_METHODS, tools={tool.name for tool in TOOLS})
+        )
         subscriptions = Subscriptions(wait_registry, client_of)
         self._add_handler("resources/list", PaginatedRequestParams, _list_resources)
         self._add_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
@@ -304,6 +310,13 @@ def principal_of(context: Context[Any, Any]) -> str:
 
 def _principal_of_request(ctx: ServerRequestContext[Any, Any]) -> str:
     return principal_of(Context(request_context=ctx))
+
+
+def _principal_if_known(ctx: ServerRequestContext[Any, Any]) -> str | None:
+    try:
+        return _principal_of_request(ctx)
+    except NotAllowedError:
+        return None
 
 
 def scopes_of(context: Context[Any, Any]) -> Collection[str]:

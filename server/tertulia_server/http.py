@@ -5,6 +5,7 @@ an authorization server where several people call. Tokens travel unencrypted; a 
 """
 
 import asyncio
+import logging
 import socket
 import sys
 from functools import partial
@@ -37,7 +38,7 @@ from tertulia_server.http_access import (
 )
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
 from tertulia_server.http_scopes import ScopeCheck
-from tertulia_server.logs import log_to_stderr
+from tertulia_server.logs import LogFormat, log_to_stderr
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap
 from tertulia_server.store_token import store_token
@@ -46,6 +47,8 @@ from tertulia_tools.access import AccessScope
 
 if TYPE_CHECKING:
     from tertulia_server.oauth import AccessTokens
+
+logger = logging.getLogger(__name__)
 
 PATH = "/mcp"
 GRACE_SECONDS = 5
@@ -71,13 +74,21 @@ def serve(settings: Settings, works: WorkerTask) -> None:
     check_exposure(settings)
     server = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=works)
     freeze_heap()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     with listen(settings.host, settings.port) as listener:
         web = web_server(server, settings)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        print(f"Serving MCP on {url}\n{_callers(settings)}", file=sys.stderr, flush=True)
+        _announce(f"Serving MCP on {url}", _callers(settings), settings.log_format)
         anyio.run(web.serve, [listener])
+
+
+def _announce(where: str, callers: str, form: LogFormat) -> None:
+    """Say where the server is, and who may call: in the log, where a program reads that."""
+    if form is LogFormat.TEXT:
+        print(f"{where}\n{callers}", file=sys.stderr, flush=True)
+    else:
+        logger.warning("%s. %s", where, callers)
 
 
 def _callers(settings: Settings) -> str:

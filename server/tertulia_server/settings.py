@@ -21,6 +21,7 @@ from tertulia.store.private_files import close_to_others
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
 from tertulia_server.addresses import is_safe_url
+from tertulia_server.logs import LogFormat
 from tertulia_server.secret_values import holds_secrets
 
 ENVIRONMENT_PREFIX = "TERTULIA_"
@@ -155,6 +156,9 @@ class Settings(BaseModel):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="How much goes to stderr."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="How it is written: text, or json without what others have said."
     )
     discover_agents: bool = Field(
         True, description="List agent programs of this machine that are not configured, with how to do that."
