@@ -175,6 +175,8 @@ class Server(MCPServer[ServerState]):
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
         self.default_principal: str | None = LOCAL_PRINCIPAL
         """Who makes a call that comes with no request: whoever runs the process. Over HTTP it is nobody."""
+        self.state: ServerState | None = None
+        """The state while the server runs."""
         self._wait_registry = wait_registry
         self._withheld = withheld
         # Outermost but for the SDK's spans, so that what other middleware refuses is told, too.
@@ -194,6 +196,16 @@ class Server(MCPServer[ServerState]):
         """Serve one host over a pair of streams, until it ends the first one."""
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(received, sent, options)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is about to stop."""
+        return self._wait_registry.closed
+
+    @property
+    def busy(self) -> bool:
+        """Whether this process executes a run now."""
+        return self.state is not None and self.state.client.busy
 
     def end_waiting(self) -> None:
         """End every waiting call, with the result so far, and every subscription stream, because the server stops."""
@@ -382,7 +394,9 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
                 tasks.start_soon(follow, client)
             if works is not None and client.worker_instances:
                 tasks.start_soon(works, client_settings)
+            server.state = state
             yield state
+            server.state = None
             tasks.cancel_scope.cancel()
 
     server = Server(

@@ -10,6 +10,7 @@ from typing import Any
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult
+from starlette.requests import Request
 
 from tertulia.vocabulary.log_ids import log_ids
 from tertulia_server.logs import FIELDS
@@ -85,6 +86,7 @@ class CallLog:
                 "method": call.method,
                 "tool": call.tool,
                 "principal": self._principal_of(ctx),
+                "address": _address(ctx.request),
                 "outcome": call.outcome,
                 "seconds": round(call.seconds, 6),
             }
@@ -95,6 +97,11 @@ class CallLog:
                 call.seconds,
                 extra={FIELDS: {name: value for name, value in fields.items() if value is not None}},
             )
+
+
+def _address(request: Request | None) -> str | None:
+    """Return from where a call came over HTTP; proxies that are trusted have said it."""
+    return None if request is None or request.client is None else request.client.host
 
 
 def _failed(result: HandlerResult) -> bool:

@@ -19,23 +19,22 @@ from mcp.server.auth.routes import build_resource_metadata_url, create_protected
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 from typing_extensions import override
 
 from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.addresses import is_loopback
 from tertulia_server.app import Server, WorkerTask, build
 from tertulia_server.callers import Authenticate, anybody, by_store_token, by_tokens
 from tertulia_server.http_access import (
-    HEALTH,
     AddressCheck,
     Authentication,
     answer_browsers,
 )
+from tertulia_server.http_health import serve_health
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
 from tertulia_server.http_scopes import ScopeCheck
 from tertulia_server.logs import LogFormat, log_to_stderr
@@ -53,6 +52,8 @@ logger = logging.getLogger(__name__)
 PATH = "/mcp"
 GRACE_SECONDS = 5
 """Seconds that calls which do not wait have to end when the server stops."""
+DRAIN_INTERVAL = 0.1
+"""Seconds between two looks whether a stopping server still executes runs."""
 _EXACT_URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 """Hosts compare an issuer character by character: it gets no slash that it does not have."""
 FOR_HOLDERS = (
@@ -153,8 +154,10 @@ def web_server(
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[*settings.trusted_proxies],
     )
-    return _WebServer(config, server)
+    return _WebServer(config, server, settings.drain_seconds)
 
 
 def check_exposure(settings: Settings) -> None:
@@ -220,16 +223,12 @@ def _issued(settings: Settings) -> "AccessTokens | None":
 
 
 def application(server: Server, settings: Settings, authenticate: Authenticate, limits: Limits) -> ASGIApp:
-    """Return the ASGI application: MCP at `PATH`, and `/healthz`.
+    """Return the ASGI application: MCP at `PATH`, `/healthz` and `/readyz`.
 
     Raises:
         InvalidInputError: the settings allow something that is no host or no origin.
     """
-
-    @server.custom_route(HEALTH, methods=["GET"])
-    async def healthz(_: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - the decorator keeps it
-        return JSONResponse({"status": "ok"})
-
+    serve_health(server)
     server.default_principal = None
     web = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -263,13 +262,26 @@ def _publish_metadata(web: Starlette, url: str, issuer: str) -> str:
 
 
 class _WebServer(uvicorn.Server):
-    """Ends waiting calls and subscription streams before it waits for connections to close."""
+    """Ends waiting calls and subscription streams before it waits for connections to close.
 
-    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+    Before that, it waits up to `drain_seconds` for the runs that it executes, and takes no new connection. Those that
+    are still there then are continued by other processes. A second signal ends the waiting.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, server: Server, drain_seconds: float, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         super().__init__(config)
         self._server = server
+        self._drain_seconds = drain_seconds
+        self._clock = clock
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._server.end_waiting()
+        for listening in self.servers:
+            listening.close()
+        with self._clock.move_on_after(self._drain_seconds):
+            while self._server.busy and not self.force_exit:
+                await self._clock.tick(DRAIN_INTERVAL)
         await super().shutdown(sockets)

@@ -76,7 +76,10 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _unquoted(record.getMessage()),
             **{f"{name}_id": _line(value) for name, value in current_log_ids().items()},
-            **getattr(record, FIELDS, {}),
+            **{
+                name: _line(value) if isinstance(value, str) else value
+                for name, value in getattr(record, FIELDS, {}).items()
+            },
         }
         if record.exc_info and record.exc_info[1] is not None:
             entry["errors"] = [

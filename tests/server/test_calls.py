@@ -1,4 +1,4 @@
-"""What the log tells of calls: who called what, how it ended, and which runs it has to do with, but not what was said."""
+"""What the log tells of calls: who called what, how it ended, with which runs it has to do, and not what was said."""
 
 import io
 import json
