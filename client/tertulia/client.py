@@ -143,6 +143,20 @@ class Client:
             if platform.missing is None and platform.capabilities.execution is Execution.WORKER
         ]
 
+    @property
+    def busy(self) -> bool:
+        """Whether this process executes a run now, whoever's it is."""
+        return self._scope.services.runner.busy
+
+    async def check_store(self) -> None:
+        """Ask the store whether it can be used; open it if that has not been done.
+
+        Raises:
+            StoreError: it cannot be used.
+            UnavailableError: other processes keep it locked.
+        """
+        await self._scope.services.store.read(lambda _: None)
+
     async def work(self, *, idle: float | None = None, stale: Callable[[], bool] = lambda: False) -> bool:
         """Be the store's worker; return whether this process was (see `tertulia.runs.worker`)."""
         services = self._scope.services

@@ -49,6 +49,7 @@ from mcp_types import (
     SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
+from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import AnyUrl, ValidationError
 from starlette.requests import Request
 
@@ -60,6 +61,7 @@ from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
 from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
@@ -173,8 +175,14 @@ class Server(MCPServer[ServerState]):
         super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
         self.default_principal: str | None = LOCAL_PRINCIPAL
         """Who makes a call that comes with no request: whoever runs the process. Over HTTP it is nobody."""
+        self.state: ServerState | None = None
+        """The state while the server runs."""
         self._wait_registry = wait_registry
         self._withheld = withheld
+        # Outermost but for the SDK's spans, so that what other middleware refuses is told, too.
+        self._lowlevel_server.middleware.insert(
+            1, CallLog(_principal_if_known, methods=SPEC_CLIENT_METHODS, tools={tool.name for tool in TOOLS})
+        )
         subscriptions = Subscriptions(wait_registry, client_of)
         self._add_handler("resources/list", PaginatedRequestParams, _list_resources)
         self._add_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
@@ -188,6 +196,16 @@ class Server(MCPServer[ServerState]):
         """Serve one host over a pair of streams, until it ends the first one."""
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(received, sent, options)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is about to stop."""
+        return self._wait_registry.closed
+
+    @property
+    def busy(self) -> bool:
+        """Whether this process executes a run now."""
+        return self.state is not None and self.state.client.busy
 
     def end_waiting(self) -> None:
         """End every waiting call, with the result so far, and every subscription stream, because the server stops."""
@@ -306,6 +324,13 @@ def _principal_of_request(ctx: ServerRequestContext[Any, Any]) -> str:
     return principal_of(Context(request_context=ctx))
 
 
+def _principal_if_known(ctx: ServerRequestContext[Any, Any]) -> str | None:
+    try:
+        return _principal_of_request(ctx)
+    except NotAllowedError:
+        return None
+
+
 def scopes_of(context: Context[Any, Any]) -> Collection[str]:
     """Return what whoever makes a call may do: whoever runs the process may do everything."""
     request: Request | None = context.request_context.request
@@ -369,7 +394,9 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
                 tasks.start_soon(follow, client)
             if works is not None and client.worker_instances:
                 tasks.start_soon(works, client_settings)
+            server.state = state
             yield state
+            server.state = None
             tasks.cancel_scope.cancel()
 
     server = Server(

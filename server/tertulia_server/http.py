@@ -5,6 +5,7 @@ an authorization server where several people call. Tokens travel unencrypted; a 
 """
 
 import asyncio
+import logging
 import socket
 import sys
 from functools import partial
@@ -18,26 +19,25 @@ from mcp.server.auth.routes import build_resource_metadata_url, create_protected
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 from typing_extensions import override
 
 from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.addresses import is_loopback
 from tertulia_server.app import Server, WorkerTask, build
 from tertulia_server.callers import Authenticate, anybody, by_store_token, by_tokens
 from tertulia_server.http_access import (
-    HEALTH,
     AddressCheck,
     Authentication,
     answer_browsers,
 )
+from tertulia_server.http_health import serve_health
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
 from tertulia_server.http_scopes import ScopeCheck
-from tertulia_server.logs import log_to_stderr
+from tertulia_server.logs import LogFormat, log_to_stderr
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap
 from tertulia_server.store_token import store_token
@@ -47,9 +47,13 @@ from tertulia_tools.access import AccessScope
 if TYPE_CHECKING:
     from tertulia_server.oauth import AccessTokens
 
+logger = logging.getLogger(__name__)
+
 PATH = "/mcp"
 GRACE_SECONDS = 5
 """Seconds that calls which do not wait have to end when the server stops."""
+DRAIN_INTERVAL = 0.1
+"""Seconds between two looks whether a stopping server still executes runs."""
 _EXACT_URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 """Hosts compare an issuer character by character: it gets no slash that it does not have."""
 FOR_HOLDERS = (
@@ -71,13 +75,21 @@ def serve(settings: Settings, works: WorkerTask) -> None:
     check_exposure(settings)
     server = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=works)
     freeze_heap()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     with listen(settings.host, settings.port) as listener:
         web = web_server(server, settings)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        print(f"Serving MCP on {url}\n{_callers(settings)}", file=sys.stderr, flush=True)
+        _announce(f"Serving MCP on {url}", _callers(settings), settings.log_format)
         anyio.run(web.serve, [listener])
+
+
+def _announce(where: str, callers: str, form: LogFormat) -> None:
+    """Say where the server is, and who may call: in the log, where a program reads that."""
+    if form is LogFormat.TEXT:
+        print(f"{where}\n{callers}", file=sys.stderr, flush=True)
+    else:
+        logger.warning("%s. %s", where, callers)
 
 
 def _callers(settings: Settings) -> str:
@@ -142,8 +154,10 @@ def web_server(
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[*settings.trusted_proxies],
     )
-    return _WebServer(config, server)
+    return _WebServer(config, server, settings.drain_seconds)
 
 
 def check_exposure(settings: Settings) -> None:
@@ -209,16 +223,12 @@ def _issued(settings: Settings) -> "AccessTokens | None":
 
 
 def application(server: Server, settings: Settings, authenticate: Authenticate, limits: Limits) -> ASGIApp:
-    """Return the ASGI application: MCP at `PATH`, and `/healthz`.
+    """Return the ASGI application: MCP at `PATH`, `/healthz` and `/readyz`.
 
     Raises:
         InvalidInputError: the settings allow something that is no host or no origin.
     """
-
-    @server.custom_route(HEALTH, methods=["GET"])
-    async def healthz(_: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction] - the decorator keeps it
-        return JSONResponse({"status": "ok"})
-
+    serve_health(server)
     server.default_principal = None
     web = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -252,13 +262,26 @@ def _publish_metadata(web: Starlette, url: str, issuer: str) -> str:
 
 
 class _WebServer(uvicorn.Server):
-    """Ends waiting calls and subscription streams before it waits for connections to close."""
+    """Ends waiting calls and subscription streams before it waits for connections to close.
 
-    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+    Before that, it waits up to `drain_seconds` for the runs that it executes, and takes no new connection. Those that
+    are still there then are continued by other processes. A second signal ends the waiting.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, server: Server, drain_seconds: float, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         super().__init__(config)
         self._server = server
+        self._drain_seconds = drain_seconds
+        self._clock = clock
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._server.end_waiting()
+        for listening in self.servers:
+            listening.close()
+        with self._clock.move_on_after(self._drain_seconds):
+            while self._server.busy and not self.force_exit:
+                await self._clock.tick(DRAIN_INTERVAL)
         await super().shutdown(sockets)

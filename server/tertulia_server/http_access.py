@@ -28,8 +28,9 @@ UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE = 401, 403, 421, 503
 OUTLIVING_SECONDS = 300
 """How long a request may be served after its caller's token has ended: as long as a call may wait."""
 HEALTH = "/healthz"
-OPEN_PATHS = (HEALTH, "/.well-known/")
-"""The paths that ask for no caller, or begin so: hosts look below the second one for ways to authenticate."""
+READY = "/readyz"
+OPEN_PATHS = (HEALTH, READY, "/.well-known/")
+"""The paths that ask for no caller, or begin so: hosts look below the last one for ways to authenticate."""
 ANY_PORT = "*"
 LARGEST_PORT = 65_535
 _DEFAULT_PORTS = {"http": "80", "https": "443"}

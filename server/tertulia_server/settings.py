@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -20,7 +21,9 @@ from tertulia.settings import Approvals, ClientSettings, InstanceSettings
 from tertulia.store.private_files import close_to_others
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
+from tertulia.vocabulary.untrusted import shown
 from tertulia_server.addresses import is_safe_url
+from tertulia_server.logs import LogFormat
 from tertulia_server.secret_values import holds_secrets
 
 ENVIRONMENT_PREFIX = "TERTULIA_"
@@ -83,6 +86,17 @@ def _issuer(value: str | None) -> str | None:
     if checked is not None and ("#" in checked or "?" in checked):
         raise ValueError("it must have neither a query nor a fragment")
     return checked
+
+
+def _addresses(value: tuple[str, ...]) -> tuple[str, ...]:
+    for each in value:
+        try:
+            ip_network(each)
+        except ValueError:
+            raise ValueError(
+                f"{shown(each)} is neither an IP address nor a network like 10.0.0.0/8"
+            ) from None
+    return value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -150,11 +164,21 @@ class Settings(BaseModel):
         description="Names under which HTTP is served besides loopback's, on any port: for a proxy in front.",
     )
     allowed_origins: Names = Field((), description="Origins of web pages that may call, besides loopback's.")
+    trusted_proxies: Annotated[Names, AfterValidator(_addresses)] = Field(
+        (),
+        description="Addresses and networks of proxies whose X-Forwarded-For and -Proto say who calls over HTTP.",
+    )
+    drain_seconds: float = Field(
+        0, ge=0, le=3600, description="How long a stopping HTTP server lets its runs go on (0 to 3600)."
+    )
     environment_proxy: bool = Field(
         False, description="Reach platforms through the proxy that HTTPS_PROXY and the like name."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="How much goes to stderr."
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="How it is written: text, or json without what others have said."
     )
     discover_agents: bool = Field(
         True, description="List agent programs of this machine that are not configured, with how to do that."

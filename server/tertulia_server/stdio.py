@@ -48,7 +48,7 @@ def serve(settings: Settings, worker: Worker) -> None:
     """
     server = build(settings, worker=worker)
     freeze_heap()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     anyio.run(_serve, server)
 
 

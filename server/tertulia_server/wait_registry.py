@@ -11,13 +11,14 @@ class WaitRegistry:
 
     def __init__(self) -> None:
         self._scopes: set[anyio.CancelScope] = set()
-        self._closed = False
+        self.closed = False
+        """Whether the server stops."""
 
     @contextmanager
     def scope(self) -> Generator[None]:
         """Return a scope to wait in; the registry leaves it as soon as the server stops."""
         with anyio.CancelScope() as scope:
-            if self._closed:
+            if self.closed:
                 scope.cancel()
             self._scopes.add(scope)
             try:
@@ -27,6 +28,6 @@ class WaitRegistry:
 
     def close(self) -> None:
         """Leave every scope, and every later one as soon as it is entered."""
-        self._closed = True
+        self.closed = True
         for scope in self._scopes:
             scope.cancel()

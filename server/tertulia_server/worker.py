@@ -76,7 +76,9 @@ def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
     log = log_file(loaded.settings.store)
     create_file(log)
     handler = RotatingFileHandler(log, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8")
-    log_to(handler, loaded.settings.log_level, "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = loaded.settings
+    line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    log_to(handler, settings.log_level, line, settings.log_format)
     logging.getLogger(__name__).setLevel(logging.INFO)
     try:
         anyio.run(_work, client_settings, idle, has_changed(loaded.file))

@@ -25,6 +25,7 @@ from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
 from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.log_ids import log_ids
 from tertulia.vocabulary.models import Message, Run, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.tasks import errors_in
@@ -211,19 +212,20 @@ class Runner:
                     await context.fail(" ".join(filter(None, (NO_WORKER, hint))), retryable=True)
 
     async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
-        try:
-            with scope:
-                while await self._execute_once(principal, run):
-                    pass
-        except* LostLeaseError:
-            logger.info("run %s was ended or taken over elsewhere", run.id)
-        except* (StoreError, StoreLockedError):
-            logger.warning("run %s waits until the store can be used", run.id, exc_info=True)
-        except* Exception:  # a run must not take the process with it, whatever is the matter
-            logger.exception("run %s could not be executed", run.id)
-        finally:
-            del self._executing[run.id]
-            self._finished.set()
+        with log_ids(run=run.id):
+            try:
+                with scope:
+                    while await self._execute_once(principal, run):
+                        pass
+            except* LostLeaseError:
+                logger.info("run %s was ended or taken over elsewhere", run.id)
+            except* (StoreError, StoreLockedError):
+                logger.warning("run %s waits until the store can be used", run.id, exc_info=True)
+            except* Exception:  # a run must not take the process with it, whatever is the matter
+                logger.exception("run %s could not be executed", run.id)
+            finally:
+                del self._executing[run.id]
+                self._finished.set()
 
     async def _execute_once(self, principal: str, run: Run) -> bool:
         """Execute a run unless another process does; return whether it must be executed again."""
@@ -234,6 +236,8 @@ class Runner:
         after = await self._store.read(partial(runs.find, principal=principal, run_id=run.id))
         if after is None or not after.status.active:
             self._unkept.pop(run.id, None)
+        if after is not None:
+            logger.info("run %s is %s", run.id, after.status)
         return after is not None and after.status is RunStatus.QUEUED
 
     async def _answer(self, lease: Lease, run_id: str) -> None:

@@ -1,0 +1,113 @@
+"""What runs a server elsewhere (`deploy/`) is what the server understands; `tests/server/test_round_robin.py` runs it."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from ruamel.yaml import YAML
+
+from tertulia_server.http import check_exposure
+from tertulia_server.http_limits import Limits
+from tertulia_server.settings import load
+
+ROOT = Path(__file__).resolve().parents[1]
+DEPLOY = ROOT / "deploy"
+
+
+def image() -> Mapping[str, str]:
+    """Return the environment that the image has."""
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    (said,) = re.findall(r"^ENV (.*)$", text, re.MULTILINE)
+    return dict(pair.split("=", 1) for pair in said.split())
+
+
+def compose() -> Mapping[str, Any]:
+    """Return what the compose file says."""
+    return cast(Mapping[str, Any], YAML(typ="safe", pure=True).load(DEPLOY / "compose.yaml"))  # pyright: ignore[reportUnknownMemberType]
+
+
+def unit() -> Mapping[str, list[str]]:
+    """Return what the systemd unit sets, by name."""
+    found: dict[str, list[str]] = {}
+    for line in (DEPLOY / "tertulia.service").read_text().splitlines():
+        if line and line[0] not in "#[":
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def settings_of(environment: Mapping[str, str]) -> None:
+    """Check that a server with this environment starts, and warns of nothing."""
+    loaded = load({}, {name: value for name, value in environment.items() if name.startswith("TERTULIA_")})
+    assert loaded.warnings == []
+    assert loaded.settings.http
+    assert loaded.settings.log_format == "json"
+    check_exposure(loaded.settings)
+
+
+def test_the_image_under_compose_has_settings_that_there_are(tmp_path: Path) -> None:
+    """It serves others, who have to show tokens, and believes the network that only the proxy is in."""
+    files = compose()
+    service = files["services"]["tertulia"]
+    config = tmp_path / "tertulia.toml"
+    config.touch()
+    settings_of(
+        {
+            **image(),
+            **service["environment"],
+            "TERTULIA_PUBLIC_URL": "https://tertulia.example/mcp",
+            "TERTULIA_CONFIG": str(config),
+        }
+    )
+    network = files["networks"]["inside"]
+    assert network["internal"]
+    assert service["environment"]["TERTULIA_TRUSTED_PROXIES"] == network["ipam"]["config"][0]["subnet"]
+
+
+def test_the_unit_has_settings_that_there_are(tmp_path: Path) -> None:
+    """And gives a stopping server the time that its settings promise to its runs."""
+    config = tmp_path / "tertulia.toml"
+    config.write_text('token_file = "tokens"\n')
+    environment = dict(each.split("=", 1) for each in unit()["Environment"])
+    settings_of({**environment, "TERTULIA_CONFIG": str(config)})
+    assert float(environment["TERTULIA_DRAIN_SECONDS"]) + 10 <= float(unit()["TimeoutStopSec"][0])
+
+
+def test_the_proxy_takes_what_the_server_takes() -> None:
+    """A text is refused by neither of the two alone."""
+    (size,) = re.findall(r"client_max_body_size (\d+)m;", (DEPLOY / "nginx.conf").read_text())
+    assert int(size) * 1024 * 1024 == Limits().body_bytes
+
+
+def test_the_image_is_built_from_what_there_is() -> None:
+    """As its user, not as root, from locks."""
+    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+    allowed = {
+        line[1:] for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    for line in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):
+        for source in shlex.split(line)[:-1]:
+            assert (ROOT / source).exists()
+            assert any(each == source or each.startswith(f"{source}/") for each in allowed), source
+    assert all("--require-hashes" in line for line in re.findall(r"pip install [^&\n]*--requirement", text))
+    assert text.rindex("USER 10001") < text.rindex("ENTRYPOINT")
+
+
+@pytest.mark.io
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_understands_the_unit() -> None:
+    """All that it misses is the program, which is not installed there."""
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(DEPLOY / "tertulia.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "tertulia.service" in line]
+    assert [line for line in said if "is not executable" not in line] == []
