@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import mkstemp
 
 from tertulia.store.private_files import close_to_others, dangling, make_folder
 
@@ -35,14 +36,13 @@ def stored_secret(path: Path, make: Callable[[], bytes]) -> bytes:
 def _write(path: Path, secret: bytes) -> None:
     # The secret is written to another file and then linked: other processes see no secret or all of it, and the first
     # process to link its secret wins.
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor, fresh = mkstemp(prefix=f"{path.name}.", dir=path.parent)  # it is its owner's alone
     try:
-        os.write(descriptor, secret)
-    finally:
-        os.close(descriptor)
-    try:
+        try:
+            os.write(descriptor, secret)
+        finally:
+            os.close(descriptor)
         with suppress(FileExistsError):
             os.link(fresh, path)
     finally:
-        fresh.unlink()
+        Path(fresh).unlink()
