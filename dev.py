@@ -74,6 +74,7 @@ COUNTERPARTS = {
     "rine": ("the client of Rine", ()),
     "acp": ("agent programs, as agents (ACP) and as hosts, with a scripted model, and an agent on the SDK of ACP", ("acp.txt",)),
     "nginx": ("nginx, in front of two servers", ()),
+    "page": ("Chromium and MCP Inspector, which show the page", ()),
 }
 """By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
 
@@ -84,6 +85,8 @@ PROGRAMS = (
     "node@22.23.3",  # for the first, where the system's is older
 )
 """The agent programs of the counterpart `acp`, from npm into .agents: about a gigabyte."""
+PAGE_PROGRAMS = ("@modelcontextprotocol/inspector@2.12.0", "axe-core@4.14.1")
+"""A host that shows pages, and a judge of how accessible they are, for the counterpart `page`: into .page."""
 
 LOCKS = {
     "test.txt": "pyproject.toml --group test --group vendors",
@@ -93,6 +96,7 @@ LOCKS = {
     "build.txt": "--group build --constraints requirements/test.txt",
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",
+    "page.txt": "--group page --constraints requirements/test.txt",
     "mcp1.txt": "requirements/mcp1.in",
     "fastmcp.txt": "requirements/fastmcp.in",
     "openai_agents.txt": "requirements/openai_agents.in",
@@ -249,7 +253,10 @@ def counterparts(names: Sequence[str]) -> int:
                 for lock in locks[1:]:
                     environment.add(lock)
             if name == "acp":
-                add_programs()
+                add_programs(".agents", PROGRAMS)
+            if name == "page":
+                working().add("page.txt")
+                add_programs(".page", PAGE_PROGRAMS)
             possible.append(name)
         except SetupError as error:
             say(f"skipped {name} ({what}): {error}")
@@ -258,19 +265,19 @@ def counterparts(names: Sequence[str]) -> int:
     return run_tests("-m", " or ".join(f"counterpart(name={name!r})" for name in possible))
 
 
-def add_programs() -> None:
-    """Install the agent programs, unless these very ones are there."""
-    folder = ROOT / ".agents"
+def add_programs(name: str, programs: Sequence[str]) -> None:
+    """Install programs from npm into a folder of their own, unless these very ones are there."""
+    folder = ROOT / name
     stamp = folder / "installed"
-    wanted = "\n".join(PROGRAMS)
+    wanted = "\n".join(programs)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     npm = shutil.which("npm")
     if npm is None:
         raise SetupError("npm is not there.")
-    say("setting up .agents: this takes a moment, once")
+    say(f"setting up {name}: this takes a moment, once")
     folder.mkdir(exist_ok=True)
-    quietly(npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", *PROGRAMS)
+    quietly(npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", *programs)
     stamp.write_text(wanted)
 
 

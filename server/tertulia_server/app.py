@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from mcp.server.mcpserver.exceptions import (
     UnexpectedResourceError,
     UnexpectedToolError,
 )
+from mcp.server.mcpserver.tools import Tool, ToolManager
 from mcp.shared._stream_protocols import ReadStream, WriteStream
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
@@ -42,6 +43,7 @@ from mcp_types import (
     GetPromptResult,
     InputRequiredResult,
     ListResourcesResult,
+    ListToolsResult,
     PaginatedRequestParams,
     RequestParams,
     Result,
@@ -49,6 +51,7 @@ from mcp_types import (
     SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
+from mcp_types import Tool as ListedTool
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import AnyUrl, ValidationError
 from starlette.requests import Request
@@ -61,6 +64,7 @@ from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
 from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server import page
 from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
@@ -72,9 +76,18 @@ from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools import prompts, resources
 from tertulia_tools.access import AccessScope
 from tertulia_tools.completion import complete
+from tertulia_tools.definition import ToolDefinition
 from tertulia_tools.errors import bad_arguments, failure, sentence_of, unknown_tool
 from tertulia_tools.host import Elicitation, HostFactory, host_of
-from tertulia_tools.registry import TOOLS, scope_of_call, select
+from tertulia_tools.registry import (
+    DECIDING_ON_PAGE,
+    PAGE_TOOL_NAMES,
+    TOOLS,
+    offers_page,
+    page_tools,
+    scope_of_call,
+    select,
+)
 from tertulia_tools.uris import canonical_uri
 
 logger = logging.getLogger(__name__)
@@ -88,7 +101,7 @@ _FIXED = CacheHint(ttl_ms=3_600_000, scope="public")
 """The hint for results that depend only on the version and the settings."""
 CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "server/discover": _FIXED,
-    "tools/list": _FIXED,
+    "tools/list": CacheHint(ttl_ms=3_600_000),  # a client that shows pages gets more tools than others
     "prompts/list": _FIXED,
     "resources/templates/list": _FIXED,
     "resources/list": CacheHint(ttl_ms=5_000),
@@ -96,6 +109,8 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 }
 ANNOUNCE_AFTER = 1.0
 """Seconds after which a server registers its mailbox name. A host that only probes the server is gone by then."""
+STATE_KEY = "request-state.key"
+"""The file beside the store with the key of what clients carry between calls."""
 STATE_SECONDS = 86_400
 """Seconds that the host may take to repeat a call with the answer to its form."""
 
@@ -113,6 +128,7 @@ class HostCall:
         self._may_decide = AccessScope.WRITE.among(scopes_of(context))
         shows_forms = settings.approvals is not Approvals.ELSEWHERE
         self._forms = Forms(context, client, settings.form_seconds if shows_forms else None)
+        self._key_file = settings.store.with_name(STATE_KEY)
         self._progress = Progress(
             lambda count, text: context.report_progress(count, message=text), after=self._forms.last_seq
         )
@@ -134,6 +150,10 @@ class HostCall:
             tasks.start_soon(partial(self._progress.report_silence, waiting, at_once=at_once))
             yield
             tasks.cancel_scope.cancel()
+
+    def proof(self, content: str) -> str:
+        """See `tertulia_tools.host.Host`."""
+        return page.proof(self._key_file, content)
 
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""
@@ -171,8 +191,16 @@ class ServerState(HostFactory):
 class Server(MCPServer[ServerState]):
     """The MCP server. Every failure passes through it, and leaves it as one that says what to do."""
 
-    def __init__(self, wait_registry: WaitRegistry, withheld: Collection[str], **options: Any) -> None:
-        super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, **options)
+    def __init__(
+        self,
+        wait_registry: WaitRegistry,
+        withheld: Collection[str],
+        *,
+        page_tools: Callable[[], Sequence[ToolDefinition]] | None = None,
+        **options: Any,
+    ) -> None:
+        extensions = [] if page_tools is None else [page.Apps()]
+        super().__init__(NAME, cache_hints=CACHE_HINTS, subscriptions=False, extensions=extensions, **options)
         self.default_principal: str | None = LOCAL_PRINCIPAL
         """Who makes a call that comes with no request: whoever runs the process. Over HTTP it is nobody."""
         self.state: ServerState | None = None
@@ -181,8 +209,17 @@ class Server(MCPServer[ServerState]):
         self._withheld = withheld
         # Outermost but for the SDK's spans, so that what other middleware refuses is told, too.
         self._lowlevel_server.middleware.insert(
-            1, CallLog(_principal_if_known, methods=SPEC_CLIENT_METHODS, tools={tool.name for tool in TOOLS})
+            1,
+            CallLog(
+                _principal_if_known,
+                methods=SPEC_CLIENT_METHODS,
+                tools={*(tool.name for tool in TOOLS), *PAGE_TOOL_NAMES},
+            ),
         )
+        self._page_definitions = page_tools
+        if page_tools is not None:
+            page.register(self)
+            self._add_handler("tools/list", PaginatedRequestParams, self._list_tools)
         subscriptions = Subscriptions(wait_registry, client_of)
         self._add_handler("resources/list", PaginatedRequestParams, _list_resources)
         self._add_handler("resources/subscribe", SubscribeRequestParams, subscriptions.subscribe)
@@ -221,6 +258,8 @@ class Server(MCPServer[ServerState]):
                 NotAllowedError(f"{name} needs the scope {needed} here, which your token does not have.")
             )
         try:
+            if context is not None and self._offers_page(context) and self._page_tools.get_tool(name):
+                return await self._page_tools.call_tool(name, arguments, context, convert_result=True)
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
             return failure(await self._cause_of(error, name), self._withheld)
@@ -274,6 +313,27 @@ class Server(MCPServer[ServerState]):
         code = INVALID_PARAMS if _is_caller_error(error) else INTERNAL_ERROR
         return MCPError(code, sentence_of(error, self._withheld))
 
+    @property
+    def offers_page(self) -> bool:
+        """Whether clients that show pages get the tools of Tertulia's."""
+        return self._page_definitions is not None
+
+    @cached_property
+    def _page_tools(self) -> ToolManager:
+        definitions = () if self._page_definitions is None else self._page_definitions()
+        return ToolManager(tools=[definition.tool for definition in definitions])
+
+    def _offers_page(self, context: Context[Any, Any] | ServerRequestContext[Any, Any]) -> bool:
+        return self.offers_page and page.shows_pages(context)
+
+    async def _list_tools(
+        self, ctx: ServerRequestContext[ServerState, Any], _: PaginatedRequestParams
+    ) -> ListToolsResult:
+        tools = await self.list_tools()
+        if self._offers_page(ctx):
+            tools += [_listed(tool) for tool in self._page_tools.list_tools()]
+        return ListToolsResult(tools=tools)
+
     def _add_handler(
         self,
         method: str,
@@ -304,6 +364,18 @@ class Server(MCPServer[ServerState]):
         if isinstance(cause, ValidationError):
             return bad_arguments(cause)
         return unknown_tool(name, [tool.name for tool in await self.list_tools()])
+
+
+def _listed(tool: Tool) -> ListedTool:
+    return ListedTool(
+        name=tool.name,
+        title=tool.title,
+        description=tool.description,
+        input_schema=tool.parameters,
+        output_schema=tool.output_schema,
+        annotations=tool.annotations,
+        _meta=tool.meta,
+    )
 
 
 def principal_of(context: Context[Any, Any]) -> str:
@@ -379,6 +451,9 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     definitions = select(toolsets=settings.toolsets, names=settings.tools, read_only=settings.read_only)
     names = [definition.name for definition in definitions]
     withheld = frozenset(tool.name for tool in TOOLS) - frozenset(names)
+    if settings.read_only:
+        withheld |= {DECIDING_ON_PAGE}
+    has_page = offers_page(toolsets=settings.toolsets, names=settings.tools)
     client_settings = settings.client_settings(leave_out_misconfigured=True)
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
@@ -407,10 +482,11 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
         instructions=instructions(names, settings.identity),
         version=version("tertulia"),
         tools=[definition.tool for definition in definitions],
+        page_tools=partial(page_tools, read_only=settings.read_only) if has_page else None,
         lifespan=lifespan,
         log_level=settings.log_level,
         request_state_security=RequestStateSecurity(
-            codec=StoredKeyCodec(settings.store.with_name("request-state.key")),
+            codec=StoredKeyCodec(settings.store.with_name(STATE_KEY)),
             ttl=STATE_SECONDS,
             bind_principal=_principal_of_request,
         ),

@@ -144,6 +144,12 @@ def _manifest(loaded: Loaded, flags: Flags) -> int:
     return 0
 
 
+def _open(loaded: Loaded, _: Flags) -> int:
+    from tertulia_server.open_command import open_page
+
+    return open_page(loaded, _work_beside)
+
+
 def _token(loaded: Loaded, flags: Flags) -> int:
     from tertulia_server.store_token import store_token
     from tertulia_server.token_command import add, remove
@@ -286,6 +292,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "install": _install,
     "uninstall": _uninstall,
     "doctor": _doctor,
+    "open": _open,
     "token": _token,
     "demo": _demo,
     "chat": _chat,
@@ -371,6 +378,11 @@ def _add_server(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     doctor.add_argument(
         "--json", action="store_true", help="as JSON; the exit code is 1 where something failed"
+    )
+    commands.add_parser(
+        "open",
+        parents=[shared],
+        help="open a page in your browser: all conversations, answers as they come, what awaits your approval",
     )
     token = commands.add_parser(
         "token",

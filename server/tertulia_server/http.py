@@ -8,8 +8,9 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import anyio
@@ -26,6 +27,7 @@ from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.tasks import task_group
 from tertulia_server.addresses import is_loopback
 from tertulia_server.app import Server, WorkerTask, build
 from tertulia_server.callers import Authenticate, anybody, by_store_token, by_tokens
@@ -38,6 +40,7 @@ from tertulia_server.http_health import serve_health
 from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
 from tertulia_server.http_scopes import ScopeCheck
 from tertulia_server.logs import LogFormat, log_to_stderr
+from tertulia_server.page import PAGE, serve_page
 from tertulia_server.settings import Settings
 from tertulia_server.stdio import freeze_heap
 from tertulia_server.store_token import store_token
@@ -65,7 +68,11 @@ FOR_EVERYBODY = (
 )
 
 
-def serve(settings: Settings, works: WorkerTask) -> None:
+Beside = Callable[[str], Coroutine[Any, Any, None]]
+"""Runs while a server serves; it is given the address of the page."""
+
+
+def serve(settings: Settings, works: WorkerTask, beside: Beside | None = None) -> None:
     """Serve until a signal ends the process.
 
     Raises:
@@ -79,9 +86,20 @@ def serve(settings: Settings, works: WorkerTask) -> None:
     with listen(settings.host, settings.port) as listener:
         web = web_server(server, settings)
         host, port = listener.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
-        _announce(f"Serving MCP on {url}", _callers(settings), settings.log_format)
-        anyio.run(web.serve, [listener])
+        origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        page = f" and a page on {origin}{PAGE}" if server.offers_page else ""
+        _announce(f"Serving MCP on {origin}{PATH}{page}", _callers(settings), settings.log_format)
+        anyio.run(_serve, web, listener, None if beside is None else partial(beside, f"{origin}{PAGE}"))
+
+
+async def _serve(
+    web: uvicorn.Server, listener: socket.socket, beside: Callable[[], Coroutine[Any, Any, None]] | None
+) -> None:
+    async with task_group() as tasks:
+        if beside is not None:
+            tasks.start_soon(beside)
+        await web.serve([listener])
+        tasks.cancel_scope.cancel()
 
 
 def _announce(where: str, callers: str, form: LogFormat) -> None:
@@ -223,12 +241,14 @@ def _issued(settings: Settings) -> "AccessTokens | None":
 
 
 def application(server: Server, settings: Settings, authenticate: Authenticate, limits: Limits) -> ASGIApp:
-    """Return the ASGI application: MCP at `PATH`, `/healthz` and `/readyz`.
+    """Return the ASGI application: MCP at `PATH`, the page at `/`, `/healthz` and `/readyz`.
 
     Raises:
         InvalidInputError: the settings allow something that is no host or no origin.
     """
     serve_health(server)
+    if server.offers_page:
+        serve_page(server)
     server.default_principal = None
     web = server.streamable_http_app(
         streamable_http_path=PATH,

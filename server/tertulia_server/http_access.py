@@ -21,6 +21,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.addresses import is_loopback
 from tertulia_server.callers import Authenticate, Caller, CallerUnknownError, NoCallerError
+from tertulia_server.page import PAGE
 from tertulia_tools.access import AccessScope
 
 INVALID_REQUEST = -32600
@@ -203,7 +204,7 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its principal, or refuse it."""
-        if scope["type"] != "http" or scope["path"].startswith(OPEN_PATHS):
+        if scope["type"] != "http" or scope["path"] == PAGE or scope["path"].startswith(OPEN_PATHS):
             await self._app(scope, receive, send)
             return
         try:

@@ -36,9 +36,10 @@ class StoredKeyCodec:
 
     def _loaded(self) -> AESGCMRequestStateCodec:
         if self._codec is None:
-            self._codec = AESGCMRequestStateCodec([stored_secret(self._path, _new_key)])
+            self._codec = AESGCMRequestStateCodec([state_key(self._path)])
         return self._codec
 
 
-def _new_key() -> bytes:
-    return os.urandom(KEY_BYTES)
+def state_key(path: Path) -> bytes:
+    """Return the key in a file. The first use makes it."""
+    return stored_secret(path, lambda: os.urandom(KEY_BYTES))

@@ -130,7 +130,7 @@ class Settings(BaseModel):
     identity: str | None = Field(
         None, description="The name under which you write and can be written to, on the embedded platform."
     )
-    toolsets: Names = Field((), description="Offer only these toolsets: talk, browse, manage.")
+    toolsets: Names = Field((), description="Offer only these toolsets: talk, browse, manage, page.")
     tools: Names = Field((), description="Offer only these tools (added to the toolsets').")
     read_only: bool = Field(False, description="Offer only tools that change nothing.")
     http: bool = Field(False, description="Serve over Streamable HTTP instead of stdio.")

@@ -20,6 +20,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.context import ClientRequestContext
+from mcp.client.extension import advertise
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
@@ -40,7 +41,7 @@ from tertulia_server.http_limits import Limits
 from tertulia_server.settings import Settings, flag, load
 from tertulia_server.store_token import store_token
 from tertulia_server.worker import work_beside
-from tertulia_tools.registry import TOOLS
+from tertulia_tools.registry import TOOLS, page_tools
 from tests.doubles.stage import INSTANCE, KIND, register
 from tests.support.forking import server_command
 
@@ -48,8 +49,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
 """How long a test waits for what must come."""
 CONFIG = f'discover_agents = false\n[instances.{INSTANCE}]\nplatform = "{KIND}"\n'
-OUTPUT_SCHEMAS = {definition.name: definition.tool.output_schema or {} for definition in TOOLS}
+OUTPUT_SCHEMAS = {
+    definition.name: definition.tool.output_schema or {} for definition in (*TOOLS, *page_tools())
+}
 """What the server publishes of the structure of each tool's results."""
+APPS = ("io.modelcontextprotocol/ui", {"mimeTypes": ["text/html;profile=mcp-app"]})
+"""What a client declares that shows pages."""
 ERAS = {"2026-07-28": "auto", "legacy": "legacy"}
 """The eras of the protocol, and how the SDK's client is told to speak them."""
 
@@ -229,7 +234,12 @@ async def http_host(
 
 @asynccontextmanager
 async def _connected(
-    server: Any, era: str, person: Answer | None, store: Path = Path(), log: Path = Path()
+    server: Any,
+    era: str,
+    person: Answer | None,
+    setup: Setup | None = None,
+    *,
+    shows_pages: bool = False,
 ) -> AsyncGenerator[Host]:
     forms: list[ElicitRequestFormParams] = []
 
@@ -242,9 +252,12 @@ async def _connected(
         return await person(params)
 
     async with Client(
-        server, mode=ERAS[era], elicitation_callback=None if person is None else shown
+        server,
+        mode=ERAS[era],
+        elicitation_callback=None if person is None else shown,
+        extensions=[advertise(*APPS)] if shows_pages else [],
     ) as client:
-        yield Host(client, store, log, forms)
+        yield Host(client, setup.store if setup else Path(), setup.log if setup else Path(), forms)
 
 
 @asynccontextmanager
@@ -277,13 +290,21 @@ WAYS = [
 
 
 class Connect(Protocol):
-    """Connects a host. Flags are the server's; `person` answers forms, and without one the host shows none."""
+    """Connects a host. Flags are the server's; `person` answers forms, and without one the host shows none.
+
+    With `shows_pages` the host declares MCP Apps.
+    """
 
     era: str
     store: Path
 
     def __call__(
-        self, *, person: Answer | None = None, store: Path | None = None, **flags: Any
+        self,
+        *,
+        person: Answer | None = None,
+        store: Path | None = None,
+        shows_pages: bool = False,
+        **flags: Any,
     ) -> AbstractAsyncContextManager[Host]:
         """Return the connected host; leaving it disconnects."""
         ...
@@ -302,13 +323,18 @@ class Connector:
 
     @asynccontextmanager
     async def __call__(
-        self, *, person: Answer | None = None, store: Path | None = None, **flags: Any
+        self,
+        *,
+        person: Answer | None = None,
+        store: Path | None = None,
+        shows_pages: bool = False,
+        **flags: Any,
     ) -> AsyncGenerator[Host]:
         """See `Connect`."""
         setup = Setup(store or self.store, self._config, self._log, flags)
         async with (
             self._transport(setup) as server,
-            _connected(server, self.era, person, setup.store, setup.log) as host,
+            _connected(server, self.era, person, setup, shows_pages=shows_pages) as host,
         ):
             yield host
 

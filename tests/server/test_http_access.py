@@ -248,7 +248,7 @@ async def test_whoever_does_not_show_the_token_is_refused(
     assert token not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "//mcp", "/healthz/../mcp", "/elsewhere"])
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "http://127.0.0.1//mcp", "/healthz/../mcp", "/elsewhere"])
 async def test_every_path_but_the_open_ones_asks_for_the_token(caller: Sender, path: str) -> None:
     """What is added later is not open by accident."""
     assert (await caller.send("GET", path)).status_code == 401

@@ -18,7 +18,7 @@ from tertulia.store.transfer import BranchRow
 from tertulia.vocabulary.models import Conversation, Message, Participant
 from tertulia.vocabulary.states import Status
 from tertulia_tools.prompts import PROMPTS
-from tertulia_tools.registry import TOOLS
+from tertulia_tools.registry import TOOLS, page_tools
 from tertulia_tools.resources import TEMPLATES, expand
 from tests.doubles.hostile import (
     CONVERSATION,
@@ -99,7 +99,9 @@ async def connected(connect: Connect, size: int, **options: Any) -> AsyncGenerat
         config.write("\n".join(lines) + "\n")
     if size == 1:
         await import_hostile(connect, EXTREMES.get(options.get("extreme", ""), Filling()))
-    async with connect(**options.get("flags", {}), person=decide("reject", reason="no", answer="no")) as host:
+    async with connect(
+        **options.get("flags", {}), person=decide("reject", reason="no", answer="no"), shows_pages=True
+    ) as host:
         yield host
 
 
@@ -124,6 +126,11 @@ def calls(conversation_id: str) -> list[tuple[str, dict[str, Any]]]:
         ("search_conversations", {"query": "hostiel"}),
         ("list_messages", own),
         ("list_messages", {**own, "branch": "none"}),
+        ("show_conversation", own),
+        ("view_conversations", {}),
+        ("view_conversations", {"query": SEEN}),
+        ("view_conversation", own),
+        ("view_decide", {"request_id": "req_0000", "decision": "approve", "proof": "none"}),
         ("get_analytics", own),
         ("get_analytics", {}),
         ("add_message", {**own, "text": "note"}),
@@ -166,7 +173,7 @@ async def test_no_tool_shows_what_others_chose_outside_the_marks(
                     assert_harmless(each)
                 assert max(len(reply.text), len(reply.json)) <= LIMIT, (tool, arguments, reply.text)
 
-    assert {tool for tool, _ in calls(CONVERSATION)} >= {tool.name for tool in TOOLS}
+    assert {tool for tool, _ in calls(CONVERSATION)} >= {tool.name for tool in (*TOOLS, *page_tools())}
     assert bool(host.forms) is not refuses
     for form in host.forms:
         assert_harmless(form.message, for_people=True)

@@ -342,19 +342,18 @@ async def test_results_say_how_long_they_may_be_kept(connect_in_memory: Connect)
     async with connect_in_memory() as host:
         client = host.client
         own_id = await talked(host)
+        tools = await client.list_tools()
         kept = {
             (result.ttl_ms, result.cache_scope)
-            for result in (
-                await client.list_tools(),
-                await client.list_prompts(),
-                await client.list_resource_templates(),
-            )
+            for result in (await client.list_prompts(), await client.list_resource_templates())
         }
         recent = await client.list_resources()
         transcript = await client.read_resource(conversation_uri(own_id))
 
     if connect_in_memory.era == "legacy":
         return  # such results say nothing about it
-    assert kept == {(int(timedelta(hours=1) / timedelta(milliseconds=1)), "public")}
+    hour = int(timedelta(hours=1) / timedelta(milliseconds=1))
+    assert kept == {(hour, "public")}
+    assert (tools.ttl_ms, tools.cache_scope) == (hour, "private")  # clients that show pages get more of them
     assert 0 < recent.ttl_ms <= 10_000
     assert (recent.cache_scope, transcript.ttl_ms, transcript.cache_scope) == ("private", 0, "private")

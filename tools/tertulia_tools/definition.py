@@ -26,6 +26,8 @@ class Toolset(StrEnum):
     TALK = "talk"
     BROWSE = "browse"
     MANAGE = "manage"
+    PAGE = "page"
+    """Those of `tertulia_tools.page`, which only a client that can show a page gets."""
 
 
 @dataclass(frozen=True, kw_only=True)

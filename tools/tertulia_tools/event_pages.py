@@ -80,7 +80,7 @@ async def stream(
             async with host.report_silence(
                 f"Waiting for news in {conversation_id}", at_once=deadline > anyio.current_time()
             ):
-                await _wait_for_any(client, conversation_id, cursor, deadline)
+                await wait_for_news(client, conversation_id, cursor, deadline)
         page = await client.conversations.events(conversation_id, cursor=cursor)
     if page.run is not None and _others_answer(page.run, client.address) and not page.more:
         _, question = await wait_and_ask(host, page.run, deadline)
@@ -91,7 +91,8 @@ async def stream(
     return answer(await _result(host, conversation_id, page, quoter), quoter)
 
 
-async def _wait_for_any(client: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
+async def wait_for_news(client: Client, conversation_id: str, cursor: str | None, deadline: float) -> None:
+    """Wait until an event follows the cursor, or for the deadline."""
     conversation = await client.conversations.get_stored(conversation_id)
     if (await client.conversations.events(conversation_id, cursor=cursor, limit=1)).entries:
         return  # an event came since the caller's first read, and the watch would not report it

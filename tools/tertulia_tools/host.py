@@ -69,6 +69,10 @@ class Host(Protocol):
         """Return a scope in which the host is told now and then that the call waits; `waiting` says for whom."""
         ...
 
+    def proof(self, content: str) -> str:
+        """Return what nobody can give who has not got it from this store's servers: an authentication of `content`."""
+        ...
+
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """Ask the person to decide what the run waits for, if the host can show a form."""
         ...

@@ -19,12 +19,32 @@ TOOLS: Sequence[ToolDefinition] = (
     *(*CONVERSATION_TOOLS, *SEARCH_TOOLS, *MESSAGE_LIST_TOOLS, *ANALYTICS_TOOLS),
     *(*MESSAGE_CHANGE_TOOLS, *CONVERSATION_CHANGE_TOOLS),
 )
+"""The tools of models. Those of the page are apart, since few clients can show one (`page_tools`)."""
+
+DECIDING_ON_PAGE = "view_decide"
+"""The tool by which the page changes something."""
+PAGE_TOOL_NAMES = ("show_conversation", "view_conversations", "view_conversation", DECIDING_ON_PAGE)
+
+
+def offers_page(*, toolsets: Collection[str] = (), names: Collection[str] = ()) -> bool:
+    """Return whether a server with this choice of tools offers those of the page: together, or not at all."""
+    return not (toolsets or names) or Toolset.PAGE in toolsets
+
+
+def page_tools(*, read_only: bool = False) -> Sequence[ToolDefinition]:
+    """Return the tools of the page. They are loaded here: a server that nobody asks for them starts without."""
+    from tertulia_tools.page import PAGE_TOOLS
+
+    return [tool for tool in PAGE_TOOLS if tool.read_only or not read_only]
+
 
 _BY_NAME: Mapping[str, ToolDefinition] = {tool.name: tool for tool in TOOLS}
 
 
 def scope_of_call(name: str, arguments: Mapping[str, Any]) -> AccessScope:
     """Return the scope that a call needs; one of an unknown tool does nothing."""
+    if name == DECIDING_ON_PAGE:
+        return AccessScope.WRITE
     definition = _BY_NAME.get(name)
     return AccessScope.READ if definition is None else definition.scope(arguments)
 
