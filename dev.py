@@ -72,7 +72,7 @@ COUNTERPARTS = {
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
     "rine": ("the client of Rine", ()),
-    "acp": ("agent programs, as agents (ACP) and as hosts, with a scripted model, and an agent on the SDK of ACP", ("acp.txt",)),
+    "acp": ("agent programs, as agents (ACP) and as hosts, with a scripted model; ACP's SDK", ("acp.txt",)),
     "nginx": ("nginx, in front of two servers", ()),
     "page": ("Chromium and MCP Inspector, which show the page", ()),
 }
@@ -212,8 +212,7 @@ def main(arguments: list[str]) -> int:
     if command == "manifests" and not rest:
         return manifests()
     if command == "docs" and rest in ([], ["--serve"]):
-        environment = Environment(".venv-docs", "docs.txt")
-        return environment.call("zensical", *(["serve"] if rest else ["build", "--clean", "--strict"]), cwd=ROOT)
+        return docs(serve=bool(rest))
     if command == "lock":
         return lock(rest)
     asked = command in {"help", "--help", "-h"}
@@ -318,6 +317,12 @@ def manifests() -> int:
     return environment.call("python", "-m", "manifests.generate", cwd=ROOT) or environment.call(
         "python", "manifests/bundle.py", cwd=ROOT
     )
+
+
+def docs(*, serve: bool) -> int:
+    """Build the documents as a site, or serve it while they are written; a dead link fails the build."""
+    what = ["serve"] if serve else ["build", "--clean", "--strict"]
+    return Environment(".venv-docs", "docs.txt").call("zensical", *what, cwd=ROOT)
 
 
 def lock(arguments: list[str]) -> int:

@@ -26,14 +26,15 @@ class Turn:
 
 
 Body = Mapping[str, Any]
+Turns = list[Turn | Callable[[Body], Turn]]
+"""Turns in order; a function makes one of the body of the request."""
 
 
 @dataclass
 class ChatCompletions:
     """The server: it plays a turn for each request, in order."""
 
-    turns: list[Turn | Callable[[Body], Turn]] = field(default_factory=list[Turn | Callable[[Body], Turn]])
-    """The turns; a function makes one of the body of the request."""
+    turns: Turns = field(default_factory=Turns)
     requests: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """The bodies that it was sent."""
     keys: list[str] = field(default_factory=list[str])

@@ -13,7 +13,7 @@ from mcp_types import Tool
 
 from benchmarks import choosing
 from benchmarks.choosing import Asked, Call, Case
-from tests.doubles.chat_completions import ChatCompletions, Turn
+from tests.doubles.chat_completions import ChatCompletions, Turn, Turns
 from tests.doubles.network import Receive, Scope, Send, served
 
 pytestmark = pytest.mark.anyio
@@ -100,7 +100,7 @@ async def test_a_model_is_asked_and_judged(
     wire: str, tools: Sequence[Tool], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Over either wire; what it got wrong is shown with what was wanted, and which tool was taken for which."""
-    turns = [Turn(text="I see.") if call is None else Turn(calls=[call]) for call in CALLS]
+    turns: Turns = [Turn(text="I see.") if call is None else Turn(calls=[call]) for call in CALLS]
     server = ChatCompletions(turns) if wire == "openai" else Messages(list(CALLS))
     asked = Asked(wire, "scripted", "You help.", tools)
 
@@ -135,7 +135,7 @@ async def test_the_command_asks_all_of_a_model_that_is_served(
 ) -> None:
     """It succeeds where the model calls what serves each request, and fails below the share that is wanted."""
     _, cases = choosing.read()
-    turns = [Turn(calls=[(case.best.tool, given(case.best.arguments))]) for case in cases]
+    turns: Turns = [Turn(calls=[(case.best.tool, given(case.best.arguments))]) for case in cases]
     turns[:wrong] = [Turn(text="I would rather not.")] * wrong
     model = ChatCompletions(turns)
     monkeypatch.setenv("A_KEY", "secret")

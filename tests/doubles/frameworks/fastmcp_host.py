@@ -1,4 +1,5 @@
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false
 """A host that is built on fastmcp's client: run by the interpreter of .venv-fastmcp, given the server's command line.
 
 It has no model: it holds one conversation, approves in the form what is asked, and prints what it saw as JSON.
