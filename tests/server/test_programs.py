@@ -100,7 +100,9 @@ async def test_a_host_that_was_told_by_the_command_holds_a_conversation(
     assert "input_required" in asked
     assert ("Renewals" in decided) == host.approves
     assert "40,000 a year" in found
-    assert "There is no agent local:nobody." in wrong or host.program == "gemini"  # its transcript has no error's text
+    assert (
+        "There is no agent local:nobody." in wrong or host.program == "gemini"
+    )  # its transcript has no error's text
     await settle(store, pending=not host.approves)
 
 
