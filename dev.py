@@ -7,6 +7,7 @@
     python3 dev.py test --quick [ARGS]   run only those that open no socket and start no process
     python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks
     python3 dev.py counterparts [NAME]   test against what others made: vendors' clients and servers, older hosts
+    python3 dev.py bench [ARGS]          measure how fast it is, into docs/performance.md (--help: what there is)
     python3 dev.py lint [PATH...]        run every check that does not run the code, or those of some files
     python3 dev.py docs [--serve]        build the documents as a site, in dist/docs; fails at a link that leads nowhere
     python3 dev.py manifests             write what installs us in hosts, and pack the bundle of Claude Desktop
@@ -72,7 +73,10 @@ COUNTERPARTS = {
     "knowrithm": ("the SDK of Knowrithm", ()),
     "revengai": ("the SDK of RevEng.AI", ()),
     "rine": ("the client of Rine", ()),
-    "acp": ("agent programs, as agents (ACP) and as hosts, with a scripted model, and an agent on the SDK of ACP", ("acp.txt",)),
+    "acp": (
+        "agent programs, as agents (ACP) and as hosts, with a scripted model, and an agent on the SDK of ACP",
+        ("acp.txt",),
+    ),
     "nginx": ("nginx, in front of two servers", ()),
 }
 """By name (`pytest.mark.counterpart(name=...)`): what it is, and the locks of its own environment."""
@@ -199,13 +203,17 @@ def main(arguments: list[str]) -> int:
         return test(rest)
     if command == "counterparts":
         return counterparts(rest)
+    if command == "bench":
+        return working().call("python", "benchmarks/rounds.py", *rest, cwd=ROOT)
     if command == "lint":
         return lint(rest)
     if command == "manifests" and not rest:
         return manifests()
     if command == "docs" and rest in ([], ["--serve"]):
         environment = Environment(".venv-docs", "docs.txt")
-        return environment.call("zensical", *(["serve"] if rest else ["build", "--clean", "--strict"]), cwd=ROOT)
+        return environment.call(
+            "zensical", *(["serve"] if rest else ["build", "--clean", "--strict"]), cwd=ROOT
+        )
     if command == "lock":
         return lock(rest)
     asked = command in {"help", "--help", "-h"}
