@@ -7,6 +7,7 @@
     python3 dev.py test --quick [ARGS]   run only those that open no socket and start no process
     python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks
     python3 dev.py counterparts [NAME]   test against what others made: vendors' clients and servers, older hosts
+    python3 dev.py bench [ARGS]          measure how fast it is, into docs/performance.md (--help: what there is)
     python3 dev.py lint [PATH...]        run every check that does not run the code, or those of some files
     python3 dev.py docs [--serve]        build the documents as a site, in dist/docs; fails at a link that leads nowhere
     python3 dev.py manifests             write what installs us in hosts, and pack the bundle of Claude Desktop
@@ -207,6 +208,8 @@ def main(arguments: list[str]) -> int:
         return test(rest)
     if command == "counterparts":
         return counterparts(rest)
+    if command == "bench":
+        return working().call("python", "benchmarks/rounds.py", *rest, cwd=ROOT)
     if command == "lint":
         return lint(rest)
     if command == "manifests" and not rest:

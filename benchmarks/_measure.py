@@ -1,8 +1,14 @@
 """What the benchmarks share: timing, and a table of results."""
 
+import json
+import os
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+ROWS = "BENCHMARK_ROWS"
+"""The environment variable with the file that tables are written to as well, one a line, for `rounds.py`."""
 
 ROUNDS = 25
 PATIENCE = 2.0
@@ -34,9 +40,17 @@ async def median_ms_async(work: Callable[[], Awaitable[object]], rounds: int = R
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> None:
     """Print rows under `head`: the first column to the left, figures to the right."""
     cells = [list(head), *([_shown(cell) for cell in row] for row in rows)]
+    if ROWS in os.environ:
+        with Path(os.environ[ROWS]).open("a") as file:
+            file.write(f"{json.dumps(cells)}\n")
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     for row in cells:
         print("  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]).rstrip())
+
+
+def read_tables(path: Path) -> list[list[list[str]]]:
+    """Return the tables that were written to a file, each with its head first."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _shown(cell: str | float | int) -> str:

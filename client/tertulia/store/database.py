@@ -2,7 +2,7 @@
 
 Work with the store is written as plain functions that take a `Transaction` and run in a worker thread from begin to
 commit: a cancelled caller leaves either everything or nothing, and no task of this process comes between two
-statements. Reads have a connection of their own, so that a long search never holds up a send.
+statements. Reads have connections of their own, so that a long search never holds up a send, nor another read.
 
 The file is opened at the first use and not before: a host lists our tools without touching it. SQLite itself sees to
 it that one process at a time checkpoints the write-ahead log. `synchronous=NORMAL`: a commit survives the death of
@@ -46,6 +46,7 @@ from tertulia.store.connections import (
     translated,
 )
 from tertulia.store.notices import Notices, Watch
+from tertulia.store.readers import Readers
 from tertulia.store.schema import STEPS
 from tertulia.store.upgrade import check_version, epoch, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -156,7 +157,7 @@ class _OpenFile:
     """The file as it was opened, each time anew."""
 
     writer: Worker
-    reader: Worker
+    readers: Readers
     identity: tuple[int, int]
 
 
@@ -224,8 +225,12 @@ class Store:
         Raises:
             StoreTimeoutError: it took longer than a read may.
         """
-        file = self._file or await self._open()
-        return await self._run(file, file.reader, work, "BEGIN", seconds=self._read_seconds)
+        while True:
+            file = self._file or await self._open()
+            with translated(self.path):
+                async with file.readers.reader() as reader:
+                    if reader is not None:
+                        return await self._run(file, reader, work, "BEGIN", seconds=self._read_seconds)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
@@ -313,7 +318,8 @@ class Store:
                     with anyio.CancelScope(shield=True):
                         await writer.asynchronous.aclose()
                     raise
-                self._file = _OpenFile(writer, reader, _identity(self.path))
+                readers = Readers(reader, partial(self._connect, self.path))
+                self._file = _OpenFile(writer, readers, _identity(self.path))
                 self._opened.set()
                 self._written.set()  # an earlier process may have left something to tidy up
                 return self._file
@@ -323,7 +329,7 @@ class Store:
         file, self._file = self._file, None
         if file is not None:
             with anyio.CancelScope(shield=True):
-                await file.reader.asynchronous.aclose()
+                await file.readers.aclose()
                 await file.writer.asynchronous.aclose()
 
     async def _tidy_when_idle(self) -> None:
@@ -357,7 +363,7 @@ class Store:
         begun = self.clock.now()
         write = partial(self._run, file, file.writer, begin="BEGIN IMMEDIATE")
         try:
-            indexes = await self._run(file, file.reader, erasure.due, "BEGIN")
+            indexes = await self._run(file, file.writer, erasure.due, "BEGIN")
             if indexes and begun < self._erase_after:
                 return False
             for index, noted in indexes.items():

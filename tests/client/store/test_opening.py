@@ -393,13 +393,14 @@ async def test_a_store_that_was_read_only_at_first_is_tried_again(path: Path) ->
         await worker.asynchronous.async_run(worker.sync.execute, "PRAGMA query_only = ON")
         return worker
 
-    connectors = iter([connect_to_read, connect_to_read, connect, connect])
+    connector = connect_to_read
 
     async def connect_to_what_is_there(path: Path) -> Worker:
-        return await next(connectors)(path)
+        return await connector(path)
 
     async with Store(path, connector=connect_to_what_is_there) as store:
         assert await store.read(look) == 0
+        connector = connect
         with pytest.raises(StoreError, match="cannot be opened for writing"):
             await store.write(add_conversation)
 
