@@ -1,4 +1,4 @@
-"""What runs a server elsewhere (`deploy/`) is what the server understands; `tests/server/test_round_robin.py` runs it."""
+"""What `deploy/` runs is what the server understands; `tests/server/test_round_robin.py` runs its proxy."""
 
 import re
 import shlex

@@ -26,7 +26,7 @@ INITIALIZE = {
     },
 }
 """The call that opens a session."""
-_URL = re.compile(r"http://\S+")
+_URL = re.compile(r"http://\S+/mcp")
 
 
 @dataclass(frozen=True)

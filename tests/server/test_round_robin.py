@@ -2,18 +2,31 @@
 
 import shutil
 import socket
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
+import httpx2
 import pytest
+from anyio.abc import Process
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client
 from mcp.client.context import ClientRequestContext
+from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 
-from tests.doubles.hosts import CONFIG, SECONDS, Host, Setup, authorized
-from tests.doubles.http_server import http_server
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
+from tertulia_server.token_file import add_token
+from tertulia_tools.access import AccessScope
+from tests.doubles.hosts import CONFIG, ROOT, SECONDS, Host, Reply, Setup, authorized
+from tests.doubles.http_server import INITIALIZE, JSON, http_server
 from tests.doubles.stage import ACTOR, script
 
 pytestmark = [
@@ -25,7 +38,6 @@ pytestmark = [
 
 STORE = "tertulia.db"
 _NGINX = """\
-daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log;
@@ -79,28 +91,96 @@ async def round_robin(tmp_path: Path) -> AsyncGenerator[Proxy]:
         folder.mkdir()
         servers = " ".join(f"server {server.origin.removeprefix('http://')};" for server in (one, other))
         (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port, servers=servers))
-        async with await anyio.open_process(
-            ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")],
-            stdin=None,
-            stdout=None,
-            stderr=None,
-        ) as nginx:
-            try:
-                with anyio.fail_after(SECONDS):
-                    await _listens(port)
-                yield Proxy(f"http://127.0.0.1:{port}/mcp", folder)
-            finally:
-                nginx.terminate()
+        async with nginx(folder, port):
+            yield Proxy(f"http://127.0.0.1:{port}/mcp", folder)
 
 
-async def _listens(port: int) -> None:
+@asynccontextmanager
+async def behind_the_shipped_proxy(tmp_path: Path) -> AsyncGenerator[tuple[str, str, ssl.SSLContext]]:
+    """Start a server for several people behind nginx as `deploy/nginx.conf` sets it up, but for names and ports.
+
+    Yields the URL, a token for it, and how to trust it.
+    """
+    token = add_token(tmp_path / "tokens", LOCAL_PRINCIPAL, [*AccessScope])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    certificate, key = self_signed(tmp_path)
+    config = tmp_path / "config.toml"
+    config.write_text(CONFIG)
+    flags = {
+        "token_file": tmp_path / "tokens",
+        "public_url": f"https://localhost:{port}/mcp",
+        "trusted_proxies": "127.0.0.1",
+        "log_level": "INFO",
+        "log_format": "json",
+    }
+    setup = Setup(tmp_path / STORE, config, tmp_path / "server.log", flags)
+    async with http_server(setup) as server:
+        shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+        for theirs, ours in {
+            "/tmp/": f"{tmp_path}/",
+            "tertulia:8765": server.origin.removeprefix("http://"),
+            "8443": f"127.0.0.1:{port}",
+            "/etc/nginx/tls/certificate.pem": str(certificate),
+            "/etc/nginx/tls/key.pem": str(key),
+            "/dev/stdout": str(tmp_path / "access.log"),
+            "/dev/stderr": str(tmp_path / "error.log"),
+        }.items():
+            assert theirs in shipped
+            shipped = shipped.replace(theirs, ours)
+        (tmp_path / "nginx.conf").write_text(shipped)
+        async with nginx(tmp_path, port):
+            yield f"https://localhost:{port}/mcp", token, ssl.create_default_context(cafile=certificate)
+
+
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Write a certificate for this machine, and its key; return their files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    files = folder / "certificate.pem", folder / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(pem))
+    files[1].write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+@asynccontextmanager
+async def nginx(folder: Path, port: int) -> AsyncGenerator[None]:
+    """Run nginx with the configuration that a folder has, and wait until it listens."""
+    async with await anyio.open_process(
+        ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"],
+        stdin=None,
+        stdout=None,
+        stderr=None,
+    ) as process:
+        try:
+            with anyio.fail_after(SECONDS):
+                await _listens(port, process)
+            yield
+        finally:
+            if process.returncode is None:
+                process.terminate()
+
+
+async def _listens(port: int, process: Process) -> None:
     """Return when somebody takes connections at this port; nothing tells us when the proxy is ready."""
-    while True:
+    while process.returncode is None:
         try:
             async with await anyio.connect_tcp("127.0.0.1", port):
                 return
         except OSError:
             await anyio.lowlevel.checkpoint()
+    raise AssertionError("nginx has ended; it says why on stderr")
 
 
 async def test_an_approval_that_begins_on_one_server_ends_on_the_other(tmp_path: Path) -> None:
@@ -148,3 +228,54 @@ async def test_a_stream_can_be_read_from_either_server(tmp_path: Path) -> None:
             heard = "".join(text.partition(">")[2].rpartition("</")[0] for text in texts)
             assert heard == "word " * 2_000
         assert len(set(proxy.answered())) == 2
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
+async def test_the_shipped_proxy_passes_on_what_a_host_needs(tmp_path: Path, mode: str) -> None:
+    """Encrypted, with the caller's token and address, and what is streamed before the call is over."""
+    async with behind_the_shipped_proxy(tmp_path) as (url, token, trusted):
+        headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "203.0.113.7"}
+        async with (
+            httpx2.AsyncClient(verify=trusted, headers=headers, timeout=SECONDS) as http,
+            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
+        ):
+            host = Host(client, tmp_path, tmp_path)
+            heard = anyio.Event()
+            reply: dict[str, Any] = {}
+
+            async def reported(progress: float, total: float | None, message: str | None) -> None:
+                heard.set()
+
+            async def send() -> None:
+                steps = script({"say": "Before. "}, {"hold": "curtain"}, {"say": "After."})
+                held = {"agent": ACTOR, "text": steps}
+                reply.update(
+                    Reply(await client.call_tool("send_message", held, progress_callback=reported)).data
+                )
+
+            with anyio.fail_after(SECONDS):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(send)
+                    await heard.wait()
+                    assert not reply
+                    await host.call("send_message", agent=ACTOR, text=script({"release": "curtain"}))
+            assert "Before. After." in reply["reply"]
+    log = (tmp_path / "server.log").read_text()
+    assert '"principal":"local","address":"127.0.0.1"' in log
+    assert "203.0.113.7" not in log
+
+
+async def test_the_shipped_proxy_passes_on_nothing_else(tmp_path: Path) -> None:
+    """No other path, no other host, and nobody without a token."""
+    async with (
+        behind_the_shipped_proxy(tmp_path) as (url, _, trusted),
+        httpx2.AsyncClient(verify=trusted, timeout=SECONDS) as http,
+    ):
+        origin = url.removesuffix("/mcp")
+        assert (await http.get(f"{origin}/readyz")).json() == {"status": "ok"}
+        assert (await http.get(f"{origin}/docs")).status_code == 404
+        assert (await http.get(f"{origin}/mcp/../docs")).status_code == 404
+        assert (await http.post(url, headers=JSON, json=INITIALIZE)).status_code == 401
+        other = {**JSON, "Host": "evil.example"}
+        assert (await http.post(url, headers=other, json=INITIALIZE)).status_code == 421
+        assert (await http.post(url, headers=JSON, content=b"x" * (8 * 1024 * 1024 + 1))).status_code == 413
