@@ -8,8 +8,9 @@ import pytest
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 
 from tertulia_server import page as served
+from tertulia_tools.access import AccessScope
 from tertulia_tools.page import MAX_REQUEST, MAX_TEXT, PAGE_URI, VIEW
-from tertulia_tools.registry import DECIDING_ON_PAGE, PAGE_TOOL_NAMES, TOOLS, page_tools
+from tertulia_tools.registry import DECIDING_ON_PAGE, PAGE_TOOL_NAMES, TOOLS, page_tools, scope_of_call
 from tests.doubles.hosts import SECONDS, Connect, Host, Reply
 from tests.doubles.stage import ACTOR, script
 
@@ -55,6 +56,14 @@ def test_what_is_written_twice_is_the_same() -> None:
     )
     assert tuple(NAMES) == PAGE_TOOL_NAMES
     assert [tool.name for tool in page_tools() if not tool.read_only] == [DECIDING_ON_PAGE]
+
+
+def test_who_may_only_read_decides_nothing_on_the_page() -> None:
+    """A token's scope counts for these tools as for all others."""
+    scopes = {tool.name: scope_of_call(tool.name, {}) for tool in page_tools()}
+
+    assert {name for name, scope in scopes.items() if scope is AccessScope.WRITE} == {DECIDING_ON_PAGE}
+    assert set(scopes.values()) == {AccessScope.READ, AccessScope.WRITE}
 
 
 async def test_a_host_that_shows_pages_gets_their_tools(connect: Connect) -> None:
