@@ -25,7 +25,8 @@ from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.runner import Runner, Worker
 from tertulia.runs.worker import StoreWorker
 from tertulia.settings import ClientSettings
-from tertulia.store.database import Store
+from tertulia.store.database import Measure, Store
+from tertulia.store.runs import Census, census
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
@@ -55,11 +56,12 @@ class Client:
         principal: str = LOCAL_PRINCIPAL,
         worker: Worker | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        measure: Measure | None = None,
     ) -> AsyncGenerator["Client"]:
         """Open the client; it touches the store at the first use only. Leaving it stops its runs and loses nothing.
 
         `worker` says how this process has runs executed that only a worker can execute (`Execution.WORKER`).
-        `clock` is the time that everything in the client goes by.
+        `clock` is the time that everything in the client goes by. `measure` is told of each transaction.
 
         Raises:
             InvalidInputError: instances are configured in a way that cannot work, and are not to be left out.
@@ -69,7 +71,7 @@ class Client:
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
             store = await stack.enter_async_context(
-                Store(settings.store, content_free=content_free, clock=clock)
+                Store(settings.store, content_free=content_free, clock=clock, measure=measure)
             )
             platforms = build(
                 settings.instances,
@@ -147,6 +149,14 @@ class Client:
     def busy(self) -> bool:
         """Whether this process executes a run now, whoever's it is."""
         return self._scope.services.runner.busy
+
+    async def store_opened(self) -> None:
+        """Return once somebody has used the store; this does not open it."""
+        await self._scope.services.store.opened()
+
+    async def census(self) -> Census:
+        """Return how many runs of the store have not ended, whosesoever they are: for whoever runs the server."""
+        return await self._scope.services.store.read(census)
 
     async def check_store(self) -> None:
         """Ask the store whether it can be used; open it if that has not been done.

@@ -11,11 +11,11 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.abc
@@ -90,6 +90,9 @@ from tertulia_tools.registry import (
 )
 from tertulia_tools.uris import canonical_uri
 
+if TYPE_CHECKING:
+    from tertulia_server.telemetry import Telemetry
+
 logger = logging.getLogger(__name__)
 
 WorkerTask = Callable[[ClientSettings], Coroutine[Any, Any, None]]
@@ -97,6 +100,8 @@ WorkerTask = Callable[[ClientSettings], Coroutine[Any, Any, None]]
 ParamsT = TypeVar("ParamsT", bound=RequestParams)
 
 NAME = "tertulia"
+_KNOWN_TOOLS = frozenset((*(tool.name for tool in TOOLS), *PAGE_TOOL_NAMES))
+"""The names of tools that logs and measurements have; others may be anything."""
 _FIXED = CacheHint(ttl_ms=3_600_000, scope="public")
 """The hint for results that depend only on the version and the settings."""
 CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
@@ -197,6 +202,7 @@ class Server(MCPServer[ServerState]):
         withheld: Collection[str],
         *,
         page_tools: Callable[[], Sequence[ToolDefinition]] | None = None,
+        telemetry: "Telemetry | None" = None,
         **options: Any,
     ) -> None:
         extensions = [] if page_tools is None else [page.Apps()]
@@ -213,7 +219,8 @@ class Server(MCPServer[ServerState]):
             CallLog(
                 _principal_if_known,
                 methods=SPEC_CLIENT_METHODS,
-                tools={*(tool.name for tool in TOOLS), *PAGE_TOOL_NAMES},
+                tools=_KNOWN_TOOLS,
+                measure=None if telemetry is None else telemetry.call_ended,
             ),
         )
         self._page_definitions = page_tools
@@ -439,6 +446,15 @@ def _follow(settings: Settings) -> Callable[[Client], Coroutine[Any, Any, None]]
     return partial(follow_beside, roots=followed_roots(settings.follow))
 
 
+def _telemetry() -> "Telemetry":
+    """Set up what traces and metrics are sent by."""
+    from tertulia_server.telemetry import Telemetry  # few servers send any
+
+    return Telemetry(
+        {*(tool.name for tool in TOOLS), *(prompt.function.__name__ for prompt in prompts.PROMPTS)}
+    )
+
+
 def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask | None = None) -> Server:
     """Return the server. It opens nothing before it runs, and the store only at the first use.
 
@@ -457,11 +473,19 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     client_settings = settings.client_settings(leave_out_misconfigured=True)
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
+    telemetry = _telemetry() if settings.telemetry else None
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
-        opened = Client.open(client_settings, worker=worker)
-        async with opened as client, anyio.create_task_group() as tasks:
+        measure = None if telemetry is None else telemetry.transaction_ended
+        opened = Client.open(client_settings, worker=worker, measure=measure)
+        async with AsyncExitStack() as stack:
+            if telemetry is not None:
+                stack.push_async_callback(telemetry.shut_down)
+            client = await stack.enter_async_context(opened)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            if telemetry is not None:
+                tasks.start_soon(telemetry.watch, client, lambda: len(wait_registry))
             state = ServerState(client, settings, wait_registry, tasks, withheld, server.default_principal)
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
@@ -477,6 +501,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     server = Server(
         wait_registry,
         withheld,
+        telemetry=telemetry,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
         instructions=instructions(names, settings.identity),

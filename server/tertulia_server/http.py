@@ -269,6 +269,10 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
     app = BodyReader(app, limits)
     app = Authentication(app, authenticate, metadata=metadata)
     app = answer_browsers(app)
+    if settings.telemetry:
+        from tertulia_server.telemetry import TraceContext  # few servers send any
+
+        app = TraceContext(app)
     # Without a token, an allowed page needs nothing more to read everything.
     return AddressCheck(app, hosts, settings.allowed_origins, loopback_pages=settings.token)
 

@@ -180,6 +180,9 @@ class Settings(BaseModel):
     log_format: LogFormat = Field(
         LogFormat.TEXT, description="How it is written: text, or json without what others have said."
     )
+    telemetry: bool = Field(
+        False, description="Send traces and metrics by OpenTelemetry, as its variables (OTEL_…) say."
+    )
     discover_agents: bool = Field(
         True, description="List agent programs of this machine that are not configured, with how to do that."
     )

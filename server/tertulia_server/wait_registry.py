@@ -14,6 +14,10 @@ class WaitRegistry:
         self.closed = False
         """Whether the server stops."""
 
+    def __len__(self) -> int:
+        """Return how many calls wait."""
+        return len(self._scopes)
+
     @contextmanager
     def scope(self) -> Generator[None]:
         """Return a scope to wait in; the registry leaves it as soon as the server stops."""

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+Measure = Callable[[str, float], object]
+"""Is told of a transaction: `read` or `write`, and how many seconds it took, with the wait for its turn."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 BATCHES_AT_ONCE = 4
@@ -165,7 +168,7 @@ class Store:
     """The file at `path`, as one process sees it. Enter it once; it opens at the first use.
 
     `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`). `connector`
-    connects to the file. A read may take `read_seconds`.
+    connects to the file. A read may take `read_seconds`. `measure` is told of each transaction.
 
     Raises (from every method):
         StoreError: the file is damaged, of a newer version, was replaced, or cannot be opened or written.
@@ -181,6 +184,7 @@ class Store:
         clock: Clock = SYSTEM_CLOCK,
         connector: Callable[[Path], Awaitable[Worker]] = connect,
         read_seconds: float = READ_SECONDS,
+        measure: Measure | None = None,
     ) -> None:
         self.path = path
         self.clock = clock
@@ -188,6 +192,7 @@ class Store:
         self._content_free = content_free
         self._connect = connector
         self._read_seconds = read_seconds
+        self._measure = measure
         self.epoch = ""
         """Names this store, from its creation or restoration on. Empty until the first use."""
         self._steps = steps
@@ -287,6 +292,7 @@ class Store:
 
         import apsw
 
+        begun = self.clock.now()
         with translated(self.path):
             try:
                 return await worker.asynchronous.async_run(in_thread)
@@ -295,6 +301,9 @@ class Store:
                 if self._file is file:
                     await self._close()
                 raise
+            finally:
+                if self._measure is not None:
+                    self._measure("read" if begin == "BEGIN" else "write", self.clock.now() - begun)
 
     async def _open(self) -> _OpenFile:
         async with self._opening:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -80,6 +81,15 @@ def find(tx: Transaction, principal: str, run_id: str) -> Run | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many runs a store has that have not ended."""
+
+    active: Mapping[RunStatus, int]
+    queue_seconds: float
+    """How long the oldest run has been queued; 0 if none is."""
+
+
 def active(tx: Transaction, principal: str, conversation_id: str) -> Run | None:
     """Return the conversation's active run, if it has one."""
     return _found(
@@ -138,6 +148,15 @@ def all_active(tx: Transaction) -> list[tuple[str, Run]]:
     """Return every active run with its principal, oldest first."""
     rows = tx.all(f"SELECT principal, {_RUN} FROM runs WHERE status IN ({ACTIVE}) ORDER BY created_at")
     return [(str(row[0]), _run(row[1:])) for row in rows]
+
+
+def census(tx: Transaction) -> Census:
+    """Return how many runs are active, whosesoever they are."""
+    rows = tx.all(
+        f"SELECT status, count(*), min(created_at) FROM runs WHERE status IN ({ACTIVE}) GROUP BY status"
+    )
+    oldest = {RunStatus(row[0]): row[2] for row in rows}.get(RunStatus.QUEUED, tx.at)
+    return Census({RunStatus(row[0]): row[1] for row in rows}, max(0.0, (tx.at - oldest) / 1_000_000))
 
 
 def active_in(tx: Transaction, instances: Sequence[str]) -> list[tuple[str, Run]]:

@@ -56,6 +56,7 @@ REASONS: Mapping[str, str] = {
     "store/messages.py _free_position_after": "A position is free if no message at all has it.",
     "store/outbox.py put": "What was sent is forgotten after its time, whosesoever it is.",
     "store/runs.py active_of_another": "Of a conversation that two reach, only whether the other is answered is told.",
+    "store/runs.py census": "It counts all, for whoever runs the server, and tells nothing of anybody's.",
     "store/runs.py all_active": "Runs are found for a worker or a restored file, each with its principal.",
     **{
         f"store/runs.py {name}": BY_ID

@@ -22,6 +22,7 @@ import httpx
 from tertulia.platforms.kit.http.bodies import ENCODINGS, OversizedBodyError, within
 from tertulia.platforms.kit.http.errors import ErrorTable, Refusal
 from tertulia.platforms.kit.http.retries import pauses, retry_after
+from tertulia.platforms.kit.http.spans import note_status, span_of
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.values import text
 from tertulia.settings import DEFAULT_LIMITS, Limits
@@ -301,9 +302,12 @@ class Http:
     ) -> httpx.Response:
         """Return a successful response, read unless it is to be streamed."""
         ids: dict[str, Any] = {"instance": self.instance, **(about or {})}
-        with anyio.move_on_after(
-            seconds + self._body_seconds
-        ):  # as httpx's own timeouts, by the event loop's time
+        with (
+            span_of(request, self.instance),
+            anyio.move_on_after(
+                seconds + self._body_seconds
+            ),  # as httpx's own timeouts, by the event loop's time
+        ):
             try:
                 return await self._answered(request, about, safe=safe, stream=stream)
             except OversizedBodyError as error:
@@ -322,6 +326,7 @@ class Http:
     ) -> httpx.Response:
         assert self._opened is not None
         response = await self._opened.send(request, stream=True)
+        note_status(response)
         if stream and response.is_success:
             return response
         try:
