@@ -155,8 +155,8 @@ async def conversation_result(
 
 async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> ConversationResult:
     """Return the result without any section."""
-    run = await client.runs.latest(conversation.id)
-    excerpt = (await client.conversations.excerpts([conversation]))[conversation.id]
+    standing = await client.conversations.standing(conversation)
+    run = standing.run
     return ConversationResult(
         conversation_id=conversation.id,
         status=conversation.status,
@@ -168,13 +168,13 @@ async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> 
         updated_at=format_time(conversation.updated_at),
         run_id=None if run is None else run.id,
         run_status=None if run is None else run.status,
-        awaiting=_awaited(conversation, excerpt, quoter),
+        awaiting=_awaited(conversation, standing.excerpt, quoter),
         entity_type=quoter.optional_name(conversation.entity_type),
         source=quoter.optional_name(conversation.source),
         source_ref=quoter.optional_name(conversation.source_ref),
         rating=None if conversation.rating is None else conversation.rating.value,
         feedback=quote_feedback(conversation.rating, quoter),
-        cursor=await client.conversations.cursor(conversation.id, conversation.last_seq),
+        cursor=standing.cursor,
     )
 
 

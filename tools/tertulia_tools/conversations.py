@@ -137,13 +137,10 @@ async def list_conversations(
     )
     page = await client.conversations.list(query)
     excerpts = await client.conversations.excerpts(page.items)
-    request_ids: dict[str, list[str]] = {}
-    for request in await client.runs.pending():
-        request_ids.setdefault(request.conversation_id, []).append(request.id)
 
     def line_of(conversation: Conversation) -> ConversationLine:
-        waiting = request_ids.get(conversation.id, ())[:MAX_AWAITING]
-        return ConversationLine.of(conversation, quoter, excerpts.get(conversation.id, Excerpt()), waiting)
+        excerpt = excerpts.get(conversation.id, Excerpt())
+        return ConversationLine.of(conversation, quoter, excerpt, excerpt.requests[:MAX_AWAITING])
 
     lines = fit(map(line_of, page.items))
     if len(lines) < len(page.items):  # read again, for the cursor after the last one that fits

@@ -61,6 +61,17 @@ class EventPage:
     """The texts of the messages that these entries add or change, by their ids, but for answers of runs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a conversation stands beside its own state, read at one moment."""
+
+    run: Run | None
+    """Its newest run."""
+    excerpt: Excerpt
+    cursor: str
+    """What `events` reads on from: it stands after the newest entry of the journal that the conversation tells of."""
+
+
 CREATED = "conversation_id"
 """Where the effect of a call has the conversation that it created."""
 
@@ -140,6 +151,25 @@ class Conversations:
     async def excerpts(self, found: Sequence[Conversation]) -> Mapping[str, Excerpt]:
         """Return words of conversations that tell them apart in a list, as the store has them, by their ids."""
         return await self._scope.read(partial(excerpts.of, me=self._scope.address, found=found))
+
+    async def standing(self, conversation: Conversation) -> Standing:
+        """Return how a conversation stands: its newest run, its excerpt and its cursor, in one look at the store.
+
+        Raises:
+            NotFoundError: it was deleted meanwhile.
+        """
+        store, me = self._scope.services.store, self._scope.address
+
+        def read(tx: Transaction, principal: str) -> Standing:
+            conversations.get(tx, principal, conversation.id)
+            cursor = journal.cursor(tx, principal, conversation.id, store.epoch, conversation.last_seq)
+            return Standing(
+                run=runs.latest(tx, principal, conversation.id),
+                excerpt=excerpts.of(tx, principal, me, [conversation])[conversation.id],
+                cursor=str(cursor),
+            )
+
+        return await self._scope.read(read)
 
     async def suggest(self, text: str, *, instance: str | None = None, limit: int = 20) -> Sequence[str]:
         """Return the ids of conversations that `text` may mean: the beginning of an id, or words of a title.

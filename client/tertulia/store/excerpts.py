@@ -1,10 +1,10 @@
-"""Excerpts of conversations for lists: how they begin, and what is asked there."""
+"""Excerpts of conversations for lists: how they begin, what is asked there, and which requests are pending."""
 
 import json
 from collections.abc import Mapping, Sequence
 
 from tertulia.store import runs
-from tertulia.store.database import Row, Transaction
+from tertulia.store.database import Transaction
 from tertulia.vocabulary.models import Conversation, Excerpt, ParticipantRole
 
 MAX_EXCERPT = 300
@@ -24,6 +24,10 @@ _ASKED = (
     f" WHERE r.principal = ? AND r.conversation_id IN (SELECT value FROM json_each(?))"
     f" AND r.status IN ({runs.ACTIVE}) AND r.agent = ?"
 )
+_PENDING = (
+    "SELECT conversation_id, id FROM requests WHERE principal = ? AND status = 'pending'"
+    " AND conversation_id IN (SELECT value FROM json_each(?)) ORDER BY created_at, number"
+)
 _NEWEST_OF_OTHERS = (
     f"SELECT m.conversation_id, m.author, {_TEXT} FROM messages AS m WHERE m.principal = ? AND m.conversation_id = ?"
     " AND m.author <> ? ORDER BY m.position DESC LIMIT 1"
@@ -40,16 +44,21 @@ def of(tx: Transaction, principal: str, me: str, found: Sequence[Conversation]) 
     )
     ids = json.dumps([one.id for one in found])
     asked = {row[0]: row for row in tx.all(_ASKED, principal, ids, me)}
-    return {
-        one.id: _excerpt(
-            openings.get(one.id),
-            initiators.get(one.id),
-            asked.get(one.id) or (tx.one(_NEWEST_OF_OTHERS, principal, one.id, me) if one.awaiting else None),
+    requests: dict[str, list[str]] = {}
+    for conversation_id, request_id in tx.all(_PENDING, principal, ids):
+        requests.setdefault(conversation_id, []).append(request_id)
+
+    def excerpt(one: Conversation) -> Excerpt:
+        question = asked.get(one.id)
+        if question is None and one.awaiting:
+            question = tx.one(_NEWEST_OF_OTHERS, principal, one.id, me)
+        asked_by, text = (None, None) if question is None else question[1:]
+        return Excerpt(
+            opening=openings.get(one.id),
+            begun_by=initiators.get(one.id),
+            asked_by=asked_by,
+            asked=text,
+            requests=requests.get(one.id, ()),
         )
-        for one in found
-    }
 
-
-def _excerpt(opening: str | None, begun_by: str | None, asked: Row | None) -> Excerpt:
-    asked_by, question = (None, None) if asked is None else asked[1:]
-    return Excerpt(opening=opening, begun_by=begun_by, asked_by=asked_by, asked=question)
+    return {one.id: excerpt(one) for one in found}

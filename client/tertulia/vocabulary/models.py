@@ -163,6 +163,8 @@ class Excerpt:
     """Who waits for a message of the caller's."""
     asked: str | None = None
     """How the message begins that waits for an answer."""
+    requests: Sequence[str] = ()
+    """The ids of its pending requests, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
