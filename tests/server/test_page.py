@@ -6,6 +6,7 @@ import html
 import re
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -97,6 +98,19 @@ async def test_another_name_does_not_get_the_page(client: httpx.AsyncClient, hos
 async def test_a_server_without_the_tools_of_the_page_has_no_page(tmp_path: Path) -> None:
     async with browser(tmp_path / "tertulia.db", toolsets="talk") as client:
         assert (await client.get("/")).status_code == 404
+
+
+@pytest.mark.io
+def test_a_server_that_nobody_asks_for_the_page_loads_nothing_of_it() -> None:
+    """It costs hosts that show no pages no time at the start."""
+    program = (
+        "import sys; from tertulia_server.app import build; from tertulia_server.settings import load; "
+        "build(load({}, {}).settings); print({'tertulia_tools.page', 'mcp.server.apps'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(), cwd=ROOT)
+
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.io

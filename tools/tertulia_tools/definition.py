@@ -92,7 +92,12 @@ class ToolDefinition:
 
 
 def read_only_tool(
-    function: Callable[..., Any], title: str, toolset: Toolset, *, admin_arguments: Sequence[str] = ()
+    function: Callable[..., Any],
+    title: str,
+    toolset: Toolset,
+    *,
+    admin_arguments: Sequence[str] = (),
+    meta: dict[str, Any] | None = None,
 ) -> ToolDefinition:
     """Return the definition of a tool that changes nothing."""
     return ToolDefinition(
@@ -102,6 +107,7 @@ def read_only_tool(
         read_only=True,
         idempotent=True,
         admin_arguments=admin_arguments,
+        meta=meta,
     )
 
 

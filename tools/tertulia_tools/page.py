@@ -38,7 +38,7 @@ from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.untrusted import clean_text, escaped, one_line
 from tertulia_tools.approvals import digest_of
 from tertulia_tools.arguments import ID_OR_URI, ConversationId, Cursor, IdempotencyKey, StatusName
-from tertulia_tools.definition import ToolDefinition, Toolset
+from tertulia_tools.definition import ToolDefinition, Toolset, read_only_tool
 from tertulia_tools.event_pages import wait_for_news
 from tertulia_tools.host import Host, host_of
 from tertulia_tools.quotes import Quoter
@@ -349,30 +349,9 @@ def _json(value: Mapping[str, Any]) -> str:
 
 _FOR_THE_PAGE = {"ui": {"visibility": ["app"]}}
 PAGE_TOOLS = (
-    ToolDefinition(
-        function=show_conversation,
-        title="Show a page",
-        toolset=Toolset.PAGE,
-        read_only=True,
-        idempotent=True,
-        meta={"ui": {"resourceUri": PAGE_URI}},
-    ),
-    ToolDefinition(
-        function=view_conversations,
-        title="List conversations (page)",
-        toolset=Toolset.PAGE,
-        read_only=True,
-        idempotent=True,
-        meta=_FOR_THE_PAGE,
-    ),
-    ToolDefinition(
-        function=view_conversation,
-        title="Read a conversation (page)",
-        toolset=Toolset.PAGE,
-        read_only=True,
-        idempotent=True,
-        meta=_FOR_THE_PAGE,
-    ),
+    read_only_tool(show_conversation, "Show a page", Toolset.PAGE, meta={"ui": {"resourceUri": PAGE_URI}}),
+    read_only_tool(view_conversations, "List conversations (page)", Toolset.PAGE, meta=_FOR_THE_PAGE),
+    read_only_tool(view_conversation, "Read a conversation (page)", Toolset.PAGE, meta=_FOR_THE_PAGE),
     ToolDefinition(
         function=view_decide,
         title="Decide (page)",
