@@ -31,7 +31,7 @@ BLOCK = re.compile(
 )
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 MENTIONED = re.compile(
-    r"`((?:client|tools|server|tests|docs|manifests|benchmarks|requirements)/[a-z_\d./-]*)`"
+    r"`((?:client|tools|server|tests|docs|manifests|benchmarks|requirements|deploy)/[a-z_\d./-]*)`"
 )
 SECONDS = 60
 
