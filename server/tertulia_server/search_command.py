@@ -14,11 +14,10 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tertulia.client import Client
 from tertulia.history.writers.pages import UNTITLED, Page, facts, heading, shown_data, shown_text, time_text
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
-from tertulia.vocabulary.message_types import PROGRAM_TYPES
+from tertulia.vocabulary.message_types import ARCHIVIST_TYPES, PROGRAM_TYPES
 from tertulia.vocabulary.models import Message, MessageQuery, Role, SearchHit, SearchQuery, SearchResult
 from tertulia.vocabulary.untrusted import clean_text, one_line
 from tertulia_server.settings import Settings

@@ -101,11 +101,12 @@ async def test_a_server_without_the_tools_of_the_page_has_no_page(tmp_path: Path
 
 
 @pytest.mark.io
-def test_a_server_that_nobody_asks_for_the_page_loads_nothing_of_it() -> None:
-    """It costs hosts that show no pages no time at the start."""
+def test_a_server_that_nobody_asks_for_anything_loads_neither_the_page_nor_the_archivist() -> None:
+    """A host waits for the first list of tools."""
     program = (
         "import sys; from tertulia_server.app import build; from tertulia_server.settings import load; "
-        "build(load({}, {}).settings); print({'tertulia_tools.page', 'mcp.server.apps'} & set(sys.modules))"
+        "build(load({}, {}).settings); print("
+        "{'tertulia_tools.page', 'mcp.server.apps', 'tertulia.platforms.local.archivist'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(), cwd=ROOT)

@@ -17,11 +17,11 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, Field
 
 from tertulia.client import Client
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.resources.conversations import EventPage
 from tertulia.vocabulary.errors import NotAllowedError, TertuliaError
 from tertulia.vocabulary.events import EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import digest
+from tertulia.vocabulary.message_types import ARCHIVIST_TYPES
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationQuery,

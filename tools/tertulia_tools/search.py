@@ -7,8 +7,8 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.vocabulary.coverage import Answered
+from tertulia.vocabulary.message_types import ARCHIVIST_TYPES
 from tertulia.vocabulary.models import Role, SearchHit, SearchQuery
 from tertulia_tools.arguments import Cursor, RoleName, parse_time
 from tertulia_tools.definition import Toolset, read_only_tool

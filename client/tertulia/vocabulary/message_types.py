@@ -1,4 +1,7 @@
-"""The types of messages that imports give, beside those of the platforms. A message that was simply said has none."""
+"""The types of messages that imports and the archivist give, beside those of the platforms.
+
+A message that was simply said has none.
+"""
 
 TOOL_CALL = "tool_call"
 """Calls a tool. `data` has `id`, `name` and `arguments`."""
@@ -23,6 +26,12 @@ SUMMARY = "summary"
 """Has the summary by which a program replaced the talk before it."""
 MEMORY = "memory"
 """Has what a program had remembered about a person or a project."""
+
+ARCHIVIST_COMMAND = "archivist.command"
+"""A command to `local:archivist`."""
+ARCHIVIST_ANSWER = "archivist.answer"
+"""An answer of `local:archivist`."""
+ARCHIVIST_TYPES = frozenset({ARCHIVIST_COMMAND, ARCHIVIST_ANSWER})
 
 PROGRAM_TYPES = frozenset({COMMAND_OUTPUT, CONTEXT, NOTIFICATION, INTERRUPTION, SUMMARY})
 """The types of what a program put in: nobody said it."""

@@ -9,12 +9,13 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES, COMMAND, Find, Quote
+from tertulia.platforms.local.archivist.commands import Find, Quote
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.changes import update_conversation
 from tertulia.store import conversations, messages
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
+from tertulia.vocabulary.message_types import ARCHIVIST_COMMAND, ARCHIVIST_TYPES
 from tertulia.vocabulary.models import Conversation, ConversationChanges, Message, MessageQuery, Role
 
 MAX_WORDS = 8
@@ -131,7 +132,7 @@ def _text_of(message: Message) -> str | None:
     """Return the text of a person's message; None if it is a command to the archivist, but a question is text."""
     if message.role is not Role.USER or message.text is None:
         return None
-    if message.type == COMMAND:
+    if message.type == ARCHIVIST_COMMAND:
         command = parse(message.text)
         if isinstance(command, Find) and command.query.text is None:
             return message.text  # a question
@@ -141,7 +142,7 @@ def _text_of(message: Message) -> str | None:
 
 def _words_searched(message: Message) -> str:
     """Return the words that a command searches for."""
-    if message.type == COMMAND and message.text is not None:
+    if message.type == ARCHIVIST_COMMAND and message.text is not None:
         command = parse(message.text)
         if isinstance(command, Find | Quote):
             return " ".join(command.query.terms)

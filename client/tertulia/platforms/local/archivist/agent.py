@@ -15,7 +15,7 @@ from typing import Any
 
 from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.archivist import tools
-from tertulia.platforms.local.archivist.commands import ANSWER, COMMAND, Keep
+from tertulia.platforms.local.archivist.commands import Keep
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.archivist.plans import plan
 from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult, journaled_results
@@ -23,6 +23,7 @@ from tertulia.platforms.local.archivist.wording import pieces
 from tertulia.store.database import Store, encode
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
+from tertulia.vocabulary.message_types import ARCHIVIST_ANSWER, ARCHIVIST_COMMAND
 from tertulia.vocabulary.models import Message, RequestDraft, RequestKind
 from tertulia.vocabulary.states import RequestStatus
 
@@ -47,7 +48,7 @@ class Archivist:
         """Mark a command, so that the archivist's searches do not find it. A note is not marked: it is to be found."""
         if message.type is not None or message.text is None or isinstance(parse(message.text), Keep):
             return message
-        return replace(message, type=COMMAND)
+        return replace(message, type=ARCHIVIST_COMMAND)
 
     async def answer(self, context: EmbeddedRunContext) -> None:
         """Answer a message; stop where a person has to decide first."""
@@ -162,7 +163,7 @@ async def _stream_answer(context: EmbeddedRunContext, progress: _Progress, text:
         end = {**about, "text": text}
     if EventKind.TEXT_MESSAGE_END not in emitted:
         await context.emit(Event(EventKind.TEXT_MESSAGE_END, end))
-    await context.finish(message_id=message_id, type=ANSWER)
+    await context.finish(message_id=message_id, type=ARCHIVIST_ANSWER)
 
 
 def _opening(call: ToolCall, call_id: str) -> list[Event]:

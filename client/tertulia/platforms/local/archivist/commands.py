@@ -6,12 +6,6 @@ from enum import StrEnum
 
 from tertulia.vocabulary.states import Status
 
-COMMAND = "archivist.command"
-"""The type of a message that is a command to the archivist."""
-ANSWER = "archivist.answer"
-"""The type of the archivist's answers."""
-ARCHIVIST_TYPES = frozenset({COMMAND, ANSWER})
-
 
 @dataclass(frozen=True, slots=True)
 class ById:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, cast
 
-from tertulia.platforms.local.archivist.commands import ANSWER
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.archivist.plans import plan
 from tertulia.platforms.local.archivist.toolcalls import ADDRESS, ToolResult, journaled_results
@@ -17,6 +16,7 @@ from tertulia.platforms.local.archivist.wording import pieces
 from tertulia.store import journal, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.events import EventKind, JournalEntry
+from tertulia.vocabulary.message_types import ARCHIVIST_ANSWER
 from tertulia.vocabulary.models import Run
 
 DELETED = "(deleted)"
@@ -32,7 +32,7 @@ def withdraw_quotes(tx: Transaction, principal: str, conversation_id: str) -> No
 
     An answer that cannot be put together again, such as an imported one, is replaced as a whole.
     """
-    for answer in messages.naming(tx, principal, ADDRESS, ANSWER, conversation_id):
+    for answer in messages.naming(tx, principal, ADDRESS, ARCHIVIST_ANSWER, conversation_id):
         own = (principal, answer.conversation_id)
         run = runs.replied_with(tx, *own, answer.id)
         if run is None:

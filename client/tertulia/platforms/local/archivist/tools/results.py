@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Any
 
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.platforms.local.archivist.tools.salience import MAX_LINE, Line
 from tertulia.platforms.local.archivist.wording import one_line
 from tertulia.store import conversations
@@ -12,6 +11,7 @@ from tertulia.store.database import Transaction
 from tertulia.store.extracts import Extract, Reach
 from tertulia.store.search import search
 from tertulia.store.terms import Term, read
+from tertulia.vocabulary.message_types import ARCHIVIST_TYPES
 from tertulia.vocabulary.models import Conversation, SearchQuery
 
 _MAX_TITLE = 100

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.platforms.local.archivist.tools.results import (
     characters_each,
     conversation_fields,
@@ -29,6 +28,7 @@ from tertulia.store.extracts import (
     texts,
     titled_with,
 )
+from tertulia.vocabulary.message_types import ARCHIVIST_TYPES
 from tertulia.vocabulary.models import Conversation
 
 READ = 200

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any
 
-from tertulia.platforms.local.archivist.commands import ARCHIVIST_TYPES
 from tertulia.platforms.local.archivist.tools.results import (
     authors,
     characters_each,
@@ -41,6 +40,7 @@ from tertulia.store.extracts import (
     texts,
 )
 from tertulia.store.terms import Term
+from tertulia.vocabulary.message_types import ARCHIVIST_TYPES
 
 READ = 400
 """How many messages of a conversation are read."""
