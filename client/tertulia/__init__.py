@@ -11,7 +11,7 @@ from tertulia.resources.messages import Messages
 from tertulia.resources.runs import Runs, Sent
 from tertulia.resources.search import Search
 from tertulia.runs.runner import Worker
-from tertulia.settings import Approvals, ClientSettings, InstanceSettings
+from tertulia.settings import Approvals, ClientSettings, InstanceSettings, PrincipalLimits
 from tertulia.vocabulary.coverage import Answered, Coverage, SearchedBy, SyncProgress, SyncSummary
 from tertulia.vocabulary.errors import (
     ConflictError,
@@ -20,6 +20,7 @@ from tertulia.vocabulary.errors import (
     NotConfiguredError,
     NotFoundError,
     NotOffered,
+    QuotaExceededError,
     StoreError,
     TertuliaError,
     UnavailableError,
@@ -100,6 +101,8 @@ __all__ = [
     "Page",
     "Participant",
     "ParticipantRole",
+    "PrincipalLimits",
+    "QuotaExceededError",
     "Rating",
     "Request",
     "RequestKind",

@@ -22,6 +22,7 @@ from tertulia.resources.scope import Scope, Services
 from tertulia.resources.search import Search
 from tertulia.runs.idempotency import Idempotency
 from tertulia.runs.leases import LeaseHolder
+from tertulia.runs.limits import Limits
 from tertulia.runs.runner import Runner, Worker
 from tertulia.runs.worker import StoreWorker
 from tertulia.settings import ClientSettings
@@ -84,8 +85,12 @@ class Client:
                 for each in (platform, *platform.accounts.values()):
                     stack.push_async_callback(each.close)
             leases = LeaseHolder(store)
-            runner = await stack.enter_async_context(Runner(store, leases, platforms, worker))
-            services = Services(settings, store, platforms, runner, Idempotency(store, leases), leases)
+            embedded = [name for name, each in platforms.items() if isinstance(each, EmbeddedPlatform)]
+            limits = Limits(store, settings.limits, embedded)
+            runner = await stack.enter_async_context(Runner(store, leases, platforms, limits, worker))
+            services = Services(
+                settings, store, platforms, runner, Idempotency(store, leases), leases, limits
+            )
             yield cls(Scope(services, principal))
 
     @staticmethod

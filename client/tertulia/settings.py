@@ -125,6 +125,22 @@ class InstanceSettings:
         )
 
 
+EVERYBODY = "*"
+"""The key of the limits of all principals that have none of their own, but for whoever runs the process."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrincipalLimits:
+    """What one principal may take of what all share. None is as much as there is."""
+
+    active_runs: int | None = None
+    """Runs that have not ended, at a time."""
+    stored_bytes: int | None = None
+    """The bytes of the texts and data of all messages in the store."""
+    upstream_runs_per_day: int | None = None
+    """Runs that are begun within any 24 hours on platforms beyond the store: they may cost money."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSettings:
     """The settings of a `Client`. `instances` are the configured platforms by name; `local` is always one of them."""
@@ -136,6 +152,8 @@ class ClientSettings:
     discover_agents: bool = False
     """Whether agent programs of this machine that are not configured are listed, with how to configure them."""
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict[str, InstanceSettings])
+    limits: Mapping[str, PrincipalLimits] = field(default_factory=dict[str, PrincipalLimits])
+    """By principal, and for `EVERYBODY` else."""
     leave_out_misconfigured: bool = False
     """Whether an instance whose configuration cannot work is listed as unavailable, rather than keep the client from
     opening."""

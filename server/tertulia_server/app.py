@@ -65,6 +65,7 @@ from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
 from tertulia.vocabulary.tasks import task_group
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server import page
+from tertulia_server.call_limits import CallLimit
 from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
@@ -203,6 +204,7 @@ class Server(MCPServer[ServerState]):
         *,
         page_tools: Callable[[], Sequence[ToolDefinition]] | None = None,
         telemetry: "Telemetry | None" = None,
+        calls_per_minute: Callable[[str], int | None] | None = None,
         **options: Any,
     ) -> None:
         extensions = [] if page_tools is None else [page.Apps()]
@@ -223,6 +225,8 @@ class Server(MCPServer[ServerState]):
                 measure=None if telemetry is None else telemetry.call_ended,
             ),
         )
+        if calls_per_minute is not None:
+            self._lowlevel_server.middleware.insert(2, CallLimit(_principal_if_known, calls_per_minute))
         self._page_definitions = page_tools
         if page_tools is not None:
             page.register(self)
@@ -502,6 +506,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
         wait_registry,
         withheld,
         telemetry=telemetry,
+        calls_per_minute=settings.calls_per_minute if settings.limits else None,
         title="Tertulia",
         description="Hold conversations with agents that live elsewhere.",
         instructions=instructions(names, settings.identity),

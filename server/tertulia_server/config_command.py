@@ -1,5 +1,6 @@
 """`tertulia config`: the settings in force, and the source of each."""
 
+import json
 from typing import cast
 
 from tertulia.vocabulary.untrusted import clean_text
@@ -27,6 +28,9 @@ def show(loaded: Loaded) -> str:
     for name, options in sorted(settings.agents.items()):
         lines.append(f"[agents.{name}]")
         lines += [f"{option} = {value}" for option, value in without_secrets(options).items()]
+    for name, limits in sorted(settings.limits.items()):
+        lines.append(f"[limits.{json.dumps(name)}]")
+        lines += [f"{limit} = {value}" for limit, value in limits.model_dump(exclude_none=True).items()]
     return clean_text("\n".join(lines))
 
 

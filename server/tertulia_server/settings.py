@@ -17,10 +17,11 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tertulia.platforms.registry import LOCAL
-from tertulia.settings import Approvals, ClientSettings, InstanceSettings
+from tertulia.settings import EVERYBODY, Approvals, ClientSettings, InstanceSettings, PrincipalLimits
 from tertulia.store.private_files import close_to_others
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.addresses import is_safe_url
 from tertulia_server.logs import LogFormat
@@ -38,7 +39,7 @@ See `tertulia.platforms.acp.nesting`.
 """
 _OWN_VARIABLES = {_WITHIN_VARIABLE, TOKEN_VARIABLE}
 """What is no setting."""
-TABLES = {"instances", "agents"}
+TABLES = {"instances", "agents", "limits"}
 """The settings that only the file has."""
 _KEYS = {"identity": "as"}
 """The settings whose key in the file is not the name of their field: `as` cannot be a name in Python."""
@@ -109,6 +110,25 @@ class Source(StrEnum):
     FILE = "file"
     ENVIRONMENT = "environment"
     FLAG = "flag"
+
+
+class CallerLimits(BaseModel):
+    """What one principal may take of what all share. None is as much as there is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    calls_per_minute: int | None = Field(None, ge=1)
+    active_runs: int | None = Field(None, ge=1)
+    stored_megabytes: int | None = Field(None, ge=0)
+    upstream_runs_per_day: int | None = Field(None, ge=0)
+
+    def of_client(self) -> PrincipalLimits:
+        """Return those that the client holds."""
+        return PrincipalLimits(
+            active_runs=self.active_runs,
+            stored_bytes=None if self.stored_megabytes is None else self.stored_megabytes * 1_000_000,
+            upstream_runs_per_day=self.upstream_runs_per_day,
+        )
 
 
 class Settings(BaseModel):
@@ -198,6 +218,17 @@ class Settings(BaseModel):
         default_factory=dict[str, dict[str, Any]], repr=False, description="Model agents by name."
     )
 
+    limits: dict[str, CallerLimits] = Field(
+        default_factory=dict[str, CallerLimits],
+        description="What one principal may take, by name; `*` for all others but whoever runs the process.",
+    )
+
+    def calls_per_minute(self, principal: str) -> int | None:
+        """Return how many calls a principal may make in a minute; None if as many as they like."""
+        others = None if principal == LOCAL_PRINCIPAL else self.limits.get(EVERYBODY)
+        own = self.limits.get(principal) or others
+        return None if own is None else own.calls_per_minute
+
     def client_settings(self, *, leave_out_misconfigured: bool = False) -> ClientSettings:
         """Return the settings of the client (see `ClientSettings`).
 
@@ -224,6 +255,7 @@ class Settings(BaseModel):
             identity=self.identity,
             discover_agents=self.discover_agents,
             instances=instances,
+            limits={name: each.of_client() for name, each in self.limits.items()},
             leave_out_misconfigured=leave_out_misconfigured,
         )
 
@@ -350,7 +382,7 @@ def _input_error(error: ValidationError, sources: Mapping[str, Source], file: Pa
     detail = error.errors(include_url=False, include_input=False)[0]
     name = str(detail["loc"][0])
     where = {Source.FLAG: flag(name), Source.ENVIRONMENT: variable(name)}.get(
-        cast(Source, sources.get(name)), f"`{key(name)}` in {file}"
+        cast(Source, sources.get(name)), f"`{'.'.join([key(name), *map(str, detail['loc'][1:])])}` in {file}"
     )
     message = detail["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]

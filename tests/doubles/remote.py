@@ -14,8 +14,9 @@ from tertulia import Client, ClientSettings, InstanceSettings
 from tertulia.platforms.base import Capabilities, Platform, RunContext
 from tertulia.platforms.registry import PLATFORMS
 from tertulia.runs.runner import Worker
+from tertulia.settings import PrincipalLimits
 from tertulia.store.database import Store
-from tertulia.vocabulary.clock import Clock
+from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import (
     Agent,
@@ -111,6 +112,8 @@ async def remote(
     worker: Worker | None = None,
     principals: Sequence[str] = (),
     accounts: Mapping[str, Remote] | None = None,
+    limits: Mapping[str, PrincipalLimits] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> AsyncGenerator[Client]:
     """Open a client with the instance `remote`, as one process has it; what is inside takes `SECONDS` at most.
 
@@ -125,9 +128,8 @@ async def remote(
         options["credentials"] = {name: {"remote": reached} for name, reached in accounts.items()}
     instance = InstanceSettings(platform=KIND, options=options)
     with anyio.fail_after(SECONDS):
-        async with Client.open(
-            ClientSettings(store=store, instances={KIND: instance}), worker=worker
-        ) as client:
+        settings = ClientSettings(store=store, instances={KIND: instance}, limits=limits or {})
+        async with Client.open(settings, worker=worker, clock=clock) as client:
             yield client
 
 

@@ -95,6 +95,7 @@ class Conversations:
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if CREATED not in ids:
+                await scope.check_room()
                 platform = scope.platform(instance)
                 named = replace(draft, native_id=ids["native_id"], tried_at=tried_at(ids, repeated=repeated))
                 created = await platform.create(scope.principal, named)

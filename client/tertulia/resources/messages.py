@@ -63,6 +63,8 @@ class Messages:
         message = checked_message(message)
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
+            if not repeated:
+                await scope.check_room()
             named = replace(message, id=ids["message_id"])
             if message.parent_id is not None:
                 parent_id = await self._own_id(platform, conversation_id, message.parent_id)

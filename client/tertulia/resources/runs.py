@@ -322,6 +322,7 @@ class Runs:
                     return {**ids, **joined, "sent_as": SentAs.JOINED}
             checkpoint = ids.pop(_CHECKPOINT, None)
             if _CREATED not in ids:
+                await self._check_run(start.draft.agent)
                 tried = tried_at(ids, repeated=repeated)
                 draft = replace(start.draft, native_id=ids["native_id"], tried_at=tried)
                 created, checkpoint = await self._open(draft, start.message, ids)
@@ -350,6 +351,8 @@ class Runs:
         async def send(ids: Effect, repeated: bool) -> Effect:
             nonlocal carried_out
             carried_out = True
+            if not repeated:
+                await self._scope.check_room()
             return await carry_out(ids, repeated)
 
         once = partial(self._scope.once, key, operation, call, ids, send)
@@ -361,6 +364,12 @@ class Runs:
                 await self._scope.write(partial(_renew, key=key, run=run, effect=renewed))
                 effect = await once()
         return effect
+
+    async def _check_run(self, agent: str) -> None:
+        """Check that a run with an agent may begin, before its platform has anything of it."""
+        instance = split_agent_address(agent)[0]
+        check = self._scope.services.limits.check_run
+        await self._scope.read(lambda tx, principal: check(tx, principal, instance))
 
     async def _started(self, effect: Effect) -> Sent:
         return Sent(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.runs.idempotency import Effect, Idempotency
 from tertulia.runs.leases import LeaseHolder
+from tertulia.runs.limits import Limits
 from tertulia.runs.runner import Runner
 from tertulia.settings import ClientSettings, address_of
 from tertulia.store import conversations, idempotency
@@ -40,6 +41,7 @@ class Services:
     runner: Runner
     idempotency: Idempotency
     leases: LeaseHolder
+    limits: Limits
 
 
 class Scope:
@@ -130,6 +132,14 @@ class Scope:
     ) -> Effect:
         """Carry out a call once under its idempotency key (see `Idempotency.once`)."""
         return await self.services.idempotency.once(self.principal, key, operation, call, ids, carry_out)
+
+    async def check_room(self) -> None:
+        """Check that this principal may store more.
+
+        Raises:
+            QuotaExceededError: they have stored as much as they may.
+        """
+        await self.services.limits.check_room(self.principal)
 
     def creation_ids(self, native_id: str) -> Effect:
         """Return the first effect of a call that creates a conversation."""

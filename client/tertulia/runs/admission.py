@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tertulia.platforms.base import Admission, EmbeddedPlatform, Platform
+from tertulia.runs.limits import Limits
 from tertulia.store import conversations, journal, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.transitions import add_to_run, message_added
@@ -53,7 +54,9 @@ class AnsweredElsewhereError(ConflictError):
         self.run = run
 
 
-def admit(tx: Transaction, principal: str, platform: Platform, submission: Submission) -> Admitted:
+def admit(
+    tx: Transaction, principal: str, platform: Platform, submission: Submission, limits: Limits
+) -> Admitted:
     """Record a message, and the run that answers it unless it is added to an active one.
 
     If the same ids were admitted before, return what became of them.
@@ -62,6 +65,7 @@ def admit(tx: Transaction, principal: str, platform: Platform, submission: Submi
         NotFoundError: there is no such conversation.
         ConflictError: the conversation accepts no message now, or another run is active.
         AnsweredElsewhereError: another run is active, of another principal.
+        QuotaExceededError: the principal may begin no run now.
     """
     conversation = conversations.get(tx, principal, submission.message.conversation_id)
     earlier = _earlier(tx, principal, submission)
@@ -92,6 +96,8 @@ def admit(tx: Transaction, principal: str, platform: Platform, submission: Submi
         another = runs.active_of_another(tx, principal, conversation.id)
         if another is not None:
             raise AnsweredElsewhereError(*another)
+    if submission.checkpoint is None:  # else it was checked before the platform had anything of it
+        limits.check_run(tx, principal, platform.instance)
     return _begin(tx, principal, conversation, admission, submission)
 
 

@@ -20,6 +20,7 @@ from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
 from tertulia.runs.admission import Admitted, AnsweredElsewhereError, Submission, admit
 from tertulia.runs.context import StoredRunContext
 from tertulia.runs.leases import LeaseHolder, has_worker
+from tertulia.runs.limits import Limits
 from tertulia.store import leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
@@ -56,9 +57,11 @@ class Runner:
         store: Store,
         holder: LeaseHolder,
         platforms: Mapping[str, Platform],
+        limits: Limits,
         worker: Worker | None = None,
     ) -> None:
         self._store = store
+        self._limits = limits
         self._leases = holder
         self._platforms = platforms
         self._worker = worker
@@ -96,6 +99,7 @@ class Runner:
         Raises:
             NotFoundError: there is no such conversation.
             ConflictError: it accepts no message now, or another run is active.
+            QuotaExceededError: the principal may begin no run now.
         """
         conversation_id = submission.message.conversation_id
         platform = self._platform(principal, conversation_id)
@@ -104,7 +108,7 @@ class Runner:
             platform.check_context(submission.context)
 
         def record(tx: Transaction) -> tuple[Admitted, bool]:
-            return admit(tx, principal, platform, submission), tx.keeps_content(conversation_id)
+            return admit(tx, principal, platform, submission, self._limits), tx.keeps_content(conversation_id)
 
         admitted: Admitted | None = None
         with anyio.CancelScope(

@@ -236,6 +236,17 @@ def count(tx: Transaction, principal: str, conversation_id: str) -> int:
     return 0 if row is None else int(row[0])
 
 
+def stored_bytes(tx: Transaction, principal: str) -> int:
+    """Return how many bytes the texts and data of a principal's messages have. It reads the row of each."""
+    row = tx.one(
+        "SELECT coalesce(sum(coalesce(octet_length(text), 0) + coalesce(octet_length(data), 0)"
+        " + octet_length(metadata)), 0) FROM messages WHERE principal = ?",
+        principal,
+    )
+    assert row is not None
+    return int(row[0])
+
+
 def page(tx: Transaction, principal: str, conversation_id: str, query: MessageQuery) -> Page[Message]:
     """Return one page of the messages of a branch (None: the one with the newest message).
 

@@ -1,7 +1,7 @@
 """Runs and what they wait for. The index `runs_active` holds that a conversation has at most one active run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -157,6 +157,27 @@ def census(tx: Transaction) -> Census:
     )
     oldest = {RunStatus(row[0]): row[2] for row in rows}.get(RunStatus.QUEUED, tx.at)
     return Census({RunStatus(row[0]): row[1] for row in rows}, max(0.0, (tx.at - oldest) / 1_000_000))
+
+
+def nth_newest(
+    tx: Transaction, principal: str, number: int, since: int, except_of: Collection[str]
+) -> int | None:
+    """Return when a principal's `number`th newest run began, of those since a time and not of these instances.
+
+    None if there are fewer.
+    """
+    if number < 1:
+        return tx.at
+    row = tx.one(
+        "SELECT created_at FROM runs WHERE principal = ? AND created_at > ?"
+        " AND substr(conversation_id, 1, instr(conversation_id, ':') - 1) NOT IN (SELECT value FROM json_each(?))"
+        " ORDER BY created_at DESC LIMIT 1 OFFSET ?",
+        principal,
+        since,
+        encode(sorted(except_of)),
+        number - 1,
+    )
+    return None if row is None else int(row[0])
 
 
 def active_in(tx: Transaction, instances: Sequence[str]) -> list[tuple[str, Run]]:

@@ -82,6 +82,16 @@ class LimitExceededError(TertuliaError):
     code = "limit_exceeded"
 
 
+class QuotaExceededError(TertuliaError):
+    """Raised when a principal takes more than they may; says when there is room again, where that is known.
+
+    `ids["retry_after"]` has the seconds until then.
+    """
+
+    code = "quota_exceeded"
+    retryable = True
+
+
 class UncertainError(TertuliaError):
     """Raised when an effect may or may not have happened and the platform cannot say which."""
 
