@@ -28,6 +28,8 @@ class Faults:
     def __init__(self, app: App) -> None:
         self._app = app
         self._planned: list[tuple[str, str, Fault]] = []
+        self.targets: list[str] = []
+        """The method and the target of each request, as they came over the wire."""
 
     def plan(self, method: str, path: str, *faults: Fault) -> None:
         """Plan faults, one for each of the next such requests."""
@@ -35,6 +37,9 @@ class Faults:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
+        if scope["type"] == "http":
+            query = scope["query_string"].decode()
+            self.targets.append(f"{scope['method']} {scope['raw_path'].decode()}{'?' * bool(query)}{query}")
         for number, (method, path, fault) in enumerate(self._planned):
             if scope["type"] == "http" and scope["method"] == method and scope["path"].endswith(path):
                 del self._planned[number]
