@@ -133,7 +133,14 @@ async def connect(path: Path) -> Worker:
         def __init__(self) -> None:
             self.queue = queue.SimpleQueue()
             self.loop = asyncio.get_running_loop()
-            threading.Thread(name="store", target=self.worker_thread_run, daemon=True).start()
+            threading.Thread(name="store", target=self._serve, daemon=True).start()
+
+        def _serve(self) -> None:
+            try:
+                self.worker_thread_run()
+            except RuntimeError:
+                if not self.loop.is_closed():  # else nobody waits for the call any more
+                    raise
 
     with cast(Any, apsw.aio).contextvar_set(apsw.async_controller, Controller):
         connection: Any = await apsw.Connection.as_async(str(path))
