@@ -25,8 +25,7 @@ from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.untrusted import one_line
 from tertulia_server.app import NAME
 from tertulia_server.host_config import HOSTS
-from tertulia_server.host_files import present
-from tertulia_server.install_command import PLACES, state
+from tertulia_server.install_command import PLACES, installed, state
 from tertulia_server.settings import Loaded, Settings
 from tertulia_server.store_token import token_file
 
@@ -159,12 +158,12 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 def _hosts(loaded: Loaded) -> Iterator[Finding]:
     for name, place in PLACES.items():
-        entry = present(place.file, (HOSTS[name].servers, NAME))
+        entry = installed(name)
         if entry is None and not place.found:
             continue
         command = None if entry is None else entry.get("cmd") or entry.get("command")
         program: Any = cast("list[Any]", command)[0] if isinstance(command, list) else command
-        about, said = f"host {HOSTS[name].title}", state(name, loaded)
+        about, said = f"host {HOSTS[name].title}", state(name, entry, loaded)
         if isinstance(program, str) and shutil.which(program) is None:
             said = f"it starts {program}, which is not there, by {place.file}"
             yield Finding(Verdict.FAILED, about, said, f"tertulia install {name}")

@@ -34,7 +34,7 @@ def edited(file: Path, text: str, keys: Keys, entry: Entry | None) -> str:
     return _EDITORS[file.suffix](text, keys, entry)
 
 
-def present(file: Path, keys: Keys) -> Entry | None:
+def read_entry(file: Path, keys: Keys) -> Entry | None:
     """Return the entry that a file has; None where there is none, or nothing that can be read."""
     try:
         found: Any = _READERS[file.suffix](file.read_text("utf-8-sig"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import NAME
 from tertulia_server.host_config import HOSTS, HostConfig, running_command
-from tertulia_server.host_files import UneditableError, edited, present, write
+from tertulia_server.host_files import Entry, UneditableError, edited, read_entry, write
 from tertulia_server.settings import Loaded
 
 _SECONDS = 60
@@ -103,7 +103,9 @@ PLACES: Mapping[str, Place] = {
 
 def hosts(loaded: Loaded) -> str:
     """Return a line for each host: whether it is here, and whether it starts this installation."""
-    return "\n".join(f"{name:<16}{HOSTS[name].title:<16}{state(name, loaded)}" for name in PLACES)
+    return "\n".join(
+        f"{name:<16}{HOSTS[name].title:<16}{state(name, installed(name), loaded)}" for name in PLACES
+    )
 
 
 def install(host: str, loaded: Loaded, *, dry_run: bool) -> str:
@@ -139,10 +141,15 @@ def _known(host: str) -> tuple[Place, HostConfig]:
     return PLACES[host], HOSTS[host]
 
 
-def state(host: str, loaded: Loaded) -> str:
-    """Return whether a host is here, and whether it starts this installation."""
+def installed(host: str) -> Entry | None:
+    """Return what a host's configuration has of Tertulia; None where it has nothing."""
     place, config = _known(host)
-    entry = present(place.file, (config.servers, NAME))
+    return read_entry(place.file, (config.servers, NAME))
+
+
+def state(host: str, entry: Entry | None, loaded: Loaded) -> str:
+    """Return whether a host is here, and whether its `entry` starts this installation."""
+    place, config = _known(host)
     if entry is None:
         return f"here: tertulia install {host}" if place.found else "not found"
     mine = config.entry(running_command(loaded))

@@ -82,7 +82,7 @@ def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
     logging.getLogger(__name__).setLevel(logging.INFO)
     try:
         anyio.run(_work, client_settings, idle, has_changed(loaded.file))
-    except Exception:
+    except Exception:  # whatever it was: nobody waits for a detached process, and its log is what remains
         logger.exception("the worker ended")
         return 1
     return 0

@@ -43,7 +43,7 @@ from pydantic_core import to_jsonable_python
 
 from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.models.errors import one_sentence
-from tertulia.platforms.local.models.history import Told, told
+from tertulia.platforms.local.models.history import ModelInput, model_input
 from tertulia.platforms.local.models.settings import ModelAgent
 from tertulia.platforms.local.models.tools import HISTORY_INSTRUCTIONS, HistoryTools, toolsets
 from tertulia.store.database import Store
@@ -160,7 +160,7 @@ class Answer:
     async def _run(self, deferred: Mapping[str, Any]) -> str | DeferredToolRequests:
         """Run the model and its tools; what happens is journaled, and saved before each request to the model."""
         before = await self._store.read(
-            lambda tx: told(
+            lambda tx: model_input(
                 tx,
                 self._context.principal,
                 self._context.message,
@@ -217,7 +217,7 @@ class Answer:
     def _saved(self) -> list[ModelMessage]:
         return ModelMessagesTypeAdapter.validate_python(self._checkpoint.get("messages", []))
 
-    async def _save(self, all_messages: Sequence[ModelMessage], before: Told, usage: RunUsage) -> None:
+    async def _save(self, all_messages: Sequence[ModelMessage], before: ModelInput, usage: RunUsage) -> None:
         """Save what this run has said so far: the tools that ran are in it."""
         new = list(all_messages[len(before.earlier) :])
         counted = {

@@ -17,7 +17,7 @@ _PAGE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ModelInput:
     """What a model is told before it answers."""
 
     earlier: Sequence[ModelMessage] = field(default=())
@@ -26,7 +26,9 @@ class Told:
     """The message to answer, after those that nobody has answered."""
 
 
-def told(tx: Transaction, principal: str, message: Message, agent: str, limits: HistoryLimits) -> Told:
+def model_input(
+    tx: Transaction, principal: str, message: Message, agent: str, limits: HistoryLimits
+) -> ModelInput:
     """Return what the agent is told with a message of its conversation."""
     fitting: list[Message] = []
     left = limits.characters
@@ -46,7 +48,7 @@ def told(tx: Transaction, principal: str, message: Message, agent: str, limits: 
         else ModelRequest(parts=[UserPromptPart(text) for text in texts])
         for own, texts in turns
     ]
-    return Told(earlier=earlier, prompt="\n\n".join([*unanswered, _text(message)]))
+    return ModelInput(earlier=earlier, prompt="\n\n".join([*unanswered, _text(message)]))
 
 
 def _before(tx: Transaction, principal: str, message: Message) -> Iterator[Message]:
