@@ -37,7 +37,14 @@ from tertulia_server.http_access import (
     answer_browsers,
 )
 from tertulia_server.http_health import serve_health
-from tertulia_server.http_limits import BodyReader, Connection, IdleConnections, Limits, limits_of_process
+from tertulia_server.http_limits import (
+    BodyReader,
+    Connection,
+    FramingCheck,
+    IdleConnections,
+    Limits,
+    limits_of_process,
+)
 from tertulia_server.http_scopes import ScopeCheck
 from tertulia_server.logs import LogFormat, log_to_stderr
 from tertulia_server.page import PAGE, serve_page
@@ -274,7 +281,7 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
 
         app = TraceContext(app)
     # Without a token, an allowed page needs nothing more to read everything.
-    return AddressCheck(app, hosts, settings.allowed_origins, loopback_pages=settings.token)
+    return FramingCheck(AddressCheck(app, hosts, settings.allowed_origins, loopback_pages=settings.token))
 
 
 def _publish_metadata(web: Starlette, url: str, issuer: str) -> str:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tertulia_server.http_access import UNAVAILABLE, refusal
 
-TIMEOUT, TOO_LARGE = 408, 413
+BAD_REQUEST, TIMEOUT, TOO_LARGE = 400, 408, 413
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,26 @@ class Connection(H11Protocol):
             self._idle.discard(self.transport)
         else:
             self._idle.add(self.transport)
+
+
+class FramingCheck:
+    """Refuses a request that says in two ways where it ends, and closes its connection.
+
+    A proxy in front may take the other one, and what follows on the connection for a part of this request's body: a
+    request that nobody has checked.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
+        if "content-length" in headers and "transfer-encoding" in headers:
+            sentence = "The request has both Content-Length and Transfer-Encoding. Send it with one of them."
+            await refusal(BAD_REQUEST, sentence, {"Connection": "close"})(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 @dataclass(eq=False, slots=True)
