@@ -18,8 +18,9 @@ import anyio
 from _measure import print_table
 from search import Corpus, build
 
-from tertulia.store import conversations, erasure, messages
+from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
+from tertulia.store.sqlite import erasure
 
 ROUNDS = 20
 SETTING = "INSERT INTO message_index (message_index, rank) VALUES ('secure-delete', ?)"

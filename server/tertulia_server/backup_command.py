@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tertulia.store.backup import back_up, restore
+from tertulia.store.sqlite.backup import back_up, restore
 from tertulia_server.settings import Settings
 
 

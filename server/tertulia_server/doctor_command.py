@@ -19,7 +19,7 @@ from mcp_types import LATEST_PROTOCOL_VERSION
 from mcp_types.version import SUPPORTED_PROTOCOL_VERSIONS
 
 from tertulia import Client
-from tertulia.store.health import examine
+from tertulia.store.sqlite.health import examine
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.untrusted import one_line

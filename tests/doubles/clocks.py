@@ -10,7 +10,7 @@ from itertools import count
 import anyio
 import anyio.lowlevel
 
-from tertulia.store.database import IDLE_SECONDS
+from tertulia.store.sqlite.engine import IDLE_SECONDS
 from tertulia.vocabulary.clock import SYSTEM_CLOCK
 
 _QUIET_TURNS = 100

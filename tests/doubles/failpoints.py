@@ -19,8 +19,10 @@ import httpx
 
 import tertulia.client
 from tertulia.platforms.acp import connection as acp
-from tertulia.store.connections import Connection, Cursor, Worker, connect
 from tertulia.store.database import Store, Transaction
+from tertulia.store.engine import Cursor
+from tertulia.store.sqlite.connections import Connection, Worker, connect
+from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.vocabulary.clock import SystemClock
 from tests.doubles.clocks import SkippingClock
 
@@ -101,7 +103,7 @@ def _watch_commits(effects: Effects) -> None:
 
     class WatchedStore(Store):
         def __init__(self, path: Path, **options: Any) -> None:
-            super().__init__(path, **options, connector=connect_watched)
+            super().__init__(path, **options, engine=partial(SqliteEngine, connector=connect_watched))
 
         async def write(self, work: Callable[[Transaction], T]) -> T:
             def named(tx: Transaction) -> T:

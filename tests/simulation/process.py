@@ -17,8 +17,9 @@ import apsw
 import tertulia.client
 import tertulia.vocabulary.identifiers
 from tertulia import Client, ClientSettings
-from tertulia.store.connections import Connection, Worker, configure
 from tertulia.store.database import Store
+from tertulia.store.sqlite.connections import Connection, Worker, configure
+from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.vocabulary.clock import SystemClock
 
 T = TypeVar("T")
@@ -186,7 +187,8 @@ class SimulatedStore(Store):
     """A store that is used in the event loop's own thread."""
 
     def __init__(self, path: Path, **options: Any) -> None:
-        super().__init__(path, **options, connector=partial(_connect, CURRENT.get()))
+        connector = partial(_connect, CURRENT.get())
+        super().__init__(path, **options, engine=partial(SqliteEngine, connector=connector))
 
 
 def simulate_stores(replace: Callable[[object, str, object], None]) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Protocol, cast
 
 from tertulia.history.splitter import LONGEST_RECORD
 from tertulia.history.values import mapping, sequence, text
-from tertulia.store.connections import Connection, Row
+from tertulia.store.engine import Row
+from tertulia.store.sqlite.connections import Connection
 
 MAGIC = b"SQLite format 3\0"
 _BUSY_MILLISECONDS = 5_000

@@ -1,1 +1,1 @@
-"""The store: what survives the end of a process. See `schema` for the tables and `database` for the file."""
+"""The store: what survives the end of a process. See `schema` for the tables and `database` for transactions."""

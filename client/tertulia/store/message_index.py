@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tertulia.store import erasure
 from tertulia.store.database import Transaction
+from tertulia.store.sqlite import erasure
 from tertulia.vocabulary.message_types import PROGRAM_TYPES
 from tertulia.vocabulary.models import Role
 
@@ -61,7 +61,7 @@ def enter(
 def withdraw(tx: Transaction, where: str, values: Sequence[Any], *, forget: bool = True) -> None:
     """Remove the messages that fulfil a condition from the index; they must be as they were when they were added.
 
-    `forget`: their words are to leave the pages of the index (see `tertulia.store.erasure`).
+    `forget`: their words are to leave the pages of the index (see `tertulia.store.sqlite.erasure`).
     """
     for index in INDEXES:
         found = f"FROM {index.messages} WHERE {where} AND {_INDEXED}"

@@ -1,9 +1,7 @@
 """Change notices: they wake readers when any process changes the store.
 
-A change through this process's `Store` wakes the readers of what it touched, at once. For changes by other processes,
-the notices read SQLite's `PRAGMA data_version` every `INTERVAL` seconds, and only while there are readers. They read it
-on the connection that writes: on every other one, this process's own commits look like another's, and each of them
-would wake all readers.
+A change through this process's `Store` wakes the readers of what it touched, at once. Of changes by other processes the
+engine tells; one that cannot is asked every `INTERVAL` seconds, and only while there are readers.
 """
 
 from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -38,16 +36,10 @@ class Watch:
 
 
 class Notices:
-    """The readers of one store.
+    """The readers of one store."""
 
-    `version` reads a value that changes when another process has changed the file; it is called only while there are
-    readers. Where it takes longer than `INTERVAL`, because the store is being written, all readers are woken.
-    """
-
-    def __init__(self, version: Callable[[], Awaitable[object]], clock: Clock = SYSTEM_CLOCK) -> None:
-        self._version = version
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._seen: object = None
         self._watches: dict[Watch, None] = {}
         """In the order in which they began; they are woken in it."""
         self._wanted = anyio.Event()
@@ -70,16 +62,21 @@ class Notices:
             if touched is None or watch.conversation_id is None or watch.conversation_id in touched:
                 watch.notify()
 
-    async def poll(self) -> None:
-        """Check for other processes' changes until cancelled."""
+    async def poll(self, version: Callable[[], Awaitable[object]]) -> None:
+        """Check for other processes' changes until cancelled.
+
+        `version` reads a value that changes when another process has changed the store; it is called only while there
+        are readers. Where it takes longer than `INTERVAL`, because the store is being written, all readers are woken.
+        """
+        seen: object = None
         while True:
             if not self._watches:
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
-            version: object = None
+            found: object = None
             with anyio.move_on_after(INTERVAL):
-                version = await self._version()
-            if version is None or version != self._seen:
-                self._seen = version
+                found = await version()
+            if found is None or found != seen:
+                seen = found
                 self.publish(None)
             await self._clock.tick(INTERVAL)

@@ -9,9 +9,10 @@ import pytest
 
 from tertulia import InvalidInputError, NotFoundError, StoreError
 from tertulia.store import leases, runs
-from tertulia.store.backup import Copied, back_up, restore
 from tertulia.store.database import Store, Transaction
-from tertulia.store.schema import STEPS
+from tertulia.store.sqlite.backup import Copied, back_up, restore
+from tertulia.store.sqlite.engine import SqliteEngine
+from tertulia.store.sqlite.schema import STEPS
 from tertulia.vocabulary.models import Run
 from tertulia.vocabulary.states import RunStatus
 from tests.client.inside import contents, names, raw
@@ -120,7 +121,7 @@ async def test_what_may_have_been_sent_since_is_interrupted(path: Path, file: Pa
 
 async def test_a_backup_of_an_earlier_version_is_brought_up_to_date(path: Path, file: Path) -> None:
     """Before it becomes the store."""
-    async with Store(path, steps=STEPS[:-1]) as store:
+    async with Store(path, engine=partial(SqliteEngine, steps=STEPS[:-1])) as store:
         await store.write(lambda tx: tx.run("INSERT INTO meta VALUES ('old', '1')"))
     path.rename(file)
 

@@ -7,9 +7,10 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tertulia.store import conversations, erasure, messages, runs
+from tertulia.store import conversations, messages, runs
 from tertulia.store.database import Store, Transaction
-from tertulia.store.erasure import AT_ONCE
+from tertulia.store.sqlite import erasure
+from tertulia.store.sqlite.erasure import AT_ONCE
 from tertulia.vocabulary.models import ConversationChanges, RequestDraft, RequestKind
 from tertulia.vocabulary.states import RunStatus
 from tests.client.making import ME, add_conversation, add_message, add_run

@@ -8,12 +8,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tertulia.store import conversations, database, message_index, messages
+from tertulia.store import conversations, message_index, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.message_index import INDEXES, index_next, index_of, is_complete
 from tertulia.store.messages import scope
-from tertulia.store.schema import POSITION_BITS, STEPS
+from tertulia.store.schema import POSITION_BITS
 from tertulia.store.search import search
+from tertulia.store.sqlite import engine
+from tertulia.store.sqlite.engine import SqliteEngine
+from tertulia.store.sqlite.schema import STEPS
 from tertulia.store.words import tokenizer, words
 from tertulia.vocabulary import message_types
 from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQuery, SearchResult
@@ -68,7 +71,7 @@ async def found(store: Store, text: str) -> SearchResult:
 @pytest.fixture
 async def old(path: Path) -> Path:
     """Return a file of version 7 with ten messages."""
-    async with Store(path, steps=BEFORE) as store:
+    async with Store(path, engine=partial(SqliteEngine, steps=BEFORE)) as store:
         await store.write(partial(fill, texts=[f"l'été à Łódź, number{number}" for number in range(10)]))
     return path
 
@@ -77,8 +80,8 @@ async def old(path: Path) -> Path:
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Index three messages at a time, and only when a test does."""
     monkeypatch.setattr(message_index, "_BATCH", 3)
-    monkeypatch.setattr(database, "BATCHES_AT_ONCE", 0)
-    monkeypatch.setattr(database, "INDEXING_PAUSE", 3600)
+    monkeypatch.setattr(engine, "BATCHES_AT_ONCE", 0)
+    monkeypatch.setattr(engine, "INDEXING_PAUSE", 3600)
 
 
 async def test_a_small_store_is_indexed_again_when_it_is_opened(old: Path) -> None:
@@ -159,8 +162,8 @@ async def test_what_changes_meanwhile_is_indexed_once(old: Path) -> None:
 async def test_a_process_indexes_the_rest_by_itself(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody needs to ask."""
     monkeypatch.setattr(message_index, "_BATCH", 3)
-    monkeypatch.setattr(database, "BATCHES_AT_ONCE", 1)
-    monkeypatch.setattr(database, "INDEXING_PAUSE", 0)
+    monkeypatch.setattr(engine, "BATCHES_AT_ONCE", 1)
+    monkeypatch.setattr(engine, "INDEXING_PAUSE", 0)
     async with Store(old) as store:
         with anyio.fail_after(10):
             while not await store.read(is_complete):

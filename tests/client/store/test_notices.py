@@ -178,10 +178,10 @@ class Looks:
 async def test_nobody_looks_at_the_file_while_nobody_watches() -> None:
     """An idle server does nothing at all."""
     look = Looks(1)
-    watched = Notices(look, SkippingClock(every=0))
+    watched = Notices(SkippingClock(every=0))
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watched.poll)
+            tasks.start_soon(watched.poll, look)
             await anyio.wait_all_tasks_blocked()
             assert look.count == 0
 
@@ -198,10 +198,10 @@ async def test_nobody_looks_at_the_file_while_nobody_watches() -> None:
 async def test_only_a_new_version_wakes_anybody() -> None:
     """Everybody then: which conversation it was, the version does not tell."""
     look = Looks(7, 7, 7, 8, 8)
-    watched = Notices(look, SkippingClock(every=0))
+    watched = Notices(SkippingClock(every=0))
     with anyio.fail_after(SECONDS):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watched.poll)
+            tasks.start_soon(watched.poll, look)
             with watched.watch("local:c1") as one, watched.watch("local:c2") as two:
                 await one.changed()
                 await two.changed()

@@ -13,9 +13,10 @@ import apsw
 import pytest
 
 from tertulia import StoreError
-from tertulia.store.connections import Worker, connect
 from tertulia.store.database import Store, Transaction
-from tertulia.store.schema import APPLICATION_ID, STEPS
+from tertulia.store.sqlite.connections import Worker, connect
+from tertulia.store.sqlite.engine import SqliteEngine
+from tertulia.store.sqlite.schema import APPLICATION_ID, STEPS
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import names, raw
 from tests.client.making import add_conversation
@@ -23,6 +24,10 @@ from tests.client.making import add_conversation
 pytestmark = pytest.mark.anyio
 
 windows = pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+
+
+NEWER = partial(SqliteEngine, steps=(*STEPS, "CREATE TABLE labels (name TEXT)"))
+"""The engine of a later version."""
 
 
 def look(tx: Transaction) -> int:
@@ -202,7 +207,7 @@ async def test_an_older_file_is_brought_up_to_date_with_what_it_holds(path: Path
     )
 
     for _ in range(2):
-        async with Store(path, steps=steps) as store:
+        async with Store(path, engine=partial(SqliteEngine, steps=steps)) as store:
             assert await store.read(look) == 1
             assert await store.read(lambda tx: tx.all("SELECT name, colour FROM labels")) == [("a", None)]
             assert store.epoch == epoch
@@ -213,7 +218,7 @@ async def test_nothing_of_an_upgrade_that_fails_stays(path: Path) -> None:
     await looked_at(path)
     steps = (*STEPS, "CREATE TABLE labels (name TEXT)", "INSERT INTO nowhere VALUES (1)")
 
-    async with Store(path, steps=steps) as store:
+    async with Store(path, engine=partial(SqliteEngine, steps=steps)) as store:
         with pytest.raises(apsw.SQLError, match="nowhere"):
             await store.read(look)
 
@@ -224,7 +229,7 @@ async def test_nothing_of_an_upgrade_that_fails_stays(path: Path) -> None:
 
 async def test_a_newer_file_is_refused_and_left_as_it_is(path: Path) -> None:
     """It says which versions there are, and what to do."""
-    async with Store(path, steps=(*STEPS, "CREATE TABLE labels (name TEXT)")) as store:
+    async with Store(path, engine=NEWER) as store:
         await store.read(look)
     before = raw(path)
 
@@ -375,7 +380,7 @@ async def test_a_store_that_is_upgraded_meanwhile_is_noticed(path: Path) -> None
     """An older process writes nothing more into it."""
     async with Store(path) as store:
         await store.read(look)
-        async with Store(path, steps=(*STEPS, "CREATE TABLE labels (name TEXT)")) as newer:
+        async with Store(path, engine=NEWER) as newer:
             await newer.read(look)
 
         with pytest.raises(StoreError, match="written by a newer Tertulia"):
@@ -398,7 +403,7 @@ async def test_a_store_that_was_read_only_at_first_is_tried_again(path: Path) ->
     async def connect_to_what_is_there(path: Path) -> Worker:
         return await connector(path)
 
-    async with Store(path, connector=connect_to_what_is_there) as store:
+    async with Store(path, engine=partial(SqliteEngine, connector=connect_to_what_is_there)) as store:
         assert await store.read(look) == 0
         connector = connect
         with pytest.raises(StoreError, match="cannot be opened for writing"):

@@ -1,15 +1,17 @@
 """Reads beside each other: a slow one holds up nobody, and those that wait are served when one ends."""
 
 import threading
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
-from tertulia.store.connections import Worker, connect
 from tertulia.store.database import Store, Transaction
-from tertulia.store.readers import MAX_READERS, Readers
+from tertulia.store.sqlite.connections import Worker, connect
+from tertulia.store.sqlite.engine import SqliteEngine
+from tertulia.store.sqlite.readers import MAX_READERS, Readers
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +42,7 @@ async def test_no_more_than_a_few_read_at_once_and_the_rest_wait_for_their_turn(
         made.append(await connect(path))
         return made[-1]
 
-    async with Store(path, connector=connect_and_count) as store:
+    async with Store(path, engine=partial(SqliteEngine, connector=connect_and_count)) as store:
         for _ in range(5):
             await store.read(lambda tx: tx.one("SELECT 1"))
         together = threading.Barrier(MAX_READERS)

@@ -1,5 +1,6 @@
 """A store's file from an earlier version of the schema is brought to this one, and nothing in it is lost."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from tertulia import (
 )
 from tertulia.store.database import Store, Transaction
 from tertulia.store.messages import scope
-from tertulia.store.schema import STEPS
+from tertulia.store.sqlite.engine import SqliteEngine
+from tertulia.store.sqlite.schema import STEPS
 from tests.client.making import ME
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +83,7 @@ def fill_version_5(tx: Transaction) -> None:
 @pytest.fixture
 async def version_5(path: Path) -> Path:
     """Return a file as version 5 of the schema left it."""
-    async with Store(path, steps=STEPS[:5]) as store:
+    async with Store(path, engine=partial(SqliteEngine, steps=STEPS[:5])) as store:
         await store.write(fill_version_5)
         # A key is remembered for a time only (`tertulia.store.idempotency`), and the file is older than that.
         await store.write(lambda tx: tx.run("UPDATE receipts SET created_at = ?", tx.at))
@@ -92,7 +94,7 @@ async def version_5(path: Path) -> Path:
 @pytest.fixture
 async def old(path: Path) -> Path:
     """Return a file as the first version of the schema left it."""
-    async with Store(path, steps=STEPS[:1]) as store:
+    async with Store(path, engine=partial(SqliteEngine, steps=STEPS[:1])) as store:
         await store.write(fill)
         assert await store.read(lambda tx: tx.one("PRAGMA user_version")) == (1,)
     return path
@@ -203,5 +205,5 @@ async def test_an_older_version_refuses_the_file_afterwards(old: Path) -> None:
     async with Store(old) as store:
         await store.read(lambda tx: tx.one("SELECT 1"))
     with pytest.raises(StoreError, match="newer Tertulia"):
-        async with Store(old, steps=STEPS[:1]) as store:
+        async with Store(old, engine=partial(SqliteEngine, steps=STEPS[:1])) as store:
             await store.read(lambda tx: tx.one("SELECT 1"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tertulia
-from tertulia.store.schema import STEPS
+from tertulia.store.sqlite.schema import STEPS
 
 ROOT = Path(tertulia.__file__).parent
 _METHODS = {"run", "one", "all", "execute", "executemany"}
@@ -33,20 +33,20 @@ REASONS: Mapping[str, str] = {
     "platforms/local/idle.py _end_some": "As above; each is ended under its own principal.",
     "store/analytics.py _tool_calls": BOUND,
     "store/analytics.py _row": PASSED,
-    "store/backup.py _checked": FILE,
-    "store/backup.py count": FILE,
-    "store/backup.py _settle": "A restored file has no living process: nobody holds a lease.",
-    "store/connections.py transaction": PASSED,
-    "store/connections.py pragma": PASSED,
+    "store/sqlite/backup.py _checked": FILE,
+    "store/sqlite/backup.py count": FILE,
+    "store/sqlite/backup.py _settle": "A restored file has no living process: nobody holds a lease.",
+    "store/sqlite/connections.py transaction": PASSED,
+    "store/sqlite/connections.py pragma": PASSED,
     "store/conversations.py _insert": "A number is free if no conversation at all has it.",
     "store/conversations.py page": BOUND,
     "store/database.py _execute": PASSED,
-    "store/erasure.py _merge": FILE,
-    "store/erasure.py _set_secure": FILE,
+    "store/sqlite/erasure.py _merge": FILE,
+    "store/sqlite/erasure.py _set_secure": FILE,
     "store/extracts.py positions": BOUND,
     "store/extracts.py texts": OWN,
     "store/extracts.py _from_indexes": PASSED,
-    "store/health.py examine": FILE,
+    "store/sqlite/health.py examine": FILE,
     "store/idempotency.py _remove_old": "Keys are forgotten after their time, whosesoever they are.",
     "store/message_index.py enter": "The condition is the caller's: a position, or the principal's conversation.",
     "store/message_index.py withdraw": "The condition is the caller's: the principal's conversation or message.",
@@ -83,7 +83,7 @@ REASONS: Mapping[str, str] = {
     "store/search.py _message_hits": OWN,
     "store/search.py _tells": INDEX,
     "store/search.py _title_hits": OWN,
-    "store/upgrade.py upgrade": FILE,
+    "store/sqlite/upgrade.py upgrade": FILE,
 }
 """Why a function has a statement without the predicate, by its module and name."""
 
@@ -126,7 +126,11 @@ def statements() -> Iterator[Statement]:
 
 def _is_statement(path: Path, function: ast.Attribute) -> bool:
     """Whether a call is one of a transaction or connection: elsewhere than in the store, its name says so."""
-    return path.parent.name == "store" or ast.unparse(function.value) in {"tx", "connection", "database"}
+    return path.is_relative_to(ROOT / "store") or ast.unparse(function.value) in {
+        "tx",
+        "connection",
+        "database",
+    }
 
 
 def _assigned(nodes: list[ast.stmt] | list[ast.AST]) -> dict[str, ast.expr]:

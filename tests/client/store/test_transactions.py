@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from tertulia import UnavailableError
-from tertulia.store import connections
 from tertulia.store.database import Store, Transaction
+from tertulia.store.sqlite import connections
 from tests.client.making import add_conversation
 
 pytestmark = pytest.mark.anyio

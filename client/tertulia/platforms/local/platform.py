@@ -107,7 +107,7 @@ class LocalPlatform(EmbeddedPlatform):
 
     async def announce(self, principal: str) -> None:
         """Register this process's mailbox name."""
-        if self._models is not None and self._store.path.exists():
+        if self._models is not None and self._store.exists():
             registered = await self._store.read(partial(participants.mailboxes, principal=principal))
             self._models.check_names(
                 {one.name: f"a server that ran with --as {one.name}" for one in registered}
@@ -118,7 +118,7 @@ class LocalPlatform(EmbeddedPlatform):
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the archivist, the model agents and the mailboxes."""
         registered: Sequence[participants.Mailbox] = ()
-        if self._store.path.exists():  # reading must not create the store's file
+        if self._store.exists():  # reading must not create the store's file
             registered = await self._store.read(partial(participants.mailboxes, principal=principal))
         archivist = Agent(
             address=self._archivist_address,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from tertulia.store.connections import BUSY_SECONDS, Connection, pragma, transaction
-from tertulia.store.schema import APPLICATION_ID
+from tertulia.store.engine import BUSY_SECONDS
+from tertulia.store.sqlite.connections import Connection, pragma, transaction
+from tertulia.store.sqlite.schema import APPLICATION_ID
 from tertulia.vocabulary.errors import StoreError
 
 if TYPE_CHECKING:

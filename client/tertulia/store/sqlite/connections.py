@@ -7,13 +7,13 @@ import json
 import queue
 import secrets
 import threading
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
 
+from tertulia.store.engine import BUSY_SECONDS, Cursor, Deadline, OverdueError
 from tertulia.store.words import ReadableBytes, tokenizer_of
 from tertulia.vocabulary.errors import StoreError, StoreLockedError, StoreTimeoutError
 from tertulia.vocabulary.values import same_json
@@ -22,37 +22,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
-Row = tuple[Any, ...]
 
 _LONGEST_REFERENCE = 64
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite writes beside a file, by the end of its name."""
-BUSY_SECONDS = 10
-"""How long a transaction waits for another process's before it gives up."""
-READ_SECONDS = 2.0
-"""How long a read may take: others wait for it meanwhile."""
 _STEPS = 10_000
 """How many steps SQLite makes, in about a millisecond, before it looks whether it must stop."""
 
 
 class ReplacedError(Exception):
     """Raised when the file at the store's path is not the one that was opened."""
-
-
-class OverdueError(Exception):
-    """Raised when a read has taken longer than it may."""
-
-
-class Cursor(Protocol):
-    """What we use of a cursor."""
-
-    def fetchone(self) -> Row | None:
-        """Return the next row."""
-        ...
-
-    def fetchall(self) -> list[Row]:
-        """Return the rows that are left."""
-        ...
 
 
 class Connection(Protocol):
@@ -200,34 +179,18 @@ def transaction(connection: Connection, begin: str) -> Generator[None]:
         raise
 
 
-class Deadline:
-    """The moment by which a transaction must have ended."""
+@contextmanager
+def interrupting(connection: Connection, deadline: Deadline) -> Generator[None]:
+    """Interrupt the statement that the connection executes in the context once the deadline has passed."""
+    import apsw
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._at = time.monotonic() + seconds
-
-    def passed(self) -> bool:
-        """Whether it has passed."""
-        return time.monotonic() > self._at
-
-    def check(self) -> None:
-        """Raise `OverdueError` once it has passed."""
-        if self.passed():
-            raise OverdueError(self._seconds)
-
-    @contextmanager
-    def interrupting(self, connection: Connection) -> Generator[None]:
-        """Interrupt the statement that the connection executes in the context when the moment has come."""
-        import apsw
-
-        connection.set_progress_handler(self.passed, _STEPS)
-        try:
-            yield
-        except apsw.InterruptError as error:
-            raise OverdueError(self._seconds) from error
-        finally:
-            connection.set_progress_handler(None)
+    connection.set_progress_handler(deadline.passed, _STEPS)
+    try:
+        yield
+    except apsw.InterruptError as error:
+        raise OverdueError(deadline.seconds) from error
+    finally:
+        connection.set_progress_handler(None)
 
 
 @contextmanager

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from tertulia.store import runs
-from tertulia.store.connections import SIDE_FILES, Connection, configure, transaction, translated
 from tertulia.store.database import Transaction
+from tertulia.store.dialect import SQLITE
 from tertulia.store.message_index import index_next
 from tertulia.store.private_files import create_file, make_folder
-from tertulia.store.schema import STEPS
+from tertulia.store.sqlite.connections import SIDE_FILES, Connection, configure, transaction, translated
+from tertulia.store.sqlite.schema import STEPS
+from tertulia.store.sqlite.upgrade import check_version, upgrade
 from tertulia.store.transitions import end_run
-from tertulia.store.upgrade import check_version, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, StoreError
 from tertulia.vocabulary.events import Event, EventKind
@@ -94,9 +95,9 @@ def restore(backup: Path, store: Path, *, clock: Clock = SYSTEM_CLOCK) -> Copied
             more = True
             while more:
                 with transaction(copy, "BEGIN IMMEDIATE"):
-                    more = index_next(Transaction(copy, clock.time()))
+                    more = index_next(Transaction(copy, clock.time(), SQLITE))
             with transaction(copy, "BEGIN IMMEDIATE"):
-                interrupted = _settle(Transaction(copy, clock.time()))
+                interrupted = _settle(Transaction(copy, clock.time(), SQLITE))
         with translated(store), closing(_open(scratch)) as copy, closing(_open(store, create=True)) as live:
             check_version(live, STEPS, store)
             live.execute("PRAGMA journal_mode = WAL")

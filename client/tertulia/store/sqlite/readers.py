@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from tertulia.store.connections import Worker
+from tertulia.store.sqlite.connections import Worker
 
 MAX_READERS = 3
 """How many reads go on at once; more wait for the first that ends."""

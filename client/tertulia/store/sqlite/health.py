@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tertulia.store.connections import pragma, translated
 from tertulia.store.database import to_datetime
-from tertulia.store.schema import STEPS
-from tertulia.store.upgrade import check_version
+from tertulia.store.sqlite.connections import pragma, translated
+from tertulia.store.sqlite.schema import STEPS
+from tertulia.store.sqlite.upgrade import check_version
 from tertulia.vocabulary.errors import StoreError
 
 
