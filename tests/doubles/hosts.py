@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 
 import anyio
 import anyio.lowlevel
+import httpx2
 import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
@@ -223,10 +224,11 @@ async def http_host(
     *,
     auth: OAuthClientProvider | None = None,
     person: Answer | None = None,
+    transport: httpx2.AsyncBaseTransport | None = None,
 ) -> AsyncGenerator[Host]:
     """Connect a host that sends these headers, and the tokens that `auth` gets, to a server on HTTP."""
     async with (
-        create_mcp_http_client(headers=dict(headers), auth=auth) as http_client,
+        httpx2.AsyncClient(headers=headers, auth=auth, timeout=SECONDS, transport=transport) as http_client,
         _connected(streamable_http_client(url, http_client=http_client), era, person) as host,
     ):
         yield host

@@ -7,21 +7,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
 import pytest
 from joserfc.jwk import KeySet
 from jwt.utils import base64url_encode
-from mcp.client.auth import OAuthClientProvider
-from mcp.shared.auth import (
-    AuthorizationCodeResult,
-    OAuthClientInformationFull,
-    OAuthClientMetadata,
-    OAuthToken,
-)
-from pydantic import AnyUrl
 from starlette.responses import PlainTextResponse
 
 from tertulia_server.app import build
@@ -36,6 +27,7 @@ from tertulia_server.oauth import (
 from tertulia_server.oauth import AuthorizationServer as Issuer
 from tertulia_server.settings import load
 from tests.doubles.authorization_server import AuthorizationServer, authorization_server, new_key
+from tests.doubles.browser import browser
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.hosts import ERAS, http_host, served
 from tests.doubles.http_server import INITIALIZE, JSON
@@ -62,47 +54,6 @@ async def _tertulia(issuer: AuthorizationServer, store: Path, **flags: object) -
             yield url
 
 
-class _Memory:
-    """Keeps what a client has got, for as long as the test runs. It is the SDK's `TokenStorage`."""
-
-    tokens: OAuthToken | None = None
-    client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
-
-
-def _browser(url: str, person: str) -> OAuthClientProvider:
-    """Return what gets tokens for a host, with a browser in which a person agrees to everything."""
-    sent_to = ""
-
-    async def redirect(authorize: str) -> None:
-        nonlocal sent_to
-        async with httpx.AsyncClient() as client:
-            answer = await client.get(f"{authorize}&as={person}")
-        sent_to = answer.headers["location"]
-
-    async def callback() -> AuthorizationCodeResult:
-        query = parse_qs(urlsplit(sent_to).query)
-        return AuthorizationCodeResult(code=query["code"][0], state=query["state"][0])
-
-    metadata = OAuthClientMetadata(
-        client_name="host",
-        redirect_uris=[AnyUrl("http://127.0.0.1:9/callback")],
-        token_endpoint_auth_method="client_secret_post",
-    )
-    return OAuthClientProvider(url, metadata, _Memory(), redirect, callback)
-
-
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_host_finds_the_way_from_a_refusal_to_a_call(
     issuer: AuthorizationServer, tmp_path: Path, era: str
@@ -110,8 +61,8 @@ async def test_a_host_finds_the_way_from_a_refusal_to_a_call(
     """It learns of the issuer, registers, has its person agree, and asks for more once it needs more."""
     async with (
         _tertulia(issuer, tmp_path / "tertulia.db") as url,
-        http_host(url, era, {}, auth=_browser(url, "alice")) as alice,
-        http_host(url, era, {}, auth=_browser(url, "bob")) as bob,
+        http_host(url, era, {}, auth=browser(url, "alice")) as alice,
+        http_host(url, era, {}, auth=browser(url, "bob")) as bob,
     ):
         created = await alice.call("create_conversation", agent="local:archivist", title="Hers")
         its = {"conversation_id": created["conversation_id"]}

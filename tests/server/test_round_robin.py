@@ -1,22 +1,15 @@
 """Two server processes on one store behind a proxy that gives every request to the other one."""
 
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import httpx2
 import pytest
-from anyio.abc import Process
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from mcp import Client
 from mcp.client.context import ClientRequestContext
 from mcp.client.streamable_http import streamable_http_client
@@ -25,8 +18,9 @@ from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitRes
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tertulia_server.token_file import add_token
 from tertulia_tools.access import AccessScope
-from tests.doubles.hosts import CONFIG, ROOT, SECONDS, Host, Reply, Setup, authorized
+from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup, authorized
 from tests.doubles.http_server import INITIALIZE, JSON, http_server
+from tests.doubles.proxy import free_port, nginx, shipped_proxy
 from tests.doubles.stage import ACTOR, script
 
 pytestmark = [
@@ -84,8 +78,7 @@ async def round_robin(tmp_path: Path) -> AsyncGenerator[Proxy]:
     config = tmp_path / "config.toml"
     config.write_text(CONFIG)
     setup = Setup(tmp_path / STORE, config, tmp_path / "server.log", {})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with http_server(setup) as one, http_server(setup) as other:
         folder = tmp_path / "nginx"
         folder.mkdir()
@@ -102,9 +95,7 @@ async def behind_the_shipped_proxy(tmp_path: Path) -> AsyncGenerator[tuple[str, 
     Yields the URL, a token for it, and how to trust it.
     """
     token = add_token(tmp_path / "tokens", LOCAL_PRINCIPAL, [*AccessScope])
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    certificate, key = self_signed(tmp_path)
+    port = free_port()
     config = tmp_path / "config.toml"
     config.write_text(CONFIG)
     flags = {
@@ -115,72 +106,8 @@ async def behind_the_shipped_proxy(tmp_path: Path) -> AsyncGenerator[tuple[str, 
         "log_format": "json",
     }
     setup = Setup(tmp_path / STORE, config, tmp_path / "server.log", flags)
-    async with http_server(setup) as server:
-        shipped = (ROOT / "deploy" / "nginx.conf").read_text()
-        for theirs, ours in {
-            "/tmp/": f"{tmp_path}/",
-            "tertulia:8765": server.origin.removeprefix("http://"),
-            "8443": f"127.0.0.1:{port}",
-            "/etc/nginx/tls/certificate.pem": str(certificate),
-            "/etc/nginx/tls/key.pem": str(key),
-            "/dev/stdout": str(tmp_path / "access.log"),
-            "/dev/stderr": str(tmp_path / "error.log"),
-        }.items():
-            assert theirs in shipped
-            shipped = shipped.replace(theirs, ours)
-        (tmp_path / "nginx.conf").write_text(shipped)
-        async with nginx(tmp_path, port):
-            yield f"https://localhost:{port}/mcp", token, ssl.create_default_context(cafile=certificate)
-
-
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate for this machine, and its key; return their files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    files = folder / "certificate.pem", folder / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(pem))
-    files[1].write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
-
-
-@asynccontextmanager
-async def nginx(folder: Path, port: int) -> AsyncGenerator[None]:
-    """Run nginx with the configuration that a folder has, and wait until it listens."""
-    async with await anyio.open_process(
-        ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"],
-        stdin=None,
-        stdout=None,
-        stderr=None,
-    ) as process:
-        try:
-            with anyio.fail_after(SECONDS):
-                await _listens(port, process)
-            yield
-        finally:
-            if process.returncode is None:
-                process.terminate()
-
-
-async def _listens(port: int, process: Process) -> None:
-    """Return when somebody takes connections at this port; nothing tells us when the proxy is ready."""
-    while process.returncode is None:
-        try:
-            async with await anyio.connect_tcp("127.0.0.1", port):
-                return
-        except OSError:
-            await anyio.lowlevel.checkpoint()
-    raise AssertionError("nginx has ended; it says why on stderr")
+    async with http_server(setup) as server, shipped_proxy(tmp_path, port, [server.origin]) as trusted:
+        yield f"https://localhost:{port}/mcp", token, trusted
 
 
 async def test_an_approval_that_begins_on_one_server_ends_on_the_other(tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+"""What `benchmarks/people.py` plays: two people at once, with tokens, through nginx, on two server processes."""
+
+import shutil
+
+import anyio
+import pytest
+
+from benchmarks.people import play
+
+pytestmark = [
+    pytest.mark.io,
+    pytest.mark.long,
+    pytest.mark.counterpart(name="nginx", apart=True),
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_people_are_alone_each_on_two_servers_behind_the_shipped_proxy(seed: int) -> None:
+    """Nothing of one shows to the other, and no tool takes longer to refuse what is another's."""
+    assert anyio.run(play, 20.0, 60, seed) == []
