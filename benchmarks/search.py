@@ -25,6 +25,7 @@ from _measure import median_ms, median_ms_async, print_table
 
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
+from tertulia.store.index.fts5 import rendered
 from tertulia.store.search import search
 from tertulia.store.terms import read
 from tertulia.store.words import tokenizer
@@ -161,7 +162,7 @@ async def measure(
     store: Store, raw: Any, name: str, principal: str, query: SearchQuery
 ) -> list[str | float | int]:
     """Return a row of the table: what was found, and how long it took beside the floor."""
-    expression = read(query.text).expression
+    expression = rendered(read(query.text).expression)
     floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
     result = await store.read(partial(search, principal=principal, query=query))
     took = await median_ms_async(lambda: store.read(partial(search, principal=principal, query=query)))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tertulia.store import message_index, messages, runs, sync_state
+from tertulia.store import messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
@@ -331,9 +331,9 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     """
     before = get(tx, principal, conversation_id)
     own = (principal, conversation_id)
-    _unindex_title(tx, principal, conversation_id, before.title)
+    tx.index.set_title(*own, before.title, None)
     sync_state.forget(tx, principal, conversation_id)
-    message_index.withdraw(tx, "principal = ? AND conversation_id = ?", own)
+    tx.index.remove(*own)
     for table in _OF_A_CONVERSATION:
         tx.run(f"DELETE FROM {table} WHERE principal = ? AND conversation_id = ?", *own)
     tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", *own)
@@ -363,7 +363,7 @@ def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
         *_written(tx, new),
     )
     if added:
-        _index_title(tx, principal, new.id, title)
+        tx.index.set_title(principal, new.id, None, title)
         tx.touched.add(new.id)
 
 
@@ -494,31 +494,8 @@ def _set(tx: Transaction, principal: str, conversation_id: str, column: str, val
 def _set_title(tx: Transaction, principal: str, before: Conversation, title: str | None) -> None:
     title = None if title is None else storable(title)
     if title != before.title:
-        _unindex_title(tx, principal, before.id, before.title)
+        tx.index.set_title(principal, before.id, before.title, title)
         _set(tx, principal, before.id, "title", title)
-        _index_title(tx, principal, before.id, title)
-
-
-def _index_title(tx: Transaction, principal: str, conversation_id: str, title: str | None) -> None:
-    if title is None:
-        return
-    tx.run(
-        "INSERT INTO title_index (rowid, title) SELECT number, ? FROM conversations WHERE principal = ? AND id = ?",
-        title,
-        principal,
-        conversation_id,
-    )
-
-
-def _unindex_title(tx: Transaction, principal: str, conversation_id: str, title: str | None) -> None:
-    if title is not None:
-        tx.run(
-            "INSERT INTO title_index (title_index, rowid, title)"
-            " SELECT 'delete', number, ? FROM conversations WHERE principal = ? AND id = ?",
-            title,
-            principal,
-            conversation_id,
-        )
 
 
 def _conversation(row: Row) -> Conversation:

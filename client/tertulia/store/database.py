@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tertulia.store.dialect import Dialect
+    from tertulia.store.index.base import Index
 
 T = TypeVar("T")
 
@@ -101,6 +103,13 @@ class Transaction:
     def keeps_content(self, conversation_id: str) -> bool:
         """Whether what is said in a conversation may be written, rather than just that something was said."""
         return conversation_id.partition(":")[0] not in self._content_free
+
+    @cached_property
+    def index(self) -> Index:
+        """The full-text index."""
+        from tertulia.store.index.fts5 import Fts5
+
+        return Fts5(self)
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""

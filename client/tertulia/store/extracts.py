@@ -5,26 +5,22 @@ the whole is spread evenly over it.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from tertulia.store import branches
-from tertulia.store.database import Row, Transaction, from_datetime, to_datetime
-from tertulia.store.message_index import INDEXES
-from tertulia.store.messages import position_at, scope
+from tertulia.store import branches, terms
+from tertulia.store.database import Transaction, from_datetime, to_datetime
+from tertulia.store.index.base import FIRST, LAST, Conditions, MessageMatch, TextKind, TitleMatch, scope
+from tertulia.store.messages import span
 from tertulia.store.schema import POSITION_BITS
-from tertulia.store.terms import Terms, phrase
-from tertulia.store.words import words
+from tertulia.store.terms import Terms
 
 LISTED = 20_000
 """How many messages are known of, by their positions alone, when some are chosen; the newest are."""
 _TOGETHER = 4
 """How many messages that follow each other are read together: an answer is not parted from its question, and where two
 speak by turns, both are heard."""
-FIRST, LAST = -(1 << 63), (1 << 63) - 1
-"""The smallest and the largest position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +63,40 @@ def positions(
     """
     since = None if reach.since is None else from_datetime(reach.since)
     until = None if reach.until is None else from_datetime(reach.until)
-    # A position is never before its message's time, but may be after it (`tertulia.store.messages.add`).
-    first = max(first, FIRST if since is None else _clamped(position_at(since)))
-    last = min(last, LAST if until is None else _clamped(position_at(until - 1) + (1 << POSITION_BITS) - 1))
-    # CROSS JOIN keeps the order: first what the index yields, then its row.
-    if reach.conversation_id is not None and reach.terms is None:
-        source, position, matching = "messages AS m", "m.position", None
-    else:
-        source, position = "{index} AS f CROSS JOIN messages AS m ON m.position = f.rowid", "f.rowid"
-        matching = _matching(reach.terms, scope(reach.principal, conversation_id=reach.conversation_id))
-    conditions: list[tuple[str, Any]] = [
-        ("{index} MATCH ?", matching),
-        (f"{position} >= ?", first),
-        (f"{position} <= ?", last),
-        ("m.principal = ?", reach.principal),
+    begins, ends = span(since, until)
+    conditions = Conditions.of(
         ("m.conversation_id = ?", reach.conversation_id),
         ("m.created_at >= ?", since),
         ("m.created_at < ?", until),
-        *(("m.type IS DISTINCT FROM ?", kind) for kind in sorted(reach.exclude_types)),
-    ]
-    given = [(sql, value) for sql, value in conditions if value is not None]
-    on_branch, of_branch = "", list[object]()
-    if reach.conversation_id is not None:
-        on_branch, of_branch = branches.condition(
-            branches.segments(tx, reach.principal, reach.conversation_id)
-        )
-    select = (
-        f"SELECT {position} FROM {source} WHERE {' AND '.join(sql for sql, _ in given)} AND m.text IS NOT NULL"
-        f"{on_branch} ORDER BY {position} {'DESC' if newest else 'ASC'} LIMIT ?"
+        *_without(reach.exclude_types),
     )
-    values = (*(value for _, value in given), *of_branch, most)
-    rows = tx.all(select, *values) if matching is None else _from_indexes(tx, select, *values)
-    return sorted((row[0] for row in rows), reverse=newest)[:most]
+    if reach.conversation_id is not None:
+        line = branches.segments(tx, reach.principal, reach.conversation_id)
+        on_branch, of_branch = branches.condition(line)
+        conditions = Conditions(conditions.sql + on_branch, [*conditions.values, *of_branch])
+    match = MessageMatch(
+        principal=reach.principal,
+        expression=None if reach.terms is None else reach.terms.expression,
+        first=max(first, begins),
+        last=min(last, ends),
+        of_message=conditions,
+        oldest_first=not newest,
+    )
+    if reach.conversation_id is None:
+        return _found(tx, match, most)
+    if reach.terms is not None:
+        within = scope(reach.principal, conversation_id=reach.conversation_id)
+        return _found(tx, replace(match, scopes=[within]), most)
+    rows = tx.all(
+        "SELECT m.position FROM messages AS m WHERE m.principal = ? AND m.position BETWEEN ? AND ?"
+        f"{conditions.further} AND m.text IS NOT NULL ORDER BY m.position {'DESC' if newest else 'ASC'} LIMIT ?",
+        reach.principal,
+        match.first,
+        match.last,
+        *conditions.values,
+        most,
+    )
+    return [row[0] for row in rows]
 
 
 def spread(found: Sequence[int], most: int) -> list[int]:
@@ -144,64 +142,41 @@ def background(
     exclude_types: frozenset[str] = frozenset(),
 ) -> Background:
     """Return the newest messages, at most `most` of them, without those of the conversation `outside`."""
-    rows = _from_indexes(
-        tx,
-        "SELECT f.rowid FROM {index} AS f CROSS JOIN messages AS m ON m.position = f.rowid"
-        f" WHERE {{index}} MATCH ? AND m.principal = ?{' AND m.type IS DISTINCT FROM ?' * len(exclude_types)}"
-        " ORDER BY f.rowid DESC LIMIT ?",
-        _apart(f"{{scope}} : {scope(principal)}", principal, outside),
-        principal,
-        *sorted(exclude_types),
-        most,
+    match = MessageMatch(
+        principal=principal, outside=outside, of_message=Conditions.of(*_without(exclude_types))
     )
-    newest = sorted((row[0] for row in rows), reverse=True)[:most]
-    return Background(principal, outside, frozenset(newest))
+    return Background(principal, outside, frozenset(_found(tx, match, most)))
 
 
 def frequency(tx: Transaction, word: str, among: Background) -> int:
     """Return how many of these messages have a word."""
-    if not among.positions:
-        return 0
-    expression = f"({{text}} : {phrase(words(word))}) AND {{scope}} : {scope(among.principal)}"
-    rows = _from_indexes(
-        tx,
-        "SELECT rowid FROM {index} WHERE {index} MATCH ? AND rowid BETWEEN ? AND ?",
-        _apart(expression, among.principal, among.outside),
-        min(among.positions),
-        max(among.positions),
-    )
-    return sum(row[0] in among.positions for row in rows)
+    match = MessageMatch(principal=among.principal, outside=among.outside, expression=terms.having(word))
+    return sum(tx.index.count_among(replace(match, kind=kind), among.positions) for kind in TextKind)
 
 
 def having(
     tx: Transaction, principal: str, word: str, most: int, *, outside: str, exclude_types: frozenset[str]
 ) -> list[str]:
     """Return the conversation of each of the newest messages that have a word, without those in `outside`."""
-    expression = f"({{text}} : {phrase(words(word))}) AND {{scope}} : {scope(principal)}"
-    rows = _from_indexes(
-        tx,
-        "SELECT m.position, m.conversation_id FROM {index} AS f CROSS JOIN messages AS m ON m.position = f.rowid"
-        " WHERE {index} MATCH ? AND m.principal = ? AND m.conversation_id <> ?"
-        f"{' AND m.type IS DISTINCT FROM ?' * len(exclude_types)} ORDER BY f.rowid DESC LIMIT ?",
-        _apart(expression, principal, outside),
-        principal,
-        outside,
-        *sorted(exclude_types),
-        most,
+    match = MessageMatch(
+        principal=principal,
+        outside=outside,
+        expression=terms.having(word),
+        of_message=Conditions.of(*_without(exclude_types)),
     )
-    return [row[1] for row in sorted(rows, reverse=True)[:most]]
+    rows = tx.all(
+        "SELECT m.conversation_id FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value"
+        " WHERE m.principal = ? ORDER BY f.key",
+        json.dumps(_found(tx, match, most)),
+        principal,
+    )
+    return [row[0] for row in rows]
 
 
 def titled_with(tx: Transaction, principal: str, word: str, most: int) -> list[str]:
     """Return the newest of a principal's conversations that have a word in their titles."""
-    rows = tx.all(
-        "SELECT c.id FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
-        " WHERE title_index MATCH ? AND c.principal = ? ORDER BY f.rowid DESC LIMIT ?",
-        phrase(words(word)),
-        principal,
-        most,
-    )
-    return [row[0] for row in rows]
+    match = TitleMatch(principal=principal, expression=terms.having(word))
+    return list(tx.index.titles(match, most).values())
 
 
 def time_of(position: int) -> datetime:
@@ -209,23 +184,11 @@ def time_of(position: int) -> datetime:
     return to_datetime((position >> POSITION_BITS) * 1000)
 
 
-def _from_indexes(tx: Transaction, select: str, *values: Any) -> list[Row]:
-    return [row for index in INDEXES for row in tx.all(select.replace("{index}", index.table), *values)]
+def _found(tx: Transaction, match: MessageMatch, most: int) -> list[int]:
+    """Return the newest (or oldest) of what people, agents and programs said."""
+    found = [position for kind in TextKind for position in tx.index.newest(replace(match, kind=kind), most)]
+    return sorted(found, reverse=not match.oldest_first)[:most]
 
 
-def _apart(expression: str, principal: str, outside: str | None) -> str:
-    if outside is None:
-        return expression
-    return f"({expression}) NOT {{scope}} : {scope(principal, conversation_id=outside)}"
-
-
-def _matching(terms: Terms | None, within: str) -> str:
-    return (
-        f"{{scope}} : {within}"
-        if terms is None
-        else f"({{text}} : ({terms.expression})) AND {{scope}} : {within}"
-    )
-
-
-def _clamped(position: int) -> int:
-    return max(FIRST, min(position, LAST))
+def _without(types: Collection[str]) -> list[tuple[str, str]]:
+    return [("m.type IS DISTINCT FROM ?", kind) for kind in sorted(types)]

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tertulia.store.database import Transaction, storable
-from tertulia.store.terms import quoted
+from tertulia.store.index.base import Conditions, TitleMatch
+from tertulia.store.terms import Expression, Phrase
 from tertulia.store.words import words
 
 ChangeMarks = Mapping[str, tuple[int, int] | None]
@@ -39,35 +41,38 @@ def suggested(
 
     The last word may be unfinished. An empty `text` suggests the conversations that were used last.
     """
-    only, values = ("", [principal]) if instance is None else (" AND c.instance = ?", [principal, instance])
+    listed = Conditions.of(("c.instance = ?", instance)) + Conditions("c.gone_at IS NULL")
     typed = storable(text[:_LONGEST]).strip()
 
     def ids(sql: str, *more: Any) -> list[str]:
         return [
             row[0]
             for row in tx.all(
-                sql.replace("{own}", f"c.principal = ? AND c.gone_at IS NULL{only}"), *more, limit
+                sql.replace("{own}", f"c.principal = ? AND {listed.sql}"),
+                principal,
+                *listed.values,
+                *more,
+                limit,
             )
         ]
 
     if not typed:
         return ids(
             "SELECT c.id FROM conversations AS c WHERE {own} ORDER BY c.updated_at DESC, c.number DESC LIMIT ?",
-            *values,
         )
     found: list[str] = []
     for prefix in map(storable, prefixes):
         found += ids(
             "SELECT c.id FROM conversations AS c WHERE {own} AND c.id >= ? AND c.id < ? ORDER BY c.id LIMIT ?",
-            *values,
             prefix,
             prefix + _LAST,
         )
-    if wanted := [quoted(word.folded) for word in words(typed)]:
-        found += ids(
-            "SELECT c.id FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
-            " WHERE {own} AND title_index MATCH ? ORDER BY f.rowid DESC LIMIT ?",
-            *values,
-            " ".join(wanted) + "*",
+    if wanted := [Phrase((word.folded,)) for word in words(typed)]:
+        wanted[-1] = replace(wanted[-1], prefix=True)
+        titled = TitleMatch(
+            principal=principal,
+            expression=Expression([[phrase] for phrase in wanted]),
+            of_conversation=listed,
         )
+        found += tx.index.titles(titled, limit).values()
     return list(dict.fromkeys(found))[:limit]

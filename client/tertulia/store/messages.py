@@ -1,14 +1,13 @@
 """Messages, in the order of their positions, each with its entry in the full-text index."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from tertulia.store import branches, message_index, ratings
+from tertulia.store import branches, ratings
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
-from tertulia.store.message_index import index_of
+from tertulia.store.index.base import FIRST, LAST, Entry, kind_of, scopes_of
 from tertulia.store.schema import POSITION_BITS
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import NotFoundError
@@ -34,20 +33,14 @@ def position_at(at: int) -> int:
     return (at // 1000) << POSITION_BITS
 
 
-def scope(
-    principal: str,
-    *,
-    conversation_id: str | None = None,
-    agent: str | None = None,
-    instance: str | None = None,
-) -> str:
-    """Return the word under which the index finds a principal's messages, or those of the narrowest scope given.
+def span(since: int | None, until: int | None) -> tuple[int, int]:
+    """Return the first and the last position of messages written at `since` or later, and before `until`.
 
-    Two scopes may have the same word, so a search also checks each row that the index returns.
+    A position is never before its message's time, but may be after it (`add`).
     """
-    narrowed = (("conversation", conversation_id), ("agent", agent), ("instance", instance))
-    named = json.dumps([principal, *next((pair for pair in narrowed if pair[1] is not None), ())])
-    return "s" + hashlib.sha256(named.encode()).hexdigest()[:8]
+    first = FIRST if since is None else position_at(since)
+    last = LAST if until is None else position_at(until - 1) + (1 << POSITION_BITS) - 1
+    return min(max(first, FIRST), LAST), min(max(last, FIRST), LAST)
 
 
 def add(tx: Transaction, principal: str, message: Message) -> bool:
@@ -154,7 +147,8 @@ def _enter(tx: Transaction, principal: str, message: MessageRecord, position: in
         message.branch or branches.current(tx, *own),
     )
     if text is not None:
-        message_index.enter(tx, "position = ?", [position], [index_of(message.role, message.type)])
+        kind = kind_of(message.role, message.type)
+        tx.index.add(Entry(position, principal, kind, scopes, text))
     tx.run(
         "UPDATE conversations SET message_count = message_count + 1,"
         " updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at END"
@@ -350,7 +344,7 @@ def naming(tx: Transaction, principal: str, agent: str, kind: str, name: str) ->
 def withdraw(tx: Transaction, principal: str, conversation_id: str, message_id: str, text: str) -> None:
     """Replace a message's text by one that is shown, and that no search finds."""
     own = (principal, conversation_id, message_id)
-    message_index.withdraw(tx, _ONE, own)
+    tx.index.remove(*own)
     tx.run(f"UPDATE messages SET text = NULL, unindexed = ? WHERE {_ONE}", storable(text), *own)
     tx.touched.add(conversation_id)
 
@@ -360,7 +354,7 @@ def remove(tx: Transaction, principal: str, conversation_id: str, message_id: st
     own = (principal, conversation_id, message_id)
     if _text(tx, *own) is None:
         return
-    message_index.withdraw(tx, _ONE, own)
+    tx.index.remove(*own)
     tx.run(f"DELETE FROM messages WHERE {_ONE}", *own)
     tx.run(
         "UPDATE conversations SET message_count = message_count - 1, updated_at = ? WHERE principal = ? AND id = ?",
@@ -373,21 +367,17 @@ def remove(tx: Transaction, principal: str, conversation_id: str, message_id: st
 
 def rescope(tx: Transaction, principal: str, conversation_id: str) -> None:
     """Index a conversation's messages under its present agent."""
-    owner, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
-    message_index.withdraw(tx, owner, own, forget=False)
-    tx.run(f"UPDATE messages SET scope = ? WHERE {owner}", _scopes(tx, *own), *own)
-    message_index.enter(tx, owner, own)
+    own = (principal, conversation_id)
+    tx.index.remove(*own, forget=False)
+    tx.run(
+        "UPDATE messages SET scope = ? WHERE principal = ? AND conversation_id = ?", _scopes(tx, *own), *own
+    )
+    tx.index.add_again(*own)
 
 
 def _scopes(tx: Transaction, principal: str, conversation_id: str) -> str:
     row = tx.one("SELECT agent FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
-    agent = None if row is None else row[0]
-    scopes = [
-        scope(principal),
-        scope(principal, instance=conversation_id.partition(":")[0]),
-        scope(principal, conversation_id=conversation_id),
-    ]
-    return " ".join(scopes if agent is None else [*scopes, scope(principal, agent=agent)])
+    return scopes_of(principal, conversation_id, None if row is None else row[0])
 
 
 def _at(tx: Transaction, message: Message) -> int:
@@ -405,9 +395,9 @@ def _text(tx: Transaction, principal: str, conversation_id: str, message_id: str
 
 def _reword(tx: Transaction, principal: str, conversation_id: str, message_id: str, new: str | None) -> None:
     own = (principal, conversation_id, message_id)
-    message_index.withdraw(tx, _ONE, own)
+    tx.index.remove(*own)
     tx.run(f"UPDATE messages SET text = ? WHERE {_ONE}", new, *own)
-    message_index.enter(tx, _ONE, own)
+    tx.index.add_again(*own)
     tx.touched.add(conversation_id)
 
 

@@ -4,7 +4,7 @@ Times are microseconds since 1970 in UTC, structured values are JSON text, every
 
 `messages.position` is the message's time (`POSITION_BITS`), so that the full-text index, which walks its row ids,
 yields the newest first and cuts a span of time without looking at a single message. `messages.scope` has the words
-under which it finds the messages of one principal, instance, agent or conversation (`tertulia.store.messages.scope`).
+under which it finds the messages of one principal, instance, agent or conversation (`tertulia.store.index.base.scope`).
 What is long stands last in a row, so that the rest is read without it. `messages.timed` is false where a platform
 does not tell when something was said: `created_at` is then when it was first seen.
 
@@ -15,8 +15,7 @@ and those of its parent up to the position `shared` (see `tertulia.store.branche
 
 `imported_titles` has the titles that imports gave: a conversation that still has that one follows later renames.
 
-`tertulia.store.message_index` explains the two tables of the full-text index over messages, and how they are filled
-again after a step that changed what the index takes for a word.
+`tertulia.store.index` explains the tables of the full-text index, which each engine has of its own.
 
 `messages.unindexed` has the text of a message that is shown and that no search finds; its `text` is null.
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from math import ceil
 
-from tertulia.store.terms import MAX_LENGTH, Terms, quoted
+from tertulia.store.terms import MAX_LENGTH, Alternatives, Phrase, Terms
 from tertulia.store.words import words
 
 _LENGTHS = range(3, 25)
@@ -44,8 +44,8 @@ _MOST_SCRIPTS = 2
 _MOST_VARIANTS = 2_000
 """The most words that are looked up for one: the index reads each of them."""
 
-Texts = Callable[[str, int], Sequence[str]]
-"""Returns some of the caller's texts that match an expression of FTS5, at most so many."""
+Texts = Callable[[Alternatives, int], Sequence[str]]
+"""Returns some of the caller's texts that have one of these phrases, at most so many."""
 
 
 def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
@@ -59,7 +59,7 @@ def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
         for term in group:
             for place, word in enumerate(term.words, 1):
                 ends = term.prefix and place == len(term.words)
-                known = len(texts(quoted(word.folded) + ("*" if ends else ""), found + 1))
+                known = len(texts([Phrase((word.folded,), prefix=ends)], found + 1))
                 if not known or (known <= found and not ends and _may_be_slip(word.folded)):
                     unknown.append((term.start + word.start, term.start + word.end, word.folded, known))
     if not 0 < len(unknown) <= _MOST:
@@ -80,15 +80,15 @@ def _nearest(word: str, texts: Texts, least: int) -> str | None:
     if len(word) not in _LENGTHS or _scripts(word) > _MOST_SCRIPTS:
         return None
     near = variants(word)
-    expression = " OR ".join(map(quoted, sorted(near)))
-    found = _written(texts(expression, max(_SAMPLE, least)), _LOOKED_AT, near.__contains__, least)
+    phrases = [Phrase((each,)) for each in sorted(near)]
+    found = _written(texts(phrases, max(_SAMPLE, least)), _LOOKED_AT, near.__contains__, least)
     if found is None and not least and len(word) >= _TWICE:
         for part in _BEGINNINGS:
             beginning = word[: max(_SHORTEST_BEGINNING, ceil(len(word) * part))]
             near = {each for each in variants(beginning) if len(each) >= _SHORTEST_BEGINNING} | {beginning}
-            expression = " OR ".join(f"{quoted(each)}*" for each in sorted(near))
+            phrases = [Phrase((each,), prefix=True) for each in sorted(near)]
             found = _written(
-                texts(expression, _SAMPLE_TWICE),
+                texts(phrases, _SAMPLE_TWICE),
                 _LOOKED_AT_TWICE,
                 lambda other: _differ_in_two(word, other),
                 least,

@@ -1,7 +1,7 @@
 """Reading a search as a person types it. The language is described in `tertulia.store.search`.
 
-Whatever is typed becomes terms: what is no operator is text. A term reaches the index as quoted strings of words that
-are spelt as the index spells them, so nothing in it can be syntax there.
+Whatever is typed becomes terms: what is no operator is text. A term reaches the index as phrases of words that are
+spelt as the index spells them; `tertulia.store.index` turns them into what its engine understands.
 """
 
 import re
@@ -31,6 +31,29 @@ _TYPED = str.maketrans({"\0": " ", "“": '"', "”": '"', "„": '"'})
 
 
 @dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words, spelt as the index spells them, that stand side by side in this order."""
+
+    words: tuple[str, ...]
+    prefix: bool = False
+    """The last is the beginning of a word."""
+    close: bool = False
+    """The order is any, and as many places as there are words, or fewer, have them all."""
+
+
+Alternatives = Sequence[Phrase]
+"""Phrases of which a text must have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """What a text must have: of each of `every` one phrase, and of `unwanted` none."""
+
+    every: Sequence[Alternatives]
+    unwanted: Alternatives = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Term:
     """A word, or words that must stand side by side; `start` is where in the search."""
 
@@ -47,14 +70,14 @@ class Term:
     """The words that a name such as `HTTPResponse` consists of; close to each other, they are it too."""
 
     @property
-    def expression(self) -> str:
-        """The term in FTS5's syntax."""
-        found = [phrase(self.words) + ("*" if self.prefix else "")]
+    def phrases(self) -> Alternatives:
+        """The phrases by which the index finds the term."""
+        found = [Phrase(tuple(word.folded for word in self.words), prefix=self.prefix)]
         if self.joined is not None:
-            found.append(quoted(self.joined))
+            found.append(Phrase((self.joined,)))
         if self.parts:
-            found.append(f"NEAR({' '.join(map(quoted, self.parts))}, {len(self.parts) - 2})")
-        return found[0] if len(found) == 1 else f"({' OR '.join(found)})"
+            found.append(Phrase(self.parts, close=True))
+        return found
 
     def stands_at(self, split: Sequence[Word], at: int) -> bool:
         """Whether the term is found at the word `at` of a text that was split."""
@@ -86,10 +109,9 @@ class Terms:
         return " ".join(term.text.rstrip("*") for group in self.wanted for term in group)
 
     @property
-    def expression(self) -> str:
-        """The search in FTS5's syntax."""
-        found = every(self.wanted)
-        return f"({found}) NOT ({either(self.unwanted)})" if self.unwanted else found
+    def expression(self) -> Expression:
+        """What a text must have that the search finds."""
+        return Expression([_phrases(group) for group in self.wanted], _phrases(self.unwanted))
 
     @property
     def with_flags(self) -> str:
@@ -106,24 +128,9 @@ class Terms:
         return [term for term in self.unwanted if _may_be_flag(term, self.text)]
 
 
-def quoted(text: str) -> str:
-    """Return `text` as a string of FTS5's syntax."""
-    return '"' + text.replace('"', '""') + '"'
-
-
-def phrase(split: Iterable[Word]) -> str:
-    """Return the expression, in FTS5's syntax, that matches where these words stand side by side."""
-    return quoted(" ".join(word.folded for word in split))
-
-
-def either(terms: Iterable[Term]) -> str:
-    """Return the expression, in FTS5's syntax, that matches where one of the terms does."""
-    return " OR ".join(term.expression for term in terms)
-
-
-def every(groups: Iterable[Iterable[Term]]) -> str:
-    """Return the expression, in FTS5's syntax, that matches where a term of each group does."""
-    return " AND ".join(f"({either(group)})" for group in groups)
+def having(text: str) -> Expression:
+    """Return what a text must have that contains the words of `text`, side by side."""
+    return Expression([[Phrase(tuple(word.folded for word in words(text)))]])
 
 
 def read(search: str) -> Terms:
@@ -148,6 +155,10 @@ def read(search: str) -> Terms:
             hint="Give at least one word; punctuation is not searched.",
         )
     return Terms(text, groups, [term for term in terms if term.excluded])
+
+
+def _phrases(terms: Iterable[Term]) -> Alternatives:
+    return [phrase for term in terms for phrase in term.phrases]
 
 
 def _may_be_flag(term: Term, text: str) -> bool:

@@ -8,10 +8,12 @@ from pathlib import Path
 import anyio
 import pytest
 
-from tertulia.store import conversations, message_index, messages
+from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
-from tertulia.store.message_index import INDEXES, index_next, index_of, is_complete
-from tertulia.store.messages import scope
+from tertulia.store.index import filling
+from tertulia.store.index.base import kind_of, scope
+from tertulia.store.index.filling import index_next
+from tertulia.store.index.fts5 import TABLES
 from tertulia.store.schema import POSITION_BITS
 from tertulia.store.search import search
 from tertulia.store.sqlite import engine
@@ -59,8 +61,8 @@ def fill(tx: Transaction, texts: Sequence[str]) -> None:
 
 def check(tx: Transaction) -> None:
     """Fail unless each index has exactly what its view has."""
-    for index in INDEXES:
-        tx.run(f"INSERT INTO {index.table} ({index.table}, rank) VALUES ('integrity-check', 1)")
+    for table in TABLES.values():
+        tx.run(f"INSERT INTO {table} ({table}, rank) VALUES ('integrity-check', 1)")
 
 
 async def found(store: Store, text: str) -> SearchResult:
@@ -79,7 +81,7 @@ async def old(path: Path) -> Path:
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Index three messages at a time, and only when a test does."""
-    monkeypatch.setattr(message_index, "_BATCH", 3)
+    monkeypatch.setattr(filling, "_BATCH", 3)
     monkeypatch.setattr(engine, "BATCHES_AT_ONCE", 0)
     monkeypatch.setattr(engine, "INDEXING_PAUSE", 3600)
 
@@ -161,12 +163,12 @@ async def test_what_changes_meanwhile_is_indexed_once(old: Path) -> None:
 
 async def test_a_process_indexes_the_rest_by_itself(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody needs to ask."""
-    monkeypatch.setattr(message_index, "_BATCH", 3)
+    monkeypatch.setattr(filling, "_BATCH", 3)
     monkeypatch.setattr(engine, "BATCHES_AT_ONCE", 1)
     monkeypatch.setattr(engine, "INDEXING_PAUSE", 0)
     async with Store(old) as store:
         with anyio.fail_after(10):
-            while not await store.read(is_complete):
+            while not await store.read(lambda tx: tx.index.is_complete()):
                 await anyio.lowlevel.checkpoint()
 
         assert len((await found(store, "ete")).hits) == 10
@@ -194,9 +196,9 @@ async def test_a_message_is_in_the_index_that_its_view_says(
             tx, ME, Message(id="m", conversation_id=ONE, author="a", role=role, type=kind, text="some words")
         )
         check(tx)
-        for index in INDEXES:
-            rows = tx.all(f"SELECT rowid FROM {index.table} WHERE {index.table} MATCH 'words'")
-            assert len(rows) == (index is index_of(role, kind))
+        for part, table in TABLES.items():
+            rows = tx.all(f"SELECT rowid FROM {table} WHERE {table} MATCH 'words'")
+            assert len(rows) == (part is kind_of(role, kind))
 
     await store.write(work)
 

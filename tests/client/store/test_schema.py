@@ -22,7 +22,7 @@ from tertulia import (
     StoreError,
 )
 from tertulia.store.database import Store, Transaction
-from tertulia.store.messages import scope
+from tertulia.store.index.base import scope
 from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.store.sqlite.schema import STEPS
 from tests.client.making import ME

@@ -16,7 +16,7 @@ from typing import Any
 from tertulia.store import runs
 from tertulia.store.database import Transaction
 from tertulia.store.dialect import SQLITE
-from tertulia.store.message_index import index_next
+from tertulia.store.index.filling import index_next
 from tertulia.store.private_files import create_file, make_folder
 from tertulia.store.sqlite.connections import SIDE_FILES, Connection, configure, transaction, translated
 from tertulia.store.sqlite.schema import STEPS

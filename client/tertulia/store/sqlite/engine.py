@@ -267,24 +267,24 @@ class SqliteEngine:
         """Index what a newer version has left to be indexed again, if it is soon done."""
         if len(self._steps) != len(STEPS):
             return
-        from tertulia.store.message_index import index_next, is_complete
+        from tertulia.store.index.filling import index_next
 
         tx = Transaction(connection, self._clock.time(), SQLITE)
         for _ in range(BATCHES_AT_ONCE):
-            if is_complete(tx):
+            if tx.index.is_complete():
                 return
             with transaction(connection, "BEGIN IMMEDIATE"):
                 index_next(tx)
 
     async def _index_the_rest(self) -> None:
         """Index what a newer version has left to be indexed again, a little at a time, so that nobody waits long."""
-        from tertulia.store.message_index import index_next, is_complete
+        from tertulia.store.index.filling import index_next
 
         await self._opened.wait()
         more = len(self._steps) == len(STEPS)
         while more:
             try:
-                more = not await self.read(is_complete)
+                more = not await self.read(lambda tx: tx.index.is_complete())
                 if more:
                     await self._clock.tick(INDEXING_PAUSE)
                     await self.write(index_next)

@@ -32,7 +32,8 @@ from tertulia.platforms.local.archivist.tools.salience import (
 from tertulia.platforms.local.archivist.wording import one_line
 from tertulia.store import conversations
 from tertulia.store.database import Transaction, encode, from_datetime
-from tertulia.store.extracts import LAST, Reach, positions, spread, texts, time_of
+from tertulia.store.extracts import Reach, positions, spread, texts, time_of
+from tertulia.store.index.base import LAST
 from tertulia.store.messages import position_at
 from tertulia.store.milestones import Milestone, milestones
 from tertulia.store.terms import Term
