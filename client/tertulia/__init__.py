@@ -28,6 +28,7 @@ from tertulia.vocabulary.errors import (
 )
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.location import PostgresUrl
 from tertulia.vocabulary.models import (
     Agent,
     Analytics,
@@ -101,6 +102,7 @@ __all__ = [
     "Page",
     "Participant",
     "ParticipantRole",
+    "PostgresUrl",
     "PrincipalLimits",
     "QuotaExceededError",
     "Rating",

@@ -10,6 +10,8 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tertulia.platforms.base import EmbeddedPlatform, Execution
@@ -26,11 +28,14 @@ from tertulia.runs.limits import Limits
 from tertulia.runs.runner import Runner, Worker
 from tertulia.runs.worker import StoreWorker
 from tertulia.settings import ClientSettings
+from tertulia.store import secrets
 from tertulia.store.database import Measure, Store
 from tertulia.store.runs import Census, census
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
+from tertulia.vocabulary.errors import StoreError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
+from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -72,7 +77,7 @@ class Client:
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
             store = await stack.enter_async_context(
-                Store(settings.store, content_free=content_free, clock=clock, measure=measure)
+                Store(_file_of(settings.store), content_free=content_free, clock=clock, measure=measure)
             )
             platforms = build(
                 settings.instances,
@@ -100,7 +105,7 @@ class Client:
         Raises:
             InvalidInputError: an instance is configured in a way that cannot work.
         """
-        build(settings.instances, Store(settings.store), identity=settings.identity)
+        build(settings.instances, Store(_file_of(settings.store)), identity=settings.identity)
 
     def as_principal(self, principal: str) -> "Client":
         """Return the view of another principal, who shares nothing with this one but the process.
@@ -163,6 +168,22 @@ class Client:
         """Return how many runs of the store have not ended, whosesoever they are: for whoever runs the server."""
         return await self._scope.services.store.read(census)
 
+    @property
+    def store_epoch(self) -> str:
+        """What names the store from its creation or restoration on; empty until somebody has used it."""
+        return self._scope.services.store.epoch
+
+    async def shared_secret(self, name: str, make: Callable[[], str]) -> str:
+        """Return a secret that all processes of the store share; the first use stores what `make` returns.
+
+        Raises:
+            StoreError: the store cannot be used.
+            UnavailableError: other processes keep it locked.
+        """
+        store = self._scope.services.store
+        found = await store.read(partial(secrets.find, name=name))
+        return found or await store.write(partial(secrets.share, name=name, fresh=make()))
+
     async def check_store(self) -> None:
         """Ask the store whether it can be used; open it if that has not been done.
 
@@ -188,3 +209,12 @@ class Client:
         for platform in self._scope.platforms.values():
             if isinstance(platform, EmbeddedPlatform):
                 await platform.announce(self._scope.principal)
+
+
+def _file_of(location: StoreLocation) -> Path:
+    if isinstance(location, Path):
+        return location
+    raise StoreError(
+        f"The store {location} is a database, which this version cannot use.",
+        hint="Name the path of a file with --store.",
+    )

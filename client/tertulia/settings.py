@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tertulia.vocabulary.location import PostgresUrl
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 _MIB = 1024 * 1024
@@ -145,7 +146,8 @@ class PrincipalLimits:
 class ClientSettings:
     """The settings of a `Client`. `instances` are the configured platforms by name; `local` is always one of them."""
 
-    store: Path
+    store: Path | PostgresUrl
+    """The path of a file, or the URL of a PostgreSQL database."""
     approvals: Approvals = Approvals.HOST
     identity: str | None = None
     """The mailbox name of this process on the embedded platform."""

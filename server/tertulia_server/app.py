@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -70,7 +71,7 @@ from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
-from tertulia_server.request_state import StoredKeyCodec
+from tertulia_server.request_state import SealingKey
 from tertulia_server.settings import Settings
 from tertulia_server.subscriptions import Subscriptions
 from tertulia_server.wait_registry import WaitRegistry
@@ -116,7 +117,7 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
 ANNOUNCE_AFTER = 1.0
 """Seconds after which a server registers its mailbox name. A host that only probes the server is gone by then."""
 STATE_KEY = "request-state.key"
-"""The file beside the store with the key of what clients carry between calls."""
+"""The file beside a store with the key of what clients carry between calls, before the store itself had it."""
 STATE_SECONDS = 86_400
 """Seconds that the host may take to repeat a call with the answer to its form."""
 
@@ -134,7 +135,7 @@ class HostCall:
         self._may_decide = AccessScope.WRITE.among(scopes_of(context))
         shows_forms = settings.approvals is not Approvals.ELSEWHERE
         self._forms = Forms(context, client, settings.form_seconds if shows_forms else None)
-        self._key_file = settings.store.with_name(STATE_KEY)
+        self._key = state.key
         self._progress = Progress(
             lambda count, text: context.report_progress(count, message=text), after=self._forms.last_seq
         )
@@ -159,7 +160,7 @@ class HostCall:
 
     def proof(self, content: str) -> str:
         """See `tertulia_tools.host.Host`."""
-        return page.proof(self._key_file, content)
+        return page.proof(self._key.key, content)
 
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""
@@ -175,6 +176,7 @@ class ServerState(HostFactory):
     wait_registry: WaitRegistry
     tasks: anyio.abc.TaskGroup
     """The tasks that continue between the requests of a session."""
+    key: SealingKey
     withheld: Collection[str] = ()
     """The names of the tools that the settings leave out."""
     default_principal: str | None = LOCAL_PRINCIPAL
@@ -205,6 +207,7 @@ class Server(MCPServer[ServerState]):
         page_tools: Callable[[], Sequence[ToolDefinition]] | None = None,
         telemetry: "Telemetry | None" = None,
         calls_per_minute: Callable[[str], int | None] | None = None,
+        key: SealingKey,
         **options: Any,
     ) -> None:
         extensions = [] if page_tools is None else [page.Apps()]
@@ -225,6 +228,7 @@ class Server(MCPServer[ServerState]):
                 measure=None if telemetry is None else telemetry.call_ended,
             ),
         )
+        self._lowlevel_server.middleware.insert(2, key)
         if calls_per_minute is not None:
             self._lowlevel_server.middleware.insert(2, CallLimit(_principal_if_known, calls_per_minute))
         self._page_definitions = page_tools
@@ -477,6 +481,8 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     client_settings = settings.client_settings(leave_out_misconfigured=True)
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
+    earlier = settings.store.with_name(STATE_KEY) if isinstance(settings.store, Path) else None
+    key = SealingKey(client_of, earlier)
     telemetry = _telemetry() if settings.telemetry else None
 
     @asynccontextmanager
@@ -490,7 +496,9 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
             tasks = await stack.enter_async_context(anyio.create_task_group())
             if telemetry is not None:
                 tasks.start_soon(telemetry.watch, client, lambda: len(wait_registry))
-            state = ServerState(client, settings, wait_registry, tasks, withheld, server.default_principal)
+            state = ServerState(
+                client, settings, wait_registry, tasks, key, withheld, server.default_principal
+            )
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
             if follow is not None:
@@ -515,8 +523,9 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
         page_tools=partial(page_tools, read_only=settings.read_only) if has_page else None,
         lifespan=lifespan,
         log_level=settings.log_level,
+        key=key,
         request_state_security=RequestStateSecurity(
-            codec=StoredKeyCodec(settings.store.with_name(STATE_KEY)),
+            codec=key,
             ttl=STATE_SECONDS,
             bind_principal=_principal_of_request,
         ),

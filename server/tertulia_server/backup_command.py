@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from tertulia.store.sqlite.backup import back_up, restore
+from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.settings import Settings
 
 
 def make_backup(settings: Settings, file: str) -> int:
     """Copy the store to a file and print what it holds; return the exit code."""
-    store = settings.client_settings().store
+    store = _file(
+        settings, "pg_dump --format=custom --file=FILE", "it copies the database while servers use it"
+    )
     copied = back_up(store, Path(file))
     print(f"{file}: {copied.conversations:,} conversations, {copied.messages:,} messages.")
     return 0
@@ -16,7 +19,7 @@ def make_backup(settings: Settings, file: str) -> int:
 
 def restore_backup(settings: Settings, file: str) -> int:
     """Make the store what the file holds and print that; return the exit code."""
-    store = settings.client_settings().store
+    store = _file(settings, "pg_restore --clean --if-exists --dbname=URL FILE", "end the servers before that")
     copied = restore(Path(file), store)
     print(f"{store}: {copied.conversations:,} conversations, {copied.messages:,} messages.")
     if copied.interrupted:
@@ -25,3 +28,16 @@ def restore_backup(settings: Settings, file: str) -> int:
             "their runs are interrupted."
         )
     return 0
+
+
+def _file(settings: Settings, command: str, remark: str) -> Path:
+    """Return the file of the store.
+
+    Raises:
+        InvalidInputError: the store is a database, which PostgreSQL's own programs copy.
+    """
+    if isinstance(settings.store, Path):
+        return settings.store
+    raise InvalidInputError(
+        f"The store {settings.store} is a database, and not a file.", hint=f"Use `{command}`: {remark}."
+    )

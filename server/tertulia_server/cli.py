@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
 from tertulia.vocabulary.untrusted import clean_text, one_line
 from tertulia_server.logs import guard_stderr
-from tertulia_server.settings import TABLES, Loaded, Settings, flag, load
+from tertulia_server.settings import TABLES, Loaded, Settings, flag, load, local_name
 
 if TYPE_CHECKING:
     from tertulia.runs.runner import Worker
@@ -106,7 +106,9 @@ def _launching(loaded: Loaded) -> "Worker":
 
         await launch_worker(loaded.settings, loaded.file if loaded.file_read else None)
 
-    return Worker(launch=launch, hint=f"`worker.log` in {loaded.settings.store.parent} says more.")
+    return Worker(
+        launch=launch, hint=f"`worker.log` in {local_name(loaded.settings.store).parent} says more."
+    )
 
 
 async def _work_beside(settings: "ClientSettings") -> None:

@@ -22,6 +22,7 @@ from tertulia import Client
 from tertulia.store.sqlite.health import examine
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.location import PostgresUrl
 from tertulia.vocabulary.untrusted import one_line
 from tertulia_server.app import NAME
 from tertulia_server.host_config import HOSTS
@@ -93,6 +94,9 @@ def _settings(loaded: Loaded) -> Iterator[Finding]:
 
 def _store(settings: Settings) -> Iterator[Finding]:
     store = settings.store
+    if isinstance(store, PostgresUrl):
+        yield _database(settings)
+        return
     folder = next(parent for parent in store.parents if parent.exists())
     if not os.access(folder, os.W_OK):
         todo = "Give yourself the right to write there, or name another file with --store."
@@ -112,6 +116,18 @@ def _store(settings: Settings) -> Iterator[Finding]:
         said = f"the store's newest entry is of {found.newest:%Y-%m-%d %H:%M} UTC, which is still to come"
         yield Finding(Verdict.WARNING, "clock", said, "Set the machine's clock right.")
     yield from _permissions(store, token_file(store))
+
+
+def _database(settings: Settings) -> Finding:
+    async def ask() -> None:
+        async with Client.open(settings.client_settings(leave_out_misconfigured=True)) as client:
+            await client.check_store()
+
+    try:
+        anyio.run(ask)
+    except TertuliaError as error:
+        return Finding(Verdict.FAILED, "store", error.message, error.hint or "")
+    return Finding(Verdict.OK, "store", f"{settings.store} answers")
 
 
 def _permissions(*files: Path) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.location import PostgresUrl
 from tertulia_server.app import NAME
 from tertulia_server.http import PATH
 from tertulia_server.settings import TOKEN_VARIABLE, Loaded, Settings, Source, default_config, flag
@@ -226,6 +227,8 @@ def show(host: str, loaded: Loaded) -> tuple[str, str]:
     content = config.content(address)
     token_command = shlex.join([*command, "token"])
     todo = [f"For {config.file} in {config.place}, beside what it holds."]
+    if problem := password_left_out(loaded):
+        todo.append(problem)
     own = loaded.settings.token_file is None  # the store's token opens no server with a file of tokens
     if shortcut := config.shortcut_to(address, token_command if own else f"printenv {TOKEN_VARIABLE}"):
         todo.append(f"Or: {shortcut}")
@@ -252,6 +255,17 @@ def _endpoint(config: HostConfig, settings: Settings) -> Endpoint:
     if settings.token_file is not None:
         return config.published(url)
     return Endpoint(url, store_token(settings.store))
+
+
+def password_left_out(loaded: Loaded) -> str:
+    """Return what to do where the running command has a password that the host's configuration does not get."""
+    store = loaded.settings.store
+    if not isinstance(store, PostgresUrl) or not store.has_password or loaded.sources["store"] is Source.FILE:
+        return ""
+    return (
+        f"The password of the database is left out: write it to ~/.pgpass, or the whole URL to {loaded.file}, as "
+        "`store`."
+    )
 
 
 def running_command(loaded: Loaded) -> tuple[str, ...]:

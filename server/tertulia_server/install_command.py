@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import NAME
-from tertulia_server.host_config import HOSTS, HostConfig, running_command
+from tertulia_server.host_config import HOSTS, HostConfig, password_left_out, running_command
 from tertulia_server.host_files import Entry, UneditableError, edited, read_entry, write
 from tertulia_server.settings import Loaded
 
@@ -120,7 +120,7 @@ def install(host: str, loaded: Loaded, *, dry_run: bool) -> str:
         done = _call(place, [[*place.remove], [*place.add, *command]], dry_run=dry_run)
     else:
         done = _edit(host, place, config, command, dry_run=dry_run)
-    return "\n".join(filter(None, (done, place.needs)))
+    return "\n".join(filter(None, (done, place.needs, password_left_out(loaded))))
 
 
 def uninstall(host: str, *, dry_run: bool) -> str:

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from tertulia_server.app import WorkerTask
 from tertulia_server.http import serve
-from tertulia_server.settings import Loaded, Settings, Source
+from tertulia_server.settings import Loaded, Source, local_name
 from tertulia_server.store_token import store_token
 
 _FOR_ONESELF = {
@@ -46,17 +46,19 @@ def open_page(loaded: Loaded, works: WorkerTask) -> int:
     """
     port = loaded.settings.port if loaded.sources["port"] is Source.FLAG else 0
     settings = loaded.settings.model_copy(update={"port": port, **_FOR_ONESELF})
-    file = settings.store.with_name(f"{settings.store.name}.open.html")
+    named = local_name(settings.store)
+    file = named.with_name(f"{named.name}.open.html")
+    token = store_token(settings.store)
     try:
-        serve(settings, works, beside=partial(_show, settings, file))
+        serve(settings, works, beside=partial(_show, token, file))
     finally:
         file.unlink(missing_ok=True)
     return 0
 
 
-async def _show(settings: Settings, file: Path, address: str) -> None:
+async def _show(token: str, file: Path, address: str) -> None:
     """Open the page in the person's browser; say what to do where there is none."""
-    _write(file, f"{address}#token={quote(store_token(settings.store), safe='')}")
+    _write(file, f"{address}#token={quote(token, safe='')}")
     # A browser in the terminal is there until it is left.
     opened = await anyio.to_thread.run_sync(webbrowser.open, file.as_uri(), abandon_on_cancel=True)
     if not opened:

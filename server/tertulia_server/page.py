@@ -17,8 +17,6 @@ from mcp_types import ClientCapabilities
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tertulia_server.request_state import state_key
-
 FILE = Path(__file__).with_name("page.html")
 PAGE = "/"
 """The path of the page, which has no data in it: who opens it in a browser cannot send a token yet."""
@@ -60,9 +58,9 @@ def shows_pages(context: Context[Any, Any] | ServerRequestContext[Any, Any]) -> 
     return client_supports_apps(context)
 
 
-def proof(key_file: Path, content: str) -> str:
+def proof(key: bytes, content: str) -> str:
     """Return what authenticates `content` to every server of a store, and what nobody else can make."""
-    return hmac.new(state_key(key_file), f"shown on the page: {content}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, f"shown on the page: {content}".encode(), hashlib.sha256).hexdigest()
 
 
 def serve_page(server: MCPServer[Any]) -> None:

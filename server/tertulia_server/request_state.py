@@ -1,28 +1,69 @@
-"""The seal of the state that a host carries from a call to its repetition."""
+"""The key of a store: it seals the state that a host carries from a call to its repetition."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import AESGCMRequestStateCodec, InvalidRequestState
 
-from tertulia_server.secret_file import stored_secret
+from tertulia.client import Client
+from tertulia.store.private_files import is_private
+from tertulia.vocabulary.errors import StoreError, TertuliaError
 
 KEY_BYTES = 32
+SECRET = "request_state"  # noqa: S105 - the name under which the store has the key
 
 
-class StoredKeyCodec:
-    """Seals request state with a key in a file, so that another process can unseal it. The first use makes the key.
+class SealingKey:
+    """The key of a store, which all its servers share: what one has sealed, another unseals. The first use makes it.
 
-    It implements the SDK's `RequestStateCodec`.
+    It implements the SDK's `RequestStateCodec`. As middleware, it reads the key before the first call of a tool.
+    `client_of` returns the client of a request. `earlier` is a file that had the key before the store did.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._codec: AESGCMRequestStateCodec | None = None
+    def __init__(
+        self, client_of: Callable[[ServerRequestContext[Any, Any]], Client], earlier: Path | None = None
+    ) -> None:
+        self._client_of = client_of
+        self._earlier = earlier
+        self._key: bytes | None = None
+        self._epoch = ""
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Pass a message on; whoever needs the key of a store that cannot be used is told then."""
+        if ctx.method == "tools/call":
+            with suppress(TertuliaError):
+                await self.load(self._client_of(ctx))
+        return await call_next(ctx)
+
+    async def load(self, client: Client) -> None:
+        """Read the key of the client's store, unless that was done; a store that was restored has another.
+
+        Raises:
+            StoreError: the store cannot be used.
+            UnavailableError: other processes keep it locked.
+        """
+        if self._key is None or self._epoch != client.store_epoch:
+            self._key = bytes.fromhex(await client.shared_secret(SECRET, self._make))
+            self._epoch = client.store_epoch
+
+    @property
+    def key(self) -> bytes:
+        """The key.
+
+        Raises:
+            StoreError: it could not be read.
+        """
+        if self._key is None:
+            raise StoreError("The key that the store holds for its servers could not be read.")
+        return self._key
 
     def seal(self, payload: bytes) -> str:
         """Return the sealed `payload`."""
-        return self._loaded().seal(payload)
+        return AESGCMRequestStateCodec([self.key]).seal(payload)
 
     def unseal(self, token: str) -> bytes:
         """Return the payload of a token.
@@ -32,14 +73,11 @@ class StoredKeyCodec:
         """
         if not token:
             raise InvalidRequestState("empty")
-        return self._loaded().unseal(token)
+        return AESGCMRequestStateCodec([self.key]).unseal(token)
 
-    def _loaded(self) -> AESGCMRequestStateCodec:
-        if self._codec is None:
-            self._codec = AESGCMRequestStateCodec([state_key(self._path)])
-        return self._codec
-
-
-def state_key(path: Path) -> bytes:
-    """Return the key in a file. The first use makes it."""
-    return stored_secret(path, lambda: os.urandom(KEY_BYTES))
+    def _make(self) -> str:
+        if self._earlier is not None and is_private(self._earlier):
+            key = self._earlier.read_bytes()
+            if len(key) == KEY_BYTES:
+                return key.hex()
+        return os.urandom(KEY_BYTES).hex()

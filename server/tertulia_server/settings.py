@@ -4,6 +4,7 @@ A flag `--wait-seconds` is `TERTULIA_WAIT_SECONDS` in the environment and `wait_
 separated by commas in flags and environment. Instances of platforms are tables in the file, `[instances.NAME]`.
 """
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from tertulia.settings import EVERYBODY, Approvals, ClientSettings, InstanceSett
 from tertulia.store.private_files import close_to_others
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import checked_mailbox
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation, store_location
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.addresses import is_safe_url
@@ -65,10 +67,17 @@ def _split(value: object) -> object:
 
 
 def _named(value: object) -> object:
-    # An empty path would mean the current folder. What SQLite calls :memory: is a file of that name to everybody else.
-    if isinstance(value, str) and (not value.strip() or value.strip().startswith(":")):
+    if isinstance(value, str) and not value.strip():  # it would mean the current folder
         raise ValueError("it must be the path of a file")
     return value
+
+
+def _location(value: object) -> object:
+    try:
+        return store_location(value) if isinstance(value, str) else value
+    except InvalidInputError as error:
+        sentences = " ".join(filter(None, (error.message, error.hint)))
+        raise ValueError(sentences.removesuffix(".")) from None
 
 
 def _without_brackets(value: object) -> object:
@@ -136,8 +145,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    store: Annotated[Path, BeforeValidator(_named)] = Field(
-        description="The file that keeps conversations, runs and the index."
+    store: Annotated[StoreLocation, BeforeValidator(_location)] = Field(
+        description="The file that keeps conversations, runs and the index; or a database, postgresql://HOST/NAME."
     )
     wait_seconds: float = Field(
         45, ge=0, le=300, description="How long a call waits for an answer (0 to 300)."
@@ -305,8 +314,9 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
         settings = Settings.model_validate(values)
     except ValidationError as error:
         raise _input_error(error, sources, file) from error
-    settings = settings.model_copy(update={"store": settings.store.expanduser().absolute()})
-    warnings = [*_unknown_variables(environment, settings), *_closed(file, settings)]
+    if isinstance(settings.store, Path):
+        settings = settings.model_copy(update={"store": settings.store.expanduser().absolute()})
+    warnings = [*_unknown_variables(environment, settings), *_closed(file, settings, sources)]
     return Loaded(settings, sources, file, file.is_file(), warnings)
 
 
@@ -322,6 +332,17 @@ def default_store() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("tertulia", appauthor=False) / "tertulia.db"
+
+
+def local_name(store: StoreLocation) -> Path:
+    """Return the path after which the files of a store on this machine are named: of a file, its own.
+
+    Those of a database are in the folder of the default store.
+    """
+    if isinstance(store, Path):
+        return store
+    digest = hashlib.sha256(str(store).encode()).hexdigest()[:12]
+    return default_store().with_name(f"postgresql-{digest}")
 
 
 def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
@@ -345,10 +366,11 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
     return {named[name]: value for name, value in read.items()}
 
 
-def _closed(file: Path, settings: Settings) -> Sequence[str]:
+def _closed(file: Path, settings: Settings, sources: Mapping[str, Source]) -> Sequence[str]:
     """Close the files that hold credentials to other users; return a sentence for each that was open."""
     tables = [*settings.instances.values(), *settings.agents.values()]
-    holding = [file] if any(map(holds_secrets, tables)) else []
+    named_there = sources["store"] is Source.FILE and isinstance(settings.store, PostgresUrl)
+    holding = [file] if named_there or any(map(holds_secrets, tables)) else []
     named = [table["env_file"] for table in tables if isinstance(table.get("env_file"), str)]
     holding += [Path(each).expanduser() for each in named]
     return [sentence for each in holding if (sentence := close_to_others(each)) is not None]

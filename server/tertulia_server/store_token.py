@@ -4,11 +4,30 @@ import re
 import secrets
 from pathlib import Path
 
+import anyio
+
+from tertulia.client import Client
+from tertulia.settings import ClientSettings
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 from tertulia_server.secret_file import stored_secret
 
 _TOKEN = re.compile(r"[\w.~+/=-]{32,}", re.ASCII)
 """What a header can carry and nobody guesses; ours have 43 characters."""
+SECRET = "http_token"  # noqa: S105 - the name under which a database has the token
+
+
+def _new() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _line() -> bytes:
+    return f"{_new()}\n".encode()
+
+
+async def _shared(store: PostgresUrl) -> str:
+    async with Client.open(ClientSettings(store=store)) as client:
+        return await client.shared_secret(SECRET, _new)
 
 
 def token_file(store: Path) -> Path:
@@ -16,19 +35,19 @@ def token_file(store: Path) -> Path:
     return store.with_name(f"{store.name}.token")
 
 
-def store_token(store: Path) -> str:
-    """Return the token of a store; the first call makes it.
+def store_token(store: StoreLocation) -> str:
+    """Return the token of a store; the first call makes it. A database holds it itself.
 
     Raises:
         InvalidInputError: the file holds no token, or cannot be read or written.
+        StoreError: the database cannot be used.
+        UnavailableError: it cannot be reached.
     """
+    if isinstance(store, PostgresUrl):
+        return anyio.run(_shared, store)
     file = token_file(store)
-
-    def new() -> bytes:
-        return f"{secrets.token_urlsafe(32)}\n".encode()
-
     try:
-        token = stored_secret(file, new).decode("ascii").strip()
+        token = stored_secret(file, _line).decode("ascii").strip()
     except OSError as error:
         raise InvalidInputError(
             f"The token of the store, {file}, cannot be had: {error.strerror}."

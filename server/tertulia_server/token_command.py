@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import shown
-from tertulia_server.settings import Settings
+from tertulia_server.settings import Settings, local_name
 from tertulia_server.token_file import add_token, default_token_file, remove_tokens
 from tertulia_tools.access import AccessScope
 
@@ -47,7 +47,7 @@ def remove(settings: Settings, name: str) -> str:
 
 
 def _file(settings: Settings) -> Path:
-    return settings.token_file or default_token_file(settings.store)
+    return settings.token_file or default_token_file(local_name(settings.store))
 
 
 def _todo(settings: Settings, file: Path) -> list[str]:

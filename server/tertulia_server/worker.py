@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from tertulia.runs.runner import Worker
 from tertulia.settings import ClientSettings
 from tertulia.store.leases import RENEWAL
 from tertulia.store.private_files import create_file, make_folder
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 from tertulia_server.logs import log_to
-from tertulia_server.settings import Loaded, Settings
+from tertulia_server.settings import Loaded, Settings, local_name, variable
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +34,21 @@ _DETACHED = 0x8 | 0x200
 """DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP of Windows."""
 
 
-def log_file(store: Path) -> Path:
+def log_file(store: StoreLocation) -> Path:
     """Return where the worker of a store logs to."""
-    return store.with_name("worker.log")
+    return local_name(store).with_name("worker.log")
 
 
 async def launch_worker(settings: Settings, config: Path | None) -> None:
     """Start a worker, detached from this process; one that finds another already there ends at once."""
-    command = [sys.executable, "-m", "tertulia_server", "worker"]
-    command += ["--store", str(settings.store), "--log-level", settings.log_level]
-    command += [] if config is None else ["--config", str(config)]
-    make_folder(settings.store.parent)
-    environment = {name: value for name in (*INHERITED, *_OWN) if (value := os.environ.get(name))}
+    command, environment = worker_command(settings, config, os.environ)
+    folder = log_file(settings.store).parent
+    make_folder(folder)
     if os.name == "nt":
         subprocess.Popen(  # noqa: ASYNC220 - it returns at once
             command,
             env=environment,
-            cwd=settings.store.parent,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -59,13 +58,28 @@ async def launch_worker(settings: Settings, config: Path | None) -> None:
         await anyio.run_process(
             command,
             env=environment,
-            cwd=settings.store.parent,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             check=False,
         )
+
+
+def worker_command(
+    settings: Settings, config: Path | None, inherited: Mapping[str, str]
+) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Return the command of a worker, which every user of the machine can read, and its environment."""
+    command = [sys.executable, "-m", "tertulia_server", "worker", "--log-level", settings.log_level]
+    command += [] if config is None else ["--config", str(config)]
+    environment = {name: value for name in (*INHERITED, *_OWN) if (value := inherited.get(name))}
+    if isinstance(settings.store, PostgresUrl):
+        environment |= {name: value for name, value in inherited.items() if name.startswith("PG")}
+        environment[variable("store")] = settings.store.url
+    else:
+        command += ["--store", str(settings.store)]
+    return command, environment
 
 
 def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:

@@ -35,6 +35,7 @@ from mcp_types import (
 )
 
 from tertulia.runs.runner import Worker
+from tertulia.vocabulary.location import StoreLocation
 from tertulia_server.app import Server, build
 from tertulia_server.callers import Authenticate
 from tertulia_server.http import PATH, listen, web_server
@@ -184,13 +185,13 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": os.pathsep.join(roots), "PYTHONWARNINGS": "default"}
 
 
-def authorization(store: Path) -> Mapping[str, str]:
+def authorization(store: StoreLocation) -> Mapping[str, str]:
     """Return the header by which a caller over HTTP shows the token of a store."""
     return {"Authorization": f"Bearer {store_token(store)}"}
 
 
 @asynccontextmanager
-async def authorized(url: str, store: Path) -> AsyncGenerator[Any]:
+async def authorized(url: str, store: StoreLocation) -> AsyncGenerator[Any]:
     """Reach a server on HTTP with the token of its store."""
     async with create_mcp_http_client(headers=dict(authorization(store))) as http_client:
         yield streamable_http_client(url, http_client=http_client)

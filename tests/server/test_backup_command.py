@@ -30,3 +30,13 @@ async def test_a_backup_is_made_and_restored(tmp_path: Path, capsys: pytest.Capt
 
         texts = await store.read(lambda tx: tx.all("SELECT text FROM messages"))
         assert texts == [("before",)]
+
+
+@pytest.mark.parametrize(("command", "instead"), [("backup", "pg_dump"), ("restore", "pg_restore")])
+def test_a_database_is_copied_by_its_own_programs(
+    command: str, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which ones, the error says."""
+    assert main([command, "backup.db", "--store", "postgresql://ann:s3cret@host/db"]) == 2
+    said = capsys.readouterr().err
+    assert f"postgresql://ann@host/db is a database, and not a file. Use `{instead} " in said

@@ -42,18 +42,18 @@ async def ready(url: str) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-async def test_it_is_ready_when_its_store_answers(settings: Settings) -> None:
+async def test_it_is_ready_when_its_store_answers(settings: Settings, tmp_path: Path) -> None:
     """The first one who asks opens the store."""
     async with served(build(settings), settings) as url:
         assert await ready(url) == (200, {"status": "ok"})
-    assert settings.store.is_file()
+    assert (tmp_path / "tertulia.db").is_file()
 
 
 async def test_it_is_not_ready_when_its_store_cannot_be_used(
-    settings: Settings, caplog: pytest.LogCaptureFixture
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever asks learns no more than that; the log says why. Serving goes on."""
-    settings.store.write_text("no store " * 1_000)
+    (tmp_path / "tertulia.db").write_text("no store " * 1_000)
     async with served(build(settings), settings, authenticate=anybody) as url:
         assert await ready(url) == (503, {"status": "unavailable"})
         async with httpx.AsyncClient(timeout=SECONDS) as client:

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from tertulia_server.cli import USAGE_ERROR, main
 from tertulia_server.host_config import HOSTS
 from tertulia_server.install_command import PLACES
+from tertulia_server.settings import default_config
 
 EDITED = [name for name in PLACES if not PLACES[name].add]
 
@@ -165,6 +166,24 @@ def test_a_file_that_cannot_be_edited_safely_is_left_and_what_to_paste_is_told(
     assert "tertulia" in said.partition("by hand:")[2]
     assert file.read_text() == text
     assert not list(file.parent.glob("*.bak"))
+
+
+@pytest.mark.parametrize("command", ["install", "manifest"])
+def test_no_host_gets_the_password_of_a_database(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What to do instead is told; where the configuration file has the URL, there is nothing to tell."""
+    assert main([command, "cursor", "--store", "postgresql://ann:s3cret@host/db"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "The password of the database is left out: write it to ~/.pgpass" in said
+    installed = PLACES["cursor"].file.read_text() if command == "install" else said
+    assert "postgresql://ann@host/db" in installed
+    assert "s3cret" not in said + installed
+
+    config = default_config()
+    config.parent.mkdir(parents=True)
+    config.touch(mode=0o600)
+    config.write_text("store = 'postgresql://ann:s3cret@host/db'")
+    assert main([command, "cursor"]) == 0
+    assert "pgpass" not in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("name", EDITED)

@@ -131,13 +131,14 @@ async def place(tmp_path: Path) -> AsyncGenerator[Place]:
     register()
     (tmp_path / "config.toml").write_text(CONFIG + MAILBOX)
     settings = settings_in(tmp_path)
+    store = tmp_path / "tertulia.db"
     async with (
         served(build(settings), settings) as url,
-        authorized(url, settings.store) as transport,
+        authorized(url, store) as transport,
         Client(transport) as client,
         chromium() as browser,
     ):
-        place = Place(url, Host(client, settings.store, tmp_path / "log"), browser)
+        place = Place(url, Host(client, store, tmp_path / "log"), browser)
         yield place
     assert place.errors == []
 

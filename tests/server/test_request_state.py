@@ -1,80 +1,112 @@
-"""The key that seals what a host carries survives the process, and is nobody else's."""
+"""The key that seals what a host carries is the store's: all its processes share it, and nobody else has it."""
 
-import logging
-import os
-import stat
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
+import anyio
 import pytest
 from mcp.server.mcpserver import InvalidRequestState
 
+from tertulia.client import Client
+from tertulia.settings import ClientSettings
+from tertulia.store.sqlite.backup import back_up, restore
 from tertulia.vocabulary.errors import StoreError
-from tertulia_server.request_state import KEY_BYTES, StoredKeyCodec
+from tertulia_server.request_state import KEY_BYTES, SealingKey
+
+pytestmark = pytest.mark.anyio
+
+Opened = Callable[[], AbstractAsyncContextManager[tuple[SealingKey, Client]]]
 
 
-def test_another_process_opens_what_was_sealed(tmp_path: Path) -> None:
-    """Both read the key from the file that the first one made."""
-    path = tmp_path / "new folder" / "key"
+@pytest.fixture
+def opened(tmp_path: Path) -> Opened:
+    """Return what opens a client of the store, and yields it with the key as its process has it."""
 
-    assert StoredKeyCodec(path).unseal(StoredKeyCodec(path).seal(b"state")) == b"state"
+    @asynccontextmanager
+    async def open_client() -> AsyncGenerator[tuple[SealingKey, Client]]:
+        async with Client.open(ClientSettings(store=tmp_path / "store.db")) as client:
+            yield SealingKey(lambda _: client, tmp_path / "request-state.key"), client
 
-
-def test_nothing_is_written_before_the_key_is_needed(tmp_path: Path) -> None:
-    """Listing tools touches no file."""
-    StoredKeyCodec(tmp_path / "key")
-
-    assert not list(tmp_path.iterdir())
+    return open_client
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps permissions elsewhere")
-def test_the_key_is_readable_by_its_owner_only(tmp_path: Path) -> None:
-    """So is the folder, if we made it; and no half-written file stays."""
-    path = tmp_path / "folder" / "key"
-    StoredKeyCodec(path).seal(b"state")
+async def test_another_process_opens_what_was_sealed(opened: Opened) -> None:
+    """Also one that has made a key at the same time: the first one to store it wins."""
+    async with opened() as (mine, one), opened() as (others, two), anyio.create_task_group() as tasks:
+        tasks.start_soon(mine.load, one)
+        tasks.start_soon(others.load, two)
 
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert list(path.parent.iterdir()) == [path]
-    assert path.stat().st_size == KEY_BYTES
+    assert others.unseal(mine.seal(b"state")) == b"state"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps permissions elsewhere")
-def test_a_key_that_others_can_read_is_closed_to_them(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_an_earlier_key_file_is_taken_over(opened: Opened, tmp_path: Path) -> None:
+    """Forms that were open when the servers were upgraded can still be answered."""
+    file = tmp_path / "request-state.key"
+    file.write_bytes(b"k" * KEY_BYTES)
+    file.chmod(0o600)
+    async with opened() as (key, client):
+        await key.load(client)
+
+    assert key.key == b"k" * KEY_BYTES
+
+
+@pytest.mark.parametrize(("content", "mode"), [(b"k" * KEY_BYTES, 0o644), (b"short", 0o600)])
+async def test_a_key_file_that_is_no_secret_is_not(
+    opened: Opened, tmp_path: Path, content: bytes, mode: int
 ) -> None:
-    """And that is told; what it has sealed stays valid."""
-    caplog.set_level(logging.WARNING)
-    path = tmp_path / "key"
-    sealed = StoredKeyCodec(path).seal(b"state")
-    path.chmod(0o644)
+    """Others could have read it, or it holds no key."""
+    file = tmp_path / "request-state.key"
+    file.write_bytes(content)
+    file.chmod(mode)
+    async with opened() as (key, client):
+        await key.load(client)
 
-    assert StoredKeyCodec(path).unseal(sealed) == b"state"
-
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert f"could read or change {path}" in caplog.text
+    assert key.key != content
+    assert len(key.key) == KEY_BYTES
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows lets few make links")
-def test_a_link_to_no_key_is_not_followed(tmp_path: Path) -> None:
-    """Nothing is created where it leads."""
-    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
+async def test_a_restored_store_has_the_key_of_its_backup(opened: Opened, tmp_path: Path) -> None:
+    """A process that has read another one before reads it again, as all others do."""
+    store, backup = tmp_path / "store.db", tmp_path / "backup.db"
+    async with opened() as (key, client):
+        await key.load(client)
+        back_up(store, backup)
+        earlier = key.key
+        with closing(sqlite3.connect(backup)) as copy, copy:
+            copy.execute("UPDATE meta SET value = ? WHERE name = 'secret:request_state'", ("ab" * KEY_BYTES,))
+        restore(backup, store)
+        await client.check_store()
+        await key.load(client)
 
-    with pytest.raises(StoreError, match="is a link to a file that is not there"):
-        StoredKeyCodec(tmp_path / "key").seal(b"state")
+    assert key.key == b"\xab" * KEY_BYTES != earlier
 
-    assert [each.name for each in tmp_path.iterdir()] == ["key"]
+
+async def test_without_a_store_nothing_is_sealed(opened: Opened) -> None:
+    """Who needs the key then is told what is the matter."""
+    async with opened() as (key, _):
+        with pytest.raises(StoreError, match="could not be read"):
+            key.seal(b"state")
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "v1.AAAA"])
-def test_what_was_not_sealed_is_refused(tmp_path: Path, token: str) -> None:
+async def test_what_was_not_sealed_is_refused(opened: Opened, token: str) -> None:
     """Whoever made it up."""
-    with pytest.raises(InvalidRequestState):
-        StoredKeyCodec(tmp_path / "key").unseal(token)
+    async with opened() as (key, client):
+        await key.load(client)
+        with pytest.raises(InvalidRequestState):
+            key.unseal(token)
 
 
-def test_what_was_sealed_under_another_key_is_refused(tmp_path: Path) -> None:
+async def test_what_was_sealed_under_another_key_is_refused(opened: Opened, tmp_path: Path) -> None:
     """A state of another store decides nothing here."""
-    sealed = StoredKeyCodec(tmp_path / "key").seal(b"state")
-
-    with pytest.raises(InvalidRequestState):
-        StoredKeyCodec(tmp_path / "other").unseal(sealed)
+    async with (
+        opened() as (key, client),
+        Client.open(ClientSettings(store=tmp_path / "other.db")) as other_client,
+    ):
+        other = SealingKey(lambda _: other_client)
+        await key.load(client)
+        await other.load(other_client)
+        with pytest.raises(InvalidRequestState):
+            other.unseal(key.seal(b"state"))

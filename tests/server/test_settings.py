@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from tertulia.client import Client
 from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.location import PostgresUrl
 from tertulia_server.app import build
 from tertulia_server.config_command import show
 from tertulia_server.secret_values import without_secrets
-from tertulia_server.settings import Settings, Source, load
+from tertulia_server.settings import Settings, Source, default_store, load, local_name
 from tertulia_tools.definition import Toolset
 from tertulia_tools.registry import TOOLS, select
 
@@ -34,8 +35,8 @@ def test_without_anything_set_the_defaults_apply(tmp_path: Path) -> None:
     assert loaded.settings.wait_seconds == 45
     assert loaded.settings.form_seconds == 90
     assert loaded.settings.approvals is Approvals.HOST
-    assert loaded.settings.store.is_absolute()
-    assert loaded.settings.store.name == "tertulia.db"
+    assert loaded.settings.store == default_store().absolute()
+    assert default_store().name == "tertulia.db"
 
 
 def test_flags_go_over_environment_and_environment_over_file(file: Path) -> None:
@@ -59,6 +60,43 @@ def test_a_server_that_an_agent_started_takes_no_approvals_whatever_else_is_set(
     loaded = load({"config": str(file), "approvals": "host"}, {"TERTULIA_WITHIN": "codex:1"})
 
     assert loaded.settings.approvals is Approvals.ELSEWHERE
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_the_password_of_a_database_is_shown_nowhere(file: Path, source: str) -> None:
+    """A configuration file that has it is closed to others."""
+    url = "postgresql://ann:s3cret@host/db?password=s3cret"
+    file.write_text(f"store = '{url}'" if source == "file" else "")
+    file.chmod(0o644)
+    flags = {"config": str(file), "store": url if source == "flag" else None}
+    loaded = load(flags, {"TERTULIA_STORE": url} if source == "environment" else {})
+
+    assert isinstance(loaded.settings.store, PostgresUrl)
+    assert loaded.settings.store.url == url
+    assert "store = postgresql://ann@host/db" in show(loaded)
+    for shown in (show(loaded), repr(loaded), repr(loaded.settings.client_settings())):
+        assert "s3cret" not in shown
+    if os.name != "nt":
+        others = stat.S_IMODE(file.stat().st_mode) & 0o077
+        assert (others == 0) is (source == "file")
+
+
+def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
+    """A part of the password would be."""
+    with pytest.raises(InvalidInputError, match=r"TERTULIA_STORE is not possible: .*percent|%2F") as failure:
+        load({}, {"TERTULIA_STORE": "postgresql://ann:s3/cret@host/db"})
+
+    assert "cret" not in str(failure.value)
+
+
+def test_a_database_has_its_files_in_the_folder_of_the_default_store() -> None:
+    """Another password does not move them."""
+    one, two = (PostgresUrl(f"postgresql://ann:{password}@host/db") for password in "ab")
+
+    assert local_name(one) == local_name(two)
+    assert local_name(one).parent == default_store().parent
+    assert local_name(one) != local_name(PostgresUrl("postgresql://ann@host/other"))
+    assert local_name(Path("/tmp/my.db")) == Path("/tmp/my.db")
 
 
 def test_a_flag_that_was_not_given_hides_nothing(file: Path) -> None:
@@ -122,9 +160,21 @@ def test_settings_are_frozen() -> None:
             "--wait-seconds is not possible: input should be greater than or equal to 0",
         ),
         ({"form_seconds": "0"}, {}, "--form-seconds is not possible"),
-        ({"store": ""}, {}, "--store is not possible: it must be the path of a file."),
-        ({"store": " "}, {}, "--store is not possible: it must be the path of a file."),
-        ({"store": ":memory:"}, {}, "--store is not possible: it must be the path of a file."),
+        (
+            {"store": ""},
+            {},
+            "--store is not possible: a store is the path of a file, or a URL like postgresql://",
+        ),
+        (
+            {"store": " "},
+            {},
+            "--store is not possible: a store is the path of a file, or a URL like postgresql://",
+        ),
+        (
+            {"store": ":memory:"},
+            {},
+            "--store is not possible: a store is the path of a file, or a URL like postgresql://",
+        ),
         (
             {},
             {"TERTULIA_APPROVALS": "nobody"},

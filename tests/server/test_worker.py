@@ -13,6 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
+from tertulia_server.settings import load
+from tertulia_server.worker import worker_command
 from tests.client.platforms.acp import AGENT, Place, placed
 from tests.doubles import acp_agent
 from tests.doubles.acp_agent import script
@@ -21,6 +23,17 @@ from tests.doubles.hosts import Connector, Host, Reply, Transport, http, stdio
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 RUN = {"toolCallId": "run", "title": "rm a.txt", "kind": "execute", "rawInput": {"command": "rm a.txt"}}
+
+
+def test_the_command_of_a_worker_has_no_password() -> None:
+    """Every user of a machine can read the commands of all. The driver's own variables are passed on."""
+    url = "postgresql://ann:s3cret@host/db"
+    command, environment = worker_command(
+        load({"store": url}, {}).settings, None, {"PGPASSFILE": "/home/ann/.pgpass", "OTHER": "1"}
+    )
+
+    assert "s3cret" not in " ".join(command)
+    assert environment == {"PGPASSFILE": "/home/ann/.pgpass", "TERTULIA_STORE": url}
 
 
 class House:

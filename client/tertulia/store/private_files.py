@@ -39,6 +39,15 @@ def dangling(path: Path) -> StoreError:
     )
 
 
+def is_private(path: Path) -> bool:
+    """Whether a file is there that nobody but its owner, who runs this process, could read. Windows does not tell."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return os.name == "nt" or (found.st_uid == os.geteuid() and not found.st_mode & _OTHERS)
+
+
 def close_to_others(path: Path) -> str | None:
     """Take everybody's rights to a file but its owner's; return a sentence about what was wrong, None if nothing was.
 
