@@ -68,6 +68,7 @@ from tertulia_server import page
 from tertulia_server.call_limits import CallLimit
 from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
+from tertulia_server.http_first_byte import tool_called
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
 from tertulia_server.request_state import StoredKeyCodec
@@ -268,6 +269,8 @@ class Server(MCPServer[ServerState]):
             return failure(
                 NotAllowedError(f"{name} needs the scope {needed} here, which your token does not have.")
             )
+        if context is not None:
+            tool_called(context)
         try:
             if context is not None and self._offers_page(context) and self._page_tools.get_tool(name):
                 return await self._page_tools.call_tool(name, arguments, context, convert_result=True)
