@@ -453,13 +453,12 @@ def _follow(settings: Settings) -> Callable[[Client], Coroutine[Any, Any, None]]
     return partial(follow_beside, roots=followed_roots(settings.follow))
 
 
-def _telemetry() -> "Telemetry":
+def _telemetry(settings: Settings) -> "Telemetry":
     """Set up what traces and metrics are sent by."""
     from tertulia_server.telemetry import Telemetry  # few servers send any
 
-    return Telemetry(
-        {*(tool.name for tool in TOOLS), *(prompt.function.__name__ for prompt in prompts.PROMPTS)}
-    )
+    names = {*(tool.name for tool in TOOLS), *(prompt.function.__name__ for prompt in prompts.PROMPTS)}
+    return Telemetry(names, environment_proxy=settings.environment_proxy)
 
 
 def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask | None = None) -> Server:
@@ -480,7 +479,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     client_settings = settings.client_settings(leave_out_misconfigured=True)
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
-    telemetry = _telemetry() if settings.telemetry else None
+    telemetry = _telemetry(settings) if settings.telemetry else None
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:
