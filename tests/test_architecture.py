@@ -1,5 +1,6 @@
 """Which package may import which: the contracts in pyproject.toml, held in every test run."""
 
+import ast
 import pkgutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from importlinter.cli import lint_imports
 import tertulia
 
 ROOT = Path(__file__).resolve().parent.parent
+_HTTP = {"requests", "aiohttp", "urllib3", "urllib.request", "http.client"}
+"""Modules that open connections over HTTP, beside HTTPX."""
 
 
 def test_every_import_follows_the_contracts(
@@ -49,6 +52,30 @@ def test_task_groups_of_the_client_raise_the_error_of_a_task_as_it_is() -> None:
     }
 
     assert own == {"vocabulary/tasks.py", "store/database.py", "runs/runner.py"}
+
+
+def test_every_http_client_says_whether_it_takes_a_proxy_of_the_environment() -> None:
+    """Each would take one by default. The one that is not HTTPX's has a test of its own (`test_telemetry.py`)."""
+    silent: list[str] = []
+    others: set[tuple[str, str]] = set()
+    for root in ("client/tertulia", "tools/tertulia_tools", "server/tertulia_server"):
+        for path in (ROOT / root).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                match node:
+                    case ast.Call(func=ast.Attribute(value=ast.Name(id="httpx" | "httpx2"), attr=called)) if (
+                        called in {"AsyncClient", "Client", "get", "post", "request", "stream"}
+                    ):
+                        if not any(keyword.arg == "trust_env" for keyword in node.keywords):
+                            silent.append(f"{path}:{node.lineno}")
+                    case ast.Import(names=names):
+                        others |= {(path.name, each.name) for each in names if each.name in _HTTP}
+                    case ast.ImportFrom(module=str(module)) if module in _HTTP:
+                        others.add((path.name, module))
+                    case _:
+                        pass
+
+    assert silent == []
+    assert others == {("telemetry.py", "requests")}
 
 
 def _submodules() -> set[str]:

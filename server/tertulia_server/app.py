@@ -69,6 +69,7 @@ from tertulia_server import page
 from tertulia_server.call_limits import CallLimit
 from tertulia_server.calls import CallLog
 from tertulia_server.forms import Forms
+from tertulia_server.http_first_byte import tool_called
 from tertulia_server.instructions import instructions
 from tertulia_server.progress import Progress
 from tertulia_server.request_state import SealingKey
@@ -272,6 +273,8 @@ class Server(MCPServer[ServerState]):
             return failure(
                 NotAllowedError(f"{name} needs the scope {needed} here, which your token does not have.")
             )
+        if context is not None:
+            tool_called(context)
         try:
             if context is not None and self._offers_page(context) and self._page_tools.get_tool(name):
                 return await self._page_tools.call_tool(name, arguments, context, convert_result=True)
@@ -454,13 +457,12 @@ def _follow(settings: Settings) -> Callable[[Client], Coroutine[Any, Any, None]]
     return partial(follow_beside, roots=followed_roots(settings.follow))
 
 
-def _telemetry() -> "Telemetry":
+def _telemetry(settings: Settings) -> "Telemetry":
     """Set up what traces and metrics are sent by."""
     from tertulia_server.telemetry import Telemetry  # few servers send any
 
-    return Telemetry(
-        {*(tool.name for tool in TOOLS), *(prompt.function.__name__ for prompt in prompts.PROMPTS)}
-    )
+    names = {*(tool.name for tool in TOOLS), *(prompt.function.__name__ for prompt in prompts.PROMPTS)}
+    return Telemetry(names, environment_proxy=settings.environment_proxy)
 
 
 def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask | None = None) -> Server:
@@ -483,7 +485,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
     wait_registry = WaitRegistry()
     earlier = settings.store.with_name(STATE_KEY) if isinstance(settings.store, Path) else None
     key = SealingKey(client_of, earlier)
-    telemetry = _telemetry() if settings.telemetry else None
+    telemetry = _telemetry(settings) if settings.telemetry else None
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[ServerState]) -> AsyncGenerator[ServerState]:

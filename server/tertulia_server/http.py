@@ -36,6 +36,7 @@ from tertulia_server.http_access import (
     Authentication,
     answer_browsers,
 )
+from tertulia_server.http_first_byte import FirstByte
 from tertulia_server.http_health import serve_health
 from tertulia_server.http_limits import (
     BodyReader,
@@ -272,7 +273,7 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
         hosts.append(urlsplit(settings.public_url).netloc)
         if settings.oauth_issuer is not None:
             metadata = _publish_metadata(web, settings.public_url, settings.oauth_issuer)
-    app: ASGIApp = ScopeCheck(web, metadata)
+    app: ASGIApp = ScopeCheck(FirstByte(web), metadata)
     app = BodyReader(app, limits)
     app = Authentication(app, authenticate, metadata=metadata)
     app = answer_browsers(app)

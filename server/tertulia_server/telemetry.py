@@ -22,6 +22,7 @@ from tertulia.vocabulary.states import ACTIVE_RUN
 from tertulia_server.calls import OK, Call
 
 try:
+    import requests
     from opentelemetry import context, propagate, trace
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -65,7 +66,9 @@ class Telemetry:
     `names` are the tools and prompts that there are: a caller's other names may be anything, and are not told.
     """
 
-    def __init__(self, names: Collection[str], clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, names: Collection[str], *, environment_proxy: bool = False, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._clock = clock
         resource = Resource.create(
             {
@@ -74,11 +77,11 @@ class Telemetry:
             }
         )
         self._tracing = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._tracing.add_span_processor(BatchSpanProcessor(WordlessExporter(OTLPSpanExporter(), names)))
+        spans = OTLPSpanExporter(session=_session(environment_proxy))
+        self._tracing.add_span_processor(BatchSpanProcessor(WordlessExporter(spans, names)))
         trace.set_tracer_provider(self._tracing)
-        self._metering = MeterProvider(
-            [PeriodicExportingMetricReader(OTLPMetricExporter())], resource, shutdown_on_exit=False
-        )
+        metrics = PeriodicExportingMetricReader(OTLPMetricExporter(session=_session(environment_proxy)))
+        self._metering = MeterProvider([metrics], resource, shutdown_on_exit=False)
         meter = self._metering.get_meter("tertulia", version("tertulia"))
         self._calls = meter.create_histogram(
             "mcp.server.operation.duration", "s", "How long calls of hosts took."
@@ -131,6 +134,13 @@ class Telemetry:
         with anyio.move_on_after(SHUTDOWN_SECONDS, shield=True):
             for shut_down in (self._tracing.shutdown, self._metering.shutdown):
                 await anyio.to_thread.run_sync(shut_down, abandon_on_cancel=True)
+
+
+def _session(environment_proxy: bool) -> requests.Session:
+    """Return what requests are sent by: through a proxy that the environment names only where that is configured."""
+    session = requests.Session()
+    session.trust_env = environment_proxy
+    return session
 
 
 class TraceContext:

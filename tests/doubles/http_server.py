@@ -1,7 +1,7 @@
 """The server over Streamable HTTP, in a process of its own."""
 
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,13 @@ from tests.support.forking import server_command
 
 JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 """The headers of a call."""
+MODERN = {**JSON, "mcp-protocol-version": "2026-07-28"}
+"""Those of a call outside of a session, but for its method and name."""
+META: Mapping[str, Any] = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+"""What the parameters of such a call have."""
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 1,

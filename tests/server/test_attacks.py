@@ -23,16 +23,10 @@ from tertulia_server.app import build
 from tertulia_server.callers import Caller
 from tertulia_server.settings import load
 from tests.doubles.hosts import CONFIG, SECONDS, Reply, http_host, served
-from tests.doubles.http_server import INITIALIZE, JSON
+from tests.doubles.http_server import INITIALIZE, JSON, META, MODERN
 from tests.doubles.stage import ACTOR, register, script
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
-
-META: Mapping[str, Any] = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
-MODERN = {**JSON, "mcp-protocol-version": "2026-07-28"}
 
 
 @dataclass(frozen=True)

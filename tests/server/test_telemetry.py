@@ -3,7 +3,8 @@
 import sys
 import threading
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -126,6 +127,26 @@ async def test_calls_and_what_they_ask_of_platforms_are_traced(setup: Setup, col
         "tertulia.instance": "work",
     }
     assert not any(b"secret" in body for _, body in collector.received)
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_a_proxy_of_the_environment_is_used_where_that_is_configured(
+    setup: Setup, collector: Collector, monkeypatch: pytest.MonkeyPatch, *, configured: bool
+) -> None:
+    """What is sent through one names the whole address."""
+    flags = {**setup.flags, **({"environment_proxy": True} if configured else {})}
+    async with AsyncExitStack() as stack:
+        with monkeypatch.context() as patched:
+            for name in ("HTTP_PROXY", "http_proxy"):
+                patched.setenv(name, collector.url)
+            for name in ("NO_PROXY", "no_proxy"):
+                patched.delenv(name, raising=False)
+            server = await stack.enter_async_context(http_server(replace(setup, flags=flags)))
+        async with http_host(server.url, "2026-07-28", authorization(setup.store)) as host:
+            await host.call("list_agents")
+    assert {path for path, _ in collector.received} == {
+        f"{collector.url if configured else ''}/v1/{kind}" for kind in ("traces", "metrics")
+    }
 
 
 async def test_a_trace_is_taken_over_from_the_host(setup: Setup, collector: Collector) -> None:

@@ -408,7 +408,7 @@ def _model_agents(
     # Imported only where a model agent is configured: a host waits for the first tools/list.
     from tertulia.platforms.local.models.agents import ModelAgents
 
-    return ModelAgents(instance, tables, settings.environment, store, clock)
+    return ModelAgents(instance, tables, settings, store, clock)
 
 
 def _still_active(run: Run, status: Status) -> ConflictError:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tertulia import (
 )
 from tests.client.platforms.local.models import AGENT, Place, answered, placed, said, start
 from tests.doubles.chat_completions import Turn
-from tests.doubles.network import answer, cut, drop, stall
+from tests.doubles.network import Receive, Scope, Send, answer, cut, drop, served, stall
 from tests.doubles.notes_server import Notes, served_notes
 from tests.support.place import ended, journal
 
@@ -107,6 +108,33 @@ async def test_an_answer_streams_and_remembers_what_was_said(place: Place) -> No
         "output_tokens": 5,
     }
     assert figures.tokens == 50
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_a_proxy_of_the_environment_is_used_where_that_is_configured(
+    place: Place, server: str, monkeypatch: pytest.MonkeyPatch, *, configured: bool
+) -> None:
+    """Neither the model nor a server of tools is asked through one that somebody has set a variable for."""
+    place.double.turns = [Turn(calls=[("read_notes", {})]), DONE]
+    proxied: list[str] = []
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        proxied.append(scope["raw_path"].decode())
+        await answer(404)(proxy, scope, receive, send)
+
+    async with served(proxy) as url:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for tools in ([], [{"url": server}]):
+            local = replace(place.instance_settings(**place.agent(tools=tools)), environment_proxy=configured)
+            async with Client.open(ClientSettings(store=place.path, instances={"local": local})) as client:
+                outcome = await answered(client, "What did we promise Acme?")
+                assert outcome.run.status is (RunStatus.FAILED if configured else RunStatus.COMPLETED)
+                place.double.turns = [Turn(calls=[("read_notes", {})]), DONE]
+    assert any(path.endswith("/chat/completions") for path in proxied) == configured
+    assert any(path.endswith("/mcp") for path in proxied) == configured
 
 
 async def test_a_tool_that_only_reads_runs_unasked(place: Place, notes: Notes, server: str) -> None:

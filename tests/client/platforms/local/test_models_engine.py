@@ -20,6 +20,7 @@ from pydantic_ai.models.function import (
 from pydantic_ai.models.test import TestModel
 
 from tertulia import Client, ClientSettings, EventKind, InstanceSettings
+from tertulia.platforms.local.models.http_clients import HttpClients
 from tertulia.platforms.local.models.settings import ModelAgent
 from tests.client.platforms.local.models import AGENT
 from tests.support import place
@@ -40,7 +41,7 @@ def settings(path: Path, **more: Any) -> ClientSettings:
 def use(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a model answer in place of the configured one."""
 
-    def model_of(agent: ModelAgent, environment: Mapping[str, str]) -> Model:
+    def model_of(agent: ModelAgent, environment: Mapping[str, str], clients: HttpClients) -> Model:
         return model
 
     monkeypatch.setattr("tertulia.platforms.local.models.answering.model_of", model_of)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.models.settings import read
+from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError
@@ -22,12 +23,12 @@ class ModelAgents:
         self,
         instance: str,
         tables: Mapping[str, Any],
-        environment: Mapping[str, str],
+        settings: InstanceSettings,
         store: Store,
         clock: Clock,
     ) -> None:
         self._agents = {f"{instance}:{name}": agent for name, agent in read(tables).items()}
-        self._environment = environment
+        self._settings = settings
         self._store = store
         self._clock = clock
 
@@ -90,4 +91,4 @@ class ModelAgents:
         from tertulia.platforms.local.models.answering import Answer
 
         agent = self._agents[str(context.run.agent)]
-        await Answer(agent, self._environment, self._store, context, self._clock).produce()
+        await Answer(agent, self._settings, self._store, context, self._clock).produce()

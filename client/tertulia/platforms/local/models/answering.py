@@ -9,6 +9,7 @@ where one was running, the run is interrupted.
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -37,15 +38,16 @@ from pydantic_ai.messages import (
     ToolCallPart,
 )
 from pydantic_ai.models import Model, infer_model
-from pydantic_ai.providers import infer_provider_class
 from pydantic_ai.usage import RunUsage, UsageLimits
 from pydantic_core import to_jsonable_python
 
 from tertulia.platforms.base import EmbeddedRunContext
 from tertulia.platforms.local.models.errors import one_sentence
 from tertulia.platforms.local.models.history import ModelInput, model_input
+from tertulia.platforms.local.models.http_clients import HttpClients
 from tertulia.platforms.local.models.settings import ModelAgent
 from tertulia.platforms.local.models.tools import HISTORY_INSTRUCTIONS, HistoryTools, toolsets
+from tertulia.settings import InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError, TertuliaError
@@ -61,8 +63,8 @@ _OUTCOMES = {"success": "ok", "denied": "rejected"}
 _CLOSING_SECONDS = 5.0
 
 
-def model_of(agent: ModelAgent, environment: Mapping[str, str]) -> Model:
-    """Return the model of an agent.
+def model_of(agent: ModelAgent, environment: Mapping[str, str], clients: HttpClients) -> Model:
+    """Return the model of an agent, which is asked by `clients`.
 
     Raises:
         InvalidInputError: the provider is not known or not installed, or its key is missing.
@@ -79,9 +81,7 @@ def model_of(agent: ModelAgent, environment: Mapping[str, str]) -> Model:
                 hint=f"Set {agent.api_key_env} in the environment.",
             )
     try:
-        if not options:
-            return infer_model(agent.model)
-        return infer_model(agent.model, provider_factory=lambda name: infer_provider_class(name)(**options))
+        return infer_model(agent.model, provider_factory=partial(clients.provider, **options))
     except (UserError, ValueError, ImportError, TypeError) as error:
         raise InvalidInputError(
             f"The model {agent.model} of the agent {agent.name} cannot be used: {one_sentence(error)}",
@@ -95,13 +95,14 @@ class Answer:
     def __init__(
         self,
         agent: ModelAgent,
-        environment: Mapping[str, str],
+        settings: InstanceSettings,
         store: Store,
         context: EmbeddedRunContext,
         clock: Clock,
     ) -> None:
         self._agent = agent
-        self._environment = environment
+        self._environment = settings.environment
+        self._clients = HttpClients(environment_proxy=settings.environment_proxy)
         self._store = store
         self._context = context
         self._clock = clock
@@ -122,7 +123,8 @@ class Answer:
         if deferred and not await self._decided(deferred):
             return
         with self._clock.move_on_after(self._agent.limits.seconds) as scope:
-            await self._answer(deferred)
+            async with self._clients:
+                await self._answer(deferred)
         if scope.cancelled_caught:
             await self._context.fail(
                 f"{self._agent.name} has not answered within {self._agent.limits.seconds:g} s. "
@@ -174,11 +176,11 @@ class Answer:
             await self._context.emit(Event(EventKind.SNAPSHOT, {"text": ""}))
         history = HistoryTools(self._store, self._context.principal, self._context.conversation.id)
         agent = Agent(
-            model_of(self._agent, self._environment),
+            model_of(self._agent, self._environment, self._clients),
             deps_type=type(None),
             output_type=[str, DeferredToolRequests],
             instructions=self._instructions(),
-            toolsets=toolsets(self._agent, self._environment, self._begin, history.toolset),
+            toolsets=toolsets(self._agent, self._environment, self._clients, self._begin, history.toolset),
             name=self._agent.name,
         )
         limits = UsageLimits(
@@ -337,7 +339,7 @@ class Answer:
 
 @asynccontextmanager
 async def _opened(agent: Agent[None, Any]) -> AsyncGenerator[None]:
-    """Start the servers of an agent's tools; they and the model's connections end with the answer, however it ends."""
+    """Start the servers of an agent's tools; they end with the answer, however it ends."""
     await agent.__aenter__()
     try:
         yield

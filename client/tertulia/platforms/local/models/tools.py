@@ -12,6 +12,7 @@ from tertulia.platforms.local.archivist import tools as archivist
 from tertulia.platforms.local.archivist.toolcalls import Tool
 from tertulia.platforms.local.archivist.tools.results import to_minute
 from tertulia.platforms.local.models.errors import one_sentence
+from tertulia.platforms.local.models.http_clients import HttpClients
 from tertulia.platforms.local.models.settings import Approve, ModelAgent, ToolServer
 from tertulia.store import messages
 from tertulia.store.database import Store
@@ -73,6 +74,7 @@ def only_reads(tool: ToolDefinition) -> bool:
 def toolsets(
     agent: ModelAgent,
     environment: Mapping[str, str],
+    clients: HttpClients,
     begin: Journal,
     history: Callable[[], AbstractToolset[None]],
 ) -> Sequence[AbstractToolset[None]]:
@@ -83,7 +85,7 @@ def toolsets(
     """
     built: list[AbstractToolset[None]] = []
     for server in agent.servers:
-        journaled = JournaledToolset(_server(agent, server, environment), begin, server.title)
+        journaled = JournaledToolset(_server(agent, server, environment, clients), begin, server.title)
         asked = _asked(server.approve)
         toolset = journaled if asked is None else journaled.approval_required(asked)
         built.append(toolset if server.prefix is None else toolset.prefixed(server.prefix))
@@ -103,7 +105,9 @@ def _asked(approve: Approve) -> Callable[[RunContext[None], ToolDefinition, dict
             return lambda ctx, tool, arguments: not only_reads(tool)
 
 
-def _server(agent: ModelAgent, server: ToolServer, environment: Mapping[str, str]) -> AbstractToolset[None]:
+def _server(
+    agent: ModelAgent, server: ToolServer, environment: Mapping[str, str], clients: HttpClients
+) -> AbstractToolset[None]:
     # Imported only where an agent has such a server: this import takes about a second.
     from fastmcp.client.transports import StdioTransport
     from pydantic_ai.mcp import MCPToolset
@@ -120,7 +124,9 @@ def _server(agent: ModelAgent, server: ToolServer, environment: Mapping[str, str
             f"A server of the agent {agent.name} wants a token that is not there.",
             hint=f"Set {server.bearer_env} in the environment.",
         )
-    return MCPToolset(server.url or "", auth=token, tool_error_behavior="failed")
+    return MCPToolset(
+        server.url or "", auth=token, http_client=clients.of_server(), tool_error_behavior="failed"
+    )
 
 
 class HistoryTools:
