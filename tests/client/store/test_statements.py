@@ -48,6 +48,7 @@ REASONS: Mapping[str, str] = {
     "store/extracts.py _from_indexes": PASSED,
     "store/sqlite/health.py examine": FILE,
     "store/idempotency.py _remove_old": "Keys are forgotten after their time, whosesoever they are.",
+    "store/leases.py renew": "Each taking of a lease has an owner of its own.",
     "store/message_index.py enter": "The condition is the caller's: a position, or the principal's conversation.",
     "store/message_index.py withdraw": "The condition is the caller's: the principal's conversation or message.",
     "store/message_index.py index_next": "The index is filled for all.",
