@@ -11,7 +11,7 @@ from typing import Any
 
 BARE = (sys.executable, str(Path(__file__).with_name("bare_server.py")))
 """Starts the bare SDK's server."""
-_INITIALIZE = {
+INITIALIZE = {
     "protocolVersion": "2025-06-18",
     "capabilities": {},
     "clientInfo": {"name": "benchmark", "version": "1"},
@@ -29,7 +29,7 @@ class RawClient:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
         self._id = 0
-        self.request("initialize", _INITIALIZE)
+        self.request("initialize", INITIALIZE)
         self._write({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     def request(self, method: str, params: Mapping[str, Any] | None = None) -> Mapping[str, Any]:

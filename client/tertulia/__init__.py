@@ -8,7 +8,7 @@ from tertulia.client import Client
 from tertulia.resources.agents import Agents
 from tertulia.resources.conversations import Conversations, EventPage
 from tertulia.resources.messages import Messages
-from tertulia.resources.runs import Runs, Sent
+from tertulia.resources.runs import Runs
 from tertulia.resources.search import Search
 from tertulia.runs.runner import Worker
 from tertulia.settings import Approvals, ClientSettings, InstanceSettings, PrincipalLimits
@@ -56,6 +56,7 @@ from tertulia.vocabulary.models import (
     SearchHit,
     SearchQuery,
     SearchResult,
+    Sent,
     SentAs,
     Settlement,
     SortKey,

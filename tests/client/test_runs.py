@@ -55,6 +55,7 @@ async def resumable(work: EmbeddedRunContext, held: Held | None = None) -> None:
     """Say the words, one after the other, behind those that were said before. Wait after half of them, if told."""
     for number in range(int(work.checkpoint.get("said", 0)), len(WORDS)):
         if held is not None and number == len(WORDS) // 2:
+            await work.emit()
             held.reached.set()
             await held.go_on.wait()
         word = Event(
@@ -162,7 +163,7 @@ async def test_an_event_that_cannot_be_written_fails_its_run_and_nothing_else(
 
     async def answer(work: EmbeddedRunContext) -> None:
         await work.emit(piece("So far, "))
-        await work.emit(Event(kind, {"message_id": "reply", "delta": "x", "payload": Unprintable()}))
+        await work.emit(Event(kind, {"message_id": "other", "delta": "x", "payload": Unprintable()}))
         await anyio.sleep_forever()
 
     async with scripted(path, Script(answer, echo)) as client:

@@ -23,7 +23,7 @@ from tertulia import (
     RunStatus,
 )
 from tertulia.platforms.base import EmbeddedRunContext
-from tertulia.runs.context import COALESCE_SECONDS, coalesced
+from tertulia.runs.event_queue import COALESCE_SECONDS, coalesced
 from tests.client.elsewhere import elsewhere, say, told
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.scripted import AGENT, Held, Script, echo, piece, says, scripted
@@ -61,6 +61,7 @@ async def test_pieces_that_come_in_quick_succession_become_one_entry(
     """The first is written at once, so that a reader sees something; what follows within the time is joined."""
 
     async def answer(work: EmbeddedRunContext) -> None:
+        clock.skip(COALESCE_SECONDS)
         for text in ("One ", "two ", "three "):
             await work.emit(piece(text))
             clock.skip(COALESCE_SECONDS / 10)
@@ -81,6 +82,7 @@ async def test_events_of_all_kinds_keep_the_order_of_the_stream(path: Path, cloc
     """Only text that follows text is joined."""
 
     async def answer(work: EmbeddedRunContext) -> None:
+        clock.skip(COALESCE_SECONDS)
         await work.emit(piece("a"))
         await work.emit(piece("b"), piece("c"))
         await work.emit(Event(EventKind.TOOL_CALL_START, {"tool_call_id": "1", "tool": "grep"}))
@@ -110,6 +112,7 @@ async def test_what_follows_quickly_is_written_together_until_somebody_has_to_ac
 
     async def answer(work: EmbeddedRunContext) -> None:
         begun = (await client.conversations.get(work.conversation.id)).last_seq
+        clock.skip(COALESCE_SECONDS)
         for step in steps:
             await work.emit(*step["events"], checkpoint=step.get("checkpoint"))
             written.append((await client.conversations.get(work.conversation.id)).last_seq - begun)
@@ -139,10 +142,10 @@ async def test_text_is_written_in_time_though_nothing_follows_it(path: Path) -> 
 
 async def test_a_checkpoint_is_written_with_the_text_it_belongs_to(path: Path, clock: SkippingClock) -> None:
     """Neither without the other: that is what going on elsewhere rests on."""
-    assert clock
     held = Held()
 
     async def answer(work: EmbeddedRunContext) -> None:
+        clock.skip(COALESCE_SECONDS)
         await work.emit(piece("written, "), checkpoint={"at": 1})
         await work.emit(piece("held back"), checkpoint={"at": 2})
         await held(work)

@@ -7,9 +7,8 @@ import anyio
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
-from tertulia.resources.runs import Sent
 from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.models import Request, Run, RunResult, SentAs
+from tertulia.vocabulary.models import Request, Run, RunResult, Sent, SentAs
 from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.untrusted import named
 from tertulia_tools.host import Host, possible
@@ -62,19 +61,23 @@ class RunReport(Result):
 
 
 async def run_and_wait(
-    host: Host, begin: Callable[[], Awaitable[Sent]], wait_seconds: float | None
+    host: Host, begin: Callable[[bool], Awaitable[Sent]], wait_seconds: float | None
 ) -> CallToolResult | InputRequiredResult:
     """Begin a run, wait for it, ask the person what it needs, and return its report.
 
-    A call that the host repeats to bring an answer finds the run that it began before. `wait_seconds` covers beginning
-    and waiting, but not the time in which a person looks at a form.
+    `begin` is told whether the caller waits. A call that the host repeats to bring an answer finds the run that it
+    began before. `wait_seconds` covers beginning and waiting, but not the time in which a person looks at a form.
     """
-    deadline = anyio.current_time() + (host.wait_seconds if wait_seconds is None else wait_seconds)
+    seconds = host.wait_seconds if wait_seconds is None else wait_seconds
+    deadline = anyio.current_time() + seconds
     sent_as = SentAs.BEGUN
     run_id = await host.resume()
     if run_id is None:
-        sent = await begin()
+        sent = await begin(seconds > 0)
         run, sent_as = sent.run, sent.sent_as
+        if sent.result is not None:
+            quoter = Quoter()
+            return answer(run_report(host, sent.result, quoter), quoter)
     else:
         run = await host.client.runs.get(run_id)
     if sent_as is SentAs.REPLY:
@@ -83,7 +86,7 @@ async def run_and_wait(
     if question is not None:
         return question
     quoter = Quoter()
-    return answer(await run_report(host, outcome, quoter, sent_as=sent_as), quoter)
+    return answer(run_report(host, outcome, quoter, sent_as=sent_as), quoter)
 
 
 async def _delivery_report(host: Host, run: Run) -> CallToolResult:
@@ -94,7 +97,7 @@ async def _delivery_report(host: Host, run: Run) -> CallToolResult:
         conversation_id=run.conversation_id,
         run_id=run.id,
         status=outcome.run.status,
-        cursor=await client.conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=outcome.cursor,
         note="Delivered: this was the answer that the other side waited for.",
         next=possible(
             host,
@@ -130,7 +133,7 @@ async def wait_and_ask(host: Host, run: Run, deadline: float) -> tuple[RunResult
             return await host.client.runs.take_result(run), None
 
 
-async def run_report(
+def run_report(
     host: Host, outcome: RunResult, quoter: Quoter, *, sent_as: SentAs = SentAs.BEGUN
 ) -> RunReport:
     """Return the report of a run."""
@@ -159,7 +162,7 @@ async def run_report(
         reply_data=None if data is None else quoter.quote(compact(data), MAX_JSON),
         error=quoter.optional_line(run.error, MAX_PROMPT),
         pending=pending.items,
-        cursor=await host.client.conversations.cursor(run.conversation_id, outcome.seq),
+        cursor=outcome.cursor,
         note=" ".join([*notes, *pending.notes]) or None,
         next=next_step(host, run, outcome.pending),
     )

@@ -7,7 +7,6 @@ from mcp.server.mcpserver import Context
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import Field
 
-from tertulia.resources.runs import Sent
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError
 from tertulia.vocabulary.models import (
     Channel,
@@ -16,6 +15,7 @@ from tertulia.vocabulary.models import (
     NewConversation,
     ParticipantRole,
     Role,
+    Sent,
     SentAs,
     Settlement,
 )
@@ -93,8 +93,9 @@ async def create_conversation(
         )
         return result_of(created, Quoter())
 
-    async def begin() -> Sent:
-        return await host.client.runs.start(new, MessageDraft(text=message), idempotency_key=idempotency_key)
+    async def begin(wait: bool) -> Sent:
+        first = MessageDraft(text=message)
+        return await host.client.runs.start(new, first, wait=wait, idempotency_key=idempotency_key)
 
     return await run_and_wait(host, begin, wait_seconds)
 
@@ -143,12 +144,14 @@ async def send_message(
             hint="list_agents shows the agents, list_conversations the conversations.",
         )
 
-    async def begin() -> Sent:
+    async def begin(wait: bool) -> Sent:
         if conversation_id is not None:
-            return await host.client.runs.send(conversation_id, draft, idempotency_key=idempotency_key)
+            return await host.client.runs.send(
+                conversation_id, draft, wait=wait, idempotency_key=idempotency_key
+            )
         assert agent is not None
         return await host.client.runs.start(
-            NewConversation(agent=agent), draft, join=True, idempotency_key=idempotency_key
+            NewConversation(agent=agent), draft, join=True, wait=wait, idempotency_key=idempotency_key
         )
 
     return await run_and_wait(host, begin, wait_seconds)
@@ -200,7 +203,7 @@ async def confirm_tool(
             hint="list_conversations (awaiting_me) shows what awaits a decision.",
         )
 
-    async def begin() -> Sent:
+    async def begin(_wait: bool) -> Sent:
         settlement = Settlement(
             decision=Decision(decision),
             reason=reason,
@@ -226,7 +229,7 @@ async def cancel_run(
     host = host_of(ctx)
     run = await host.client.runs.cancel(conversation_id, idempotency_key=idempotency_key)
     quoter = Quoter()
-    return result_of(await run_report(host, await host.client.runs.result(run), quoter), quoter)
+    return result_of(run_report(host, await host.client.runs.result(run), quoter), quoter)
 
 
 RUN_TOOLS = (

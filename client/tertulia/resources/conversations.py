@@ -15,7 +15,7 @@ from tertulia.resources.scope import Scope, tried_at
 from tertulia.resources.statistics import MessageStatistics
 from tertulia.resources.validation import checked_query, checked_rating, conversation_draft
 from tertulia.runs import feed
-from tertulia.runs.idempotency import Effect
+from tertulia.runs.idempotency import Call, Effect
 from tertulia.store import analytics, conversations, excerpts, journal, lookup, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import ChangeMarks
@@ -103,13 +103,9 @@ class Conversations:
                 await scope.store_created(platform, created, idempotency_key, ids)
             return ids
 
-        effect = await scope.once(
-            idempotency_key,
-            "create_conversation",
-            new_conversation_call(new),
-            scope.creation_ids(draft.native_id),
-            carry_out,
-        )
+        ids = scope.creation_ids(draft.native_id)
+        call = Call("create_conversation", new_conversation_call(new), ids, idempotency_key)
+        effect = await scope.once(call, carry_out)
         return await scope.stored(effect[CREATED])
 
     async def get(self, conversation_id: str) -> Conversation:
@@ -211,7 +207,7 @@ class Conversations:
 
         call = {"conversation_id": conversation_id, "changes": asdict(changes)}
         ids = {"conversation_id": conversation_id}
-        await scope.once(idempotency_key, "update_conversation", call, ids, carry_out)
+        await scope.once(Call("update_conversation", call, ids, idempotency_key), carry_out)
         return await scope.stored(conversation_id)
 
     async def generate_title(
@@ -237,7 +233,7 @@ class Conversations:
 
         call = {"conversation_id": conversation_id, "seed_message": seed_message, "force": force}
         ids = {"conversation_id": conversation_id}
-        await scope.once(idempotency_key, "generate_title", call, ids, carry_out)
+        await scope.once(Call("generate_title", call, ids, idempotency_key), carry_out)
         return await scope.stored(conversation_id)
 
     async def update_status(
@@ -283,7 +279,7 @@ class Conversations:
         if rating is not None:
             call["rating"] = asdict(rating)
         ids = {"conversation_id": conversation_id}
-        await scope.once(idempotency_key, "update_status", call, ids, carry_out)
+        await scope.once(Call("update_status", call, ids, idempotency_key), carry_out)
         return await scope.stored(conversation_id)
 
     async def delete(self, conversation_id: str, *, idempotency_key: str | None = None) -> None:
@@ -310,7 +306,7 @@ class Conversations:
             return ids
 
         call = {"conversation_id": conversation_id}
-        await scope.once(idempotency_key, "delete_conversation", call, call, carry_out)
+        await scope.once(Call("delete_conversation", call, call, idempotency_key), carry_out)
 
     async def restore(self, conversation_id: str, *, idempotency_key: str | None = None) -> Conversation:
         """Restore a deleted conversation, if its platform keeps deleted ones."""
@@ -324,7 +320,7 @@ class Conversations:
             return ids
 
         call = {"conversation_id": conversation_id}
-        await scope.once(idempotency_key, "restore_conversation", call, call, carry_out)
+        await scope.once(Call("restore_conversation", call, call, idempotency_key), carry_out)
         return await scope.stored(conversation_id)
 
     async def participants(self, conversation_id: str) -> Sequence[Participant]:
@@ -359,7 +355,9 @@ class Conversations:
             return ids
 
         call = {"conversation_id": conversation_id, "participants": dict(participants)}
-        await scope.once(idempotency_key, "invite", call, {"conversation_id": conversation_id}, carry_out)
+        await scope.once(
+            Call("invite", call, {"conversation_id": conversation_id}, idempotency_key), carry_out
+        )
         return await self.participants(conversation_id)
 
     async def branches(self, conversation_id: str) -> Sequence[Branch]:
@@ -384,7 +382,7 @@ class Conversations:
 
         call = {"conversation_id": conversation_id, "branch_id": branch_id}
         ids = {"conversation_id": conversation_id}
-        await scope.once(idempotency_key, "remove_branch", call, ids, carry_out)
+        await scope.once(Call("remove_branch", call, ids, idempotency_key), carry_out)
 
     async def analytics(self, conversation_id: str) -> Analytics:
         """Return the statistics of a conversation: its platform's, or `computed` ones.

@@ -8,7 +8,7 @@ from functools import partial
 from tertulia.platforms.base import EmbeddedPlatform, Platform
 from tertulia.resources.scope import KeyNotes, Scope
 from tertulia.resources.validation import checked_message, checked_rating, message_call, new_message_id
-from tertulia.runs.idempotency import Effect
+from tertulia.runs.idempotency import Call, Effect
 from tertulia.store import journal, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.entry import safe_message
@@ -78,7 +78,7 @@ class Messages:
             return {"message_id": added.id}
 
         call = {"conversation_id": conversation_id, "message": message_call(message)}
-        effect = await scope.once(idempotency_key, "add_message", call, new_message_id(), carry_out)
+        effect = await scope.once(Call("add_message", call, new_message_id(), idempotency_key), carry_out)
         return await self._find(conversation_id, effect["message_id"])
 
     async def update(
@@ -110,7 +110,7 @@ class Messages:
             return {"message_id": changed.id}
 
         call = {"conversation_id": conversation_id, "message_id": message_id, "changes": asdict(changes)}
-        effect = await scope.once(idempotency_key, "update_message", call, new_message_id(), carry_out)
+        effect = await scope.once(Call("update_message", call, new_message_id(), idempotency_key), carry_out)
         return await self._find(conversation_id, effect["message_id"])
 
     async def rate(
@@ -128,7 +128,7 @@ class Messages:
             return {"message_id": rated.id}
 
         call = {"conversation_id": conversation_id, "message_id": message_id, "rating": asdict(rating)}
-        effect = await scope.once(idempotency_key, "rate_message", call, {}, carry_out)
+        effect = await scope.once(Call("rate_message", call, {}, idempotency_key), carry_out)
         return await self._find(conversation_id, effect["message_id"])
 
     async def _own_id(self, platform: Platform, conversation_id: str, message_id: str) -> str:

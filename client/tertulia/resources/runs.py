@@ -1,7 +1,7 @@
 """Runs: sending messages, following their answers, deciding what a run asks, and stopping it."""
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -10,11 +10,11 @@ from typing import Any
 from tertulia.platforms.base import ChangedRequestError, EmbeddedPlatform, Execution, InterruptedRun
 from tertulia.resources.scope import Scope, tried_at
 from tertulia.resources.validation import checked_message, conversation_draft, message_call, message_ids
-from tertulia.runs import feed
+from tertulia.runs import feed, results
 from tertulia.runs.admission import Submission
 from tertulia.runs.approvals import check_settlement, find_pending, record_settlement, settled_alike
 from tertulia.runs.feed import EventListener
-from tertulia.runs.idempotency import Effect
+from tertulia.runs.idempotency import Call, CarryOut, Effect
 from tertulia.settings import address_of
 from tertulia.store import idempotency, journal, leases, messages, runs
 from tertulia.store.database import Transaction
@@ -24,7 +24,6 @@ from tertulia.vocabulary.errors import ConflictError, MovedOnError, TertuliaErro
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import digest, split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import (
-    Conversation,
     ConversationDraft,
     ConversationRecord,
     Message,
@@ -35,26 +34,12 @@ from tertulia.vocabulary.models import (
     Role,
     Run,
     RunResult,
+    Sent,
     SentAs,
     Settlement,
 )
 from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.text import checked_json
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """A message that was sent, and the run that answers it (or that it answers, as a `REPLY`)."""
-
-    conversation: Conversation
-    run: Run
-    sent_as: SentAs = SentAs.BEGUN
-
-    @property
-    def joined(self) -> bool:
-        """Whether nothing was sent, because an identical call was unfinished or its result not taken."""
-        return self.sent_as is SentAs.JOINED
-
 
 _CREATED = "conversation_id"
 """Where the effect of a call has the conversation that it created."""
@@ -77,12 +62,14 @@ class Runs:
         message: MessageDraft,
         *,
         join: bool = False,
+        wait: bool = True,
         idempotency_key: str | None = None,
     ) -> Sent:
         """Create a conversation with its first message.
 
         `join`: without a key, an identical call joins the first one while that is unfinished, or until its result was
-        taken (`SentAs.JOINED`).
+        taken (`SentAs.JOINED`). `wait`: whether the caller takes the result later; else what there is of it at the
+        beginning is taken (`Sent.result`).
         """
         scope = self._scope
         platform = scope.configured(split_agent_address(new.agent)[0])
@@ -90,53 +77,55 @@ class Runs:
             draft=conversation_draft(new, platform.new_native_id()),
             message=checked_message(message),
             call={**new_conversation_call(new), "message": message_call(message)},
+            wait=wait,
         )
         if not join or idempotency_key is not None:
-            return await self._started(await self._start_once(idempotency_key, start))
+            return await self._start_once(idempotency_key, start)
         same = await self._identical(start)
         if same is not None:
             return Sent(
                 conversation=await scope.stored(same.conversation_id), run=same, sent_as=SentAs.JOINED
             )
         if not platform.capabilities.opens_with_message:
-            return await self._started(await self._start_once(None, start))
+            return await self._start_once(None, start)
         # Until the run is recorded, only this key shows that the identical call may have reached the platform.
         key = f"first message {digest(start.call)}"
         forget = partial(idempotency.forget, key=key)
         await scope.write(forget)
-        effect = await self._start_once(key, start, join=True)
+        sent = await self._start_once(key, start, join=True)
         await scope.write(forget)
-        return await self._started(effect)
+        return sent
 
     async def send(
         self,
         conversation_id: str,
         message: MessageDraft | str,
         *,
+        wait: bool = True,
         idempotency_key: str | None = None,
     ) -> Sent:
         """Send a message; its answer becomes a run that continues whether or not anybody waits.
 
         Without a key, an identical call joins the first one while that is unfinished, or until somebody took its result
-        (`SentAs.JOINED`).
+        (`SentAs.JOINED`). `wait`: whether the caller takes the result later; else what there is of it at the beginning
+        is taken (`Sent.result`).
 
         Raises:
             ConflictError: another run is active, or the conversation accepts no message in its status.
         """
         split_conversation_id(conversation_id)
-        scope = self._scope
         draft = checked_message(MessageDraft(text=message) if isinstance(message, str) else message)
-        call = {"conversation_id": conversation_id, "message": message_call(draft)}
+        arguments = {"conversation_id": conversation_id, "message": message_call(draft)}
+        sent: list[Sent] = []
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            submission = self._submission(conversation_id, draft, ids, call)
-            run, sent_as = await self._submit(replace(submission, join=idempotency_key is None))
-            return {**ids, "run_id": run.id, "sent_as": sent_as}
+            submission = self._submission(conversation_id, draft, ids, arguments)
+            sent[:] = [await self._submit(replace(submission, join=idempotency_key is None, waits=wait))]
+            return {**ids, "run_id": sent[0].run.id, "sent_as": sent[0].sent_as}
 
-        effect = await self._send_once(idempotency_key, "send_message", call, message_ids(), carry_out)
-        conversation = await scope.stored(conversation_id)
-        run = await self.get(effect["run_id"])
-        return Sent(conversation=conversation, run=run, sent_as=SentAs(effect["sent_as"]))
+        call = Call("send_message", arguments, message_ids(), idempotency_key)
+        effect = await self._send_once(call, carry_out)
+        return sent[0] if sent else await self._sent({**effect, _CREATED: conversation_id})
 
     async def stream(
         self,
@@ -169,15 +158,19 @@ class Runs:
     async def result(self, run: Run) -> RunResult:
         """Return the run's current state and reply, without marking it as delivered."""
         await self._complete_late(run)
-        return await self._with_reply(await self._scope.read(partial(feed.result, run=run)))
+        store = self._scope.services.store
+        return await self._with_reply(await self._scope.read(partial(results.result, run=run, store=store)))
 
     async def take_result(self, run: Run, *, answered: bool = False) -> RunResult:
         """Return the run's current state and reply, marked as delivered: the identical call is a new one from now on.
 
         `answered`: the caller answered the run with a message (`SentAs.REPLY`), rather than began it.
         """
-        await self._complete_late(run)
-        taken = await self._scope.write(partial(feed.take_result, run=run, answered=answered))
+        take = partial(results.take_result, run=run, store=self._scope.services.store, answered=answered)
+        taken = await self._scope.write(take)
+        if taken.run.status is RunStatus.INTERRUPTED:
+            await self._complete_late(taken.run)
+            taken = await self._scope.write(take)
         return await self._with_reply(taken)
 
     async def wait(self, run: Run, *, timeout: float, on_events: EventListener | None = None) -> RunResult:
@@ -242,7 +235,7 @@ class Runs:
 
         call = {"request_id": request_id, "settlement": asdict(settlement)}
         ids = {"request_id": request_id}
-        await self._scope.once(idempotency_key, "confirm_tool", call, ids, carry_out)
+        await self._scope.once(Call("confirm_tool", call, ids, idempotency_key), carry_out)
         run = await self.get((await self.request(request_id)).run_id)
         self._scope.services.runner.execute_run(self._scope.principal, run)
         return run
@@ -293,7 +286,7 @@ class Runs:
             return {"run_id": run.id}
 
         call = {"conversation_id": conversation_id}
-        effect = await scope.once(idempotency_key, "cancel_run", call, {}, carry_out)
+        effect = await scope.once(Call("cancel_run", call, {}, idempotency_key), carry_out)
         return await self.get(effect["run_id"])
 
     async def _continue_ended(self, run: Run) -> None:
@@ -307,8 +300,9 @@ class Runs:
 
         scope.services.runner.execute_run(scope.principal, await scope.write(withdraw_pending))
 
-    async def _start_once(self, key: str | None, start: "_Start", *, join: bool = False) -> Effect:
-        """Create the conversation and send its message; return their ids, and how the message was sent."""
+    async def _start_once(self, key: str | None, start: "_Start", *, join: bool = False) -> Sent:
+        """Create the conversation and send its message, once."""
+        sent: list[Sent] = []
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
             if repeated:
@@ -331,20 +325,15 @@ class Runs:
                 effect = ids if checkpoint is None else {**ids, _CHECKPOINT: checkpoint}
                 await self._scope.store_created(platform, created, key, effect)
             submission = self._submission(ids[_CREATED], start.message, ids, start.call)
-            await self._submit(replace(submission, checkpoint=checkpoint))
+            submission = replace(submission, checkpoint=checkpoint, waits=start.wait)
+            sent[:] = [await self._submit(submission)]
             return ids
 
         ids = {**self._scope.creation_ids(start.draft.native_id), **message_ids()}
-        return await self._send_once(key, "start_conversation", start.call, ids, carry_out)
+        effect = await self._send_once(Call("start_conversation", start.call, ids, key), carry_out)
+        return sent[0] if sent else await self._sent(effect)
 
-    async def _send_once(
-        self,
-        key: str | None,
-        operation: str,
-        call: Mapping[str, Any],
-        ids: Effect,
-        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
-    ) -> Effect:
+    async def _send_once(self, call: Call, carry_out: CarryOut) -> Effect:
         """Carry out a call that sends a message, once; and again if its platform got nothing of the message."""
         carried_out = False
 
@@ -355,14 +344,13 @@ class Runs:
                 await self._scope.check_room()
             return await carry_out(ids, repeated)
 
-        once = partial(self._scope.once, key, operation, call, ids, send)
-        effect = await once()
-        if key is not None and not carried_out:
+        effect = await self._scope.once(call, send)
+        if call.key is not None and not carried_out:
             run = await self._scope.read(partial(runs.find, run_id=effect["run_id"]))
             if run is not None and run.unsent:
                 renewed = {name: value for name, value in effect.items() if name != "sent_as"} | message_ids()
-                await self._scope.write(partial(_renew, key=key, run=run, effect=renewed))
-                effect = await once()
+                await self._scope.write(partial(_renew, key=call.key, run=run, effect=renewed))
+                effect = await self._scope.once(call, send)
         return effect
 
     async def _check_run(self, agent: str) -> None:
@@ -371,9 +359,10 @@ class Runs:
         check = self._scope.services.limits.check_run
         await self._scope.read(lambda tx, principal: check(tx, principal, instance))
 
-    async def _started(self, effect: Effect) -> Sent:
+    async def _sent(self, effect: Effect) -> Sent:
+        """Return what a call sent that was carried out before, or by another process."""
         return Sent(
-            conversation=await self._scope.stored(effect["conversation_id"]),
+            conversation=await self._scope.stored(effect[_CREATED]),
             run=await self.get(effect["run_id"]),
             sent_as=SentAs(effect.get("sent_as", SentAs.BEGUN)),
         )
@@ -401,7 +390,7 @@ class Runs:
         opened = await platform.open(scope.principal, draft, first)
         return opened.conversation, opened.checkpoint
 
-    async def _submit(self, submission: Submission) -> tuple[Run, SentAs]:
+    async def _submit(self, submission: Submission) -> Sent:
         conversation_id = submission.message.conversation_id
         platform, _ = self._scope.platform_of(conversation_id)
         if platform.capabilities.refresh_before_send and submission.checkpoint is None:
@@ -530,6 +519,7 @@ class _Start:
     draft: ConversationDraft
     message: MessageDraft
     call: Mapping[str, Any]
+    wait: bool
 
 
 def new_conversation_call(new: NewConversation) -> dict[str, Any]:

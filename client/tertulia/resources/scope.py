@@ -1,6 +1,6 @@
 """What the resources of one principal share: the services of the process, and common steps."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tertulia.platforms.base import EmbeddedPlatform, Platform
-from tertulia.runs.idempotency import Effect, Idempotency
+from tertulia.runs.idempotency import Call, CarryOut, Effect, Idempotency
 from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.limits import Limits
 from tertulia.runs.runner import Runner
@@ -122,16 +122,9 @@ class Scope:
         """Write to the store, as this principal, in one transaction."""
         return await self.services.store.write(lambda tx: change(tx, self.principal))
 
-    async def once(
-        self,
-        key: str | None,
-        operation: str,
-        call: Mapping[str, Any],
-        ids: Effect,
-        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
-    ) -> Effect:
+    async def once(self, call: Call, carry_out: CarryOut) -> Effect:
         """Carry out a call once under its idempotency key (see `Idempotency.once`)."""
-        return await self.services.idempotency.once(self.principal, key, operation, call, ids, carry_out)
+        return await self.services.idempotency.once(self.principal, call, carry_out)
 
     async def check_room(self) -> None:
         """Check that this principal may store more.
@@ -168,8 +161,9 @@ class Scope:
         platform, _ = self.platform_of(conversation_id)
         if not isinstance(platform, EmbeddedPlatform):
             with suppress(NotFoundError):
-                if not await self.read(partial(conversations.is_gone, conversation_id=conversation_id)):
-                    return await self.read(partial(conversations.get, conversation_id=conversation_id))
+                found = await self.read(partial(_unless_gone, conversation_id=conversation_id))
+                if found is not None:
+                    return found
         return await self.fetch(conversation_id)
 
     @asynccontextmanager
@@ -234,6 +228,12 @@ class KeyNotes:
 def tried_at(effect: Effect, *, repeated: bool) -> datetime | None:
     """Return when the first attempt of a repeated call began; None at the first."""
     return to_datetime(effect.get(_BEGUN, 0)) if repeated else None
+
+
+def _unless_gone(tx: Transaction, principal: str, *, conversation_id: str) -> Conversation | None:
+    if conversations.is_gone(tx, principal, conversation_id):
+        return None
+    return conversations.get(tx, principal, conversation_id)
 
 
 def _has_states(platform: Platform) -> bool:

@@ -26,6 +26,8 @@ class Submission:
     """The context that was sent with this message only."""
     join: bool = False
     """Whether to join an identical call that is unfinished, or whose result nobody has taken yet."""
+    waits: bool = True
+    """Whether the caller takes the result later; else it has taken what there is of it at the beginning."""
     checkpoint: Mapping[str, Any] | None = None
     """The run's first checkpoint, if the conversation was created just now, or came into being by this message."""
 
@@ -38,6 +40,8 @@ class Admitted:
     sent_as: SentAs
     message: Message | None = None
     """The recorded message, if it began a run."""
+    taken: bool = False
+    """Whether the caller has taken what there is of the run's result, which began just now."""
 
 
 class AnsweredElsewhereError(ConflictError):
@@ -138,7 +142,9 @@ def _begin(
     )
     if submission.checkpoint is not None:
         runs.save_checkpoint(tx, run.id, submission.checkpoint)
-    return Admitted(run=run, sent_as=SentAs.BEGUN, message=admission.message)
+    if not submission.waits:
+        runs.mark_delivered(tx, run)
+    return Admitted(run=run, sent_as=SentAs.BEGUN, message=admission.message, taken=not submission.waits)
 
 
 def _still_active(tx: Transaction, run: Run) -> ConflictError:

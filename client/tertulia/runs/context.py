@@ -1,23 +1,19 @@
 """The context of a run over the store: it journals what the platform emits, if the process still holds the lease."""
 
-import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
-
-import anyio
+from typing import Any, NoReturn, TypeVar
 
 from tertulia.runs.budget import RunBudget
+from tertulia.runs.event_queue import EventWriter, coalesced
 from tertulia.settings import DEFAULT_LIMITS, Limits
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.store.transitions import ask, end_run, move, record_reply, withdraw
 from tertulia.vocabulary.entry import safe_message
-from tertulia.vocabulary.errors import TertuliaError
-from tertulia.vocabulary.events import DELTAS, URGENT, Event, EventKind, JournalEntry
+from tertulia.vocabulary.events import URGENT, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import (
     Conversation,
@@ -30,11 +26,6 @@ from tertulia.vocabulary.models import (
 )
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
 from tertulia.vocabulary.untrusted import safe_id
-
-logger = logging.getLogger(__name__)
-
-COALESCE_SECONDS = 0.1
-"""Events that arrive within this time are written together, and pieces of text become one journal entry."""
 
 T = TypeVar("T")
 
@@ -56,15 +47,24 @@ class StoredRunContext:
     """The arguments with which each request was approved."""
     budget: RunBudget
 
-    _queue: list[Event] = field(default_factory=list[Event], init=False)
-    _unsaved: Mapping[str, Any] | None = field(default=None, init=False)
-    _written: float = field(default=-math.inf, init=False)
-    _flushing: anyio.Lock = field(default_factory=anyio.Lock, init=False)
-    _waiting: anyio.Event = field(default_factory=anyio.Event, init=False)
+    writer: EventWriter
+    ended: RunStatus | None = field(default=None, init=False)
+    """How the run ended, once its end was written here."""
+
+    def __post_init__(self) -> None:
+        place = self.principal, self.conversation.id
+        self._queue = self.writer.queue(place, write=self._write, commit=self._commit)
 
     @classmethod
     def load(
-        cls, tx: Transaction, *, store: Store, lease: Lease, run_id: str, limits: Limits = DEFAULT_LIMITS
+        cls,
+        tx: Transaction,
+        *,
+        store: Store,
+        writer: EventWriter,
+        lease: Lease,
+        run_id: str,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> "StoredRunContext":
         """Read a run from the store, for the process that holds its conversation's lease."""
         principal = lease.principal
@@ -83,6 +83,7 @@ class StoredRunContext:
             requests=requests,
             approvals={request.id: runs.approved_arguments(tx, request) for request in requests},
             budget=RunBudget(limits, run.conversation_id.partition(":")[0], entries),
+            writer=writer,
         )
 
     @property
@@ -95,18 +96,14 @@ class StoredRunContext:
         """Whether the run has not ended and does not wait for a person."""
         return self.run.status in {RunStatus.QUEUED, RunStatus.RUNNING}
 
-    async def start(self, *, opens: bool = True) -> None:
+    def start(self, tx: Transaction, *, opens: bool = True) -> None:
         """Mark the run as running. Its first attempt opens the conversation, unless the platform keeps the status."""
-        first = not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries)
-
-        def start(tx: Transaction) -> None:
-            if first and opens:
+        leases.check(tx, self.lease)
+        if not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries):
+            if opens:
                 move(tx, self.principal, self.conversation.id, Status.OPEN, run_id=self.run.id)
-            if first:
-                self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
-            runs.set_status(tx, self.run, RunStatus.RUNNING)
-
-        await self._commit(start)
+            self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
+        runs.set_status(tx, self.run, RunStatus.RUNNING)
 
     async def emit(
         self,
@@ -115,40 +112,31 @@ class StoredRunContext:
         awaiting: bool | None = None,
     ) -> None:
         """See `tertulia.platforms.base.RunContext.emit`."""
+        if self.ended is not None:
+            raise LostLeaseError(self.conversation.id)
         self.budget.spend(events)
-        change = None if awaiting is None else partial(self._set_awaiting, awaiting=awaiting)
-        urgent = not events or change is not None or any(event.kind in URGENT for event in events)
-        if urgent or self.store.clock.now() - self._written >= COALESCE_SECONDS:
-            await self._flush(events, checkpoint, change)
+        if awaiting is not None:
+            change = partial(self._set_awaiting, awaiting=awaiting)
+            await self._queue.flush(*events, checkpoint=checkpoint, change=change)
+        elif not events or any(event.kind in URGENT for event in events):
+            await self._queue.flush(*events, checkpoint=checkpoint)
         else:
-            self._queue.extend(events)
-            if checkpoint is not None:
-                self._unsaved = checkpoint
-            self._waiting.set()
+            await self._queue.put(events, checkpoint)
 
     async def commit(
         self, change: Callable[[Transaction], object], *events: Event, checkpoint: Mapping[str, Any]
     ) -> None:
         """See `tertulia.platforms.base.EmbeddedRunContext.commit`."""
         self.budget.spend(events)
-        await self._flush(events, checkpoint, change)
+        await self._queue.flush(*events, checkpoint=checkpoint, change=change)
 
     async def flush(self) -> None:
         """Write the events that are still queued."""
-        await self._flush((), None, None)
+        await self._queue.flush()
 
-    async def write_in_time(self) -> None:
-        """Write queued events in time, even if none follows them; runs in a task beside the answer."""
-        while True:
-            await self._waiting.wait()
-            self._waiting = anyio.Event()
-            await self.store.clock.tick(COALESCE_SECONDS)
-            try:
-                await self.flush()
-            except LostLeaseError:
-                return  # the answer fails at its next event
-            except TertuliaError:
-                logger.warning("run %s: held back events were not written yet", self.run.id, exc_info=True)
+    async def events_failure(self) -> NoReturn:
+        """Raise why events could not be written, once that is so; runs in a task beside the answer."""
+        await self._queue.failure()
 
     async def ask(
         self, draft: RequestDraft, *events: Event, checkpoint: Mapping[str, Any] | None = None
@@ -222,7 +210,6 @@ class StoredRunContext:
     ) -> None:
         """See `tertulia.platforms.base.RunContext.finish`."""
         self.budget.check_whole(text, data, metadata)
-        await self.flush()
 
         def finish(tx: Transaction) -> None:
             whole = text
@@ -246,7 +233,8 @@ class StoredRunContext:
                 record_reply(tx, self.principal, self.run, reply)
             end_run(tx, self.principal, self.run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
-        await self._commit(finish)
+        await self._queue.flush(change=finish)
+        self.ended = RunStatus.COMPLETED
 
     async def fail(self, message: str, *, retryable: bool = False, unsent: bool = False) -> None:
         """See `tertulia.platforms.base.RunContext.fail`."""
@@ -269,56 +257,24 @@ class StoredRunContext:
         run = await self.store.read(lambda tx: runs.get(tx, self.principal, self.run.id))
         return run.status is not RunStatus.RUNNING
 
-    async def _flush(
-        self,
-        events: Sequence[Event],
-        checkpoint: Mapping[str, Any] | None,
-        change: Callable[[Transaction], object] | None,
-    ) -> None:
-        """Write the queued events, then `events` with their checkpoint and change, in one transaction."""
-        async with self._flushing:
-            queued, self._queue = self._queue, []
-            unsaved, self._unsaved = self._unsaved, None
-            joined = coalesced([*queued, *events])
-            latest = unsaved if checkpoint is None else checkpoint
-            if not joined and latest is None and change is None:
-                return
-
-            def flush(tx: Transaction) -> None:
-                self._append(tx, joined)
-                if latest is not None:
-                    runs.save_checkpoint(tx, self.run.id, latest)
-                if change is not None:
-                    change(tx)
-
-            try:
-                await self._commit(flush)
-            except TertuliaError:
-                # Events must not be written without the change that belongs to them.
-                self._queue[:0] = queued if change is not None else [*queued, *events]
-                self._unsaved = self._unsaved or (unsaved if change is not None else latest)
-                raise
-            self._written = self.store.clock.now()
-
     def _set_awaiting(self, tx: Transaction, *, awaiting: bool) -> None:
         conversations.set_awaiting(tx, self.principal, self.conversation.id, awaiting)
 
     async def _end(
         self, status: RunStatus, event: Event, message: str, *, retryable: bool, unsent: bool = False
     ) -> None:
-        await self.flush()
-        await self._commit(
-            partial(
-                end_run,
-                principal=self.principal,
-                run=self.run,
-                status=status,
-                event=event,
-                error=message,
-                retryable=retryable,
-                unsent=unsent,
-            )
+        end = partial(
+            end_run,
+            principal=self.principal,
+            run=self.run,
+            status=status,
+            event=event,
+            error=message,
+            retryable=retryable,
+            unsent=unsent,
         )
+        await self._queue.flush(change=end)
+        self.ended = status
 
     def _append(self, tx: Transaction, events: Sequence[Event]) -> None:
         self._retitle(tx, events)
@@ -330,33 +286,15 @@ class StoredRunContext:
                 retitled = ConversationChanges(title=event.data["title"])
                 conversations.change(tx, self.principal, self.conversation.id, retitled)
 
+    def _write(self, tx: Transaction, events: Sequence[Event], checkpoint: Mapping[str, Any] | None) -> None:
+        leases.check(tx, self.lease)
+        self._append(tx, coalesced(events))
+        if checkpoint is not None:
+            runs.save_checkpoint(tx, self.run.id, checkpoint)
+
     async def _commit(self, change: Callable[[Transaction], T]) -> T:
         def fenced(tx: Transaction) -> T:
             leases.check(tx, self.lease)
             return change(tx)
 
         return await self.store.write(fenced)
-
-
-def coalesced(events: Sequence[Event]) -> list[Event]:
-    """Join adjacent deltas of the same message; a joined event has the upstream id of its last part."""
-    result: list[Event] = []
-    parts: list[str] = []
-    for event in [*events, None]:
-        last = result[-1] if result else None
-        if (
-            event is not None
-            and last is not None
-            and event.kind in DELTAS
-            and event.kind is last.kind
-            and event.data.get("message_id") == last.data.get("message_id")
-        ):
-            parts.append(str(event.data.get("delta", "")))
-            result[-1] = Event(last.kind, last.data, event.upstream_id)
-            continue
-        if last is not None and len(parts) > 1:
-            result[-1] = Event(last.kind, {**last.data, "delta": "".join(parts)}, last.upstream_id)
-        if event is not None:
-            result.append(event)
-            parts = [str(event.data.get("delta", ""))]
-    return result

@@ -1,44 +1,21 @@
 """Feeds of what happens in runs and conversations, read from the store, whichever process causes it."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 
 import anyio
 
 from tertulia.runs.runner import Runner
-from tertulia.store import conversations, journal, leases, lookup, messages, runs
+from tertulia.store import conversations, journal, leases, lookup, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.notices import Watch
-from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.events import JournalEntry
-from tertulia.vocabulary.models import Run, RunResult
-from tertulia.vocabulary.states import RequestStatus, RunStatus
+from tertulia.vocabulary.models import Run
+from tertulia.vocabulary.states import RunStatus
 
 EventListener = Callable[[Sequence[JournalEntry]], Awaitable[None]]
 """Is called with new entries of a journal."""
-
-
-def result(tx: Transaction, principal: str, run: Run) -> RunResult:
-    """Return the run's current state and reply, without marking it as delivered."""
-    conversation = conversations.get(tx, principal, run.conversation_id)
-    run = runs.get(tx, principal, run.id)
-    answer = None
-    if run.reply_id is not None:
-        with suppress(NotFoundError):  # it was removed with its branch; the journal still has its text
-            answer = messages.get(tx, principal, run.conversation_id, run.reply_id)
-    reply = None if answer is None else answer.text
-    if reply is None:
-        reply = journal.reply_text(journal.read_all(tx, principal, run))
-    return RunResult(
-        run=run,
-        reply=reply,
-        data=None if answer is None else answer.data,
-        pending=[
-            request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING
-        ],
-        seq=conversation.last_seq,
-    )
 
 
 async def wait_idle(
@@ -57,16 +34,6 @@ async def wait_idle(
             async for entries in news:
                 if on_events is not None:
                     await on_events(entries)
-
-
-def take_result(tx: Transaction, principal: str, run: Run, *, answered: bool = False) -> RunResult:
-    """Return the run's current state and reply, marked as delivered: the identical call is a new one from then on.
-
-    `answered`: the caller did not begin the run, but answered it with a message.
-    """
-    found = result(tx, principal, run)
-    runs.mark_delivered(tx, found.run, to_answerer=answered)
-    return found
 
 
 async def follow(

@@ -7,6 +7,7 @@ with the same ids, so that it finds what it did before.
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from tertulia.runs.leases import LeaseHolder
 from tertulia.store import idempotency, leases
 from tertulia.store.database import Store, Transaction
 from tertulia.store.idempotency import IdempotencyRecord
+from tertulia.store.leases import Lease
 from tertulia.vocabulary.errors import StoreError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.identifiers import digest
 from tertulia.vocabulary.text import checked_line
@@ -26,6 +28,23 @@ PATIENCE_SECONDS = 30
 LONGEST_KEY = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that is safe to repeat: it has its effect once."""
+
+    operation: str
+    arguments: Mapping[str, Any]
+    """What identifies the call, beside the operation, when it is repeated."""
+    ids: Effect
+    """The ids that its first attempt uses."""
+    key: str | None = None
+    """The idempotency key; None where each call has an effect of its own."""
+
+
+CarryOut = Callable[[Effect, bool], Awaitable[Effect]]
+"""Carries a call out: it gets the ids to use, and whether an earlier attempt may have had an effect."""
+
+
 class Idempotency:
     """Carries out repeatable calls for one process."""
 
@@ -33,80 +52,64 @@ class Idempotency:
         self._store = store
         self._leases = holder
 
-    async def once(
-        self,
-        principal: str,
-        key: str | None,
-        operation: str,
-        call: Mapping[str, Any],
-        ids: Effect,
-        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
-    ) -> Effect:
+    async def once(self, principal: str, call: Call, carry_out: CarryOut) -> Effect:
         """Carry out a call, or return the effect that it had before.
-
-        `carry_out` gets the ids to use and whether an earlier attempt may have had an effect.
 
         Raises:
             ConflictError: the key was used for another call.
             UnavailableError: another process still carries out the same call.
         """
-        if key is None:
-            return await carry_out(ids, False)
-        key = checked_line("idempotency_key", key, limit=LONGEST_KEY)
+        if call.key is None:
+            return await carry_out(call.ids, False)
+        key = checked_line("idempotency_key", call.key, limit=LONGEST_KEY)
         enter = partial(
             idempotency.enter,
             principal=principal,
             key=key,
-            operation=operation,
-            call_digest=digest(call),
-            effect=ids,
+            operation=call.operation,
+            call_digest=digest(call.arguments),
+            effect=call.ids,
         )
         resource = f"call {key}"
         clock = self._store.clock
-        record = await self._store.write(enter)
         async with AsyncExitStack() as held:
             with self._store.watch(resource) as watch, clock.move_on_after(PATIENCE_SECONDS) as waiting:
-                while not record.done:
-                    if await held.enter_async_context(self._leases.hold(principal, resource)) is not None:
+                while True:
+                    # Read under the lease: its previous holder may have completed the call, or have been refused.
+                    hold = self._leases.hold_for(principal, resource, lambda tx, lease: (lease, enter(tx)))
+                    entered = await held.enter_async_context(hold)
+                    if entered is not None:
                         break
                     await held.aclose()
+                    record = await self._store.write(enter)
+                    if record.done:
+                        return record.effect
                     with clock.move_on_after(leases.RENEWAL):
                         await watch.changed()
-                    record = await self._store.write(enter)
             if not waiting.cancelled_caught:
-                return (
-                    record.effect
-                    if record.done
-                    else await self._carry_out(principal, record, enter, carry_out)
-                )
+                lease, record = entered
+                return record.effect if record.done else await self._carry_out(lease, record, carry_out)
         raise UnavailableError(
             "The same call, with the same idempotency key, is still being carried out.",
             hint="Repeat it in a moment, with the same key.",
         )
 
-    async def _carry_out(
-        self,
-        principal: str,
-        record: IdempotencyRecord,
-        enter: Callable[[Transaction], IdempotencyRecord],
-        carry_out: Callable[[Effect, bool], Awaitable[Effect]],
-    ) -> Effect:
-        # Read again under the lease: its previous holder may have completed the call, or have been refused.
-        latest = await self._store.write(enter)
-        if latest.done:
-            return latest.effect
-        first = record.first or latest.first
+    async def _carry_out(self, lease: Lease, record: IdempotencyRecord, carry_out: CarryOut) -> Effect:
+        principal = lease.principal
         try:
-            effect = await carry_out(latest.effect, not first)
+            effect = await carry_out(record.effect, not record.first)
         except (StoreError, UncertainError, UnavailableError):
             raise  # what was done until then may have had an effect
         except TertuliaError:
-            if first:
+            if record.first:
                 await self._store.write(partial(idempotency.withdraw, principal=principal, key=record.key))
             raise
 
         def complete(tx: Transaction) -> None:
             idempotency.complete(tx, principal, record.key, effect)
+            leases.release(tx, lease)
+            tx.touched.add(lease.resource)
 
         await self._store.write(complete)
+        self._leases.ended(lease)
         return effect

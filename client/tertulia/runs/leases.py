@@ -1,9 +1,10 @@
 """The leases of this process: it takes them, renews them while they are held, and returns them."""
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 import anyio
 
@@ -15,6 +16,8 @@ from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 WORKER = "worker"
 """What the lease of a store's worker is for; it is held in the name of `LOCAL_PRINCIPAL`."""
@@ -30,7 +33,7 @@ class LeaseHolder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: dict[Lease, None] = {}
+        self._held: set[Lease] = set()
         self._unreturned: dict[Lease, None] = {}
         """The leases whose return could not be written."""
 
@@ -40,20 +43,38 @@ class LeaseHolder:
 
         A lease that cannot be returned now is returned later, or runs out: what was done under it stays done.
         """
-        lease: Lease | None = None
-        with anyio.CancelScope(shield=True):  # a caller cancelled now would leave a lease that nobody returns
-            lease = await self._store.write(
-                partial(leases.take, principal=principal, resource=resource, owner=new_id("own_"))
-            )
-            if lease is not None:
-                self._held[lease] = None
-        try:
+        async with self.hold_for(principal, resource, lambda _, lease: lease) as lease:
             yield lease
+
+    @asynccontextmanager
+    async def hold_for(
+        self, principal: str, resource: str, begin: Callable[[Transaction, Lease], T]
+    ) -> AsyncGenerator[T | None]:
+        """Hold a lease for what begins in the transaction that takes it; yield what `begin` returns, as `hold` does."""
+        lease: Lease | None = None
+        begun: T | None = None
+
+        def take(tx: Transaction) -> tuple[Lease, T] | None:
+            taken = leases.take(tx, principal, resource, owner)
+            return None if taken is None else (taken, begin(tx, taken))
+
+        owner = new_id("own_")
+        with anyio.CancelScope(shield=True):  # a caller cancelled now would leave a lease that nobody returns
+            taken = await self._store.write(take)
+            if taken is not None:
+                lease, begun = taken
+                self._held.add(lease)
+        try:
+            yield begun
         finally:
-            if lease is not None:
-                del self._held[lease]
+            if lease is not None and lease in self._held:
+                self._held.remove(lease)
                 with anyio.CancelScope(shield=True):
                     await self._give_back(lease)
+
+    def ended(self, lease: Lease) -> None:
+        """Note that a lease ended with what was done under it, in the same transaction: there is nothing to return."""
+        self._held.discard(lease)
 
     async def renew(self) -> None:
         """Renew the leases that are held, and return those that could not be returned, until this task is cancelled."""

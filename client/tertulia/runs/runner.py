@@ -17,17 +17,19 @@ import anyio
 import anyio.abc
 
 from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
-from tertulia.runs.admission import Admitted, AnsweredElsewhereError, Submission, admit
+from tertulia.runs.admission import AnsweredElsewhereError, Submission, admit
 from tertulia.runs.context import StoredRunContext
+from tertulia.runs.event_queue import EventWriter
 from tertulia.runs.leases import LeaseHolder, has_worker
 from tertulia.runs.limits import Limits
-from tertulia.store import leases, runs
+from tertulia.runs.results import result
+from tertulia.store import conversations, leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.log_ids import log_ids
-from tertulia.vocabulary.models import Message, Run, SentAs
+from tertulia.vocabulary.models import Message, Run, Sent
 from tertulia.vocabulary.states import RunStatus
 from tertulia.vocabulary.tasks import errors_in
 
@@ -65,6 +67,7 @@ class Runner:
         self._leases = holder
         self._platforms = platforms
         self._worker = worker
+        self._writer = EventWriter(store)
         self._finished = anyio.Event()
         """Set when a run is no longer executed here."""
         self._launching = anyio.Lock()
@@ -77,6 +80,7 @@ class Runner:
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._leases.renew)
+        self._tasks.start_soon(self._writer.write)
         for platform in self._platforms.values():
             if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
                 self._tasks.start_soon(self._maintain, platform, platform.maintenance_interval)
@@ -91,10 +95,8 @@ class Runner:
         self._tasks.cancel_scope.cancel()
         await self._tasks.__aexit__(None, None, None)
 
-    async def submit(self, principal: str, submission: Submission) -> tuple[Run, SentAs]:
+    async def submit(self, principal: str, submission: Submission) -> Sent:
         """Record a message and the run that answers it, in one transaction; then execute the run.
-
-        Returns the run and what became of the message (see `admit`).
 
         Raises:
             NotFoundError: there is no such conversation.
@@ -107,24 +109,31 @@ class Runner:
         if submission.context is not None:
             platform.check_context(submission.context)
 
-        def record(tx: Transaction) -> tuple[Admitted, bool]:
-            return admit(tx, principal, platform, submission, self._limits), tx.keeps_content(conversation_id)
+        def record(tx: Transaction) -> tuple[Sent, Message | None]:
+            admitted = admit(tx, principal, platform, submission, self._limits)
+            sent = Sent(
+                conversation=conversations.get(tx, principal, conversation_id),
+                run=admitted.run,
+                sent_as=admitted.sent_as,
+                result=result(tx, principal, run=admitted.run, store=self._store) if admitted.taken else None,
+            )
+            return sent, None if tx.keeps_content(conversation_id) else admitted.message
 
-        admitted: Admitted | None = None
+        sent: Sent | None = None
         with anyio.CancelScope(
             shield=True
         ):  # a caller that is cancelled now must not leave a run that nobody executes
             try:
-                admitted, kept = await self._store.write(record)
+                sent, unkept = await self._store.write(record)
             except AnsweredElsewhereError as error:
                 # Its process may be dead, and its principal away.
                 self.execute_run(error.principal, error.run)
                 raise
-            if admitted.message is not None and not kept:
-                self._unkept[admitted.run.id] = admitted.message, submission.context
-            self.execute_run(principal, admitted.run)
-        assert admitted is not None, "a shielded scope is not left early"
-        return admitted.run, admitted.sent_as
+            if unkept is not None:
+                self._unkept[sent.run.id] = unkept, submission.context
+            self.execute_run(principal, sent.run)
+        assert sent is not None, "a shielded scope is not left early"
+        return sent
 
     def execute_run(self, principal: str, run: Run) -> None:
         """Begin to execute a run, unless it needs no execution or another process executes it. Returns at once.
@@ -207,13 +216,11 @@ class Runner:
 
     async def _fail_without_worker(self, principal: str, run: Run) -> None:
         """End a run that no worker will execute, unless one does."""
-        async with self._leases.hold(principal, run.conversation_id) as lease:
-            if lease is not None:
-                load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run.id)
-                context = await self._store.read(load)
-                if context.ready:
-                    hint = "" if self._worker is None else self._worker.hint
-                    await context.fail(" ".join(filter(None, (NO_WORKER, hint))), retryable=True)
+        load = partial(self._load, run_id=run.id)
+        async with self._leases.hold_for(principal, run.conversation_id, load) as context:
+            if context is not None and context.ready:
+                hint = "" if self._worker is None else self._worker.hint
+                await context.fail(" ".join(filter(None, (NO_WORKER, hint))), retryable=True)
 
     async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
         with log_ids(run=run.id):
@@ -233,41 +240,60 @@ class Runner:
 
     async def _execute_once(self, principal: str, run: Run) -> bool:
         """Execute a run unless another process does; return whether it must be executed again."""
-        async with self._leases.hold(principal, run.conversation_id) as lease:
-            if lease is None:
-                return False
-            await self._answer(lease, run.id)
-        after = await self._store.read(partial(runs.find, principal=principal, run_id=run.id))
-        if after is None or not after.status.active:
-            self._unkept.pop(run.id, None)
-        if after is not None:
-            logger.info("run %s is %s", run.id, after.status)
-        return after is not None and after.status is RunStatus.QUEUED
-
-    async def _answer(self, lease: Lease, run_id: str) -> None:
-        limits = self._platforms[_instance(lease.resource)].limits
-        load = partial(StoredRunContext.load, store=self._store, lease=lease, run_id=run_id, limits=limits)
-        context = await self._store.read(load)
-        platform = self._platform(lease.principal, context.run.conversation_id)
+        platform = self._platform(principal, run.conversation_id)
         assert platform is not None, "only runs of instances that this process has are executed"
+        begin = partial(self._begin, platform=platform, run_id=run.id)
+        async with self._leases.hold_for(principal, run.conversation_id, begin) as context:
+            if context is None:
+                return False
+            self._writer.wrote()
+            status = await self._answer(platform, context)
+            if status is not None:
+                self._leases.ended(context.lease)
+        if status is None:
+            after = await self._store.read(partial(runs.find, principal=principal, run_id=run.id))
+            status = None if after is None else after.status
+        if status is None or not status.active:
+            self._unkept.pop(run.id, None)
+        if status is not None:
+            logger.info("run %s is %s", run.id, status)
+        return status is RunStatus.QUEUED
+
+    def _load(self, tx: Transaction, lease: Lease, *, run_id: str) -> StoredRunContext:
+        limits = self._platforms[_instance(lease.resource)].limits
+        return StoredRunContext.load(
+            tx, store=self._store, writer=self._writer, lease=lease, run_id=run_id, limits=limits
+        )
+
+    def _begin(self, tx: Transaction, lease: Lease, *, platform: Platform, run_id: str) -> StoredRunContext:
+        """Read a run, and mark it as running if it can be executed."""
+        context = self._load(tx, lease, run_id=run_id)
+        if context.ready:
+            context.start(tx, opens=_opens_at_start(platform))
+        return context
+
+    async def _answer(self, platform: Platform, context: StoredRunContext) -> RunStatus | None:
+        """Have the platform produce an answer; return how the run ended, if its end was written here."""
+        lease, run_id = context.lease, context.run.id
         if context.run.status is RunStatus.INPUT_REQUIRED and self._needs_execution(platform, context.run):
             for request in context.requests:
                 await context.withdraw(request.id)
-            context = await self._store.read(load)
+            begin = partial(self._begin, lease=lease, platform=platform, run_id=run_id)
+            context = await self._store.write(begin)
         if not context.ready:
-            return
+            return None
         unkept = self._unkept.get(run_id)
         if unkept is not None:
             context.message, context.message_context = unkept
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(context.write_in_time)
+                tasks.start_soon(context.events_failure)
                 tasks.start_soon(self._stop_when_lost, lease, tasks.cancel_scope)
-                await context.start(opens=_opens_at_start(platform))
                 await _produce(platform, context)
-                await context.flush()
-                if not await context.at_rest():
-                    raise RuntimeError(f"{platform.kind} neither ended the run nor asked anything")
+                if context.ended is None:
+                    await context.flush()
+                    if not await context.at_rest():
+                        raise RuntimeError(f"{platform.kind} neither ended the run nor asked anything")
                 tasks.cancel_scope.cancel()
         except Exception as raised:  # whatever a platform lets through must end its run, not the process
             error = _cause(raised)
@@ -279,6 +305,7 @@ class Runner:
             else:
                 logger.exception("run %s: %s failed", run_id, platform.kind)
                 await context.fail(FAULT)
+        return context.ended
 
     def _needs_execution(self, platform: Platform, run: Run) -> bool:
         if run.status is RunStatus.INPUT_REQUIRED:
@@ -289,7 +316,7 @@ class Runner:
         return not isinstance(platform, EmbeddedPlatform) or platform.produces_answer(run)
 
     async def _stop_when_lost(self, lease: Lease, scope: anyio.CancelScope) -> None:
-        with self._store.watch(lease.resource) as watch:
+        with self._store.watch(leases.end_of(lease.resource)) as watch:
             try:
                 while True:
                     await watch.changed()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from tertulia.store import messages, runs, sync_state
+from tertulia.store import leases, messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
@@ -336,7 +336,7 @@ def delete(tx: Transaction, principal: str, conversation_id: str) -> None:
     tx.index.remove(*own)
     for table in _OF_A_CONVERSATION:
         tx.run(f"DELETE FROM {table} WHERE principal = ? AND conversation_id = ?", *own)
-    tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", *own)
+    leases.end(tx, *own)
     tx.run("DELETE FROM conversations WHERE principal = ? AND id = ?", *own)
     tx.run("INSERT INTO deleted_conversations VALUES (?, ?, ?) ON CONFLICT DO NOTHING", *own, tx.at)
     tx.touched.add(conversation_id)

@@ -7,7 +7,7 @@ returned or ended has no row any more.
 The machine's clock may be set back. A lease that runs out later than any lease can is then free at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tertulia.store.database import Transaction
@@ -19,6 +19,8 @@ RENEWAL = 2.0
 LATEST = 60.0
 """Seconds from now after which no lease runs out. One that does is from before the clock was set back: a living owner
 renews it in time, and a dead one's is free. By less than this, clocks are set right every day: that frees no lease."""
+_AT_ONCE = 500
+"""How many leases one statement renews."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,16 @@ def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | 
         _expiry(tx),
         *_alive(tx),
     )
-    return None if row is None else Lease(principal, resource, owner, int(row[0]))
+    if row is None:
+        return None
+    if row[0] > 1:  # taken from somebody, who may not know that it ran out
+        tx.touched.add(end_of(resource))
+    return Lease(principal, resource, owner, int(row[0]))
+
+
+def end_of(resource: str) -> str:
+    """Return what the holder of a lease watches in order to learn that it has lost it (`Store.watch`)."""
+    return f"lease {resource}"
 
 
 def held(tx: Transaction, principal: str, resource: str) -> bool:
@@ -92,16 +103,14 @@ def check(tx: Transaction, lease: Lease) -> None:
         raise LostLeaseError(lease.resource)
 
 
-def renew(tx: Transaction, held: Iterable[Lease]) -> None:
+def renew(tx: Transaction, held: Sequence[Lease]) -> None:
     """Extend those of these leases that their owner still has."""
-    for lease in held:
+    for start in range(0, len(held), _AT_ONCE):
+        owners = [lease.owner for lease in held[start : start + _AT_ONCE]]
         tx.run(
-            "UPDATE leases SET expires_at = ? WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+            f"UPDATE leases SET expires_at = ? WHERE owner IN ({', '.join('?' * len(owners))})",
             _expiry(tx),
-            lease.principal,
-            lease.resource,
-            lease.owner,
-            lease.epoch,
+            *owners,
         )
 
 
@@ -119,6 +128,7 @@ def release(tx: Transaction, lease: Lease) -> None:
 def end(tx: Transaction, principal: str, resource: str) -> None:
     """End a lease, whoever holds it: nothing more can be written under it."""
     tx.run("DELETE FROM leases WHERE principal = ? AND resource = ?", principal, resource)
+    tx.touched.add(end_of(resource))
 
 
 def _expiry(tx: Transaction) -> int:

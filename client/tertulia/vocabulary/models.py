@@ -448,6 +448,24 @@ class RunResult:
     pending: Sequence[Request]
     seq: int
     """The newest `seq` this outcome includes."""
+    cursor: str
+    """What `conversations.events` reads on from after it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A message that was sent, and the run that answers it (or that it answers, as a `REPLY`)."""
+
+    conversation: Conversation
+    run: Run
+    sent_as: SentAs = SentAs.BEGUN
+    result: RunResult | None = None
+    """What there was of the result when the run began, if the caller has taken that rather than to wait."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether nothing was sent, because an identical call was unfinished or its result not taken."""
+        return self.sent_as is SentAs.JOINED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

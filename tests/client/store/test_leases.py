@@ -77,17 +77,17 @@ async def test_a_lease_that_nobody_renewed_is_free_after_its_time(store: Store) 
 
 
 async def test_renewing_keeps_what_is_named_and_was_not_lost(store: Store) -> None:
-    """A lease of the same owner that is not named runs out, and so does one that another owner has taken since."""
+    """A lease that is not named runs out, and so does one that another owner has taken since."""
 
     def hold(tx: Transaction) -> list[Lease]:
-        held = [take(tx, "a", name) for name in ("one", "two", "three")]
+        held = [take(tx, f"a {name}", name) for name in ("one", "two", "three")]
         leases.end(tx, ME, "three")
         take(tx, "b", "three")
         return [lease for lease in (held[0], held[2]) if lease is not None]
 
-    held_by_a = await store.write(hold)
+    renewed = await store.write(hold)
     await store.write(partial(time_passes, seconds=TTL - 1))
-    await store.write(lambda tx: leases.renew(tx, held_by_a))
+    await store.write(lambda tx: leases.renew(tx, renewed))
     await store.write(partial(time_passes, seconds=2))
 
     held = await store.read(lambda tx: [leases.held(tx, ME, name) for name in ("one", "two", "three")])

@@ -53,6 +53,7 @@ REASONS: Mapping[str, str] = {
     "store/index/fts5.py count_among": "Counted are the principal's positions only.",
     "store/index/fts5.py ranked": "What is returned is the principal's positions only.",
     "store/index/fts5.py _count": "Counted is what has the principal's scope.",
+    "store/leases.py renew": "Each taking of a lease has an owner of its own.",
     "store/messages.py _free_position": "A position is free if no message at all has it.",
     "store/messages.py _free_position_after": "A position is free if no message at all has it.",
     "store/outbox.py put": "What was sent is forgotten after its time, whosesoever it is.",

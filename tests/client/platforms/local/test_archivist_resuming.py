@@ -70,7 +70,7 @@ def copied_after_every_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
 
     monkeypatch.setattr(Store, "write", writing)
     monkeypatch.setattr(
-        "tertulia.runs.context.COALESCE_SECONDS", 0.0
+        "tertulia.runs.event_queue.COALESCE_SECONDS", 0.0
     )  # so that each piece of the text is a commit
     return copies
 
