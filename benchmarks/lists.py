@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 from _measure import median_ms_async, print_table
 
-from tertulia.store import analytics, conversations
+from tertulia.store import analytics, conversation_pages, conversations
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Conversation, ConversationQuery, SortKey
 from tertulia.vocabulary.states import Status
@@ -96,7 +96,7 @@ async def nth_page(store: Store, query: ConversationQuery, number: int) -> Conve
     """Return the query for a later page of 50."""
     query = replace(query, limit=50)
     for _ in range(number - 1):
-        page = await store.read(partial(conversations.page, principal=ME, query=query))
+        page = await store.read(partial(conversation_pages.page, principal=ME, query=query))
         query = replace(query, cursor=page.next_cursor)
     return query
 
@@ -112,7 +112,7 @@ async def measured(path: Path, count: int, *, filled: bool) -> None:
         floor = await median_ms_async(lambda: store.read(one))
         rows: list[list[str | float | int]] = [["one by its id", 1, floor, 1.0]]
         for name, query in queries.items():
-            page = partial(conversations.page, principal=ME, query=query)
+            page = partial(conversation_pages.page, principal=ME, query=query)
             found = await store.read(page)
             took = await median_ms_async(lambda page=page: store.read(page), 9)
             rows.append([name, len(found.items), took, took / floor])

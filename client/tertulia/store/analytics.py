@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tertulia.store import conversations
+from tertulia.store import conversation_pages, conversations
 from tertulia.store.database import Transaction
 from tertulia.vocabulary.models import Analytics, ConversationQuery
 from tertulia.vocabulary.states import RunStatus
@@ -45,9 +45,9 @@ def of_conversation(tx: Transaction, principal: str, conversation_id: str) -> An
 
 def of_query(tx: Transaction, principal: str, query: ConversationQuery) -> Analytics:
     """Return the figures about all conversations that the filters of a query leave, counted together."""
-    rated_of, values = conversations.selection(principal, query, "count(*), count(rating), avg(rating)")
+    rated_of, values = conversation_pages.selection(principal, query, "count(*), count(rating), avg(rating)")
     rated = _row(tx, rated_of, *values)
-    ids, values = conversations.selection(principal, query, "id")
+    ids, values = conversation_pages.selection(principal, query, "id")
     of_theirs = f"principal = ? AND conversation_id IN ({ids})"
     bound = [principal, *values]
     by_role = tx.all(
