@@ -248,6 +248,8 @@ def _hint(query: ConversationQuery) -> str:
     given = _given(query)
     if query.awaiting:
         return "NOT INDEXED"  # but found by their numbers, which are few
+    if query.ids:
+        return "INDEXED BY conversations_known"
     if given == _METADATA_ONLY:
         return "INDEXED BY conversations_numbered"  # all of a principal's, in the table's order
     return f"INDEXED BY {_COUNTING[given]}" if given in _COUNTING else ""
