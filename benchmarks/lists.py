@@ -1,7 +1,9 @@
 """Lists of many conversations: every filter, sort and deep page, in process, beside the read of one conversation by id.
 
-`.venv/bin/python benchmarks/lists.py [--conversations N] [--store FILE]`. Builds a store of N conversations (200,000 by
-default; about half a minute) of several agents, sources and kinds, unless FILE has one from an earlier run.
+`.venv/bin/python benchmarks/lists.py [--conversations N] [--messages N] [--store FILE]`. Builds a store of N
+conversations (200,000 by default) of several agents, sources and kinds, one of them with N messages (100,000 by
+default), in about a minute, unless FILE has one from an earlier run. Figures (`get_analytics`) are counted of all, and
+of the long one.
 """
 
 import argparse
@@ -15,14 +17,15 @@ from pathlib import Path
 import anyio
 from _measure import median_ms_async, print_table
 
-from tertulia.store import analytics, conversations
+from tertulia.store import analytics, conversation_pages, conversations, messages
 from tertulia.store.database import Store, Transaction
-from tertulia.vocabulary.models import Conversation, ConversationQuery, SortKey
+from tertulia.vocabulary.models import Conversation, ConversationQuery, Message, Role, SortKey
 from tertulia.vocabulary.states import Status
 
 ME = "local"
 START = datetime(2024, 1, 1, tzinfo=UTC)
 BATCH = 10_000
+LONG = "local:0"
 AGENTS = ("local:archivist", "r2r:rag", "r2r:research")
 SOURCES = ("web", "crm", None, None, None)
 STATUSES = (Status.OPEN,) * 18 + (Status.COMPLETED, Status.FAILED)
@@ -52,13 +55,30 @@ def fill(tx: Transaction, numbers: range) -> None:
         )
 
 
-async def build(store: Store, count: int) -> None:
+def lengthen(tx: Transaction, numbers: range) -> None:
+    """Add the messages of these numbers to the long conversation."""
+    for number in numbers:
+        asked = number % 2 == 0
+        message = Message(
+            id=f"m{number}",
+            conversation_id=LONG,
+            author="user" if asked else AGENTS[0],
+            role=Role.USER if asked else Role.ASSISTANT,
+            text=f"Message {number % 977} about {number % 31}",
+            created_at=START + number * timedelta(seconds=5),
+            metadata={} if asked else {"total_tokens": number % 100},
+        )
+        messages.add(tx, ME, message)
+
+
+async def build(store: Store, count: int, length: int) -> None:
     """Fill an empty store."""
     begun = time.perf_counter()
-    for start in range(0, count, BATCH):
-        await store.write(partial(fill, numbers=range(start, min(start + BATCH, count))))
-        print(f"\r{start + BATCH:,} in {time.perf_counter() - begun:,.0f} s", end="", flush=True)
-    print()
+    for work, size in ((fill, count), (lengthen, length)):
+        for start in range(0, size, BATCH):
+            await store.write(partial(work, numbers=range(start, min(start + BATCH, size))))
+            print(f"\r{start + BATCH:,} in {time.perf_counter() - begun:,.0f} s", end="", flush=True)
+        print()
 
 
 def cases(count: int) -> dict[str, ConversationQuery]:
@@ -89,6 +109,10 @@ def cases(count: int) -> dict[str, ConversationQuery]:
         "metadata: a text": replace(every, metadata={"team": "t7"}),
         "metadata: a number": replace(every, metadata={"number": count // 2 + 1}),
         "by title": replace(every, sort=SortKey.TITLE),
+        "an agent of few, by creation": replace(every, agent="local:reviewer", sort=SortKey.CREATED),
+        "an agent of few, archived and not": replace(every, agent="local:reviewer", archived=None),
+        "an agent's failed ones": replace(every, agent=AGENTS[1], statuses=frozenset({Status.FAILED})),
+        "a reference, whatever its source": replace(every, source_ref=f"ref{count // 10 + 1}"),
     }
 
 
@@ -96,29 +120,35 @@ async def nth_page(store: Store, query: ConversationQuery, number: int) -> Conve
     """Return the query for a later page of 50."""
     query = replace(query, limit=50)
     for _ in range(number - 1):
-        page = await store.read(partial(conversations.page, principal=ME, query=query))
+        page = await store.read(partial(conversation_pages.page, principal=ME, query=query))
         query = replace(query, cursor=page.next_cursor)
     return query
 
 
-async def measured(path: Path, count: int, *, filled: bool) -> None:
+async def measured(path: Path, count: int, length: int, *, filled: bool) -> None:
     """Measure, and print the table."""
     async with Store(path, read_seconds=60) as store:
         if not filled:
-            await build(store, count)
+            await build(store, count, length)
         queries = cases(count)
         queries["page 20 of 50 each"] = await nth_page(store, queries["no filter"], 20)
         one = partial(conversations.get, principal=ME, conversation_id="r2r:2")
         floor = await median_ms_async(lambda: store.read(one))
         rows: list[list[str | float | int]] = [["one by its id", 1, floor, 1.0]]
         for name, query in queries.items():
-            page = partial(conversations.page, principal=ME, query=query)
+            page = partial(conversation_pages.page, principal=ME, query=query)
             found = await store.read(page)
             took = await median_ms_async(lambda page=page: store.read(page), 9)
             rows.append([name, len(found.items), took, took / floor])
-        counted = partial(analytics.of_query, principal=ME, query=ConversationQuery(archived=None))
-        took = await median_ms_async(lambda: store.read(counted), 5)
-        rows.append(["figures of all", 1, took, took / floor])
+        figures = {
+            "figures of all": partial(
+                analytics.of_query, principal=ME, query=ConversationQuery(archived=None)
+            ),
+            "figures of the long one": partial(analytics.of_conversation, principal=ME, conversation_id=LONG),
+        }
+        for name, counted in figures.items():
+            took = await median_ms_async(lambda counted=counted: store.read(counted), 5)
+            rows.append([name, 1, took, took / floor])
     print_table(("list", "items", "median ms", "ratio"), rows)
 
 
@@ -126,13 +156,14 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--conversations", type=int, default=200_000)
+    parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument(
         "--store", type=Path, help="keep the store in this file, or use the one that is there"
     )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path: Path = given.store or Path(folder) / "lists.db"
-        anyio.run(partial(measured, path, given.conversations, filled=path.exists()))
+        anyio.run(partial(measured, path, given.conversations, given.messages, filled=path.exists()))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@ from tertulia.resources.statistics import MessageStatistics
 from tertulia.resources.validation import checked_query, checked_rating, conversation_draft
 from tertulia.runs import feed
 from tertulia.runs.idempotency import Call, Effect
-from tertulia.store import analytics, conversations, excerpts, journal, lookup, messages, runs
+from tertulia.store import (
+    analytics,
+    conversation_pages,
+    conversations,
+    excerpts,
+    journal,
+    lookup,
+    messages,
+    runs,
+)
 from tertulia.store.database import Transaction
 from tertulia.store.lookup import ChangeMarks
 from tertulia.store.transitions import store_record
@@ -127,11 +136,11 @@ class Conversations:
             self._check_all_users(query.instance)
         if query.instance is None:
             await scope.maintain()
-            return await scope.read(partial(conversations.page, query=query))
+            return await scope.read(partial(conversation_pages.page, query=query))
         platform = scope.platform(query.instance)
         if Feature.LIST not in platform.features:
             await self._discover(platform)
-            return replace(await scope.read(partial(conversations.page, query=query)), from_index=True)
+            return replace(await scope.read(partial(conversation_pages.page, query=query)), from_index=True)
         if isinstance(platform, EmbeddedPlatform):
             return await platform.list(scope.principal, query)
         page = await platform.list(scope.principal, query)

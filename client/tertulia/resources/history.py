@@ -20,7 +20,7 @@ from tertulia.history.writers import WRITERS, ExportFormat
 from tertulia.history.writers.pages import INDEX, IndexEntry, Link, Page, Writer, linked_by, page_file
 from tertulia.platforms.base import EmbeddedPlatform
 from tertulia.resources.scope import Scope
-from tertulia.store import conversations, participants, transfer
+from tertulia.store import conversation_pages, conversations, participants, transfer
 from tertulia.store.leases import TTL
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address, split_conversation_id
@@ -268,10 +268,10 @@ class History:
                 archived=None,
                 sort=SortKey.CREATED,
                 descending=False,
-                limit=conversations.MAX_PAGE,
+                limit=conversation_pages.MAX_PAGE,
                 cursor=cursor,
             )
-            page = await self._scope.read(partial(conversations.page, query=query))
+            page = await self._scope.read(partial(conversation_pages.page, query=query))
             for conversation in page.items:
                 if _fits(conversation, selection):
                     yield conversation

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tertulia.store import conversations
+from tertulia.store import conversation_pages, conversations
 from tertulia.store.database import Transaction
-from tertulia.vocabulary.models import Analytics, ConversationQuery
+from tertulia.vocabulary.models import Analytics, ConversationQuery, Role
 from tertulia.vocabulary.states import RunStatus
 
 UNFINISHED = "unfinished"
@@ -30,6 +30,7 @@ _TOKENS = (
     )
     + f" WHEN {_PARTS} THEN {_SUM} END"
 )
+_ROLES = sorted(role.value for role in Role)
 
 
 def of_conversation(tx: Transaction, principal: str, conversation_id: str) -> Analytics:
@@ -45,39 +46,47 @@ def of_conversation(tx: Transaction, principal: str, conversation_id: str) -> An
 
 def of_query(tx: Transaction, principal: str, query: ConversationQuery) -> Analytics:
     """Return the figures about all conversations that the filters of a query leave, counted together."""
-    rated_of, values = conversations.selection(principal, query, "count(*), count(rating), avg(rating)")
+    rated_of, values = conversation_pages.selection(principal, query, "count(*), count(rating), avg(rating)")
     rated = _row(tx, rated_of, *values)
-    ids, values = conversations.selection(principal, query, "id")
+    ids, values = conversation_pages.selection(principal, query, "id")
     of_theirs = f"principal = ? AND conversation_id IN ({ids})"
     bound = [principal, *values]
-    by_role = tx.all(
-        f"SELECT role, count(*), count(rating), coalesce(sum(rating), 0), count({_TOKENS}),"
-        f" coalesce(sum({_TOKENS}), 0)"
-        f" FROM messages WHERE {of_theirs} GROUP BY role ORDER BY role",
-        *bound,
-    )
-    message_ratings, known_tokens = sum(row[2] for row in by_role), sum(row[4] for row in by_role)
-    timed, duration = _row(
-        tx,
-        "SELECT count(*), coalesce(sum(until - since), 0)"
-        " FROM (SELECT min(created_at) AS since, max(created_at) AS until"
-        f" FROM messages WHERE {of_theirs} GROUP BY conversation_id HAVING min(timed) = 1) AS spans",
-        *bound,
-    )
+    by_role, (message_ratings, message_rating, tokens, timed, duration) = _of_messages(tx, of_theirs, bound)
     median, longest = _response_times(tx, of_theirs, bound)
     return Analytics(
         conversations=rated[0],
-        messages={row[0]: row[1] for row in by_role},
+        messages=by_role,
         duration_seconds=duration / _SECOND if timed else None,
         response_seconds_median=median,
         response_seconds_longest=longest,
         rating=rated[2],
         ratings=rated[1],
-        message_rating=sum(row[3] for row in by_role) / message_ratings if message_ratings else None,
+        message_rating=message_rating / message_ratings if message_ratings else None,
         message_ratings=message_ratings,
         tool_calls=_tool_calls(tx, of_theirs, bound),
-        tokens=int(sum(row[5] for row in by_role)) if known_tokens else None,
+        tokens=None if tokens is None else int(tokens),
     )
+
+
+def _of_messages(
+    tx: Transaction, of_theirs: str, bound: list[Any]
+) -> tuple[Mapping[str, int], tuple[Any, ...]]:
+    """Return how many messages each role has, and five figures: see the statement.
+
+    It reads each message once, in the order of an index.
+    """
+    each_role = ", ".join(f"count(CASE role WHEN '{role}' THEN 1 END) AS of_{role}" for role in _ROLES)
+    all_roles = ", ".join(f"coalesce(sum(of_{role}), 0)" for role in _ROLES)
+    figures = _row(
+        tx,
+        f"SELECT {all_roles}, coalesce(sum(ratings), 0), sum(rated), sum(tokens), coalesce(sum(timed), 0),"
+        f" sum(timed * (until - since)) FROM (SELECT {each_role}, count(rating) AS ratings, sum(rating) AS rated,"
+        f" sum({_TOKENS}) AS tokens, min(timed) AS timed, min(created_at) AS since, max(created_at) AS until"
+        f" FROM messages WHERE {of_theirs} GROUP BY conversation_id) AS each_conversation",
+        *bound,
+    )
+    counts = {role: int(count) for role, count in zip(_ROLES, figures, strict=False) if count}
+    return counts, figures[len(_ROLES) :]
 
 
 def _response_times(tx: Transaction, of_theirs: str, bound: list[Any]) -> tuple[float | None, float | None]:

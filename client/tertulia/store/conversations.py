@@ -9,27 +9,23 @@ from tertulia.store import leases, messages, runs, sync_state
 from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
-from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
     ConversationDraft,
-    ConversationQuery,
     ConversationRecord,
-    Page,
     Rating,
-    SortKey,
 )
 from tertulia.vocabulary.states import Status
-from tertulia.vocabulary.text import check_limit
 from tertulia.vocabulary.unknown import UNKNOWN, known_or
 
 R = TypeVar("R", bound=ConversationRecord)
 
-_COLUMNS = (
+COLUMNS = (
     "id, agent, status, title, metadata, context, entity_type, source, source_ref, archived, message_count, "
     "created_at, updated_at, last_seq, rating, feedback, awaiting"
 )
+"""The columns of which `from_row` makes a conversation."""
 _WRITTEN = (
     "agent",
     "status",
@@ -47,11 +43,6 @@ _WRITTEN = (
     "awaiting",
 )
 """The columns that `_insert` and `_update` write alike; a title is indexed besides."""
-MAX_PAGE = 100
-MAX_COUNT = 10_000
-"""How many conversations that match a query are counted: a count looks at each of them."""
-_LARGE = 10**15
-"""JSON may have larger numbers with an exponent."""
 _OF_A_CONVERSATION = (
     "messages",
     "branches",
@@ -151,10 +142,10 @@ def get(tx: Transaction, principal: str, conversation_id: str) -> Conversation:
         NotFoundError: this principal has none of that id, or has deleted it.
     """
     row = tx.one(
-        f"SELECT {_COLUMNS} FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
+        f"SELECT {COLUMNS} FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
     )
     if row is not None:
-        return _conversation(row)
+        return from_row(row)
     deleted = tx.one(
         "SELECT deleted_at FROM deleted_conversations WHERE principal = ? AND id = ?",
         principal,
@@ -209,63 +200,16 @@ def unknown(tx: Transaction, principal: str, found: Sequence[R]) -> list[R]:
     return [one for one in found if not known(tx, principal, one.id)]
 
 
-def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conversation]:
-    """Return one page of the conversations that match, with the count of all that do, up to `MAX_COUNT`.
-
-    Raises:
-        InvalidInputError: the cursor is not one of this query, or the limit is out of range.
-    """
-    check_limit(query.limit, MAX_PAGE)
-    mine = set[str]() if query.me is None else runs.addressed_to(tx, principal, query.me)
-    where, values = filters(principal, query)
-    matching, bound = selection(principal, query, "1")
-    counted = tx.all(f"SELECT count(*) FROM ({matching} LIMIT ?) AS found", *bound, MAX_COUNT + 1)[0][0]
-    column = {
-        SortKey.UPDATED: "updated_at",
-        SortKey.CREATED: "created_at",
-        SortKey.TITLE: "coalesce(title, '')",
-    }[query.sort]
-    identity = {
-        "filters": [where, *values],
-        "sort": query.sort,
-        "descending": query.descending,
-    }
-    before = ">" if not query.descending else "<"
-    if query.cursor is not None:
-        kind = str if query.sort is SortKey.TITLE else int
-        key, number = read_page_cursor(query.cursor, identity, [kind, int])
-        where += f" AND ({column}, number) {before} (?, ?)"
-        values = [*values, key, number]
-    direction = "DESC" if query.descending else "ASC"
-    hint = "NOT INDEXED" if query.awaiting else ""
-    rows = tx.all(
-        f"SELECT {_COLUMNS}, {column}, number FROM conversations {hint} WHERE {where}"
-        f" ORDER BY {column} {direction}, number {direction} LIMIT ?",
-        *values,
-        query.limit + 1,
-    )
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
-    return Page(
-        items=[
-            replace(found, awaiting=found.awaiting or found.id in mine) for found in map(_conversation, rows)
-        ],
-        next_cursor=page_cursor(identity, list(rows[-1][-2:])) if more else None,
-        total=counted if counted <= MAX_COUNT else None,
-        more_than=MAX_COUNT if counted > MAX_COUNT else None,
-    )
-
-
 def titled(tx: Transaction, principal: str, title: str, *, limit: int) -> list[Conversation]:
     """Return the conversations of exactly this title (but for the case of Latin letters), the last used first."""
     rows = tx.all(
-        f"SELECT {_COLUMNS} FROM conversations WHERE principal = ? AND lower(title) = lower(?)"
+        f"SELECT {COLUMNS} FROM conversations WHERE principal = ? AND lower(title) = lower(?)"
         " ORDER BY updated_at DESC, number DESC LIMIT ?",
         principal,
         title,
         limit,
     )
-    return [_conversation(row) for row in rows]
+    return [from_row(row) for row in rows]
 
 
 def change(
@@ -406,80 +350,6 @@ def _rating(conversation: Conversation) -> tuple[int | None, str | None]:
     return None if rating is None else rating.value, feedback
 
 
-def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
-    """Return the condition that a row of `conversations` must meet to be one of a query's, and what is bound in it.
-
-    It selects the same conversations as `tertulia.platforms.kit.paging.fits`.
-    """
-    clauses: list[str] = ["principal = ?", "gone_at IS NULL"]
-    values: list[Any] = [principal]
-    for condition, value in (
-        ("instance = ?", query.instance),
-        ("agent = ?", query.agent),
-        ("source = ?", query.source),
-        ("source IS DISTINCT FROM ?", query.exclude_source),
-        ("source_ref = ?", query.source_ref),
-        ("entity_type = ?", query.entity_type),
-        ("created_at >= ?", None if query.created_after is None else from_datetime(query.created_after)),
-        ("created_at < ?", None if query.created_before is None else from_datetime(query.created_before)),
-    ):
-        if value is not None:
-            clauses.append(condition)
-            values.append(value)
-    if query.ids:
-        clauses.append("id IN (SELECT value FROM json_each(?))")
-        values.append(json.dumps(sorted(query.ids)))
-    if query.statuses:
-        clauses.append(f"status IN ({', '.join('?' * len(query.statuses))})")
-        values.extend(sorted(query.statuses))
-    if query.archived is not None:
-        clauses.append("archived = 1" if query.archived else "archived = 0")
-    if query.awaiting:
-        ids = (
-            "SELECT conversation_id FROM requests WHERE principal = ? AND status = 'pending' UNION"
-            f" SELECT conversation_id FROM runs WHERE principal = ? AND status IN ({runs.ACTIVE}) AND agent = ?"
-        )
-        clauses.append(
-            "number IN (SELECT number FROM conversations WHERE principal = ? AND awaiting = 1 UNION"
-            f" SELECT number FROM conversations WHERE principal = ? AND status = '{Status.INPUT_REQUIRED}' UNION"
-            f" SELECT number FROM conversations WHERE principal = ? AND id IN ({ids}))"
-        )
-        values += [principal] * 5 + [query.me]
-    for key, value in sorted(query.metadata.items()):
-        clauses.append("CASE WHEN instr(metadata, ?) THEN json_has(metadata, ?, ?) ELSE 0 END = 1")
-        values += [_fragment(key, value), key, encode(value, in_order=True)]
-    return " AND ".join(clauses), values
-
-
-def selection(principal: str, query: ConversationQuery, columns: str) -> tuple[str, list[Any]]:
-    """Return a statement that selects columns of a query's conversations, and what is bound in it."""
-    where, values = filters(principal, query)
-    return f"SELECT {columns} FROM conversations {_hint(query, columns, values)} WHERE {where}", values
-
-
-def _hint(query: ConversationQuery, columns: str, values: Sequence[Any]) -> str:
-    """Return what SQLite alone needs to be told: without statistics it takes every index for a selective one."""
-    if query.awaiting:
-        return "NOT INDEXED"  # but found by their numbers, which are few
-    if query.archived is not None or len(values) > 1:
-        return ""
-    # All of a principal's, but for those that are gone: one index has their ids, the other nearly the table's order.
-    return f"INDEXED BY conversations_{'known' if columns in {'1', 'id'} else 'by_update'}"
-
-
-def _fragment(key: str, value: Any) -> str:
-    """Return a fragment that the JSON text of metadata with this value contains, perhaps at another key.
-
-    A whole number may be stored with `.0` behind it; a very large one, and zero, in more ways than that.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if isinstance(value, list | dict) or (is_number and (value == 0 or abs(value) >= _LARGE)):
-        return f"{encode(key)}:"
-    return encode({key: value})[1:-1]
-
-
 def _set(tx: Transaction, principal: str, conversation_id: str, column: str, value: Any) -> None:
     tx.run(
         f"UPDATE conversations SET {column} = ?, updated_at = ? WHERE principal = ? AND id = ?",
@@ -498,7 +368,8 @@ def _set_title(tx: Transaction, principal: str, before: Conversation, title: str
         _set(tx, principal, before.id, "title", title)
 
 
-def _conversation(row: Row) -> Conversation:
+def from_row(row: Row) -> Conversation:
+    """Return the conversation in a row that begins with `COLUMNS`."""
     return Conversation(
         id=row[0],
         agent=row[1],

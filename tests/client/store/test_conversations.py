@@ -24,7 +24,7 @@ from tertulia import (
     SortKey,
     Status,
 )
-from tertulia.store import conversations, journal, leases, runs
+from tertulia.store import conversation_pages, conversations, journal, leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.search import search
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft
@@ -38,9 +38,9 @@ pytestmark = pytest.mark.anyio
 
 def all_pages(tx: Transaction, query: ConversationQuery) -> list[Page[Conversation]]:
     """Turn the pages of a list from the first to the last."""
-    pages = [conversations.page(tx, ME, query)]
+    pages = [conversation_pages.page(tx, ME, query)]
     while (cursor := pages[-1].next_cursor) is not None:
-        pages.append(conversations.page(tx, ME, replace(query, cursor=cursor)))
+        pages.append(conversation_pages.page(tx, ME, replace(query, cursor=cursor)))
     return pages
 
 
@@ -91,7 +91,7 @@ async def test_every_conversation_is_on_exactly_one_page(
 async def test_a_page_has_from_one_to_a_hundred(store: Store, limit: int) -> None:
     """The error says so."""
     with pytest.raises(InvalidInputError, match=rf"`limit` is {limit}; it must be from 1 to 100"):
-        await store.read(lambda tx: conversations.page(tx, ME, ConversationQuery(limit=limit)))
+        await store.read(lambda tx: conversation_pages.page(tx, ME, ConversationQuery(limit=limit)))
 
 
 def _some(tx: Transaction) -> None:
@@ -128,7 +128,7 @@ async def test_a_list_has_what_fits_all_its_filters(
     """And counts it."""
     await store.write(_some)
 
-    page = await store.read(lambda tx: conversations.page(tx, ME, query))
+    page = await store.read(lambda tx: conversation_pages.page(tx, ME, query))
 
     assert {each.id for each in page.items} == found
     assert page.total == len(found)
@@ -138,7 +138,7 @@ async def test_the_cursor_of_a_list_belongs_to_its_filters(store: Store) -> None
     """Under others it would skip something, or show it twice."""
     await store.write(_some)
     query = ConversationQuery(limit=1)
-    page = await store.read(lambda tx: conversations.page(tx, ME, query))
+    page = await store.read(lambda tx: conversation_pages.page(tx, ME, query))
 
     for other in (
         replace(query, archived=None),
@@ -148,9 +148,11 @@ async def test_the_cursor_of_a_list_belongs_to_its_filters(store: Store) -> None
     ):
         again = replace(other, cursor=page.next_cursor)
         with pytest.raises(InvalidInputError, match="other filters"):
-            await store.read(lambda tx, again=again: conversations.page(tx, ME, again))
+            await store.read(lambda tx, again=again: conversation_pages.page(tx, ME, again))
     with pytest.raises(InvalidInputError, match="other filters"):
-        await store.read(lambda tx: conversations.page(tx, "alice", replace(query, cursor=page.next_cursor)))
+        await store.read(
+            lambda tx: conversation_pages.page(tx, "alice", replace(query, cursor=page.next_cursor))
+        )
 
 
 async def test_entering_a_conversation_again_finds_the_first(store: Store) -> None:
@@ -309,7 +311,7 @@ async def test_cursors_tell_nothing_of_what_others_have(tmp_path: Path) -> None:
                 clock.at += 1_000_000
                 await store.write(partial(add_conversation, native_id=f"c{number}", title="acme"))
             listed = ConversationQuery(limit=2)
-            page = await store.read(partial(conversations.page, principal=ME, query=listed))
+            page = await store.read(partial(conversation_pages.page, principal=ME, query=listed))
             searched = SearchQuery(text="acme", limit=2)
             found = await store.read(partial(search, principal=ME, query=searched))
             assert [each.id for each in page.items] == ["local:c3", "local:c2"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tertulia import ConversationQuery, InvalidInputError, SortKey, Status
 from tertulia.platforms.kit import paging
-from tertulia.store import conversations, runs
+from tertulia.store import conversation_pages, conversations, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft, RequestKind
 from tests.client.making import ME, add_run
@@ -81,6 +81,20 @@ QUERIES = st.builds(
 )
 
 
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return how SQLite carries out what is read from now on, step by step."""
+    steps: list[str] = []
+    read = Transaction.all
+
+    def explained(tx: Transaction, sql: str, *values: Any) -> Any:
+        steps.extend(str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values))
+        return read(tx, sql, *values)
+
+    monkeypatch.setattr(Transaction, "all", explained)
+    return steps
+
+
 def enter(tx: Transaction, made: list[Conversation]) -> None:
     """Enter conversations as their platform tells of them, and one of another principal."""
     for one in made:
@@ -89,15 +103,15 @@ def enter(tx: Transaction, made: list[Conversation]) -> None:
 
 
 def everything(tx: Transaction, query: ConversationQuery) -> list[Conversation]:
-    """Turn the pages of a list; every one tells how many there are in all."""
+    """Turn the pages of a list; every one tells how many there are in all, unless they are too many."""
     found = list[Conversation]()
     totals = set[int | None]()
     while True:
-        page = conversations.page(tx, ME, query)
+        page = conversation_pages.page(tx, ME, query)
         found += page.items
         totals.add(page.total)
         if page.next_cursor is None:
-            assert totals == {len(found)}
+            assert totals == {len(found) if len(found) <= conversation_pages.MAX_COUNT else None}
             return found
         assert len(page.items) == query.limit
         query = replace(query, cursor=page.next_cursor)
@@ -116,15 +130,16 @@ KEY: Mapping[SortKey, Callable[[Conversation], Any]] = {
 
 
 @examples(60)
-@given(CONVERSATIONS, QUERIES, st.data())
+@given(CONVERSATIONS, QUERIES, st.sampled_from([0, 1, 10_000]), st.data())
 async def test_a_list_leaves_what_the_rule_leaves_in_order_on_pages_that_add_up(
-    made: list[Conversation], query: ConversationQuery, data: st.DataObject
+    made: list[Conversation], query: ConversationQuery, most: int, data: st.DataObject
 ) -> None:
-    """Whatever is filtered and however it is sorted."""
+    """Whatever is filtered and however it is sorted, and whether all that matches is counted or not."""
     some = sought_among(made)
     if some and data.draw(st.booleans()):
         query = replace(query, metadata=data.draw(st.sampled_from(some)))
-    with TemporaryDirectory() as folder, anyio.fail_after(20):
+    with TemporaryDirectory() as folder, anyio.fail_after(20), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversation_pages, "MAX_COUNT", most)
         async with Store(Path(folder) / "store.db") as store:
             await store.write(partial(enter, made=made))
             found = await store.read(partial(everything, query=query))
@@ -228,11 +243,11 @@ async def test_a_cursor_belongs_to_one_set_of_filters(store: Store, other: dict[
 
     await store.write(make)
     query = ConversationQuery(metadata={"team": "sales"}, limit=1)
-    cursor = (await store.read(partial(conversations.page, principal=ME, query=query))).next_cursor
+    cursor = (await store.read(partial(conversation_pages.page, principal=ME, query=query))).next_cursor
 
     with pytest.raises(InvalidInputError, match="other filters"):
         await store.read(
-            partial(conversations.page, principal=ME, query=replace(query, cursor=cursor, **other))
+            partial(conversation_pages.page, principal=ME, query=replace(query, cursor=cursor, **other))
         )
 
 
@@ -272,25 +287,43 @@ def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_t
         ConversationQuery(source="crm"),
         ConversationQuery(source="crm", source_ref="1"),
         ConversationQuery(entity_type="lead"),
+        ConversationQuery(exclude_source="crm"),
+        ConversationQuery(sort=SortKey.CREATED, created_after=BEGINNING),
+        ConversationQuery(sort=SortKey.TITLE),
+        ConversationQuery(sort=SortKey.TITLE, archived=None),
+        ConversationQuery(agent="local:a", archived=None),
     ],
 )
 async def test_a_page_is_read_in_the_order_of_an_index(
-    store: Store, query: ConversationQuery, monkeypatch: pytest.MonkeyPatch
+    store: Store, query: ConversationQuery, plans: list[str]
 ) -> None:
     """However many conversations there are, it reads those of the page, and sorts nothing."""
-    plans: list[str] = []
-    read = Transaction.all
-
-    def explained(tx: Transaction, sql: str, *values: Any) -> Any:
-        plans.extend(str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values))
-        return read(tx, sql, *values)
-
-    monkeypatch.setattr(Transaction, "all", explained)
-    await store.read(partial(conversations.page, principal=ME, query=query))
+    await store.read(partial(conversation_pages.page, principal=ME, query=query))
 
     own = [plan for plan in plans if "conversations" in plan]
     assert own
     assert all(plan.startswith("SEARCH") for plan in own)
+    assert not any("TEMP B-TREE" in plan for plan in plans)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ConversationQuery(created_after=BEGINNING),
+        ConversationQuery(agent="local:a", sort=SortKey.CREATED),
+        ConversationQuery(source_ref="1"),
+        ConversationQuery(metadata={"team": "sales"}, instance="local"),
+    ],
+)
+async def test_what_no_index_has_in_order_is_sorted_by_its_places_alone(
+    store: Store, query: ConversationQuery, plans: list[str]
+) -> None:
+    """What matches is found by an index; only the rows of the page are read whole."""
+    await store.read(partial(conversation_pages.page, principal=ME, query=query))
+
+    own = [plan for plan in plans if "conversations" in plan]
+    assert own
+    assert all("archived=?" in plan or "rowid=?" in plan for plan in own)
     assert not any("TEMP B-TREE" in plan for plan in plans)
 
 
@@ -301,6 +334,6 @@ async def test_what_matches_is_counted_up_to_a_limit(store: Store, monkeypatch: 
     query = ConversationQuery(limit=2)
 
     for most, total, more_than in ((4, 4, None), (3, None, 3)):
-        monkeypatch.setattr(conversations, "MAX_COUNT", most)
-        page = await store.read(partial(conversations.page, principal=ME, query=query))
+        monkeypatch.setattr(conversation_pages, "MAX_COUNT", most)
+        page = await store.read(partial(conversation_pages.page, principal=ME, query=query))
         assert (len(page.items), page.total, page.more_than) == (2, total, more_than)

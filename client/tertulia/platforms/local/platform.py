@@ -21,7 +21,15 @@ from tertulia.platforms.local.idle import IdleEnding
 from tertulia.platforms.local.mailboxes import admit, agents
 from tertulia.platforms.local.roles import check_can_change_status, check_can_write, invite
 from tertulia.settings import USER, InstanceSettings, address_of
-from tertulia.store import analytics, branches, conversations, messages, participants, runs
+from tertulia.store import (
+    analytics,
+    branches,
+    conversation_pages,
+    conversations,
+    messages,
+    participants,
+    runs,
+)
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run, move
 from tertulia.vocabulary import identifiers
@@ -171,7 +179,7 @@ class LocalPlatform(EmbeddedPlatform):
         """Return one page of conversations."""
         await self.maintain()
         query = replace(query, instance=self.instance)
-        return await self._store.read(partial(conversations.page, principal=principal, query=query))
+        return await self._store.read(partial(conversation_pages.page, principal=principal, query=query))
 
     async def messages(self, principal: str, native_id: str, query: MessageQuery) -> Page[Message]:
         """Return one page of the messages of a branch of a conversation."""

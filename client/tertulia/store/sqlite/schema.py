@@ -392,6 +392,22 @@ CREATE INDEX conversations_awaiting ON conversations (principal) WHERE awaiting 
 CREATE INDEX conversations_asking ON conversations (principal) WHERE status = 'input_required';
 """
 
+_FOURTEENTH = """
+DROP INDEX conversations_listed;
+DROP INDEX conversations_by_source;
+DROP INDEX conversations_by_creation;
+CREATE INDEX conversations_listed ON conversations (principal, archived, updated_at, number, created_at, source)
+    WHERE gone_at IS NULL;
+CREATE INDEX conversations_by_reference
+    ON conversations (principal, archived, source_ref, source, updated_at, number)
+    WHERE gone_at IS NULL AND source_ref IS NOT NULL;
+CREATE INDEX conversations_created ON conversations (principal, archived, created_at, number, updated_at)
+    WHERE gone_at IS NULL;
+CREATE INDEX conversations_titled ON conversations (principal, archived, coalesce(title, ''), number)
+    WHERE gone_at IS NULL;
+CREATE INDEX conversations_numbered ON conversations (principal, number) WHERE gone_at IS NULL;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
@@ -409,5 +425,6 @@ STEPS: tuple[str, ...] = (
     _ELEVENTH,
     _TWELFTH,
     _THIRTEENTH,
+    _FOURTEENTH,
 )
 """Step n takes a file from version n to n + 1."""

@@ -18,7 +18,7 @@ from tertulia.platforms.local.archivist.tools.summaries import summarise
 from tertulia.platforms.local.archivist.tools.timelines import timeline
 from tertulia.platforms.local.archivist.wording import one_line
 from tertulia.platforms.local.changes import update_conversation
-from tertulia.store import conversations, messages, runs
+from tertulia.store import conversation_pages, conversations, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.search import search, titled_with
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError
@@ -101,7 +101,7 @@ def _list(tx: Transaction, principal: str, arguments: Mapping[str, Any]) -> dict
         archived=None if archived == "all" else archived,
         limit=arguments["limit"],
     )
-    page = conversations.page(tx, principal, query)
+    page = conversation_pages.page(tx, principal, query)
     total = len(page.items) if page.total is None else page.total
     return {"conversations": list(map(conversation_fields, page.items)), "total": total}
 
