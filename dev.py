@@ -39,7 +39,7 @@ CHECKS = [
     "lint-imports --no-logo",
     # Generated files: a command that fails when what is committed is not what it would write now.
     "python -m manifests.generate --check",
-    "python manifests/bundle.py",
+    "python manifests/bundle.py --check",
 ]
 
 FILE_CHECKS = CHECKS[:3]
@@ -314,7 +314,7 @@ def lint(paths: Sequence[str]) -> int:
 
 
 def manifests() -> int:
-    """Write the generated files; pack the bundle, which takes the Node that the checks bring."""
+    """Write the generated files; pack the bundle, which takes the Node and the uv that the checks bring."""
     environment = working()
     environment.add("lint.txt")
     return environment.call("python", "-m", "manifests.generate", cwd=ROOT) or environment.call(

@@ -112,7 +112,7 @@ def desktop_bundle(tools: Sequence[Tool]) -> dict[str, Any]:
             "entry_point": "main.py",
             "mcp_config": {
                 "command": "uv",
-                "args": ["run", "--directory", "${__dirname}", "main.py"],
+                "args": ["run", "--frozen", "--directory", "${__dirname}", "main.py"],
                 "env": variables,
             },
         },

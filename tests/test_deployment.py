@@ -4,11 +4,14 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from tertulia_server.http import check_exposure
@@ -96,6 +99,28 @@ def test_the_image_is_built_from_what_there_is() -> None:
             assert any(each == source or each.startswith(f"{source}/") for each in allowed), source
     assert all("--require-hashes" in line for line in re.findall(r"pip install [^&\n]*--requirement", text))
     assert text.rindex("USER 10001") < text.rindex("ENTRYPOINT")
+
+
+def needed(distribution: str, extras: Collection[str], found: set[str]) -> set[str]:
+    """Add to what was found what a distribution needs here, with these extras, and what that needs."""
+    for requirement in map(Requirement, requires(distribution) or ()):
+        name = canonicalize_name(requirement.name)
+        wanted = requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+        )
+        if wanted and name not in found:
+            found.add(name)
+            needed(name, requirement.extras, found)
+    return found
+
+
+def test_the_lock_of_what_runs_has_all_that_the_package_needs() -> None:
+    """At the releases that the tests run with; `python3 dev.py lock` writes it."""
+    text = (ROOT / "requirements" / "run.txt").read_text()
+    pinned = dict(re.findall(r"^(\S+)==(\S+)", text, re.MULTILINE))
+    names = needed("tertulia", ["otel"], set())
+
+    assert {name: pinned.get(name) for name in names} == {name: version(name) for name in names}
 
 
 @pytest.mark.io

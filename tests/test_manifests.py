@@ -20,7 +20,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from ruamel.yaml import YAML
 
-from manifests import generate
+from manifests import bundle, generate
 from tertulia.platforms.local.archivist import Archivist
 from tertulia_server.cli import USAGE_ERROR, main
 from tertulia_server.host_config import HOSTS, Address, Endpoint
@@ -324,6 +324,34 @@ def test_the_bundle_names_every_tool(generated: Mapping[str, str]) -> None:
     manifest = json.loads(generated["manifests/claude-desktop/manifest.json"])
 
     assert [tool["name"] for tool in manifest["tools"]] == [tool.name for tool in TOOLS]
+
+
+def test_the_bundle_pins_what_the_lock_of_what_runs_pins() -> None:
+    """Each release, where it is needed; and nothing is built on the machine of whoever installs it."""
+    project = {"name": "tertulia", "version": "1", "requires-python": ">=3.11", "dependencies": ["anyio"]}
+    described = bundle.project_of(project)
+    pinned = [line for line in bundle.LOCK.read_text("utf-8").splitlines() if "==" in line]
+
+    assert described["project"] == project
+    assert described["tool"]["uv"]["constraint-dependencies"] == [line.removesuffix(" \\") for line in pinned]
+    assert (described["tool"]["uv"]["package"], described["tool"]["uv"]["no-build"]) == (False, True)
+
+
+def test_the_bundle_installs_no_file_whose_hash_is_not_locked() -> None:
+    """A file that was published later is left out; a release of which nothing is left cannot be packed."""
+    known, new = (f"sha256:{digit * 64}" for digit in "12")
+    uv = (
+        '[[package]]\nname = "anyio"\nversion = "4"\nsource = { registry = "https://index.example" }\nwheels = [\n'
+        f'    {{ url = "https://index.example/a", hash = "{known}" }},\n'
+        f'    {{ url = "https://index.example/b", hash = "{new}" }},\n]\n'
+    )
+
+    left = bundle.only_locked(uv, f"anyio==4 \\\n    --hash={known}\n")
+
+    assert known in left
+    assert new not in left
+    with pytest.raises(bundle.LockError, match="anyio 4"):
+        bundle.only_locked(uv, "anyio==4\n")
 
 
 def test_a_bundle_that_is_left_as_it_is_runs_with_the_defaults(

@@ -1,4 +1,4 @@
-"""Where Claude Desktop starts the bundle: a file at its root, since a script's own folder leads its import path."""
+"""Where Claude Desktop starts the bundle: beside the packages, since a script's own folder leads its import path."""
 
 from tertulia_server.cli import main
 
