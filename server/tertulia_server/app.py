@@ -59,7 +59,7 @@ from starlette.requests import Request
 
 from tertulia.client import Client
 from tertulia.runs.runner import Worker
-from tertulia.settings import Approvals, ClientSettings
+from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError, NotFoundError, TertuliaError
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
@@ -98,8 +98,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WorkerTask = Callable[[ClientSettings], Coroutine[Any, Any, None]]
-"""Is the store's worker for as long as it is awaited."""
 ParamsT = TypeVar("ParamsT", bound=RequestParams)
 
 NAME = "tertulia"
@@ -180,6 +178,8 @@ class ServerState(HostFactory):
     key: SealingKey
     withheld: Collection[str] = ()
     """The names of the tools that the settings leave out."""
+    worker: Client | None = None
+    """The client that executes the runs of agent programs, where this server is the store's worker."""
     default_principal: str | None = LOCAL_PRINCIPAL
     """See `Server.default_principal`."""
 
@@ -258,7 +258,8 @@ class Server(MCPServer[ServerState]):
     @property
     def busy(self) -> bool:
         """Whether this process executes a run now."""
-        return self.state is not None and self.state.client.busy
+        clients = () if self.state is None else (self.state.client, self.state.worker)
+        return any(client is not None and client.busy for client in clients)
 
     def end_waiting(self) -> None:
         """End every waiting call, with the result so far, and every subscription stream, because the server stops."""
@@ -465,10 +466,10 @@ def _telemetry(settings: Settings) -> "Telemetry":
     return Telemetry(names, environment_proxy=settings.environment_proxy)
 
 
-def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask | None = None) -> Server:
+def build(settings: Settings, *, worker: Worker | None = None, works: bool = False) -> Server:
     """Return the server. It opens nothing before it runs, and the store only at the first use.
 
-    `worker` says how runs are executed that only a worker can execute; `works` is the task of a server that is its own.
+    `worker` says how runs are executed that only a worker can execute; with `works`, the server is the worker itself.
     An instance whose configuration cannot work is listed as unavailable.
 
     Raises:
@@ -495,18 +496,23 @@ def build(settings: Settings, *, worker: Worker | None = None, works: WorkerTask
             if telemetry is not None:
                 stack.push_async_callback(telemetry.shut_down)
             client = await stack.enter_async_context(opened)
+            beside = None
+            if works and client.worker_instances:
+                beside = await stack.enter_async_context(Client.open(client_settings, worker=Worker()))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             if telemetry is not None:
                 tasks.start_soon(telemetry.watch, client, lambda: len(wait_registry))
             state = ServerState(
-                client, settings, wait_registry, tasks, key, withheld, server.default_principal
+                client, settings, wait_registry, tasks, key, withheld, beside, server.default_principal
             )
             if settings.identity is not None:
                 tasks.start_soon(state.announce)
             if follow is not None:
                 tasks.start_soon(follow, client)
-            if works is not None and client.worker_instances:
-                tasks.start_soon(works, client_settings)
+            if beside is not None:
+                from tertulia_server.worker import work_beside  # few servers on HTTP have agent programs
+
+                tasks.start_soon(work_beside, beside, lambda: wait_registry.closed)
             server.state = state
             yield state
             server.state = None

@@ -13,7 +13,6 @@ from tertulia_server.settings import TABLES, Loaded, Settings, flag, load, local
 
 if TYPE_CHECKING:
     from tertulia.runs.runner import Worker
-    from tertulia.settings import ClientSettings
 
 Flags = dict[str, Any]
 USAGE_ERROR = 2
@@ -87,7 +86,7 @@ def _serve(loaded: Loaded, _: Flags) -> int:
     if loaded.settings.http:
         from tertulia_server.http import serve as serve_http
 
-        serve_http(loaded.settings, _work_beside)
+        serve_http(loaded.settings)
     else:
         from tertulia_server.stdio import serve
 
@@ -109,12 +108,6 @@ def _launching(loaded: Loaded) -> "Worker":
     return Worker(
         launch=launch, hint=f"`worker.log` in {local_name(loaded.settings.store).parent} says more."
     )
-
-
-async def _work_beside(settings: "ClientSettings") -> None:
-    from tertulia_server.worker import work_beside
-
-    await work_beside(settings)
 
 
 def _agents(loaded: Loaded, flags: Flags) -> int:
@@ -149,7 +142,7 @@ def _manifest(loaded: Loaded, flags: Flags) -> int:
 def _open(loaded: Loaded, _: Flags) -> int:
     from tertulia_server.open_command import open_page
 
-    return open_page(loaded, _work_beside)
+    return open_page(loaded)
 
 
 def _token(loaded: Loaded, flags: Flags) -> int:

@@ -29,7 +29,7 @@ from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.tasks import task_group
 from tertulia_server.addresses import is_loopback
-from tertulia_server.app import Server, WorkerTask, build
+from tertulia_server.app import Server, build
 from tertulia_server.callers import Authenticate, anybody, by_store_token, by_tokens
 from tertulia_server.http_access import (
     AddressCheck,
@@ -80,7 +80,7 @@ Beside = Callable[[str], Coroutine[Any, Any, None]]
 """Runs while a server serves; it is given the address of the page."""
 
 
-def serve(settings: Settings, works: WorkerTask, beside: Beside | None = None) -> None:
+def serve(settings: Settings, beside: Beside | None = None) -> None:
     """Serve until a signal ends the process.
 
     Raises:
@@ -88,7 +88,7 @@ def serve(settings: Settings, works: WorkerTask, beside: Beside | None = None) -
             see `web_server` and `tertulia_server.app.build`.
     """
     check_exposure(settings)
-    server = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=works)
+    server = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=True)
     freeze_heap()
     log_to_stderr(settings.log_level, settings.log_format)
     with listen(settings.host, settings.port) as listener:

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import anyio.to_thread
 
-from tertulia_server.app import WorkerTask
 from tertulia_server.http import serve
 from tertulia_server.settings import Loaded, Source, local_name
 from tertulia_server.store_token import store_token
@@ -38,7 +37,7 @@ _REDIRECT = """<!doctype html>
 """
 
 
-def open_page(loaded: Loaded, works: WorkerTask) -> int:
+def open_page(loaded: Loaded) -> int:
     """Serve, open the page in a browser, and return 0 when a signal has ended the server.
 
     Raises:
@@ -50,7 +49,7 @@ def open_page(loaded: Loaded, works: WorkerTask) -> int:
     file = named.with_name(f"{named.name}.open.html")
     token = store_token(settings.store)
     try:
-        serve(settings, works, beside=partial(_show, token, file))
+        serve(settings, beside=partial(_show, token, file))
     finally:
         file.unlink(missing_ok=True)
     return 0

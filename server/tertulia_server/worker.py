@@ -122,16 +122,16 @@ async def _end_at_signal(scope: anyio.CancelScope) -> None:
             scope.cancel()
 
 
-async def work_beside(settings: ClientSettings) -> None:
-    """Be the worker for as long as this is not cancelled, whenever no other process is: the task of a server on HTTP.
+async def work_beside(client: Client, stopping: Callable[[], bool]) -> None:
+    """Be the worker whenever no other process is, until the server stops: the task of a server on HTTP.
 
-    It has a client of its own, so that the server's calls find it as they find any other worker. Like the server, it
-    keeps the configuration that it was started with.
+    `client` is the worker's own, so that the server's calls find it as they find any other worker. Like the server, it
+    keeps the configuration that it was started with. Runs that it has taken up when the server stops go on until this
+    is cancelled; those that begin then are another worker's.
     """
-    async with Client.open(settings, worker=Worker()) as client:
-        while True:
-            await client.work()
-            await anyio.sleep(RENEWAL)
+    while not stopping():
+        await client.work(stale=stopping)
+        await anyio.sleep(RENEWAL)
 
 
 def has_changed(file: Path) -> Callable[[], bool]:

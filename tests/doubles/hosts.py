@@ -42,7 +42,6 @@ from tertulia_server.http import PATH, listen, web_server
 from tertulia_server.http_limits import Limits
 from tertulia_server.settings import Settings, flag, load
 from tertulia_server.store_token import store_token
-from tertulia_server.worker import work_beside
 from tertulia_tools.registry import TOOLS, page_tools
 from tests.doubles.stage import INSTANCE, KIND, register
 from tests.support.forking import server_command
@@ -269,11 +268,7 @@ async def http(setup: Setup) -> AsyncGenerator[Any]:
     register()
     flags = {"store": str(setup.store), "config": str(setup.config), **setup.flags}
     settings = load(flags, {}).settings
-    own_worker = build(
-        settings,
-        worker=Worker(launch=anyio.lowlevel.checkpoint),
-        works=work_beside,
-    )
+    own_worker = build(settings, worker=Worker(launch=anyio.lowlevel.checkpoint), works=True)
     async with served(own_worker, settings) as url, authorized(url, setup.store) as transport:
         yield transport
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from tertulia_server.settings import load
@@ -18,7 +19,19 @@ from tertulia_server.worker import worker_command
 from tests.client.platforms.acp import AGENT, Place, placed
 from tests.doubles import acp_agent
 from tests.doubles.acp_agent import script
-from tests.doubles.hosts import Connector, Host, Reply, Transport, http, stdio
+from tests.doubles.hosts import (
+    SECONDS,
+    Connector,
+    Host,
+    Reply,
+    Setup,
+    Transport,
+    authorization,
+    http,
+    http_host,
+    stdio,
+)
+from tests.doubles.http_server import http_server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -54,6 +67,10 @@ class House:
             f'[instances.double]\nplatform = "acp"\ncommand = {json.dumps(command)}\nmode = "{mode}"\n'
             f"folders = [{json.dumps(str(self.place.work))}]\n"
         )
+
+    def setup(self, **flags: Any) -> Setup:
+        """Return how a server of its own is set up."""
+        return Setup(self.store, self._config, self._folder / "server.log", flags)
 
     @asynccontextmanager
     async def host(self, transport: Transport = stdio, **flags: Any) -> AsyncGenerator[Host]:
@@ -226,3 +243,22 @@ async def test_a_server_on_http_is_its_own_worker(house: House) -> None:
         own_id = await house.begin(host, {"say": "One"}, wait=15)
         assert "One" in (await read(host, own_id, "completed")).text
     assert house.workers == []
+
+
+async def test_a_stopping_server_on_http_lets_the_answers_of_its_agents_end(house: House) -> None:
+    async with http_server(house.setup(drain_seconds=SECONDS)) as server:
+        async with http_host(server.url, "2026-07-28", authorization(house.store)) as host:
+            own_id = await house.begin(host, {"say": "One"}, {"wait": str(house.go)}, {"say": " two"})
+            await until(lambda: len(house.place.prompts) == 1)
+        server.process.terminate()
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.ConnectError):
+                while True:
+                    await client.get(f"{server.origin}/healthz")
+        house.go.touch()
+        await server.process.wait()
+    async with house.host() as host:
+        ended = await host.call("stream_conversation", conversation_id=own_id, wait_seconds=0)
+        assert ended["status"] == "completed"
+        assert " two" in ended.text
+    assert (house.workers, len(house.place.prompts)) == ([], 1)
