@@ -5,7 +5,7 @@ so that it comes after all that people and agents said. A title is known by the 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -157,13 +157,19 @@ class Matches:
         if found:
             return self.texts(found)
         titles = self._tx.index.titles(TitleMatch(principal=self._principal, expression=expression), most)
+        if not titles:
+            return []
         rows = self._tx.all(
-            "SELECT title FROM conversations WHERE principal = ? AND number IN (SELECT value FROM json_each(?))"
-            " ORDER BY number DESC",
-            self._principal,
+            "SELECT c.title FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = f.value"
+            " WHERE c.principal = ? ORDER BY f.key",
             json.dumps(list(titles)),
+            self._principal,
         )
         return [row[0] for row in rows]
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words (or beginnings of words) that anybody's texts and titles have."""
+        return self._tx.index.known(words, beginnings=beginnings)
 
     def texts(self, messages: Sequence[int]) -> list[str]:
         """Return the texts of messages."""

@@ -784,6 +784,29 @@ async def test_nothing_is_suggested_that_another_principal_wrote(library: Librar
     assert (await library.search("secretivo")).suggestion is None
 
 
+@examples(40)
+@given(
+    vocabulary=st.lists(st.text("abÿ😀", min_size=1, max_size=4), max_size=12),
+    asked=st.sets(st.text("abcÿ😀", min_size=1, max_size=4), max_size=12),
+)
+async def test_the_index_knows_which_of_many_words_there_are(vocabulary: list[str], asked: set[str]) -> None:
+    """In what was said, what programs put in, and titles, of whichever principal."""
+    there = {spelling for word in words(" ".join(vocabulary)) for spelling in word.spellings}
+
+    async def work(library: Library) -> None:
+        await library.put(" ".join(vocabulary[::3]))
+        await library.of("another").put(" ".join(vocabulary[1::3]), conversation="local:two", role=Role.TOOL)
+        await library.title(" ".join(vocabulary[2::3]))
+
+        known = await library.store.read(lambda tx: set(tx.index.known(asked)))
+        beginnings = await library.store.read(lambda tx: set(tx.index.known(asked, beginnings=True)))
+
+        assert known == asked & there
+        assert beginnings == {each for each in asked if any(word.startswith(each) for word in there)}
+
+    await in_a_store(work)
+
+
 async def test_nothing_is_suggested_that_the_filters_leave_out(library: Library) -> None:
     """A suggestion that finds nothing either is none."""
     await library.put("quarterly report", type="tool")

@@ -178,6 +178,13 @@ class Index(Protocol):
         """
         ...
 
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words, or beginnings of words, that any message or title has; perhaps others too.
+
+        Whosesoever it is: this spares looking for most of a thousand words, and nobody may be told of it.
+        """
+        ...
+
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
         """Return the newest conversations whose titles match: their ids, by their numbers, the newest first."""
         ...

@@ -46,6 +46,26 @@ _NEWEST = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORD
 _SPAN = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ?"
 _COUNTED = "SELECT count(*) FROM (SELECT 1 FROM {0} WHERE {0} MATCH ? LIMIT ?) AS found"
 _RANKED = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY bm25({0}), rowid DESC"
+_VOCABULARIES = {f"temp.{table}_words": table for table in (*TABLES.values(), "title_index")}
+"""Tables of FTS5's that have the words of another one, in order."""
+_NEXT = ", ".join(
+    f"coalesce((SELECT term FROM {words} WHERE term >= w.word LIMIT 1), x'ff')" for words in _VOCABULARIES
+)
+_KNOWN = f"""
+WITH RECURSIVE
+    wanted (place, word) AS MATERIALIZED (SELECT key, value FROM json_each(?)),
+    walk (place, word, next) AS (
+        SELECT -1, NULL, ''
+        UNION ALL
+        SELECT w.place, w.word, CASE WHEN w.word <= walk.next THEN walk.next ELSE min({_NEXT}) END
+        FROM walk CROSS JOIN wanted AS w ON w.place = walk.place + 1
+    )
+SELECT word FROM walk WHERE """
+"""Walks words, which are in order, along the vocabularies.
+
+`next` is the first word there that does not come before `word`, or x'ff' after the last. It is looked up only where the
+step before has not found it: once for all words with a beginning that no word has.
+"""
 
 
 class Fts5:
@@ -173,6 +193,15 @@ class Fts5:
     def _count(self, principal: str, kind: TextKind, group: Alternatives) -> int:
         match = MessageMatch(principal=principal, kind=kind, expression=Expression([group]))
         return self._tx.all(_COUNTED.format(TABLES[kind]), self._in_scope(match), COMMON)[0][0]
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words that the vocabularies have."""
+        for vocabulary, table in _VOCABULARIES.items():
+            self._tx.run(
+                f"CREATE VIRTUAL TABLE IF NOT EXISTS {vocabulary} USING fts5vocab (main, {table}, instance)"
+            )
+        condition = "substr(next, 1, length(word)) = word" if beginnings else "next = word"
+        return _firsts(self._tx.all(f"{_KNOWN}{condition}", json.dumps(sorted(words))))
 
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
         """Return the newest conversations whose titles match."""
