@@ -1,5 +1,6 @@
 """Full-text search: what is found, in which order, page by page, how it is shown, and what is offered instead."""
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -351,6 +352,32 @@ async def test_how_others_use_a_word_does_not_show_in_a_ranking(library: Library
     assert before.ranked
     assert [hit.message_id for hit in after.hits] == [hit.message_id for hit in before.hits]
     assert (after.ranked, after.total) == (before.ranked, before.total)
+
+
+async def test_a_word_counts_by_how_rare_it_is_among_the_callers_own_messages(library: Library) -> None:
+    """Whatever others write, and however much of it."""
+    await library.put("red red blue", "red blue blue", "red", "red", *("hay" for _ in range(20)))
+    before = await library.ids("red blue")
+
+    await library.of("somebody").put(*("blue" for _ in range(20)), conversation="local:two")
+
+    assert await library.ids("red blue") == before == ["m1", "m0"]
+
+
+async def test_a_match_is_as_good_as_fts5_says(library: Library) -> None:
+    """Where all messages are one principal's: our function differs from its own in whose messages it counts."""
+    await library.put(*("red " * (n % 4) + "blue " * (n % 3) + "hay " * n for n in range(30)))
+    counted = "SELECT count(*) FROM message_index WHERE message_index MATCH ?"
+    scored = "SELECT relevance(message_index, ?), -bm25(message_index) FROM message_index WHERE message_index MATCH ?"
+
+    def work(tx: Transaction) -> list[tuple[float, float]]:
+        counts = [tx.all(counted, word)[0][0] for word in ("red", "blue")]
+        return [(row[0], row[1]) for row in tx.all(scored, json.dumps(counts), "{text} : (red AND blue)")]
+
+    found = await library.store.read(work)
+
+    assert len(found) > 10
+    assert [ours for ours, _ in found] == pytest.approx([theirs for _, theirs in found])
 
 
 async def test_few_matches_of_common_words_alone_come_newest_first(library: Library) -> None:
