@@ -5,7 +5,7 @@ so that it comes after all that people and agents said. A title is known by the 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from tertulia.store.database import Transaction, from_datetime, storable
 from tertulia.store.index.base import FIRST, LAST, Conditions, MessageMatch, TextKind, TitleMatch, scope
 from tertulia.store.messages import span
-from tertulia.store.terms import Alternatives, Expression, read
+from tertulia.store.terms import Alternatives, Expression, Terms, read
 from tertulia.vocabulary.models import Role, SearchQuery
 
 FEW = 50
@@ -37,11 +37,13 @@ class Matches:
         InvalidInputError: there is no word to look for.
     """
 
-    def __init__(self, tx: Transaction, principal: str, query: SearchQuery) -> None:
+    def __init__(
+        self, tx: Transaction, principal: str, query: SearchQuery, terms: Terms | None = None
+    ) -> None:
         self._tx = tx
         self._principal = principal
         self.query = query
-        self.terms = read(query.text)
+        self.terms = read(query.text) if terms is None else terms
         self._expression = self.terms.expression
         self._since = None if query.since is None else from_datetime(query.since)
         self._until = None if query.until is None else from_datetime(query.until)
@@ -79,14 +81,12 @@ class Matches:
 
     def within(self, conversation_id: str) -> "Matches":
         """Return what matches in one conversation."""
-        return self._of(conversation_id=conversation_id)
+        query = replace(self.query, cursor=None, conversation_id=conversation_id)
+        return Matches(self._tx, self._principal, query, self.terms)
 
     def of_text(self, text: str) -> "Matches":
         """Return what matches another text."""
-        return self._of(text=text)
-
-    def _of(self, **changes: Any) -> "Matches":
-        return Matches(self._tx, self._principal, replace(self.query, cursor=None, **changes))
+        return Matches(self._tx, self._principal, replace(self.query, cursor=None, text=text))
 
     def messages(self, last: int, most: int) -> list[int]:
         """Return the first messages up to the key `last`: the newest, and those of programs after all."""
@@ -157,13 +157,19 @@ class Matches:
         if found:
             return self.texts(found)
         titles = self._tx.index.titles(TitleMatch(principal=self._principal, expression=expression), most)
+        if not titles:
+            return []
         rows = self._tx.all(
-            "SELECT title FROM conversations WHERE principal = ? AND number IN (SELECT value FROM json_each(?))"
-            " ORDER BY number DESC",
-            self._principal,
+            "SELECT c.title FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = f.value"
+            " WHERE c.principal = ? ORDER BY f.key",
             json.dumps(list(titles)),
+            self._principal,
         )
         return [row[0] for row in rows]
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words (or beginnings of words) that anybody's texts and titles have."""
+        return self._tx.index.known(words, beginnings=beginnings)
 
     def texts(self, messages: Sequence[int]) -> list[str]:
         """Return the texts of messages."""
@@ -175,10 +181,12 @@ class Matches:
     def _match(self) -> MessageMatch:
         query = self.query
         types = json.dumps(sorted(query.types)) if query.types else None
+        conversations = self._conversation_scopes()
         return MessageMatch(
             principal=self._principal,
             expression=self._expression,
-            scopes=self._narrowest_scopes(),
+            scopes=self._wider_scopes() if conversations is None else conversations,
+            narrow=conversations is not None,
             first=self._first,
             of_message=Conditions.of(
                 ("m.created_at >= ?", self._since),
@@ -210,24 +218,29 @@ class Matches:
         """Whether titles are among what is looked for: they have no role and no type."""
         return self.query.role is None and not self.query.types
 
-    def _narrowest_scopes(self) -> Sequence[str]:
+    def _conversation_scopes(self) -> Sequence[str] | None:
+        """Return what the index finds the conversations by that the filters admit, if these are few."""
+        query, own = self.query, self._principal
+        if query.conversation_id is not None:
+            return [scope(own, conversation_id=query.conversation_id)]
+        if query.source is None and query.folder is None:
+            return None
+        rows = self._tx.all(
+            f"SELECT c.id FROM conversations AS c WHERE c.principal = ? AND {self._of_conversation.sql} LIMIT ?",
+            own,
+            *self._of_conversation.values,
+            _SCOPES + 1,
+        )
+        if len(rows) > _SCOPES:
+            return None
+        return [scope(own, conversation_id=row[0]) for row in rows] or [scope(own, conversation_id="")]
+
+    def _wider_scopes(self) -> Sequence[str]:
         """Return what the index finds the conversations by that the filters admit, and perhaps others."""
-        query = self.query
-        own = self._principal
-        if query.conversation_id is None and (query.source is not None or query.folder is not None):
-            rows = self._tx.all(
-                f"SELECT c.id FROM conversations AS c WHERE c.principal = ? AND {self._of_conversation.sql} LIMIT ?",
-                own,
-                *self._of_conversation.values,
-                _SCOPES + 1,
-            )
-            if len(rows) <= _SCOPES:
-                admitted = [scope(own, conversation_id=row[0]) for row in rows]
-                return admitted or [scope(own, conversation_id="")]
-        narrowed = (query.conversation_id, query.agent, query.instance)
-        if all(each is None for each in narrowed):
+        agent, instance = self.query.agent, self.query.instance
+        if agent is None and instance is None:
             return ()
-        return [scope(own, conversation_id=narrowed[0], agent=narrowed[1], instance=narrowed[2])]
+        return [scope(self._principal, agent=agent, instance=instance)]
 
 
 def position_of(key: int) -> int:

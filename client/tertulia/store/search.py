@@ -294,7 +294,7 @@ class _Search:
         terms = self._matches.terms
         if not found and terms.flags and self._finds_flags():
             return terms.with_flags
-        text = corrected(terms, self._matches.own_texts, found=found)
+        text = corrected(terms, self._matches, found=found)
         return text if text is not None and self._finds_more(text, found) else None
 
     def _finds_flags(self) -> bool:

@@ -1,27 +1,29 @@
 """Correcting a search that finds little or nothing, from the words of the caller's own texts.
 
 A word that stands in none of them is replaced by one that differs in a single letter: one too many, one missing, one
-wrong, two exchanged. All of these are looked up in the index at once, which takes some 20 ms at a million messages.
+wrong, two exchanged. Which of these stand in any text at all, the index knows; the caller's texts are then asked for
+those few.
 
 A longer word may differ in two. All that differ in two are too many to be looked up, so words are looked for that begin
 like it, but for one letter at most; of those that differ in two, the one counts that most of the caller's newest texts
-have. That takes about as long again, once or twice.
+have.
 
 A word that a few texts have may be a slip as well, if it is no name with figures in it and `_OFTENER` times as many
 have the near one.
 
-The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read,
-and has the words of other principals.
+The index's own vocabulary (which `apsw.fts5.Table.query_suggest` and `closest_tokens` read) would be too long to read
+as a whole, and has the words of other principals: what it has says where to look, and nothing more.
 """
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from math import ceil
+from typing import Protocol
 
 from tertulia.store.terms import MAX_LENGTH, Alternatives, Phrase, Terms
-from tertulia.store.words import words
+from tertulia.store.words import different_words, words
 
 _LENGTHS = range(3, 25)
 """Shorter words are near to too many others; longer ones are not words."""
@@ -42,10 +44,19 @@ _BLOCK = 128
 _MOST_SCRIPTS = 2
 """The most scripts of a word that is corrected: more of them have no common alphabet."""
 _MOST_VARIANTS = 2_000
-"""The most words that are looked up for one: the index reads each of them."""
+"""The most words that are looked up for one."""
 
-Texts = Callable[[Alternatives, int], Sequence[str]]
-"""Returns some of the caller's texts that have one of these phrases, at most so many."""
+
+class Texts(Protocol):
+    """The texts of a caller, and the vocabulary of the index that has them."""
+
+    def own_texts(self, phrases: Alternatives, most: int) -> Sequence[str]:
+        """Return some of the caller's texts that have one of these phrases, the newest, at most so many."""
+        ...
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words (or beginnings of words) that anybody's texts have; perhaps others too."""
+        ...
 
 
 def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
@@ -59,7 +70,7 @@ def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
         for term in group:
             for place, word in enumerate(term.words, 1):
                 ends = term.prefix and place == len(term.words)
-                known = len(texts([Phrase((word.folded,), prefix=ends)], found + 1))
+                known = len(texts.own_texts([Phrase((word.folded,), prefix=ends)], found + 1))
                 if not known or (known <= found and not ends and _may_be_slip(word.folded)):
                     unknown.append((term.start + word.start, term.start + word.end, word.folded, known))
     if not 0 < len(unknown) <= _MOST:
@@ -79,22 +90,35 @@ def _nearest(word: str, texts: Texts, least: int) -> str | None:
     """Return the near word that most of the newest texts have, `least` of them at least, as one of them writes it."""
     if len(word) not in _LENGTHS or _scripts(word) > _MOST_SCRIPTS:
         return None
-    near = variants(word)
-    phrases = [Phrase((each,)) for each in sorted(near)]
-    found = _written(texts(phrases, max(_SAMPLE, least)), _LOOKED_AT, near.__contains__, least)
-    if found is None and not least and len(word) >= _TWICE:
-        for part in _BEGINNINGS:
-            beginning = word[: max(_SHORTEST_BEGINNING, ceil(len(word) * part))]
-            near = {each for each in variants(beginning) if len(each) >= _SHORTEST_BEGINNING} | {beginning}
-            phrases = [Phrase((each,), prefix=True) for each in sorted(near)]
-            found = _written(
-                texts(phrases, _SAMPLE_TWICE),
-                _LOOKED_AT_TWICE,
-                lambda other: _differ_in_two(word, other),
-                least,
-            )
+    near = texts.known(variants(word))
+    if near:
+        phrases = [Phrase((each,)) for each in sorted(near)]
+        found = _written(texts.own_texts(phrases, max(_SAMPLE, least)), _LOOKED_AT, near.__contains__, least)
+        if found is not None:
+            return found
+    return None if least or len(word) < _TWICE else _nearest_of_two(word, texts)
+
+
+def _nearest_of_two(word: str, texts: Texts) -> str | None:
+    """Return the word that differs in two letters and that most of the newest texts have, as one of them writes it."""
+    for part in _BEGINNINGS:
+        beginning = word[: max(_SHORTEST_BEGINNING, ceil(len(word) * part))]
+        near = {each for each in variants(beginning) if len(each) >= _SHORTEST_BEGINNING} | {beginning}
+        phrases = [Phrase((each,), prefix=True) for each in _shortest(texts.known(near, beginnings=True))]
+        if phrases:
+            sample = texts.own_texts(phrases, _SAMPLE_TWICE)
+            found = _written(sample, _LOOKED_AT_TWICE, lambda other: _differ_in_two(word, other), 1)
             if found is not None:
-                break
+                return found
+    return None
+
+
+def _shortest(beginnings: Iterable[str]) -> list[str]:
+    """Return those of these beginnings that have no other for their beginning."""
+    found: list[str] = []
+    for each in sorted(beginnings):
+        if not found or not each.startswith(found[-1]):
+            found.append(each)
     return found
 
 
@@ -108,12 +132,12 @@ def _written(found: Sequence[str], longest: int, is_near: Callable[[str], bool],
     known: dict[str, bool] = {}
     for text in found:
         here: dict[str, str] = {}
-        for each in words(text[:longest]):
-            for spelling in each.spellings:
+        for typed, spellings in different_words(text[:longest]):
+            for spelling in spellings:
                 if spelling not in known:
                     known[spelling] = is_near(spelling)
                 if known[spelling]:
-                    here[spelling] = text[each.start : each.end] if spelling == each.folded else spelling
+                    here.setdefault(spelling, typed if spelling == spellings[0] else spelling)
         counted.update(here.keys())
         written = {**here, **written}
     ((word, count),) = counted.most_common(1) or [("", 0)]
@@ -122,7 +146,7 @@ def _written(found: Sequence[str], longest: int, is_near: Callable[[str], bool],
 
 def _differ_in_two(one: str, other: str) -> bool:
     """Whether one word becomes the other by two changes: of a letter, or of the order of two neighbours."""
-    if abs(len(one) - len(other)) > 2 or len(other) < _TWICE - 1:
+    if abs(len(one) - len(other)) > 2 or len(other) < _TWICE - 1 or len(set(one) ^ set(other)) > 4:
         return False
     before: list[int] = []
     row = list(range(len(other) + 1))

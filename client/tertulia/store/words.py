@@ -92,6 +92,13 @@ def words(text: str) -> Iterator[Word]:
             yield Word(start + part[0], start + part[1], part[2][0], part[2][1:])
 
 
+def different_words(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the words of `text` in order, but each once only: as it is written, and its spellings."""
+    for run in dict.fromkeys(_RUN.findall(text)):
+        for start, end, spellings in _parts_of_run(run):
+            yield run[start:end], spellings
+
+
 _Part = tuple[int, int, tuple[str, ...]]
 """A word with its place in a run and its spellings, the whole word first."""
 

@@ -1,5 +1,6 @@
 """Full-text search: what is found, in which order, page by page, how it is shown, and what is offered instead."""
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -351,6 +352,32 @@ async def test_how_others_use_a_word_does_not_show_in_a_ranking(library: Library
     assert before.ranked
     assert [hit.message_id for hit in after.hits] == [hit.message_id for hit in before.hits]
     assert (after.ranked, after.total) == (before.ranked, before.total)
+
+
+async def test_a_word_counts_by_how_rare_it_is_among_the_callers_own_messages(library: Library) -> None:
+    """Whatever others write, and however much of it."""
+    await library.put("red red blue", "red blue blue", "red", "red", *("hay" for _ in range(20)))
+    before = await library.ids("red blue")
+
+    await library.of("somebody").put(*("blue" for _ in range(20)), conversation="local:two")
+
+    assert await library.ids("red blue") == before == ["m1", "m0"]
+
+
+async def test_a_match_is_as_good_as_fts5_says(library: Library) -> None:
+    """Where all messages are one principal's: our function differs from its own in whose messages it counts."""
+    await library.put(*("red " * (n % 4) + "blue " * (n % 3) + "hay " * n for n in range(30)))
+    counted = "SELECT count(*) FROM message_index WHERE message_index MATCH ?"
+    scored = "SELECT relevance(message_index, ?), -bm25(message_index) FROM message_index WHERE message_index MATCH ?"
+
+    def work(tx: Transaction) -> list[tuple[float, float]]:
+        counts = [tx.all(counted, word)[0][0] for word in ("red", "blue")]
+        return [(row[0], row[1]) for row in tx.all(scored, json.dumps(counts), "{text} : (red AND blue)")]
+
+    found = await library.store.read(work)
+
+    assert len(found) > 10
+    assert [ours for ours, _ in found] == pytest.approx([theirs for _, theirs in found])
 
 
 async def test_few_matches_of_common_words_alone_come_newest_first(library: Library) -> None:
@@ -782,6 +809,29 @@ async def test_nothing_is_suggested_that_another_principal_wrote(library: Librar
 
     assert (await library.search("confidentiol")).suggestion is None
     assert (await library.search("secretivo")).suggestion is None
+
+
+@examples(40)
+@given(
+    vocabulary=st.lists(st.text("abÿ😀", min_size=1, max_size=4), max_size=12),
+    asked=st.sets(st.text("abcÿ😀", min_size=1, max_size=4), max_size=12),
+)
+async def test_the_index_knows_which_of_many_words_there_are(vocabulary: list[str], asked: set[str]) -> None:
+    """In what was said, what programs put in, and titles, of whichever principal."""
+    there = {spelling for word in words(" ".join(vocabulary)) for spelling in word.spellings}
+
+    async def work(library: Library) -> None:
+        await library.put(" ".join(vocabulary[::3]))
+        await library.of("another").put(" ".join(vocabulary[1::3]), conversation="local:two", role=Role.TOOL)
+        await library.title(" ".join(vocabulary[2::3]))
+
+        known = await library.store.read(lambda tx: set(tx.index.known(asked)))
+        beginnings = await library.store.read(lambda tx: set(tx.index.known(asked, beginnings=True)))
+
+        assert known == asked & there
+        assert beginnings == {each for each in asked if any(word.startswith(each) for word in there)}
+
+    await in_a_store(work)
 
 
 async def test_nothing_is_suggested_that_the_filters_leave_out(library: Library) -> None:

@@ -52,6 +52,7 @@ REASONS: Mapping[str, str] = {
     "store/index/fts5.py enter": "The condition is the caller's: a position, or the principal's conversation.",
     "store/index/fts5.py remove": "The condition is the caller's: the principal's conversation or message.",
     "store/index/fts5.py _among_newest": INDEX,
+    "store/index/fts5.py known": "Words alone, which nobody is told of: a search looks next which are the principal's.",
     "store/index/fts5.py count_among": "Counted are the principal's positions only.",
     "store/index/fts5.py ranked": "What is returned is the principal's positions only.",
     "store/index/fts5.py _count": "Counted is what has the principal's scope.",

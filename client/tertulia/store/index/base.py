@@ -23,7 +23,7 @@ from tertulia.vocabulary.models import Role
 FIRST, LAST = -(1 << 63), (1 << 63) - 1
 """The smallest and the largest position, and number."""
 COMMON = 2_000
-"""A word with more matches says little about a message, and to rank by it costs a millisecond per thousand of them."""
+"""A word with more matches says little about a message, and ranking by it would read them all."""
 
 
 class TextKind(StrEnum):
@@ -109,6 +109,8 @@ class MessageMatch:
     """None: whatever it says."""
     scopes: Sequence[str] = ()
     """Words of `scope`, one of which the message must have; none: all of the principal's."""
+    narrow: bool = False
+    """The scopes are single conversations: few of the newest messages have them."""
     outside: str | None = None
     """The conversation of which the message may not be."""
     first: int = FIRST
@@ -175,6 +177,13 @@ class Index(Protocol):
 
         A group does if it has less than `COMMON` matches among the principal's messages: how often others use a word
         must not show.
+        """
+        ...
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words, or beginnings of words, that any message or title has; perhaps others too.
+
+        Whosesoever it is: this spares looking for most of a thousand words, and nobody may be told of it.
         """
         ...
 

@@ -45,7 +45,31 @@ _VIEWS = {TextKind.SAID: "said_messages", TextKind.PROGRAM: "program_messages"}
 _NEWEST = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
 _SPAN = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ?"
 _COUNTED = "SELECT count(*) FROM (SELECT 1 FROM {0} WHERE {0} MATCH ? LIMIT ?) AS found"
-_RANKED = "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY bm25({0}), rowid DESC"
+_RANKED = (
+    "SELECT rowid FROM {0} WHERE {0} MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))"
+    " ORDER BY relevance({0}, ?) DESC, rowid DESC"
+)
+"""The plus keeps SQLite from asking FTS5 for one row after another."""
+_VOCABULARIES = {f"temp.{table}_words": table for table in (*TABLES.values(), "title_index")}
+"""Tables of FTS5's that have the words of another one, in order."""
+_NEXT = ", ".join(
+    f"coalesce((SELECT term FROM {words} WHERE term >= w.word LIMIT 1), x'ff')" for words in _VOCABULARIES
+)
+_KNOWN = f"""
+WITH RECURSIVE
+    wanted (place, word) AS MATERIALIZED (SELECT key, value FROM json_each(?)),
+    walk (place, word, next) AS (
+        SELECT -1, NULL, ''
+        UNION ALL
+        SELECT w.place, w.word, CASE WHEN w.word <= walk.next THEN walk.next ELSE min({_NEXT}) END
+        FROM walk CROSS JOIN wanted AS w ON w.place = walk.place + 1
+    )
+SELECT word FROM walk WHERE """
+"""Walks words, which are in order, along the vocabularies.
+
+`next` is the first word there that does not come before `word`, or x'ff' after the last. It is looked up only where the
+step before has not found it: once for all words with a beginning that no word has.
+"""
 
 
 class Fts5:
@@ -55,6 +79,8 @@ class Fts5:
         self._tx = tx
         self._rendered: tuple[Expression, str] | None = None
         """The last expression, of perhaps a thousand words, which is looked for in several tables."""
+        self._counts: dict[tuple[str, TextKind, Phrase], int] = {}
+        """See `_count`."""
 
     def add(self, entry: Entry) -> None:
         """Add a new message."""
@@ -106,7 +132,12 @@ class Fts5:
 
     def newest(self, match: MessageMatch, most: int) -> list[int]:
         """Return the positions of the newest messages that match."""
-        if match.expression is not None and not match.oldest_first and 1 < most <= _PROBED:
+        if (
+            match.expression is not None
+            and not match.oldest_first
+            and not match.narrow
+            and 1 < most <= _PROBED
+        ):
             found = self._among_newest(match, match.expression, most)
             if found is not None:
                 return found
@@ -159,20 +190,49 @@ class Fts5:
     def ranked(
         self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
     ) -> list[int]:
-        """Return these positions, the best matches first, by bm25, which counts every match of every word first."""
-        table = TABLES[kind]
-        telling = [group for group in groups if self._count(principal, kind, group) < COMMON]
+        """Return these positions, the best matches first: see `tertulia.store.sqlite.ranking`."""
+        telling: list[Alternatives] = []
+        counts: list[int] = []
+        for group in groups:
+            found = [self._count(principal, kind, phrase) for phrase in group]
+            if max(found) < COMMON:
+                telling.append(group)
+                # To FTS5, words that stand close to each other are a phrase each.
+                counts += [
+                    count
+                    for count, phrase in zip(found, group, strict=True)
+                    for _ in (phrase.words if phrase.close else [phrase])
+                ]
         if not telling or not positions:
             return []
-        chosen = frozenset(positions)
+        match = MessageMatch(principal=principal, kind=kind, expression=Expression(telling))
         rows = self._tx.all(
-            _RANKED.format(table), self._in_text(Expression(telling)), min(chosen), max(chosen)
+            _RANKED.format(TABLES[kind]),
+            self._in_scope(match),
+            min(positions),
+            max(positions),
+            json.dumps(list(positions)),
+            json.dumps(counts),
         )
-        return [position for (position,) in rows if position in chosen]
+        return _firsts(rows)
 
-    def _count(self, principal: str, kind: TextKind, group: Alternatives) -> int:
-        match = MessageMatch(principal=principal, kind=kind, expression=Expression([group]))
-        return self._tx.all(_COUNTED.format(TABLES[kind]), self._in_scope(match), COMMON)[0][0]
+    def _count(self, principal: str, kind: TextKind, phrase: Phrase) -> int:
+        """Return how many of the principal's messages have a phrase, up to `COMMON`."""
+        counted = (principal, kind, phrase)
+        if counted not in self._counts:
+            match = MessageMatch(principal=principal, kind=kind, expression=Expression([[phrase]]))
+            rows = self._tx.all(_COUNTED.format(TABLES[kind]), self._in_scope(match), COMMON)
+            self._counts[counted] = rows[0][0]
+        return self._counts[counted]
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words that the vocabularies have."""
+        for vocabulary, table in _VOCABULARIES.items():
+            self._tx.run(
+                f"CREATE VIRTUAL TABLE IF NOT EXISTS {vocabulary} USING fts5vocab (main, {table}, instance)"
+            )
+        condition = "substr(next, 1, length(word)) = word" if beginnings else "next = word"
+        return _firsts(self._tx.all(f"{_KNOWN}{condition}", json.dumps(sorted(words))))
 
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
         """Return the newest conversations whose titles match."""

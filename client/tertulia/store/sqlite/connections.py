@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 import anyio
 
 from tertulia.store.engine import BUSY_SECONDS, Cursor, Deadline, OverdueError
+from tertulia.store.sqlite.ranking import relevance
 from tertulia.store.words import ReadableBytes, tokenizer_of
 from tertulia.vocabulary.errors import StoreError, StoreLockedError, StoreTimeoutError
 from tertulia.vocabulary.values import same_json
@@ -60,6 +61,10 @@ class Connection(Protocol):
 
     def register_fts5_tokenizer(self, name: str, factory: Any, /) -> None:
         """Make a tokenizer known to the full-text index."""
+        ...
+
+    def register_fts5_function(self, name: str, function: Callable[..., Any], /) -> None:
+        """Make a function of a match known to SQL."""
         ...
 
     def create_scalar_function(
@@ -139,6 +144,7 @@ def configure(connection: Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten in the file
     _register_tokenizer(connection)
+    connection.register_fts5_function("relevance", relevance)
     connection.create_scalar_function("json_has", _json_has, 3, deterministic=True)
 
 
