@@ -7,9 +7,8 @@ from functools import partial
 import anyio
 
 from tertulia.runs.runner import Runner
-from tertulia.store import conversations, journal, leases, lookup, runs
+from tertulia.store import conversations, journal, lookup, runs
 from tertulia.store.database import Store, Transaction
-from tertulia.store.notices import Watch
 from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import Run
 from tertulia.vocabulary.states import RunStatus
@@ -43,9 +42,9 @@ async def follow(
 
     With `quiet` it reads and yields no entries, for a caller who only waits for the end.
     """
-    with store.watch(run.conversation_id) as watch:
+    with store.watch(run.conversation_id) as watch, runner.followed(principal, run.conversation_id):
         while True:
-            run, entries = await store.read(
+            run, entries = await runner.reads.read(
                 partial(_run_and_entries, principal=principal, run=run, after=None if quiet else after)
             )
             if entries:
@@ -55,7 +54,7 @@ async def follow(
                 return
             else:
                 runner.execute_run(principal, run)
-                await _changed(store, watch)
+                await watch.changed()
 
 
 async def watch(
@@ -66,21 +65,20 @@ async def watch(
     Raises:
         NotFoundError: the conversation was deleted.
     """
-    with store.watch(conversation_id) as changes:
+    with store.watch(conversation_id) as changes, runner.followed(principal, conversation_id):
         while True:
-            entries = await store.read(
-                partial(_read, principal=principal, conversation_id=conversation_id, after=after)
+            active, entries = await runner.reads.read(
+                partial(
+                    _active_and_entries, principal=principal, conversation_id=conversation_id, after=after
+                )
             )
             if entries:
                 after = entries[-1].seq
                 yield entries
                 continue
-            active = await store.read(
-                partial(runs.active, principal=principal, conversation_id=conversation_id)
-            )
             if active is not None:
                 runner.execute_run(principal, active)
-            await _changed(store, changes)
+            await changes.changed()
 
 
 async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> AsyncGenerator[Collection[str]]:
@@ -100,20 +98,21 @@ async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> As
                 await news.changed()
 
 
-async def _changed(store: Store, watch: Watch) -> None:
-    # No write shows that a lease ran out: read again after the time in which leases are renewed.
-    with store.clock.move_on_after(leases.RENEWAL):
-        await watch.changed()
-
-
 def _run_and_entries(
     tx: Transaction, *, principal: str, run: Run, after: int | None
 ) -> tuple[Run, Sequence[JournalEntry]]:
-    conversations.get(tx, principal, run.conversation_id)
-    entries = () if after is None else journal.read(tx, principal, run.conversation_id, after)
-    return runs.get(tx, principal, run.id), entries
+    latest = runs.find(tx, principal, run.id)
+    if latest is None:
+        conversations.get(
+            tx, principal, run.conversation_id
+        )  # its error says that the conversation was deleted
+        latest = runs.get(tx, principal, run.id)
+    return latest, [] if after is None else journal.read(tx, principal, run.conversation_id, after)
 
 
-def _read(tx: Transaction, *, principal: str, conversation_id: str, after: int) -> Sequence[JournalEntry]:
+def _active_and_entries(
+    tx: Transaction, *, principal: str, conversation_id: str, after: int
+) -> tuple[Run | None, Sequence[JournalEntry]]:
     conversations.get(tx, principal, conversation_id)
-    return journal.read(tx, principal, conversation_id, after)
+    entries = journal.read(tx, principal, conversation_id, after)
+    return None if entries else runs.active(tx, principal, conversation_id), entries

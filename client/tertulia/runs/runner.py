@@ -7,7 +7,9 @@ was settled.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -23,6 +25,7 @@ from tertulia.runs.event_queue import EventWriter
 from tertulia.runs.leases import LeaseHolder, has_worker
 from tertulia.runs.limits import Limits
 from tertulia.runs.results import result
+from tertulia.runs.shared_reads import SharedReads
 from tertulia.store import conversations, leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
@@ -68,6 +71,10 @@ class Runner:
         self._platforms = platforms
         self._worker = worker
         self._writer = EventWriter(store)
+        self.reads = SharedReads(store)
+        """For those who follow runs."""
+        self._followed = Counter[tuple[str, str]]()
+        """The conversations that are followed here, each with its principal."""
         self._finished = anyio.Event()
         """Set when a run is no longer executed here."""
         self._launching = anyio.Lock()
@@ -81,6 +88,7 @@ class Runner:
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._leases.renew)
         self._tasks.start_soon(self._writer.write)
+        self._tasks.start_soon(self._take_up)
         for platform in self._platforms.values():
             if isinstance(platform, EmbeddedPlatform) and platform.maintenance_interval is not None:
                 self._tasks.start_soon(self._maintain, platform, platform.maintenance_interval)
@@ -151,6 +159,18 @@ class Runner:
         else:
             self._tasks.start_soon(self._launch_worker, principal, run)
 
+    @contextmanager
+    def followed(self, principal: str, conversation_id: str) -> Generator[None]:
+        """Have a run of this conversation continued, while the context lasts, whose process died."""
+        followed = principal, conversation_id
+        self._followed[followed] += 1
+        try:
+            yield
+        finally:
+            self._followed[followed] -= 1
+            if not self._followed[followed]:
+                del self._followed[followed]
+
     def stop(self, run: Run) -> None:
         """Stop executing a run that was ended in the store, without waiting for its task to notice."""
         self._unkept.pop(run.id, None)
@@ -176,6 +196,20 @@ class Runner:
     @property
     def _is_worker(self) -> bool:
         return self._worker is not None and self._worker.launch is None
+
+    async def _take_up(self) -> None:
+        """Take up the runs that are followed here and that no process executes: no write shows that a lease ran out."""
+        while True:
+            await self._store.clock.tick(leases.RENEWAL)
+            if self._followed:
+                try:
+                    left = await self._store.read(runs.left)
+                except TertuliaError:
+                    logger.warning("runs that were left could not be looked for", exc_info=True)
+                    continue
+                for principal, run in left:
+                    if (principal, run.conversation_id) in self._followed:
+                        self.execute_run(principal, run)
 
     async def _maintain(self, platform: EmbeddedPlatform, interval: float) -> None:
         await self._store.opened()
@@ -320,7 +354,7 @@ class Runner:
             try:
                 while True:
                     await watch.changed()
-                    await self._store.read(lambda tx: leases.check(tx, lease))
+                    await self.reads.read(lambda tx: leases.check(tx, lease))
             except LostLeaseError:
                 scope.cancel()
 

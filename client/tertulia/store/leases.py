@@ -48,7 +48,7 @@ def take(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | 
         resource,
         owner,
         _expiry(tx),
-        *_alive(tx),
+        *alive(tx),
     )
     if row is None:
         return None
@@ -69,7 +69,7 @@ def held(tx: Transaction, principal: str, resource: str) -> bool:
         " AND expires_at BETWEEN ? AND ?",
         principal,
         resource,
-        *_alive(tx),
+        *alive(tx),
     )
     return row is not None
 
@@ -135,6 +135,6 @@ def _expiry(tx: Transaction) -> int:
     return tx.at + round(TTL * 1_000_000)
 
 
-def _alive(tx: Transaction) -> tuple[int, int]:
+def alive(tx: Transaction) -> tuple[int, int]:
     """Return between which times the leases of living owners run out."""
     return tx.at, tx.at + round(LATEST * 1_000_000)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from tertulia.store import leases
 from tertulia.store.database import Row, Transaction, encode, storable, to_datetime
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import new_id
@@ -147,6 +148,17 @@ def unfinished(tx: Transaction, principal: str) -> list[Run]:
 def all_active(tx: Transaction) -> list[tuple[str, Run]]:
     """Return every active run with its principal, oldest first."""
     rows = tx.all(f"SELECT principal, {_RUN} FROM runs WHERE status IN ({ACTIVE}) ORDER BY created_at")
+    return [(str(row[0]), _run(row[1:])) for row in rows]
+
+
+def left(tx: Transaction) -> list[tuple[str, Run]]:
+    """Return every active run with its principal that no process works on, oldest first."""
+    rows = tx.all(
+        f"SELECT principal, {_RUN} FROM runs WHERE status IN ({ACTIVE}) AND NOT EXISTS (SELECT 1 FROM leases"
+        " WHERE leases.principal = runs.principal AND resource = conversation_id AND owner IS NOT NULL"
+        " AND expires_at BETWEEN ? AND ?) ORDER BY created_at",
+        *leases.alive(tx),
+    )
     return [(str(row[0]), _run(row[1:])) for row in rows]
 
 

@@ -62,6 +62,7 @@ REASONS: Mapping[str, str] = {
     "store/outbox.py put": "What was sent is forgotten after its time, whosesoever it is.",
     "store/runs.py active_of_another": "Of a conversation that two reach, only whether the other is answered is told.",
     "store/runs.py census": "It counts all, for whoever runs the server, and tells nothing of anybody's.",
+    "store/runs.py left": "Runs whose process died are found for all; each is executed under its own principal.",
     "store/runs.py all_active": "Runs are found for a worker or a restored file, each with its principal.",
     **{
         f"store/runs.py {name}": BY_ID
