@@ -132,12 +132,7 @@ class Fts5:
 
     def newest(self, match: MessageMatch, most: int) -> list[int]:
         """Return the positions of the newest messages that match."""
-        if (
-            match.expression is not None
-            and not match.oldest_first
-            and not match.narrow
-            and 1 < most <= _PROBED
-        ):
+        if match.expression is not None and not match.oldest_first and not match.few and 1 < most <= _PROBED:
             found = self._among_newest(match, match.expression, most)
             if found is not None:
                 return found
@@ -188,13 +183,19 @@ class Fts5:
         return sum(row[0] in among for row in rows)
 
     def ranked(
-        self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
+        self,
+        principal: str,
+        kind: TextKind,
+        groups: Sequence[Alternatives],
+        positions: Collection[int],
+        scopes: Sequence[str] = (),
     ) -> list[int]:
         """Return these positions, the best matches first: see `tertulia.store.sqlite.ranking`."""
         telling: list[Alternatives] = []
         counts: list[int] = []
+        alone = [len(group) for group in groups] == [1]  # how rare it is makes no difference
         for group in groups:
-            found = [self._count(principal, kind, phrase) for phrase in group]
+            found = [0 if alone else self._count(principal, kind, phrase) for phrase in group]
             if max(found) < COMMON:
                 telling.append(group)
                 # To FTS5, words that stand close to each other are a phrase each.
@@ -205,7 +206,7 @@ class Fts5:
                 ]
         if not telling or not positions:
             return []
-        match = MessageMatch(principal=principal, kind=kind, expression=Expression(telling))
+        match = MessageMatch(principal=principal, kind=kind, expression=Expression(telling), scopes=scopes)
         rows = self._tx.all(
             _RANKED.format(TABLES[kind]),
             self._in_scope(match),
