@@ -232,6 +232,7 @@ class Matches:
         return TitleMatch(
             principal=self._principal,
             expression=self._expression,
+            few=self.query.conversation_id is not None,
             of_conversation=self._of_conversation + updated,
         )
 

@@ -130,6 +130,8 @@ class TitleMatch:
     expression: Expression
     last: int = LAST
     """The largest number."""
+    few: bool = False
+    """The conditions admit few conversations, which are found without the expression."""
     of_conversation: Conditions = Conditions()
     """On `conversations AS c`."""
 
