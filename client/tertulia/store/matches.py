@@ -33,16 +33,26 @@ _AMONG = (
 class Matches:
     """What of a principal's messages and titles matches a query; its `cursor` and `limit` are the caller's to heed.
 
+    `terms` are those of the query, where they have been read before; `among` are ids of the only conversations that
+    come into question.
+
     Raises:
         InvalidInputError: there is no word to look for.
     """
 
     def __init__(
-        self, tx: Transaction, principal: str, query: SearchQuery, terms: Terms | None = None
+        self,
+        tx: Transaction,
+        principal: str,
+        query: SearchQuery,
+        *,
+        terms: Terms | None = None,
+        among: Collection[str] | None = None,
     ) -> None:
         self._tx = tx
         self._principal = principal
         self.query = query
+        self._among = among
         self.terms = read(query.text) if terms is None else terms
         self._expression = self.terms.expression
         self._since = None if query.since is None else from_datetime(query.since)
@@ -52,6 +62,7 @@ class Matches:
             ("c.instance = ?", query.instance),
             ("c.agent = ?", query.agent),
             ("c.id = ?", query.conversation_id),
+            ("c.id IN (SELECT value FROM json_each(?))", None if among is None else json.dumps(list(among))),
             ("c.source = ?", None if query.source is None else storable(query.source)),
             _in_folder(query.folder),
         ) + Conditions("c.gone_at IS NULL")
@@ -79,10 +90,9 @@ class Matches:
             ],
         }
 
-    def within(self, conversation_id: str) -> "Matches":
-        """Return what matches in one conversation."""
-        query = replace(self.query, cursor=None, conversation_id=conversation_id)
-        return Matches(self._tx, self._principal, query, self.terms)
+    def within(self, conversation_ids: Collection[str]) -> "Matches":
+        """Return what matches in a few conversations."""
+        return Matches(self._tx, self._principal, self.query, terms=self.terms, among=conversation_ids)
 
     def of_text(self, text: str) -> "Matches":
         """Return what matches another text."""
@@ -99,10 +109,28 @@ class Matches:
                 found += [position - below for position in self._tx.index.newest(match, most - len(found))]
         return found
 
-    def best(self) -> int | None:
-        """Return the best message; the newest, where there are too many to rank."""
-        messages = self.messages(self.last, FEW)
-        return next(iter(self.by_rank(messages) or messages), None)
+    def first_of_each(self, conversation_ids: Collection[str]) -> dict[str, list[int]]:
+        """Return the first messages of each of these conversations that has any, up to `FEW`."""
+        if not conversation_ids:
+            return {}
+        most = FEW * len(conversation_ids)
+        messages = self.within(conversation_ids).messages(self.last, most)
+        if len(messages) == most and len(conversation_ids) > 1:  # perhaps all of the same one
+            each_by_itself = [self.first_of_each([each]) for each in conversation_ids]
+            return {known: keys for found in each_by_itself for known, keys in found.items()}
+        owners = self.conversations(messages)
+        found: dict[str, list[int]] = {}
+        for key in messages:
+            found.setdefault(owners[key], []).append(key)
+        return {known: keys[:FEW] for known, keys in found.items()}
+
+    def best_of_each(self, conversation_ids: Collection[str]) -> dict[str, int]:
+        """Return the best message of each of these conversations that has any; the newest, if none is any better."""
+        found = self.first_of_each(conversation_ids)
+        owners = {key: known for known, keys in found.items() for key in keys if len(keys) > 1}
+        best = {known: keys[0] for known, keys in found.items()}
+        ranked = self.within(set(owners.values())).by_rank(list(owners)) if owners else []
+        return best | {owners[key]: key for key in reversed(ranked)}
 
     def by_rank(self, messages: list[int]) -> list[int]:
         """Return the messages, the best first, programs' after all; nothing if no word sets them apart cheaply."""
@@ -115,7 +143,7 @@ class Matches:
             below = _below(kind)
             chosen = [key + below for key in messages if (key < FIRST) == (below > 0)]
             if len(chosen) > 1:
-                chosen = self._tx.index.ranked(self._principal, kind, telling, chosen)
+                chosen = self._tx.index.ranked(self._principal, kind, telling, chosen, self._match.scopes)
                 if not chosen:
                     return []
             ranked += [position - below for position in chosen]
@@ -186,7 +214,7 @@ class Matches:
             principal=self._principal,
             expression=self._expression,
             scopes=self._wider_scopes() if conversations is None else conversations,
-            narrow=conversations is not None,
+            few=conversations is not None,
             first=self._first,
             of_message=Conditions.of(
                 ("m.created_at >= ?", self._since),
@@ -204,6 +232,7 @@ class Matches:
         return TitleMatch(
             principal=self._principal,
             expression=self._expression,
+            few=self.query.conversation_id is not None,
             of_conversation=self._of_conversation + updated,
         )
 
@@ -223,6 +252,8 @@ class Matches:
         query, own = self.query, self._principal
         if query.conversation_id is not None:
             return [scope(own, conversation_id=query.conversation_id)]
+        if self._among is not None:
+            return [scope(own, conversation_id=each) for each in self._among]
         if query.source is None and query.folder is None:
             return None
         rows = self._tx.all(

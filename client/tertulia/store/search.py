@@ -225,7 +225,7 @@ class _Search:
         return found[:most]
 
     def _is_first(self, key: int, conversation_id: str) -> bool:
-        return self._matches.within(conversation_id).messages(self._matches.last, 1) == [key]
+        return self._matches.within([conversation_id]).messages(self._matches.last, 1) == [key]
 
     def _result(self, place: _Place, leads: Sequence[_Lead], messages: list[int]) -> SearchResult:
         """Return a page: `leads`, then of `messages` as many as fit, then the titles that are left."""
@@ -246,7 +246,8 @@ class _Search:
         )
 
     def _leads(self, titles: Mapping[int, str]) -> list[_Lead]:
-        return [_Lead(title, self._matches.within(known).best()) for title, known in titles.items()]
+        best = self._matches.best_of_each(titles.values())
+        return [_Lead(title, best.get(known)) for title, known in titles.items()]
 
     def _left(self, last: int, most: int) -> list[_Lead]:
         """Return conversations up to the number `last` whose titles match: those that no message has shown."""
@@ -254,7 +255,8 @@ class _Search:
             return self._leads(self._matches.titles(last, most))
         found: list[_Lead] = []
         while len(found) < most and (titles := self._matches.titles(last, FEW)):
-            found += [lead for lead in self._leads(titles) if lead.message is None]
+            shown = self._matches.first_of_each(titles.values())
+            found += [_Lead(title, None) for title, known in titles.items() if known not in shown]
             last = min(titles) - 1
         return found[:most]
 

@@ -620,6 +620,24 @@ async def test_a_conversation_whose_title_matches_is_shown_by_its_best_message(l
     assert sum(hit.message_id == "m1" for page in pages for hit in page.hits) == 1
 
 
+async def test_each_conversation_whose_title_matches_is_shown_by_its_best_however_many_others_have(
+    library: Library,
+) -> None:
+    """The conversations are searched together, unless one of them has very many."""
+    details: dict[str, Any] = {"title": "Needle", "conversation": "local:few"}
+    await library.put("needle in the hay", "needle needle", "a needle in much hay", **details)
+    await library.put(*("needle" for _ in range(200)), title="Needle", conversation="local:many")
+    await library.title("Needle")
+
+    hits = (await library.search("needle")).hits[:3]
+
+    assert {(hit.conversation_id, hit.message_id) for hit in hits} == {
+        ("local:few", "m1"),
+        ("local:many", "m202"),
+        ("local:titled0", None),
+    }
+
+
 async def test_the_best_passage_of_each_conversation_comes_before_the_second_of_any(library: Library) -> None:
     """One long conversation about something does not push out the others."""
     await library.put("needle needle", "needle", "the needle", conversation="local:one")

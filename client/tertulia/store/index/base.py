@@ -109,8 +109,8 @@ class MessageMatch:
     """None: whatever it says."""
     scopes: Sequence[str] = ()
     """Words of `scope`, one of which the message must have; none: all of the principal's."""
-    narrow: bool = False
-    """The scopes are single conversations: few of the newest messages have them."""
+    few: bool = False
+    """The scopes are those of single conversations, which few of the newest messages have."""
     outside: str | None = None
     """The conversation of which the message may not be."""
     first: int = FIRST
@@ -130,6 +130,8 @@ class TitleMatch:
     expression: Expression
     last: int = LAST
     """The largest number."""
+    few: bool = False
+    """The conditions admit few conversations, which are found without the expression."""
     of_conversation: Conditions = Conditions()
     """On `conversations AS c`."""
 
@@ -171,12 +173,17 @@ class Index(Protocol):
         ...
 
     def ranked(
-        self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
+        self,
+        principal: str,
+        kind: TextKind,
+        groups: Sequence[Alternatives],
+        positions: Collection[int],
+        scopes: Sequence[str] = (),
     ) -> list[int]:
         """Return these positions, the best matches first; nothing, if no group sets them apart cheaply.
 
-        A group does if it has less than `COMMON` matches among the principal's messages: how often others use a word
-        must not show.
+        A group does if it is a single phrase and the only one, or has less than `COMMON` matches among the principal's
+        messages: how often others use a word must not show. The messages have one of `scopes`, if any is given.
         """
         ...
 

@@ -35,6 +35,8 @@ _LONG = 1 << 18
 """FTS5 reads a text of more bytes from the file, in pieces."""
 _TEXT = f"CASE WHEN octet_length(text) > {_LONG} THEN text_reference(position) ELSE text END"
 _PROBED = 100
+_FEW = 64
+"""So many conversations' titles are looked at one by one sooner than those of everybody."""
 _MANY = 16
 """So many phrases take long to look up: not twice."""
 
@@ -132,12 +134,7 @@ class Fts5:
 
     def newest(self, match: MessageMatch, most: int) -> list[int]:
         """Return the positions of the newest messages that match."""
-        if (
-            match.expression is not None
-            and not match.oldest_first
-            and not match.narrow
-            and 1 < most <= _PROBED
-        ):
+        if match.expression is not None and not match.oldest_first and not match.few and 1 < most <= _PROBED:
             found = self._among_newest(match, match.expression, most)
             if found is not None:
                 return found
@@ -188,13 +185,19 @@ class Fts5:
         return sum(row[0] in among for row in rows)
 
     def ranked(
-        self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
+        self,
+        principal: str,
+        kind: TextKind,
+        groups: Sequence[Alternatives],
+        positions: Collection[int],
+        scopes: Sequence[str] = (),
     ) -> list[int]:
         """Return these positions, the best matches first: see `tertulia.store.sqlite.ranking`."""
         telling: list[Alternatives] = []
         counts: list[int] = []
+        alone = [len(group) for group in groups] == [1]  # how rare it is makes no difference
         for group in groups:
-            found = [self._count(principal, kind, phrase) for phrase in group]
+            found = [0 if alone else self._count(principal, kind, phrase) for phrase in group]
             if max(found) < COMMON:
                 telling.append(group)
                 # To FTS5, words that stand close to each other are a phrase each.
@@ -205,7 +208,7 @@ class Fts5:
                 ]
         if not telling or not positions:
             return []
-        match = MessageMatch(principal=principal, kind=kind, expression=Expression(telling))
+        match = MessageMatch(principal=principal, kind=kind, expression=Expression(telling), scopes=scopes)
         rows = self._tx.all(
             _RANKED.format(TABLES[kind]),
             self._in_scope(match),
@@ -236,8 +239,15 @@ class Fts5:
 
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
         """Return the newest conversations whose titles match."""
+        found = None if match.few else self._titles_among_newest(match, most)
+        if found is not None:
+            return found
+        # The one that comes first is read as far as it is not settled.
+        tables = "title_index AS f CROSS JOIN conversations AS c"
+        if match.few or self._has_few_conversations(match.principal):
+            tables = "conversations AS c CROSS JOIN title_index AS f"
         rows = self._tx.all(
-            "SELECT c.number, c.id FROM title_index AS f CROSS JOIN conversations AS c ON c.number = f.rowid"
+            f"SELECT c.number, c.id FROM {tables} ON c.number = f.rowid"
             f" WHERE title_index MATCH ? AND f.rowid <= ? AND c.principal = ?{match.of_conversation.further}"
             " ORDER BY f.rowid DESC LIMIT ?",
             self._render(match.expression),
@@ -247,6 +257,25 @@ class Fts5:
             most,
         )
         return dict(rows)
+
+    def _titles_among_newest(self, match: TitleMatch, most: int) -> Mapping[int, str] | None:
+        """Return what `titles` does, if the newest titles of all principals that match settle it; else None."""
+        rows = self._tx.all(
+            f"SELECT c.number, c.id, c.principal = ?{match.of_conversation.further}"
+            " FROM (SELECT rowid FROM title_index WHERE title_index MATCH ? AND rowid <= ? ORDER BY rowid DESC LIMIT ?)"
+            " AS f CROSS JOIN conversations AS c ON c.number = f.rowid ORDER BY f.rowid DESC",
+            match.principal,
+            *match.of_conversation.values,
+            self._render(match.expression),
+            match.last,
+            _PROBED,
+        )
+        found = [(number, known) for number, known, fits in rows if fits]
+        return dict(found[:most]) if len(rows) < _PROBED or len(found) >= most else None
+
+    def _has_few_conversations(self, principal: str) -> bool:
+        rows = self._tx.all("SELECT 1 FROM conversations WHERE principal = ? LIMIT ?", principal, _FEW + 1)
+        return len(rows) <= _FEW
 
     def _in_text(self, expression: Expression) -> str:
         return f"{{text}} : ({self._render(expression)})"
