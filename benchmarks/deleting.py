@@ -1,9 +1,10 @@
-"""Measure what it costs that deleted words leave the pages of the full-text index.
+"""Measure what deletion costs: that words leave the pages of the full-text index, and how long nobody else can write.
 
-    python benchmarks/deleting.py [--messages N]
+    python benchmarks/deleting.py [--messages N] [--long N]
 
 Builds a store of N messages (a hundred thousand by default) as `benchmarks/search.py` does, and deletes in it: with
 FTS5's option `secure-delete`, and without. Then it erases what was deleted without, in steps, as an idle store does.
+Last, one conversation of as many messages as `--long` says is deleted, and the longest transaction of that is shown.
 """
 
 import argparse
@@ -21,8 +22,13 @@ from search import Corpus, build
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.sqlite import erasure
+from tertulia.vocabulary.models import ConversationDraft, Message, Role
+from tertulia.vocabulary.states import Status
 
 ROUNDS = 20
+BATCH = 2_000
+ME = "local"
+LONG = "local:long"
 SETTING = "INSERT INTO message_index (message_index, rank) VALUES ('secure-delete', ?)"
 
 
@@ -66,6 +72,35 @@ async def timed(store: Store, works: Iterator[Callable[[Transaction], object]]) 
     return statistics.median(times) * 1000
 
 
+async def delete_long(path: Path, count: int) -> list[str | float | int]:
+    """Delete a conversation of so many messages; return how long it took, and how long its longest transaction."""
+    holds: list[float] = []
+    corpus = Corpus()
+    async with Store(
+        path, measure=lambda kind, seconds: holds.append(seconds * 1000 * (kind == "write"))
+    ) as store:
+        draft = ConversationDraft(agent="local:archivist", native_id="long")
+        await store.write(lambda tx: conversations.insert(tx, ME, LONG, draft, Status.OPEN))
+        for start in range(0, count, BATCH):
+            numbers = range(start, min(start + BATCH, count))
+            await store.write(partial(lengthen, corpus=corpus, numbers=numbers))
+        holds.clear()
+        begun = time.perf_counter()
+        await conversations.shorten(store, ME, LONG)
+        await store.write(partial(conversations.delete, principal=ME, conversation_id=LONG))
+        took = time.perf_counter() - begun
+    return [f"{count:,} messages", took, statistics.median(holds), max(holds)]
+
+
+def lengthen(tx: Transaction, corpus: Corpus, numbers: range) -> None:
+    """Add messages to the long conversation."""
+    for number in numbers:
+        message = Message(
+            id=f"m{number}", conversation_id=LONG, author="user", role=Role.USER, text=corpus.text()
+        )
+        messages.add(tx, ME, message)
+
+
 async def measured(path: Path, count: int) -> list[list[str | float | int]]:
     """Return the table."""
     async with Store(path) as store:
@@ -85,15 +120,19 @@ async def measured(path: Path, count: int) -> list[list[str | float | int]]:
     return rows
 
 
-def main(count: int) -> None:
-    """Measure, and print the table."""
+def main(count: int, length: int) -> None:
+    """Measure, and print the tables."""
     with tempfile.TemporaryDirectory() as folder:
         rows = anyio.run(measured, Path(folder) / "store.db", count)
+        row = anyio.run(delete_long, Path(folder) / "long.db", length)
     print(f"{count:,} messages; medians in milliseconds")
     print_table(("", "a message removed", "20 messages deleted"), rows)
+    print_table(("a conversation of", "seconds", "median hold, ms", "longest hold, ms"), [row])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure deletion from the full-text index.")
     parser.add_argument("--messages", type=int, default=100_000, help="how many (default: 100,000)")
-    main(parser.parse_args().messages)
+    parser.add_argument("--long", type=int, default=100_000, help="how many in one (default: 100,000)")
+    given = parser.parse_args()
+    main(given.messages, given.long)

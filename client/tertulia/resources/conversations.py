@@ -309,6 +309,7 @@ class Conversations:
                     raise
             if not isinstance(platform, EmbeddedPlatform):
                 with suppress(NotFoundError):
+                    await conversations.shorten(scope.services.store, scope.principal, conversation_id)
                     await scope.write(partial(scope.forget, conversation_id=conversation_id))
             if active is not None:
                 scope.services.runner.stop(active)

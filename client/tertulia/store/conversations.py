@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import accumulate, islice
 from typing import Any, TypeVar
 
 from tertulia.store import leases, messages, runs, sync_state
-from tertulia.store.database import Row, Transaction, encode, from_datetime, storable, to_datetime
+from tertulia.store.database import Row, Store, Transaction, encode, from_datetime, storable, to_datetime
 from tertulia.vocabulary.entry import safe_record
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.models import (
@@ -43,6 +45,10 @@ _WRITTEN = (
     "awaiting",
 )
 """The columns that `_insert` and `_update` write alike; a title is indexed besides."""
+_PART, _PART_BYTES = 300, 1 << 16
+"""The most rows, and about the most bytes of texts, that `clear_next` removes at once."""
+CLEARING_PAUSE = 0.01
+"""How long others may write before the next part of a long conversation is removed."""
 _OF_A_CONVERSATION = (
     "messages",
     "branches",
@@ -265,6 +271,54 @@ def deleted_since(tx: Transaction, principal: str, conversation_id: str, at: int
         at,
     )
     return row is not None
+
+
+def clear_next(tx: Transaction, principal: str, conversation_id: str) -> bool:
+    """Remove the newest part of what makes a conversation long that is to be deleted; return False if it is short.
+
+    Then `delete` takes no longer than such a part does, and holds up nobody who writes meanwhile.
+    """
+    own = (principal, conversation_id)
+    rows = tx.all(
+        "SELECT position, octet_length(text) FROM messages WHERE principal = ? AND conversation_id = ?"
+        " ORDER BY position DESC LIMIT ?",
+        *own,
+        _PART + 1,
+    )
+    sizes = accumulate(length or 0 for _, length in rows)
+    taken = rows[: 1 + sum(size < _PART_BYTES for size in islice(sizes, _PART - 1))]
+    if len(taken) < len(rows):
+        tx.index.remove_from(*own, taken[-1][0])
+        tx.run(
+            "DELETE FROM messages WHERE principal = ? AND conversation_id = ? AND position >= ?",
+            *own,
+            taken[-1][0],
+        )
+        tx.run(
+            "UPDATE conversations SET message_count = message_count - ? WHERE principal = ? AND id = ?",
+            len(taken),
+            *own,
+        )
+        return True
+    ended = f" AND status NOT IN ({runs.ACTIVE})"
+    for table, column, only in (("journal", "seq", ""), ("runs", "first_seq", ended)):
+        last = tx.all(
+            f"SELECT {column} FROM {table} WHERE principal = ? AND conversation_id = ?{only}"
+            f" ORDER BY {column} DESC LIMIT 2 OFFSET ?",
+            *own,
+            _PART - 1,
+        )
+        if len(last) > 1:
+            where = f"principal = ? AND conversation_id = ?{only} AND {column} >= ?"
+            tx.run(f"DELETE FROM {table} WHERE {where}", *own, last[0][0])
+            return True
+    return False
+
+
+async def shorten(store: Store, principal: str, conversation_id: str) -> None:
+    """Remove, a part at a time, what makes a conversation long that is to be deleted: see `clear_next`."""
+    while await store.write(partial(clear_next, principal=principal, conversation_id=conversation_id)):
+        await store.clock.tick(CLEARING_PAUSE)
 
 
 def delete(tx: Transaction, principal: str, conversation_id: str) -> None:

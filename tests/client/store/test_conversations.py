@@ -28,6 +28,7 @@ from tertulia.store import conversation_pages, conversations, journal, leases, r
 from tertulia.store.database import Store, Transaction
 from tertulia.store.search import search
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft
+from tertulia.vocabulary.states import RunStatus
 from tests.client.inside import everything, names, raw
 from tests.client.making import ME, add_conversation, add_message, add_run
 from tests.doubles.clocks import SkippingClock
@@ -235,6 +236,65 @@ async def test_deleting_leaves_nothing_but_that_it_was_deleted(store: Store) -> 
     assert await store.write(partial(_mentions, word="zanzibar")) == set()
     assert await store.write(partial(_mentions, word="local:c1")) == {"deleted_conversations"}
     assert not (await store.read(lambda tx: search(tx, ME, SearchQuery(text="zanzibar OR trip")))).hits
+
+
+def _a_long_life(tx: Transaction) -> None:
+    """Make the conversation of `_a_full_life` longer: seven messages and answered runs more, eight events."""
+    _a_full_life(tx)
+    for number in range(7):
+        add_message(tx, f"zanzibar {number}")
+        journal.append(tx, ME, "local:c1", [Event(EventKind.RAW, {"zanzibar": number})], "run_1")
+        runs.set_status(
+            tx, runs.get(tx, ME, f"run_{number - 1}" if number else f"run_{ME}"), RunStatus.COMPLETED
+        )
+        add_run(tx, f"run_{number}")
+
+
+def _counts(tx: Transaction) -> dict[str, int]:
+    """Return how many rows the conversation has in each of the tables that make it long."""
+    counts: dict[str, int] = {}
+    for table in ("messages", "journal", "runs"):
+        rows = tx.all(f"SELECT 1 FROM {table} WHERE principal = ? AND conversation_id = 'local:c1'", ME)
+        counts[table] = len(rows)
+    return counts
+
+
+async def test_a_long_conversation_is_deleted_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is one transaction; what is left fits in the last one, and the active run is left to that."""
+    monkeypatch.setattr(conversations, "_PART", 2)
+    await store.write(_a_long_life)
+    before = await store.read(_counts)
+    while await store.write(partial(conversations.clear_next, principal=ME, conversation_id="local:c1")):
+        after = await store.read(_counts)
+        assert 0 < sum(before.values()) - sum(after.values()) <= 2
+        count = await store.read(partial(conversations.get, principal=ME, conversation_id="local:c1"))
+        assert count.message_count == after["messages"]
+        before = after
+
+    assert before == {"messages": 2, "journal": 2, "runs": 2}
+    assert await store.read(partial(runs.active, principal=ME, conversation_id="local:c1")) is not None
+    await store.write(partial(conversations.delete, principal=ME, conversation_id="local:c1"))
+
+    assert await store.write(partial(_mentions, word="zanzibar")) == set()
+    assert await store.write(partial(_mentions, word="local:c1")) == {"deleted_conversations"}
+
+
+async def test_a_part_has_few_bytes_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is long takes long; a message is never parted."""
+    monkeypatch.setattr(conversations, "_PART_BYTES", 50)
+    texts = ("a" * 20, "b" * 60, "c" * 20, "d" * 30, "e" * 20)
+
+    def fill(tx: Transaction) -> None:
+        add_conversation(tx)
+        for text in texts:
+            add_message(tx, text)
+
+    await store.write(fill)
+    left = [(await store.read(_counts))["messages"]]
+    while await store.write(partial(conversations.clear_next, principal=ME, conversation_id="local:c1")):
+        left.append((await store.read(_counts))["messages"])
+
+    assert left == [5, 3, 1]
 
 
 async def test_deleting_leaves_no_word_in_the_file(path: Path) -> None:

@@ -50,7 +50,7 @@ REASONS: Mapping[str, str] = {
     "store/idempotency.py _remove_old": "Keys are forgotten after their time, whosesoever they are.",
     "store/index/filling.py index_next": "The index is filled for all.",
     "store/index/fts5.py enter": "The condition is the caller's: a position, or the principal's conversation.",
-    "store/index/fts5.py remove": "The condition is the caller's: the principal's conversation or message.",
+    "store/index/fts5.py _withdraw": "The condition is the caller's: the principal's conversation or message.",
     "store/index/fts5.py _among_newest": INDEX,
     "store/index/fts5.py known": "Words alone, which nobody is told of: a search looks next which are the principal's.",
     "store/index/fts5.py count_among": "Counted are the principal's positions only.",

@@ -308,6 +308,8 @@ class LocalPlatform(EmbeddedPlatform):
             conversations.delete(tx, principal, conversation_id)
             self.forget(tx, principal, conversation_id)
 
+        while await self._write(principal, native_id, conversations.clear_next):
+            await self._clock.tick(conversations.CLEARING_PAUSE)
         await self._write(principal, native_id, delete)
 
     def forget(self, tx: Transaction, principal: str, conversation_id: str) -> None:

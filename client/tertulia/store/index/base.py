@@ -156,6 +156,13 @@ class Index(Protocol):
         """
         ...
 
+    def remove_from(self, principal: str, conversation_id: str, first: int) -> None:
+        """Remove the messages of a conversation from a position on, before the store deletes them.
+
+        The rest of it follows in other transactions: their words leave the store's pages later.
+        """
+        ...
+
     def set_title(self, principal: str, conversation_id: str, before: str | None, after: str | None) -> None:
         """Replace a conversation's title; None is none."""
         ...

@@ -25,7 +25,7 @@ from tertulia.store.sqlite import erasure
 from tertulia.store.terms import Alternatives, Expression, Phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from tertulia.store.database import Transaction
 
@@ -105,13 +105,23 @@ class Fts5:
         self, principal: str, conversation_id: str, message_id: str | None = None, *, forget: bool = True
     ) -> None:
         """Remove messages before the store changes or deletes them: as they were when they were added."""
-        where, values = _selection(principal, conversation_id, message_id)
+        self._withdraw(
+            *_selection(principal, conversation_id, message_id), lambda size: size if forget else 0
+        )
+
+    def remove_from(self, principal: str, conversation_id: str, first: int) -> None:
+        """Remove the messages from a position on; `erasure` takes their words out together, later."""
+        where, own = _selection(principal, conversation_id, None)
+        self._withdraw(f"{where} AND position >= ?", [*own, first], lambda size: max(size, erasure.LATER))
+
+    def _withdraw(self, where: str, values: Sequence[Any], erased: Callable[[int], int]) -> None:
+        """Delete the entries of messages; of texts of so many bytes, `erased` are to be erased."""
         for kind in TextKind:
             found = f"FROM {_VIEWS[kind]} WHERE {where} AND {_INDEXED}"
             size = self._tx.all(f"SELECT coalesce(sum(octet_length(text)), 0) {found}", *values)[0][0]
             if not size:
                 continue
-            with erasure.deleting(self._tx, TABLES[kind], size if forget else 0):
+            with erasure.deleting(self._tx, TABLES[kind], erased(size)):
                 self._tx.run(
                     f"INSERT INTO {TABLES[kind]} ({TABLES[kind]}, rowid, text, scope)"
                     f" SELECT 'delete', position, {_TEXT}, scope {found}",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16_384
 """The most bytes of text whose words are taken out at once: a few hundred milliseconds' worth."""
+LATER = AT_ONCE + 1
 _PAGES = 500
 """How many pages of the index one step writes."""
 _NOTHING = ""

@@ -18,8 +18,15 @@ from tertulia.platforms.local.archivist import tools
 from tertulia.platforms.local.archivist.commands import Keep
 from tertulia.platforms.local.archivist.grammar import parse
 from tertulia.platforms.local.archivist.plans import plan
-from tertulia.platforms.local.archivist.toolcalls import ToolCall, ToolOutcome, ToolResult, journaled_results
+from tertulia.platforms.local.archivist.toolcalls import (
+    Tool,
+    ToolCall,
+    ToolOutcome,
+    ToolResult,
+    journaled_results,
+)
 from tertulia.platforms.local.archivist.wording import pieces
+from tertulia.store import conversations
 from tertulia.store.database import Store, encode
 from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
@@ -118,6 +125,8 @@ class Archivist:
         try:
             arguments = tools.checked_arguments(call.tool, context.approved_arguments(request))
             value = await self._store.read(partial(tools.preview, **scope, arguments=arguments))
+            if call.tool is Tool.DELETE:
+                await conversations.shorten(self._store, context.principal, arguments["conversation_id"])
             edited = {} if arguments == call.arguments else {"edited": True}
             result, event = _ended(call_id, ToolResult(ToolOutcome.OK, value | edited))
             await context.commit(
