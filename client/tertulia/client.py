@@ -92,7 +92,9 @@ class Client:
             leases = LeaseHolder(store)
             embedded = [name for name, each in platforms.items() if isinstance(each, EmbeddedPlatform)]
             limits = Limits(store, settings.limits, embedded)
-            runner = await stack.enter_async_context(Runner(store, leases, platforms, limits, worker))
+            runner = await stack.enter_async_context(
+                Runner(store, leases, platforms, limits, worker, settings.max_runs)
+            )
             services = Services(
                 settings, store, platforms, runner, Idempotency(store, leases), leases, limits
             )
@@ -159,6 +161,24 @@ class Client:
     def busy(self) -> bool:
         """Whether this process executes a run now, whoever's it is."""
         return self._scope.services.runner.busy
+
+    @property
+    def waiting_runs(self) -> int:
+        """How many runs wait here because this process executes as many as it may (`ClientSettings.max_runs`)."""
+        return self._scope.services.runner.waiting
+
+    async def continue_orphans(self) -> None:
+        """Continue runs that no process executes, whosesoever they are, until cancelled: for a process that stays."""
+        # Imported here: a host waits for the first tools/list.
+        from tertulia.runs.orphans import continue_orphans
+
+        services = self._scope.services
+        instances = [
+            name
+            for name, platform in services.platforms.items()
+            if platform.missing is None and platform.capabilities.execution is Execution.ANY_PROCESS
+        ]
+        await continue_orphans(services.store, services.runner, instances)
 
     async def store_opened(self) -> None:
         """Return once somebody has used the store; this does not open it."""

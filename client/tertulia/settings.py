@@ -156,6 +156,8 @@ class ClientSettings:
     instances: Mapping[str, InstanceSettings] = field(default_factory=dict[str, InstanceSettings])
     limits: Mapping[str, PrincipalLimits] = field(default_factory=dict[str, PrincipalLimits])
     """By principal, and for `EVERYBODY` else."""
+    max_runs: int | None = None
+    """How many runs this process executes at a time; None for any number. Those of a worker count apart."""
     leave_out_misconfigured: bool = False
     """Whether an instance whose configuration cannot work is listed as unavailable, rather than keep the client from
     opening."""

@@ -509,6 +509,8 @@ def build(settings: Settings, *, worker: Worker | None = None, works: bool = Fal
                 tasks.start_soon(state.announce)
             if follow is not None:
                 tasks.start_soon(follow, client)
+            if settings.http:
+                tasks.start_soon(client.continue_orphans)
             if beside is not None:
                 from tertulia_server.worker import work_beside  # few servers on HTTP have agent programs
 

@@ -200,6 +200,11 @@ class Settings(BaseModel):
     drain_seconds: float = Field(
         0, ge=0, le=3600, description="How long a stopping HTTP server lets its runs go on (0 to 3600)."
     )
+    max_runs: int | None = Field(
+        None,
+        ge=1,
+        description="How many answers this process produces at a time; others wait, or another server produces them.",
+    )
     environment_proxy: bool = Field(
         False, description="Reach platforms through the proxy that HTTPS_PROXY and the like name."
     )
@@ -265,6 +270,7 @@ class Settings(BaseModel):
             discover_agents=self.discover_agents,
             instances=instances,
             limits={name: each.of_client() for name, each in self.limits.items()},
+            max_runs=self.max_runs,
             leave_out_misconfigured=leave_out_misconfigured,
         )
 

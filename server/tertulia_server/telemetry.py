@@ -93,6 +93,9 @@ class Telemetry:
         self._waiting = meter.create_gauge(
             "tertulia.calls.waiting", "{call}", "Calls that wait for an answer in this process."
         )
+        self._waiting_runs = meter.create_gauge(
+            "tertulia.runs.waiting", "{run}", "Runs that wait for a place in this process (`max_runs`)."
+        )
         self._runs = meter.create_gauge(
             "tertulia.runs.active", "{run}", "Runs of the store that have not ended."
         )
@@ -119,6 +122,7 @@ class Telemetry:
         await client.store_opened()
         while True:
             self._waiting.set(waiting())
+            self._waiting_runs.set(client.waiting_runs)
             try:
                 census = await client.census()
             except TertuliaError:

@@ -116,6 +116,7 @@ async def scripted(
     approvals: Approvals = Approvals.HOST,
     principal: str = LOCAL_PRINCIPAL,
     clock: Clock = SYSTEM_CLOCK,
+    max_runs: int | None = None,
     **options: Any,
 ) -> AsyncGenerator[Client]:
     """Open a client with the instance `scripted`, as one process has it; what is inside takes `SECONDS` at most."""
@@ -123,7 +124,7 @@ async def scripted(
     if not isinstance(script, Script):
         script = Script() if script is None else Script(script)
     instances = {KIND: InstanceSettings(platform=KIND, options={"script": script, **options})}
-    settings = ClientSettings(store=store, approvals=approvals, instances=instances)
+    settings = ClientSettings(store=store, approvals=approvals, instances=instances, max_runs=max_runs)
     with anyio.fail_after(SECONDS):
         async with Client.open(settings, principal=principal, clock=clock) as client:
             yield client

@@ -20,7 +20,7 @@ from tertulia.store import idempotency, journal, leases, messages, runs
 from tertulia.store.database import Transaction
 from tertulia.store.transitions import complete_interrupted, end_run, replace_request, withdraw
 from tertulia.vocabulary.entry import safe_message
-from tertulia.vocabulary.errors import ConflictError, MovedOnError, TertuliaError
+from tertulia.vocabulary.errors import ConflictError, MovedOnError, TertuliaError, UnavailableError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import digest, split_agent_address, split_conversation_id
 from tertulia.vocabulary.models import (
@@ -491,7 +491,11 @@ class Runs:
                 await scope.write(partial(complete_interrupted, run=interrupted.run, said=reply))
 
     async def _with_reply(self, result: RunResult) -> RunResult:
-        """Return the result; with the platform's answer, if the store keeps no contents."""
+        """Return the result; with the platform's answer, if the store keeps no contents.
+
+        Raises:
+            UnavailableError: the platform does not show it, or cannot be reached.
+        """
         scope = self._scope
         instance, native_id = split_conversation_id(result.run.conversation_id)
         settings = scope.services.settings.instances.get(instance)
@@ -502,8 +506,15 @@ class Runs:
         answers = [message for message in page.items if message.role is Role.ASSISTANT]
         exact = [message for message in answers if message.id == result.run.reply_id]
         replies = (message for message in exact or answers if message.text or message.data)
-        texts = (message.text or json.dumps(message.data) for message in replies)
-        return replace(result, reply=next(texts, ""))
+        found = next((message.text or json.dumps(message.data) for message in replies), None)
+        if found is None and not exact:
+            raise UnavailableError(
+                f"The answer is not kept here, and {instance} does not show it.",
+                hint="Look with list_messages in a moment.",
+                conversation_id=result.run.conversation_id,
+                run_id=result.run.id,
+            )
+        return replace(result, reply=found or "")
 
 
 def _renew(tx: Transaction, principal: str, *, key: str, run: Run, effect: Effect) -> None:

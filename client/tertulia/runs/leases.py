@@ -28,6 +28,11 @@ async def has_worker(store: Store) -> bool:
     return await store.read(partial(leases.held, principal=LOCAL_PRINCIPAL, resource=WORKER))
 
 
+def new_owner() -> str:
+    """Return a name that no other taking of a lease has."""
+    return new_id("own_")
+
+
 class LeaseHolder:
     """Takes, renews and returns leases for this process."""
 
@@ -51,23 +56,30 @@ class LeaseHolder:
         self, principal: str, resource: str, begin: Callable[[Transaction, Lease], T]
     ) -> AsyncGenerator[T | None]:
         """Hold a lease for what begins in the transaction that takes it; yield what `begin` returns, as `hold` does."""
-        lease: Lease | None = None
-        begun: T | None = None
 
         def take(tx: Transaction) -> tuple[Lease, T] | None:
             taken = leases.take(tx, principal, resource, owner)
             return None if taken is None else (taken, begin(tx, taken))
 
-        owner = new_id("own_")
+        owner = new_owner()
+        taken: tuple[Lease, T] | None = None
         with anyio.CancelScope(shield=True):  # a caller cancelled now would leave a lease that nobody returns
             taken = await self._store.write(take)
-            if taken is not None:
-                lease, begun = taken
-                self._held.add(lease)
-        try:
+        if taken is None:
+            yield None
+            return
+        lease, begun = taken
+        async with self.keep(lease):
             yield begun
+
+    @asynccontextmanager
+    async def keep(self, lease: Lease) -> AsyncGenerator[None]:
+        """Hold a lease that a transaction of the caller's has taken, as `hold` does."""
+        self._held.add(lease)
+        try:
+            yield
         finally:
-            if lease is not None and lease in self._held:
+            if lease in self._held:
                 self._held.remove(lease)
                 with anyio.CancelScope(shield=True):
                     await self._give_back(lease)

@@ -7,9 +7,10 @@ was settled.
 """
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -22,7 +23,7 @@ from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
 from tertulia.runs.admission import AnsweredElsewhereError, Submission, admit
 from tertulia.runs.context import StoredRunContext
 from tertulia.runs.event_queue import EventWriter
-from tertulia.runs.leases import LeaseHolder, has_worker
+from tertulia.runs.leases import LeaseHolder, has_worker, new_owner
 from tertulia.runs.limits import Limits
 from tertulia.runs.results import result
 from tertulia.runs.shared_reads import SharedReads
@@ -55,7 +56,10 @@ class Worker:
 
 
 class Runner:
-    """Executes runs until its context is left; other processes can then continue them."""
+    """Executes runs until its context is left; other processes can then continue them.
+
+    Not more than `max_runs` at a time: the others wait for a place, and any process may take them meanwhile.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class Runner:
         platforms: Mapping[str, Platform],
         limits: Limits,
         worker: Worker | None = None,
+        max_runs: int | None = None,
     ) -> None:
         self._store = store
         self._limits = limits
@@ -79,6 +84,7 @@ class Runner:
         """Set when a run is no longer executed here."""
         self._launching = anyio.Lock()
         self._executing: dict[str, anyio.CancelScope] = {}
+        self._places = anyio.CapacityLimiter(math.inf if max_runs is None else max_runs)
         self._unkept: dict[str, tuple[Message, Mapping[str, Any] | None]] = {}
         """The messages of runs whose contents the store does not keep: they are lost with this process."""
         self._tasks: anyio.abc.TaskGroup | None = None
@@ -117,7 +123,7 @@ class Runner:
         if submission.context is not None:
             platform.check_context(submission.context)
 
-        def record(tx: Transaction) -> tuple[Sent, Message | None]:
+        def record(tx: Transaction) -> tuple[Sent, Message | None, Lease | None]:
             admitted = admit(tx, principal, platform, submission, self._limits)
             sent = Sent(
                 conversation=conversations.get(tx, principal, conversation_id),
@@ -125,39 +131,46 @@ class Runner:
                 sent_as=admitted.sent_as,
                 result=result(tx, principal, run=admitted.run, store=self._store) if admitted.taken else None,
             )
-            return sent, None if tx.keeps_content(conversation_id) else admitted.message
+            if admitted.message is None or tx.keeps_content(conversation_id):
+                return sent, None, None
+            # No other process may begin the run, since it would not have the message.
+            begins = self._executes(platform)
+            lease = leases.take(tx, principal, conversation_id, new_owner()) if begins else None
+            return sent, admitted.message, lease
 
         sent: Sent | None = None
         with anyio.CancelScope(
             shield=True
         ):  # a caller that is cancelled now must not leave a run that nobody executes
             try:
-                sent, unkept = await self._store.write(record)
+                sent, unkept, lease = await self._store.write(record)
             except AnsweredElsewhereError as error:
                 # Its process may be dead, and its principal away.
                 self.execute_run(error.principal, error.run)
                 raise
             if unkept is not None:
                 self._unkept[sent.run.id] = unkept, submission.context
-            self.execute_run(principal, sent.run)
+            self.execute_run(principal, sent.run, lease)
         assert sent is not None, "a shielded scope is not left early"
         return sent
 
-    def execute_run(self, principal: str, run: Run) -> None:
+    def execute_run(self, principal: str, run: Run, lease: Lease | None = None) -> bool:
         """Begin to execute a run, unless it needs no execution or another process executes it. Returns at once.
 
         A run of an instance that this process does not have, or does not have for this principal, is left to other
-        processes.
+        processes. `lease` is the lease of its conversation, if this process has taken it already. Returns whether this
+        process tries now.
         """
         platform = self._platform(principal, run.conversation_id)
         if platform is None or run.id in self._executing or not self._needs_execution(platform, run):
-            return
+            return False
         assert self._tasks is not None, "the runner was not entered"
         self._executing[run.id] = scope = anyio.CancelScope()
-        if platform.capabilities.execution is Execution.ANY_PROCESS or self._is_worker:
-            self._tasks.start_soon(self._execute, principal, run, scope)
+        if self._executes(platform):
+            self._tasks.start_soon(self._execute, principal, run, scope, lease)
         else:
             self._tasks.start_soon(self._launch_worker, principal, run)
+        return True
 
     @contextmanager
     def followed(self, principal: str, conversation_id: str) -> Generator[None]:
@@ -185,8 +198,22 @@ class Runner:
 
     @property
     def busy(self) -> bool:
-        """Whether a run is being executed here."""
+        """Whether a run is being executed here, or waits for a place."""
         return bool(self._executing)
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a place here."""
+        return self._places.statistics().tasks_waiting
+
+    @property
+    def places(self) -> float:
+        """How many more runs could be executed here now; none while some wait for a place."""
+        return max(0, self._places.total_tokens - len(self._executing))
+
+    def _executes(self, platform: Platform) -> bool:
+        """Whether this process executes the runs of an instance itself."""
+        return platform.capabilities.execution is Execution.ANY_PROCESS or self._is_worker
 
     def _platform(self, principal: str, conversation_id: str) -> Platform | None:
         """Return the instance of a conversation as it is for a principal; None if it is none for them here."""
@@ -256,12 +283,12 @@ class Runner:
                 hint = "" if self._worker is None else self._worker.hint
                 await context.fail(" ".join(filter(None, (NO_WORKER, hint))), retryable=True)
 
-    async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope) -> None:
+    async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope, lease: Lease | None) -> None:
         with log_ids(run=run.id):
             try:
                 with scope:
-                    while await self._execute_once(principal, run):
-                        pass
+                    while await self._execute_once(principal, run, lease):
+                        lease = None
             except* LostLeaseError:
                 logger.info("run %s was ended or taken over elsewhere", run.id)
             except* (StoreError, StoreLockedError):
@@ -272,12 +299,12 @@ class Runner:
                 del self._executing[run.id]
                 self._finished.set()
 
-    async def _execute_once(self, principal: str, run: Run) -> bool:
+    async def _execute_once(self, principal: str, run: Run, lease: Lease | None) -> bool:
         """Execute a run unless another process does; return whether it must be executed again."""
         platform = self._platform(principal, run.conversation_id)
         assert platform is not None, "only runs of instances that this process has are executed"
         begin = partial(self._begin, platform=platform, run_id=run.id)
-        async with self._leases.hold_for(principal, run.conversation_id, begin) as context:
+        async with self._begun(principal, run.conversation_id, begin, lease) as context:
             if context is None:
                 return False
             self._writer.wrote()
@@ -292,6 +319,25 @@ class Runner:
         if status is not None:
             logger.info("run %s is %s", run.id, status)
         return status is RunStatus.QUEUED
+
+    @asynccontextmanager
+    async def _begun(
+        self,
+        principal: str,
+        conversation_id: str,
+        begin: Callable[[Transaction, Lease], StoredRunContext],
+        lease: Lease | None,
+    ) -> AsyncGenerator[StoredRunContext | None]:
+        """Hold a place and the lease for what `begin` returns; None while another process has the lease."""
+        if lease is None:
+            async with (
+                self._places,
+                self._leases.hold_for(principal, conversation_id, begin) as context,
+            ):
+                yield context
+        else:  # it is held while it waits for a place, too
+            async with self._leases.keep(lease), self._places:
+                yield await self._store.write(lambda tx: begin(tx, lease))
 
     def _load(self, tx: Transaction, lease: Lease, *, run_id: str) -> StoredRunContext:
         limits = self._platforms[_instance(lease.resource)].limits
