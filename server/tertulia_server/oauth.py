@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -19,7 +20,7 @@ from mcp.client.auth.utils import build_oauth_authorization_server_metadata_disc
 
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.untrusted import shown
-from tertulia_server.addresses import is_safe_url
+from tertulia_server.addresses import is_public, is_safe_url
 from tertulia_server.callers import Caller, CallerUnknownError, NoCallerError
 
 logger = logging.getLogger(__name__)
@@ -187,28 +188,45 @@ class SigningKeys:
             async with httpx.AsyncClient(
                 timeout=FETCH_SECONDS, trust_env=self._server.environment_proxy
             ) as client:
-                url = self._server.jwks_url or await _find_keys(client, self._server.issuer)
+                url = self._server.jwks_url or await self._find_keys(client)
                 keys = (await _object(client, url)).get("keys")
         listed = cast("list[object]", keys) if isinstance(keys, list) else []
         return [cast("Mapping[str, Any]", key) for key in listed if isinstance(key, dict)]
 
+    async def _find_keys(self, client: httpx.AsyncClient) -> str:
+        """Return where the issuer's keys are, as its metadata says.
 
-async def _find_keys(client: httpx.AsyncClient, issuer: str) -> str:
-    """Return where an issuer's keys are, as its metadata says.
-
-    Raises:
-        ValueError: it has no metadata, or that of another issuer.
-    """
-    for url in build_oauth_authorization_server_metadata_discovery_urls(issuer, issuer):
-        try:
-            metadata = await _object(client, url)
-        except httpx.HTTPStatusError:
-            continue
-        jwks_url = metadata.get("jwks_uri")
-        if metadata.get("issuer") == issuer and isinstance(jwks_url, str) and is_safe_url(jwks_url):
+        Raises:
+            ValueError: it has no metadata, or that of another issuer, or keys where only a configuration may send us.
+        """
+        issuer = self._server.issuer
+        for url in build_oauth_authorization_server_metadata_discovery_urls(issuer, issuer):
+            try:
+                metadata = await _object(client, url)
+            except httpx.HTTPStatusError:
+                continue
+            jwks_url = metadata.get("jwks_uri")
+            if metadata.get("issuer") != issuer or not isinstance(jwks_url, str) or not is_safe_url(jwks_url):
+                raise ValueError(f"{url} is not the metadata of this issuer")
+            if not await self._is_public(jwks_url):
+                logger.warning(
+                    "%s names an address for its keys that is not public: %s. Only --oauth-jwks-url can allow that",
+                    issuer,
+                    shown(jwks_url),
+                )
+                raise ValueError("its keys are said to be at an address that is not public")
             return jwks_url
-        raise ValueError(f"{url} is not the metadata of this issuer")
-    raise ValueError("there is no metadata of this issuer")
+        raise ValueError("there is no metadata of this issuer")
+
+    async def _is_public(self, url: str) -> bool:
+        """Whether a URL that the issuer names is on its own host, which is configured, or on the public internet."""
+        host = urlsplit(url).hostname or ""
+        if host == urlsplit(self._server.issuer).hostname:
+            return True
+        try:
+            return await is_public(host)
+        except OSError:
+            return self._server.environment_proxy  # the proxy may know the name, and reaches what it may
 
 
 async def _object(client: httpx.AsyncClient, url: str) -> Mapping[str, Any]:

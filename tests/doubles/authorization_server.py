@@ -105,6 +105,8 @@ class AuthorizationServer:
     """The keys that it publishes; it signs with the last one."""
     fetched: int = 0
     """How often the keys were fetched."""
+    jwks_url: str | None = None
+    """Where its metadata says that its keys are, instead of where they are."""
     lifetime: int = 600
     audience: str | None = None
     """The audience of its tokens, instead of the resource that the client names."""
@@ -147,7 +149,7 @@ def _app(state: AuthorizationServer) -> Starlette:
                 "authorization_endpoint": f"{state.issuer}/authorize",
                 "token_endpoint": f"{state.issuer}/token",
                 "registration_endpoint": f"{state.issuer}/register",
-                "jwks_uri": f"{state.issuer}/keys",
+                "jwks_uri": state.jwks_url or f"{state.issuer}/keys",
                 "scopes_supported": SCOPES,
                 "response_types_supported": ["code"],
                 "grant_types_supported": ["authorization_code"],

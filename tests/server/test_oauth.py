@@ -284,6 +284,33 @@ async def test_metadata_of_another_issuer_names_no_keys(issuer: AuthorizationSer
         await tokens.caller(issuer.sign(**_claims(issuer, iss=address)))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://localhost:1/keys",
+        "http://localhost:1/keys",
+        "https://10.0.0.1/keys",
+        "https://169.254.169.254/latest",
+        "https://[::1]/keys",
+        "https://[::ffff:10.0.0.1]/keys",
+        "https://[fd00::1]/keys",
+    ],
+)
+async def test_metadata_sends_nobody_to_a_private_address(
+    issuer: AuthorizationServer, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    """But to the issuer's own; a configuration may."""
+    issuer.jwks_url = url
+    with pytest.raises(CallerUnknownError):
+        await _tokens(issuer).caller(issuer.sign(**_claims(issuer)))
+    assert "not public" in caplog.text
+    assert issuer.fetched == 0
+
+    configured = Issuer(issuer=issuer.issuer, audience=AUDIENCE, jwks_url=f"{issuer.issuer}/keys")
+    caller = await AccessTokens(configured, SkippingClock()).caller(issuer.sign(**_claims(issuer)))
+    assert caller.principal == f"{issuer.issuer}#alice"
+
+
 async def test_a_token_reaches_nothing_behind_the_check(issuer: AuthorizationServer, tmp_path: Path) -> None:
     """So that it cannot be passed on to any platform."""
     seen: list[Any] = []
