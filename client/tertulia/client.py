@@ -11,7 +11,6 @@ Every method raises `TertuliaError`s only. Each docstring names those beyond the
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tertulia.platforms.base import EmbeddedPlatform, Execution
@@ -32,10 +31,8 @@ from tertulia.store import secrets
 from tertulia.store.database import Measure, Store
 from tertulia.store.runs import Census, census
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import StoreError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.identifiers import split_conversation_id
-from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ class Client:
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
             store = await stack.enter_async_context(
-                Store(_file_of(settings.store), content_free=content_free, clock=clock, measure=measure)
+                Store(settings.store, content_free=content_free, clock=clock, measure=measure)
             )
             platforms = build(
                 settings.instances,
@@ -107,7 +104,7 @@ class Client:
         Raises:
             InvalidInputError: an instance is configured in a way that cannot work.
         """
-        build(settings.instances, Store(_file_of(settings.store)), identity=settings.identity)
+        build(settings.instances, Store(settings.store), identity=settings.identity)
 
     def as_principal(self, principal: str) -> "Client":
         """Return the view of another principal, who shares nothing with this one but the process.
@@ -229,12 +226,3 @@ class Client:
         for platform in self._scope.platforms.values():
             if isinstance(platform, EmbeddedPlatform):
                 await platform.announce(self._scope.principal)
-
-
-def _file_of(location: StoreLocation) -> Path:
-    if isinstance(location, Path):
-        return location
-    raise StoreError(
-        f"The store {location} is a database, which this version cannot use.",
-        hint="Name the path of a file with --store.",
-    )

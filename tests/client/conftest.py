@@ -1,11 +1,13 @@
 """What the tests of the client can ask for."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
 
 from tertulia.store.database import Store
+from tertulia.vocabulary.location import PostgresUrl
+from tests.support.postgres import Database, server
 
 
 @pytest.fixture
@@ -19,3 +21,17 @@ async def store(path: Path) -> AsyncGenerator[Store]:
     """Return a store, as one process has it."""
     async with Store(path) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[Database]:
+    """Return a database of our own in a PostgreSQL server."""
+    with server() as url, Database.made(url) as database:
+        yield database
+
+
+@pytest.fixture
+def database(postgres: Database) -> PostgresUrl:
+    """Return where a store in PostgreSQL is; nothing is in it."""
+    postgres.clear()
+    return postgres.url

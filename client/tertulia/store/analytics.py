@@ -20,12 +20,12 @@ TOKEN_PARTS = ("input_tokens", "output_tokens")
 _SECOND = 1_000_000
 _HINT = "INDEXED BY journal_tool_calls"
 """SQLite alone needs to be told: without statistics it reads the whole journal of a conversation."""
-_SUM = " + ".join(f"coalesce(json_extract(metadata, '$.{name}'), 0)" for name in TOKEN_PARTS)
+_SUM = " + ".join(f"coalesce(CAST(metadata ->> '{name}' AS BIGINT), 0)" for name in TOKEN_PARTS)
 _PARTS = " OR ".join(f"json_type(metadata, '$.{name}') = 'integer'" for name in TOKEN_PARTS)
 _TOKENS = (
     "CASE WHEN metadata = '{}' THEN NULL "
     + " ".join(
-        f"WHEN json_type(metadata, '$.{name}') = 'integer' THEN json_extract(metadata, '$.{name}')"
+        f"WHEN json_type(metadata, '$.{name}') = 'integer' THEN CAST(metadata ->> '{name}' AS BIGINT)"
         for name in TOKENS
     )
     + f" WHEN {_PARTS} THEN {_SUM} END"
@@ -109,13 +109,13 @@ def _response_times(tx: Transaction, of_theirs: str, bound: list[Any]) -> tuple[
 def _tool_calls(tx: Transaction, of_theirs: str, bound: list[Any]) -> Mapping[str, Mapping[str, int]]:
     found = tx.all(
         "SELECT tool, outcome, count(*) FROM ("
-        "SELECT max(json_extract(data, '$.tool')) AS tool,"
-        " coalesce(max(CAST(json_extract(data, '$.outcome') AS TEXT)),"
+        "SELECT max(data ->> 'tool') AS tool,"
+        " coalesce(max(CAST(data ->> 'outcome' AS TEXT)),"
         " CASE WHEN max(CASE kind WHEN 'tool_call_result' THEN 1 ELSE 0 END) = 1"
         f" THEN '{UNTOLD}' ELSE '{UNFINISHED}' END) AS outcome"
         f" FROM journal {_HINT} WHERE {of_theirs}"
         " AND kind IN ('tool_call_start', 'tool_call_result')"
-        " GROUP BY conversation_id, run_id, coalesce(json_extract(data, '$.tool_call_id'), CAST(seq AS TEXT))"
+        " GROUP BY conversation_id, run_id, coalesce(data ->> 'tool_call_id', CAST(seq AS TEXT))"
         ") AS calls WHERE tool IS NOT NULL GROUP BY tool, outcome ORDER BY tool, outcome",
         *bound,
     )

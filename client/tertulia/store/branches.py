@@ -102,7 +102,7 @@ def condition(segments: list[Segment] | None) -> tuple[str, list[object]]:
     if segments is None:
         return "", []
     lasts = json.dumps({each.branch: each.last for each in segments})
-    return " AND position <= (SELECT value FROM json_each(?) WHERE key = branch)", [lasts]
+    return " AND position <= CAST(? ->> branch AS BIGINT)", [lasts]
 
 
 def place(tx: Transaction, principal: str, conversation_id: str, parent_id: str | None) -> Place:

@@ -28,9 +28,8 @@ async def saved(store: Store, run: Run, name: str, *, within: float) -> dict[str
 def newest(tx: Transaction, principal: str, instance: str, name: str) -> dict[str, str]:
     """Return the newest text under `name` in the checkpoints of each conversation's runs, by the conversation's id."""
     rows = tx.all(
-        "SELECT conversation_id, json_extract(checkpoint, '$.' || ?) AS value FROM runs"
-        " WHERE principal = ? AND conversation_id > ? AND conversation_id < ? AND value IS NOT NULL"
-        " ORDER BY first_seq",
+        "SELECT conversation_id, checkpoint ->> ?1 FROM runs WHERE principal = ?2"
+        " AND conversation_id > ?3 AND conversation_id < ?4 AND checkpoint ->> ?1 IS NOT NULL ORDER BY first_seq",
         name,
         principal,
         f"{instance}:",

@@ -351,7 +351,7 @@ def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     added = tx.run(
         f"INSERT INTO conversations (number, principal, id, instance, title, {', '.join(_WRITTEN)})"
         " VALUES ((SELECT CASE WHEN max(number) >= ? THEN max(number) + 1 ELSE ? END FROM conversations), ?, ?, ?, ?,"
-        f" {', '.join('?' * len(_WRITTEN))}) ON CONFLICT DO NOTHING",
+        f" {', '.join('?' * len(_WRITTEN))}) ON CONFLICT (principal, id) DO NOTHING",
         tx.at,
         tx.at,
         principal,

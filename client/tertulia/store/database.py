@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
@@ -21,14 +22,14 @@ import anyio.abc
 from tertulia.store.engine import READ_SECONDS, Cursor, Deadline, Engine, EngineOptions, Row, Statements
 from tertulia.store.notices import Notices, Watch
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
+from tertulia.vocabulary.errors import NotConfiguredError
 from tertulia.vocabulary.ranges import END, time_within
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
-    from tertulia.store.dialect import Dialect
     from tertulia.store.index.base import Index
+    from tertulia.vocabulary.location import StoreLocation
 
 T = TypeVar("T")
 
@@ -77,7 +78,8 @@ def _bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
 class Transaction:
     """An open transaction. `at` is its one moment; `touched` collects the conversations to wake readers of.
 
-    `dialect` has the fragments of SQL that are the engine's own.
+    `row_lock` ends a SELECT whose rows nobody else may change before the transaction has ended. It is empty where
+    nobody else writes meanwhile, or this transaction does not.
 
     Every statement raises `OverdueError` once the `deadline` has passed.
     """
@@ -86,8 +88,9 @@ class Transaction:
         self,
         statements: Statements,
         at: int,
-        dialect: Dialect,
         *,
+        index: Callable[[Transaction], Index],
+        row_lock: str = "",
         content_free: frozenset[str] = frozenset(),
         deadline: Deadline | None = None,
     ) -> None:
@@ -95,7 +98,8 @@ class Transaction:
         self._content_free = content_free
         self._deadline = deadline
         self.at = at
-        self.dialect = dialect
+        self._index = index
+        self.row_lock = row_lock
         self.touched: set[str] = set()
         self.wiped = False
         """Whether contents were deleted that must leave the write-ahead log at once."""
@@ -107,9 +111,7 @@ class Transaction:
     @cached_property
     def index(self) -> Index:
         """The full-text index."""
-        from tertulia.store.index.fts5 import Fts5
-
-        return Fts5(self)
+        return self._index(self)
 
     def run(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
@@ -131,7 +133,7 @@ class Transaction:
 
 
 class Store:
-    """The store at `path`, as one process sees it. Enter it once; it opens at the first use.
+    """The store at `location`, as one process sees it. Enter it once; it opens at the first use.
 
     `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`). `engine` makes
     the engine. A read may take `read_seconds`. `measure` is told of each transaction.
@@ -141,20 +143,20 @@ class Store:
 
     def __init__(
         self,
-        path: Path,
+        location: StoreLocation,
         *,
         content_free: frozenset[str] = frozenset(),
         clock: Clock = SYSTEM_CLOCK,
         read_seconds: float = READ_SECONDS,
         measure: Measure | None = None,
-        engine: Callable[[Path, EngineOptions], Engine] | None = None,
+        engine: Callable[[Any, EngineOptions], Engine] | None = None,
     ) -> None:
-        self.path = path
+        self.location = location
         self.clock = clock
         """The time that all who wait for something in the store go by."""
         self._measure = measure
         options = EngineOptions(clock=clock, content_free=content_free, read_seconds=read_seconds)
-        self._engine = (engine or _engine)(path, options)
+        self._engine = (engine or _engine)(location, options)
         self._notices = Notices(clock)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -191,10 +193,12 @@ class Store:
         finally:
             self._measured("read", begun)
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, principal: str | None = None) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
 
-        Readers of the conversations in `Transaction.touched` are woken.
+        Readers of the conversations in `Transaction.touched` are woken. `work` may be called more than once, and has no
+        effect but on the store. What it reads and changes is the `principal`'s alone; None: it may be anybody's, and
+        nobody else writes meanwhile.
         """
         touched: set[str] = set()
 
@@ -204,7 +208,7 @@ class Store:
 
         begun = self.clock.now()
         try:
-            return await self._engine.write(noting)
+            return await self._engine.write(noting, principal)
         finally:
             # Also when this caller was cancelled meanwhile: the commit may have happened all the same.
             self._notices.publish(touched)
@@ -227,7 +231,16 @@ class Store:
             self._measure(kind, self.clock.now() - begun)
 
 
-def _engine(path: Path, options: EngineOptions) -> Engine:
-    from tertulia.store.sqlite.engine import SqliteEngine
+def _engine(location: StoreLocation, options: EngineOptions) -> Engine:
+    if isinstance(location, Path):
+        from tertulia.store.sqlite.engine import SqliteEngine
 
-    return SqliteEngine(path, options)
+        return SqliteEngine(location, options)
+    try:
+        from tertulia.store.postgres.engine import PostgresEngine
+    except ImportError as error:
+        raise NotConfiguredError(
+            f"The store {location} needs psycopg, which is not installed.",
+            hint="Install it with pip install 'tertulia[postgres]'.",
+        ) from error
+    return PostgresEngine(location, options)

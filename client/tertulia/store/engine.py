@@ -1,6 +1,6 @@
 """The seam between the store and a database engine: connections, transactions, errors, and changes by others.
 
-`Store` picks the engine by where the store is. What the engines say differently in SQL is in `dialect`.
+`Store` picks the engine by where the store is.
 """
 
 from __future__ import annotations
@@ -57,10 +57,14 @@ class Engine(Protocol):
         """
         ...
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], principal: str | None = None) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
 
-        `work` may be called more than once: it changes nothing but what is rolled back with its transaction.
+        `work` may be called more than once: it changes nothing but what is rolled back with its transaction. With a
+        `principal`, it reads and changes what is that one's alone; others may write what is theirs meanwhile.
+
+        Raises:
+            UncertainError: whether the changes were committed is not known.
         """
         ...
 

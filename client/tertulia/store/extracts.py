@@ -114,7 +114,7 @@ def texts(tx: Transaction, chosen: Sequence[int], longest: int) -> list[Extract]
     """Return the messages at these positions, in order, each up to `longest` characters."""
     rows = tx.all(
         "SELECT m.position, m.conversation_id, m.id, m.author, m.created_at, substr(m.text, 1, ? + 1)"
-        " FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value ORDER BY f.key",
+        " FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = CAST(f.value AS BIGINT) ORDER BY f.key",
         longest,
         json.dumps(sorted(chosen)),
     )
@@ -165,8 +165,8 @@ def having(
         of_message=Conditions.of(*_without(exclude_types)),
     )
     rows = tx.all(
-        "SELECT m.conversation_id FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value"
-        " WHERE m.principal = ? ORDER BY f.key",
+        "SELECT m.conversation_id FROM json_each(?) AS f"
+        " CROSS JOIN messages AS m ON m.position = CAST(f.value AS BIGINT) WHERE m.principal = ? ORDER BY f.key",
         json.dumps(_found(tx, match, most)),
         principal,
     )

@@ -16,7 +16,7 @@ def of_messages(tx: Transaction, principal: str, positions: Sequence[int], terms
         return []
     rows = tx.all(
         "SELECT c.id, c.title, c.status, m.id, m.author, m.role, m.created_at, m.text"
-        " FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value"
+        " FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = CAST(f.value AS BIGINT)"
         " CROSS JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id"
         " WHERE m.principal = ? ORDER BY f.key",
         json.dumps(positions),
@@ -43,7 +43,7 @@ def of_titles(tx: Transaction, principal: str, numbers: Sequence[int], terms: Te
         return []
     rows = tx.all(
         "SELECT c.id, c.title, c.status, c.updated_at"
-        " FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = f.value"
+        " FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = CAST(f.value AS BIGINT)"
         " WHERE c.principal = ? ORDER BY f.key",
         json.dumps(numbers),
         principal,

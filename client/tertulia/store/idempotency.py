@@ -95,7 +95,7 @@ def renew(tx: Transaction, principal: str, key: str, run_id: str, effect: dict[s
     return bool(
         tx.run(
             "UPDATE receipts SET done = 0, effect = ? WHERE principal = ? AND key = ? AND done = 1"
-            " AND json_extract(effect, '$.run_id') = ?",
+            " AND effect ->> 'run_id' = ?",
             encode(effect),
             principal,
             key,

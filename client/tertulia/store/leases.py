@@ -93,7 +93,7 @@ def check(tx: Transaction, lease: Lease) -> None:
         LostLeaseError: it is not.
     """
     row = tx.one(
-        "SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+        f"SELECT 1 FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ? {tx.row_lock}",
         lease.principal,
         lease.resource,
         lease.owner,

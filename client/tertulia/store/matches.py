@@ -25,7 +25,7 @@ _BELOW = 1 << 64
 KEYS = range(FIRST - _BELOW, LAST + 1)
 """All keys."""
 _AMONG = (
-    "FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = f.value"
+    "FROM json_each(?) AS f CROSS JOIN messages AS m ON m.position = CAST(f.value AS BIGINT)"
     " CROSS JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id WHERE m.principal = ?"
 )
 
@@ -188,8 +188,8 @@ class Matches:
         if not titles:
             return []
         rows = self._tx.all(
-            "SELECT c.title FROM json_each(?) AS f CROSS JOIN conversations AS c ON c.number = f.value"
-            " WHERE c.principal = ? ORDER BY f.key",
+            "SELECT c.title FROM json_each(?) AS f"
+            " CROSS JOIN conversations AS c ON c.number = CAST(f.value AS BIGINT) WHERE c.principal = ? ORDER BY f.key",
             json.dumps(list(titles)),
             self._principal,
         )
@@ -284,7 +284,7 @@ def _in_folder(folder: str | None) -> tuple[str, str | None]:
     if folder is None:
         return "", None
     name = storable(folder).replace("\\", "/").rstrip("/") + "/"
-    kept = r"replace(c.metadata ->> '$.folder', '\', '/') || '/'"
+    kept = r"replace(c.metadata ->> 'folder', '\', '/') || '/'"
     if name.count("/") == 1:
         return f"instr('/' || {kept}, ?) > 0", f"/{name}"
     return f"instr({kept}, ?) = 1", name

@@ -331,7 +331,7 @@ def naming(tx: Transaction, principal: str, agent: str, kind: str, name: str) ->
     rows = tx.all(
         f"SELECT {COLUMNS} FROM messages WHERE principal = ?"
         " AND conversation_id IN (SELECT id FROM conversations WHERE principal = ? AND agent = ?)"
-        " AND type = ? AND instr(coalesce(text, unindexed), ?)",
+        " AND type = ? AND instr(coalesce(text, unindexed), ?) > 0",
         principal,
         principal,
         agent,
@@ -406,9 +406,9 @@ def own_id(tx: Transaction, principal: str, conversation_id: str, message_id: st
     if _text(tx, principal, conversation_id, message_id) is not None:
         return None
     row = tx.one(
-        "SELECT CASE json_extract(j.data, '$.role') WHEN ? THEN r.reply_id ELSE r.message_id END"
+        "SELECT CASE j.data ->> 'role' WHEN ? THEN r.reply_id ELSE r.message_id END"
         " FROM journal AS j JOIN runs AS r ON r.id = j.run_id WHERE j.principal = ? AND j.conversation_id = ?"
-        " AND j.kind = ? AND json_extract(j.data, '$.message_id') = ?",
+        " AND j.kind = ? AND j.data ->> 'message_id' = ?",
         Role.ASSISTANT,
         principal,
         conversation_id,

@@ -62,6 +62,12 @@ class Notices:
             if touched is None or watch.conversation_id is None or watch.conversation_id in touched:
                 watch.notify()
 
+    async def wanted(self) -> None:
+        """Return once there are readers."""
+        if not self._watches:
+            self._wanted = anyio.Event()
+            await self._wanted.wait()
+
     async def poll(self, version: Callable[[], Awaitable[object]]) -> None:
         """Check for other processes' changes until cancelled.
 
@@ -70,9 +76,7 @@ class Notices:
         """
         seen: object = None
         while True:
-            if not self._watches:
-                self._wanted = anyio.Event()
-                await self._wanted.wait()
+            await self.wanted()
             found: object = None
             with anyio.move_on_after(INTERVAL):
                 found = await version()

@@ -175,13 +175,15 @@ async def test_metadata_are_merged_key_by_key(store: Store) -> None:
     assert (changed.title, changed.archived) == (None, False)
 
 
-async def test_a_new_title_is_found_and_the_old_one_is_not(store: Store) -> None:
+async def test_a_new_title_is_found_and_the_old_one_is_not(file_store: Store) -> None:
     """The index changes with it, in one transaction."""
-    await store.write(partial(add_conversation, title="Renewals"))
-    await store.write(lambda tx: conversations.change(tx, ME, "local:c1", ConversationChanges(title="Acme")))
+    await file_store.write(partial(add_conversation, title="Renewals"))
+    await file_store.write(
+        lambda tx: conversations.change(tx, ME, "local:c1", ConversationChanges(title="Acme"))
+    )
 
-    assert len((await store.read(lambda tx: search(tx, ME, SearchQuery(text="acme")))).hits) == 1
-    assert not (await store.read(lambda tx: search(tx, ME, SearchQuery(text="renewals")))).hits
+    assert len((await file_store.read(lambda tx: search(tx, ME, SearchQuery(text="acme")))).hits) == 1
+    assert not (await file_store.read(lambda tx: search(tx, ME, SearchQuery(text="renewals")))).hits
 
 
 def _a_full_life(tx: Transaction, principal: str = ME) -> None:
@@ -225,17 +227,17 @@ def _mentions(tx: Transaction, word: str) -> set[str]:
     return found
 
 
-async def test_deleting_leaves_nothing_but_that_it_was_deleted(store: Store) -> None:
+async def test_deleting_leaves_nothing_but_that_it_was_deleted(file_store: Store) -> None:
     """In no table, and in no full-text index."""
-    await store.write(_a_full_life)
+    await file_store.write(_a_full_life)
     everywhere = {"conversations", "messages", "journal", "runs", "requests", *INDEXES}
-    assert await store.write(partial(_mentions, word="zanzibar")) == everywhere
+    assert await file_store.write(partial(_mentions, word="zanzibar")) == everywhere
 
-    await store.write(lambda tx: conversations.delete(tx, ME, "local:c1"))
+    await file_store.write(lambda tx: conversations.delete(tx, ME, "local:c1"))
 
-    assert await store.write(partial(_mentions, word="zanzibar")) == set()
-    assert await store.write(partial(_mentions, word="local:c1")) == {"deleted_conversations"}
-    assert not (await store.read(lambda tx: search(tx, ME, SearchQuery(text="zanzibar OR trip")))).hits
+    assert await file_store.write(partial(_mentions, word="zanzibar")) == set()
+    assert await file_store.write(partial(_mentions, word="local:c1")) == {"deleted_conversations"}
+    assert not (await file_store.read(lambda tx: search(tx, ME, SearchQuery(text="zanzibar OR trip")))).hits
 
 
 def _a_long_life(tx: Transaction) -> None:
@@ -308,7 +310,7 @@ async def test_deleting_leaves_no_word_in_the_file(path: Path) -> None:
     assert names(path) == {"store.db"}
 
 
-async def test_deleting_leaves_other_conversations_as_they_are(store: Store) -> None:
+async def test_deleting_leaves_other_conversations_as_they_are(file_store: Store) -> None:
     """Those with the same words, and that of the same id which another principal has."""
 
     def build(tx: Transaction) -> None:
@@ -321,15 +323,15 @@ async def test_deleting_leaves_other_conversations_as_they_are(store: Store) -> 
         tables = ("conversations", "messages", "journal", "runs", "requests", "leases")
         return {name: tx.all(f"SELECT * FROM {name} WHERE principal = 'alice'") for name in tables}
 
-    await store.write(build)
-    before = await store.read(remains)
+    await file_store.write(build)
+    before = await file_store.read(remains)
 
-    await store.write(lambda tx: conversations.delete(tx, ME, "local:c1"))
+    await file_store.write(lambda tx: conversations.delete(tx, ME, "local:c1"))
 
-    assert await store.read(remains) == before
-    mine = await store.read(lambda tx: search(tx, ME, SearchQuery(text="zanzibar")))
+    assert await file_store.read(remains) == before
+    mine = await file_store.read(lambda tx: search(tx, ME, SearchQuery(text="zanzibar")))
     assert {hit.conversation_id for hit in mine.hits} == {"local:c2"}
-    hers = await store.read(lambda tx: search(tx, "alice", SearchQuery(text="zanzibar")))
+    hers = await file_store.read(lambda tx: search(tx, "alice", SearchQuery(text="zanzibar")))
     assert {hit.conversation_id for hit in hers.hits} == {"local:c1"}
 
 

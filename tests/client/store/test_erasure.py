@@ -50,7 +50,8 @@ def matches(tx: Transaction) -> int:
 
 async def erased(store: Store, clock: Idling) -> None:
     """Return once the store has erased what was deleted and truncated its log."""
-    log = store.path.with_name(f"{store.path.name}-wal")
+    assert isinstance(store.location, Path)
+    log = store.location.with_name(f"{store.location.name}-wal")
     with anyio.fail_after(SECONDS):
         while await store.read(erasure.due) or log.stat().st_size:
             clock.idle.set()

@@ -1,6 +1,7 @@
 """Reading a bounded part of what was said, and what happened beside it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,10 +23,18 @@ from tertulia.store.extracts import (
 from tertulia.store.milestones import STARTED, milestones
 from tertulia.store.terms import read
 from tertulia.store.transitions import move
+from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import ConversationDraft, Message, Role
 from tertulia.vocabulary.states import Status
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def location(path: Path) -> StoreLocation:
+    """Return where the store is: PostgreSQL has no full-text index yet."""
+    return path
+
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -295,10 +295,10 @@ def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_t
     ],
 )
 async def test_a_page_is_read_in_the_order_of_an_index(
-    store: Store, query: ConversationQuery, plans: list[str]
+    file_store: Store, query: ConversationQuery, plans: list[str]
 ) -> None:
     """However many conversations there are, it reads those of the page, and sorts nothing."""
-    await store.read(partial(conversation_pages.page, principal=ME, query=query))
+    await file_store.read(partial(conversation_pages.page, principal=ME, query=query))
 
     own = [plan for plan in plans if "conversations" in plan]
     assert own
@@ -316,10 +316,10 @@ async def test_a_page_is_read_in_the_order_of_an_index(
     ],
 )
 async def test_what_no_index_has_in_order_is_sorted_by_its_places_alone(
-    store: Store, query: ConversationQuery, plans: list[str]
+    file_store: Store, query: ConversationQuery, plans: list[str]
 ) -> None:
     """What matches is found by an index; only the rows of the page are read whole."""
-    await store.read(partial(conversation_pages.page, principal=ME, query=query))
+    await file_store.read(partial(conversation_pages.page, principal=ME, query=query))
 
     own = [plan for plan in plans if "conversations" in plan]
     assert own

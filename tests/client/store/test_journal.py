@@ -14,6 +14,7 @@ from tertulia.store import journal
 from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.journal import LONGEST_DELTA
 from tertulia.vocabulary.identifiers import Cursor
+from tertulia.vocabulary.location import store_location
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.making import ME, add_conversation, add_run
 
@@ -66,7 +67,7 @@ async def test_entries_are_numbered_from_one_in_each_conversation(store: Store) 
 
 async def enters_many(path: str, name: str) -> None:
     """Enter many events, each in its own transaction, when told."""
-    async with Store(Path(path)) as store:
+    async with Store(store_location(path)) as store:
         await store.read(told_since)
         say("ready")
         await told()
@@ -78,7 +79,10 @@ async def enters_many(path: str, name: str) -> None:
 async def test_there_is_no_gap_and_no_duplicate_when_processes_write_at_once(store: Store) -> None:
     """Each of them keeps its own order."""
     await store.write(add_conversation)
-    async with elsewhere(enters_many, store.path, "a") as one, elsewhere(enters_many, store.path, "b") as two:
+    async with (
+        elsewhere(enters_many, store.location, "a") as one,
+        elsewhere(enters_many, store.location, "b") as two,
+    ):
         for other in (one, two):
             assert await other.says() == "ready"
         for other in (one, two):

@@ -27,6 +27,13 @@ from tests.client.making import ME
 
 pytestmark = pytest.mark.anyio
 
+
+@pytest.fixture
+def location(path: Path) -> Path:
+    """Return where the store is: this index is SQLite's."""
+    return path
+
+
 BEFORE = STEPS[:7]
 """The last schema whose index read words otherwise."""
 ONE = "local:one"

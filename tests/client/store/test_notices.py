@@ -12,6 +12,7 @@ import pytest
 
 from tertulia.store.database import Store, Transaction
 from tertulia.store.notices import INTERVAL, Notices, Watch
+from tertulia.vocabulary.location import store_location
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.making import add_conversation, add_message
 from tests.doubles.clocks import SkippingClock
@@ -28,7 +29,7 @@ def messages(tx: Transaction) -> list[str]:
 
 async def says_something(path: str) -> None:
     """Add a message when told."""
-    async with Store(Path(path)) as store:
+    async with Store(store_location(path)) as store:
         await store.read(messages)
         say("ready")
         await told()
@@ -38,9 +39,9 @@ async def says_something(path: str) -> None:
 
 @pytest.mark.io
 async def test_what_another_process_commits_wakes_a_watcher(store: Store) -> None:
-    """It is noticed by looking at the file."""
+    """It is noticed by looking at the file, or heard from the server."""
     await store.write(add_conversation)
-    async with elsewhere(says_something, store.path) as other:
+    async with elsewhere(says_something, store.location) as other:
         assert await other.says() == "ready"
         with store.watch("local:c1") as watch, anyio.fail_after(SECONDS):
             assert await store.read(messages) == []

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 
 import apsw
+import psycopg.errors
 import pytest
 
 from tertulia import NotFoundError, RequestKind, RequestStatus, Run, RunStatus
@@ -24,14 +25,14 @@ def ended(tx: Transaction, run: Run, status: RunStatus = RunStatus.COMPLETED) ->
 
 
 async def test_a_conversation_has_at_most_one_active_run(store: Store) -> None:
-    """The file itself sees to that, whatever any process believes."""
+    """The database itself sees to that, whatever any process believes."""
 
     def two(tx: Transaction) -> None:
         add_conversation(tx)
         add_run(tx, "run_1")
         add_run(tx, "run_2")
 
-    with pytest.raises(apsw.ConstraintError):
+    with pytest.raises((apsw.ConstraintError, psycopg.errors.UniqueViolation)):
         await store.write(two)
 
 

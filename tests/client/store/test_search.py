@@ -18,6 +18,7 @@ from tertulia.store.database import Store, Transaction
 from tertulia.store.search import search
 from tertulia.store.words import words
 from tertulia.vocabulary.errors import InvalidInputError
+from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
@@ -32,6 +33,13 @@ from tertulia.vocabulary.states import Status
 from tests.support.drawing import examples
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def location(path: Path) -> StoreLocation:
+    """Return where the store is: PostgreSQL has no full-text index yet."""
+    return path
+
 
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

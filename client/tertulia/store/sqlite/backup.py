@@ -15,8 +15,8 @@ from typing import Any
 
 from tertulia.store import runs
 from tertulia.store.database import Transaction
-from tertulia.store.dialect import SQLITE
 from tertulia.store.index.filling import index_next
+from tertulia.store.index.fts5 import Fts5
 from tertulia.store.private_files import create_file, make_folder
 from tertulia.store.sqlite.connections import SIDE_FILES, Connection, configure, transaction, translated
 from tertulia.store.sqlite.schema import STEPS
@@ -95,9 +95,9 @@ def restore(backup: Path, store: Path, *, clock: Clock = SYSTEM_CLOCK) -> Copied
             more = True
             while more:
                 with transaction(copy, "BEGIN IMMEDIATE"):
-                    more = index_next(Transaction(copy, clock.time(), SQLITE))
+                    more = index_next(Transaction(copy, clock.time(), index=Fts5))
             with transaction(copy, "BEGIN IMMEDIATE"):
-                interrupted = _settle(Transaction(copy, clock.time(), SQLITE))
+                interrupted = _settle(Transaction(copy, clock.time(), index=Fts5))
         with translated(store), closing(_open(scratch)) as copy, closing(_open(store, create=True)) as live:
             check_version(live, STEPS, store)
             live.execute("PRAGMA journal_mode = WAL")

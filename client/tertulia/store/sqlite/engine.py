@@ -23,8 +23,8 @@ import anyio
 
 from tertulia.store import private_files
 from tertulia.store.database import Transaction
-from tertulia.store.dialect import SQLITE
 from tertulia.store.engine import BUSY_SECONDS, Deadline, EngineOptions
+from tertulia.store.index.fts5 import Fts5
 from tertulia.store.sqlite import erasure
 from tertulia.store.sqlite.connections import (
     SIDE_FILES,
@@ -109,8 +109,8 @@ class SqliteEngine:
                     if reader is not None:
                         return await self._run(file, reader, work, "BEGIN", seconds=self._read_seconds)
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Write in the one connection that writes."""
+    async def write(self, work: Callable[[Transaction], T], principal: str | None = None) -> T:
+        """Write in the one connection that writes, one transaction after the other, whosesoever they are."""
         file = self._file or await self._open()
         transactions: list[Transaction] = []
 
@@ -174,7 +174,7 @@ class SqliteEngine:
                     Transaction(
                         connection,
                         self._clock.time(),
-                        SQLITE,
+                        index=Fts5,
                         content_free=self._content_free,
                         deadline=deadline,
                     )
@@ -269,7 +269,7 @@ class SqliteEngine:
             return
         from tertulia.store.index.filling import index_next
 
-        tx = Transaction(connection, self._clock.time(), SQLITE)
+        tx = Transaction(connection, self._clock.time(), index=Fts5)
         for _ in range(BATCHES_AT_ONCE):
             if tx.index.is_complete():
                 return

@@ -65,7 +65,8 @@ def copied_after_every_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
     async def writing(self: Store, work: Callable[[Transaction], T]) -> T:
         result = await write(self, work)
         copies.append(folder / f"copy-{len(copies):03}.db")
-        copy(self.path, copies[-1])
+        assert isinstance(self.location, Path)
+        copy(self.location, copies[-1])
         return result
 
     monkeypatch.setattr(Store, "write", writing)

@@ -1,0 +1,181 @@
+"""Connections to PostgreSQL: how they are made, how a statement gets there, and what errors mean to a caller."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import psycopg.errors
+from psycopg.adapt import Dumper, Loader
+from psycopg.conninfo import conninfo_to_dict
+
+from tertulia.store.engine import BUSY_SECONDS, OverdueError, Row
+from tertulia.vocabulary.errors import StoreError, StoreLockedError, StoreTimeoutError, UnavailableError
+
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
+    from tertulia.vocabulary.location import PostgresUrl
+
+Connection = psycopg.Connection[Row]
+
+_DEFAULTS = {
+    "application_name": "tertulia",
+    "connect_timeout": "5",
+    # A server that is gone without a word is noticed within half a minute.
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+"""What a URL may say otherwise."""
+_PREPARE_AFTER = 5
+"""A statement is prepared when a connection has executed it so often."""
+_OURS = re.compile(r"\?(\d*)|\bCROSS JOIN\b|\bINDEXED BY \w+|\bNOT INDEXED\b")
+
+
+class ReplacedError(Exception):
+    """Raised when the tables are not there any more, or those of an earlier version."""
+
+
+class _Truth(Dumper):
+    """Writes a truth value as the number that the columns have."""
+
+    oid = psycopg.adapters.types["int2"].oid
+
+    def dump(self, obj: bool) -> bytes:
+        return b"1" if obj else b"0"
+
+
+class _Number(Loader):
+    """Reads what `sum` and `avg` return: a whole number, or a fraction."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data)
+        return int(text) if text.lstrip(b"-").isdigit() else float(text)
+
+
+def parameters(url: PostgresUrl) -> dict[str, Any]:
+    """Return what to connect with."""
+    return {**_DEFAULTS, **conninfo_to_dict(url.url)}
+
+
+def connect(url: PostgresUrl) -> Connection:
+    """Connect to the database, with no transaction open."""
+    connection = psycopg.connect(**parameters(url), autocommit=True, prepare_threshold=None)
+    configure(connection)
+    return connection
+
+
+def configure(connection: Connection) -> None:
+    """Prepare a connection for our statements and values."""
+    connection.cursor_factory = psycopg.RawCursor
+    connection.prepared_max = 500
+    connection.adapters.register_dumper(bool, _Truth)
+    connection.adapters.register_loader("numeric", _Number)
+
+
+def prepare_threshold(connection: Connection) -> int | None:
+    """Return after how many executions a statement is prepared; None behind a pooler, where others prepare theirs.
+
+    A pooler hands out process numbers of its own.
+    """
+    (process,) = found(connection.execute("SELECT pg_backend_pid()"))
+    return _PREPARE_AFTER if process == connection.info.backend_pid else None
+
+
+@lru_cache(maxsize=4096)
+def translation(sql: str) -> bytes:
+    """Return a statement of ours as PostgreSQL takes it: its placeholders, and no hints for SQLite's planner."""
+    highest = 0
+
+    def replaced(match: re.Match[str]) -> str:
+        nonlocal highest
+        if not match[0].startswith("?"):
+            return "JOIN" if match[0] == "CROSS JOIN" else ""
+        number = int(match[1] or highest + 1)
+        highest = max(highest, number)
+        return f"${number}"
+
+    return _OURS.sub(replaced, sql).encode()
+
+
+class Statements:
+    """The statements of a transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._cursor = connection.cursor()
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Row]:
+        """Execute a statement."""
+        return self._cursor.execute(translation(sql), values)
+
+    def changes(self) -> int:
+        """Return how many rows the last statement changed."""
+        return self._cursor.rowcount
+
+
+def batch(connection: Connection, sql: str) -> psycopg.Cursor[Row]:
+    """Execute several statements without values, in one round trip; return the result of the last one."""
+    cursor = connection.execute(sql.encode(), prepare=False)
+    while cursor.nextset():
+        pass
+    return cursor
+
+
+def found(cursor: psycopg.Cursor[Row]) -> Row:
+    """Return the row of a result that has one."""
+    row = cursor.fetchone()
+    assert row is not None
+    return row
+
+
+@contextmanager
+def translated(url: PostgresUrl) -> Generator[None]:
+    """Raise PostgreSQL's errors about the database as errors that a caller understands."""
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise StoreLockedError(
+            f"The store {url} was locked by others for {BUSY_SECONDS} seconds.", hint="Call again."
+        ) from error
+    except OverdueError as error:
+        raise StoreTimeoutError(
+            f"Reading the store {url} took longer than {error.args[0]:g} seconds, and was stopped.",
+            hint="Ask for less: fewer or whole words, narrower filters, or a smaller page.",
+        ) from error
+    except psycopg.errors.DiskFull as error:
+        raise StoreError(
+            f"There is no room left for the store {url}.", hint="Free some disk space of its server."
+        ) from error
+    except psycopg.errors.ReadOnlySqlTransaction as error:
+        raise StoreError(
+            f"The store {url} takes no writes: its server is a standby, or was made read-only.",
+            hint="Name the primary server, or add target_session_attrs=read-write to the URL.",
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreError(
+            f"The user of the store {url} lacks a privilege: {_said(error)}.",
+            hint="The user must own the schema `tertulia`, or be allowed to create it in the database.",
+        ) from error
+    except ReplacedError as error:
+        raise StoreError(
+            f"The store {url} was deleted or replaced while this process had it open.",
+            hint="Call again: what is there now is opened then.",
+        ) from error
+    except psycopg.OperationalError as error:
+        raise UnavailableError(
+            f"The store {url} cannot be reached now: {_said(error)}.",
+            hint="Call again. If it stays so, see whether the server runs, and whether its address, the user and the "
+            "password are right.",
+        ) from error
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return the first sentence of an error, which names no password."""
+    text = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    return text.strip().rstrip(".")

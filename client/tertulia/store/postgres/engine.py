@@ -1,0 +1,332 @@
+"""One PostgreSQL database that the processes of several machines share.
+
+Statements are executed in worker threads, each transaction in a connection of a pool. One that reads sees one view of
+the store. One that writes first takes its locks (see `locks`), so that nobody else writes between what it reads and
+what it writes; it sees what others have committed until then. Its moment is the server's, the same for all machines.
+
+A transaction is repeated whose connection was lost before the commit, or that the server refused since it met another.
+Where the connection was lost during the commit, the server is asked what became of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import psycopg
+import psycopg.errors
+import psycopg_pool
+from psycopg.pq import TransactionStatus
+
+from tertulia.store.database import Transaction
+from tertulia.store.engine import BUSY_SECONDS, Deadline, EngineOptions, OverdueError, Row
+from tertulia.store.index.absent import AbsentIndex
+from tertulia.store.postgres.connections import (
+    Connection,
+    ReplacedError,
+    Statements,
+    batch,
+    configure,
+    connect,
+    found,
+    parameters,
+    prepare_threshold,
+    translated,
+)
+from tertulia.store.postgres.listener import Listener
+from tertulia.store.postgres.locks import lock_principal, lock_store
+from tertulia.store.postgres.schema import SCHEMA, STEPS
+from tertulia.store.postgres.upgrade import check_version, upgrade
+from tertulia.vocabulary.clock import SYSTEM_CLOCK
+from tertulia.vocabulary.errors import UncertainError
+
+if TYPE_CHECKING:
+    from tertulia.store.notices import Notices
+    from tertulia.vocabulary.location import PostgresUrl
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+Pool = psycopg_pool.ConnectionPool[Connection]
+
+READERS = WRITERS = 4
+"""How many transactions of a process read at once, and how many write: none of one kind waits for the other."""
+ATTEMPTS = 6
+"""How often a transaction is tried that met another one, or lost its connection before its commit."""
+_OUTCOME_SECONDS = 15.0
+"""How long the server is asked what became of a commit."""
+_OUTCOME_PAUSE = 0.1
+_SETTINGS = f"""
+SET LOCAL search_path = {SCHEMA};
+SET LOCAL lock_timeout = '{BUSY_SECONDS}s';
+SET LOCAL idle_in_transaction_session_timeout = '1min';
+SET LOCAL client_connection_check_interval = '1s';
+SET LOCAL jit = off;
+"""
+"""They end with the transaction: behind a pooler, the connection is another client's then.
+
+A transaction whose process or machine is gone must not keep its locks; compiling pays for no statement of ours.
+"""
+_STATE = """
+SELECT (SELECT value FROM meta WHERE name = 'version'), (SELECT value FROM meta WHERE name = 'epoch'),
+    CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)
+"""
+
+
+class _AbortedError(Exception):
+    """Raised when a transaction was not committed, and can be tried again."""
+
+
+class PostgresEngine:
+    """The store in the database at `url`. `steps` make its tables; `listen` is a URL without a pooler, for notices.
+
+    Raises (from `read` and `write`):
+        UncertainError: the connection was lost during a commit, and the server does not tell what became of it.
+    """
+
+    def __init__(
+        self,
+        url: PostgresUrl,
+        options: EngineOptions,
+        *,
+        steps: Sequence[str] = STEPS,
+        listen: PostgresUrl | None = None,
+    ) -> None:
+        self._url = url
+        self._clock = options.clock
+        self._content_free = options.content_free
+        self._read_seconds = options.read_seconds
+        self._steps = steps
+        self.epoch = ""
+        self._pool: Pool | None = None
+        self._opening = anyio.Lock()
+        self._opened = anyio.Event()
+        self._reading = anyio.CapacityLimiter(READERS)
+        self._writing = anyio.CapacityLimiter(WRITERS)
+        self._process = secrets.token_hex(4)
+        self._listener = Listener(listen or url, self._process, self._clock)
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Read in a connection that nobody else uses meanwhile; a caller who is cancelled does not wait for the end."""
+        return await self._in_thread(partial(self._read, work), self._reading, abandon_on_cancel=True)
+
+    async def write(self, work: Callable[[Transaction], T], principal: str | None = None) -> T:
+        """Write while nobody else writes what is the principal's; without one, while nobody else writes at all."""
+        locks = lock_store() if principal is None else lock_principal(principal)
+        return await self._in_thread(partial(self._write, work, locks), self._writing)
+
+    def exists(self) -> bool:
+        """Whether a database is configured: its tables are made when they are missing."""
+        return True
+
+    async def opened(self) -> None:
+        """Wait for the first use."""
+        await self._opened.wait()
+
+    async def run(self, notices: Notices) -> None:
+        """Listen for changes by other processes once somebody wants to know of them."""
+        await self._opened.wait()
+        await self._listener.listen(notices, self._snapshot, self._execute)
+
+    async def aclose(self) -> None:
+        """Close all connections, those that are in use after their transactions."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(pool.close)
+
+    async def _in_thread(
+        self,
+        transact: Callable[[Pool], T],
+        limiter: anyio.CapacityLimiter,
+        *,
+        abandon_on_cancel: bool = False,
+    ) -> T:
+        pool = self._pool or await self._open()
+        with translated(self._url):
+            try:
+                return await anyio.to_thread.run_sync(
+                    transact, pool, limiter=limiter, abandon_on_cancel=abandon_on_cancel
+                )
+            except ReplacedError:
+                # The next caller makes what is missing.
+                if self._pool is pool:
+                    await self.aclose()
+                raise
+
+    async def _open(self) -> Pool:
+        async with self._opening:
+            if self._pool is None:
+                with translated(self._url):
+                    self._pool = await anyio.to_thread.run_sync(self._connect)
+                self._opened.set()
+            return self._pool
+
+    def _connect(self) -> Pool:
+        with connect(self._url) as connection:
+            self.epoch = upgrade(connection, self._steps, self._url)
+            threshold = prepare_threshold(connection)
+        pool: Pool = psycopg_pool.ConnectionPool(
+            kwargs={**parameters(self._url), "autocommit": True, "prepare_threshold": threshold},
+            configure=configure,
+            min_size=1,
+            max_size=READERS + WRITERS,
+            timeout=BUSY_SECONDS,
+            num_workers=1,
+            open=False,
+        )
+        pool.open()
+        return pool
+
+    def _read(self, work: Callable[[Transaction], T], pool: Pool) -> T:
+        milliseconds = max(1, round(self._read_seconds * 1000))
+        begin = (
+            f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_SETTINGS}"
+            f" SET LOCAL statement_timeout = {milliseconds}; {_STATE}"
+        )
+
+        def attempt(connection: Connection) -> T:
+            deadline = Deadline(self._read_seconds)
+            try:
+                with self._transaction(connection, begin, deadline) as (transaction, _):
+                    result = work(transaction)
+                    batch(connection, "COMMIT")
+                    return result
+            except psycopg.errors.QueryCanceled as error:
+                raise OverdueError(self._read_seconds) from error
+
+        return self._repeat(pool, attempt)
+
+    def _write(self, work: Callable[[Transaction], T], locks: str, pool: Pool) -> T:
+        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_SETTINGS} {locks}; {_STATE}, pg_current_xact_id()"
+
+        def attempt(connection: Connection) -> T:
+            with self._transaction(connection, begin) as (transaction, state):
+                result = work(transaction)
+                self._commit(connection, transaction.touched, number=state[3])
+                return result
+
+        return self._repeat(pool, attempt)
+
+    def _repeat(self, pool: Pool, attempt: Callable[[Connection], T]) -> T:
+        for left in reversed(range(ATTEMPTS)):
+            connection = pool.getconn()
+            try:
+                return attempt(connection)
+            except (psycopg.Error, _AbortedError) as error:
+                if not left or not _is_repeatable(error, connection):
+                    raise
+                if connection.broken:
+                    pool.check()  # after a restart of the server, all are
+            finally:
+                pool.putconn(connection)
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextmanager
+    def _transaction(
+        self, connection: Connection, begin: str, deadline: Deadline | None = None
+    ) -> Generator[tuple[Transaction, Row]]:
+        """Begin a transaction; whoever has it commits it, or it is rolled back."""
+        try:
+            state = self._begun(connection, begin)
+            moment = int(state[2]) if self._clock is SYSTEM_CLOCK else self._clock.time()
+            yield (
+                Transaction(
+                    Statements(connection),
+                    moment,
+                    index=AbsentIndex,
+                    row_lock="" if deadline else "FOR UPDATE",
+                    content_free=self._content_free,
+                    deadline=deadline,
+                ),
+                state,
+            )
+        finally:
+            if connection.info.transaction_status not in {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}:
+                with suppress(psycopg.OperationalError):
+                    connection.rollback()
+
+    def _begun(self, connection: Connection, begin: str) -> Row:
+        try:
+            state = found(batch(connection, begin))
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise ReplacedError from error
+        version = int(state[0] or 0)
+        check_version(version, self._steps, self._url)
+        if version < len(self._steps):
+            raise ReplacedError
+        self.epoch = str(state[1])
+        return state
+
+    def _commit(self, connection: Connection, touched: set[str], number: Any) -> None:
+        """Commit a transaction, and tell other processes what it touched.
+
+        Raises:
+            _AbortedError: it was not committed.
+            UncertainError: the connection was lost meanwhile, and it is not known whether it was committed.
+        """
+        try:
+            done = batch(connection, f"{self._listener.telling(connection, touched)} COMMIT")
+        except psycopg.OperationalError as error:
+            if not connection.broken:
+                raise
+            if not self._was_committed(str(number)):
+                raise _AbortedError from error
+            return
+        if done.statusmessage != "COMMIT":
+            raise RuntimeError("a statement of the transaction had failed, and its error was not raised")
+
+    def _was_committed(self, number: str) -> bool:
+        """Ask the server what became of a transaction."""
+        until = time.monotonic() + _OUTCOME_SECONDS
+        while time.monotonic() < until:
+            with suppress(psycopg.OperationalError), connect(self._url) as connection:
+                (status,) = found(connection.execute("SELECT pg_xact_status(CAST($1 AS xid8))", (number,)))
+                if status in {"committed", "aborted"}:
+                    return status == "committed"
+            time.sleep(_OUTCOME_PAUSE)
+        raise UncertainError(
+            f"The connection to the store {self._url} was lost during a commit; it may or may not have happened.",
+            hint="See what is there before you call again. A call with an idempotency key can be repeated as it is.",
+        )
+
+    async def _snapshot(self) -> object:
+        """Return what differs once another transaction was committed; None if the server cannot be asked."""
+
+        def ask(pool: Pool) -> Any:
+            with pool.connection() as connection:
+                return found(connection.execute("SELECT CAST(pg_current_snapshot() AS text)"))[0]
+
+        pool = self._pool
+        if pool is None:
+            return "not open"
+        try:
+            return await anyio.to_thread.run_sync(ask, pool, abandon_on_cancel=True)
+        except psycopg.Error:
+            return None
+
+    async def _execute(self, sql: str) -> None:
+        """Execute a statement by itself."""
+
+        def execute(pool: Pool) -> None:
+            with pool.connection() as connection:
+                batch(connection, sql)
+
+        if self._pool is not None:
+            await anyio.to_thread.run_sync(execute, self._pool)
+
+
+def _is_repeatable(error: Exception, connection: Connection) -> bool:
+    """Whether a transaction that was not committed can be tried again, and may succeed then."""
+    if isinstance(error, psycopg.errors.UniqueViolation):
+        # Positions and numbers are free among all principals, and another one has just taken this one.
+        return error.diag.constraint_name in {"messages_pkey", "conversations_pkey"}
+    return connection.broken or isinstance(
+        error, _AbortedError | psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected
+    )

@@ -1,0 +1,29 @@
+"""A store on each engine, for what holds on all of them."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from tertulia.store.database import Store
+from tertulia.vocabulary.location import StoreLocation
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.io)])
+def location(request: pytest.FixtureRequest, path: Path) -> StoreLocation:
+    """Return where a store may be: a file that is not there yet, or a database with empty tables."""
+    return path if request.param == "sqlite" else request.getfixturevalue("database")
+
+
+@pytest.fixture
+async def store(location: StoreLocation) -> AsyncGenerator[Store]:
+    """Return a store, as one process has it, on each engine."""
+    async with Store(location) as store:
+        yield store
+
+
+@pytest.fixture
+async def file_store(path: Path) -> AsyncGenerator[Store]:
+    """Return a store in a file, as one process has it."""
+    async with Store(path) as store:
+        yield store

@@ -1,0 +1,149 @@
+"""A PostgreSQL server for the tests: one that a URL names, or a server of the programs that are installed.
+
+`TERTULIA_TEST_POSTGRES` has the URL; its user may create databases. Where there is neither, tests are skipped, or fail
+where `TERTULIA_TEST_NEEDS` names `postgres`.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tertulia.vocabulary.location import PostgresUrl
+
+URL = "TERTULIA_TEST_POSTGRES"
+NEEDS = "TERTULIA_TEST_NEEDS"
+_INSTALLED = "/usr/lib/postgresql"
+_USER = "postgres"
+"""Who runs the server where we are root, which it refuses."""
+_OPTIONS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "autovacuum": "off",
+    "track_activities": "on",
+}
+
+
+@contextmanager
+def server() -> Generator[str]:
+    """Have a server; return the URL of its database `postgres`. Skip the test where there is none."""
+    if os.environ.get(URL):
+        yield os.environ[URL]
+        return
+    programs = _programs()
+    if programs is None:
+        reason = f"no PostgreSQL: {URL} names none, and no programs of it (initdb) are installed"
+        if "postgres" in os.environ.get(NEEDS, "").split(","):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="tertulia-postgres-"))
+    try:
+        yield from _started(programs, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Database:
+    """A database for one store after the other."""
+
+    def __init__(self, url: str) -> None:
+        self.url = PostgresUrl(url)
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._emptying = b""
+
+    @classmethod
+    @contextmanager
+    def made(cls, url: str) -> "Generator[Database]":
+        """Make a database in the server at `url`; it is gone at the end."""
+        name = f"tertulia_{secrets.token_hex(6)}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+            database = cls(_at(url, name))
+            try:
+                yield database
+            finally:
+                database.close()
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+    def execute(self, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Execute a statement, as somebody beside the store does."""
+        return self._connection.execute(sql.encode())
+
+    def clear(self) -> None:
+        """Delete all rows; of a few, that takes a tenth of what TRUNCATE takes."""
+        if not self._emptying:
+            tables = self.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'tertulia'").fetchall()
+            self._emptying = "; ".join(
+                f"DELETE FROM tertulia.{name}{_KEPT if name == 'meta' else ''}" for (name,) in tables
+            ).encode()
+        self._connection.execute(self._emptying)
+
+    def close(self) -> None:
+        """Close the connection to it."""
+        self._connection.close()
+
+
+def _at(url: str, name: str) -> str:
+    """Return the URL of another database of the same server."""
+    parts = urlsplit(url)
+    return f"postgresql://{parts.netloc}/{name}?{parts.query}"
+
+
+_KEPT = " WHERE name NOT IN ('version', 'epoch')"
+
+
+def _started(programs: Path, folder: Path) -> Generator[str]:
+    options = " ".join(
+        f"-c {name}={value}" for name, value in {**_OPTIONS, "unix_socket_directories": folder}.items()
+    )
+    data = folder / "data"
+    if os.name != "nt" and os.geteuid() == 0:
+        shutil.chown(folder, _USER)
+    _run(
+        programs / "initdb",
+        "--no-sync",
+        "--auth=trust",
+        f"--username={_USER}",
+        "--encoding=UTF8",
+        "--locale=C",
+        data,
+    )
+    _run(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+    try:
+        yield f"postgresql:///postgres?host={folder}&user={_USER}"
+    finally:
+        _run(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+
+
+def _programs() -> Path | None:
+    """Return the folder of the newest programs that are installed."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else []
+    installed = Path(_INSTALLED)
+    if installed.is_dir():
+        folders += sorted(
+            (each / "bin" for each in installed.iterdir() if (each / "bin" / "initdb").exists()),
+            key=lambda each: float(each.parent.name),
+        )
+    return folders[-1] if folders else None
+
+
+def _run(*command: str | Path) -> None:
+    user = _USER if os.name != "nt" and os.geteuid() == 0 else None
+    groups: list[str] | None = None if user is None else []
+    subprocess.run(
+        command, check=True, stdout=subprocess.DEVNULL, cwd="/", user=user, group=user, extra_groups=groups
+    )
