@@ -51,6 +51,8 @@ _STRETCH = 8_192
 _BY_WORDS = "SELECT principal, {} FROM {} WHERE words @@ CAST(? AS tsquery)"
 """With no other condition, so that the planner has no other index to take for it."""
 
+_LOOKING_UP = "SELECT set_config('enable_seqscan', ?, true), set_config('gin_fuzzy_search_limit', ?, true)"
+
 
 class TsVector:
     """See `tertulia.store.index.base.Index`."""
@@ -225,8 +227,7 @@ class TsVector:
         """Return those of these words that GIN has."""
         by_query = {phrase_query(Phrase((word,), prefix=beginnings)): word for word in words}
         # One row is wanted of each. The planner would look for it in the whole table, and GIN read all that there are.
-        self._tx.run("SET LOCAL enable_seqscan = off")
-        self._tx.run("SET LOCAL gin_fuzzy_search_limit = 100")
+        self._tx.one(_LOOKING_UP, "off", "100")
         having = (
             f"EXISTS (SELECT 1 FROM {table} WHERE words @@ CAST(f.value AS tsquery) OFFSET 0)"
             for table in (*TABLES.values(), "title_words")
@@ -236,8 +237,7 @@ class TsVector:
             f" WHERE {' OR '.join(having)}",
             json.dumps(list(by_query)),
         )
-        self._tx.run("SET LOCAL enable_seqscan = on")
-        self._tx.run("SET LOCAL gin_fuzzy_search_limit = 0")
+        self._tx.one(_LOOKING_UP, "on", "0")
         return [by_query[row[0]] for row in rows]
 
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
