@@ -10,7 +10,7 @@ from tertulia.store.index.base import COMMON, scope
 from tertulia.store.index.lexemes import all_of, any_of, cut, phrase_query, scope_query
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tertulia.store.database import Transaction
     from tertulia.store.terms import Alternatives, Phrase
@@ -21,13 +21,12 @@ _K1, _B = 1.2, 0.75
 """The parameters of bm25."""
 
 
-class _Sample(NamedTuple):
-    """What the newest messages tell: how many words one has on average, and about how many messages there are."""
+class _Weights(NamedTuple):
+    """How many words a message has on average, and how much each phrase tells."""
 
     length: float
-    total: int
-    telling: Sequence[Alternatives]
-    """Without those that are too frequent to be counted."""
+    phrases: Mapping[Phrase, float]
+    """Without those that are too frequent to be counted, or to tell anything."""
 
 
 class _Found(NamedTuple):
@@ -44,49 +43,49 @@ class Ranking:
         self._tx = tx
         self._table = table
         self._principal = principal
+        self._weights: dict[tuple[tuple[Phrase, ...], ...], _Weights] = {}
+        """What was found out: the same words are looked for in several conversations."""
 
     def ranked(self, groups: Sequence[Alternatives], positions: Collection[int]) -> list[int]:
         """Return positions, the best matches first; nothing, if no group sets them apart cheaply."""
-        sample = self._sample(groups)
-        counted = [(group, self._counts(group)) for group in sample.telling]
-        phrases = [
-            (phrase, _weight(count, max(sample.total, count)))
-            for group, counts in counted
-            if max(counts) < COMMON
-            for phrase, count in zip(group, counts, strict=True)
-        ]
+        key = tuple(map(tuple, groups))
+        if key not in self._weights:
+            self._weights[key] = self._weighed(groups)
+        length, phrases = self._weights[key]
         if not phrases:
             return []
-        occurrences = self._occurrences([phrase for phrase, _ in phrases], positions)
         scores = {
             position: sum(
-                weight * _saturated(_times(phrase, found.places), found.length / sample.length)
-                for phrase, weight in phrases
+                weight * _saturated(_times(phrase, found.places), found.length / length)
+                for phrase, weight in phrases.items()
             )
-            for position, found in occurrences.items()
+            for position, found in self._occurrences(phrases, positions).items()
         }
         return sorted(scores, key=lambda position: (scores[position], position), reverse=True)
 
-    def _sample(self, groups: Sequence[Alternatives]) -> _Sample:
-        """Return what the newest messages tell of all."""
+    def _weighed(self, groups: Sequence[Alternatives]) -> _Weights:
+        """Weigh the phrases of groups, by the newest messages and by how many there are."""
         queries = [any_of(map(phrase_query, group)) for group in groups]
-        counted = ", count(*) FILTER (WHERE s.words @@ CAST(? AS tsquery))" * len(queries)
+        sampled = ", count(*) FILTER (WHERE s.words @@ CAST(? AS tsquery))" * len(queries)
         row = self._tx.one(
             f"SELECT count(*), avg(s.length), (SELECT reltuples FROM pg_class WHERE oid = '{self._table}'::regclass)"
-            f"{counted} FROM (SELECT length, words FROM {self._table} WHERE principal = ? AND part = 0"
+            f"{sampled} FROM (SELECT length, words FROM {self._table} WHERE principal = ? AND part = 0"
             " ORDER BY position DESC LIMIT ?) AS s",
             *queries,
             self._principal,
             _SAMPLE,
         )
         assert row is not None
-        size, length, total, *counts = row
-        telling = [
-            group
-            for group, count in zip(groups, counts, strict=True)
-            if count < size * _FREQUENT or not self._has(math.ceil(COMMON * size / count))
-        ]
-        return _Sample(float(length or 1), max(int(total), size), telling)
+        size, length, total, *found = row
+        phrases: dict[Phrase, float] = {}
+        for group, times in zip(groups, found, strict=True):
+            if times >= size * _FREQUENT and self._has(math.ceil(COMMON * size / times)):
+                continue
+            counts = self._counts(group)
+            if max(counts) < COMMON:
+                rows = max(int(total), size, *counts)
+                phrases |= {phrase: _weight(count, rows) for phrase, count in zip(group, counts, strict=True)}
+        return _Weights(float(length or 1), phrases)
 
     def _has(self, count: int) -> bool:
         """Whether a principal has at least so many messages."""
@@ -111,8 +110,9 @@ class Ranking:
         assert row is not None
         return row
 
-    def _occurrences(self, phrases: Sequence[Phrase], positions: Collection[int]) -> Mapping[int, _Found]:
+    def _occurrences(self, phrases: Iterable[Phrase], positions: Collection[int]) -> Mapping[int, _Found]:
         """Return of each message its length, and where the words of the phrases stand."""
+        phrases = list(phrases)
         whole = sorted({word for each in phrases for word in each.words[: -1 if each.prefix else None]})
         begun = sorted({each.words[-1] for each in phrases if each.prefix})
         begins = " OR starts_with(u.lexeme, ?)" * len(begun)

@@ -59,6 +59,7 @@ class TsVector:
 
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
+        self._rankings: dict[tuple[str, TextKind], Ranking] = {}
 
     def add(self, entry: Entry) -> None:
         """Add a new message."""
@@ -221,7 +222,8 @@ class TsVector:
         self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
     ) -> list[int]:
         """Return these positions, the best matches first, by bm25."""
-        return Ranking(self._tx, TABLES[kind], principal).ranked(groups, positions)
+        ranking = self._rankings.setdefault((principal, kind), Ranking(self._tx, TABLES[kind], principal))
+        return ranking.ranked(groups, positions)
 
     def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
         """Return those of these words that GIN has."""
