@@ -1,10 +1,10 @@
-"""Measure full-text search over many messages, beside the bare SQL in the same file.
+"""Measure full-text search over many messages, in a file beside the bare SQL there.
 
-    python benchmarks/search.py [--messages N] [--store FILE]
+    python benchmarks/search.py [--messages N] [--store FILE or URL]
 
-Builds a store of N messages (a million by default; about three minutes) whose words are as frequent as in natural text
-(Zipf's law), unless FILE has one from an earlier run. The floor is the newest ten row ids that the index yields, read
-on a raw connection: no filters, no text, no snippets.
+Builds a store of N messages (a million by default; about three minutes in a file) whose words are as frequent as in
+natural text (Zipf's law), unless there is one from an earlier run. The floor is the newest ten row ids that the index
+of a file yields, read on a raw connection: no filters, no text, no snippets.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import anyio
 import apsw
+import psycopg
 from _measure import median_ms, median_ms_async, print_table
 
 from tertulia.store import conversations, messages
@@ -29,6 +30,7 @@ from tertulia.store.index.fts5 import rendered
 from tertulia.store.search import search
 from tertulia.store.terms import read
 from tertulia.store.words import tokenizer
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation, store_location
 from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQuery
 from tertulia.vocabulary.states import Status
 
@@ -161,11 +163,13 @@ def cases(corpus: Corpus, count: int, conversation_id: str) -> list[tuple[str, s
 async def measure(
     store: Store, raw: Any, name: str, principal: str, query: SearchQuery
 ) -> list[str | float | int]:
-    """Return a row of the table: what was found, and how long it took beside the floor."""
-    expression = rendered(read(query.text).expression)
-    floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
+    """Return a row of the table: what was found, and how long it took, in a file beside the floor."""
     result = await store.read(partial(search, principal=principal, query=query))
     took = await median_ms_async(lambda: store.read(partial(search, principal=principal, query=query)))
+    if raw is None:
+        return [name, len(result.hits), took]
+    expression = rendered(read(query.text).expression)
+    floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
     matches = raw.execute(COUNT, (expression,)).get
     return [name, matches, len(result.hits), floor, took, took / floor]
 
@@ -178,35 +182,52 @@ async def nth_page(store: Store, query: SearchQuery, number: int) -> SearchQuery
     return query
 
 
-async def measured(path: Path, count: int, *, filled: bool) -> list[list[str | float | int]]:
-    """Return the table, of the store at `path`; fill it first unless it is."""
+async def measured(location: StoreLocation, count: int) -> list[list[str | float | int]]:
+    """Return the table, of the store at `location`; fill it first unless it is."""
     corpus = Corpus()
-    async with Store(path) as store:
-        if not filled:
+    async with Store(location) as store:
+        if await store.read(lambda tx: tx.one("SELECT 1 FROM conversations LIMIT 1")) is None:
             await build(store, corpus, count)
-        raw = cast("Any", apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY))
-        raw.register_fts5_tokenizer("words", tokenizer)
-        one = raw.execute("SELECT id FROM conversations WHERE principal = 'local' LIMIT 1").get
+            if isinstance(location, PostgresUrl):
+                vacuum(location)
+        raw = cast("Any", opened(location) if isinstance(location, Path) else None)
+        first = "SELECT id FROM conversations WHERE principal = 'local' ORDER BY number LIMIT 1"
+        (one,) = (await store.read(lambda tx: tx.all(first)))[0]
         searches = cases(corpus, count, one)
         for name, principal, query in searches[:2]:
             searches.append((f"{name}, tenth page", principal, await nth_page(store, query, 10)))
-        rows = [await measure(store, raw, *case) for case in searches]
-        raw.close()
-    return rows
+        return [await measure(store, raw, *case) for case in searches]
 
 
-def main(count: int, path: Path) -> None:
+def opened(path: Path) -> apsw.Connection:
+    """Open a file beside the store."""
+    raw = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    raw.register_fts5_tokenizer("words", tokenizer)
+    return raw
+
+
+def vacuum(url: PostgresUrl) -> None:
+    """Do what PostgreSQL itself does after a while: learn how frequent words are."""
+    with psycopg.connect(url.url, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE")
+
+
+def main(count: int, location: StoreLocation) -> None:
     """Measure, and print the table."""
-    rows = anyio.run(partial(measured, path, count, filled=path.exists()))
-    print(f"{count:,} messages, {path.stat().st_size / 1e6:,.0f} MB; medians in milliseconds")
-    print_table(("search", "matches", "hits", "floor", "search()", "ratio"), rows)
+    rows = anyio.run(partial(measured, location, count))
+    size = f", {location.stat().st_size / 1e6:,.0f} MB" if isinstance(location, Path) else ""
+    print(f"{count:,} messages{size}; medians in milliseconds")
+    if isinstance(location, Path):
+        print_table(("search", "matches", "hits", "floor", "search()", "ratio"), rows)
+    else:
+        print_table(("search", "hits", "search()"), rows)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure full-text search.")
     parser.add_argument("--messages", type=int, default=1_000_000, help="how many (default: 1,000,000)")
     parser.add_argument(
-        "--store", type=Path, help="keep the store in this file, or use the one that is there"
+        "--store", type=store_location, help="keep the store in this file or database, or use the one there"
     )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,335 @@
+"""The full-text index in PostgreSQL: our own words as tsvectors, in tables of their own, with GIN over them.
+
+GIN yields all that matches, in no order, and knows no places. So a search looks at the newest `_WALKED` messages one by
+one, where common words are found soon, and then in GIN, in one stretch of time after the other
+(`tertulia.store.index.lexemes`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from tertulia.store.index.base import (
+    Conditions,
+    Entry,
+    MessageMatch,
+    TextKind,
+    TitleMatch,
+    kind_of,
+    scope,
+)
+from tertulia.store.index.bm25 import Ranking
+from tertulia.store.index.lexemes import (
+    LEVELS,
+    all_of,
+    any_of,
+    marks,
+    phrase_query,
+    query,
+    scope_query,
+    shift,
+    span_query,
+    split,
+    stretch_query,
+)
+from tertulia.store.terms import Alternatives, Expression, Phrase
+from tertulia.vocabulary.models import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from tertulia.store.database import Transaction
+
+TABLES = {TextKind.SAID: "said_words", TextKind.PROGRAM: "program_words"}
+_WALKED = 300
+_STRETCH = 8_192
+"""About how many messages the first stretch of time has in which is searched."""
+
+_BY_WORDS = "SELECT principal, {} FROM {} WHERE words @@ CAST(? AS tsquery)"
+"""With no other condition, so that the planner has no other index to take for it."""
+
+_LOOKING_UP = "SELECT set_config('enable_seqscan', ?, true), set_config('gin_fuzzy_search_limit', ?, true)"
+
+
+class TsVector:
+    """See `tertulia.store.index.base.Index`."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._rankings: dict[tuple[str, TextKind], Ranking] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Add a new message."""
+        length, parts = split(entry.text)
+        own = list(marks(entry))
+        for number, part in enumerate(parts):
+            self._tx.run(
+                f"INSERT INTO {TABLES[entry.kind]} (position, part, principal, length, words)"
+                " VALUES (?, ?, ?, ?, CAST(? AS tsvector))",
+                entry.position,
+                number,
+                entry.principal,
+                length,
+                part.vector(own),
+            )
+
+    def add_again(self, principal: str, conversation_id: str, message_id: str | None = None) -> None:
+        """Add messages as the store has them now."""
+        where, own = _selection(principal, conversation_id, message_id)
+        rows = self._tx.all(
+            f"SELECT position, role, type, scope, text FROM messages WHERE {where} AND text IS NOT NULL", *own
+        )
+        for position, role, message_type, scopes, text in rows:
+            self.add(Entry(position, principal, kind_of(Role(role), message_type), scopes, text))
+
+    def remove(
+        self, principal: str, conversation_id: str, message_id: str | None = None, *, forget: bool = True
+    ) -> None:
+        """Remove messages. What PostgreSQL deletes stays in its pages until they are vacuumed."""
+        where, own = _selection(principal, conversation_id, message_id)
+        for table in TABLES.values():
+            self._tx.run(
+                f"DELETE FROM {table} WHERE principal = ?"
+                f" AND position IN (SELECT m.position FROM messages AS m WHERE {where})",
+                principal,
+                *own,
+            )
+
+    def set_title(self, principal: str, conversation_id: str, before: str | None, after: str | None) -> None:
+        """Replace a conversation's title."""
+        number = "(SELECT number FROM conversations WHERE principal = ? AND id = ?)"
+        if before is not None:
+            self._tx.run(
+                f"DELETE FROM title_words WHERE principal = ? AND number = {number}",
+                principal,
+                principal,
+                conversation_id,
+            )
+        if after is not None:
+            _, (first, *_) = split(after)
+            self._tx.run(
+                f"INSERT INTO title_words (number, principal, words) VALUES ({number}, ?, CAST(? AS tsvector))",
+                principal,
+                conversation_id,
+                principal,
+                first.vector([f"~{scope(principal)}"]),
+            )
+
+    def is_complete(self) -> bool:
+        """Whether the index has all messages: it always has."""
+        return True
+
+    def newest(self, match: MessageMatch, most: int) -> list[int]:
+        """Return the positions of the newest messages that match, or of the oldest."""
+        if match.first > match.last:
+            return []
+        if match.expression is None:
+            return self._any(match, most)
+        looking = _Looking(match, match.expression, self._scopes(match))
+        if match.narrow or match.oldest_first:
+            return self._found(looking, looking.everything, match.first, match.last, most)
+        walked = self._walk(looking, most)
+        found, last = walked.found, walked.oldest
+        if last is None or len(found) >= most:
+            return found
+        for wanted, first in looking.stretches(walked.newest, last):
+            more = self._found(looking, wanted, max(first, match.first), last, most)
+            found, last = list(dict.fromkeys([*found, *more])), first - 1
+            if len(found) >= most or last < match.first:
+                return found[:most]
+            if not found:  # there are not many further on either
+                break
+        more = self._found(looking, looking.everything, match.first, last, most)
+        return list(dict.fromkeys([*found, *more]))[:most]
+
+    def _any(self, match: MessageMatch, most: int) -> list[int]:
+        """Return the newest messages, or the oldest, whatever they say."""
+        admitted = _admitted(match, "f.position")
+        rows = self._tx.all(
+            f"SELECT f.position FROM {TABLES[match.kind]} AS f"
+            f" WHERE f.principal = ? AND f.part = 0 AND f.position BETWEEN ? AND ?{admitted.further}"
+            f" ORDER BY f.position {_order(match)} LIMIT ?",
+            match.principal,
+            match.first,
+            match.last,
+            *admitted.values,
+            most,
+        )
+        return [row[0] for row in rows]
+
+    def _walk(self, looking: _Looking, most: int) -> _Walked:
+        """Look at the newest messages one by one."""
+        match, rest = looking.match, looking.rest("f")
+        row = self._tx.one(
+            "WITH walked AS MATERIALIZED (SELECT position, part, words"
+            f" FROM {TABLES[match.kind]} WHERE principal = ? AND position BETWEEN ? AND ?"
+            " ORDER BY position DESC LIMIT ?)"
+            " SELECT count(*), max(position), min(position), ARRAY(SELECT f.position FROM walked AS f"
+            f" WHERE f.words @@ CAST(? AS tsquery){rest.further} ORDER BY f.position DESC LIMIT ?) FROM walked",
+            match.principal,
+            match.first,
+            match.last,
+            _WALKED,
+            looking.query,
+            *rest.values,
+            most,
+        )
+        assert row is not None
+        count, newest, oldest, found = row
+        # What is left of the oldest one's parts is looked at again.
+        return _Walked(newest, oldest if count == _WALKED else None, list(dict.fromkeys(found)))
+
+    def _found(self, looking: _Looking, wanted: str, first: int, last: int, most: int) -> list[int]:
+        """Return the newest (or oldest) messages between two positions that GIN finds."""
+        match, rest = looking.match, looking.rest("f")
+        rows = self._tx.all(
+            f"WITH matching AS MATERIALIZED ({_BY_WORDS.format('position, part', TABLES[match.kind])})"
+            " SELECT f.position FROM (SELECT position, min(part) AS part FROM matching"
+            " WHERE principal = ? AND position BETWEEN ? AND ?"
+            f" GROUP BY position ORDER BY position {_order(match)}) AS f"
+            f" WHERE true{rest.further} ORDER BY f.position {_order(match)} LIMIT ?",
+            wanted,
+            match.principal,
+            first,
+            last,
+            *rest.values,
+            most,
+        )
+        return [row[0] for row in rows]
+
+    def _scopes(self, match: MessageMatch) -> str:
+        return scope_query(match.scopes or [scope(match.principal)])
+
+    def count_among(self, match: MessageMatch, positions: Collection[int]) -> int:
+        """Return how many of these messages have the expression."""
+        if not positions or match.expression is None:
+            return 0
+        among = frozenset(positions)
+        span = replace(match, first=min(among), last=max(among))
+        looking = _Looking(span, match.expression, self._scopes(match))
+        rows = self._tx.all(
+            f"WITH matching AS MATERIALIZED ({_BY_WORDS.format('position', TABLES[match.kind])})"
+            " SELECT position FROM matching WHERE principal = ?",
+            looking.everything,
+            match.principal,
+        )
+        return len({row[0] for row in rows} & among)
+
+    def ranked(
+        self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
+    ) -> list[int]:
+        """Return these positions, the best matches first, by bm25."""
+        ranking = self._rankings.setdefault((principal, kind), Ranking(self._tx, TABLES[kind], principal))
+        return ranking.ranked(groups, positions)
+
+    def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        """Return those of these words that GIN has."""
+        by_query = {phrase_query(Phrase((word,), prefix=beginnings)): word for word in words}
+        # One row is wanted of each. The planner would look for it in the whole table, and GIN read all that there are.
+        self._tx.one(_LOOKING_UP, "off", "100")
+        having = (
+            f"EXISTS (SELECT 1 FROM {table} WHERE words @@ CAST(f.value AS tsquery) OFFSET 0)"
+            for table in (*TABLES.values(), "title_words")
+        )
+        rows = self._tx.all(
+            "SELECT f.value FROM json_array_elements_text(CAST(? AS json)) AS f (value)"
+            f" WHERE {' OR '.join(having)}",
+            json.dumps(list(by_query)),
+        )
+        self._tx.one(_LOOKING_UP, "on", "0")
+        return [by_query[row[0]] for row in rows]
+
+    def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
+        """Return the newest conversations whose titles match."""
+        rows = self._tx.all(
+            f"WITH matching AS MATERIALIZED ({_BY_WORDS.format('number', 'title_words')})"
+            " SELECT c.number, c.id FROM matching AS f JOIN conversations AS c ON c.number = f.number"
+            f" WHERE f.number <= ? AND c.principal = ?{match.of_conversation.further}"
+            " ORDER BY c.number DESC LIMIT ?",
+            all_of(query(match.expression), scope_query([scope(match.principal)])),
+            match.last,
+            match.principal,
+            *match.of_conversation.values,
+            most,
+        )
+        return dict(rows)
+
+
+class _Walked(NamedTuple):
+    """What was found among the newest messages, from the position `newest` to `oldest`; None if there are no more."""
+
+    newest: int
+    oldest: int | None
+    found: list[int]
+
+
+class _Looking:
+    """A search in progress: `scopes` is what GIN finds the conversations by."""
+
+    def __init__(self, match: MessageMatch, expression: Expression, scopes: str) -> None:
+        self.match = match
+        self.query = query(expression)
+        self._unwanted = any_of(map(phrase_query, expression.unwanted))
+        self._scopes = scopes
+
+    @property
+    def everything(self) -> str:
+        """The search in all that the scopes and the span of time have."""
+        match = self.match
+        covering = span_query(match.principal, match.first, match.last)
+        return all_of(self.query, self._scopes, covering)
+
+    def stretches(self, newest: int, last: int) -> Iterator[tuple[str, int]]:
+        """Yield searches in longer and longer stretches of time before `last`, each with the first position there.
+
+        Between `newest` and `last` are `_WALKED` messages, which tells how many a stretch has.
+        """
+        principal = self.match.principal
+        rate = _WALKED / (newest - last + 1)
+        shortest = min(LEVELS, key=lambda each: abs(math.log(rate * (1 << shift(each)) / _STRETCH)))
+        narrower = self._scopes if self.match.scopes else ""
+        for level in LEVELS[shortest:]:
+            number = last >> shift(level)
+            stretches = stretch_query(principal, level, (number, number - 1))
+            first = (number - 1) << shift(level)
+            yield all_of(self.query, narrower, stretches), first
+            last = first - 1
+
+    def rest(self, row: str) -> Conditions:
+        """Return what a row of the index must also fulfil."""
+        conditions = _admitted(self.match, f"{row}.position")
+        if self._unwanted:
+            conditions += Conditions(
+                f"NOT EXISTS (SELECT 1 FROM {TABLES[self.match.kind]} AS o WHERE o.principal = ?"
+                f" AND o.position = {row}.position AND o.part <> {row}.part AND o.words @@ CAST(? AS tsquery))",
+                [self.match.principal, self._unwanted],
+            )
+        return conditions
+
+
+def _order(match: MessageMatch) -> str:
+    return "ASC" if match.oldest_first else "DESC"
+
+
+def _admitted(match: MessageMatch, position: str) -> Conditions:
+    """Return the condition that the message at a position fulfils those of a search."""
+    outside = Conditions.of(("m.conversation_id <> ?", match.outside))
+    rows = outside + match.of_message + match.of_conversation
+    if not rows.sql:
+        return Conditions()
+    conversation = " JOIN conversations AS c ON c.principal = m.principal AND c.id = m.conversation_id"
+    joined = conversation if match.of_conversation.sql else ""
+    # OFFSET keeps it what it is: looked at for one message after the other, until there are enough.
+    return Conditions(
+        f"EXISTS (SELECT 1 FROM messages AS m{joined} WHERE m.position = {position} AND m.principal = ?"
+        f"{rows.further} OFFSET 0)",
+        [match.principal, *rows.values],
+    )
+
+
+def _selection(principal: str, conversation_id: str, message_id: str | None) -> tuple[str, Sequence[str]]:
+    where, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
+    return (where, own) if message_id is None else (f"{where} AND id = ?", (*own, message_id))
