@@ -4,20 +4,25 @@
 
 Builds a store of N messages (a million by default; about three minutes in a file) whose words are as frequent as in
 natural text (Zipf's law), unless there is one from an earlier run. The floor is the newest ten row ids that the index
-of a file yields, read on a raw connection: no filters, no text, no snippets.
+of a file yields, read on a raw connection: no filters, no text, no snippets. `CPU` is the time that the search's thread
+was busy: on a machine that others use it says more than the time that passed.
+
+The second table is of eight callers at once, each of whom searches again as soon as it has a result, and of one beside
+two whose searches are slow. With two cores, eight take four times as long as one at best.
 """
 
 import argparse
 import itertools
 import random
+import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import apsw
@@ -28,12 +33,14 @@ from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
 from tertulia.store.index.fts5 import rendered
 from tertulia.store.search import search
+from tertulia.store.sqlite import erasure
 from tertulia.store.terms import read
 from tertulia.store.words import tokenizer
 from tertulia.vocabulary.location import PostgresUrl, StoreLocation, store_location
 from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQuery
 from tertulia.vocabulary.states import Status
 
+T = TypeVar("T")
 PRINCIPALS = ("local", "colleague", "guest")
 SHARES = (90, 9, 1)
 """Of a hundred conversations, how many are whose."""
@@ -45,6 +52,8 @@ VOCABULARY = 200_000
 BATCH = 20_000
 START = datetime(2024, 1, 1, tzinfo=UTC)
 STEP = timedelta(seconds=30)
+CALLERS, SECONDS = 8, 1.0
+"""How many search at once, and how long."""
 FLOOR = "SELECT rowid FROM message_index WHERE message_index MATCH ? ORDER BY rowid DESC LIMIT 10"
 COUNT = "SELECT count(*) FROM message_index WHERE message_index MATCH ?"
 
@@ -122,6 +131,10 @@ async def build(store: Store, corpus: Corpus, count: int) -> None:
         seconds = time.perf_counter() - begun
         print(f"\r{numbers.stop:,} messages in {seconds:,.0f} s", end="", flush=True)
     print()
+    for index in ("message_index", "title_index"):  # as an import does at its end
+        more = await store.write(partial(erasure.begin, index=index))
+        while more:
+            more = await store.write(partial(erasure.go_on, index=index))
 
 
 def cases(corpus: Corpus, count: int, conversation_id: str) -> list[tuple[str, str, SearchQuery]]:
@@ -157,6 +170,8 @@ def cases(corpus: Corpus, count: int, conversation_id: str) -> list[tuple[str, s
         ("one conversation", "local", SearchQuery(text=top, conversation_id=conversation_id)),
         ("without a type", "local", SearchQuery(text=common, exclude_types=frozenset({"tool"}))),
         ("misspelt, with a suggestion", "local", SearchQuery(text=f"{common} {rare}x")),
+        ("two letters wrong, with a suggestion", "local", SearchQuery(text=f"{rare[:4]}q{rare[5:]}x")),
+        ("near to many words, but to none enough", "local", SearchQuery(text=f"{rare[:5]}qxz")),
     ]
 
 
@@ -165,13 +180,50 @@ async def measure(
 ) -> list[str | float | int]:
     """Return a row of the table: what was found, and how long it took, in a file beside the floor."""
     result = await store.read(partial(search, principal=principal, query=query))
-    took = await median_ms_async(lambda: store.read(partial(search, principal=principal, query=query)))
+    busy: list[float] = []
+    timed = partial(timed_on_cpu, partial(search, principal=principal, query=query), busy)
+    took = await median_ms_async(lambda: store.read(timed))
+    on_cpu = statistics.median(busy) * 1000
     if raw is None:
-        return [name, len(result.hits), took]
+        return [name, len(result.hits), took, on_cpu]
     expression = rendered(read(query.text).expression)
     floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
     matches = raw.execute(COUNT, (expression,)).get
-    return [name, matches, len(result.hits), floor, took, took / floor]
+    return [name, matches, len(result.hits), floor, took, on_cpu, took / floor]
+
+
+def timed_on_cpu(work: Callable[[Transaction], T], busy: list[float], tx: Transaction) -> T:
+    """Return what `work` does, and note for how many seconds it kept its thread busy."""
+    begun = time.thread_time()
+    try:
+        return work(tx)
+    finally:
+        busy.append(time.thread_time() - begun)
+
+
+async def searching(store: Store, query: SearchQuery, times: list[float]) -> None:
+    """Search again and again for a while, and note the seconds that each took."""
+    end = time.perf_counter() + SECONDS
+    while (begun := time.perf_counter()) < end:
+        await store.read(partial(search, principal="local", query=query))
+        times.append(time.perf_counter() - begun)
+
+
+async def at_once(
+    store: Store, name: str, query: SearchQuery, slow: Sequence[SearchQuery]
+) -> list[str | float]:
+    """Return a row of the second table."""
+    one, many, beside = list[float](), list[float](), list[float]()
+    await searching(store, query, one)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(CALLERS):
+            tasks.start_soon(searching, store, query, many)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(searching, store, query, beside)
+        for each in slow:
+            tasks.start_soon(searching, store, each, list[float]())
+    alone, together, held_up = (statistics.median(times) * 1000 for times in (one, many, beside))
+    return [name, alone, together, together / alone, held_up, held_up / alone]
 
 
 async def nth_page(store: Store, query: SearchQuery, number: int) -> SearchQuery:
@@ -182,8 +234,11 @@ async def nth_page(store: Store, query: SearchQuery, number: int) -> SearchQuery
     return query
 
 
-async def measured(location: StoreLocation, count: int) -> list[list[str | float | int]]:
-    """Return the table, of the store at `location`; fill it first unless it is."""
+Rows = list[list[str | float | int]]
+
+
+async def measured(location: StoreLocation, count: int) -> tuple[Rows, list[list[str | float]]]:
+    """Return both tables, of the store at `location`; fill it first unless it is."""
     corpus = Corpus()
     async with Store(location) as store:
         if await store.read(lambda tx: tx.one("SELECT 1 FROM conversations LIMIT 1")) is None:
@@ -196,7 +251,14 @@ async def measured(location: StoreLocation, count: int) -> list[list[str | float
         searches = cases(corpus, count, one)
         for name, principal, query in searches[:2]:
             searches.append((f"{name}, tenth page", principal, await nth_page(store, query, 10)))
-        return [await measure(store, raw, *case) for case in searches]
+        rows = [await measure(store, raw, *case) for case in searches]
+        if raw is not None:
+            raw.close()
+        named = {name: query for name, _, query in searches}
+        slow = [named["a word that nothing has"], named["a prefix of three letters"]]
+        common = ("a word of half the messages", "a common word", "two common words")
+        together = [await at_once(store, name, named[name], slow) for name in common]
+    return rows, together
 
 
 def opened(path: Path) -> apsw.Connection:
@@ -214,13 +276,16 @@ def vacuum(url: PostgresUrl) -> None:
 
 def main(count: int, location: StoreLocation) -> None:
     """Measure, and print the table."""
-    rows = anyio.run(partial(measured, location, count))
+    rows, together = anyio.run(partial(measured, location, count))
     size = f", {location.stat().st_size / 1e6:,.0f} MB" if isinstance(location, Path) else ""
     print(f"{count:,} messages{size}; medians in milliseconds")
     if isinstance(location, Path):
-        print_table(("search", "matches", "hits", "floor", "search()", "ratio"), rows)
+        print_table(("search", "matches", "hits", "floor", "search()", "CPU", "ratio"), rows)
     else:
-        print_table(("search", "hits", "search()"), rows)
+        print_table(("search", "hits", "search()", "CPU"), rows)
+    print_table(
+        ("callers", "one", f"{CALLERS} at once", "ratio", "one beside two slow", "ratio of these"), together
+    )
 
 
 if __name__ == "__main__":

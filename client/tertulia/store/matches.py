@@ -125,10 +125,15 @@ class Matches:
         return {known: keys[:FEW] for known, keys in found.items()}
 
     def best_of_each(self, conversation_ids: Collection[str]) -> dict[str, int]:
-        """Return the best message of each of these conversations that has any; the newest, if none is any better."""
+        """Return the best message of each of these conversations that has any; the newest, if none is any better.
+
+        None is if only the beginnings of words are looked for.
+        """
         found = self.first_of_each(conversation_ids)
-        owners = {key: known for known, keys in found.items() for key in keys if len(keys) > 1}
         best = {known: keys[0] for known, keys in found.items()}
+        if all(phrase.prefix for group in self._expression.every for phrase in group):
+            return best
+        owners = {key: known for known, keys in found.items() for key in keys if len(keys) > 1}
         ranked = self.within(set(owners.values())).by_rank(list(owners)) if owners else []
         return best | {owners[key]: key for key in reversed(ranked)}
 
@@ -151,6 +156,8 @@ class Matches:
 
     def conversations(self, messages: Sequence[int]) -> dict[int, str]:
         """Return the conversation of each message."""
+        if not messages:
+            return {}
         keys = {position_of(key): key for key in messages}
         among = json.dumps(list(keys))
         rows = self._tx.all(f"SELECT m.position, c.id {_AMONG}", among, self._principal)
@@ -171,29 +178,38 @@ class Matches:
         match = replace(self._title_match, of_conversation=self._title_match.of_conversation + condition)
         return set(self._tx.index.titles(match, len(among)).values())
 
+    def own_count(self, phrases: Alternatives, most: int) -> int:
+        """Return how many of the principal's texts, or else titles, have one of these phrases, at most so many."""
+        return len(self._own_messages(phrases, most) or self._own_titles(phrases, most))
+
     def own_texts(self, phrases: Alternatives, most: int) -> list[str]:
         """Return the newest of the principal's texts, or else titles, that have one of these phrases."""
-        expression = Expression([phrases])
+        if found := self._own_messages(phrases, most):
+            return self.texts(found)
+        if not (titles := self._own_titles(phrases, most)):
+            return []
+        rows = self._tx.all(
+            "SELECT c.title FROM json_each(?) AS f"
+            " CROSS JOIN conversations AS c ON c.number = CAST(f.value AS BIGINT) WHERE c.principal = ? ORDER BY f.key",
+            json.dumps(titles),
+            self._principal,
+        )
+        return [row[0] for row in rows]
+
+    def _own_messages(self, phrases: Alternatives, most: int) -> list[int]:
         types = [("m.type IS DISTINCT FROM ?", kind) for kind in sorted(self.query.exclude_types)]
         match = MessageMatch(
-            principal=self._principal, expression=expression, of_message=Conditions.of(*types)
+            principal=self._principal, expression=Expression([phrases]), of_message=Conditions.of(*types)
         )
         found: list[int] = []
         for kind in self._kinds:
             if len(found) < most:
                 found += self._tx.index.newest(replace(match, kind=kind), most - len(found))
-        if found:
-            return self.texts(found)
-        titles = self._tx.index.titles(TitleMatch(principal=self._principal, expression=expression), most)
-        if not titles:
-            return []
-        rows = self._tx.all(
-            "SELECT c.title FROM json_each(?) AS f"
-            " CROSS JOIN conversations AS c ON c.number = CAST(f.value AS BIGINT) WHERE c.principal = ? ORDER BY f.key",
-            json.dumps(list(titles)),
-            self._principal,
-        )
-        return [row[0] for row in rows]
+        return found
+
+    def _own_titles(self, phrases: Alternatives, most: int) -> list[int]:
+        match = TitleMatch(principal=self._principal, expression=Expression([phrases]))
+        return list(self._tx.index.titles(match, most))
 
     def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
         """Return those of these words (or beginnings of words) that anybody's texts and titles have."""

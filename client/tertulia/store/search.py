@@ -184,7 +184,7 @@ class _Search:
 
     def _total(self, messages: Sequence[int], titles: Mapping[int, str]) -> int:
         """Return how many messages and titles are shown in all."""
-        shown = set(self._matches.conversations(messages).values())
+        shown = set(self._matches.conversations(messages).values()) if titles else ()
         return len(messages) + sum(conversation_id not in shown for conversation_id in titles.values())
 
     def _few(self, messages: list[int]) -> list[int]:
@@ -198,6 +198,8 @@ class _Search:
 
     def _best_of_each_first(self, ranked: Sequence[int]) -> list[int]:
         """Return ranked messages: the best of each conversation, then the others, each in their order."""
+        if len(ranked) < 2:
+            return list(ranked)
         best, others, seen = list[int](), list[int](), set[str]()
         owners = self._matches.conversations(ranked)
         for key in ranked:

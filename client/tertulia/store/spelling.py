@@ -18,6 +18,7 @@ as a whole, and has the words of other principals: what it has says where to loo
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice
 from math import ceil
 from typing import Protocol
@@ -41,6 +42,7 @@ _LOOKED_AT, _LOOKED_AT_TWICE = 20_000, 5_000
 """and how many characters of each."""
 _BLOCK = 128
 """Unicode gives a script a block or more of this size: the letters near to those of a word are its alphabet."""
+_REMEMBERED = 64
 _MOST_SCRIPTS = 2
 """The most scripts of a word that is corrected: more of them have no common alphabet."""
 _MOST_VARIANTS = 2_000
@@ -49,6 +51,10 @@ _MOST_VARIANTS = 2_000
 
 class Texts(Protocol):
     """The texts of a caller, and the vocabulary of the index that has them."""
+
+    def own_count(self, phrases: Alternatives, most: int) -> int:
+        """Return how many of the caller's texts have one of these phrases, at most so many."""
+        ...
 
     def own_texts(self, phrases: Alternatives, most: int) -> Sequence[str]:
         """Return some of the caller's texts that have one of these phrases, the newest, at most so many."""
@@ -70,7 +76,7 @@ def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
         for term in group:
             for place, word in enumerate(term.words, 1):
                 ends = term.prefix and place == len(term.words)
-                known = len(texts.own_texts([Phrase((word.folded,), prefix=ends)], found + 1))
+                known = texts.own_count([Phrase((word.folded,), prefix=ends)], found + 1)
                 if not known or (known <= found and not ends and _may_be_slip(word.folded)):
                     unknown.append((term.start + word.start, term.start + word.end, word.folded, known))
     if not 0 < len(unknown) <= _MOST:
@@ -175,14 +181,18 @@ def variants(word: str) -> set[str]:
     return set(islice(all_variants, _MOST_VARIANTS)) - {word}
 
 
-def _alphabet(word: str) -> list[str]:
-    blocks = {ord(letter) // _BLOCK for letter in word}
-    near = (chr(block * _BLOCK + i) for block in sorted(blocks) for i in range(_BLOCK))
-    return [
+def _alphabet(word: str) -> str:
+    return "".join(map(_letters, sorted({ord(letter) // _BLOCK for letter in word})))
+
+
+@lru_cache(_REMEMBERED)
+def _letters(block: int) -> str:
+    """Return the letters of a block that the index knows as such."""
+    return "".join(
         letter
-        for letter in near
+        for letter in map(chr, range(block * _BLOCK, (block + 1) * _BLOCK))
         if letter.isalpha() and [found.folded for found in words(letter)] == [letter]
-    ]
+    )
 
 
 def _scripts(word: str) -> int:
