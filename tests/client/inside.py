@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tertulia.store.database import Store, Transaction
+from tertulia.store.index.fts5 import Fts5
 
 
 async def rows(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -25,10 +26,12 @@ async def leases_run_out(path: Path) -> None:
 
 def everything(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
     """Return every row of every table, those behind the full-text index too."""
-    tables = tx.all(
+    named = (
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
+        if isinstance(tx.index, Fts5)
+        else "SELECT tablename FROM pg_tables WHERE schemaname = 'tertulia' ORDER BY tablename"
     )
-    return {name: tx.all(f"SELECT * FROM {name}") for (name,) in tables}
+    return {name: tx.all(f"SELECT * FROM {name}") for (name,) in tx.all(named)}
 
 
 async def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:

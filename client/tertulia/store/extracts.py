@@ -86,7 +86,7 @@ def positions(
         return _found(tx, match, most)
     if reach.terms is not None:
         within = scope(reach.principal, conversation_id=reach.conversation_id)
-        return _found(tx, replace(match, scopes=[within], narrow=True), most)
+        return _found(tx, replace(match, scopes=[within], few=True), most)
     rows = tx.all(
         "SELECT m.position FROM messages AS m WHERE m.principal = ? AND m.position BETWEEN ? AND ?"
         f"{conditions.further} AND m.text IS NOT NULL ORDER BY m.position {'DESC' if newest else 'ASC'} LIMIT ?",

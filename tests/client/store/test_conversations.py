@@ -26,6 +26,7 @@ from tertulia import (
 )
 from tertulia.store import conversation_pages, conversations, journal, leases, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.index.fts5 import Fts5
 from tertulia.store.search import search
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft
 from tertulia.vocabulary.states import RunStatus
@@ -219,7 +220,7 @@ def _mentions(tx: Transaction, word: str) -> set[str]:
         for table, rows in everything(tx).items()
         if not table.startswith(INDEXES) and any(word in str(cell).casefold() for row in rows for cell in row)
     }
-    for index in INDEXES:
+    for index in INDEXES if isinstance(tx.index, Fts5) else ():
         tx.run(f"CREATE VIRTUAL TABLE temp.terms USING fts5vocab ('main', '{index}', 'row')")
         if tx.one("SELECT 1 FROM temp.terms WHERE term = ?", word):
             found.add(index)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import tertulia
-from tertulia.store.sqlite.schema import STEPS
+from tertulia.store.postgres import schema as postgres
+from tertulia.store.sqlite import schema as sqlite
 
 ROOT = Path(tertulia.__file__).parent
 _METHODS = {"run", "one", "all", "execute", "executemany"}
@@ -48,6 +49,7 @@ REASONS: Mapping[str, str] = {
     "store/extracts.py texts": OWN,
     "store/sqlite/health.py examine": FILE,
     "store/idempotency.py _remove_old": "Keys are forgotten after their time, whosesoever they are.",
+    "store/index/bm25.py _counts": "Counted is what has the principal's scope, in the principal's rows.",
     "store/index/filling.py index_next": "The index is filled for all.",
     "store/index/fts5.py enter": "The condition is the caller's: a position, or the principal's conversation.",
     "store/index/fts5.py _withdraw": "The condition is the caller's: the principal's conversation or message.",
@@ -56,6 +58,9 @@ REASONS: Mapping[str, str] = {
     "store/index/fts5.py count_among": "Counted are the principal's positions only.",
     "store/index/fts5.py ranked": "What is returned is the principal's positions only.",
     "store/index/fts5.py _count": "Counted is what has the principal's scope.",
+    "store/index/tsvector.py add": "A new row's principal is a column that may not be null.",
+    "store/index/tsvector.py add_again": "The condition is the caller's: the principal's conversation or message.",
+    "store/index/tsvector.py known": "Words alone, as those of FTS5.",
     "store/leases.py renew": "Each taking of a lease has an owner of its own.",
     "store/messages.py _free_position": "A position is free if no message at all has it.",
     "store/messages.py _free_position_after": "A position is free if no message at all has it.",
@@ -98,7 +103,7 @@ class Statement:
 @cache
 def tables() -> frozenset[str]:
     """Return the tables and views of which each row is a principal's, and the indexes over them."""
-    created = _CREATED.finditer("\n".join(STEPS))
+    created = _CREATED.finditer("\n".join((*sqlite.STEPS, *postgres.STEPS)))
     return frozenset(each[2] for each in created if each[1] == "VIRTUAL TABLE" or "principal" in each[3])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tertulia.store.index.base import (
     Conditions,
@@ -89,13 +89,20 @@ class TsVector:
         self, principal: str, conversation_id: str, message_id: str | None = None, *, forget: bool = True
     ) -> None:
         """Remove messages. What PostgreSQL deletes stays in its pages until they are vacuumed."""
-        where, own = _selection(principal, conversation_id, message_id)
+        self._withdraw(principal, *_selection(principal, conversation_id, message_id))
+
+    def remove_from(self, principal: str, conversation_id: str, first: int) -> None:
+        """Remove the messages of a conversation from a position on."""
+        where, own = _selection(principal, conversation_id, None)
+        self._withdraw(principal, f"{where} AND position >= ?", [*own, first])
+
+    def _withdraw(self, principal: str, where: str, values: Sequence[Any]) -> None:
         for table in TABLES.values():
             self._tx.run(
                 f"DELETE FROM {table} WHERE principal = ?"
                 f" AND position IN (SELECT m.position FROM messages AS m WHERE {where})",
                 principal,
-                *own,
+                *values,
             )
 
     def set_title(self, principal: str, conversation_id: str, before: str | None, after: str | None) -> None:
@@ -129,7 +136,7 @@ class TsVector:
         if match.expression is None:
             return self._any(match, most)
         looking = _Looking(match, match.expression, self._scopes(match))
-        if match.narrow or match.oldest_first:
+        if match.few or match.oldest_first:
             return self._found(looking, looking.everything, match.first, match.last, most)
         walked = self._walk(looking, most)
         found, last = walked.found, walked.oldest
@@ -219,9 +226,14 @@ class TsVector:
         return len({row[0] for row in rows} & among)
 
     def ranked(
-        self, principal: str, kind: TextKind, groups: Sequence[Alternatives], positions: Collection[int]
+        self,
+        principal: str,
+        kind: TextKind,
+        groups: Sequence[Alternatives],
+        positions: Collection[int],
+        scopes: Sequence[str] = (),
     ) -> list[int]:
-        """Return these positions, the best matches first, by bm25."""
+        """Return these positions, the best matches first, by bm25; looking them up needs no scope."""
         ranking = self._rankings.setdefault((principal, kind), Ranking(self._tx, TABLES[kind], principal))
         return ranking.ranked(groups, positions)
 

@@ -27,7 +27,7 @@ from psycopg.pq import TransactionStatus
 
 from tertulia.store.database import Transaction
 from tertulia.store.engine import BUSY_SECONDS, Deadline, EngineOptions, OverdueError, Row
-from tertulia.store.index.absent import AbsentIndex
+from tertulia.store.index.tsvector import TsVector
 from tertulia.store.postgres.connections import (
     Connection,
     ReplacedError,
@@ -240,7 +240,7 @@ class PostgresEngine:
                 Transaction(
                     Statements(connection),
                     moment,
-                    index=AbsentIndex,
+                    index=TsVector,
                     row_lock="" if deadline else "FOR UPDATE",
                     content_free=self._content_free,
                     deadline=deadline,

@@ -289,6 +289,33 @@ CREATE TABLE imported_files (
     PRIMARY KEY (principal, path)
 );
 
+CREATE TABLE said_words (
+    position bigint NOT NULL,
+    part bigint NOT NULL,
+    principal TEXT NOT NULL,
+    length bigint NOT NULL,
+    words tsvector NOT NULL,
+    PRIMARY KEY (principal, position, part)
+);
+CREATE INDEX said_words_found ON said_words USING gin (words) WITH (fastupdate = off);
+
+CREATE TABLE program_words (
+    position bigint NOT NULL,
+    part bigint NOT NULL,
+    principal TEXT NOT NULL,
+    length bigint NOT NULL,
+    words tsvector NOT NULL,
+    PRIMARY KEY (principal, position, part)
+);
+CREATE INDEX program_words_found ON program_words USING gin (words) WITH (fastupdate = off);
+
+CREATE TABLE title_words (
+    number bigint PRIMARY KEY,
+    principal TEXT NOT NULL,
+    words tsvector NOT NULL
+);
+CREATE INDEX title_words_found ON title_words USING gin (words) WITH (fastupdate = off);
+
 INSERT INTO meta VALUES ('epoch', left(replace(CAST(gen_random_uuid() AS text), '-', ''), 16));
 """
 
