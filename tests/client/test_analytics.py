@@ -168,6 +168,8 @@ async def test_tokens_are_counted_where_messages_tell_of_them(path: Path) -> Non
                     {"output_tokens": 100},
                     {"tokens_used": "many", "input_tokens": None, "total_tokens": True},
                     {"tokens_used": 2.5},
+                    {"tokens_used": 10**12},
+                    {"input_tokens": -(10**400), "output_tokens": 1},
                 )
             ):
                 messages.add(tx, ME, message(f"m{number}", metadata=metadata))
@@ -177,7 +179,7 @@ async def test_tokens_are_counted_where_messages_tell_of_them(path: Path) -> Non
             partial(analytics.of_conversation, principal=ME, conversation_id="local:c1")
         )
 
-        assert figures.tokens == 3 + 24 + 100
+        assert figures.tokens == 3 + 24 + 100 + 1
 
 
 def message(id: str, **more: object) -> Message:

@@ -10,7 +10,8 @@ The agent does what the first word of its message says (`AGENTS`), and echoes an
 import json
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -21,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Send
 
 ADMIN = str(uuid.uuid5(uuid.NAMESPACE_DNS, "admin"))
 """Who everybody is on a server that asks for no credentials: a superuser."""
@@ -569,7 +571,7 @@ class R2RDouble:
         if isinstance(self.memory, Branching):
             older = (f"<completion>{answered.answer}</completion>" for _ in "1")
             return StreamingResponse(older, media_type="application/json")
-        return StreamingResponse(
+        return EventStream(
             in_pieces(self._run(conversation_id, question, answered)), media_type="text/event-stream"
         )
 
@@ -632,11 +634,20 @@ def stream(played: Played) -> str:
     return "".join(line for event in played.events for line in lines(*event)) + DONE
 
 
-async def in_pieces(writes: AsyncIterator[str]) -> AsyncGenerator[str]:
+async def in_pieces(writes: AsyncGenerator[str]) -> AsyncGenerator[str]:
     """Split what is written at 1,024 characters, in the middle of a line."""
-    async for write in writes:
-        for start in range(0, len(write), LARGEST_WRITE):
-            yield write[start : start + LARGEST_WRITE]
+    async with aclosing(writes):
+        async for write in writes:
+            for start in range(0, len(write), LARGEST_WRITE):
+                yield write[start : start + LARGEST_WRITE]
+
+
+class EventStream(StreamingResponse):
+    """A stream whose generator learns at once that nobody reads on, and not when it is collected as garbage."""
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(cast(AsyncGenerator[str], self.body_iterator)):
+            await super().stream_response(send)
 
 
 def whole(inner: Mapping[str, Any]) -> dict[str, Any]:

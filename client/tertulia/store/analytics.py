@@ -20,15 +20,28 @@ TOKEN_PARTS = ("input_tokens", "output_tokens")
 _SECOND = 1_000_000
 _HINT = "INDEXED BY journal_tool_calls"
 """SQLite alone needs to be told: without statistics it reads the whole journal of a conversation."""
-_SUM = " + ".join(f"coalesce(CAST(metadata ->> '{name}' AS BIGINT), 0)" for name in TOKEN_PARTS)
-_PARTS = " OR ".join(f"json_type(metadata, '$.{name}') = 'integer'" for name in TOKEN_PARTS)
+_DIGITS = 12
+"""A number of tokens with more digits is not counted: it is not true, and a sum with it could be too large."""
+
+
+def _is_count(name: str) -> str:
+    """Return the condition that the metadata have a number of tokens under a name."""
+    found = f"CAST(metadata ->> '{name}' AS TEXT)"
+    # SQLite shows a whole number that it cannot have as 1.0e+40, or as Inf.
+    short = f"length({found}) <= {_DIGITS} AND ltrim({found}, '-0123456789') = ''"
+    return f"json_type(metadata, '$.{name}') = 'integer' AND {short}"
+
+
+def _count(name: str) -> str:
+    return f"CAST(metadata ->> '{name}' AS BIGINT)"
+
+
 _TOKENS = (
     "CASE WHEN metadata = '{}' THEN NULL "
-    + " ".join(
-        f"WHEN json_type(metadata, '$.{name}') = 'integer' THEN CAST(metadata ->> '{name}' AS BIGINT)"
-        for name in TOKENS
-    )
-    + f" WHEN {_PARTS} THEN {_SUM} END"
+    + " ".join(f"WHEN {_is_count(name)} THEN {_count(name)}" for name in TOKENS)
+    + f" WHEN {' OR '.join(f'({_is_count(name)})' for name in TOKEN_PARTS)} THEN "
+    + " + ".join(f"CASE WHEN {_is_count(name)} THEN {_count(name)} ELSE 0 END" for name in TOKEN_PARTS)
+    + " END"
 )
 _ROLES = sorted(role.value for role in Role)
 
@@ -80,7 +93,8 @@ def _of_messages(
     figures = _row(
         tx,
         f"SELECT {all_roles}, coalesce(sum(ratings), 0), sum(rated), sum(tokens), coalesce(sum(timed), 0),"
-        f" sum(timed * (until - since)) FROM (SELECT {each_role}, count(rating) AS ratings, sum(rating) AS rated,"
+        " sum(CAST(timed * (until - since) AS DOUBLE PRECISION))"
+        f" FROM (SELECT {each_role}, count(rating) AS ratings, sum(rating) AS rated,"
         f" sum({_TOKENS}) AS tokens, min(timed) AS timed, min(created_at) AS since, max(created_at) AS until"
         f" FROM messages WHERE {of_theirs} GROUP BY conversation_id) AS each_conversation",
         *bound,
