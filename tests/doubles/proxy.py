@@ -1,5 +1,6 @@
 """nginx on loopback: with a configuration of its own, or with the one that is shipped."""
 
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Sequence
@@ -15,6 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.doubles.hosts import ROOT, SECONDS
+from tests.support.needs import needed
+
+NGINX = needed("nginx") or shutil.which("nginx") is not None
+"""Whether tests with nginx run."""
 
 
 def free_port() -> int:

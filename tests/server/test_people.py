@@ -1,17 +1,16 @@
 """What `benchmarks/people.py` plays: two people at once, with tokens, through nginx, on two server processes."""
 
-import shutil
-
 import anyio
 import pytest
 
 from benchmarks.people import play
+from tests.doubles.proxy import NGINX
 
 pytestmark = [
     pytest.mark.io,
     pytest.mark.long,
     pytest.mark.counterpart(name="nginx", apart=True),
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+    pytest.mark.skipif(not NGINX, reason="nginx is not installed"),
 ]
 
 

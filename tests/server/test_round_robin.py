@@ -1,6 +1,5 @@
 """Two server processes on one store behind a proxy that gives every request to the other one."""
 
-import shutil
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -20,14 +19,14 @@ from tertulia_server.token_file import add_token
 from tertulia_tools.access import AccessScope
 from tests.doubles.hosts import CONFIG, SECONDS, Host, Reply, Setup, authorized
 from tests.doubles.http_server import INITIALIZE, JSON, http_server
-from tests.doubles.proxy import free_port, nginx, shipped_proxy
+from tests.doubles.proxy import NGINX, free_port, nginx, shipped_proxy
 from tests.doubles.stage import ACTOR, script
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.io,
     pytest.mark.counterpart(name="nginx", apart=True),
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+    pytest.mark.skipif(not NGINX, reason="nginx is not installed"),
 ]
 
 STORE = "tertulia.db"

@@ -19,10 +19,10 @@ import psycopg
 import pytest
 
 from tertulia.vocabulary.location import PostgresUrl
+from tests.support.needs import needed
 
 URL = "TERTULIA_TEST_POSTGRES"
-NEEDS = "TERTULIA_TEST_NEEDS"
-_INSTALLED = "/usr/lib/postgresql"
+INSTALLED = "/usr/lib/postgresql"
 _USER = "postgres"
 """Who runs the server where we are root, which it refuses."""
 _OPTIONS = {
@@ -46,7 +46,7 @@ def server() -> Generator[str]:
     programs = _programs()
     if programs is None:
         reason = f"no PostgreSQL: {URL} names none, and no programs of it (initdb) are installed"
-        if "postgres" in os.environ.get(NEEDS, "").split(","):
+        if needed("postgres"):
             pytest.fail(reason)
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="tertulia-postgres-"))
@@ -132,7 +132,7 @@ def _programs() -> Path | None:
     """Return the folder of the newest programs that are installed."""
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
-    installed = Path(_INSTALLED)
+    installed = Path(INSTALLED)
     if installed.is_dir():
         folders += sorted(
             (each / "bin" for each in installed.iterdir() if (each / "bin" / "initdb").exists()),
