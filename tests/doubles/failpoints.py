@@ -105,12 +105,12 @@ def _watch_commits(effects: Effects) -> None:
         def __init__(self, path: Path, **options: Any) -> None:
             super().__init__(path, **options, engine=partial(SqliteEngine, connector=connect_watched))
 
-        async def write(self, work: Callable[[Transaction], T], *, principal: str | None = None) -> T:
+        async def write(self, work: Callable[[Transaction], T], **exclusion: Any) -> T:
             def named(tx: Transaction) -> T:
                 effects.work = _name(work)
                 return work(tx)
 
-            return await super().write(named, principal=principal)
+            return await super().write(named, **exclusion)
 
     cast(Any, tertulia.client).Store = WatchedStore
 

@@ -157,7 +157,8 @@ class Follower:
             if path not in names and any(Path(path).is_relative_to(root) for root in roots)
         ]
         if gone:
-            await self._store.write(partial(imported_files.forget, principal=self._principal, paths=gone))
+            forget = partial(imported_files.forget, principal=self._principal, paths=gone)
+            await self._store.write(forget, principal=self._principal)
         changed = [path for path, state in found.items() if known.get(storable(str(path))) != state]
         for at in range(0, len(changed), _AT_ONCE):
             await self._import_all(changed[at : at + _AT_ONCE])
@@ -198,7 +199,8 @@ class Follower:
 
     async def _note(self, states: dict[Path, FileState | None]) -> None:
         imported = {storable(str(path)): state for path, state in states.items() if state is not None}
-        await self._store.write(partial(imported_files.note, principal=self._principal, imported=imported))
+        note = partial(imported_files.note, principal=self._principal, imported=imported)
+        await self._store.write(note, principal=self._principal)
 
 
 async def watched(roots: Sequence[Path], stop: anyio.Event) -> AsyncGenerator[Collection[Path]]:

@@ -44,8 +44,32 @@ class _Archive:
     passed_by: dict[str, int] = field(default_factory=dict[str, int])
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which conversations are stored, and how (see `Importer`)."""
+
+    restore: bool
+    is_embedded: Callable[[str], bool]
+    elsewhere: AbstractSet[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Progress:
+    """What became of the items that were stored."""
+
+    file: str | None = None
+    """The file of the last item."""
+    received: dict[str, ImportOutcome] = field(default_factory=dict[str, ImportOutcome])
+    """What the store had before of each conversation that was read."""
+    updated: set[str] = field(default_factory=set[str])
+    """The known conversations that the import has changed."""
+    known: dict[str, Conversation] = field(default_factory=dict[str, Conversation])
+    """The known conversations as they are in the files."""
+    summary: ImportSummary = field(default_factory=ImportSummary)
+
+
 class Importer:
-    """Stores what files hold, for one principal.
+    """Stores what files hold.
 
     `is_embedded` says whether an instance's conversations live in the store. `elsewhere` has the sources, with the
     `source_ref`, of conversations that an instance reads from their program itself. `on_problem` is called with each
@@ -54,7 +78,6 @@ class Importer:
 
     def __init__(
         self,
-        principal: str,
         *,
         restore: bool,
         is_embedded: Callable[[str], bool],
@@ -62,18 +85,16 @@ class Importer:
         on_problem: Callable[[Problem], object],
         redactor: Redactor | None = None,
     ) -> None:
-        self.summary = ImportSummary()
-        self._principal = principal
-        self._restore = restore
-        self._is_embedded = is_embedded
-        self._elsewhere = elsewhere
+        self._choice = _Choice(restore, is_embedded, elsewhere)
         self._on_problem = on_problem
         self._redactor = redactor
-        self._file: str | None = None
-        self._received: dict[str, ImportOutcome] = {}
-        self._updated: set[str] = set()
-        self._known: dict[str, Conversation] = {}
+        self._progress = Progress()
         self._archives: dict[str, _Archive] = {}
+
+    @property
+    def summary(self) -> ImportSummary:
+        """What the import has done so far."""
+        return self._progress.summary
 
     def report(self, problem: Problem) -> None:
         """Count a problem and report it."""
@@ -132,100 +153,135 @@ class Importer:
                 kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(archive.passed_by.items()))
                 self.report(Problem(name, None, f"there is no transcript in this archive, but {kinds}"))
 
-    def store(self, tx: Transaction, batch: Sequence[Item]) -> None:
+    def store(self, tx: Transaction, principal: str, batch: Sequence[Item]) -> Progress:
+        """Store a batch; return what `note` is told once that is committed."""
+        attempt = _Attempt(tx, principal, self._choice, self._progress)
+        attempt.store(batch)
+        return attempt.progress
+
+    def refresh(self, tx: Transaction, principal: str, known: Sequence[Conversation]) -> Progress:
+        """Write what was changed of conversations where they come from, and not in the store; return as `store`."""
+        attempt = _Attempt(tx, principal, self._choice, self._progress)
+        attempt.refresh(known)
+        return attempt.progress
+
+    def note(self, progress: Progress) -> None:
+        """Note what a committed transaction has stored."""
+        self._progress.file = progress.file
+        self._progress.received |= progress.received
+        self._progress.updated |= progress.updated
+        self._progress.known |= progress.known
+        self._progress.summary.add(progress.summary)
+
+    def known(self) -> Generator[Sequence[Conversation]]:
+        """Yield the conversations that were read and that the store had before, in batches for `refresh`."""
+        known = list(self._progress.known.values())
+        for at in range(0, len(known), _BATCH):
+            yield known[at : at + _BATCH]
+
+
+class _Attempt:
+    """Stores items in one transaction. `before` is what earlier ones have stored, and stays as it is."""
+
+    def __init__(self, tx: Transaction, principal: str, choice: _Choice, before: Progress) -> None:
+        self._tx = tx
+        self._principal = principal
+        self._choice = choice
+        self._before = before
+        self.progress = Progress(file=before.file)
+
+    def store(self, batch: Sequence[Item]) -> None:
         """Store a batch."""
         exact: dict[str, Thread] = {}
         for item in batch:
             match item:
                 case FileStart(name):
-                    self._file = name
+                    self.progress.file = name
                 case Omission(what, count):
-                    self.summary.left_out[what] = self.summary.left_out.get(what, 0) + count
+                    self.progress.summary.left_out[what] = self.progress.summary.left_out.get(what, 0) + count
                 case Thread(conversation=conversation, exact=True):
-                    self._receive(tx, item)
+                    self._receive(item)
                     exact[conversation.id] = item
                 case Thread(conversation=conversation):
-                    if self._received.get(conversation.id) is ImportOutcome.NEW:
-                        transfer.name(tx, self._principal, conversation)
+                    if self._outcome(conversation.id) is ImportOutcome.NEW:
+                        transfer.name(self._tx, self._principal, conversation)
                     self._note_known(item)
                 case MessageItem(thread):
-                    self._add(tx, item)
+                    self._add(item)
                     if thread.exact:
                         exact[thread.conversation.id] = thread
                 case BranchItem(thread, branch):
-                    if self._receive(tx, thread) not in _LEFT_ALONE:
-                        transfer.add_branch(tx, self._principal, thread.conversation.id, branch)
+                    if self._receive(thread) not in _LEFT_ALONE:
+                        transfer.add_branch(self._tx, self._principal, thread.conversation.id, branch)
                 case PassedBy() | Problem():
                     pass
         for conversation_id, thread in exact.items():
-            if self._received.get(conversation_id) is ImportOutcome.NEW:
-                counted = self._is_embedded(conversation_id.partition(":")[0])
-                transfer.settle(tx, self._principal, thread.conversation, counted=counted)
+            if self._outcome(conversation_id) is ImportOutcome.NEW:
+                counted = self._choice.is_embedded(conversation_id.partition(":")[0])
+                transfer.settle(self._tx, self._principal, thread.conversation, counted=counted)
 
-    def known(self) -> Generator[Sequence[Conversation]]:
-        """Yield the conversations that were read and that the store had before, in batches for `refresh`."""
-        known = list(self._known.values())
-        for at in range(0, len(known), _BATCH):
-            yield known[at : at + _BATCH]
-
-    def refresh(self, tx: Transaction, known: Sequence[Conversation]) -> None:
-        """Write what was changed of conversations where they come from, and not in the store."""
+    def refresh(self, known: Sequence[Conversation]) -> None:
+        """Write what was changed of conversations where they come from."""
         for conversation in known:
-            if transfer.refresh(tx, self._principal, conversation):
+            if transfer.refresh(self._tx, self._principal, conversation):
                 self._note_update(conversation.id)
 
-    def _receive(self, tx: Transaction, thread: Thread) -> ImportOutcome:
+    def _outcome(self, conversation_id: str) -> ImportOutcome | None:
+        return self.progress.received.get(conversation_id) or self._before.received.get(conversation_id)
+
+    def _receive(self, thread: Thread) -> ImportOutcome:
         """Store a conversation that the store lacks; return what the store had of it before."""
-        conversation_id = thread.conversation.id
-        if conversation_id not in self._received:
-            conversation = thread.conversation
-            if (conversation.source, conversation.source_ref) in self._elsewhere:
+        conversation = thread.conversation
+        received = self._outcome(conversation.id)
+        if received is None:
+            if (conversation.source, conversation.source_ref) in self._choice.elsewhere:
                 received = ImportOutcome.ELSEWHERE
             else:
                 received = transfer.receive(
-                    tx,
+                    self._tx,
                     self._principal,
                     conversation if thread.exact else self._placed(conversation),
                     thread.participants,
-                    restore=self._restore,
+                    restore=self._choice.restore,
                 )
-            self._received[conversation_id] = received
+            self.progress.received[conversation.id] = received
             match received:
                 case ImportOutcome.NEW:
-                    self.summary.new += 1
+                    self.progress.summary.new += 1
                 case ImportOutcome.KNOWN | ImportOutcome.ELSEWHERE:
-                    self.summary.unchanged += 1
+                    self.progress.summary.unchanged += 1
                 case ImportOutcome.DELETED:
-                    self.summary.deleted += 1
-        return self._received[conversation_id]
+                    self.progress.summary.deleted += 1
+        return received
 
-    def _add(self, tx: Transaction, item: MessageItem) -> None:
-        received = self._receive(tx, item.thread)
+    def _add(self, item: MessageItem) -> None:
+        received = self._receive(item.thread)
         if received in _LEFT_ALONE:
             return
         message = item.message
         self._note_known(item.thread)
-        if transfer.add(tx, self._principal, message, timed=item.timed, follows=item.follows):
-            self.summary.messages += 1
+        if transfer.add(self._tx, self._principal, message, timed=item.timed, follows=item.follows):
+            self.progress.summary.messages += 1
             for kind in item.masked:
-                self.summary.masked[kind] = self.summary.masked.get(kind, 0) + 1
+                self.progress.summary.masked[kind] = self.progress.summary.masked.get(kind, 0) + 1
             self._note_update(message.conversation_id)
 
     def _placed(self, conversation: Conversation) -> Conversation:
         """Return a conversation with the name of its file in the metadata."""
-        return replace(conversation, metadata={**conversation.metadata, "file": self._file})
+        return replace(conversation, metadata={**conversation.metadata, "file": self.progress.file})
 
     def _note_known(self, thread: Thread) -> None:
         """Remember what a known conversation is by now in the file."""
         conversation = thread.conversation
-        if self._received.get(conversation.id) is ImportOutcome.KNOWN:
+        if self._outcome(conversation.id) is ImportOutcome.KNOWN:
             # Tertulia's own export has all that was known of a conversation: nothing can have been found later.
-            self._known[conversation.id] = (
+            self.progress.known[conversation.id] = (
                 replace(conversation, metadata={}) if thread.exact else self._placed(conversation)
             )
 
     def _note_update(self, conversation_id: str) -> None:
-        if self._received[conversation_id] is ImportOutcome.KNOWN and conversation_id not in self._updated:
-            self._updated.add(conversation_id)
-            self.summary.unchanged -= 1
-            self.summary.updated += 1
+        updated = conversation_id in self._before.updated or conversation_id in self.progress.updated
+        if self._outcome(conversation_id) is ImportOutcome.KNOWN and not updated:
+            self.progress.updated.add(conversation_id)
+            self.progress.summary.unchanged -= 1
+            self.progress.summary.updated += 1

@@ -114,6 +114,23 @@ class ImportSummary:
     masked: dict[str, int] = field(default_factory=dict[str, int])
     """How many secrets were masked in the messages that were added, by kind."""
 
+    def add(self, more: "ImportSummary") -> None:
+        """Add what a part of the import did."""
+        self.new += more.new
+        self.updated += more.updated
+        self.unchanged += more.unchanged
+        self.deleted += more.deleted
+        self.messages += more.messages
+        self.problems += more.problems
+        self.files += more.files
+        for total, added in (
+            (self.left_out, more.left_out),
+            (self.passed_by, more.passed_by),
+            (self.masked, more.masked),
+        ):
+            for kind, count in added.items():
+                total[kind] = total.get(kind, 0) + count
+
 
 def local_id(source: str, source_ref: str) -> str:
     """Return the id that an imported conversation has on the embedded platform: always the same for the same source."""

@@ -131,7 +131,6 @@ class History:
         self, on_problem: Callable[[Problem], object], *, redact: bool, restore: bool = False
     ) -> Importer:
         return Importer(
-            self._scope.principal,
             restore=restore,
             is_embedded=self._is_embedded,
             elsewhere=await self._elsewhere(),
@@ -146,7 +145,6 @@ class History:
         format_name: str | None,
         listener: ImportListener,
     ) -> ImportSummary:
-        store = self._scope.services.store
         sources: list[files.SourceFile] = []
         size = 0
         for file in found:
@@ -161,9 +159,9 @@ class History:
         listener.on_size(size)
         with closing(importer.batches(sources, format_name, listener.on_read)) as batches:
             while batch := await anyio.to_thread.run_sync(next, batches, None):
-                await store.write(partial(importer.store, batch=batch))
+                importer.note(await self._scope.write(partial(importer.store, batch=batch)))
         for known in importer.known():
-            await store.write(partial(importer.refresh, known=known))
+            importer.note(await self._scope.write(partial(importer.refresh, known=known)))
         return importer.summary
 
     async def export(self, selection: Selection, format: ExportFormat) -> AsyncGenerator[str]:

@@ -120,7 +120,9 @@ class Scope:
 
     async def write(self, change: Callable[[Transaction, str], T]) -> T:
         """Write to the store, as this principal, in one transaction."""
-        return await self.services.store.write(lambda tx: change(tx, self.principal))
+        return await self.services.store.write(
+            lambda tx: change(tx, self.principal), principal=self.principal
+        )
 
     async def once(self, call: Call, carry_out: CarryOut) -> Effect:
         """Carry out a call once under its idempotency key (see `Idempotency.once`)."""

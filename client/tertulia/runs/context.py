@@ -297,4 +297,4 @@ class StoredRunContext:
             leases.check(tx, self.lease)
             return change(tx)
 
-        return await self.store.write(fenced)
+        return await self.store.write(fenced, principal=self.principal)

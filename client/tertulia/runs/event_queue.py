@@ -217,7 +217,8 @@ class EventWriter:
         )
         lost: Mapping[EventQueue, LostLeaseError] = {}
         try:
-            lost = await self._store.write(partial(_write, begun=begun))
+            principals = frozenset(queue.place[0] for queue in begun)
+            lost = await self._store.write(partial(_write, begun=begun), principal=principals)
             settled = begun.keys() - lost.keys()
         except Exception:
             settled = ()

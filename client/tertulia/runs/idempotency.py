@@ -81,7 +81,7 @@ class Idempotency:
                     if entered is not None:
                         break
                     await held.aclose()
-                    record = await self._store.write(enter)
+                    record = await self._store.write(enter, principal=principal)
                     if record.done:
                         return record.effect
                     with clock.move_on_after(leases.RENEWAL):
@@ -102,7 +102,8 @@ class Idempotency:
             raise  # what was done until then may have had an effect
         except TertuliaError:
             if record.first:
-                await self._store.write(partial(idempotency.withdraw, principal=principal, key=record.key))
+                withdraw = partial(idempotency.withdraw, principal=principal, key=record.key)
+                await self._store.write(withdraw, principal=principal)
             raise
 
         def complete(tx: Transaction) -> None:
@@ -110,6 +111,6 @@ class Idempotency:
             leases.release(tx, lease)
             tx.touched.add(lease.resource)
 
-        await self._store.write(complete)
+        await self._store.write(complete, principal=principal)
         self._leases.ended(lease)
         return effect

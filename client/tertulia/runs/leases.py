@@ -64,7 +64,7 @@ class LeaseHolder:
         owner = new_owner()
         taken: tuple[Lease, T] | None = None
         with anyio.CancelScope(shield=True):  # a caller cancelled now would leave a lease that nobody returns
-            taken = await self._store.write(take)
+            taken = await self._store.write(take, principal=principal)
         if taken is None:
             yield None
             return
@@ -94,7 +94,9 @@ class LeaseHolder:
             await self._store.clock.tick(leases.RENEWAL)
             if self._held:
                 try:
-                    await self._store.write(partial(leases.renew, held=tuple(self._held)))
+                    # A row has one owner only, who must not lose it while others write at length.
+                    renew = partial(leases.renew, held=tuple(self._held))
+                    await self._store.write(renew, principal=frozenset())
                 except TertuliaError:
                     logger.warning("leases could not be renewed; the next attempt follows", exc_info=True)
             for lease in tuple(self._unreturned):
@@ -102,7 +104,7 @@ class LeaseHolder:
 
     async def _give_back(self, lease: Lease) -> None:
         try:
-            await self._store.write(partial(_release, lease=lease))
+            await self._store.write(partial(_release, lease=lease), principal=lease.principal)
         except TertuliaError:
             self._unreturned[lease] = None
             logger.warning("a lease could not be returned; the next attempt follows", exc_info=True)

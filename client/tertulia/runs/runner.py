@@ -143,7 +143,9 @@ class Runner:
             shield=True
         ):  # a caller that is cancelled now must not leave a run that nobody executes
             try:
-                sent, unkept, lease = await self._store.write(record)
+                sent, unkept, lease = await self._store.write(
+                    record, principal=principal, conversation_id=conversation_id
+                )
             except AnsweredElsewhereError as error:
                 # Its process may be dead, and its principal away.
                 self.execute_run(error.principal, error.run)
@@ -337,7 +339,7 @@ class Runner:
                 yield context
         else:  # it is held while it waits for a place, too
             async with self._leases.keep(lease), self._places:
-                yield await self._store.write(lambda tx: begin(tx, lease))
+                yield await self._store.write(lambda tx: begin(tx, lease), principal=principal)
 
     def _load(self, tx: Transaction, lease: Lease, *, run_id: str) -> StoredRunContext:
         limits = self._platforms[_instance(lease.resource)].limits
@@ -359,7 +361,7 @@ class Runner:
             for request in context.requests:
                 await context.withdraw(request.id)
             begin = partial(self._begin, lease=lease, platform=platform, run_id=run_id)
-            context = await self._store.write(begin)
+            context = await self._store.write(begin, principal=context.principal)
         if not context.ready:
             return None
         unkept = self._unkept.get(run_id)

@@ -188,7 +188,7 @@ async def search(
     # Only those that are shown: the index would find the others from now on, at places that this search has passed.
     entered = [hit for hit in result.hits if hit.by_platform]
     if entered:
-        await sources.store.write(lambda tx: _remember(tx, principal, entered))
+        await sources.store.write(lambda tx: _remember(tx, principal, entered), principal=principal)
     return result
 
 

@@ -408,7 +408,7 @@ class _Sync:
             leases.check(tx, self._lease)
             return work(tx)
 
-        return await self._store.write(under_lease)
+        return await self._store.write(under_lease, principal=self._principal)
 
     def _report(self) -> None:
         if self._on_progress is not None:

@@ -317,7 +317,8 @@ def clear_next(tx: Transaction, principal: str, conversation_id: str) -> bool:
 
 async def shorten(store: Store, principal: str, conversation_id: str) -> None:
     """Remove, a part at a time, what makes a conversation long that is to be deleted: see `clear_next`."""
-    while await store.write(partial(clear_next, principal=principal, conversation_id=conversation_id)):
+    clear = partial(clear_next, principal=principal, conversation_id=conversation_id)
+    while await store.write(clear, principal=principal):
         await store.clock.tick(CLEARING_PAUSE)
 
 

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import anyio
 import anyio.abc
 
-from tertulia.store.engine import READ_SECONDS, Cursor, Deadline, Engine, EngineOptions, Row, Statements
+from tertulia.store.engine import (
+    READ_SECONDS,
+    Cursor,
+    Deadline,
+    Engine,
+    EngineOptions,
+    Exclusion,
+    Row,
+    Statements,
+)
 from tertulia.store.notices import Notices, Watch
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import NotConfiguredError
@@ -193,13 +202,24 @@ class Store:
         finally:
             self._measured("read", begun)
 
-    async def write(self, work: Callable[[Transaction], T], *, principal: str | None = None) -> T:
+    async def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        principal: str | frozenset[str] | None = None,
+        conversation_id: str | None = None,
+    ) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
 
         Readers of the conversations in `Transaction.touched` are woken. `work` may be called more than once, and has no
-        effect but on the store. What it reads and changes is the `principal`'s alone; None: it may be anybody's, and
-        nobody else writes meanwhile.
+        effect but on the store.
+
+        What it reads and changes is the `principal`'s (or that of several) alone, and others may write what is theirs
+        meanwhile. None: it may be anybody's, and nobody else writes at all. Of none (an empty set): whatever it changes
+        is right whoever else writes. With a `conversation_id`, it also reads what other principals have in that
+        conversation, and nobody else who names it writes meanwhile.
         """
+        principals = frozenset([principal]) if isinstance(principal, str) else principal
         touched: set[str] = set()
 
         def noting(transaction: Transaction) -> T:
@@ -208,7 +228,7 @@ class Store:
 
         begun = self.clock.now()
         try:
-            return await self._engine.write(noting, principal)
+            return await self._engine.write(noting, Exclusion(principals, conversation_id))
         finally:
             # Also when this caller was cancelled meanwhile: the commit may have happened all the same.
             self._notices.publish(touched)

@@ -36,6 +36,20 @@ class EngineOptions:
     """How long a read may take."""
 
 
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """What nobody else may write during a transaction that writes."""
+
+    principals: frozenset[str] | None = None
+    """Whose rows; None: anybody's."""
+    conversation_id: str | None = None
+    """A conversation that other principals may reach, too."""
+
+
+EVERYTHING = Exclusion()
+"""Nobody else writes at all."""
+
+
 class Engine(Protocol):
     """A store's database, as one process uses it. It is opened at the first use and not before.
 
@@ -57,11 +71,11 @@ class Engine(Protocol):
         """
         ...
 
-    async def write(self, work: Callable[[Transaction], T], principal: str | None = None) -> T:
+    async def write(self, work: Callable[[Transaction], T], exclusion: Exclusion = EVERYTHING) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
 
-        `work` may be called more than once: it changes nothing but what is rolled back with its transaction. With a
-        `principal`, it reads and changes what is that one's alone; others may write what is theirs meanwhile.
+        `work` may be called more than once: it changes nothing but what is rolled back with its transaction.
+        Meanwhile nobody else writes what `exclusion` names; an engine may let nobody write at all.
 
         Raises:
             UncertainError: whether the changes were committed is not known.

@@ -198,3 +198,28 @@ def test_every_statement_is_about_one_principal() -> None:
     assert [each for each in found if each.place not in REASONS and not is_bound(each.sql)] == []
     assert sorted(REASONS.keys() - loose) == []
     assert len(found) > 200
+
+
+ANYBODYS: Mapping[str, str] = {
+    "client.py shared_secret": "It is no principal's, and made once.",
+    "platforms/local/idle.py end": "Idle conversations end by themselves, whosesoever they are.",
+}
+"""Why a write names no principal, which lets nobody else write meanwhile where several can write at once."""
+
+
+def writes() -> Iterator[tuple[str, bool]]:
+    """Yield each call of `Store.write`: the function it is in, and whether it names a principal."""
+    for path in sorted(ROOT.rglob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                for call in ast.walk(function):
+                    if isinstance(call, ast.Call) and re.search(r"\b_?store\.write$", ast.unparse(call.func)):
+                        named = any(each.arg == "principal" for each in call.keywords)
+                        yield f"{path.relative_to(ROOT).as_posix()} {function.name}", named
+
+
+def test_every_write_says_whose_rows_it_changes() -> None:
+    """Or a reason is given why it lets nobody else write."""
+    found = list(writes())
+    assert {place for place, named in found if not named} == ANYBODYS.keys()
+    assert len(found) > 25

@@ -62,9 +62,8 @@ class Records:
     async def adopt(self, principal: str, native_id: str, source: tuple[str, str]) -> None:
         """Take over what an import made of a transcript: `source` is its format and the session's id in it."""
         own_id = conversation_id(self._instance, native_id)
-        await self._store.write(
-            partial(transfer.adopt, principal=principal, conversation_id=own_id, source=source)
-        )
+        adopt = partial(transfer.adopt, principal=principal, conversation_id=own_id, source=source)
+        await self._store.write(adopt, principal=principal)
 
     async def is_active(self, principal: str, native_id: str) -> bool:
         """Whether a run of a conversation is active."""
@@ -77,7 +76,7 @@ class Records:
         def remember(tx: Transaction) -> list[Conversation]:
             return [conversations.remember(tx, principal, one) for one in found]
 
-        return await self._store.write(remember)
+        return await self._store.write(remember, principal=principal)
 
     async def checkpoint(self, run: Run, name: str, *, within: float) -> dict[str, Any]:
         """Return a run's checkpoint once it has `name`, or as it is after `within` seconds."""
@@ -98,7 +97,7 @@ class Records:
                 event = Event(EventKind.RUN_CANCELED, {"reason": reason})
                 end_run(tx, principal, active, RunStatus.CANCELED, event)
 
-        await self._store.write(cancel)
+        await self._store.write(cancel, principal=principal)
 
     async def prepared(self, principal: str, key: str) -> bytes | None:
         """Return the body that was prepared to be sent under a key, until it is known to have arrived."""
@@ -108,10 +107,10 @@ class Records:
 
     async def prepare(self, principal: str, key: str, body: bytes) -> bytes:
         """Keep a body before it is sent under its key; return the one to send: the first that was kept."""
-        return await self._store.write(
-            partial(outbox.put, principal=principal, instance=self._instance, key=key, body=body)
-        )
+        put = partial(outbox.put, principal=principal, instance=self._instance, key=key, body=body)
+        return await self._store.write(put, principal=principal)
 
     async def forget_prepared(self, principal: str, key: str) -> None:
         """Forget a prepared body: it has arrived, or it will never be sent."""
-        await self._store.write(partial(outbox.remove, principal=principal, instance=self._instance, key=key))
+        remove = partial(outbox.remove, principal=principal, instance=self._instance, key=key)
+        await self._store.write(remove, principal=principal)

@@ -121,7 +121,7 @@ class LocalPlatform(EmbeddedPlatform):
                 {one.name: f"a server that ran with --as {one.name}" for one in registered}
             )
         if self._identity is not None:
-            await self._store.write(partial(self._register, principal=principal))
+            await self._store.write(partial(self._register, principal=principal), principal=principal)
 
     async def agents(self, principal: str) -> Sequence[Agent]:
         """Return the archivist, the model agents and the mailboxes."""
@@ -168,7 +168,7 @@ class LocalPlatform(EmbeddedPlatform):
                 invite(tx, principal, conversation_id, me, draft.participants)
             return conversations.get(tx, principal, conversation_id)
 
-        return await self._store.write(create)
+        return await self._store.write(create, principal=principal)
 
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
@@ -219,7 +219,7 @@ class LocalPlatform(EmbeddedPlatform):
             conversations.get(tx, principal, conversation_id)
             return invite(tx, principal, conversation_id, me, participants)
 
-        return await self._store.write(change)
+        return await self._store.write(change, principal=principal)
 
     async def add_message(
         self, principal: str, native_id: str, draft: MessageDraft, notes: CallNotes
@@ -299,7 +299,7 @@ class LocalPlatform(EmbeddedPlatform):
                 end_run(tx, principal, active, RunStatus.CANCELED, canceled)
             return move(tx, principal, conversation_id, status, reason=change.reason, rating=change.rating)
 
-        return await self._store.write(update)
+        return await self._store.write(update, principal=principal)
 
     async def delete(self, principal: str, native_id: str) -> None:
         """Delete a conversation with everything that belongs to it, and what the archivist has quoted of it."""
@@ -401,7 +401,7 @@ class LocalPlatform(EmbeddedPlatform):
             check_can_write(tx, principal, conversation_id, me)
             return change(tx, principal, conversation_id)
 
-        return await self._store.write(write)
+        return await self._store.write(write, principal=principal)
 
     def _id(self, native_id: str) -> str:
         return identifiers.conversation_id(self.instance, native_id)

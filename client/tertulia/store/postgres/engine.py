@@ -26,7 +26,15 @@ import psycopg_pool
 from psycopg.pq import TransactionStatus
 
 from tertulia.store.database import Transaction
-from tertulia.store.engine import BUSY_SECONDS, Deadline, EngineOptions, OverdueError, Row
+from tertulia.store.engine import (
+    BUSY_SECONDS,
+    EVERYTHING,
+    Deadline,
+    EngineOptions,
+    Exclusion,
+    OverdueError,
+    Row,
+)
 from tertulia.store.index.tsvector import TsVector
 from tertulia.store.postgres.connections import (
     Connection,
@@ -41,7 +49,7 @@ from tertulia.store.postgres.connections import (
     translated,
 )
 from tertulia.store.postgres.listener import Listener
-from tertulia.store.postgres.locks import lock_principal, lock_store
+from tertulia.store.postgres.locks import lock
 from tertulia.store.postgres.schema import SCHEMA, STEPS
 from tertulia.store.postgres.upgrade import check_version, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK
@@ -116,10 +124,9 @@ class PostgresEngine:
         """Read in a connection that nobody else uses meanwhile; a caller who is cancelled does not wait for the end."""
         return await self._in_thread(partial(self._read, work), self._reading, abandon_on_cancel=True)
 
-    async def write(self, work: Callable[[Transaction], T], principal: str | None = None) -> T:
-        """Write while nobody else writes what is the principal's; without one, while nobody else writes at all."""
-        locks = lock_store() if principal is None else lock_principal(principal)
-        return await self._in_thread(partial(self._write, work, locks), self._writing)
+    async def write(self, work: Callable[[Transaction], T], exclusion: Exclusion = EVERYTHING) -> T:
+        """Write under the locks of what nobody else may write meanwhile."""
+        return await self._in_thread(partial(self._write, work, lock(exclusion)), self._writing)
 
     def exists(self) -> bool:
         """Whether a database is configured: its tables are made when they are missing."""

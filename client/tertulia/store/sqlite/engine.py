@@ -23,7 +23,7 @@ import anyio
 
 from tertulia.store import private_files
 from tertulia.store.database import Transaction
-from tertulia.store.engine import BUSY_SECONDS, Deadline, EngineOptions
+from tertulia.store.engine import BUSY_SECONDS, EVERYTHING, Deadline, EngineOptions, Exclusion
 from tertulia.store.index.fts5 import Fts5
 from tertulia.store.sqlite import erasure
 from tertulia.store.sqlite.connections import (
@@ -109,8 +109,8 @@ class SqliteEngine:
                     if reader is not None:
                         return await self._run(file, reader, work, "BEGIN", seconds=self._read_seconds)
 
-    async def write(self, work: Callable[[Transaction], T], principal: str | None = None) -> T:
-        """Write in the one connection that writes, one transaction after the other, whosesoever they are."""
+    async def write(self, work: Callable[[Transaction], T], exclusion: Exclusion = EVERYTHING) -> T:
+        """Write in the one connection that writes, one transaction after the other, whatever they write."""
         file = self._file or await self._open()
         transactions: list[Transaction] = []
 
