@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import pytest
@@ -51,12 +51,12 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     write = Store.write
 
-    async def noted(self: Store, work: Callable[[Transaction], T]) -> T:
+    async def noted(self: Store, work: Callable[[Transaction], T], **exclusion: Any) -> T:
         function: Callable[..., object] = work
         while isinstance(function, partial):
             function = cast(Callable[..., object], function.func)
         found.append(function.__qualname__)
-        return await write(self, work)
+        return await write(self, work, **exclusion)
 
     monkeypatch.setattr(Store, "write", noted)
     return found

@@ -62,8 +62,8 @@ def copied_after_every_commit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> 
     copies: list[Path] = []
     write = Store.write
 
-    async def writing(self: Store, work: Callable[[Transaction], T]) -> T:
-        result = await write(self, work)
+    async def writing(self: Store, work: Callable[[Transaction], T], **exclusion: Any) -> T:
+        result = await write(self, work, **exclusion)
         copies.append(folder / f"copy-{len(copies):03}.db")
         assert isinstance(self.location, Path)
         copy(self.location, copies[-1])
