@@ -289,7 +289,7 @@ class Host:
         if again == found:
             return found
         run = await self._try("look", first)
-        assert not isinstance(again, TertuliaError)
+        assert not isinstance(again, TertuliaError), repr(again)
         assert isinstance(run, Run)
         assert run.unsent, f"{sending.text!r} was begun twice"
         sending.run_id = again[1]
