@@ -6,6 +6,9 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 ROWS = "BENCHMARK_ROWS"
 """The environment variable with the file that tables are written to as well, one a line, for `rounds.py`."""
@@ -35,6 +38,26 @@ async def median_ms_async(work: Callable[[], Awaitable[object]], rounds: int = R
         await work()
         times.append(time.perf_counter() - start)
     return statistics.median(times) * 1000
+
+
+class OnCpu(Generic[T]):
+    """Does `work`, and notes for how long it kept its thread busy: others on the machine change less of that."""
+
+    def __init__(self, work: Callable[..., T]) -> None:
+        self._work = work
+        self._busy: list[float] = []
+
+    def __call__(self, *args: object) -> T:
+        """Do the work once."""
+        begun = time.thread_time()
+        try:
+            return self._work(*args)
+        finally:
+            self._busy.append(time.thread_time() - begun)
+
+    def median_ms(self) -> float:
+        """Return the median time in milliseconds."""
+        return statistics.median(self._busy) * 1000
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str | float | int]]) -> None:

@@ -17,7 +17,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,7 +27,7 @@ from typing import Any, TypeVar, cast
 import anyio
 import apsw
 import psycopg
-from _measure import median_ms, median_ms_async, print_table
+from _measure import OnCpu, median_ms, median_ms_async, print_table
 
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
@@ -180,25 +180,15 @@ async def measure(
 ) -> list[str | float | int]:
     """Return a row of the table: what was found, and how long it took, in a file beside the floor."""
     result = await store.read(partial(search, principal=principal, query=query))
-    busy: list[float] = []
-    timed = partial(timed_on_cpu, partial(search, principal=principal, query=query), busy)
+    timed = OnCpu(partial(search, principal=principal, query=query))
     took = await median_ms_async(lambda: store.read(timed))
-    on_cpu = statistics.median(busy) * 1000
+    on_cpu = timed.median_ms()
     if raw is None:
         return [name, len(result.hits), took, on_cpu]
     expression = rendered(read(query.text).expression)
     floor = median_ms(lambda: raw.execute(FLOOR, (expression,)).fetchall())
     matches = raw.execute(COUNT, (expression,)).get
     return [name, matches, len(result.hits), floor, took, on_cpu, took / floor]
-
-
-def timed_on_cpu(work: Callable[[Transaction], T], busy: list[float], tx: Transaction) -> T:
-    """Return what `work` does, and note for how many seconds it kept its thread busy."""
-    begun = time.thread_time()
-    try:
-        return work(tx)
-    finally:
-        busy.append(time.thread_time() - begun)
 
 
 async def searching(store: Store, query: SearchQuery, times: list[float]) -> None:

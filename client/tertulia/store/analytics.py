@@ -59,9 +59,11 @@ def of_conversation(tx: Transaction, principal: str, conversation_id: str) -> An
 
 def of_query(tx: Transaction, principal: str, query: ConversationQuery) -> Analytics:
     """Return the figures about all conversations that the filters of a query leave, counted together."""
-    rated_of, values = conversation_pages.selection(principal, query, "count(*), count(rating), avg(rating)")
+    rated_of, values = conversation_pages.selection(
+        tx, principal, query, "count(*), count(rating), avg(rating)"
+    )
     rated = _row(tx, rated_of, *values)
-    ids, values = conversation_pages.selection(principal, query, "id")
+    ids, values = conversation_pages.selection(tx, principal, query, "id")
     of_theirs = f"principal = ? AND conversation_id IN ({ids})"
     bound = [principal, *values]
     by_role, (message_ratings, message_rating, tokens, timed, duration) = _of_messages(tx, of_theirs, bound)

@@ -1,11 +1,12 @@
 """Lists of conversations: the filters of a query, and its pages.
 
-However many conversations there are, a page reads little more than its own rows. A filter by one thing, with the order
-by the time of the last update, has an index, and so has every order by itself: then the page is read in the order of
-its index. Of other filters, whatever matches is collected first, and sorted, if it is not much. If it is much, it is
-soon met on the way through all conversations in the order of the list.
+However many conversations there are, a page reads little more than its own rows. Most filters have an index in the
+order of the last update, and so has each order of a list; in SQLite, an index also has what the other filters look at.
+Of several filters, the one with the fewest conversations is looked through, and what matches is sorted, if it is not
+much. If it is much, it is soon met on the way through an index that has the order of the list.
 """
 
+import heapq
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from tertulia.store.conversations import COLUMNS, from_row
 from tertulia.store.database import Row, Transaction, encode, from_datetime
 from tertulia.vocabulary.identifiers import page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Conversation, ConversationQuery, Page, SortKey
+from tertulia.vocabulary.ranges import END
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 
@@ -24,51 +26,53 @@ MAX_COUNT = 10_000
 """How many conversations that match a query are counted: a count looks at each of them."""
 _LARGE = 10**15
 """JSON may have larger numbers with an exponent."""
-_METADATA_ONLY = frozenset({"metadata"})
+_COMPARED = 30_000
+"""Up to how many conversations filters are compared."""
+MONTH = 30 * 86_400_000_000
+"""The span of creation, in microseconds, of which `conversations_of_month` has each in the order of updates."""
+_MONTH = f"created_at / {MONTH}"
+_NONE = "NOT INDEXED"
 _Place = tuple[Any, int]
 """Where a conversation stands in a list: what the list is sorted by, and the conversation's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """An order of lists: what a row is sorted by, and the index that has it for each set of filters that has one."""
+    """An order of lists: what a row is sorted by, and the indexes that have it; the first has all conversations."""
 
     key: str
-    indexes: Mapping[frozenset[str], str]
-
-    @property
-    def whole(self) -> str:
-        """The index of all conversations."""
-        return self.indexes[frozenset()]
+    indexes: Sequence[str]
 
 
 _ORDERS = {
     SortKey.UPDATED: _Order(
         "updated_at",
-        {
-            frozenset[str](): "conversations_listed",
-            frozenset({"exclude_source"}): "conversations_listed",
-            frozenset({"agent"}): "conversations_of_agent",
-            frozenset({"instance"}): "conversations_of_instance",
-            frozenset({"status"}): "conversations_of_status",
-            frozenset({"source"}): "conversations_of_source",
-            frozenset({"source", "source_ref"}): "conversations_by_reference",
-            frozenset({"entity_type"}): "conversations_of_type",
-        },
+        (
+            "conversations_listed",
+            "conversations_of_source",
+            "conversations_of_agent",
+            "conversations_of_status",
+            "conversations_of_instance",
+            "conversations_of_type",
+        ),
     ),
-    SortKey.CREATED: _Order(
-        "created_at",
-        {
-            frozenset[str](): "conversations_created",
-            frozenset({"created_after"}): "conversations_created",
-            frozenset({"created_before"}): "conversations_created",
-            frozenset({"created_after", "created_before"}): "conversations_created",
-        },
-    ),
-    SortKey.TITLE: _Order("coalesce(title, '')", {frozenset[str](): "conversations_titled"}),
+    SortKey.CREATED: _Order("created_at", ("conversations_created",)),
+    SortKey.TITLE: _Order("coalesce(title, '')", ("conversations_titled",)),
 }
-_COUNTING = {**_ORDERS[SortKey.CREATED].indexes, **_ORDERS[SortKey.UPDATED].indexes}
-"""The index that alone tells, of a set of filters, how many conversations match."""
+_FILTERS: Mapping[str, frozenset[str]] = {
+    "conversations_by_reference": frozenset({"source_ref"}),
+    "conversations_created": frozenset({"created_after", "created_before"}),
+    "conversations_of_source": frozenset({"source"}),
+    "conversations_of_agent": frozenset({"agent"}),
+    "conversations_of_status": frozenset({"statuses"}),
+    "conversations_of_instance": frozenset({"instance"}),
+    "conversations_of_type": frozenset({"entity_type"}),
+    "conversations_listed": frozenset({"exclude_source"}),
+}
+"""The filters that an index serves; first the one that is best where several have very many conversations.
+
+That is the span of creation: in the order of updates, all that are too old or too young follow each other.
+"""
 
 
 def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conversation]:
@@ -106,44 +110,138 @@ def _rows(
 ) -> tuple[int, Sequence[Row]]:
     """Return how many conversations match, and the rows of a page and one more, each with its place at its end."""
     order, given = _ORDERS[query.sort], _given(query)
+    index = _index(tx, principal, query, order.indexes[0])
+    in_order = index in order.indexes and (index != "conversations_of_status" or len(query.statuses) < 2)
+    by_month = query.sort is SortKey.UPDATED and bool(given & _FILTERS["conversations_created"])
+    if given <= _FILTERS.get(index, frozenset()) and (in_order or by_month):
+        counted = _count(tx, principal, query, index, MAX_COUNT)
+        if in_order:
+            return counted, _in_order_of(tx, principal, query, after, index)
+        if counted > MAX_COUNT:
+            return counted, _by_month(tx, principal, query, after)
     where, values = filters(principal, query)
-    matching = f"FROM conversations {_hint(query)} WHERE {where} LIMIT ?"
-    index = order.indexes.get(given)
-    if given in _COUNTING:
-        counted = tx.all(f"SELECT count(*) FROM (SELECT 1 {matching}) AS found", *values, MAX_COUNT + 1)[0][0]
-        if index is not None or counted > MAX_COUNT:
-            return counted, _in_order_of(tx, principal, query, after, index or order.whole)
-    places = tx.all(f"SELECT {order.key}, number {matching}", *values, MAX_COUNT + 1)
-    if len(places) > MAX_COUNT:
-        return len(places), _in_order_of(tx, principal, query, after, order.whole)
-    places.sort(reverse=query.descending)
-    start = 0
-    if after is not None:
-        start = sum(place >= after if query.descending else place <= after for place in places)
-    return len(places), _at(tx, order, places[start : start + query.limit + 1])
+    places = tx.all(
+        f"SELECT {order.key}, number FROM conversations {_hint(index)} WHERE {where} LIMIT ?",
+        *values,
+        MAX_COUNT + 1,
+    )
+    if len(places) <= MAX_COUNT:
+        return len(places), _at(tx, order, _first(query, after, places))
+    if by_month:
+        return len(places), _by_month(tx, principal, query, after)
+    return len(places), _in_order_of(tx, principal, query, after, index if in_order else order.indexes[0])
+
+
+def _index(tx: Transaction, principal: str, query: ConversationQuery, whole: str) -> str:
+    """Return the index to find what matches by: of those of the filters, the one with the fewest conversations.
+
+    It is `whole` where there is no filter. SQLite must be told: without statistics it takes all indexes for alike.
+    """
+    given = _given(query)
+    if query.awaiting:
+        return _NONE  # but found by their numbers, which are few
+    if query.ids:
+        return "conversations_known"
+    able = [index for index, names in _FILTERS.items() if given & names]
+    if given <= (_FILTERS[able[0]] if able else frozenset()):
+        return able[0] if able else whole
+    counts = {index: _count(tx, principal, _of_one_index(query, index), index, _COMPARED) for index in able}
+    best = min(able, key=counts.__getitem__, default=whole)
+    if query.metadata and counts.get(best, MAX_COUNT + 1) > MAX_COUNT:
+        return "conversations_numbered"  # all of a principal's, in the table's order
+    return best
+
+
+def _of_one_index(query: ConversationQuery, index: str) -> ConversationQuery:
+    """Return a query with the filters of an index alone."""
+    none = ConversationQuery(archived=query.archived)
+    return replace(none, **{name: getattr(query, name) for name in _FILTERS[index]})
+
+
+def _hint(index: str) -> str:
+    return index if index == _NONE else f"INDEXED BY {index}"
+
+
+def _count(tx: Transaction, principal: str, query: ConversationQuery, index: str, most: int) -> int:
+    """Return how many conversations match, up to one more than `most`."""
+    where, values = filters(principal, query)
+    matching = f"SELECT 1 FROM conversations {_hint(index)} WHERE {where} LIMIT ?"
+    counted: int = tx.all(f"SELECT count(*) FROM ({matching}) AS found", *values, most + 1)[0][0]
+    return counted
 
 
 def _in_order_of(
     tx: Transaction, principal: str, query: ConversationQuery, after: _Place | None, index: str
 ) -> Sequence[Row]:
     """Return the rows of a page and one more, as an index has them in order."""
-    key = _ORDERS[query.sort].key
-    before, direction = ("<", "DESC") if query.descending else (">", "ASC")
     found: list[Row] = []
     # Every index has what is archived after what is not.
     for archived in (False, True) if query.archived is None else (query.archived,):
-        where, values = filters(principal, replace(query, archived=archived))
-        if after is not None:
-            # The first condition is for SQLite, which does not search an index of titles by two columns at once.
-            where += f" AND {key} {before}= ? AND ({key}, number) {before} (?, ?)"
-            values += [after[0], *after]
+        key, where, values, in_order = _beginning(principal, replace(query, archived=archived), after)
         found += tx.all(
-            f"SELECT {COLUMNS}, {key}, number FROM conversations INDEXED BY {index} WHERE {where}"
-            f" ORDER BY {key} {direction}, number {direction} LIMIT ?",
+            f"SELECT {COLUMNS}, {key}, number FROM conversations INDEXED BY {index} WHERE {where} {in_order}",
             *values,
             query.limit + 1,
         )
     return sorted(found, key=_place, reverse=query.descending)[: query.limit + 1]
+
+
+def _by_month(
+    tx: Transaction, principal: str, query: ConversationQuery, after: _Place | None
+) -> Sequence[Row]:
+    """Return the rows of a page and one more, in the order of updates: the first of each month of creation, merged."""
+    places: list[_Place] = []
+    for archived in (False, True) if query.archived is None else (query.archived,):
+        _, where, values, in_order = _beginning(principal, replace(query, archived=archived), after)
+        for month in _months(tx, principal, query, archived=archived):
+            places += tx.all(
+                "SELECT updated_at, number FROM conversations INDEXED BY conversations_of_month"
+                f" WHERE {where} AND {_MONTH} = ? {in_order}",
+                *values,
+                month,
+                query.limit + 1,
+            )
+    return _at(tx, _ORDERS[SortKey.UPDATED], _first(query, None, places))
+
+
+def _months(tx: Transaction, principal: str, query: ConversationQuery, *, archived: bool) -> Sequence[int]:
+    """Return the months in which conversations were created, from the first to the last that a query allows."""
+    first = 0 if query.created_after is None else from_datetime(query.created_after) // MONTH
+    last = from_datetime(query.created_before or END) // MONTH
+    of_month = (
+        f"(SELECT min({_MONTH}) FROM conversations INDEXED BY conversations_of_month"
+        f" WHERE principal = ? AND gone_at IS NULL AND archived = {int(archived)} AND {_MONTH}"
+    )
+    found = tx.all(
+        f"WITH RECURSIVE months (month) AS (SELECT {of_month} >= ?) UNION ALL"
+        f" SELECT {of_month} > month) FROM months WHERE month < ?) SELECT month FROM months WHERE month IS NOT NULL",
+        principal,
+        first,
+        principal,
+        last,
+    )
+    return [month for (month,) in found]
+
+
+def _beginning(
+    principal: str, query: ConversationQuery, after: _Place | None
+) -> tuple[str, str, list[Any], str]:
+    """Return the key, the condition, its values, and the end of a statement that selects from one part of an index."""
+    key = _ORDERS[query.sort].key
+    before, direction = ("<", "DESC") if query.descending else (">", "ASC")
+    where, values = filters(principal, query)
+    if after is not None:
+        # The first condition is for SQLite, which does not search an index of titles by two columns at once.
+        where += f" AND {key} {before}= ? AND ({key}, number) {before} (?, ?)"
+        values += [after[0], *after]
+    return key, where, values, f"ORDER BY {key} {direction}, number {direction} LIMIT ?"
+
+
+def _first(query: ConversationQuery, after: _Place | None, places: Sequence[_Place]) -> Sequence[_Place]:
+    """Return the first places of a page and one more, in the order of a query."""
+    if query.descending:
+        return heapq.nlargest(query.limit + 1, (place for place in places if after is None or place < after))
+    return heapq.nsmallest(query.limit + 1, (place for place in places if after is None or place > after))
 
 
 def _at(tx: Transaction, order: _Order, places: Sequence[_Place]) -> Sequence[Row]:
@@ -164,13 +262,12 @@ def _place(row: Row) -> _Place:
 
 
 def _given(query: ConversationQuery) -> frozenset[str]:
-    """Return which filters a query has, beside that by the archive; `status` is one by a single status."""
+    """Return which filters a query has, beside that by the archive."""
     given = {
         "instance": query.instance is not None,
         "ids": bool(query.ids),
         "agent": query.agent is not None,
-        "status": len(query.statuses) == 1,
-        "statuses": len(query.statuses) > 1,
+        "statuses": bool(query.statuses),
         "source": query.source is not None,
         "exclude_source": query.exclude_source is not None,
         "source_ref": query.source_ref is not None,
@@ -233,26 +330,17 @@ def filters(principal: str, query: ConversationQuery) -> tuple[str, list[Any]]:
     return " AND ".join(clauses), values
 
 
-def selection(principal: str, query: ConversationQuery, columns: str) -> tuple[str, list[Any]]:
+def selection(
+    tx: Transaction, principal: str, query: ConversationQuery, columns: str
+) -> tuple[str, list[Any]]:
     """Return a statement that selects columns of a query's conversations, and what is bound in it."""
     where, values = filters(principal, query)
-    hint = _hint(query)
     if query.archived is None and not _given(query):
         # All of a principal's, but for those that are gone: one index has their ids, the other the table's order.
-        hint = f"INDEXED BY conversations_{'known' if columns == 'id' else 'numbered'}"
-    return f"SELECT {columns} FROM conversations {hint} WHERE {where}", values
-
-
-def _hint(query: ConversationQuery) -> str:
-    """Return what SQLite alone needs to be told: without statistics it takes every index for a selective one."""
-    given = _given(query)
-    if query.awaiting:
-        return "NOT INDEXED"  # but found by their numbers, which are few
-    if query.ids:
-        return "INDEXED BY conversations_known"
-    if given == _METADATA_ONLY:
-        return "INDEXED BY conversations_numbered"  # all of a principal's, in the table's order
-    return f"INDEXED BY {_COUNTING[given]}" if given in _COUNTING else ""
+        index = "conversations_known" if columns == "id" else "conversations_numbered"
+    else:
+        index = _index(tx, principal, query, "conversations_listed")
+    return f"SELECT {columns} FROM conversations {_hint(index)} WHERE {where}", values
 
 
 def _fragment(key: str, value: Any) -> tuple[str, bool]:

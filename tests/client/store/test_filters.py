@@ -18,6 +18,7 @@ from tertulia.platforms.kit import paging
 from tertulia.store import conversation_pages, conversations, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import Conversation, ConversationDraft, RequestDraft, RequestKind
+from tertulia.vocabulary.ranges import EARLIEST
 from tests.client.making import ME, add_run
 from tests.support.drawing import examples
 
@@ -285,7 +286,6 @@ def test_lists_that_are_made_of_a_whole_platform_have_the_same_rule_and_add_up_t
         ConversationQuery(instance="local"),
         ConversationQuery(statuses=frozenset({Status.FAILED})),
         ConversationQuery(source="crm"),
-        ConversationQuery(source="crm", source_ref="1"),
         ConversationQuery(entity_type="lead"),
         ConversationQuery(exclude_source="crm"),
         ConversationQuery(sort=SortKey.CREATED, created_after=BEGINNING),
@@ -337,3 +337,87 @@ async def test_what_matches_is_counted_up_to_a_limit(store: Store, monkeypatch: 
         monkeypatch.setattr(conversation_pages, "MAX_COUNT", most)
         page = await store.read(partial(conversation_pages.page, principal=ME, query=query))
         assert (len(page.items), page.total, page.more_than) == (2, total, more_than)
+
+
+@pytest.mark.parametrize("archived", [False, None])
+@pytest.mark.parametrize("descending", [True, False])
+async def test_a_span_of_creation_is_in_the_order_of_updates(
+    store: Store, descending: bool, archived: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where more match than are counted: what was created in one month is merged with what was in others."""
+    made = [
+        Conversation(
+            id=f"local:c{number}",
+            agent="local:a",
+            status=Status.OPEN,
+            archived=number % 3 == 0,
+            created_at=BEGINNING + number * timedelta(days=13),
+            updated_at=BEGINNING + timedelta(days=1000 + 7 * number % 40),
+        )
+        for number in range(40)
+    ]
+    query = ConversationQuery(
+        created_after=made[5].created_at,
+        created_before=made[35].created_at,
+        archived=archived,
+        descending=descending,
+        limit=4,
+    )
+    monkeypatch.setattr(conversation_pages, "MAX_COUNT", 2)
+
+    await store.write(partial(enter, made=made))
+    found = await store.read(partial(everything, query=query))
+
+    fitting = [one for one in made[5:35] if archived is None or not one.archived]
+    assert {one.id for one in found} == {one.id for one in fitting}
+    assert len(found) == len(fitting)
+    assert [one.updated_at for one in found] == sorted(
+        (one.updated_at for one in fitting if one.updated_at is not None), reverse=descending
+    )
+
+
+async def test_a_span_of_creation_is_read_month_by_month(
+    file_store: Store, plans: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of updates, so that nothing is read of what is too old or too young, and nothing sorted."""
+    query = ConversationQuery(created_before=BEGINNING)
+    one = Conversation(id="local:c0", agent="local:a", status=Status.OPEN, created_at=EARLIEST)
+    monkeypatch.setattr(conversation_pages, "MAX_COUNT", 0)
+    await file_store.write(partial(enter, made=[one]))
+
+    await file_store.read(partial(conversation_pages.page, principal=ME, query=query))
+
+    months = [plan for plan in plans if "conversations_of_month" in plan]
+    assert len(months) == 3  # the first month, those that follow it, and the places of one
+    assert all(plan.startswith("SEARCH") for plan in months)
+    assert not any("TEMP B-TREE" in plan for plan in plans)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (ConversationQuery(agent="local:b", entity_type="lead"), "conversations_of_agent"),
+        (ConversationQuery(agent="local:a", entity_type="user"), "conversations_of_type"),
+        (ConversationQuery(agent="local:b", exclude_source="crm"), "conversations_of_agent"),
+        (ConversationQuery(source="crm", source_ref="1"), "conversations_by_reference"),
+    ],
+)
+async def test_of_several_filters_the_one_with_the_fewest_conversations_is_looked_through(
+    file_store: Store, query: ConversationQuery, index: str, plans: list[str]
+) -> None:
+    """SQLite, which has no statistics, is told which index that is."""
+    made = [
+        Conversation(
+            id=f"local:c{number}",
+            agent="local:a" if number else "local:b",
+            status=Status.OPEN,
+            entity_type="lead" if number < 9 else "user",
+        )
+        for number in range(10)
+    ]
+    await file_store.write(partial(enter, made=made))
+
+    await file_store.read(partial(conversation_pages.page, principal=ME, query=query))
+
+    places = [plan for plan in plans if "conversations" in plan and "rowid=?" not in plan]
+    assert f"INDEX {index} " in places[-1]

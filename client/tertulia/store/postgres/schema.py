@@ -56,6 +56,8 @@ CREATE INDEX conversations_listed ON conversations (principal, archived, updated
     WHERE gone_at IS NULL;
 CREATE INDEX conversations_created ON conversations (principal, archived, created_at, number, updated_at)
     WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_month ON conversations
+    (principal, archived, (created_at / 2592000000000), updated_at, number, created_at) WHERE gone_at IS NULL;
 CREATE INDEX conversations_titled ON conversations (principal, archived, coalesce(title, ''), number)
     WHERE gone_at IS NULL;
 CREATE INDEX conversations_numbered ON conversations (principal, number) WHERE gone_at IS NULL;

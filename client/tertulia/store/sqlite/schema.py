@@ -408,6 +408,41 @@ CREATE INDEX conversations_titled ON conversations (principal, archived, coalesc
 CREATE INDEX conversations_numbered ON conversations (principal, number) WHERE gone_at IS NULL;
 """
 
+_FIFTEENTH = """
+DROP INDEX conversations_listed;
+DROP INDEX conversations_of_agent;
+DROP INDEX conversations_of_instance;
+DROP INDEX conversations_of_status;
+DROP INDEX conversations_of_source;
+DROP INDEX conversations_of_type;
+DROP INDEX conversations_created;
+CREATE INDEX conversations_listed ON conversations (
+    principal, archived, updated_at, number, created_at, agent, instance, status, source, entity_type
+) WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_agent ON conversations (
+    principal, archived, agent, updated_at, number, created_at, instance, status, source, entity_type
+) WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_instance ON conversations (
+    principal, archived, instance, updated_at, number, created_at, agent, status, source, entity_type
+) WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_status ON conversations (
+    principal, archived, status, updated_at, number, created_at, agent, instance, source, entity_type
+) WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_source ON conversations (
+    principal, archived, source, updated_at, number, created_at, agent, instance, status, entity_type
+) WHERE gone_at IS NULL AND source IS NOT NULL;
+CREATE INDEX conversations_of_type ON conversations (
+    principal, archived, entity_type, updated_at, number, created_at, agent, instance, status, source
+) WHERE gone_at IS NULL AND entity_type IS NOT NULL;
+CREATE INDEX conversations_created ON conversations (
+    principal, archived, created_at, number, updated_at, agent, instance, status, source, entity_type
+) WHERE gone_at IS NULL;
+CREATE INDEX conversations_of_month ON conversations (
+    principal, archived, created_at / 2592000000000, updated_at, number, created_at, agent, instance, status, source,
+    entity_type
+) WHERE gone_at IS NULL;
+"""
+
 APPLICATION_ID = 0x5472746C
 """Marks the file as ours (`PRAGMA application_id`): "Trtl"."""
 
@@ -426,5 +461,6 @@ STEPS: tuple[str, ...] = (
     _TWELFTH,
     _THIRTEENTH,
     _FOURTEENTH,
+    _FIFTEENTH,
 )
 """Step n takes a file from version n to n + 1."""
