@@ -116,22 +116,21 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = PostgresUrl(url)
-        self._connection = psycopg.connect(url, autocommit=True)
         self._emptying = b""
+        self.connect()
 
     @classmethod
     @contextmanager
     def made(cls, url: str) -> Generator[Self]:
         """Make a database in the server at `url`; it is gone at the end."""
         name = f"tertulia_{secrets.token_hex(6)}"
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-            database = cls(_at(url, name))
-            try:
-                yield database
-            finally:
-                database.close()
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        _execute(url, f"CREATE DATABASE {name}")
+        database = cls(_at(url, name))
+        try:
+            yield database
+        finally:
+            database.close()
+            _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute a statement, as somebody beside the store does."""
@@ -146,9 +145,18 @@ class Database:
             ).encode()
         self._connection.execute(self._emptying)
 
+    def connect(self) -> None:
+        """Connect to it: at the beginning, and when the server was restarted."""
+        self._connection = psycopg.connect(self.url.url, autocommit=True)
+
     def close(self) -> None:
         """Close the connection to it."""
         self._connection.close()
+
+
+def _execute(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.encode())
 
 
 def _at(url: str, name: str) -> str:
