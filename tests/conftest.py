@@ -46,3 +46,12 @@ def only_marked_tests_go_outside(request: pytest.FixtureRequest, outside: Outsid
 def anyio_backend() -> str:
     """Run asynchronous tests on asyncio, the one event loop that we serve on."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Generator[str]:
+    """Return the URL of a PostgreSQL server in which databases can be made."""
+    from tests.support.postgres import server
+
+    with server() as url:
+        yield url

@@ -7,7 +7,7 @@ import pytest
 
 from tertulia.store.database import Store
 from tertulia.vocabulary.location import PostgresUrl
-from tests.support.postgres import Database, server
+from tests.support.postgres import Database
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ async def store(path: Path) -> AsyncGenerator[Store]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Generator[Database]:
+def postgres(postgres_server: str) -> Generator[Database]:
     """Return a database of our own in a PostgreSQL server."""
-    with server() as url, Database.made(url) as database:
+    with Database.made(postgres_server) as database:
         yield database
 
 

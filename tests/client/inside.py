@@ -1,27 +1,28 @@
-"""Looking into a store's file, and changing what only time or an accident changes."""
+"""Looking into a store, and changing what only time or an accident changes."""
 
 from pathlib import Path
 from typing import Any
 
 from tertulia.store.database import Store, Transaction
 from tertulia.store.index.fts5 import Fts5
+from tertulia.vocabulary.location import StoreLocation
 
 
-async def rows(path: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Return what a query finds in the file."""
-    async with Store(path) as store:
-        return await store.read(lambda tx: tx.all(sql, *values))
+async def rows(store: StoreLocation, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Return what a query finds in the store."""
+    async with Store(store) as opened:
+        return await opened.read(lambda tx: tx.all(sql, *values))
 
 
-async def change(path: Path, sql: str, *values: Any) -> int:
-    """Change the file behind everybody's back; return how many rows that were."""
-    async with Store(path) as store:
-        return await store.write(lambda tx: tx.run(sql, *values))
+async def change(store: StoreLocation, sql: str, *values: Any) -> int:
+    """Change the store behind everybody's back; return how many rows that were."""
+    async with Store(store) as opened:
+        return await opened.write(lambda tx: tx.run(sql, *values))
 
 
-async def leases_run_out(path: Path) -> None:
+async def leases_run_out(store: StoreLocation) -> None:
     """Let the time pass after which a lease that nobody renewed is free."""
-    assert await change(path, "UPDATE leases SET expires_at = 0 WHERE owner IS NOT NULL")
+    assert await change(store, "UPDATE leases SET expires_at = 0 WHERE owner IS NOT NULL")
 
 
 def everything(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
@@ -34,10 +35,10 @@ def everything(tx: Transaction) -> dict[str, list[tuple[Any, ...]]]:
     return {name: tx.all(f"SELECT * FROM {name}") for (name,) in tx.all(named)}
 
 
-async def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Return every row of every table of the file."""
-    async with Store(path) as store:
-        return await store.read(everything)
+async def contents(store: StoreLocation) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table of the store."""
+    async with Store(store) as opened:
+        return await opened.read(everything)
 
 
 def raw(path: Path) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 from tests.crashes.sites import Site
 from tests.doubles.failpoints import EFFECTS, FAILPOINT
 from tests.doubles.hosts import ROOT, environment
@@ -43,7 +44,7 @@ class Servers:
             process = await anyio.open_process(
                 [
                     *server_command(),
-                    *("--store", str(self.site.store), "--config", str(config)),
+                    *("--store", written(self.site.store), "--config", str(config)),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -57,6 +58,11 @@ class Servers:
                 finally:
                     if process.returncode is None:
                         process.kill()
+
+
+def written(store: StoreLocation) -> str:
+    """Return where a store is as the command line takes it."""
+    return store.url if isinstance(store, PostgresUrl) else str(store)
 
 
 async def try_call(server: Wire, tool: str, **arguments: Any) -> dict[str, Any] | None:

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from tertulia import ClientSettings, InstanceSettings
+from tertulia.vocabulary.location import StoreLocation
 from tests.doubles import a2a, agentflow, knowrithm, r2r, revengai, rine
 from tests.doubles.network import App, Faults, served
+
+Stores = Callable[[Path], AbstractContextManager[StoreLocation]]
+"""Makes a store for servers whose other files are in a folder."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,7 @@ class Site:
     """A platform's double. `settings` are of a client on the store that the servers share."""
 
     agent: str
-    store: Path
+    store: StoreLocation
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -46,31 +50,29 @@ def _toml(value: Any) -> str:
 
 
 @asynccontextmanager
-async def _local(folder: Path) -> AsyncGenerator[Site]:
-    yield Site("local:archivist", folder / "store.db")
+async def _local(_: Path, store: StoreLocation) -> AsyncGenerator[Site]:
+    yield Site("local:archivist", store)
 
 
 @asynccontextmanager
 async def _served(
-    folder: Path, app: App, agent: str, options: Callable[[str], Mapping[str, Any]]
+    store: StoreLocation, app: App, agent: str, options: Callable[[str], Mapping[str, Any]]
 ) -> AsyncGenerator[Site]:
     async with served(Faults(app)) as url:
-        yield Site(agent, folder / "store.db", options(url))
+        yield Site(agent, store, options(url))
 
 
-def _revengai(folder: Path) -> AbstractAsyncContextManager[Site]:
+def _revengai(_: Path, store: StoreLocation) -> AbstractAsyncContextManager[Site]:
     app = revengai.RevEngAIDouble().app
-    return _served(folder, app, "revengai:assistant", lambda url: {"api_key": revengai.KEY, "base_url": url})
+    return _served(store, app, "revengai:assistant", lambda url: {"api_key": revengai.KEY, "base_url": url})
 
 
-def _agentflow(folder: Path) -> AbstractAsyncContextManager[Site]:
+def _agentflow(_: Path, store: StoreLocation) -> AbstractAsyncContextManager[Site]:
     app = agentflow.AgentFlowDouble().app
-    return _served(
-        folder, app, "agentflow:MainAgent", lambda url: {"base_url": url, "token": agentflow.TOKEN}
-    )
+    return _served(store, app, "agentflow:MainAgent", lambda url: {"base_url": url, "token": agentflow.TOKEN})
 
 
-def _knowrithm(folder: Path) -> AbstractAsyncContextManager[Site]:
+def _knowrithm(_: Path, store: StoreLocation) -> AbstractAsyncContextManager[Site]:
     def options(url: str) -> Mapping[str, Any]:
         return {
             "api_key": knowrithm.KEY,
@@ -79,27 +81,27 @@ def _knowrithm(folder: Path) -> AbstractAsyncContextManager[Site]:
             "agents": {"support": knowrithm.AGENT},
         }
 
-    return _served(folder, knowrithm.KnowrithmDouble().app, "knowrithm:support", options)
+    return _served(store, knowrithm.KnowrithmDouble().app, "knowrithm:support", options)
 
 
-def _r2r(folder: Path) -> AbstractAsyncContextManager[Site]:
-    return _served(folder, r2r.R2RDouble().app, "r2r:rag", lambda url: {"base_url": url})
+def _r2r(_: Path, store: StoreLocation) -> AbstractAsyncContextManager[Site]:
+    return _served(store, r2r.R2RDouble().app, "r2r:rag", lambda url: {"base_url": url})
 
 
-def _rine(folder: Path) -> AbstractAsyncContextManager[Site]:
+def _rine(folder: Path, store: StoreLocation) -> AbstractAsyncContextManager[Site]:
     double = rine.RineDouble(folder)
 
     def options(url: str) -> Mapping[str, Any]:
         return {"base_url": url, "config_dir": str(double.folder)}
 
-    return _served(folder, double.app, "rine:bob@beta.rine.network", options)
+    return _served(store, double.app, "rine:bob@beta.rine.network", options)
 
 
-def _a2a(folder: Path) -> AbstractAsyncContextManager[Site]:
-    return _served(folder, a2a.A2ADouble().app, "a2a:agent", lambda url: {"card": url})
+def _a2a(_: Path, store: StoreLocation) -> AbstractAsyncContextManager[Site]:
+    return _served(store, a2a.A2ADouble().app, "a2a:agent", lambda url: {"card": url})
 
 
-SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
+SITES: Mapping[str, Callable[[Path, StoreLocation], AbstractAsyncContextManager[Site]]] = {
     "local": _local,
     "revengai": _revengai,
     "agentflow": _agentflow,
@@ -108,4 +110,4 @@ SITES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Site]]] = {
     "rine": _rine,
     "a2a": _a2a,
 }
-"""By platform: serve its double, which keeps its files in a folder."""
+"""By platform: serve its double, which keeps its files in a folder, for servers on a store."""

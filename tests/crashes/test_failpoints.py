@@ -6,7 +6,7 @@ or a report that the outcome is not known, and what readers see has the message 
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ import anyio
 import pytest
 
 from tertulia import Client, ConversationQuery, MessageQuery, Role, RunStatus
+from tertulia.store.database import Store
+from tertulia.vocabulary.location import StoreLocation
 from tests.client.inside import change
 from tests.crashes.servers import Servers, try_call
-from tests.crashes.sites import SITES
+from tests.crashes.sites import SITES, Stores
 from tests.doubles.clocks import SkippingClock
 
 pytestmark = [
@@ -91,12 +93,29 @@ class Outcome:
         return "\n".join(block["text"] for block in self.results[-1]["content"])
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a platform is tried, in folders and stores of its own."""
+
+    platform: str
+    folder: Path
+    stores: Stores
+
+
 async def play(
-    platform: str, folder: Path, text: str, failpoint: int | None, *, cancels: bool = False
+    place: Place, name: str, text: str, failpoint: int | None, *, cancels: bool = False
 ) -> Outcome:
     """Send a message and approve what its answer asks, or cancel it; where the server dies, another one goes on."""
+    folder = place.folder / name
     folder.mkdir()
-    async with SITES[platform](folder) as site:
+    with place.stores(folder) as store:
+        return await _play(place.platform, folder, store, text, failpoint, cancels=cancels)
+
+
+async def _play(
+    platform: str, folder: Path, store: StoreLocation, text: str, failpoint: int | None, *, cancels: bool
+) -> Outcome:
+    async with SITES[platform](folder, store) as site:
         servers = Servers(site, folder)
         about: dict[str, Any] = {"agent": site.agent, "text": text}
         calls = [("send_message", about)]
@@ -116,8 +135,8 @@ async def play(
                     calls += _following(result["structuredContent"], cancels=cancels)
                 else:
                     assert await server.hang_up() == 0
-            if died and site.store.exists():
-                await change(site.store, "UPDATE leases SET expires_at = 0")
+            if died and Store(store).exists():
+                await change(store, "UPDATE leases SET expires_at = 0")
         effects = servers.effects[0].read_text().splitlines()
         outcome = Outcome(effects, died, results)
         async with Client.open(site.settings, clock=SkippingClock()) as client:
@@ -178,11 +197,10 @@ def check_canceled(platform: str, text: str, outcome: Outcome) -> None:
         assert any(effect in last for effect in PROMISES[platform].uncertain), f"{last}: {outcome.text}"
 
 
-async def crash_at(
-    platform: str, folder: Path, text: str, *, everywhere: bool, cancels: bool = False
-) -> None:
+async def crash_at(place: Place, text: str, *, everywhere: bool, cancels: bool = False) -> None:
     """Crash after each effect of a call, and check each outcome."""
-    whole = await play(platform, folder / "whole", text, None, cancels=cancels)
+    platform = place.platform
+    whole = await play(place, "whole", text, None, cancels=cancels)
     expected = RunStatus.CANCELED if cancels else RunStatus.COMPLETED
     assert whole.status == expected, whole.text
     assert (whole.sent, whole.empty) == ([text], 0)
@@ -199,7 +217,7 @@ async def crash_at(
 
     async def crash(number: int) -> None:
         async with limit:
-            outcome = await play(platform, folder / f"at-{number}", text, number, cancels=cancels)
+            outcome = await play(place, f"at-{number}", text, number, cancels=cancels)
         died.append(outcome.died)
         if cancels:
             check_canceled(platform, text, outcome)
@@ -217,38 +235,64 @@ async def crash_at(
     assert len(uncertain) <= len(PROMISES[platform].uncertain), f"more than is promised: {uncertain}"
 
 
-@pytest.mark.parametrize("platform", PROMISES)
-async def test_a_message_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
+def cases(platforms: Iterable[str], *, usual: Collection[str] = ()) -> pytest.MarkDecorator:
+    """Return the mark that has a test tried on each engine; on PostgreSQL, the usual run tries some platforms."""
+    return pytest.mark.parametrize(
+        ("stores", "platform"),
+        [
+            *(pytest.param("sqlite", platform) for platform in platforms),
+            *(
+                pytest.param("postgres", platform, marks=() if platform in usual else pytest.mark.long)
+                for platform in platforms
+            ),
+        ],
+        indirect=["stores"],
+    )
+
+
+ASKS = [name for name, promise in PROMISES.items() if promise.asks]
+
+
+@cases(PROMISES, usual=["agentflow"])
+async def test_a_message_survives_a_crash_after_each_step(
+    platform: str, stores: Stores, tmp_path: Path
+) -> None:
     """Of its way to the platform, and of the answer's way back."""
-    await crash_at(platform, tmp_path, "Hello 4711", everywhere=False)
+    await crash_at(Place(platform, tmp_path, stores), "Hello 4711", everywhere=False)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("platform", [name for name, promise in PROMISES.items() if promise.asks])
-async def test_an_approval_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
+@cases(ASKS)
+async def test_an_approval_survives_a_crash_after_each_step(
+    platform: str, stores: Stores, tmp_path: Path
+) -> None:
     """Of the question, of the decision, and of what follows."""
-    await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=True)
+    await crash_at(Place(platform, tmp_path, stores), PROMISES[platform].asks, everywhere=True)
 
 
-@pytest.mark.parametrize("platform", ["revengai"])
-async def test_a_cancellation_survives_a_crash_after_each_step(platform: str, tmp_path: Path) -> None:
+@cases(["revengai"])
+async def test_a_cancellation_survives_a_crash_after_each_step(
+    platform: str, stores: Stores, tmp_path: Path
+) -> None:
     """Nothing is pending afterwards, and nobody goes on with the run."""
-    await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=False, cancels=True)
+    place = Place(platform, tmp_path, stores)
+    await crash_at(place, PROMISES[platform].asks, everywhere=False, cancels=True)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("platform", [name for name, promise in PROMISES.items() if promise.asks])
+@cases(ASKS)
 async def test_a_cancellation_survives_a_crash_after_each_commit_and_request(
-    platform: str, tmp_path: Path
+    platform: str, stores: Stores, tmp_path: Path
 ) -> None:
     """Also after those that nobody sees."""
-    await crash_at(platform, tmp_path, PROMISES[platform].asks, everywhere=True, cancels=True)
+    place = Place(platform, tmp_path, stores)
+    await crash_at(place, PROMISES[platform].asks, everywhere=True, cancels=True)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("platform", PROMISES)
+@cases(PROMISES)
 async def test_a_message_survives_a_crash_after_each_commit_and_request(
-    platform: str, tmp_path: Path
+    platform: str, stores: Stores, tmp_path: Path
 ) -> None:
     """Also after those that nobody sees."""
-    await crash_at(platform, tmp_path, "Hello 4711", everywhere=True)
+    await crash_at(Place(platform, tmp_path, stores), "Hello 4711", everywhere=True)

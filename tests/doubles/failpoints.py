@@ -9,8 +9,10 @@ Such a process goes by a clock on which nobody sleeps: what waits for minutes is
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast
@@ -20,10 +22,11 @@ import httpx
 import tertulia.client
 from tertulia.platforms.acp import connection as acp
 from tertulia.store.database import Store, Transaction
-from tertulia.store.engine import Cursor
+from tertulia.store.engine import Cursor, Engine, EngineOptions
 from tertulia.store.sqlite.connections import Connection, Worker, connect
 from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.vocabulary.clock import SystemClock
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 from tests.doubles.clocks import SkippingClock
 
 T = TypeVar("T")
@@ -50,16 +53,18 @@ class Effects:
     file: Path
     last: int
     number: int = 0
-    work: str = ""
-    """What is being written."""
+    work: ContextVar[str] = field(default_factory=lambda: ContextVar("work", default=""))
+    """What is being written, in the thread that writes it."""
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def happened(self, what: str) -> None:
         """Note an effect."""
-        with self.file.open("a") as file:
-            file.write(f"{what}\n")
-        if self.number == self.last:
-            _die()
-        self.number += 1
+        with self._one_at_a_time:
+            with self.file.open("a") as file:
+                file.write(f"{what}\n")
+            if self.number == self.last:
+                _die()
+            self.number += 1
 
 
 def _die() -> NoReturn:
@@ -91,7 +96,7 @@ class _WatchedConnection:
             self._writes = True
         elif sql == "COMMIT" and self._writes:
             self._writes = False
-            self._effects.happened(f"commit {self._effects.work}")
+            self._effects.happened(f"commit {self._effects.work.get()}")
         return cursor
 
 
@@ -102,17 +107,33 @@ def _watch_commits(effects: Effects) -> None:
         return Worker(worker.asynchronous, cast(Connection, watched))
 
     class WatchedStore(Store):
-        def __init__(self, path: Path, **options: Any) -> None:
-            super().__init__(path, **options, engine=partial(SqliteEngine, connector=connect_watched))
+        def __init__(self, location: StoreLocation, **options: Any) -> None:
+            watched = (
+                _watched_postgres(effects)
+                if isinstance(location, PostgresUrl)
+                else partial(SqliteEngine, connector=connect_watched)
+            )
+            super().__init__(location, **options, engine=watched)
 
         async def write(self, work: Callable[[Transaction], T], **exclusion: Any) -> T:
             def named(tx: Transaction) -> T:
-                effects.work = _name(work)
+                effects.work.set(_name(work))
                 return work(tx)
 
             return await super().write(named, **exclusion)
 
     cast(Any, tertulia.client).Store = WatchedStore
+
+
+def _watched_postgres(effects: Effects) -> Callable[[Any, EngineOptions], Engine]:
+    from tertulia.store.postgres.engine import PostgresEngine
+
+    class Watched(PostgresEngine):
+        def _commit(self, connection: Any, touched: set[str], number: Any) -> None:
+            super()._commit(connection, touched, number)
+            effects.happened(f"commit {effects.work.get()}")
+
+    return Watched
 
 
 def _name(work: Callable[..., Any]) -> str:

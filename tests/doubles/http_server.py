@@ -1,6 +1,7 @@
 """The server over Streamable HTTP, in a process of its own."""
 
 import re
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from anyio.abc import Process
 from anyio.streams.text import TextReceiveStream
 
 from tests.doubles.hosts import ROOT, SECONDS, Setup, authorized, environment
-from tests.support.forking import server_command
+from tests.support.forking import SERVER, server_command
 
 JSON = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
 """The headers of a call."""
@@ -49,16 +50,20 @@ class HttpServer:
         return self.url.removesuffix("/mcp")
 
 
-def command(arguments: Sequence[str]) -> list[str]:
-    """Return what starts the server; the platform `stage` exists in it."""
-    return [*server_command(), "serve", "--http", "--port", "0", *arguments]
+def command(arguments: Sequence[str], *, forked: bool = True) -> list[str]:
+    """Return what starts the server; the platform `stage` exists in it.
+
+    A forked server has a process beside it, which passes on the signals that end it and no other.
+    """
+    program = server_command() if forked else [sys.executable, "-m", SERVER]
+    return [*program, "serve", "--http", "--port", "0", *arguments]
 
 
 @asynccontextmanager
-async def http_server(setup: Setup) -> AsyncGenerator[HttpServer]:
+async def http_server(setup: Setup, *, forked: bool = True) -> AsyncGenerator[HttpServer]:
     """Serve; what the server logs goes to the setup's log. Leaving ends it."""
     async with await anyio.open_process(
-        command(setup.arguments), stdin=None, stdout=None, env=environment(), cwd=ROOT
+        command(setup.arguments, forked=forked), stdin=None, stdout=None, env=environment(), cwd=ROOT
     ) as process:
         assert process.stderr is not None
         lines = TextReceiveStream(process.stderr)

@@ -30,7 +30,14 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def shipped_proxy(folder: Path, port: int, origins: Sequence[str]) -> AsyncGenerator[ssl.SSLContext]:
-    """Run nginx as `deploy/nginx.conf` sets it up, but for names and ports; yield how to trust it.
+    """Run nginx as `deploy/nginx.conf` sets it up, but for names and ports; yield how to trust it."""
+    trusted = configure(folder, port, origins)
+    async with nginx(folder, port):
+        yield trusted
+
+
+def configure(folder: Path, port: int, origins: Sequence[str]) -> ssl.SSLContext:
+    """Write the configuration that is shipped, but for names and ports, into a folder; return how to trust the proxy.
 
     It writes to `access.log` and `error.log` in the folder.
     """
@@ -48,8 +55,7 @@ async def shipped_proxy(folder: Path, port: int, origins: Sequence[str]) -> Asyn
         assert theirs in shipped
         shipped = shipped.replace(theirs, ours)
     (folder / "nginx.conf").write_text(shipped)
-    async with nginx(folder, port):
-        yield ssl.create_default_context(cafile=certificate)
+    return ssl.create_default_context(cafile=certificate)
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
@@ -74,7 +80,7 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 @asynccontextmanager
-async def nginx(folder: Path, port: int) -> AsyncGenerator[None]:
+async def nginx(folder: Path, port: int) -> AsyncGenerator[Process]:
     """Run nginx with the configuration that a folder has, and wait until it listens."""
     async with await anyio.open_process(
         ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-g", "daemon off;"],
@@ -85,10 +91,13 @@ async def nginx(folder: Path, port: int) -> AsyncGenerator[None]:
         try:
             with anyio.fail_after(SECONDS):
                 await _listens(port, process)
-            yield
+            yield process
         finally:
             if process.returncode is None:
                 process.terminate()
+            # Killed before it has told its workers to end, it leaves them behind.
+            with anyio.move_on_after(SECONDS, shield=True):
+                await process.wait()
 
 
 async def _listens(port: int, process: Process) -> None:

@@ -9,10 +9,10 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import psycopg
@@ -43,6 +43,16 @@ def server() -> Generator[str]:
     if os.environ.get(URL):
         yield os.environ[URL]
         return
+    with own_server() as own:
+        yield own.url
+
+
+@contextmanager
+def own_server(**options: str) -> "Generator[Server]":
+    """Have a server that the test may stop and start, with options beside ours.
+
+    Skip the test where no programs are installed.
+    """
     programs = _programs()
     if programs is None:
         reason = f"no PostgreSQL: {URL} names none, and no programs of it (initdb) are installed"
@@ -51,9 +61,54 @@ def server() -> Generator[str]:
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="tertulia-postgres-"))
     try:
-        yield from _started(programs, folder)
+        own = Server(programs, folder, {**_OPTIONS, **options})
+        own.start()
+        try:
+            yield own
+        finally:
+            if own.running:
+                own.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+class Server:
+    """A server in a folder of its own, which it listens in."""
+
+    def __init__(self, programs: Path, folder: Path, options: Mapping[str, str]) -> None:
+        self._programs = programs
+        self._folder = folder
+        self._data = folder / "data"
+        self.running = False
+        given = {**options, "unix_socket_directories": str(folder)}
+        self._options = " ".join(f"-c {name}={value}" for name, value in given.items())
+        if os.name != "nt" and os.geteuid() == 0:
+            shutil.chown(folder, _USER)
+        _run(
+            programs / "initdb",
+            "--no-sync",
+            "--auth=trust",
+            f"--username={_USER}",
+            "--encoding=UTF8",
+            "--locale=C",
+            self._data,
+        )
+
+    @property
+    def url(self) -> str:
+        """The URL of its database `postgres`."""
+        return f"postgresql:///postgres?host={self._folder}&user={_USER}"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        log = self._folder / "log"
+        _run(self._programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", self._options, "start")
+        self.running = True
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: `immediate` as a crash does, `fast` with an end to all connections."""
+        _run(self._programs / "pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+        self.running = False
 
 
 class Database:
@@ -61,22 +116,21 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = PostgresUrl(url)
-        self._connection = psycopg.connect(url, autocommit=True)
         self._emptying = b""
+        self.connect()
 
     @classmethod
     @contextmanager
-    def made(cls, url: str) -> "Generator[Database]":
+    def made(cls, url: str) -> Generator[Self]:
         """Make a database in the server at `url`; it is gone at the end."""
         name = f"tertulia_{secrets.token_hex(6)}"
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-            database = cls(_at(url, name))
-            try:
-                yield database
-            finally:
-                database.close()
-                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        _execute(url, f"CREATE DATABASE {name}")
+        database = cls(_at(url, name))
+        try:
+            yield database
+        finally:
+            database.close()
+            _execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, sql: str) -> psycopg.Cursor[tuple[Any, ...]]:
         """Execute a statement, as somebody beside the store does."""
@@ -91,9 +145,18 @@ class Database:
             ).encode()
         self._connection.execute(self._emptying)
 
+    def connect(self) -> None:
+        """Connect to it: at the beginning, and when the server was restarted."""
+        self._connection = psycopg.connect(self.url.url, autocommit=True)
+
     def close(self) -> None:
         """Close the connection to it."""
         self._connection.close()
+
+
+def _execute(url: str, sql: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.encode())
 
 
 def _at(url: str, name: str) -> str:
@@ -103,29 +166,6 @@ def _at(url: str, name: str) -> str:
 
 
 _KEPT = " WHERE name NOT IN ('version', 'epoch')"
-
-
-def _started(programs: Path, folder: Path) -> Generator[str]:
-    options = " ".join(
-        f"-c {name}={value}" for name, value in {**_OPTIONS, "unix_socket_directories": folder}.items()
-    )
-    data = folder / "data"
-    if os.name != "nt" and os.geteuid() == 0:
-        shutil.chown(folder, _USER)
-    _run(
-        programs / "initdb",
-        "--no-sync",
-        "--auth=trust",
-        f"--username={_USER}",
-        "--encoding=UTF8",
-        "--locale=C",
-        data,
-    )
-    _run(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
-    try:
-        yield f"postgresql:///postgres?host={folder}&user={_USER}"
-    finally:
-        _run(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
 
 
 def _programs() -> Path | None:
