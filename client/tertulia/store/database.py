@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tertulia.store.index.base import Index
-    from tertulia.vocabulary.location import StoreLocation
+    from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 
 T = TypeVar("T")
 
@@ -65,9 +65,12 @@ _END = from_datetime(END)
 def encode(value: Any, *, in_order: bool = False) -> str:
     """Return `value` as JSON text without U+0000, which no text can hold; `in_order` sorts the keys of objects."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=in_order)
-    if "\\u0000" in text:
-        text = _ESCAPED_NUL.sub("\\1\ufffd", text)
-    return storable(text)
+    return storable(without_escaped_nul(text))
+
+
+def without_escaped_nul(text: str) -> str:
+    """Return JSON text with another character in place of each U+0000."""
+    return _ESCAPED_NUL.sub("\\1\ufffd", text) if "\\u0000" in text else text
 
 
 def storable(text: str) -> str:
@@ -77,8 +80,8 @@ def storable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _bound(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what is bound to a statement: U+0000, which ends a text for some of its readers, is replaced."""
+def bindable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return values as a statement takes them: U+0000, which ends a text for some of its readers, is replaced."""
     if any(isinstance(value, str) and "\0" in value for value in values):
         return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)
     return values
@@ -138,7 +141,7 @@ class Transaction:
     def _execute(self, sql: str, values: tuple[Any, ...]) -> Cursor:
         if self._deadline is not None:
             self._deadline.check()
-        return self._statements.execute(sql, _bound(values))
+        return self._statements.execute(sql, bindable(values))
 
 
 class Store:
@@ -256,11 +259,22 @@ def _engine(location: StoreLocation, options: EngineOptions) -> Engine:
         from tertulia.store.sqlite.engine import SqliteEngine
 
         return SqliteEngine(location, options)
-    try:
+    with needing_psycopg(location):
         from tertulia.store.postgres.engine import PostgresEngine
+    return PostgresEngine(location, options)
+
+
+@contextmanager
+def needing_psycopg(store: PostgresUrl) -> Generator[None]:
+    """Import in the context what a store in a database needs.
+
+    Raises:
+        NotConfiguredError: psycopg is not installed.
+    """
+    try:
+        yield
     except ImportError as error:
         raise NotConfiguredError(
-            f"The store {location} needs psycopg, which is not installed.",
+            f"The store {store} needs psycopg, which is not installed.",
             hint="Install it with pip install 'tertulia[postgres]'.",
         ) from error
-    return PostgresEngine(location, options)

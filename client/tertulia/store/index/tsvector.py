@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from tertulia.store.database import Transaction
+    from tertulia.store.engine import Row
 
 TABLES = {TextKind.SAID: "said_words", TextKind.PROGRAM: "program_words"}
+WORD_COLUMNS = "position, part, principal, length, words"
 _WALKED = 300
 _STRETCH = 8_192
 """About how many messages the first stretch of time has in which is searched."""
@@ -52,6 +54,20 @@ _BY_WORDS = "SELECT principal, {} FROM {} WHERE words @@ CAST(? AS tsquery)"
 """With no other condition, so that the planner has no other index to take for it."""
 
 _LOOKING_UP = "SELECT set_config('enable_seqscan', ?, true), set_config('gin_fuzzy_search_limit', ?, true)"
+
+
+def word_rows(entry: Entry) -> Iterator[Row]:
+    """Yield the rows that a message has in its table, as `WORD_COLUMNS` names their columns."""
+    length, parts = split(entry.text)
+    own = list(marks(entry))
+    for number, part in enumerate(parts):
+        yield entry.position, number, entry.principal, length, part.vector(own)
+
+
+def title_vector(principal: str, title: str) -> str:
+    """Return the words of a title, of which only the first part is indexed, as the text of a tsvector."""
+    _, (first, *_) = split(title)
+    return first.vector([f"~{scope(principal)}"])
 
 
 class TsVector:
@@ -63,17 +79,10 @@ class TsVector:
 
     def add(self, entry: Entry) -> None:
         """Add a new message."""
-        length, parts = split(entry.text)
-        own = list(marks(entry))
-        for number, part in enumerate(parts):
+        for row in word_rows(entry):
             self._tx.run(
-                f"INSERT INTO {TABLES[entry.kind]} (position, part, principal, length, words)"
-                " VALUES (?, ?, ?, ?, CAST(? AS tsvector))",
-                entry.position,
-                number,
-                entry.principal,
-                length,
-                part.vector(own),
+                f"INSERT INTO {TABLES[entry.kind]} ({WORD_COLUMNS}) VALUES (?, ?, ?, ?, CAST(? AS tsvector))",
+                *row,
             )
 
     def add_again(self, principal: str, conversation_id: str, message_id: str | None = None) -> None:
@@ -116,13 +125,12 @@ class TsVector:
                 conversation_id,
             )
         if after is not None:
-            _, (first, *_) = split(after)
             self._tx.run(
                 f"INSERT INTO title_words (number, principal, words) VALUES ({number}, ?, CAST(? AS tsvector))",
                 principal,
                 conversation_id,
                 principal,
-                first.vector([f"~{scope(principal)}"]),
+                title_vector(principal, after),
             )
 
     def is_complete(self) -> bool:

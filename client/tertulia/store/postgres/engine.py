@@ -265,7 +265,7 @@ class PostgresEngine:
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise ReplacedError from error
         version = int(state[0] or 0)
-        check_version(version, self._steps, self._url)
+        check_version(connection, version, self._steps, self._url)
         if version < len(self._steps):
             raise ReplacedError
         self.epoch = str(state[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tertulia.store.engine import BUSY_SECONDS
+from tertulia.store.moves import moved_error
 from tertulia.store.postgres.connections import Connection, batch, found
 from tertulia.store.postgres.locks import lock_store
 from tertulia.store.postgres.schema import SCHEMA
@@ -20,15 +21,15 @@ def upgrade(connection: Connection, steps: Sequence[str], url: PostgresUrl) -> s
     """Bring the database to the present version, while nobody else uses it, and return the store's epoch.
 
     Raises:
-        StoreError: it was written by a newer Tertulia.
+        StoreError: it was written by a newer Tertulia, or the store has moved.
     """
     with connection.transaction():
         batch(connection, f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'; {lock_store()}")
         if found(connection.execute("SELECT to_regclass($1)", (f"{SCHEMA}.meta",)))[0] is None:
             batch(connection, f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         batch(connection, f"SET LOCAL search_path = {SCHEMA}")
-        version = _version(connection)
-        check_version(version, steps, url)
+        version = schema_version(connection)
+        check_version(connection, version, steps, url)
         for step in steps[version:]:
             batch(connection, step)
         if version < len(steps):
@@ -39,20 +40,24 @@ def upgrade(connection: Connection, steps: Sequence[str], url: PostgresUrl) -> s
         return str(found(connection.execute("SELECT value FROM meta WHERE name = 'epoch'"))[0])
 
 
-def check_version(version: int, steps: Sequence[str], url: PostgresUrl) -> None:
+def check_version(connection: Connection, version: int, steps: Sequence[str], url: PostgresUrl) -> None:
     """Check that we know a version of the schema.
 
     Raises:
-        StoreError: the database was written by a newer Tertulia.
+        StoreError: the database was written by a newer Tertulia, or the store has moved.
     """
     if version > len(steps):
+        moved = connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
+        if moved is not None:
+            raise moved_error(url, moved[0])
         raise StoreError(
             f"The store {url} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
             hint="Upgrade Tertulia, or name another database with --store.",
         )
 
 
-def _version(connection: Connection) -> int:
+def schema_version(connection: Connection) -> int:
+    """Return the version of the tables, 0 where there are none."""
     if found(connection.execute("SELECT to_regclass('meta')"))[0] is None:
         return 0
     row = connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()

@@ -13,27 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tertulia.store import runs
 from tertulia.store.database import Transaction
 from tertulia.store.index.filling import index_next
 from tertulia.store.index.fts5 import Fts5
 from tertulia.store.private_files import create_file, make_folder
+from tertulia.store.separation import separate
 from tertulia.store.sqlite.connections import SIDE_FILES, Connection, configure, transaction, translated
 from tertulia.store.sqlite.schema import STEPS
 from tertulia.store.sqlite.upgrade import check_version, upgrade
-from tertulia.store.transitions import end_run
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, StoreError
-from tertulia.vocabulary.events import Event, EventKind
-from tertulia.vocabulary.models import Run
-from tertulia.vocabulary.states import RunStatus
 
 RESTORED = (
     "The store was restored from a backup while this was unanswered. Whether the message reached the platform is shown "
     "there: list_messages asks it."
 )
-EMBEDDED = "local"
-"""The instance whose conversations are in the store itself: nothing was sent anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ def restore(backup: Path, store: Path, *, clock: Clock = SYSTEM_CLOCK) -> Copied
                 with transaction(copy, "BEGIN IMMEDIATE"):
                     more = index_next(Transaction(copy, clock.time(), index=Fts5))
             with transaction(copy, "BEGIN IMMEDIATE"):
-                interrupted = _settle(Transaction(copy, clock.time(), index=Fts5))
+                interrupted = separate(Transaction(copy, clock.time(), index=Fts5), RESTORED)
         with translated(store), closing(_open(scratch)) as copy, closing(_open(store, create=True)) as live:
             check_version(live, STEPS, store)
             live.execute("PRAGMA journal_mode = WAL")
@@ -154,18 +148,3 @@ def _checked(copy: Connection, path: Path) -> Copied:
         return int(row[0])
 
     return Copied(count("conversations"), count("messages"))
-
-
-def _settle(tx: Transaction) -> int:
-    """Make a copy a store of its own, in which nothing is being done; return how many runs were interrupted."""
-    tx.run("DELETE FROM leases")
-    tx.run("UPDATE meta SET value = lower(hex(randomblob(8))) WHERE name = 'epoch'")
-    remote = [(principal, run) for principal, run in runs.all_active(tx) if not _is_embedded(run)]
-    for principal, run in remote:
-        event = Event(EventKind.RUN_INTERRUPTED, {"message": RESTORED})
-        end_run(tx, principal, run, RunStatus.INTERRUPTED, event, error=RESTORED)
-    return len(remote)
-
-
-def _is_embedded(run: Run) -> bool:
-    return run.conversation_id.startswith(f"{EMBEDDED}:")

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tertulia.store.engine import BUSY_SECONDS
+from tertulia.store.moves import moved_error
 from tertulia.store.sqlite.connections import Connection, pragma, transaction
 from tertulia.store.sqlite.schema import APPLICATION_ID
 from tertulia.vocabulary.errors import StoreError
@@ -19,23 +20,28 @@ def upgrade(connection: Connection, steps: Sequence[str], path: Path) -> str:
     """Bring the file to the present version and return its epoch; a file of another program is not touched."""
     with transaction(connection, "BEGIN"):
         version = check_version(connection, steps, path)
-    _log_ahead(connection)
+    log_ahead(connection)
     if version != len(steps):
         with transaction(connection, "BEGIN IMMEDIATE"):
             # Looked at again: another process may have done it while we waited for the lock.
-            version = check_version(connection, steps, path)
-            for step in steps[version:]:
-                connection.execute(step)
-            connection.execute(f"PRAGMA user_version = {len(steps)}")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            take_steps(connection, steps, path)
     return epoch(connection)
+
+
+def take_steps(connection: Connection, steps: Sequence[str], path: Path) -> None:
+    """Bring the file to the present version, in the transaction that is open."""
+    version = check_version(connection, steps, path)
+    for step in steps[version:]:
+        connection.execute(step)
+    connection.execute(f"PRAGMA user_version = {len(steps)}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
 def check_version(connection: Connection, steps: Sequence[str], path: Path) -> int:
     """Return the version of the file's schema, 0 where there is none yet.
 
     Raises:
-        StoreError: the file is another program's, or was written by a newer Tertulia.
+        StoreError: the file is another program's, was written by a newer Tertulia, or the store has moved.
     """
     version = pragma(connection, "user_version")
     is_store = pragma(connection, "application_id") == APPLICATION_ID
@@ -44,6 +50,9 @@ def check_version(connection: Connection, steps: Sequence[str], path: Path) -> i
             f"The file {path} is another program's database.", hint="Name another file with --store."
         )
     if version > len(steps):
+        moved = connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
+        if moved is not None:
+            raise moved_error(path, moved[0])
         raise StoreError(
             f"The store {path} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
             hint="Upgrade Tertulia, or name another file with --store.",
@@ -58,7 +67,7 @@ def epoch(connection: Connection) -> str:
     return str(row[0])
 
 
-def _log_ahead(connection: Connection) -> None:
+def log_ahead(connection: Connection) -> None:
     """Switch the file to write-ahead logging; where several do so at once, SQLite refuses all but one at once."""
     import apsw
 
