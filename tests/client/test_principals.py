@@ -110,9 +110,7 @@ REFUSED: dict[str, Attempt] = {
     "conversations.events": lambda bob, hers: bob.conversations.events(
         hers.conversation_id, cursor=hers.cursor
     ),
-    "conversations.standing": lambda bob, hers: bob.conversations.standing(
-        Conversation(id=hers.conversation_id, agent=None, status=Status.OPEN)
-    ),
+    "conversations.standing": lambda bob, hers: bob.conversations.standing(hers.conversation_id),
     "conversations.cursor": lambda bob, hers: bob.conversations.cursor(hers.conversation_id, 1),
     "runs.request": lambda bob, hers: bob.runs.request(hers.request_id),
     "runs.respond": lambda bob, hers: bob.runs.respond(hers.request_id, APPROVE),

@@ -73,8 +73,7 @@ async def get_conversation(
     """Show one conversation: its state, title, agent, metadata and newest run; on demand its messages and more."""
     client = host_of(ctx).client
     quoter = Quoter()
-    conversation = await client.conversations.get(conversation_id)
-    return answer(await conversation_result(client, conversation, include, quoter, cursor), quoter)
+    return answer(await conversation_result(client, conversation_id, include, quoter, cursor), quoter)
 
 
 async def list_conversations(

@@ -72,8 +72,9 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a conversation stands beside its own state, read at one moment."""
+    """A conversation and how it stands, read at one moment."""
 
+    conversation: Conversation
     run: Run | None
     """Its newest run."""
     excerpt: Excerpt
@@ -158,18 +159,27 @@ class Conversations:
         """Return words of conversations that tell them apart in a list, as the store has them, by their ids."""
         return await self._scope.read(partial(excerpts.of, me=self._scope.address, found=found))
 
-    async def standing(self, conversation: Conversation) -> Standing:
-        """Return how a conversation stands: its newest run, its excerpt and its cursor, in one look at the store.
+    async def standing(self, conversation_id: str) -> Standing:
+        """Return a conversation as its platform has it now, with its newest run, its excerpt and its cursor.
 
         Raises:
-            NotFoundError: it was deleted meanwhile.
+            NotFoundError: there is no such conversation.
         """
-        store, me = self._scope.services.store, self._scope.address
+        scope = self._scope
+        store, me = scope.services.store, scope.address
+        platform, _ = scope.platform_of(conversation_id)
+        said: Conversation | None = None
+        if isinstance(platform, EmbeddedPlatform):
+            await platform.maintain()
+        else:
+            said = await scope.fetch(conversation_id)
 
         def read(tx: Transaction, principal: str) -> Standing:
-            conversations.get(tx, principal, conversation.id)
+            stored = conversations.get(tx, principal, conversation_id)
+            conversation = stored if said is None else said  # of which the store may keep no contents
             cursor = journal.cursor(tx, principal, conversation.id, store.epoch, conversation.last_seq)
             return Standing(
+                conversation=conversation,
                 run=runs.latest(tx, principal, conversation.id),
                 excerpt=excerpts.of(tx, principal, me, [conversation])[conversation.id],
                 cursor=str(cursor),
