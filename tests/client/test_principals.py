@@ -145,6 +145,9 @@ NOTHING: dict[str, Attempt] = {
     "conversations.list what waits": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(awaiting=True))
     ),
+    "conversations.list_with_excerpts": lambda bob, hers: _listed(
+        bob.conversations.list_with_excerpts(ConversationQuery(archived=None))
+    ),
     "conversations.list by id": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
     ),
@@ -187,6 +190,11 @@ async def _openings(client: Client, conversation_id: str) -> list[str]:
 
 async def _items(page: Awaitable[Any]) -> Any:
     return [each.id for each in (await page).items]
+
+
+async def _listed(page: Awaitable[tuple[Any, Any]]) -> Any:
+    listed, excerpts = await page
+    return [*(each.id for each in listed.items), *excerpts]
 
 
 async def _counted(figures: Awaitable[Analytics]) -> int:

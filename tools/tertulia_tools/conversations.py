@@ -134,8 +134,7 @@ async def list_conversations(
         limit=limit,
         cursor=cursor,
     )
-    page = await client.conversations.list(query)
-    excerpts = await client.conversations.excerpts(page.items)
+    page, excerpts = await client.conversations.list_with_excerpts(query)
 
     def line_of(conversation: Conversation) -> ConversationLine:
         excerpt = excerpts.get(conversation.id, Excerpt())
