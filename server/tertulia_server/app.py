@@ -131,17 +131,13 @@ class HostCall:
         self.withheld = state.withheld
         self.wait_seconds = settings.wait_seconds
         self.wait_scope = state.wait_registry.scope
-        self._may_decide = AccessScope.WRITE.among(scopes_of(context))
-        shows_forms = settings.approvals is not Approvals.ELSEWHERE
-        self._forms = Forms(context, client, settings.form_seconds if shows_forms else None)
+        self._context = context
+        self._form_seconds = None if settings.approvals is Approvals.ELSEWHERE else settings.form_seconds
         self._key = state.key
-        self._progress = Progress(
-            lambda count, text: context.report_progress(count, message=text), after=self._forms.last_seq
-        )
 
     async def resume(self) -> str | None:
         """See `tertulia_tools.host.Host`."""
-        if self._forms.run_id is not None and self._may_decide:
+        if self._forms.run_id is not None and self._may_decide():
             await self._forms.settle_answers()
         return self._forms.run_id
 
@@ -163,7 +159,21 @@ class HostCall:
 
     async def elicit(self, outcome: RunResult) -> Elicitation:
         """See `tertulia_tools.host.Host`."""
-        return await self._forms.elicit(outcome) if self._may_decide else Elicitation()
+        return await self._forms.elicit(outcome) if self._may_decide() else Elicitation()
+
+    # Most calls ask nobody and report nothing.
+
+    @cached_property
+    def _forms(self) -> Forms:
+        return Forms(self._context, self.client, self._form_seconds)
+
+    @cached_property
+    def _progress(self) -> Progress:
+        report = self._context.report_progress
+        return Progress(lambda count, text: report(count, message=text), after=self._forms.last_seq)
+
+    def _may_decide(self) -> bool:
+        return AccessScope.WRITE.among(scopes_of(self._context))
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,7 @@ class ServerState(HostFactory):
 
     def host(self, context: Context[Any, Any]) -> HostCall:
         """Return the host of this call."""
-        client = self.client.as_principal(principal_of(context))
+        client = self.client.as_principal(principal_of(context.request_context))
         return HostCall(context, client, self.settings, self)
 
 
@@ -397,27 +407,22 @@ def _listed(tool: Tool) -> ListedTool:
     )
 
 
-def principal_of(context: Context[Any, Any]) -> str:
+def principal_of(ctx: ServerRequestContext[ServerState, Any]) -> str:
     """Return who makes a call: over HTTP whom its request was authenticated as, else whoever runs the process.
 
     Raises:
         NotAllowedError: nobody is known to make it.
     """
-    request: Request | None = context.request_context.request
-    state: ServerState = context.request_context.lifespan_context
-    principal = state.default_principal if request is None else request.user.username
+    request: Request | None = ctx.request
+    principal = ctx.lifespan_context.default_principal if request is None else request.user.username
     if not principal:
         raise NotAllowedError("It is not known who makes this call, so it is not carried out.")
     return principal
 
 
-def _principal_of_request(ctx: ServerRequestContext[Any, Any]) -> str:
-    return principal_of(Context(request_context=ctx))
-
-
 def _principal_if_known(ctx: ServerRequestContext[Any, Any]) -> str | None:
     try:
-        return _principal_of_request(ctx)
+        return principal_of(ctx)
     except NotAllowedError:
         return None
 
@@ -485,7 +490,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: bool = Fal
     follow = _follow(settings) if settings.follow else None
     wait_registry = WaitRegistry()
     earlier = settings.store.with_name(STATE_KEY) if isinstance(settings.store, Path) else None
-    key = SealingKey(client_of, earlier)
+    key = SealingKey(lambda ctx: ctx.lifespan_context.client, earlier)
     telemetry = _telemetry(settings) if settings.telemetry else None
 
     @asynccontextmanager
@@ -537,7 +542,7 @@ def build(settings: Settings, *, worker: Worker | None = None, works: bool = Fal
         request_state_security=RequestStateSecurity(
             codec=key,
             ttl=STATE_SECONDS,
-            bind_principal=_principal_of_request,
+            bind_principal=principal_of,
         ),
     )
     resources.register(server)

@@ -21,7 +21,8 @@ class SealingKey:
     """The key of a store, which all its servers share: what one has sealed, another unseals. The first use makes it.
 
     It implements the SDK's `RequestStateCodec`. As middleware, it reads the key before the first call of a tool.
-    `client_of` returns the client of a request. `earlier` is a file that had the key before the store did.
+    `client_of` returns a client of the server that serves a request, whosever it is. `earlier` is a file that had the
+    key before the store did.
     """
 
     def __init__(

@@ -110,9 +110,7 @@ REFUSED: dict[str, Attempt] = {
     "conversations.events": lambda bob, hers: bob.conversations.events(
         hers.conversation_id, cursor=hers.cursor
     ),
-    "conversations.standing": lambda bob, hers: bob.conversations.standing(
-        Conversation(id=hers.conversation_id, agent=None, status=Status.OPEN)
-    ),
+    "conversations.standing": lambda bob, hers: bob.conversations.standing(hers.conversation_id),
     "conversations.cursor": lambda bob, hers: bob.conversations.cursor(hers.conversation_id, 1),
     "runs.request": lambda bob, hers: bob.runs.request(hers.request_id),
     "runs.respond": lambda bob, hers: bob.runs.respond(hers.request_id, APPROVE),
@@ -146,6 +144,9 @@ NOTHING: dict[str, Attempt] = {
     ),
     "conversations.list what waits": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(awaiting=True))
+    ),
+    "conversations.list_with_excerpts": lambda bob, hers: _listed(
+        bob.conversations.list_with_excerpts(ConversationQuery(archived=None))
     ),
     "conversations.list by id": lambda bob, hers: _items(
         bob.conversations.list(ConversationQuery(ids=frozenset({hers.conversation_id})))
@@ -189,6 +190,11 @@ async def _openings(client: Client, conversation_id: str) -> list[str]:
 
 async def _items(page: Awaitable[Any]) -> Any:
     return [each.id for each in (await page).items]
+
+
+async def _listed(page: Awaitable[tuple[Any, Any]]) -> Any:
+    listed, excerpts = await page
+    return [*(each.id for each in listed.items), *excerpts]
 
 
 async def _counted(figures: Awaitable[Analytics]) -> int:

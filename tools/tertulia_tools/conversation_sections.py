@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from tertulia.client import Client
+from tertulia.resources.conversations import Standing
 from tertulia.vocabulary.errors import ConflictError
 from tertulia.vocabulary.identifiers import COUNT, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Branch, Conversation, Excerpt, MessageQuery, Request
@@ -130,13 +131,15 @@ Section = Callable[[ConversationResult, SectionSource], Awaitable[Sequence[str]]
 
 async def conversation_result(
     client: Client,
-    conversation: Conversation,
+    conversation_id: str,
     include: Sequence[str],
     quoter: Quoter,
     cursor: str | None = None,
 ) -> ConversationResult:
     """Return the result for a conversation, with the sections in `include`."""
-    result = await _state(client, conversation, quoter)
+    standing = await client.conversations.standing(conversation_id)
+    conversation = standing.conversation
+    result = _state(standing, quoter)
     documents = bool(conversation.metadata) + bool(conversation.context)
     share = MAX_DETAILS // (len(set(include)) + documents or 1)
     if conversation.metadata:
@@ -153,10 +156,9 @@ async def conversation_result(
     return result
 
 
-async def _state(client: Client, conversation: Conversation, quoter: Quoter) -> ConversationResult:
+def _state(standing: Standing, quoter: Quoter) -> ConversationResult:
     """Return the result without any section."""
-    standing = await client.conversations.standing(conversation)
-    run = standing.run
+    conversation, run = standing.conversation, standing.run
     return ConversationResult(
         conversation_id=conversation.id,
         status=conversation.status,

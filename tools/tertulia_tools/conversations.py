@@ -73,8 +73,7 @@ async def get_conversation(
     """Show one conversation: its state, title, agent, metadata and newest run; on demand its messages and more."""
     client = host_of(ctx).client
     quoter = Quoter()
-    conversation = await client.conversations.get(conversation_id)
-    return answer(await conversation_result(client, conversation, include, quoter, cursor), quoter)
+    return answer(await conversation_result(client, conversation_id, include, quoter, cursor), quoter)
 
 
 async def list_conversations(
@@ -135,8 +134,7 @@ async def list_conversations(
         limit=limit,
         cursor=cursor,
     )
-    page = await client.conversations.list(query)
-    excerpts = await client.conversations.excerpts(page.items)
+    page, excerpts = await client.conversations.list_with_excerpts(query)
 
     def line_of(conversation: Conversation) -> ConversationLine:
         excerpt = excerpts.get(conversation.id, Excerpt())

@@ -161,7 +161,7 @@ async def message_page(
     async def read(count: int) -> Page[Message]:
         query = MessageQuery(cursor=start, limit=count, branch=branch)
         page = await client.messages.list(conversation_id, query)
-        return replace(page, items=[with_sources(message) for message in page.items])
+        return replace(page, items=list(map(with_sources, page.items)))
 
     page = await read(1 if offset else limit)
     messages = [] if offset else fit(message_views(page.items, quoter))

@@ -67,12 +67,12 @@ async def hand_over(
         f"The agent: {AgentLine.of(known[agent], quoter).line()}",
     ]
     query = ConversationQuery(agent=agent, statuses=_UNFINISHED, limit=MAX_OPEN)
-    if open_ones := (await client.conversations.list(query)).items:
+    page, excerpts = await client.conversations.list_with_excerpts(query)
+    if page.items:
         lines.append(
             "Open conversations with it; if one is about this, send_message with its conversation_id instead:"
         )
-        excerpts = await client.conversations.excerpts(open_ones)
-        lines += [f"- {ConversationLine.of(each, quoter, excerpts[each.id]).line()}" for each in open_ones]
+        lines += [f"- {ConversationLine.of(each, quoter, excerpts[each.id]).line()}" for each in page.items]
     return _text(lines, quoter)
 
 

@@ -168,7 +168,7 @@ def register(server: MCPServer[Any]) -> None:
 
 async def recent_resources(client: Client) -> list[Resource]:
     """Return the resources that a host can show without a template: the lists, and the newest conversations."""
-    page = await client.conversations.list(ConversationQuery(limit=MAX_LISTED))
+    page, excerpts = await client.conversations.list_with_excerpts(ConversationQuery(limit=MAX_LISTED))
     lists = [
         Resource(
             uri=expand(template.uri),
@@ -180,7 +180,6 @@ async def recent_resources(client: Client) -> list[Resource]:
         for template in TEMPLATES
         if template.uri in {AGENTS, CONVERSATIONS}
     ]
-    excerpts = await client.conversations.excerpts(page.items)
     return [*lists, *(_conversation_resource(each, excerpts[each.id]) for each in page.items)]
 
 

@@ -177,8 +177,11 @@ async def search_conversations(
     others = len(client.instances) - 1
     reserved = min(MAX_SEARCHED, others * SEARCHED_EACH) + min(MAX_PLACES, others * PLACE_EACH)
 
+    matches: list[Match] = []
+
     def count_fitting(hits: Sequence[SearchHit]) -> int:
-        return len(fit((_match(hit, quoter) for hit in hits), MAX_ITEMS - reserved))
+        matches[:] = (_match(hit, quoter) for hit in hits)
+        return len(fit(matches, MAX_ITEMS - reserved))
 
     found = await client.search.messages(search, hit_limit=count_fitting)
     remote = [
@@ -186,7 +189,7 @@ async def search_conversations(
     ]
     searched = fit(remote, MAX_SEARCHED)
     result = SearchResultPage(
-        matches=[_match(hit, quoter) for hit in found.hits],
+        matches=matches[: len(found.hits)],
         searched=searched,
         searched_more=len(remote) - len(searched) or None,
         order=None if not found.hits else "best first" if found.ranked else "newest first",

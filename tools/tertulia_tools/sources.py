@@ -18,7 +18,7 @@ EXCERPT = 160
 def with_sources(message: Message) -> Message:
     """Return a message whose text ends with its sources, all of each, and whose data has them no more."""
     text, data = text_with_sources(message.text, message.data)
-    return replace(message, text=text, data=data)
+    return message if data is message.data else replace(message, text=text, data=data)
 
 
 def text_with_sources(

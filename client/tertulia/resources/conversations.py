@@ -72,8 +72,9 @@ class EventPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a conversation stands beside its own state, read at one moment."""
+    """A conversation and how it stands, read at one moment."""
 
+    conversation: Conversation
     run: Run | None
     """Its newest run."""
     excerpt: Excerpt
@@ -130,46 +131,79 @@ class Conversations:
 
         A platform without lists is asked for news, and the page comes from the store (`Page.from_index`).
         """
+        page, _ = await self._listed(query, with_excerpts=False)
+        return page
+
+    async def list_with_excerpts(
+        self, query: ConversationQuery
+    ) -> tuple[Page[Conversation], Mapping[str, Excerpt]]:
+        """Return one page of conversations as `list` does, with what `excerpts` returns of them."""
+        return await self._listed(query, with_excerpts=True)
+
+    async def _listed(
+        self, query: ConversationQuery, *, with_excerpts: bool
+    ) -> tuple[Page[Conversation], Mapping[str, Excerpt]]:
         scope = self._scope
         query = replace(checked_query(query), me=scope.address)
         if query.all_users:
             self._check_all_users(query.instance)
+
+        def excerpts_of(tx: Transaction, page: Page[Conversation]) -> Mapping[str, Excerpt]:
+            return excerpts.of(tx, scope.principal, scope.address, page.items) if with_excerpts else {}
+
+        def read(tx: Transaction, principal: str) -> tuple[Page[Conversation], Mapping[str, Excerpt]]:
+            page = conversation_pages.page(tx, principal, query)
+            return page, excerpts_of(tx, page)
+
         if query.instance is None:
             await scope.maintain()
-            return await scope.read(partial(conversation_pages.page, query=query))
+            return await scope.read(read)
         platform = scope.platform(query.instance)
         if Feature.LIST not in platform.features:
             await self._discover(platform)
-            return replace(await scope.read(partial(conversation_pages.page, query=query)), from_index=True)
+            page, begun = await scope.read(read)
+            return replace(page, from_index=True), begun
         if isinstance(platform, EmbeddedPlatform):
-            return await platform.list(scope.principal, query)
-        page = await platform.list(scope.principal, query)
+            await platform.maintain()
+            return await scope.read(read)
+        listed = await platform.list(scope.principal, query)
 
-        def remember(tx: Transaction, principal: str) -> Sequence[Conversation]:
-            return [conversations.remember(tx, principal, said) for said in page.items]
+        def remember(tx: Transaction, principal: str) -> tuple[Page[Conversation], Mapping[str, Excerpt]]:
+            known = [conversations.remember(tx, principal, said) for said in listed.items]
+            if platform.capabilities.lists_unfiltered:
+                page = paging.page(known, query)
+            else:
+                fitting = [one for one in known if paging.fits(one, query)]
+                page = Page(items=fitting, next_cursor=listed.next_cursor, total=listed.total)
+            return page, excerpts_of(tx, page)
 
-        known = await scope.write(remember)
-        if platform.capabilities.lists_unfiltered:
-            return paging.page(known, query)
-        fitting = [one for one in known if paging.fits(one, query)]
-        return Page(items=fitting, next_cursor=page.next_cursor, total=page.total)
+        return await scope.write(remember)
 
     async def excerpts(self, found: Sequence[Conversation]) -> Mapping[str, Excerpt]:
         """Return words of conversations that tell them apart in a list, as the store has them, by their ids."""
         return await self._scope.read(partial(excerpts.of, me=self._scope.address, found=found))
 
-    async def standing(self, conversation: Conversation) -> Standing:
-        """Return how a conversation stands: its newest run, its excerpt and its cursor, in one look at the store.
+    async def standing(self, conversation_id: str) -> Standing:
+        """Return a conversation as its platform has it now, with its newest run, its excerpt and its cursor.
 
         Raises:
-            NotFoundError: it was deleted meanwhile.
+            NotFoundError: there is no such conversation.
         """
-        store, me = self._scope.services.store, self._scope.address
+        scope = self._scope
+        store, me = scope.services.store, scope.address
+        platform, _ = scope.platform_of(conversation_id)
+        said: Conversation | None = None
+        if isinstance(platform, EmbeddedPlatform):
+            await platform.maintain()
+        else:
+            said = await scope.fetch(conversation_id)
 
         def read(tx: Transaction, principal: str) -> Standing:
-            conversations.get(tx, principal, conversation.id)
+            stored = conversations.get(tx, principal, conversation_id)
+            conversation = stored if said is None else said  # of which the store may keep no contents
             cursor = journal.cursor(tx, principal, conversation.id, store.epoch, conversation.last_seq)
             return Standing(
+                conversation=conversation,
                 run=runs.latest(tx, principal, conversation.id),
                 excerpt=excerpts.of(tx, principal, me, [conversation])[conversation.id],
                 cursor=str(cursor),

@@ -20,6 +20,8 @@ FEW = 50
 """Up to so many matches are ranked."""
 _SCOPES = 64
 """The most conversations that are looked for by name, where a filter admits no more."""
+_LOOKED_THROUGH = 100
+"""How many messages are looked through to see whether somebody has few texts."""
 _BELOW = 1 << 64
 """How much lower than its position the key of a program's message is."""
 KEYS = range(FIRST - _BELOW, LAST + 1)
@@ -181,6 +183,21 @@ class Matches:
     def own_count(self, phrases: Alternatives, most: int) -> int:
         """Return how many of the principal's texts, or else titles, have one of these phrases, at most so many."""
         return len(self._own_messages(phrases, most) or self._own_titles(phrases, most))
+
+    def owns(self, least: int) -> bool:
+        """Whether the principal has so many texts, or titles, at least; of somebody who has many, it may be wrong."""
+        types = json.dumps(sorted(self.query.exclude_types))
+        seen, texts = self._tx.all(
+            "SELECT count(*), coalesce(sum(CASE WHEN type IN (SELECT value FROM json_each(?)) THEN 0 ELSE 1 END), 0)"
+            " FROM (SELECT type FROM messages WHERE principal = ? LIMIT ?) AS m",
+            types,
+            self._principal,
+            _LOOKED_THROUGH,
+        )[0]
+        if seen == _LOOKED_THROUGH or texts >= least:
+            return True
+        titled = "SELECT 1 FROM conversations WHERE principal = ? AND title IS NOT NULL LIMIT ?"
+        return len(self._tx.all(titled, self._principal, least)) >= least
 
     def own_texts(self, phrases: Alternatives, most: int) -> list[str]:
         """Return the newest of the principal's texts, or else titles, that have one of these phrases."""

@@ -56,6 +56,10 @@ class Texts(Protocol):
         """Return how many of the caller's texts have one of these phrases, at most so many."""
         ...
 
+    def owns(self, least: int) -> bool:
+        """Whether the caller has so many texts at least, or may have."""
+        ...
+
     def own_texts(self, phrases: Alternatives, most: int) -> Sequence[str]:
         """Return some of the caller's texts that have one of these phrases, the newest, at most so many."""
         ...
@@ -94,7 +98,7 @@ def _may_be_slip(word: str) -> bool:
 
 def _nearest(word: str, texts: Texts, least: int) -> str | None:
     """Return the near word that most of the newest texts have, `least` of them at least, as one of them writes it."""
-    if len(word) not in _LENGTHS or _scripts(word) > _MOST_SCRIPTS:
+    if len(word) not in _LENGTHS or _scripts(word) > _MOST_SCRIPTS or (least and not texts.owns(least)):
         return None
     near = texts.known(variants(word))
     if near:

@@ -22,6 +22,8 @@ from tertulia.vocabulary.ranges import LARGEST
 from tertulia.vocabulary.untrusted import shown
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LETTERS = (_ALPHABET * 8).encode()
+"""The letter that each byte stands for; each letter is that of eight bytes."""
 _INSTANCE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _LONGEST_ID = 512
 _MAILBOX = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
@@ -38,7 +40,7 @@ list of parts, or an object whose values are all alike.
 
 def new_id(prefix: str = "", length: int = 16) -> str:
     """Return a random id of `length` base-32 characters (five bits each) after `prefix`."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return prefix + secrets.token_bytes(length).translate(_LETTERS).decode()
 
 
 def conversation_id(instance: str, native_id: str) -> str:

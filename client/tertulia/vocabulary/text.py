@@ -107,6 +107,8 @@ def _deeper(value: Mapping[str, Any], depth: int) -> bool:
             if isinstance(each, dict | list | tuple)
         ]
         level = [inner for each in lists for inner in each]
+        if not level:
+            return False
     return any(isinstance(each, dict | list | tuple) for each in level)
 
 

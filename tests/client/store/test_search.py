@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
+from tertulia.store.index.fts5 import Fts5
 from tertulia.store.search import search
 from tertulia.store.words import words
 from tertulia.vocabulary.errors import InvalidInputError
@@ -878,6 +879,29 @@ async def test_a_word_that_few_texts_have_comes_with_a_near_one_that_many_have(l
     assert ([hit.message_id for hit in slip.hits], slip.suggestion) == (["m0"], "receive")
     assert name.suggestion is None
     assert (await library.search("receive")).suggestion is None
+
+
+async def test_no_spellings_are_looked_up_where_a_near_word_cannot_be_in_enough_texts(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lookup takes longer than all else of a search in a small store."""
+    looked_up: list[str] = []
+    known = Fts5.known
+
+    def noting(index: Fts5, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+        looked_up.append("spellings")
+        return known(index, words, beginnings=beginnings)
+
+    monkeypatch.setattr(Fts5, "known", noting)
+    await library.put("I recieve parcels", *["we receive mail"] * 2)
+    await library.put(*["find receive"] * 9, type="command")
+
+    few = await library.search("recieve", exclude_types=frozenset({"command"}))
+    assert (few.total, few.suggestion, looked_up) == (1, None, [])
+
+    await library.put("and we receive guests", "who receive gifts")
+    enough = await library.search("recieve", exclude_types=frozenset({"command"}))
+    assert (enough.suggestion, looked_up) == ("receive", ["spellings"])
 
 
 async def test_a_flag_is_text_where_nothing_else_is_looked_for(library: Library) -> None:
