@@ -13,7 +13,7 @@ _HARMLESS = {
 }
 """The options whose value is shown, with all that is in it."""
 _ADDRESSES = {"base_url", "card", "token_url", "url"}
-_PROGRAMS = {"command"}
+_PROGRAM = re.compile("(.*_)?command")
 _VARIABLE = re.compile("[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 
 
@@ -34,7 +34,7 @@ def _shown(name: str, value: Any) -> Any:
         return without_secrets(cast(dict[str, Any], value))
     if isinstance(value, list):
         items = cast(list[Any], value)
-        if name in _PROGRAMS:  # its arguments may be keys
+        if _PROGRAM.fullmatch(name):  # its arguments may be keys
             return [*items[:1], *("(set)" for _ in items[1:])]
         return [_shown(name, item) if isinstance(item, dict) else _masked(item) for item in items]
     if isinstance(value, str) and value:

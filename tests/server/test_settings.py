@@ -292,6 +292,7 @@ SECRET: dict[str, object] = {
     "card": "https://[hunter2",
     "token_url": "hunter2",
     "command": ["program", "--key", "hunter2"],
+    "api_key_command": ["pass", "hunter2"],
     "api_key_env": "hunter2",
     "mcp_servers": {"files": {"command": "hunter2", "args": ["hunter2"], "headers": {"X": "hunter2"}}},
     "accounts": [{"name": "hunter2"}, "hunter2", ["hunter2"]],
@@ -333,6 +334,7 @@ def test_what_is_not_known_to_be_harmless_is_masked() -> None:
     assert "4711" not in repr(shown)
     assert shown["base_url"] == "https://example.com:8443/(set)"
     assert shown["command"] == ["program", "(set)", "(set)"]
+    assert shown["api_key_command"] == ["pass", "(set)"]
     assert without_secrets(HARMLESS) == HARMLESS
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tertulia.platforms.a2a.card import SchemeKind
 from tertulia.platforms.kit.options import Options
+from tertulia.platforms.kit.secrets import Secret
 from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
 from tertulia.vocabulary.errors import InvalidInputError
 
@@ -21,7 +22,7 @@ class ClientLogin:
     """What a machine gets its tokens with (OAuth's client credentials)."""
 
     client_id: str
-    client_secret: str = field(repr=False)
+    client_secret: Secret = field(repr=False)
     token_url: str | None
     """None: the card says where."""
     scope: str | None
@@ -37,8 +38,8 @@ class A2ASettings:
     """Empty where `missing` says so."""
     hosts: Collection[str]
     """The hosts that the card may name beside its own."""
-    api_key: str | None = field(repr=False)
-    token: str | None = field(repr=False)
+    api_key: Secret | None = field(repr=False)
+    token: Secret | None = field(repr=False)
     login: ClientLogin | None
     missing: str | None
     """The one thing to set before the instance can be used."""
@@ -95,7 +96,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> A2ASettings:
 def _login(instance: str, options: Options) -> tuple[ClientLogin | None, str | None]:
     """Return what fetches tokens, if `client_id` is set; or the one thing to set before it can."""
     client_id = options.text("client_id")
-    secret = options.text("client_secret", variable=_NO_VARIABLE)
+    secret = options.secret("client_secret", variable=_NO_VARIABLE, in_header=False)
     token_url = options.url("token_url", variable=_NO_VARIABLE)
     scope = options.text("scope")
     audience = options.text("audience")

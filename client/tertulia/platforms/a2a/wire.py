@@ -28,6 +28,7 @@ from tertulia.platforms.kit.http.errors import ErrorTable, Meaning, Refusal
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource, client_credentials
 from tertulia.platforms.kit.http.values import table, tables, text
+from tertulia.platforms.kit.secrets import Secret, prefixed
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
@@ -135,8 +136,6 @@ class Endpoint:
 
     interface: Interface
     http: Http
-    params: Mapping[str, str]
-    """What goes into the query of each request: an API key, where the card wants it there."""
 
 
 class Wire:
@@ -265,7 +264,7 @@ class Wire:
         endpoint = await self._connected()
         within: Any = {} if seconds is None else {"seconds": seconds}
         body = await endpoint.http.send(
-            "POST", safe=safe, json=self._request(endpoint, call, params), params=endpoint.params, **within
+            "POST", safe=safe, json=self._request(endpoint, call, params), **within
         )
         code, said, _ = _refusal(body)
         if code is not None:
@@ -279,9 +278,7 @@ class Wire:
         self, endpoint: Endpoint, call: str, params: Mapping[str, Any], *, safe: bool, idle: float
     ) -> AsyncGenerator[Frames]:
         body = self._request(endpoint, call, params)
-        async with endpoint.http.stream(
-            "POST", safe=safe, idle=idle, json=body, params=endpoint.params
-        ) as frames:
+        async with endpoint.http.stream("POST", safe=safe, idle=idle, json=body) as frames:
             yield frames
 
     def _request(self, endpoint: Endpoint, call: str, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -305,7 +302,7 @@ class Wire:
 
     def _endpoint_of(self, card: Card) -> Endpoint:
         headers = self._bearer()
-        params: dict[str, str] = {}
+        query: dict[str, Secret] = {}
         if card.interface.version is Version.V1:
             headers["a2a-version"] = Version.V1
         if self._settings.api_key is not None:
@@ -313,13 +310,22 @@ class Wire:
             if scheme.key_place is KeyPlace.HEADER:
                 headers[scheme.key_name] = self._settings.api_key
             elif scheme.key_place is KeyPlace.QUERY:
-                params[scheme.key_name] = self._settings.api_key
+                query[scheme.key_name] = self._settings.api_key
             else:
-                headers["cookie"] = f"{scheme.key_name}={self._settings.api_key}"
-        http = self._connect(card.interface.url, headers=headers, token_url=self._token_url(card))
-        return Endpoint(card.interface, http, params)
+                headers["cookie"] = prefixed(f"{scheme.key_name}=", self._settings.api_key)
+        http = self._connect(
+            card.interface.url, headers=headers, query=query, token_url=self._token_url(card)
+        )
+        return Endpoint(card.interface, http)
 
-    def _connect(self, url: str, *, headers: Mapping[str, str], token_url: str | None = None) -> Http:
+    def _connect(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, Secret],
+        query: Mapping[str, Secret] | None = None,
+        token_url: str | None = None,
+    ) -> Http:
         login = self._settings.login
         auth = None
         if login is not None and token_url is not None:
@@ -338,6 +344,7 @@ class Wire:
             ERRORS,
             base_url=url,
             headers=headers,
+            query=query,
             auth=auth,
             missing=self._settings.missing,
             clock=self._clock,
@@ -346,9 +353,9 @@ class Wire:
             address_option="card",
         )
 
-    def _bearer(self) -> dict[str, str]:
+    def _bearer(self) -> dict[str, Secret]:
         token = self._settings.token
-        return {} if token is None else {"authorization": f"Bearer {token}"}
+        return {} if token is None else {"authorization": prefixed("Bearer ", token)}
 
     def _token_url(self, card: Card) -> str | None:
         """Return where a token is fetched: a card's own address only where it may name one."""

@@ -15,6 +15,7 @@ from tertulia.platforms.kit.http.client import Http
 from tertulia.platforms.kit.http.inferred import InferredCall
 from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource, client_credentials
 from tertulia.platforms.kit.options import Options
+from tertulia.platforms.kit.secrets import prefixed
 from tertulia.settings import InstanceSettings
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import InvalidInputError
@@ -48,9 +49,9 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
     base_url = options.url("base_url", variable=URL_VARIABLE)
     missing = None if base_url else options.how_to_set("base_url", variable=URL_VARIABLE)
     token = options.secret("token", variable=TOKEN_VARIABLE)
-    login, login_missing = _login(instance, settings, options)
-    tenant = options.secret("tenant", variable="AGENTFLOW_TENANT")
-    user = options.secret("user", variable="AGENTFLOW_USER")
+    login, login_missing = _login(instance, options)
+    tenant = options.header("tenant", variable="AGENTFLOW_TENANT")
+    user = options.header("user", variable="AGENTFLOW_USER")
     paths = SHAPES.configured(options.table("paths"), instance)
     defaults = CONTEXT.check(options.table("chat"), f"`chat` of the instance {instance}")
     all_users = options.names("all_users")
@@ -60,7 +61,7 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
         ERRORS,
         base_url=(base_url or "").removesuffix(_API),
         headers={
-            "authorization": f"Bearer {token}" if token and login is None else None,
+            "authorization": prefixed("Bearer ", token) if token and login is None else None,
             "snc-tenant": tenant,
             "snc-userid": user,
         },
@@ -73,17 +74,15 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
     return Connection(http=http, paths=paths, defaults=defaults, all_users=all_users)
 
 
-def _login(
-    instance: str, settings: InstanceSettings, options: Options
-) -> tuple[TokenAuth | None, str | None]:
+def _login(instance: str, options: Options) -> tuple[TokenAuth | None, str | None]:
     """Return what fetches tokens, if `client_id` is set; or the one thing to set before it can."""
-    secret = options.text("client_secret", variable=SECRET_VARIABLE)
+    secret = options.secret("client_secret", variable=SECRET_VARIABLE, in_header=False)
     client_id = options.text("client_id")
     audience = options.text("audience")
     token_url = options.url("token_url", variable=TOKEN_URL_VARIABLE)
     if client_id is None:
         return None, None
-    if not {"token", "token_env"}.isdisjoint(settings.options):
+    if options.configures("token"):
         raise InvalidInputError(
             f"The instance {instance} has a token and a `client_id` to fetch one with.",
             hint="Keep either `token`, or `client_id` with `client_secret` and `token_url`.",

@@ -8,6 +8,7 @@ from typing import Any, cast, overload
 
 import httpx
 
+from tertulia.platforms.kit.secrets import CommandSecret, Secret
 from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address
@@ -21,7 +22,8 @@ class Options:
     """The options of one instance. Every method notes the name it was asked for; `finish` refuses the others.
 
     An option that is left out is looked for in the environment, under the platform's `variable`; with `NAME_env` the
-    configuration names another variable, so that several instances can have credentials of their own.
+    configuration names another variable, so that several instances can have credentials of their own. In place of a
+    secret, `NAME_command` names a command that prints it.
 
     Raises (from every method):
         InvalidInputError: a value cannot be what the option is; the value itself is not shown.
@@ -43,12 +45,37 @@ class Options:
             raise self._refuse(name, "a text")
         return (value or "").strip() or None
 
-    def secret(self, name: str, *, variable: str) -> str | None:
+    def header(self, name: str, *, variable: str) -> str | None:
         """Return a text that can stand in a header, or None."""
         value = self.text(name, variable=variable)
         if value is not None and not (value.isascii() and value.isprintable()):
             raise self._refuse(name, "printable ASCII")
         return value
+
+    def secret(self, name: str, *, variable: str, in_header: bool = True) -> Secret | None:
+        """Return a secret, or None: a text that can stand in a header unless it need not, or what a command prints."""
+        option = f"{name}_command"
+        words = self.names(option)
+        if not words:
+            return self.header(name, variable=variable) if in_header else self.text(name, variable=variable)
+        self._known |= {name, f"{name}_env"}
+        if not {name, f"{name}_env"}.isdisjoint(self._settings.options):
+            raise InvalidInputError(
+                f"The instance {self._instance} has both `{option}` and another `{name}`.",
+                hint="Keep one of the two.",
+                instance=self._instance,
+            )
+        return CommandSecret.of(
+            words,
+            instance=self._instance,
+            principal=self._settings.account,
+            option=option,
+            in_header=in_header,
+        )
+
+    def configures(self, name: str) -> bool:
+        """Whether the configuration itself says what a secret is, rather than the platform's own variable."""
+        return not {name, f"{name}_env", f"{name}_command"}.isdisjoint(self._settings.options)
 
     def path(self, name: str, *, variable: str | None = None) -> Path | None:
         """Return a path that is the same in every working folder, or None."""

@@ -32,17 +32,17 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> tuple[Ht
     email = options.text("email", variable="R2R_EMAIL")
     if key and email:
         # What the environment has for everybody gives way to what the configuration has for this instance.
-        given = {name.removesuffix("_env") for name in settings.options} & {"api_key", "email"}
-        if len(given) != 1:
+        has_key, has_email = options.configures("api_key"), options.configures("email")
+        if has_key == has_email:
             raise InvalidInputError(
                 f"The instance {instance} has an API key and a login; R2R refuses both at once.",
                 hint="Keep either `api_key`, or `email` and `password`.",
                 instance=instance,
             )
-        key, email = (key, None) if "api_key" in given else (None, email)
-    password = options.text("password", variable="R2R_PASSWORD")
+        key, email = (key, None) if has_key else (None, email)
+    password = options.secret("password", variable="R2R_PASSWORD", in_header=False)
     base_url = options.url("base_url", variable="R2R_API_BASE", default=BASE_URL) + "/v3"
-    project = options.secret("project_name", variable="R2R_PROJECT_NAME")
+    project = options.header("project_name", variable="R2R_PROJECT_NAME")
     defaults = CONTEXT.check(options.table("agent"), f"`agent` of the instance {instance}")
     options.finish()
     http = Http(

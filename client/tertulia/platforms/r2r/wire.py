@@ -14,6 +14,7 @@ from tertulia.platforms.kit.http.errors import ErrorTable, Meaning, read_detail
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.tokens import TokenAuth, TokenSource
 from tertulia.platforms.kit.http.values import is_uuid, table, text
+from tertulia.platforms.kit.secrets import Secret
 from tertulia.platforms.r2r.mapping import PLATFORM, Record, Row
 from tertulia.vocabulary.errors import NotConfiguredError, NotOffered
 
@@ -60,7 +61,7 @@ ERRORS = ErrorTable(
 )
 
 
-def login(instance: str, base_url: str, email: str, password: str) -> TokenAuth:
+def login(instance: str, base_url: str, email: str, password: Secret) -> TokenAuth:
     """Return what logs in when that is needed: at first, and again once when a token is refused."""
     return TokenAuth(
         TokenSource(

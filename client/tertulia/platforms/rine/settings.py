@@ -15,6 +15,7 @@ from typing import Any
 
 from tertulia.platforms.kit.http.values import parsed, table
 from tertulia.platforms.kit.options import Options
+from tertulia.platforms.kit.secrets import Secret
 from tertulia.platforms.rine.mapping import PLATFORM, handle
 from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
 from tertulia.vocabulary.errors import InvalidInputError
@@ -35,7 +36,7 @@ class RineSettings:
     agent: str | None
     """Name, handle or id of the agent that the instance acts as; None where the account has only one."""
     client_id: str | None = field(repr=False)
-    client_secret: str | None = field(repr=False)
+    client_secret: Secret | None = field(repr=False)
     aliases: Mapping[str, str]
     """Handles by the short names that the configuration gives them."""
     limits: Limits = DEFAULT_LIMITS
@@ -53,7 +54,7 @@ class RineSettings:
         if folder is None and settings.account is not None:
             raise InvalidInputError("`config_dir` is missing: the keys of an account are nobody else's.")
         config_dir = Path.home() / ".config" / "rine" if folder is None else folder
-        client_id = options.secret("client_id", variable="RINE_CLIENT_ID")
+        client_id = options.header("client_id", variable="RINE_CLIENT_ID")
         client_secret = options.secret("client_secret", variable="RINE_CLIENT_SECRET")
         if client_id is None or client_secret is None:
             client_id, client_secret = _credentials(config_dir)

@@ -25,6 +25,7 @@ from tertulia.platforms.kit.http.retries import pauses, retry_after
 from tertulia.platforms.kit.http.spans import note_status, span_of
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.values import text
+from tertulia.platforms.kit.secrets import CommandSecret, Secret, forget, revealed
 from tertulia.settings import DEFAULT_LIMITS, Limits
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
@@ -97,7 +98,8 @@ class Http:
         errors: ErrorTable,
         *,
         base_url: str,
-        headers: Mapping[str, str | None],
+        headers: Mapping[str, Secret | None],
+        query: Mapping[str, Secret] | None = None,
         auth: httpx.Auth | None = None,
         missing: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -106,7 +108,7 @@ class Http:
         environment_proxy: bool = False,
         address_option: str = "base_url",
     ) -> None:
-        """`address_option` is the option of the instance that has its address, for hints.
+        """`query` is a part of every address. `address_option` is the option that has the instance's, for hints.
 
         A path without segments is `base_url` as it stands.
         """
@@ -116,7 +118,10 @@ class Http:
         self._errors = errors
         self._base_url = base_url
         self._address_option = address_option
-        given = {name: value for name, value in headers.items() if value is not None}
+        self._secrets = {name: each for name, each in headers.items() if isinstance(each, CommandSecret)}
+        """Those headers that are set when a request is sent."""
+        self._query = query or {}
+        given = {name: value for name, value in headers.items() if isinstance(value, str)}
         self._headers = {
             "user-agent": "tertulia",
             "accept": "application/json",
@@ -324,8 +329,10 @@ class Http:
     async def _answered(
         self, request: httpx.Request, about: Mapping[str, str] | None, *, safe: bool, stream: bool
     ) -> httpx.Response:
-        assert self._opened is not None
-        response = await self._opened.send(request, stream=True)
+        response = await self._sent(request)
+        if response.status_code == 401 and self._forget_secrets():
+            await response.aclose()
+            response = await self._sent(request)
         note_status(response)
         if stream and response.is_success:
             return response
@@ -340,6 +347,17 @@ class Http:
         if response.is_success:
             return response
         raise self._refused(response, response.content, safe, about)
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        assert self._opened is not None
+        request.headers.update(await revealed(self._secrets, self._clock))
+        for name, value in (await revealed(self._query, self._clock)).items():
+            request.url = request.url.copy_set_param(name, value)
+        return await self._opened.send(request, stream=True)
+
+    def _forget_secrets(self) -> bool:
+        """Forget the secrets that a platform refuses; return whether their commands may give others."""
+        return forget({**self._secrets, **self._query}, self._clock)
 
     def _refused(
         self, response: httpx.Response, body: bytes, safe: bool, about: Mapping[str, str] | None

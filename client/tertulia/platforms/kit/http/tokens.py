@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 
 from tertulia.platforms.kit.http.retries import retry_after
+from tertulia.platforms.kit.secrets import Secret, forget, revealed
 from tertulia.vocabulary.errors import NotConfiguredError, UnavailableError
 
 EARLY_SECONDS = 30.0
 """How long before its end a token is not used any more."""
 
 
-def client_credentials(client_id: str, client_secret: str, **more: str | None) -> dict[str, str]:
+def client_credentials(client_id: str, client_secret: Secret, **more: str | None) -> dict[str, Secret]:
     """Return the form with which a machine asks for a token (RFC 6749, 4.4.2), with `more` fields that are not None."""
     given = {name: value for name, value in more.items() if value is not None}
     return {
@@ -33,7 +34,7 @@ class TokenSource:
     """The platform as a sentence names it."""
     instance: str
     url: str
-    form: Mapping[str, str] = field(repr=False)
+    form: Mapping[str, Secret] = field(repr=False)
     """What the token is asked for with."""
     options: str
     """The options that hold this, as a sentence lists them."""
@@ -57,8 +58,9 @@ class TokenAuth(httpx.Auth):
         """See `httpx.Auth`."""
         for _ in range(2):
             if self._token is None or time.monotonic() > self._ends:
+                form = await revealed(self._source.form)
                 asking = httpx.Request(
-                    "POST", self._source.url, data=self._source.form, headers={"accept": "application/json"}
+                    "POST", self._source.url, data=form, headers={"accept": "application/json"}
                 )
                 asking.extensions = {**request.extensions, **asking.extensions}  # its timeouts among them
                 answer = yield asking
@@ -81,6 +83,7 @@ class TokenAuth(httpx.Auth):
         """
         source = self._source
         if answer.status_code in source.refusals:
+            forget(source.form)
             raise NotConfiguredError(
                 f"The instance {source.instance} gets no token for {source.platform}: its credentials are not "
                 "accepted.",
