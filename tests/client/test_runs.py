@@ -28,7 +28,7 @@ from tertulia import (
 from tertulia.platforms.base import EmbeddedRunContext, RunContext
 from tertulia.runs.runner import FAULT
 from tertulia.store.leases import LostLeaseError
-from tertulia.vocabulary.errors import StoreError, StoreLockedError
+from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, StoreUncertainError
 from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import change, leases_run_out, rows
 from tests.doubles.clocks import SkippingClock
@@ -513,7 +513,14 @@ async def test_a_request_can_be_waited_for_with_the_connection_kept(path: Path) 
     assert len(script.works) == 1
 
 
-@pytest.mark.parametrize("error", [StoreError("There is no room left."), StoreLockedError("It was locked.")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreError("There is no room left."),
+        StoreUnavailableError("It was locked."),
+        StoreUncertainError("It was lost while it was written."),
+    ],
+)
 async def test_a_run_that_the_store_could_not_record_goes_on_later(path: Path, error: Exception) -> None:
     """The platform may have the message, and its answer is not the store's fault."""
     attempts: list[str] = []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import anyio.lowlevel
 import psycopg
 import pytest
 
@@ -157,6 +158,17 @@ class Database:
 def _execute(url: str, sql: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(sql.encode())
+
+
+async def somebody_waits(database: Database) -> None:
+    """Return once a transaction of the database waits for another's lock."""
+    while database.execute(_WAITING).fetchone() == (0,):
+        await anyio.lowlevel.checkpoint()
+
+
+_WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 def _at(url: str, name: str) -> str:

@@ -11,7 +11,7 @@ import anyio
 
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import LostLeaseError
-from tertulia.vocabulary.errors import StoreError, StoreLockedError
+from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, StoreUncertainError
 from tertulia.vocabulary.events import DELTAS, Event
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class EventQueue:
 
             try:
                 await self._commit(flush)
-            except (StoreError, StoreLockedError):
+            except (StoreError, StoreUnavailableError):
                 self._writer.hold(self)
                 raise
             except BaseException:  # also if the caller was cancelled: it may have been committed all the same
@@ -202,7 +202,7 @@ class EventWriter:
             return
         try:
             await self._write_together(begun)
-        except (StoreError, StoreLockedError):
+        except (StoreError, StoreUnavailableError):
             logger.warning("held back events were not written yet", exc_info=True)
             for queue in begun:
                 self.hold(queue)
@@ -215,11 +215,13 @@ class EventWriter:
         settled: Collection[EventQueue] = (
             begun  # as it is where this is cancelled: it may have been committed
         )
-        lost: Mapping[EventQueue, LostLeaseError] = {}
+        lost: Mapping[EventQueue, LostLeaseError | StoreUncertainError] = {}
         try:
             principals = frozenset(queue.place[0] for queue in begun)
             lost = await self._store.write(partial(_write, begun=begun), principal=principals)
             settled = begun.keys() - lost.keys()
+        except StoreUncertainError as error:
+            lost = dict.fromkeys(begun, error)  # not to be written twice: each run goes on from what there is
         except Exception:
             settled = ()
             raise

@@ -30,7 +30,7 @@ from tertulia.runs.shared_reads import SharedReads
 from tertulia.store import conversations, leases, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
+from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, StoreUncertainError, TertuliaError
 from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.log_ids import log_ids
 from tertulia.vocabulary.models import Message, Run, Sent
@@ -293,7 +293,7 @@ class Runner:
                         lease = None
             except* LostLeaseError:
                 logger.info("run %s was ended or taken over elsewhere", run.id)
-            except* (StoreError, StoreLockedError):
+            except* (StoreError, StoreUnavailableError, StoreUncertainError):
                 logger.warning("run %s waits until the store can be used", run.id, exc_info=True)
             except* Exception:  # a run must not take the process with it, whatever is the matter
                 logger.exception("run %s could not be executed", run.id)
@@ -379,7 +379,7 @@ class Runner:
                 tasks.cancel_scope.cancel()
         except Exception as raised:  # whatever a platform lets through must end its run, not the process
             error = _cause(raised)
-            if isinstance(error, StoreError | StoreLockedError):
+            if isinstance(error, StoreError | StoreUnavailableError | StoreUncertainError):
                 raise error from None  # it says nothing about the answer: the run continues when the store can be used
             if isinstance(error, TertuliaError):
                 sentences = filter(None, (error.message, error.hint))

@@ -55,7 +55,7 @@ class Engine(Protocol):
 
     Raises (from `read` and `write`):
         StoreError: the database is damaged, of a newer version, or cannot be opened or written.
-        UnavailableError: it cannot be reached, or others kept it locked for `BUSY_SECONDS`.
+        StoreUnavailableError: it cannot be reached, or others kept it locked for `BUSY_SECONDS`.
     """
 
     @property
@@ -78,7 +78,7 @@ class Engine(Protocol):
         Meanwhile nobody else writes what `exclusion` names; an engine may let nobody write at all.
 
         Raises:
-            UncertainError: whether the changes were committed is not known.
+            StoreUncertainError: whether the changes were committed is not known.
         """
         ...
 

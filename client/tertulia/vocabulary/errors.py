@@ -98,6 +98,10 @@ class UncertainError(TertuliaError):
     code = "uncertain"
 
 
+class StoreUncertainError(UncertainError):
+    """Raised when the store was lost while it was written, and whether that happened is not known."""
+
+
 class UnavailableError(TertuliaError):
     """Raised when a platform or the store cannot be reached now."""
 
@@ -105,8 +109,8 @@ class UnavailableError(TertuliaError):
     retryable = True
 
 
-class StoreLockedError(UnavailableError):
-    """Raised when other processes keep the store locked."""
+class StoreUnavailableError(UnavailableError):
+    """Raised when the store cannot be reached now, or others keep it locked: nothing was written."""
 
 
 class StoreError(TertuliaError):

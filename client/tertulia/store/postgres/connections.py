@@ -14,7 +14,7 @@ from psycopg.adapt import Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict
 
 from tertulia.store.engine import BUSY_SECONDS, OverdueError, Row
-from tertulia.vocabulary.errors import StoreError, StoreLockedError, StoreTimeoutError, UnavailableError
+from tertulia.vocabulary.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -64,19 +64,14 @@ def parameters(url: PostgresUrl) -> dict[str, Any]:
     return {**_DEFAULTS, **conninfo_to_dict(url.url)}
 
 
-def connect(url: PostgresUrl) -> Connection:
+def connect(url: PostgresUrl, prepare_threshold: int | None = None) -> Connection:
     """Connect to the database, with no transaction open."""
-    connection = psycopg.connect(**parameters(url), autocommit=True, prepare_threshold=None)
-    configure(connection)
-    return connection
-
-
-def configure(connection: Connection) -> None:
-    """Prepare a connection for our statements and values."""
+    connection = psycopg.connect(**parameters(url), autocommit=True, prepare_threshold=prepare_threshold)
     connection.cursor_factory = psycopg.RawCursor
     connection.prepared_max = 500
     connection.adapters.register_dumper(bool, _Truth)
     connection.adapters.register_loader("numeric", _Number)
+    return connection
 
 
 def prepare_threshold(connection: Connection) -> int | None:
@@ -140,7 +135,7 @@ def translated(url: PostgresUrl) -> Generator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
-        raise StoreLockedError(
+        raise StoreUnavailableError(
             f"The store {url} was locked by others for {BUSY_SECONDS} seconds.", hint="Call again."
         ) from error
     except OverdueError as error:
@@ -168,7 +163,7 @@ def translated(url: PostgresUrl) -> Generator[None]:
             hint="Call again: what is there now is opened then.",
         ) from error
     except psycopg.OperationalError as error:
-        raise UnavailableError(
+        raise StoreUnavailableError(
             f"The store {url} cannot be reached now: {_said(error)}.",
             hint="Call again. If it stays so, see whether the server runs, and whether its address, the user and the "
             "password are right.",

@@ -22,7 +22,6 @@ import anyio
 import anyio.to_thread
 import psycopg
 import psycopg.errors
-import psycopg_pool
 from psycopg.pq import TransactionStatus
 
 from tertulia.store.database import Transaction
@@ -41,19 +40,18 @@ from tertulia.store.postgres.connections import (
     ReplacedError,
     Statements,
     batch,
-    configure,
     connect,
     found,
-    parameters,
     prepare_threshold,
     translated,
 )
 from tertulia.store.postgres.listener import Listener
 from tertulia.store.postgres.locks import lock
+from tertulia.store.postgres.pool import IDLE_SECONDS, Pool
 from tertulia.store.postgres.schema import SCHEMA, STEPS
 from tertulia.store.postgres.upgrade import check_version, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK
-from tertulia.vocabulary.errors import UncertainError
+from tertulia.vocabulary.errors import StoreUncertainError
 
 if TYPE_CHECKING:
     from tertulia.store.notices import Notices
@@ -61,7 +59,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-Pool = psycopg_pool.ConnectionPool[Connection]
 
 READERS = WRITERS = 4
 """How many transactions of a process read at once, and how many write: none of one kind waits for the other."""
@@ -95,7 +92,7 @@ class PostgresEngine:
     """The store in the database at `url`. `steps` make its tables; `listen` is a URL without a pooler, for notices.
 
     Raises (from `read` and `write`):
-        UncertainError: the connection was lost during a commit, and the server does not tell what became of it.
+        StoreUncertainError: the connection was lost during a commit, and the server does not tell what became of it.
     """
 
     def __init__(
@@ -137,9 +134,11 @@ class PostgresEngine:
         await self._opened.wait()
 
     async def run(self, notices: Notices) -> None:
-        """Listen for changes by other processes once somebody wants to know of them."""
+        """Listen for changes by other processes once somebody wants to know of them; close idle connections."""
         await self._opened.wait()
-        await self._listener.listen(notices, self._snapshot, self._execute)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._close_unused)
+            await self._listener.listen(notices, self._snapshot, self._execute)
 
     async def aclose(self) -> None:
         """Close all connections, those that are in use after their transactions."""
@@ -179,17 +178,7 @@ class PostgresEngine:
         with connect(self._url) as connection:
             self.epoch = upgrade(connection, self._steps, self._url)
             threshold = prepare_threshold(connection)
-        pool: Pool = psycopg_pool.ConnectionPool(
-            kwargs={**parameters(self._url), "autocommit": True, "prepare_threshold": threshold},
-            configure=configure,
-            min_size=1,
-            max_size=READERS + WRITERS,
-            timeout=BUSY_SECONDS,
-            num_workers=1,
-            open=False,
-        )
-        pool.open()
-        return pool
+        return Pool(partial(connect, self._url, threshold))
 
     def _read(self, work: Callable[[Transaction], T], pool: Pool) -> T:
         milliseconds = max(1, round(self._read_seconds * 1000))
@@ -223,16 +212,14 @@ class PostgresEngine:
 
     def _repeat(self, pool: Pool, attempt: Callable[[Connection], T]) -> T:
         for left in reversed(range(ATTEMPTS)):
-            connection = pool.getconn()
-            try:
-                return attempt(connection)
-            except (psycopg.Error, _AbortedError) as error:
-                if not left or not _is_repeatable(error, connection):
-                    raise
-                if connection.broken:
-                    pool.check()  # after a restart of the server, all are
-            finally:
-                pool.putconn(connection)
+            with pool.connection() as connection:
+                try:
+                    return attempt(connection)
+                except (psycopg.Error, _AbortedError) as error:
+                    if not left or not _is_repeatable(error, connection):
+                        raise
+            if connection.broken:
+                pool.lost()
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
@@ -276,7 +263,7 @@ class PostgresEngine:
 
         Raises:
             _AbortedError: it was not committed.
-            UncertainError: the connection was lost meanwhile, and it is not known whether it was committed.
+            StoreUncertainError: the connection was lost meanwhile, and it is not known whether it was committed.
         """
         try:
             done = batch(connection, f"{self._listener.telling(connection, touched)} COMMIT")
@@ -298,10 +285,16 @@ class PostgresEngine:
                 if status in {"committed", "aborted"}:
                     return status == "committed"
             time.sleep(_OUTCOME_PAUSE)
-        raise UncertainError(
+        raise StoreUncertainError(
             f"The connection to the store {self._url} was lost during a commit; it may or may not have happened.",
             hint="See what is there before you call again. A call with an idempotency key can be repeated as it is.",
         )
+
+    async def _close_unused(self) -> None:
+        while True:
+            await self._clock.tick(IDLE_SECONDS)
+            if self._pool is not None:
+                self._pool.close_unused()
 
     async def _snapshot(self) -> object:
         """Return what differs once another transaction was committed; None if the server cannot be asked."""

@@ -16,7 +16,7 @@ import anyio
 from tertulia.store.engine import BUSY_SECONDS, Cursor, Deadline, OverdueError
 from tertulia.store.sqlite.ranking import relevance
 from tertulia.store.words import ReadableBytes, tokenizer_of
-from tertulia.vocabulary.errors import StoreError, StoreLockedError, StoreTimeoutError
+from tertulia.vocabulary.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def translated(path: Path) -> Generator[None]:
     try:
         yield
     except (apsw.BusyError, apsw.LockedError) as error:
-        raise StoreLockedError(
+        raise StoreUnavailableError(
             f"The store {path} was locked by another process for {BUSY_SECONDS} seconds.",
             hint="Call again.",
         ) from error

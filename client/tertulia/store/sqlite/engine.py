@@ -40,7 +40,7 @@ from tertulia.store.sqlite.connections import (
 from tertulia.store.sqlite.readers import Readers
 from tertulia.store.sqlite.schema import STEPS
 from tertulia.store.sqlite.upgrade import check_version, epoch, upgrade
-from tertulia.vocabulary.errors import StoreError, StoreLockedError, TertuliaError
+from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, TertuliaError
 from tertulia.vocabulary.tasks import task_group
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class SqliteEngine:
                 while more:
                     more = await write(partial(erasure.go_on, index=index))
                 await write(partial(erasure.finish, index=index, noted=noted))
-        except (StoreError, StoreLockedError):
+        except (StoreError, StoreUnavailableError):
             return True  # who writes next is told, and begins it anew
         self._erase_after = self._clock.now() + _SHARE * (self._clock.now() - begun)
         return True

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -18,14 +17,11 @@ from tertulia.store.engine import Row
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.location import PostgresUrl
 from tests.client.making import add_conversation
-from tests.support.postgres import Database
+from tests.support.postgres import Database, somebody_waits
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 SECONDS = 20
-_WAITING = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 
 
 class Held:
@@ -75,12 +71,6 @@ async def stores(database: PostgresUrl) -> AsyncGenerator[tuple[Store, Store]]:
             for store in (one, two):
                 await store.write(lambda _: None)
             yield one, two
-
-
-async def somebody_waits(postgres: Database) -> None:
-    """Return once a transaction waits for another's lock."""
-    while postgres.execute(_WAITING).fetchone() == (0,):
-        await anyio.lowlevel.checkpoint()
 
 
 def count(tx: Transaction) -> Row | None:
