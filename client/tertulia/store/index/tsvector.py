@@ -63,8 +63,10 @@ class TsVector:
 
     def add(self, entry: Entry) -> None:
         """Add a new message."""
-        length, parts = split(entry.text)
+        count, parts = split(entry.text)
         own = list(marks(entry))
+        # FTS5's ranking counts scopes among a message's words; so the order is the same.
+        length = count + len(entry.scopes.split())
         for number, part in enumerate(parts):
             self._tx.run(
                 f"INSERT INTO {TABLES[entry.kind]} (position, part, principal, length, words)"
