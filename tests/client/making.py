@@ -27,7 +27,7 @@ def add_message(
         id=more.pop("id", None) or new_id("m_"),
         conversation_id=conversation_id,
         author="user",
-        role=Role.USER,
+        role=more.pop("role", Role.USER),
         text=text,
         **more,
     )

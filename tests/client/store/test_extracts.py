@@ -1,7 +1,6 @@
 """Reading a bounded part of what was said, and what happened beside it."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -23,17 +22,10 @@ from tertulia.store.extracts import (
 from tertulia.store.milestones import STARTED, milestones
 from tertulia.store.terms import read
 from tertulia.store.transitions import move
-from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import ConversationDraft, Message, Role
 from tertulia.vocabulary.states import Status
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def location(path: Path) -> StoreLocation:
-    """Return where the store is: PostgreSQL has no full-text index yet."""
-    return path
 
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -228,7 +220,7 @@ async def test_milestones_are_found_without_reading_the_journal(store: Store) ->
 
 @pytest.mark.parametrize("among", [None, {"local:a"}])
 async def test_sqlite_uses_the_indexes_that_are_there_for_it(
-    store: Store, monkeypatch: pytest.MonkeyPatch, among: set[str] | None
+    file_store: Store, monkeypatch: pytest.MonkeyPatch, among: set[str] | None
 ) -> None:
     """No statement about milestones walks through a table."""
     plans: list[str] = []
@@ -240,7 +232,7 @@ async def test_sqlite_uses_the_indexes_that_are_there_for_it(
 
     monkeypatch.setattr(Transaction, "all", explained)
 
-    await store.read(lambda tx: milestones(tx, "local", among=among, since=START, most=10))
+    await file_store.read(lambda tx: milestones(tx, "local", among=among, since=START, most=10))
 
     assert any("INDEX milestones" in plan for plan in plans)
     assert not [plan for plan in plans if plan.startswith("SCAN") and "VIRTUAL TABLE" not in plan]

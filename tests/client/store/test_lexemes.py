@@ -3,9 +3,9 @@
 import pytest
 
 from tertulia.store.index.base import Entry, TextKind, scope
-from tertulia.store.index.lexemes import marks, query, span_query, split
+from tertulia.store.index.lexemes import marks, phrase_query, query, span_query, split
 from tertulia.store.schema import POSITION_BITS
-from tertulia.store.terms import read
+from tertulia.store.terms import Phrase, read
 
 DAY = 86_400_000 << POSITION_BITS
 
@@ -46,7 +46,8 @@ def test_short_neighbours_have_a_word_of_their_own() -> None:
         ('"terms of payment"', "('terms' <-> 'of' <-> 'payment')"),
         (
             "HTTPResponse",
-            "('httpresponse' | (('http' <0> 'response') | ('http' <1> 'response') | ('response' <1> 'http')))",
+            "('httpresponse' | (('http' <0> 'response' | 'http' <1> 'response')"
+            " | ('response' <0> 'http' | 'response' <1> 'http')))",
         ),
     ],
 )
@@ -55,13 +56,19 @@ def test_a_search_becomes_a_query(search: str, expected: str) -> None:
     assert query(read(search).expression) == expected
 
 
-def test_a_word_is_cut_where_a_lexeme_ends() -> None:
-    """In the text and in a search alike, between two characters."""
-    long = "é" * 900  # folded to one byte each
-    longer = "ж" * 2_000
+def test_a_word_that_is_too_long_for_a_lexeme_has_a_digest_at_its_end() -> None:
+    """So that it is no other one which begins like it; in the text and in a search alike."""
+    fitting = "é" * 900  # folded to one byte each
+    words = ["ж" * 2_000, "ж" * 1_999 + "ш"]
 
-    assert f"'{'e' * 900}':1" in vector(long)
-    assert vector(longer) == f"'{'ж' * 1_023}':1"
+    assert f"'{'e' * 900}':1" in vector(fitting)
+    one, other = (vector(word).partition(":")[0] for word in words)
+    assert one.startswith(f"'{'ж' * 1_015}")
+    assert one[:1_016] == other[:1_016]
+    assert one != other
+    assert len(one.encode()) <= 2_048
+    assert one == phrase_query(Phrase((words[0],)))
+    assert phrase_query(Phrase((words[0],), prefix=True)) == f"'{'ж' * 1_015}':*"
 
 
 def test_a_long_text_has_parts_of_which_the_first_has_all_words() -> None:

@@ -7,33 +7,36 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from tertulia.store.index.base import COMMON, scope
-from tertulia.store.index.lexemes import all_of, any_of, cut, phrase_query, scope_query
+from tertulia.store.index.lexemes import OVERLAP, all_of, any_of, lexemes, phrase_query, scope_query
+from tertulia.store.index.scoring import score, weight
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tertulia.store.database import Transaction
     from tertulia.store.terms import Alternatives, Phrase
 
 _SAMPLE, _FREQUENT = 300, 0.05
 """How many messages tell which words are too frequent to be counted, and at what share they are."""
-_K1, _B = 1.2, 0.75
-"""The parameters of bm25."""
 
 
 class _Weights(NamedTuple):
     """How many words a message has on average, and how much each phrase tells."""
 
     length: float
-    phrases: Mapping[Phrase, float]
+    phrases: Sequence[tuple[Phrase, float]]
     """Without those that are too frequent to be counted, or to tell anything."""
 
 
+_Place = tuple[int, int]
+"""The number of a part of a text, and a place in it."""
+
+
 class _Found(NamedTuple):
-    """How many words a message has, and the parts and places of those that are looked for."""
+    """How many words a message has, and the places of those that are looked for."""
 
     length: int
-    places: dict[str, set[tuple[int, int]]]
+    places: dict[str, set[_Place]]
 
 
 class Ranking:
@@ -55,11 +58,12 @@ class Ranking:
         if not phrases:
             return []
         scores = {
-            position: sum(
-                weight * _saturated(_times(phrase, found.places), found.length / length)
-                for phrase, weight in phrases.items()
+            position: score(
+                found.length,
+                length,
+                [(tells, times) for phrase, tells in phrases for times in _times(phrase, found.places)],
             )
-            for position, found in self._occurrences(phrases, positions).items()
+            for position, found in self._occurrences([each for each, _ in phrases], positions).items()
         }
         return sorted(scores, key=lambda position: (scores[position], position), reverse=True)
 
@@ -68,7 +72,7 @@ class Ranking:
         queries = [any_of(map(phrase_query, group)) for group in groups]
         sampled = ", count(*) FILTER (WHERE s.words @@ CAST(? AS tsquery))" * len(queries)
         row = self._tx.one(
-            f"SELECT count(*), avg(s.length), (SELECT reltuples FROM pg_class WHERE oid = '{self._table}'::regclass)"
+            f"SELECT count(*), sum(s.length), (SELECT reltuples FROM pg_class WHERE oid = '{self._table}'::regclass)"
             f"{sampled} FROM (SELECT length, words FROM {self._table} WHERE principal = ? AND part = 0"
             " ORDER BY position DESC LIMIT ?) AS s",
             *queries,
@@ -77,15 +81,22 @@ class Ranking:
         )
         assert row is not None
         size, length, total, *found = row
-        phrases: dict[Phrase, float] = {}
+        average = length / size if size else 1
+        # Of somebody with few messages, that is all of them; else the planner's statistics are near enough.
+        total = size if size < _SAMPLE else max(int(total), size)
+        if [len(group) for group in groups] == [1]:  # how rare it is makes no difference
+            return _Weights(average, [(groups[0][0], weight(0, total))])
+        phrases: list[tuple[Phrase, float]] = []
         for group, times in zip(groups, found, strict=True):
             if times >= size * _FREQUENT and self._has(math.ceil(COMMON * size / times)):
                 continue
             counts = self._counts(group)
             if max(counts) < COMMON:
-                rows = max(int(total), size, *counts)
-                phrases |= {phrase: _weight(count, rows) for phrase, count in zip(group, counts, strict=True)}
-        return _Weights(float(length or 1), phrases)
+                rows = max(total, *counts)
+                phrases += [
+                    (phrase, weight(count, rows)) for phrase, count in zip(group, counts, strict=True)
+                ]
+        return _Weights(average, phrases)
 
     def _has(self, count: int) -> bool:
         """Whether a principal has at least so many messages."""
@@ -100,8 +111,8 @@ class Ranking:
         """Return how many of the principal's messages have each of these phrases, up to `COMMON`."""
         own = scope_query([scope(self._principal)])
         counted = (
-            f"(SELECT count(*) FROM (SELECT 1 FROM {self._table} WHERE words @@ CAST(? AS tsquery)"
-            " AND principal = ? LIMIT ?) AS f)"
+            f"(SELECT count(DISTINCT position) FROM (SELECT position FROM {self._table}"
+            " WHERE words @@ CAST(? AS tsquery) AND principal = ? LIMIT ?) AS f)"
         )
         values = [
             value for each in group for value in (all_of(phrase_query(each), own), self._principal, COMMON)
@@ -110,11 +121,10 @@ class Ranking:
         assert row is not None
         return row
 
-    def _occurrences(self, phrases: Iterable[Phrase], positions: Collection[int]) -> Mapping[int, _Found]:
+    def _occurrences(self, phrases: Sequence[Phrase], positions: Collection[int]) -> Mapping[int, _Found]:
         """Return of each message its length, and where the words of the phrases stand."""
-        phrases = list(phrases)
-        whole = sorted({word for each in phrases for word in each.words[: -1 if each.prefix else None]})
-        begun = sorted({each.words[-1] for each in phrases if each.prefix})
+        whole = sorted({word for each in phrases for word in lexemes(each)[: -1 if each.prefix else None]})
+        begun = sorted({lexemes(each)[-1] for each in phrases if each.prefix})
         begins = " OR starts_with(u.lexeme, ?)" * len(begun)
         rows = self._tx.all(
             f"SELECT f.position, f.part, f.length, u.lexeme, u.positions FROM {self._table} AS f"
@@ -122,8 +132,8 @@ class Ranking:
             f" (SELECT value FROM json_array_elements_text(CAST(? AS json)) AS w (value)){begins}) AS u ON true"
             " WHERE f.principal = ? AND f.position IN"
             " (SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(? AS json)) AS p (value))",
-            json.dumps([cut(word) for word in whole]),
-            *map(cut, begun),
+            json.dumps(whole),
+            *begun,
             self._principal,
             json.dumps(sorted(positions)),
         )
@@ -135,8 +145,8 @@ class Ranking:
         return found
 
 
-def _times(phrase: Phrase, places: Mapping[str, set[tuple[int, int]]]) -> int:
-    """Return how often a phrase stands in a message."""
+def _times(phrase: Phrase, places: Mapping[str, set[_Place]]) -> Sequence[int]:
+    """Return how often a phrase stands in a message; how often each of its words does, if these stand close."""
     last = len(phrase.words) - 1
     of_words = [
         {
@@ -145,20 +155,26 @@ def _times(phrase: Phrase, places: Mapping[str, set[tuple[int, int]]]) -> int:
             if (word.startswith(wanted) if phrase.prefix and number == last else word == wanted)
             for each in found
         }
-        for number, wanted in enumerate(map(cut, phrase.words))
+        for number, wanted in enumerate(lexemes(phrase))
     ]
     if phrase.close:
-        return min(map(len, of_words))
-    return sum(
-        all((part, place + offset) in found for offset, found in enumerate(of_words[1:], 1))
+        return _times_close(of_words)
+    ends = (
+        place + last
         for part, place in of_words[0]
+        if all((part, place + offset) in found for offset, found in enumerate(of_words[1:], 1))
+        and (part == 0 or place + last > OVERLAP)  # not counted in the part before
     )
+    return [sum(1 for _ in ends)]
 
 
-def _weight(count: int, total: int) -> float:
-    """Return how much a phrase tells that so many messages have."""
-    return math.log(max((total - count + 0.5) / (count + 0.5), 1 + 1e-6))
-
-
-def _saturated(times: int, length: float) -> float:
-    return times * (_K1 + 1) / (times + _K1 * (1 - _B + _B * length))
+def _times_close(of_words: Sequence[set[_Place]]) -> Sequence[int]:
+    """Return how often each of some words stands so close to all others that they fill as many places as they are."""
+    near = len(of_words) - 1
+    kept = [set[_Place]() for _ in of_words]
+    for part, last in set[_Place]().union(*of_words):
+        window = [{(part, place) for place in range(last - near, last + 1)} & found for found in of_words]
+        if all(window):
+            for all_found, found in zip(kept, window, strict=True):
+                all_found.update(found)
+    return list(map(len, kept))

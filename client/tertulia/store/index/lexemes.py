@@ -17,6 +17,7 @@ it stands in one part.
 from __future__ import annotations
 
 from collections import deque
+from hashlib import sha256
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -32,16 +33,18 @@ if TYPE_CHECKING:
 
 _LONGEST_WORD = 2_046
 """In bytes, of a lexeme."""
+_DIGEST = 16
+"""How many of them a longer word ends with that tell it from others."""
 _PLACES, _TIMES, _BYTES = 16_383, 255, 900_000
 """How much a tsvector may have: places, places of one word, and bytes with some to spare."""
 _LEAST = 2_048
 """How many words a part has at least, though one of them may have no more places there."""
-_OVERLAP = 64
+OVERLAP = 64
 """How many words two parts share, so that a phrase stands in one of them."""
 _SHORT = 4
 """How many characters a short word has at most."""
-_ANY_ORDER = 3
-"""So many words that stand close are looked for in any order."""
+_MOST_CLOSE = 6
+"""So many words that stand close are looked for in any order; more of them at one place, or in their order."""
 _BITS = (26, 29, 32, 35)
 """How long the stretches of time are, in bits of a number of milliseconds: from 19 hours to 13 months."""
 LEVELS = range(len(_BITS))
@@ -105,7 +108,7 @@ class Part:
 def split(text: str) -> tuple[int, Sequence[Part]]:
     """Return how many words a text has, and its parts."""
     parts = [Part()]
-    recent = deque[tuple[str, ...]](maxlen=_OVERLAP)
+    recent = deque[tuple[str, ...]](maxlen=OVERLAP)
     count = 0
     for count, word in enumerate(words(text), 1):  # noqa: B007 (it is returned)
         spellings = tuple(map(cut, word.spellings))
@@ -140,8 +143,8 @@ def query(expression: Expression) -> str:
 def phrase_query(phrase: Phrase) -> str:
     """Return the tsquery of a phrase."""
     if phrase.close:
-        return any_of(_orders(phrase.words))
-    quoted = list(map(_quoted, phrase.words))
+        return any_of(_around(lexemes(phrase)))
+    quoted = list(map(_quoted, lexemes(phrase)))
     if phrase.prefix:
         quoted[-1] += ":*"
     whole = phrase.words[:-1] if phrase.prefix else phrase.words
@@ -150,19 +153,29 @@ def phrase_query(phrase: Phrase) -> str:
     return all_of(f"({found})" if len(quoted) > 1 else found, *pairs)
 
 
-def _orders(close: Sequence[str]) -> Iterator[str]:
-    """Yield how words may stand that stand close: of four or more, only at one place and in this order."""
-    count = len(close)
-    in_order, together = tuple(range(count)), (0,) * count
-    offsets = product(range(count), repeat=count) if count <= _ANY_ORDER else (together, in_order)
-    for places in offsets:
-        if min(places) == 0:
-            (last, first), *others = sorted(zip(places, close, strict=True))
-            found = _quoted(first)
-            for place, word in others:
-                found += f" <{place - last}> {_quoted(word)}"
-                last = place
-            yield f"({found})"
+def lexemes(phrase: Phrase) -> list[str]:
+    """Return the words of a phrase as lexemes; the last may be the beginning of one."""
+    found = list(map(cut, phrase.words))
+    if phrase.prefix:
+        found[-1] = beginning(phrase.words[-1])
+    return found
+
+
+def _around(close: Sequence[str]) -> Iterator[str]:
+    """Yield how words may stand that stand close, by which of them is first: as many places have the others too."""
+    if len(close) > _MOST_CLOSE:
+        yield _side_by_side(close, 0)
+        yield _side_by_side(close, 1)
+        return
+    for number, first in enumerate(map(_quoted, close)):
+        others = [_quoted(word) for other, word in enumerate(close) if other != number]
+        after = [any_of(f"{first} <{gap}> {word}" for gap in range(len(close))) for word in others]
+        # Within a phrase, an AND means that both begin at the same place.
+        yield after[0] if len(after) == 1 else f"({first} <0> {all_of(*after)})"
+
+
+def _side_by_side(words: Iterable[str], gap: int) -> str:
+    return f"({f' <{gap}> '.join(map(_quoted, words))})"
 
 
 def scope_query(scopes: Iterable[str]) -> str:
@@ -202,14 +215,20 @@ def shift(level: int) -> int:
 
 
 def _quoted(word: str) -> str:
-    return "'" + cut(word).replace("\\", "\\\\").replace("'", "''") + "'"
+    return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def cut(word: str) -> str:
-    """Return a word as far as a lexeme can have it."""
+    """Return a word as a lexeme has it: of one that is too long, the beginning and a digest."""
+    start = beginning(word)
+    return start if start == word else f"{start}{sha256(word.encode()).hexdigest()[:_DIGEST]}"
+
+
+def beginning(word: str) -> str:
+    """Return a word, or as much of it as a lexeme has as it is."""
     if len(word) * 4 <= _LONGEST_WORD:
         return word
-    return word.encode()[:_LONGEST_WORD].decode(errors="ignore")
+    return word.encode()[: _LONGEST_WORD - _DIGEST].decode(errors="ignore")
 
 
 def _are_short(one: str, other: str) -> bool:

@@ -58,8 +58,10 @@ _LOOKING_UP = "SELECT set_config('enable_seqscan', ?, true), set_config('gin_fuz
 
 def word_rows(entry: Entry) -> Iterator[Row]:
     """Yield the rows that a message has in its table, as `WORD_COLUMNS` names their columns."""
-    length, parts = split(entry.text)
+    count, parts = split(entry.text)
     own = list(marks(entry))
+    # FTS5's ranking counts scopes among a message's words; so the order is the same.
+    length = count + len(entry.scopes.split())
     for number, part in enumerate(parts):
         yield entry.position, number, entry.principal, length, part.vector(own)
 

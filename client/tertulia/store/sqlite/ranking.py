@@ -5,13 +5,9 @@ FTS5 itself counts the matches of each word among all messages, whosesoever they
 
 import json
 from collections.abc import Sequence
-from math import log
 from typing import Any, Protocol
 
-_SATURATION, _LENGTH = 1.2, 0.75
-"""FTS5's `k1` and `b`."""
-_LEAST = 1e-6
-"""The weight of a word that most messages have."""
+from tertulia.store.index.scoring import score, weight
 
 
 class Match(Protocol):
@@ -45,12 +41,8 @@ def relevance(match: Match, counts: str) -> float:
     """
     if match.aux_data is None:
         rows = match.row_count
-        weights = [log((rows - count + 0.5) / (count + 0.5)) for count in json.loads(counts)]
-        match.aux_data = [max(weight, _LEAST) for weight in weights], match.column_total_size() / rows
+        weights = [weight(count, rows) for count in json.loads(counts)]
+        match.aux_data = weights, match.column_total_size() / rows
     weights, average = match.aux_data
-    size = _SATURATION * (1 - _LENGTH + _LENGTH * match.column_size() / average)
     found = (len(match.phrase_column_offsets(phrase, 0)) for phrase in range(len(weights)))
-    return sum(
-        weight * times * (_SATURATION + 1) / (times + size)
-        for weight, times in zip(weights, found, strict=True)
-    )
+    return score(match.column_size(), average, zip(weights, found, strict=True))
