@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tertulia.store import conversations, messages
 from tertulia.store.database import Store, Transaction
-from tertulia.store.index.fts5 import Fts5
+from tertulia.store.matches import Matches
 from tertulia.store.search import search
 from tertulia.store.words import words
 from tertulia.vocabulary.errors import InvalidInputError
@@ -882,13 +882,13 @@ async def test_no_spellings_are_looked_up_where_a_near_word_cannot_be_in_enough_
 ) -> None:
     """The lookup takes longer than all else of a search in a small store."""
     looked_up: list[str] = []
-    known = Fts5.known
+    known = Matches.known
 
-    def noting(index: Fts5, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
+    def noting(matches: Matches, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
         looked_up.append("spellings")
-        return known(index, words, beginnings=beginnings)
+        return known(matches, words, beginnings=beginnings)
 
-    monkeypatch.setattr(Fts5, "known", noting)
+    monkeypatch.setattr(Matches, "known", noting)
     await library.put("I recieve parcels", *["we receive mail"] * 2)
     await library.put(*["find receive"] * 9, type="command")
 
