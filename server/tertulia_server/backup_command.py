@@ -10,7 +10,9 @@ from tertulia_server.settings import Settings
 def make_backup(settings: Settings, file: str) -> int:
     """Copy the store to a file and print what it holds; return the exit code."""
     store = _file(
-        settings, "pg_dump --format=custom --file=FILE", "it copies the database while servers use it"
+        settings,
+        f"Use `pg_dump --schema=tertulia --format=custom --file={file} {settings.store}`, which copies it while servers"
+        f" use it; or `tertulia store copy {settings.store} {file} --keep`, during which nobody else writes.",
     )
     copied = back_up(store, Path(file))
     print(f"{file}: {copied.conversations:,} conversations, {copied.messages:,} messages.")
@@ -19,7 +21,11 @@ def make_backup(settings: Settings, file: str) -> int:
 
 def restore_backup(settings: Settings, file: str) -> int:
     """Make the store what the file holds and print that; return the exit code."""
-    store = _file(settings, "pg_restore --clean --if-exists --dbname=URL FILE", "end the servers before that")
+    store = _file(
+        settings,
+        f"End the servers, use `pg_restore --clean --if-exists --dbname={settings.store} {file}`, and then"
+        f" `tertulia store reopen --restored {settings.store}`, so that nothing is sent twice.",
+    )
     copied = restore(Path(file), store)
     print(f"{store}: {copied.conversations:,} conversations, {copied.messages:,} messages.")
     if copied.interrupted:
@@ -30,14 +36,12 @@ def restore_backup(settings: Settings, file: str) -> int:
     return 0
 
 
-def _file(settings: Settings, command: str, remark: str) -> Path:
+def _file(settings: Settings, instead: str) -> Path:
     """Return the file of the store.
 
     Raises:
-        InvalidInputError: the store is a database, which PostgreSQL's own programs copy.
+        InvalidInputError: the store is a database, which PostgreSQL's own programs copy; the hint says what to do.
     """
     if isinstance(settings.store, Path):
         return settings.store
-    raise InvalidInputError(
-        f"The store {settings.store} is a database, and not a file.", hint=f"Use `{command}`: {remark}."
-    )
+    raise InvalidInputError(f"The store {settings.store} is a database, and not a file.", hint=instead)

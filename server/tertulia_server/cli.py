@@ -278,6 +278,14 @@ def _restore(loaded: Loaded, flags: Flags) -> int:
     return restore_backup(loaded.settings, flags["file"])
 
 
+def _store(_: Loaded, flags: Flags) -> int:
+    from tertulia_server.store_command import copy, reopen
+
+    if flags["store_command"] == "copy":
+        return copy(flags["source"], flags["target"], keep=flags["keep"])
+    return reopen(flags["reopened"], restored=flags["restored"])
+
+
 COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "serve": _serve,
     "agents": _agents,
@@ -300,6 +308,7 @@ COMMANDS: Mapping[str, Callable[[Loaded, Flags], int]] = {
     "sync": _sync,
     "backup": _backup,
     "restore": _restore,
+    "store": _store,
 }
 """Runs each command and returns its exit code."""
 
@@ -324,6 +333,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_search(commands, shared)
     _add_sync(commands, shared)
     _add_backup(commands, shared)
+    _add_store(commands, shared)
     return parser
 
 
@@ -493,6 +503,31 @@ def _add_backup(commands: Any, shared: argparse.ArgumentParser) -> None:
         "restore", parents=[shared], help="make the store what a backup holds; servers may use it meanwhile"
     )
     restore.add_argument("file", metavar="FILE", help="what `tertulia backup` wrote")
+
+
+def _add_store(commands: Any, shared: argparse.ArgumentParser) -> None:
+    store = commands.add_parser(
+        "store", parents=[shared], help="move the store to another place, into a database or out of it"
+    )
+    of_store = store.add_subparsers(dest="store_command", metavar="COMMAND", required=True)
+    place = "the path of a file, or postgresql://HOST/NAME"
+    copy = of_store.add_parser(
+        "copy", parents=[shared], help="copy a store, compare the copy, and close the one that was copied"
+    )
+    copy.add_argument("source", metavar="FROM", help=place)
+    copy.add_argument("target", metavar="TO", help="the same: a new file, or a database without a store")
+    copy.add_argument(
+        "--keep", action="store_true", help="go on with FROM; the copy is a store of its own beside it"
+    )
+    reopen = of_store.add_parser(
+        "reopen", parents=[shared], help="go on with a store that `tertulia store copy` has closed"
+    )
+    reopen.add_argument("reopened", metavar="STORE", help=place)
+    reopen.add_argument(
+        "--restored",
+        action="store_true",
+        help="with one that pg_restore has restored: nothing is sent again that was sent since",
+    )
 
 
 def _add_history(commands: Any, shared: argparse.ArgumentParser) -> None:

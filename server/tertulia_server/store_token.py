@@ -1,13 +1,16 @@
 """The token of a store: whoever shows it over HTTP is the person who runs the server."""
 
 import re
-import secrets
+from functools import partial
 from pathlib import Path
+from secrets import token_urlsafe
 
 import anyio
 
 from tertulia.client import Client
 from tertulia.settings import ClientSettings
+from tertulia.store import secrets
+from tertulia.store.database import Store
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 from tertulia_server.secret_file import stored_secret
@@ -18,11 +21,34 @@ SECRET = "http_token"  # noqa: S105 - the name under which a database has the to
 
 
 def _new() -> str:
-    return secrets.token_urlsafe(32)
+    return token_urlsafe(32)
 
 
 def _line() -> bytes:
     return f"{_new()}\n".encode()
+
+
+def existing_token(store: StoreLocation) -> str | None:
+    """Return the token of a store, if one was ever made. Where there is no store yet, none is made either.
+
+    Raises:
+        StoreError: the database cannot be used.
+        UnavailableError: it cannot be reached.
+    """
+    if isinstance(store, PostgresUrl):
+        return anyio.run(_found, store)
+    file = token_file(store)
+    return store_token(store) if file.exists() else None
+
+
+def keep_token(store: Path, token: str) -> None:
+    """Make `token` the token of a store in a file, unless it has one."""
+    stored_secret(token_file(store), f"{token}\n".encode)
+
+
+async def _found(store: PostgresUrl) -> str | None:
+    async with Store(store) as opened:
+        return await opened.read(partial(secrets.find, name=SECRET))
 
 
 async def _shared(store: PostgresUrl) -> str:

@@ -54,7 +54,7 @@ def own_server(**options: str) -> "Generator[Server]":
 
     Skip the test where no programs are installed.
     """
-    programs = _programs()
+    programs = installed_programs()
     if programs is None:
         reason = f"no PostgreSQL: {URL} names none, and no programs of it (initdb) are installed"
         if needed("postgres"):
@@ -180,7 +180,7 @@ def _at(url: str, name: str) -> str:
 _KEPT = " WHERE name NOT IN ('version', 'epoch')"
 
 
-def _programs() -> Path | None:
+def installed_programs() -> Path | None:
     """Return the folder of the newest programs that are installed."""
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []

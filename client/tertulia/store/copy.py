@@ -22,18 +22,10 @@ from typing import Protocol
 
 from tertulia.store.database import Transaction, bindable, needing_psycopg, without_escaped_nul
 from tertulia.store.engine import Row
-from tertulia.store.separation import separate
+from tertulia.store.separation import COPIED, REOPENED, RESTORED, separate
 from tertulia.vocabulary.errors import InvalidInputError, StoreError
 from tertulia.vocabulary.location import StoreLocation
 
-COPIED = (
-    "The store was copied while this was unanswered, and the original goes on with it. Whether the message reached the "
-    "platform is shown there: list_messages asks it."
-)
-REOPENED = (
-    "The store had moved elsewhere while this was unanswered, and may have gone on with it there. Whether the message "
-    "reached the platform is shown there: list_messages asks it."
-)
 _JSON = frozenset({"approved_arguments", "arguments", "checkpoint", "context", "data", "effect", "metadata"})
 """The columns, of whichever table, that hold JSON."""
 _LEFT_OUT = frozenset({"leases", "meta"})
@@ -50,6 +42,8 @@ class Opening(Enum):
     """It is made where there is none."""
     REOPENING = "reopening"
     """It has moved elsewhere, and shall be used again."""
+    RESTORED = "restored"
+    """It was restored from a backup by other programs."""
 
 
 class CopyEnd(Protocol):
@@ -125,9 +119,16 @@ class _Digest:
 
 
 def copy_store(
-    source: StoreLocation, target: StoreLocation, *, keep: bool = False, listener: CopyListener | None = None
+    source: StoreLocation,
+    target: StoreLocation,
+    *,
+    keep: bool = False,
+    secrets: Mapping[str, str] | None = None,
+    listener: CopyListener | None = None,
 ) -> CopyReport:
     """Copy a store to where there is none, or one without conversations, and close the source unless it is to `keep`.
+
+    `secrets` are those that the source has elsewhere than in its tables; the target has them there.
 
     Whatever fails, the target stays as it was, and the source in use. A copy whose source could not be closed, because
     the process died in between, is found complete when the call is repeated.
@@ -156,23 +157,23 @@ def copy_store(
         else:
             copying.fill_target()
             copying.compare(target)
-            interrupted = copying.complete(keep=keep)
+            interrupted = copying.complete(secrets or {}, keep=keep)
         if not keep:
             origin.mark_moved(str(target))
     return CopyReport(rows=copying.counts(), repeated=repeated, interrupted=interrupted)
 
 
-def reopen_store(store: StoreLocation) -> int:
-    """Open a store again that has moved; return how many runs were ended, since nobody knows what became of them there.
+def reopen_store(store: StoreLocation, *, restored: bool = False) -> int:
+    """Open a store again that has moved, or was `restored` by other programs; return how many runs that ends.
 
-    It is a store of its own from then on (`tertulia.store.separation`).
+    Nobody knows what became of these runs since. It is a store of its own from then on (`tertulia.store.separation`).
 
     Raises:
         InvalidInputError: the store has not moved.
         NotFoundError, NotConfiguredError, StoreError, UnavailableError: as `copy_store`.
     """
-    with _opened(store, Opening.REOPENING) as end, end.errors():
-        return separate(end.tx, REOPENED)
+    with _opened(store, Opening.RESTORED if restored else Opening.REOPENING) as end, end.errors():
+        return separate(end.tx, RESTORED if restored else REOPENED)
 
 
 @contextmanager
@@ -262,11 +263,12 @@ class _Copying:
                     hint="If it was used since it was copied, name an empty one.",
                 )
 
-    def complete(self, *, keep: bool) -> int:
+    def complete(self, secrets: Mapping[str, str], *, keep: bool) -> int:
         """Make the target usable, beside the source if that is to `keep`; return how many runs that ends."""
         self._copy.finish()
+        known = {f"secret:{name}": value for name, value in secrets.items()}
         with self._copy.errors():
-            for name, value in self._shared.items():
+            for name, value in {**self._shared, **known}.items():
                 self._copy.tx.run(
                     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     name,

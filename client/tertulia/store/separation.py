@@ -9,6 +9,18 @@ from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.models import Run
 from tertulia.vocabulary.states import RunStatus
 
+COPIED = (
+    "The store was copied while this was unanswered, and the original goes on with it. Whether the message reached the "
+    "platform is shown there: list_messages asks it."
+)
+REOPENED = (
+    "The store had moved elsewhere while this was unanswered, and may have gone on with it there. Whether the message "
+    "reached the platform is shown there: list_messages asks it."
+)
+RESTORED = (
+    "The store was restored from a backup while this was unanswered. Whether the message reached the platform is shown "
+    "there: list_messages asks it."
+)
 EMBEDDED = "local"
 """The instance whose conversations are in the store itself: nothing was sent anywhere."""
 
@@ -17,7 +29,8 @@ def separate(tx: Transaction, reason: str) -> int:
     """Make the store one in which nothing is being done, under an epoch of its own; return how many runs it ended.
 
     Cursors from before are refused. Nobody knows what becomes of the runs that have sent something to a platform: they
-    are interrupted for that `reason`, so that nothing is sent twice. Those of the embedded platform continue.
+    are interrupted for the `reason`, one of the above, so that nothing is sent twice. Those of the embedded platform
+    continue.
     """
     tx.run("DELETE FROM leases")
     tx.run("UPDATE meta SET value = ? WHERE name = 'epoch'", secrets.token_hex(8))

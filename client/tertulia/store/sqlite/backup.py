@@ -17,17 +17,12 @@ from tertulia.store.database import Transaction
 from tertulia.store.index.filling import index_next
 from tertulia.store.index.fts5 import Fts5
 from tertulia.store.private_files import create_file, make_folder
-from tertulia.store.separation import separate
+from tertulia.store.separation import RESTORED, separate
 from tertulia.store.sqlite.connections import SIDE_FILES, Connection, configure, transaction, translated
 from tertulia.store.sqlite.schema import STEPS
 from tertulia.store.sqlite.upgrade import check_version, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError, NotFoundError, StoreError
-
-RESTORED = (
-    "The store was restored from a backup while this was unanswered. Whether the message reached the platform is shown "
-    "there: list_messages asks it."
-)
 
 
 @dataclass(frozen=True, slots=True)
