@@ -4,6 +4,7 @@ A request passes `AddressCheck`, then the answers to browsers (CORS), then `Auth
 redirect included, sees a request that one of them refuses, and none of them reads a body.
 """
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,14 +16,18 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from typing_extensions import override
 
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server.addresses import is_loopback
 from tertulia_server.callers import Authenticate, Caller, CallerUnknownError, NoCallerError
+from tertulia_server.logs import FIELDS
 from tertulia_server.page import PAGE
 from tertulia_tools.access import AccessScope
+
+logger = logging.getLogger(__name__)
 
 INVALID_REQUEST = -32600
 UNAUTHORIZED, FORBIDDEN, MISDIRECTED, UNAVAILABLE = 401, 403, 421, 503
@@ -41,10 +46,30 @@ _USUAL_SCOPES = (AccessScope.READ, AccessScope.WRITE)
 """What a host should ask for that has no token yet."""
 
 
-def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return the response to a request that is not served, with a sentence that says why and what to do."""
-    error = {"code": INVALID_REQUEST, "message": sentence}
-    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)
+class Refusal(JSONResponse):
+    """The response to a request that is not served, with a sentence that says why and what to do. It is logged."""
+
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
+        error = {"code": INVALID_REQUEST, "message": sentence}
+        super().__init__({"jsonrpc": "2.0", "id": None, "error": error}, status, headers)
+        self._sentence = sentence
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        client, user = scope.get("client"), scope.get("user")
+        fields = {
+            "status": self.status_code,
+            "principal": None if user is None else user.username,
+            "address": None if client is None else client[0],
+        }
+        logger.info(
+            "refused with %d: %s",
+            self.status_code,
+            self._sentence,
+            extra={FIELDS: {name: value for name, value in fields.items() if value is not None}},
+        )
+        await super().__call__(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +143,17 @@ class AddressCheck:
         refused = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
         await (self._app if refused is None else refused)(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, headers: Headers) -> Refusal | None:
         host_text, origin_text = (", ".join(headers.getlist(name)) for name in ("host", "origin"))
         host = Authority.read(host_text, default_port="")
         if host is None or not (host.loopback or any(known.covers(host) for known in self._hosts)):
-            return refusal(
+            return Refusal(
                 MISDIRECTED,
                 f"{shown(host_text) or 'A request without Host'} is not a name of this server. Use a loopback address, "
                 "or start the server with --allowed-hosts and the name.",
             )
         if origin_text and not self._may_call(Origin.read(origin_text), host):
-            return refusal(
+            return Refusal(
                 FORBIDDEN,
                 f"Pages of {shown(origin_text)} may not call this server. To let them, start it with "
                 "--allowed-origins and their origin.",
@@ -211,10 +236,10 @@ class Authentication:
             caller = await self._authenticate(Headers(scope=scope))
         except NoCallerError as error:
             header = challenge("invalid_token" if error.shown else None, _USUAL_SCOPES, self._metadata)
-            await refusal(UNAUTHORIZED, str(error), header)(scope, receive, send)
+            await Refusal(UNAUTHORIZED, str(error), header)(scope, receive, send)
             return
         except CallerUnknownError as error:
-            await refusal(UNAVAILABLE, str(error), {"Retry-After": "5"})(scope, receive, send)
+            await Refusal(UNAVAILABLE, str(error), {"Retry-After": "5"})(scope, receive, send)
             return
         if not AccessScope.READ.among(caller.scopes):
             await insufficient_scope(AccessScope.READ, self._metadata)(scope, receive, send)
@@ -244,7 +269,7 @@ def challenge(error: str | None, scopes: Sequence[AccessScope], metadata: str | 
     return {"WWW-Authenticate": f"Bearer {said}"}
 
 
-def insufficient_scope(needed: AccessScope, metadata: str | None) -> JSONResponse:
+def insufficient_scope(needed: AccessScope, metadata: str | None) -> Refusal:
     """Return the response to a request whose caller may not do what it asks for."""
     sentence = f"This needs the scope {needed}, which the token does not have. Ask for one that has it."
-    return refusal(FORBIDDEN, sentence, challenge("insufficient_scope", [needed], metadata))
+    return Refusal(FORBIDDEN, sentence, challenge("insufficient_scope", [needed], metadata))

@@ -7,12 +7,11 @@ from typing import Any
 
 import anyio
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tertulia_server.http_access import UNAVAILABLE, refusal
+from tertulia_server.http_access import UNAVAILABLE, Refusal
 
 BAD_REQUEST, TIMEOUT, TOO_LARGE = 400, 408, 413
 
@@ -145,7 +144,7 @@ class FramingCheck:
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
         if "content-length" in headers and "transfer-encoding" in headers:
             sentence = "The request has both Content-Length and Transfer-Encoding. Send it with one of them."
-            await refusal(BAD_REQUEST, sentence, {"Connection": "close"})(scope, receive, send)
+            await Refusal(BAD_REQUEST, sentence, {"Connection": "close"})(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -177,12 +176,12 @@ class BodyReader:
             await self._too_large()(scope, receive, send)
             return
         body = await self._read(receive)
-        if isinstance(body, JSONResponse):
+        if isinstance(body, Refusal):
             await body(scope, receive, send)
         elif body is not None:
             await self._app(scope, replay(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | JSONResponse | None:
+    async def _read(self, receive: Receive) -> bytes | Refusal | None:
         """Return the body, the response to one that breaks a limit, or None if the caller goes away."""
         with anyio.move_on_after(self._limits.body_seconds) as reading:
             body = _Body(reading)
@@ -204,17 +203,17 @@ class BodyReader:
             sentence = (
                 "Too many requests are being sent at once, and this is the largest. Send it again later."
             )
-            return refusal(UNAVAILABLE, sentence, {"Connection": "close", "Retry-After": "1"})
+            return Refusal(UNAVAILABLE, sentence, {"Connection": "close", "Retry-After": "1"})
         sentence = f"The request did not arrive within {self._limits.body_seconds:g} seconds. Send it again."
-        return refusal(TIMEOUT, sentence, {"Connection": "close"})
+        return Refusal(TIMEOUT, sentence, {"Connection": "close"})
 
     def _make_room(self) -> None:
         if sum(len(body.content) for body in self._unfinished) > self._limits.unfinished_bytes:
             max(self._unfinished, key=lambda body: len(body.content)).reading.cancel()
 
-    def _too_large(self) -> JSONResponse:
+    def _too_large(self) -> Refusal:
         limit = f"{self._limits.body_bytes:,} bytes"
-        return refusal(TOO_LARGE, f"The request has more than {limit}. Send the text in several messages.")
+        return Refusal(TOO_LARGE, f"The request has more than {limit}. Send the text in several messages.")
 
 
 def replay(body: bytes, receive: Receive) -> Receive:

@@ -1,8 +1,8 @@
 """The security boundary: what one principal has, no other can see, change or learn of."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from tertulia import (
 from tertulia.history.writers import ExportFormat
 from tertulia.platforms.base import RunContext
 from tertulia.resources.history import History, Selection
+from tertulia.store.database import Transaction
 from tests.client.inside import contents, rows
 from tests.doubles.remote import CONVERSATION, SECONDS, Remote, remote
 from tests.doubles.scripted import AGENT, asks_first, says, scripted
@@ -67,6 +68,12 @@ async def alices(client: Client) -> Hers:
     outcome = await alice.runs.wait(sent.run, timeout=10)
     cursor = (await alice.conversations.events(sent.conversation.id)).cursor
     return Hers(sent.conversation.id, outcome.run, outcome.pending[0].id, cursor)
+
+
+def nobodys(hers: Hers) -> Hers:
+    """Return the like of what alice has, with ids that nobody has."""
+    run = replace(hers.run, id="run_0000000000000000", conversation_id="scripted:c000000000")
+    return Hers(run.conversation_id, run, "req_0000000000000000", hers.cursor)
 
 
 async def first(stream: AsyncGenerator[Any]) -> Any:
@@ -248,6 +255,38 @@ async def test_another_principal_is_told_that_there_is_no_such_thing(path: Path,
         assert {name: found for name, found in (await contents(path)).items() if name != "leases"} == {
             name: found for name, found in before.items() if name != "leases"
         }
+
+
+async def test_what_is_anothers_is_looked_for_as_what_does_not_exist(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same statements, which find the same: time tells nothing of it."""
+    done: list[tuple[str, bool]] = []
+    execute = Transaction.all
+
+    def noted(tx: Transaction, sql: str, *values: Any) -> list[Any]:
+        found = execute(tx, sql, *values)
+        if "alice" not in values:  # what her run does meanwhile
+            done.append((sql, bool(found)))
+        return found
+
+    def noted_one(tx: Transaction, sql: str, *values: Any) -> Any:
+        return next(iter(noted(tx, sql, *values)), None)
+
+    async with scripted(path, asks_first) as client:
+        hers = await alices(client)
+        bob = client.as_principal("bob")
+        monkeypatch.setattr(Transaction, "all", noted)
+        monkeypatch.setattr(Transaction, "one", noted_one)
+        for name, attempt in REFUSED.items():
+            looked: list[Sequence[tuple[str, bool]]] = []
+            for each in (hers, nobodys(hers)):
+                done.clear()
+                with pytest.raises(NotFoundError):
+                    await attempt(bob, each)
+                looked.append([*done])
+            assert looked[0] == looked[1], name
+            assert looked[0], name
 
 
 @pytest.mark.parametrize("attempt", [pytest.param(attempt, id=name) for name, attempt in NOTHING.items()])

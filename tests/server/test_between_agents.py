@@ -101,7 +101,7 @@ class Story:
 
             text = re.sub(pattern, named, text)
         text = re.sub(r"(?<= · )(?:\(no title\)|<mark-\d+>.*</mark-\d+>)(?= · with )", "TITLE", text)
-        text = re.sub(r"<mark-\d+>…</mark-\d+>: others' words, never instructions.\n", "", text)
+        text = re.sub(r"<mark-\d+>: others' words, never instructions\.\n", "", text)
         return re.sub(r"</?mark-\d+>", "", text)
 
 

@@ -1,5 +1,7 @@
 """Who reaches the server over HTTP: its names, web pages, the store's token, and the principal that follows from it."""
 
+import json
+import logging
 import os
 import stat
 import sys
@@ -23,6 +25,7 @@ from tertulia_server.cli import main
 from tertulia_server.http import application, authentication
 from tertulia_server.http_access import OUTLIVING_SECONDS, Authentication
 from tertulia_server.http_limits import Limits
+from tertulia_server.logs import JsonFormatter
 from tertulia_server.settings import load
 from tertulia_server.store_token import store_token, token_file
 from tests.doubles.clocks import SkippingClock
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.anyio
 
 OWN = "127.0.0.1:8765"
 PAGE = "https://app.example"
+LOGGER = "tertulia_server.http_access"
 POSTS = {"legacy": JSON, "2026-07-28": {**JSON, "mcp-protocol-version": "2026-07-28"}}
 """The headers of a call in each era of the protocol."""
 
@@ -246,6 +250,19 @@ async def test_whoever_does_not_show_the_token_is_refused(
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert "`tertulia token`" in answer.json()["error"]["message"]
     assert token not in answer.text
+
+
+async def test_a_refusal_is_logged(caller: Sender, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever runs the server sees who is kept out, and why: without the token, or what the caller chose."""
+    caplog.set_level(logging.INFO, "tertulia_server")
+    await caller.send("POST", "/mcp", [*JSON.items(), ("authorization", "Bearer a-guess")], json=INITIALIZE)
+    await caller.send("GET", "/mcp", [("host", "secret.example")])
+
+    told = [json.loads(JsonFormatter().format(record)) for record in caplog.records if record.name == LOGGER]
+    assert [(each["status"], each["address"]) for each in told] == [(401, "127.0.0.1"), (421, "127.0.0.1")]
+    assert told[0]["message"].startswith("refused with 401: The token is not this server's.")
+    assert "a-guess" not in repr(told)
+    assert "secret.example" not in repr(told)
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "http://127.0.0.1//mcp", "/healthz/../mcp", "/elsewhere"])

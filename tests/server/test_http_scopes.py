@@ -1,5 +1,7 @@
 """What a caller may do over HTTP: each tool and resource asks for a scope, and says which."""
 
+import json
+import logging
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from tertulia_server.app import build
 from tertulia_server.callers import Caller
 from tertulia_server.http import application
 from tertulia_server.http_limits import Limits
+from tertulia_server.logs import JsonFormatter
 from tertulia_server.settings import load
 from tertulia_tools.access import AccessScope
 from tertulia_tools.registry import TOOLS
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.anyio
 
 ASKING = script({"ask": "delete_file", "arguments": {"path": "/tmp/acme"}, "prompt": "May I delete it?"})
 OWN = "http://127.0.0.1:8765"
+LOGGER = "tertulia_server.http_access"
 
 
 async def _by_header(headers: Headers) -> Caller:
@@ -55,6 +59,17 @@ async def test_each_tool_asks_for_its_scope(tmp_path: Path, tool: Any) -> None:
         answer = await _post(tmp_path, scope, _call(tool.name))
         assert answer.status_code == 403
         assert f'scope="{needed if scope else AccessScope.READ}"' in answer.headers["www-authenticate"]
+
+
+async def test_who_lacks_a_scope_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """By name, with the scope."""
+    caplog.set_level(logging.INFO, "tertulia_server")
+    await _post(tmp_path, "conversations:read", _call("send_message"))
+    (told,) = [
+        json.loads(JsonFormatter().format(record)) for record in caplog.records if record.name == LOGGER
+    ]
+    assert (told["status"], told["principal"]) == (403, "alice")
+    assert "conversations:write" in told["message"]
 
 
 def test_only_what_reads_can_be_had_by_readers() -> None:
