@@ -208,7 +208,7 @@ class Follower(Generic[E]):
         try:
             step: Step = Progress.CONTINUES
             if frames is not None:
-                step = await self._read(aiter(frames))
+                step = await self._read(frames)
             elif live is not None:
                 step = await self._listen(live)
             elif self._stream is not None and self._stream.replays:
@@ -275,7 +275,7 @@ class Follower(Generic[E]):
                 self._broken += 1
                 return Progress.CONTINUES
             self._outage.over()
-            step = await self._read(aiter(frames), after=position)
+            step = await self._read(frames, after=position)
         fruitful = self._attempt.heard > heard
         if fruitful:
             self._waits = self._new_waits()
@@ -288,16 +288,17 @@ class Follower(Generic[E]):
             return self._outage.pause_after(error, even_final=isinstance(error, UnavailableError))
         return max(float(error.ids.get("retry_after", 0)), next(self._waits))
 
-    async def _read(self, frames: AsyncIterator[Frame], *, after: Position | None = None) -> Step:
+    async def _read(self, frames: Frames, *, after: Position | None = None) -> Step:
         """Read a stream until it ends or breaks, until an event asks for something else, or until a limit."""
+        frames.patience = self._seconds_left
+        events = aiter(frames)
         while True:
             try:
-                with self._attempt.clock.move_on_after(self._seconds_left()) as limit:
-                    frame = await anext(frames, None)
+                frame = await anext(events, None)
             except BrokenStreamError as error:
                 return await self._broke_off(error)
             self._broken = 0
-            if limit.cancelled_caught or frame is None:
+            if frame is None:
                 return Progress.CONTINUES
             step = await self._handle(frame, replayed=after)
             after = None

@@ -243,11 +243,15 @@ class EventMapper:
         """The final answer, once it came."""
         self.failure: str | None = None
         """Why the agent gave up, in R2R's words."""
-        self.text = ""
-        """What was streamed of the text that the answer is to have: of all since the last call of a tool."""
+        self._texts: list[str] = []
         self._message_id = message_id
         self._parts = 0
         self._open = False
+
+    @property
+    def text(self) -> str:
+        """What was streamed of the text that the answer is to have: of all since the last call of a tool."""
+        return "".join(self._texts)
 
     def events(self, name: str, data: str) -> list[Event]:
         """Return what an event of the stream means; one that nobody knows, or cannot read, is kept raw."""
@@ -263,7 +267,7 @@ class EventMapper:
         match name:
             case "message":
                 delta = _delta(payload)
-                self.text += delta
+                self._texts.append(delta)
                 return [
                     *self._opened(),
                     Event(EventKind.TEXT_MESSAGE_CONTENT, {**self._about, "delta": delta}),
@@ -271,7 +275,7 @@ class EventMapper:
             case "thinking":
                 return [Event(EventKind.REASONING, {"delta": _delta(payload)})]
             case "tool_call":
-                self.text = ""
+                self._texts = []
                 return [*self._closed(), *_tool_call(payload)]
             case "tool_result":  # from servers whose agents tell it; those of 3.6.6 do not
                 about = {"tool_call_id": payload["tool_call_id"]}

@@ -1,5 +1,6 @@
 """A run is followed until it ends, over streams that break and platforms that are away."""
 
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -46,6 +47,7 @@ class FakeFrames:
         self, parts: Sequence[str | Pause | Exception], clock: Clock, retry: float | None = None
     ) -> None:
         self.retry = retry
+        self.patience: Callable[[], float] = lambda: math.inf
         self._parts = parts
         self._clock = clock
 
@@ -55,7 +57,10 @@ class FakeFrames:
             if isinstance(part, Exception):
                 raise part
             if isinstance(part, Pause):
-                await self._clock.sleep(part)
+                with self._clock.move_on_after(self.patience()) as waiting:
+                    await self._clock.sleep(part)
+                if waiting.cancelled_caught:
+                    return
                 continue
             position, _, data = part.partition(":")
             yield Frame(event="said", data=data, id=position)

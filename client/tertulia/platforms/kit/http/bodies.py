@@ -5,7 +5,7 @@ holds for every answer that the client gets: refusals, streams, and those to a r
 """
 
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import anyio.lowlevel
 import httpx
@@ -49,23 +49,17 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        async for piece in self._pieces():
-            size += len(piece)
-            if size > self._limit:
-                raise OversizedBodyError(f"more than {self._limit // _MIB:,} MiB")
-            yield piece
+        async for chunk in self._stream:
+            for piece in _inflated(chunk, self._inflaters):
+                size += len(piece)
+                if size > self._limit:
+                    raise OversizedBodyError(f"more than {self._limit // _MIB:,} MiB")
+                yield piece
+                if self._inflaters:
+                    await anyio.lowlevel.checkpoint()  # others have their turn between two pieces
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-    async def _pieces(self) -> AsyncGenerator[bytes]:
-        async for chunk in self._stream:
-            if not self._inflaters:
-                yield chunk
-                continue
-            for piece in _inflated(chunk, self._inflaters):
-                yield piece
-                await anyio.lowlevel.checkpoint()  # others have their turn between two pieces
 
 
 def _inflated(data: bytes, inflaters: list["_Inflater"]) -> Iterator[bytes]:

@@ -5,8 +5,9 @@ network needs: bytes that are no UTF-8 are replaced, a frame that does not end i
 event (as the specification has it), a stream that stalls or breaks is an error of ours.
 """
 
+import codecs
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import cast
 
@@ -59,6 +60,8 @@ class Frames:
         self.headers: Mapping[str, str] = response.headers
         self.retry: float | None = None
         """Seconds after which the server wants to be asked again, once it has said so."""
+        self.patience: Callable[[], float] = _endless
+        """Returns, before each wait, after how many seconds in which nothing comes the events end."""
         self._platform = platform
         self._limit = limit
         self._idle = idle
@@ -73,14 +76,11 @@ class Frames:
         await self._events.aclose()
 
     async def _read(self, response: httpx.Response) -> AsyncGenerator[Frame]:
-        # The format is always UTF-8, whatever the platform's header says; `-sig` drops the mark that may stand first.
-        clean = httpx.Response(
-            200,
-            headers={"content-type": "text/event-stream; charset=utf-8-sig"},
-            content=_limited(self._chunks(response), self._limit),
-        )
         try:
-            async with aclosing(EventSource(clean).aiter_sse()) as events:
+            async with (
+                aclosing(self._texts(response)) as texts,
+                aclosing(EventSource(_Texts(texts)).aiter_sse()) as events,
+            ):
                 async for event in events:
                     if event.retry is not None:
                         self.retry = max(0, event.retry) / 1000
@@ -99,28 +99,61 @@ class Frames:
             broken.stalled = isinstance(error, httpx.ReadTimeout | _StalledError)
             raise broken from error
 
-    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[bytes]:
-        async with aclosing(cast(AsyncGenerator[bytes], response.aiter_bytes())) as chunks:
+    async def _texts(self, response: httpx.Response) -> AsyncGenerator[str]:
+        """Yield the body as it comes. The format is always UTF-8, whatever the platform's header says."""
+        decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        size = _FrameSize(self._limit)
+        # The client's hook has decompressed what httpx calls raw.
+        async with aclosing(cast(AsyncGenerator[bytes], response.aiter_raw())) as chunks:
             while True:
-                with self._clock.move_on_after(self._idle) as waiting:
+                patience = self.patience()
+                with self._clock.move_on_after(min(patience, self._idle)) as waiting:
                     chunk = await anext(chunks, None)
-                if waiting.cancelled_caught:
+                if waiting.cancelled_caught and self._idle <= patience:
                     raise _StalledError
-                if chunk is None:
-                    return
-                yield chunk
+                if waiting.cancelled_caught or chunk is None:
+                    break
+                size.count(chunk)
+                yield decoder.decode(chunk)
+        yield decoder.decode(b"", final=True)
 
 
-async def _limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncGenerator[bytes]:
-    """Yield `chunks` while there are at most `limit` bytes from one blank line, which ends a frame, to the next."""
-    size, tail = 0, b""
-    async for chunk in chunks:
+def _endless() -> float:
+    return math.inf
+
+
+class _Texts(httpx.Response):
+    """The body of a stream as httpx-sse asks a response for it: another response would read it in five more steps."""
+
+    def __init__(self, texts: AsyncIterator[str]) -> None:
+        super().__init__(200, headers={"content-type": "text/event-stream"})
+        self._texts = texts
+
+    def aiter_text(self, chunk_size: int | None = None) -> AsyncIterator[str]:
+        return self._texts
+
+
+class _FrameSize:
+    """Counts the bytes from one blank line, which ends a frame, to the next: at most `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._tail = b""
+
+    def count(self, chunk: bytes) -> None:
+        """Count a chunk.
+
+        Raises:
+            _OversizedFrameError: a frame has more bytes than it may.
+        """
         for start in range(0, len(chunk), _PIECE):
-            piece = tail + chunk[start : start + _PIECE]
-            size -= len(tail)
-            ends = [piece.find(blank) for blank in _BLANK_LINES if blank in piece]
-            if size + min(ends, default=len(piece)) > limit:
-                raise _OversizedFrameError
-            size = len(piece) - max(map(piece.rfind, _BLANK_LINES)) if ends else size + len(piece)
-            tail = piece[-2:]
-        yield chunk
+            piece = self._tail + chunk[start : start + _PIECE]
+            size = self._size - len(self._tail)
+            if size + len(piece) > self._limit:
+                ends = [end for end in map(piece.find, _BLANK_LINES) if end >= 0]
+                if size + min(ends, default=len(piece)) > self._limit:
+                    raise _OversizedFrameError
+            last = max(map(piece.rfind, _BLANK_LINES))
+            self._size = size + len(piece) if last < 0 else len(piece) - last
+            self._tail = piece[-2:]
