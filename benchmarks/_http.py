@@ -65,7 +65,7 @@ class HttpClient:
 
 
 @contextmanager
-def serving(store: Path) -> Generator[str]:
+def serving(store: Path | str) -> Generator[str]:
     """Serve a store over HTTP; yield the URL."""
     command = (sys.executable, "-m", "tertulia_server", "serve", "--http", "--port", "0", "--no-token")
     with subprocess.Popen([*command, "--store", str(store)], stderr=subprocess.PIPE, text=True) as process:

@@ -18,8 +18,8 @@ INITIALIZE = {
 }
 
 
-def tertulia_command(store: Path) -> tuple[str, ...]:
-    """Return the command that starts Tertulia with a store."""
+def tertulia_command(store: Path | str) -> tuple[str, ...]:
+    """Return the command that starts Tertulia with a store: a file, or the URL of a database."""
     return (sys.executable, "-m", "tertulia_server", "--store", str(store))
 
 

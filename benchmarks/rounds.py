@@ -1,7 +1,8 @@
 """Run the benchmarks of speed in rounds, in turn, and write the medians to docs/performance.md.
 
-`python3 dev.py bench [--rounds N] [NAME...]`. In turn, because a machine's speed drifts and others use it: what was
-measured in one round was measured on the same machine. What counts are the ratios to the floor beside them.
+`python3 dev.py bench [--rounds N] [--postgres URL] [NAME...]`. In turn, because a machine's speed drifts and others
+use it: what was measured in one round was measured on the same machine. What counts are the ratios to the floor beside
+them. `engines` fills the database at URL, and is left out without one.
 """
 
 import argparse
@@ -24,6 +25,7 @@ PAGE = FOLDER.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 NUMBER = re.compile(r"-?[\d,]+(\.\d+)?")
 
+ENGINES = "engines"
 COMMANDS: Mapping[str, Sequence[str]] = {
     "startup": ("startup.py", "--runs", "5"),
     "calls": ("calls.py", "--calls", "200"),
@@ -34,15 +36,16 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "search": ("search.py", "--messages", "100000", "--store", "{stores}/search.db"),
     "deleting": ("deleting.py", "--messages", "20000"),
     "imports": ("imports.py", "--messages", "10000"),
+    ENGINES: ("engines.py", "--store", "{postgres}"),
 }
 """By name: a script and its arguments. Stores are built in the first round and used again in the others."""
 
 Table = list[list[str]]
 
 
-def run(name: str, stores: str) -> list[Table]:
+def run(name: str, stores: str, postgres: str | None) -> list[Table]:
     """Run a benchmark; return the tables that it printed, heads first."""
-    script, *arguments = (part.format(stores=stores) for part in COMMANDS[name])
+    script, *arguments = (part.format(stores=stores, postgres=postgres) for part in COMMANDS[name])
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as rows:
         subprocess.run(
             [sys.executable, str(FOLDER / script), *arguments],
@@ -81,7 +84,7 @@ def markdown(table: Table) -> str:
 def section(name: str, tables: Sequence[Table], rounds: int) -> str:
     """Return what the page says of a benchmark."""
     script, *arguments = COMMANDS[name]
-    options = " ".join(arguments).replace("--store {stores}/", "--store ")
+    options = " ".join(arguments).format(stores="", postgres="URL").replace("--store /", "--store ")
     today, cores = datetime.now(UTC).date(), os.cpu_count()
     how = f"{today}, {rounds} round{'s' * (rounds > 1)}, Python {platform.python_version()}, {cores} shared cores"
     return "\n\n".join([f"`{script} {options}`: {how}.", *map(markdown, tables)])
@@ -106,16 +109,19 @@ def main() -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which: {', '.join(COMMANDS)} (default: all)"
     )
+    parser.add_argument("--postgres", metavar="URL", help="an empty database, for engines")
     given: Any = parser.parse_args()
     if unknown := [name for name in given.names if name not in COMMANDS]:
         parser.error(f"there is no benchmark {unknown[0]!r}. Valid: {', '.join(COMMANDS)}.")
-    names: Sequence[str] = given.names or list(COMMANDS)
+    names: Sequence[str] = given.names or [name for name in COMMANDS if name != ENGINES or given.postgres]
+    if ENGINES in names and given.postgres is None:
+        parser.error("engines needs --postgres URL")
     found: dict[str, list[list[Table]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as stores:
         for number in range(given.rounds):
             for name in names:
                 print(f"round {number + 1} of {given.rounds}: {name}", file=sys.stderr, flush=True)
-                found[name].append(run(name, stores))
+                found[name].append(run(name, stores, given.postgres))
     for name, runs in found.items():
         tables = [median_table(alike) for alike in zip(*runs, strict=False)]
         write_page({name: section(name, tables, given.rounds)})
