@@ -32,6 +32,7 @@ from tertulia.store.engine import (
 from tertulia.store.notices import Notices, Watch
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import NotConfiguredError
+from tertulia.vocabulary.location import check_file
 from tertulia.vocabulary.ranges import END, time_within
 
 if TYPE_CHECKING:
@@ -151,6 +152,8 @@ class Store:
     the engine. A read may take `read_seconds`. `measure` is told of each transaction. `listen_url` is
     `ClientSettings.store_listen_url`.
 
+    Raises InvalidInputError where a URL was given as the path of a file.
+
     Raises (from every method): what `Engine` raises.
     """
 
@@ -165,6 +168,8 @@ class Store:
         engine: Callable[[Any, EngineOptions], Engine] | None = None,
         listen_url: PostgresUrl | None = None,
     ) -> None:
+        if isinstance(location, Path):
+            check_file(location)
         self.location = location
         self.clock = clock
         """The time that all who wait for something in the store go by."""
