@@ -74,7 +74,13 @@ class Client:
                 name for name, instance in settings.instances.items() if not instance.keeps_content
             )
             store = await stack.enter_async_context(
-                Store(settings.store, content_free=content_free, clock=clock, measure=measure)
+                Store(
+                    settings.store,
+                    content_free=content_free,
+                    clock=clock,
+                    measure=measure,
+                    listen_url=settings.store_listen_url,
+                )
             )
             platforms = build(
                 settings.instances,

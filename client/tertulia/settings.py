@@ -148,6 +148,8 @@ class ClientSettings:
 
     store: Path | PostgresUrl
     """The path of a file, or the URL of a PostgreSQL database."""
+    store_listen_url: PostgresUrl | None = None
+    """The URL of the database's server itself, where `store` is a pooler's, which delivers no notices (LISTEN)."""
     approvals: Approvals = Approvals.HOST
     identity: str | None = None
     """The mailbox name of this process on the embedded platform."""

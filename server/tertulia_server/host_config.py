@@ -18,7 +18,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.location import PostgresUrl
 from tertulia_server.app import NAME
 from tertulia_server.http import PATH
-from tertulia_server.settings import TOKEN_VARIABLE, Loaded, Settings, Source, default_config, flag
+from tertulia_server.settings import DATABASES, TOKEN_VARIABLE, Loaded, Settings, Source, default_config, flag
 from tertulia_server.store_token import store_token
 
 
@@ -259,13 +259,14 @@ def _endpoint(config: HostConfig, settings: Settings) -> Endpoint:
 
 def password_left_out(loaded: Loaded) -> str:
     """Return what to do where the running command has a password that the host's configuration does not get."""
-    store = loaded.settings.store
-    if not isinstance(store, PostgresUrl) or not store.has_password or loaded.sources["store"] is Source.FILE:
-        return ""
-    return (
-        f"The password of the database is left out: write it to ~/.pgpass, or the whole URL to {loaded.file}, as "
-        "`store`."
-    )
+    for name in DATABASES:
+        url = getattr(loaded.settings, name)
+        if isinstance(url, PostgresUrl) and url.has_password and loaded.sources[name] is not Source.FILE:
+            return (
+                f"The password of the database is left out: write it to ~/.pgpass, or the whole URL to {loaded.file}, "
+                f"as `{name}`."
+            )
+    return ""
 
 
 def running_command(loaded: Loaded) -> tuple[str, ...]:

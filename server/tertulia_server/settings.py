@@ -43,6 +43,8 @@ _OWN_VARIABLES = {_WITHIN_VARIABLE, TOKEN_VARIABLE}
 """What is no setting."""
 TABLES = {"instances", "agents", "limits"}
 """The settings that only the file has."""
+DATABASES = ("store", "store_listen_url")
+"""The settings that can be the URL of a database, with a password in it."""
 _KEYS = {"identity": "as"}
 """The settings whose key in the file is not the name of their field: `as` cannot be a name in Python."""
 
@@ -78,6 +80,13 @@ def _location(value: object) -> object:
     except InvalidInputError as error:
         sentences = " ".join(filter(None, (error.message, error.hint)))
         raise ValueError(sentences.removesuffix(".")) from None
+
+
+def _database(value: object) -> object:
+    located = _location(value)
+    if isinstance(located, Path):
+        raise ValueError("it must be a URL like postgresql://HOST/DATABASE")  # noqa: TRY004 - pydantic takes no other
+    return located
 
 
 def _without_brackets(value: object) -> object:
@@ -147,6 +156,10 @@ class Settings(BaseModel):
 
     store: Annotated[StoreLocation, BeforeValidator(_location)] = Field(
         description="The file that keeps conversations, runs and the index; or a database, postgresql://HOST/NAME."
+    )
+    store_listen_url: Annotated[PostgresUrl | None, BeforeValidator(_database)] = Field(
+        None,
+        description="The URL of the database's server itself, where `store` is a pooler's, which delivers no notices.",
     )
     wait_seconds: float = Field(
         45, ge=0, le=300, description="How long a call waits for an answer (0 to 300)."
@@ -265,6 +278,7 @@ class Settings(BaseModel):
             instances[LOCAL] = replace(local, options={**local.options, "agents": self.agents})
         return ClientSettings(
             store=self.store,
+            store_listen_url=self.store_listen_url,
             approvals=self.approvals,
             identity=self.identity,
             discover_agents=self.discover_agents,
@@ -375,7 +389,10 @@ def _read_file(file: Path, *, must_exist: bool) -> Mapping[str, Any]:
 def _closed(file: Path, settings: Settings, sources: Mapping[str, Source]) -> Sequence[str]:
     """Close the files that hold credentials to other users; return a sentence for each that was open."""
     tables = [*settings.instances.values(), *settings.agents.values()]
-    named_there = sources["store"] is Source.FILE and isinstance(settings.store, PostgresUrl)
+    named_there = any(
+        sources[name] is Source.FILE and isinstance(getattr(settings, name), PostgresUrl)
+        for name in DATABASES
+    )
     holding = [file] if named_there or any(map(holds_secrets, tables)) else []
     named = [table["env_file"] for table in tables if isinstance(table.get("env_file"), str)]
     holding += [Path(each).expanduser() for each in named]

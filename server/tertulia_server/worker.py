@@ -77,6 +77,8 @@ def worker_command(
     if isinstance(settings.store, PostgresUrl):
         environment |= {name: value for name, value in inherited.items() if name.startswith("PG")}
         environment[variable("store")] = settings.store.url
+        if settings.store_listen_url is not None:
+            environment[variable("store_listen_url")] = settings.store_listen_url.url
     else:
         command += ["--store", str(settings.store)]
     return command, environment

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -21,6 +20,7 @@ from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import (
     LOCAL_PRINCIPAL,
     Agent,
@@ -110,7 +110,7 @@ class ScriptedPlatform(LocalPlatform):
 
 @asynccontextmanager
 async def scripted(
-    store: Path,
+    store: StoreLocation,
     script: Script | Answer | None = None,
     *,
     approvals: Approvals = Approvals.HOST,

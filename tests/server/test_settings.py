@@ -62,23 +62,31 @@ def test_a_server_that_an_agent_started_takes_no_approvals_whatever_else_is_set(
     assert loaded.settings.approvals is Approvals.ELSEWHERE
 
 
+@pytest.mark.parametrize("name", ["store", "store_listen_url"])
 @pytest.mark.parametrize("source", ["flag", "environment", "file"])
-def test_the_password_of_a_database_is_shown_nowhere(file: Path, source: str) -> None:
+def test_the_password_of_a_database_is_shown_nowhere(file: Path, source: str, name: str) -> None:
     """A configuration file that has it is closed to others."""
     url = "postgresql://ann:s3cret@host/db?password=s3cret"
-    file.write_text(f"store = '{url}'" if source == "file" else "")
+    file.write_text(f"{name} = '{url}'" if source == "file" else "")
     file.chmod(0o644)
-    flags = {"config": str(file), "store": url if source == "flag" else None}
-    loaded = load(flags, {"TERTULIA_STORE": url} if source == "environment" else {})
+    flags = {"config": str(file), name: url if source == "flag" else None}
+    loaded = load(flags, {f"TERTULIA_{name.upper()}": url} if source == "environment" else {})
 
-    assert isinstance(loaded.settings.store, PostgresUrl)
-    assert loaded.settings.store.url == url
-    assert "store = postgresql://ann@host/db" in show(loaded)
+    found = getattr(loaded.settings.client_settings(), name)
+    assert isinstance(found, PostgresUrl)
+    assert found.url == url
+    assert f"{name} = postgresql://ann@host/db" in show(loaded)
     for shown in (show(loaded), repr(loaded), repr(loaded.settings.client_settings())):
         assert "s3cret" not in shown
     if os.name != "nt":
         others = stat.S_IMODE(file.stat().st_mode) & 0o077
         assert (others == 0) is (source == "file")
+
+
+def test_a_file_delivers_no_notices() -> None:
+    """Only a database does."""
+    with pytest.raises(InvalidInputError, match="--store-listen-url is not possible: it must be a URL"):
+        load({"store_listen_url": "tertulia.db"}, {})
 
 
 def test_a_url_that_cannot_be_read_is_not_repeated() -> None:

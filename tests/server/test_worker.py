@@ -41,12 +41,15 @@ RUN = {"toolCallId": "run", "title": "rm a.txt", "kind": "execute", "rawInput": 
 def test_the_command_of_a_worker_has_no_password() -> None:
     """Every user of a machine can read the commands of all. The driver's own variables are passed on."""
     url = "postgresql://ann:s3cret@host/db"
-    command, environment = worker_command(
-        load({"store": url}, {}).settings, None, {"PGPASSFILE": "/home/ann/.pgpass", "OTHER": "1"}
-    )
+    settings = load({"store": url, "store_listen_url": f"{url}2"}, {}).settings
+    command, environment = worker_command(settings, None, {"PGPASSFILE": "/home/ann/.pgpass", "OTHER": "1"})
 
     assert "s3cret" not in " ".join(command)
-    assert environment == {"PGPASSFILE": "/home/ann/.pgpass", "TERTULIA_STORE": url}
+    assert environment == {
+        "PGPASSFILE": "/home/ann/.pgpass",
+        "TERTULIA_STORE": url,
+        "TERTULIA_STORE_LISTEN_URL": f"{url}2",
+    }
 
 
 class House:

@@ -24,7 +24,7 @@ from tests.support.needs import needed
 
 URL = "TERTULIA_TEST_POSTGRES"
 INSTALLED = "/usr/lib/postgresql"
-_USER = "postgres"
+USER = "postgres"
 """Who runs the server where we are root, which it refuses."""
 _OPTIONS = {
     "fsync": "off",
@@ -84,12 +84,12 @@ class Server:
         given = {**options, "unix_socket_directories": str(folder)}
         self._options = " ".join(f"-c {name}={value}" for name, value in given.items())
         if os.name != "nt" and os.geteuid() == 0:
-            shutil.chown(folder, _USER)
-        _run(
+            shutil.chown(folder, USER)
+        run_unprivileged(
             programs / "initdb",
             "--no-sync",
             "--auth=trust",
-            f"--username={_USER}",
+            f"--username={USER}",
             "--encoding=UTF8",
             "--locale=C",
             self._data,
@@ -98,17 +98,19 @@ class Server:
     @property
     def url(self) -> str:
         """The URL of its database `postgres`."""
-        return f"postgresql:///postgres?host={self._folder}&user={_USER}"
+        return f"postgresql:///postgres?host={self._folder}&user={USER}"
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         log = self._folder / "log"
-        _run(self._programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", self._options, "start")
+        run_unprivileged(
+            self._programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", self._options, "start"
+        )
         self.running = True
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: `immediate` as a crash does, `fast` with an end to all connections."""
-        _run(self._programs / "pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+        run_unprivileged(self._programs / "pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
         self.running = False
 
 
@@ -193,8 +195,9 @@ def installed_programs() -> Path | None:
     return folders[-1] if folders else None
 
 
-def _run(*command: str | Path) -> None:
-    user = _USER if os.name != "nt" and os.geteuid() == 0 else None
+def run_unprivileged(*command: str | Path) -> None:
+    """Run a program that refuses to be run by root."""
+    user = USER if os.name != "nt" and os.geteuid() == 0 else None
     groups: list[str] | None = None if user is None else []
     subprocess.run(
         command, check=True, stdout=subprocess.DEVNULL, cwd="/", user=user, group=user, extra_groups=groups

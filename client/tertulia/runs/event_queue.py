@@ -97,6 +97,8 @@ class EventQueue:
         not be written without it.
         """
         async with self._writing:
+            if self._error is not None:
+                raise self._error  # what it held back is missing: nothing may be written after it
             if change is None:
                 self._events.extend(events)
                 if checkpoint is not None:

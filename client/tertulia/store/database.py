@@ -32,6 +32,7 @@ from tertulia.store.engine import (
 from tertulia.store.notices import Notices, Watch
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import NotConfiguredError
+from tertulia.vocabulary.location import check_file
 from tertulia.vocabulary.ranges import END, time_within
 
 if TYPE_CHECKING:
@@ -148,7 +149,10 @@ class Store:
     """The store at `location`, as one process sees it. Enter it once; it opens at the first use.
 
     `content_free` are the instances of which it keeps no contents (`InstanceSettings.keeps_content`). `engine` makes
-    the engine. A read may take `read_seconds`. `measure` is told of each transaction.
+    the engine. A read may take `read_seconds`. `measure` is told of each transaction. `listen_url` is
+    `ClientSettings.store_listen_url`.
+
+    Raises InvalidInputError where a URL was given as the path of a file.
 
     Raises (from every method): what `Engine` raises.
     """
@@ -162,12 +166,17 @@ class Store:
         read_seconds: float = READ_SECONDS,
         measure: Measure | None = None,
         engine: Callable[[Any, EngineOptions], Engine] | None = None,
+        listen_url: PostgresUrl | None = None,
     ) -> None:
+        if isinstance(location, Path):
+            check_file(location)
         self.location = location
         self.clock = clock
         """The time that all who wait for something in the store go by."""
         self._measure = measure
-        options = EngineOptions(clock=clock, content_free=content_free, read_seconds=read_seconds)
+        options = EngineOptions(
+            clock=clock, content_free=content_free, read_seconds=read_seconds, listen_url=listen_url
+        )
         self._engine = (engine or _engine)(location, options)
         self._notices = Notices(clock)
         self._tasks: anyio.abc.TaskGroup | None = None

@@ -15,6 +15,7 @@ from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 if TYPE_CHECKING:
     from tertulia.store.database import Transaction
     from tertulia.store.notices import Notices
+    from tertulia.vocabulary.location import PostgresUrl
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -34,6 +35,8 @@ class EngineOptions:
     """The instances of which the store keeps no contents."""
     read_seconds: float = READ_SECONDS
     """How long a read may take."""
+    listen_url: PostgresUrl | None = None
+    """Where a database delivers notices, if it does not where it is reached."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from tertulia.vocabulary.errors import InvalidInputError
 
 _SCHEME = re.compile(r"postgres(?:ql)?://", re.IGNORECASE)
+_SCHEME_IN_A_PATH = re.compile(r"postgres(?:ql)?:", re.IGNORECASE)
 _ANY_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@,/?#]*)(?::\d*)?"
 _PARTS = re.compile(
@@ -85,3 +86,16 @@ def store_location(text: str) -> StoreLocation:
     if not named or named.startswith(":") or _ANY_SCHEME.match(named):
         raise InvalidInputError("A store is the path of a file, or a URL like postgresql://HOST/DATABASE.")
     return Path(text)
+
+
+def check_file(path: Path) -> None:
+    """Check that a path is no URL of a database that somebody has taken for one: a file of that name would be made.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
+    if any(_SCHEME_IN_A_PATH.fullmatch(part) for part in path.parts):
+        raise InvalidInputError(
+            "The store is the URL of a database, and was given as the path of a file.",
+            hint="Give it as PostgresUrl(…), which `import tertulia` has.",
+        )

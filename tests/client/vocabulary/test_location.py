@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia.settings import ClientSettings
+from tertulia.store.database import Store
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.location import PostgresUrl, store_location
 
@@ -88,3 +89,12 @@ def test_what_names_neither_a_file_nor_a_database_is_refused(typed: str) -> None
 def test_everything_else_is_the_path_of_a_file(typed: str) -> None:
     """Also what only begins like a URL."""
     assert store_location(typed) == Path(typed)
+
+
+@pytest.mark.parametrize("url", ["postgresql:///db", f"postgres://ann:{PASSWORD}@host/db"])
+def test_a_url_that_was_made_a_path_is_refused(url: str, tmp_path: Path) -> None:
+    """Else a store would be made in a file of that name."""
+    for path in (Path(url), tmp_path / url):
+        with pytest.raises(InvalidInputError, match="given as the path of a file") as failure:
+            Store(path)
+        assert PASSWORD not in f"{failure.value} {failure.value.hint}"

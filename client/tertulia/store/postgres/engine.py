@@ -89,7 +89,7 @@ class _AbortedError(Exception):
 
 
 class PostgresEngine:
-    """The store in the database at `url`. `steps` make its tables; `listen` is a URL without a pooler, for notices.
+    """The store in the database at `url`. `steps` make its tables.
 
     Raises (from `read` and `write`):
         StoreUncertainError: the connection was lost during a commit, and the server does not tell what became of it.
@@ -101,7 +101,6 @@ class PostgresEngine:
         options: EngineOptions,
         *,
         steps: Sequence[str] = STEPS,
-        listen: PostgresUrl | None = None,
     ) -> None:
         self._url = url
         self._clock = options.clock
@@ -115,7 +114,7 @@ class PostgresEngine:
         self._reading = anyio.CapacityLimiter(READERS)
         self._writing = anyio.CapacityLimiter(WRITERS)
         self._process = secrets.token_hex(4)
-        self._listener = Listener(listen or url, self._process, self._clock)
+        self._listener = Listener(options.listen_url or url, self._process, self._clock)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Read in a connection that nobody else uses meanwhile; a caller who is cancelled does not wait for the end."""

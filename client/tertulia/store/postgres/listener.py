@@ -74,7 +74,7 @@ class Listener:
             except _DeafError:
                 logger.warning(
                     "The store %s is behind a pooler that delivers no notices (LISTEN): this process looks for changes "
-                    "instead. Give it a URL that leads to the server itself.",
+                    "instead. Set store_listen_url to a URL that leads to the server itself.",
                     self._url,
                 )
                 await notices.poll(version)
