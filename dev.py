@@ -92,8 +92,9 @@ PAGE_PROGRAMS = ("@modelcontextprotocol/inspector@2.12.0", "axe-core@4.14.1")
 LOCKS = {
     "test.txt": "pyproject.toml --group test --group vendors",
     # What runs, in an image or on a server: the same releases as are tested.
-    "run.txt": "pyproject.toml --extra otel --constraints requirements/test.txt",
-    "run-models.txt": "pyproject.toml --extra otel --extra models --constraints requirements/test.txt",
+    "run.txt": "pyproject.toml --extra otel --extra postgres --constraints requirements/test.txt",
+    "run-models.txt": "pyproject.toml --extra otel --extra postgres --extra models"
+    " --constraints requirements/test.txt",
     "build.txt": "--group build --constraints requirements/test.txt",
     # On top of the first, in the same environment: what both hold must be the same release.
     "lint.txt": "--group lint --constraints requirements/test.txt",

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Mapping
 from importlib.metadata import requires, version
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from tertulia.vocabulary.location import PostgresUrl
 from tertulia_server.http import check_exposure
 from tertulia_server.http_limits import Limits
-from tertulia_server.settings import load
+from tertulia_server.settings import Settings, load
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -29,9 +31,19 @@ def image() -> Mapping[str, str]:
     return dict(pair.split("=", 1) for pair in said.split())
 
 
-def compose() -> Mapping[str, Any]:
-    """Return what the compose file says."""
-    return cast(Mapping[str, Any], YAML(typ="safe", pure=True).load(DEPLOY / "compose.yaml"))  # pyright: ignore[reportUnknownMemberType]
+def compose(name: str = "compose.yaml") -> Mapping[str, Any]:
+    """Return what a compose file says."""
+    return cast(Mapping[str, Any], YAML(typ="safe", pure=True).load(DEPLOY / name))  # pyright: ignore[reportUnknownMemberType]
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Return what two compose files say together."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        one, other = cast(dict[str, Any], below), cast(dict[str, Any], above)
+        return one | {
+            name: merged(one[name], value) if name in one else value for name, value in other.items()
+        }
+    return above
 
 
 def unit() -> Mapping[str, list[str]]:
@@ -44,13 +56,14 @@ def unit() -> Mapping[str, list[str]]:
     return found
 
 
-def settings_of(environment: Mapping[str, str]) -> None:
-    """Check that a server with this environment starts, and warns of nothing."""
+def settings_of(environment: Mapping[str, str]) -> Settings:
+    """Return the settings of a server with this environment, which starts and warns of nothing."""
     loaded = load({}, {name: value for name, value in environment.items() if name.startswith("TERTULIA_")})
     assert loaded.warnings == []
     assert loaded.settings.http
     assert loaded.settings.log_format == "json"
     check_exposure(loaded.settings)
+    return loaded.settings
 
 
 def test_the_image_under_compose_has_settings_that_there_are(tmp_path: Path) -> None:
@@ -70,6 +83,41 @@ def test_the_image_under_compose_has_settings_that_there_are(tmp_path: Path) -> 
     network = files["networks"]["inside"]
     assert network["internal"]
     assert service["environment"]["TERTULIA_TRUSTED_PROXIES"] == network["ipam"]["config"][0]["subnet"]
+
+
+def test_two_servers_under_compose_share_a_database_and_are_told_apart_by_their_addresses(
+    tmp_path: Path,
+) -> None:
+    """Each is what the one is, but for the store; the proxy knows both by one name."""
+    alone, scaled = compose(), compose("compose.scaled.yaml")
+    config = tmp_path / "tertulia.toml"
+    config.touch()
+    addresses: list[str] = []
+    for name in ("tertulia", "tertulia2"):
+        service = scaled["services"][name]
+        assert service.get("extends") in (None, {"file": "compose.yaml", "service": "tertulia"})
+        service = merged(alone["services"]["tertulia"], service)
+        settings = settings_of(
+            {
+                **image(),
+                **service["environment"],
+                "TERTULIA_PUBLIC_URL": "https://tertulia.example/mcp",
+                "TERTULIA_CONFIG": str(config),
+            }
+        )
+        assert isinstance(settings.store, PostgresUrl)
+        assert not settings.store.has_password
+        assert "@postgres/" in str(settings.store)
+        assert {"inside", "outside", "database"} == set(service["networks"])
+        addresses.append(service["networks"]["inside"]["ipv4_address"])
+    (network,) = alone["networks"]["inside"]["ipam"]["config"]
+    assert all(ip_address(each) in ip_network(network["subnet"]) for each in addresses)
+    proxy = merged(alone["services"]["nginx"], scaled["services"]["nginx"])
+    (server,) = re.findall(r"server (\w+):8765;", (DEPLOY / "nginx.conf").read_text())
+    assert proxy["extra_hosts"] == [f"{server}:{each}" for each in addresses]
+    assert set(proxy["depends_on"]) == {"tertulia", "tertulia2"}
+    assert set(scaled["services"]["postgres"]["networks"]) == {"database"}
+    assert scaled["networks"]["database"]["internal"]
 
 
 def test_the_unit_has_settings_that_there_are(tmp_path: Path) -> None:
@@ -118,7 +166,7 @@ def test_the_lock_of_what_runs_has_all_that_the_package_needs() -> None:
     """At the releases that the tests run with; `python3 dev.py lock` writes it."""
     text = (ROOT / "requirements" / "run.txt").read_text()
     pinned = dict(re.findall(r"^(\S+)==(\S+)", text, re.MULTILINE))
-    names = needed("tertulia", ["otel"], set())
+    names = needed("tertulia", ["otel", "postgres"], set())
 
     assert {name: pinned.get(name) for name in names} == {name: version(name) for name in names}
 

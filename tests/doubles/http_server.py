@@ -60,15 +60,17 @@ def command(arguments: Sequence[str], *, forked: bool = True) -> list[str]:
 
 
 @asynccontextmanager
-async def http_server(setup: Setup, *, forked: bool = True) -> AsyncGenerator[HttpServer]:
-    """Serve; what the server logs goes to the setup's log. Leaving ends it."""
+async def http_server(
+    setup: Setup, *, forked: bool = True, patience: float = SECONDS
+) -> AsyncGenerator[HttpServer]:
+    """Serve; what the server logs goes to the setup's log. Leaving ends it. It begins within `patience` seconds."""
     async with await anyio.open_process(
         command(setup.arguments, forked=forked), stdin=None, stdout=None, env=environment(), cwd=ROOT
     ) as process:
         assert process.stderr is not None
         lines = TextReceiveStream(process.stderr)
         said = ""
-        with anyio.fail_after(SECONDS):
+        with anyio.fail_after(patience):
             while (found := _URL.search(said)) is None or not said.endswith("\n"):
                 said += await lines.receive()
         async with anyio.create_task_group() as tasks:

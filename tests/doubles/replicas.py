@@ -183,7 +183,7 @@ class _Replica:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Process]:
-        async with http_server(self.setup, forked=self.forked) as server:
+        async with http_server(self.setup, forked=self.forked, patience=SECONDS) as server:
             yield server.process
 
 

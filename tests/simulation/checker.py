@@ -2,13 +2,18 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
 
 from tertulia import RunStatus
 from tertulia.runs.runner import FAULT
+from tertulia.store.postgres.connections import connect, translation
+from tertulia.store.postgres.schema import SCHEMA
 from tertulia.vocabulary.events import EventKind
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 from tests.simulation.upstream import KIND
 from tests.simulation.world import World
 
@@ -20,37 +25,58 @@ ENDS = {
 }
 
 
+Rows = Callable[..., list[tuple[Any, ...]]]
+"""Returns what a statement finds with some values."""
+
+
 def check(world: World) -> None:
     """Check a schedule that has come to its end."""
-    connection: Any = apsw.Connection(str(world.store))
+    with _looking(world.store) as rows:
+        Checker(world, rows).check()
+
+
+@contextmanager
+def _looking(store: StoreLocation) -> Generator[Rows]:
+    """Look into a store without its engine."""
+    if isinstance(store, PostgresUrl):
+        with connect(store) as database:
+            database.execute(f"SET search_path = {SCHEMA}".encode())
+
+            def found(sql: str, *values: Any) -> list[tuple[Any, ...]]:
+                return database.execute(translation(sql), values).fetchall()
+
+            yield found
+        return
+    file: Any = apsw.Connection(str(store))
     try:
-        Checker(world, connection).check()
+        assert list(file.execute("PRAGMA integrity_check")) == [("ok",)]
+
+        def found_here(sql: str, *values: Any) -> list[tuple[Any, ...]]:
+            return list(file.execute(sql, values))
+
+        yield found_here
     finally:
-        connection.close()
+        file.close()
 
 
 class Checker:
     """Checks one world."""
 
-    def __init__(self, world: World, connection: Any) -> None:
+    def __init__(self, world: World, rows: Rows) -> None:
         self._world = world
-        self._connection = connection
+        self._rows = rows
         self._texts = Counter(
             str(text) for (text,) in self._rows("SELECT text FROM messages WHERE role = 'user'")
         )
 
     def check(self) -> None:
         """Check everything."""
-        assert self._rows("PRAGMA integrity_check") == [("ok",)]
         self._check_journals()
         self._check_runs()
         self._check_sendings()
         self._check_decisions()
         self._check_readers()
         assert self._rows("SELECT * FROM leases WHERE owner IS NULL") == []
-
-    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return list(self._connection.execute(sql, values))
 
     def _check_journals(self) -> None:
         """No journal has a gap, and its conversation's counter is that of its last entry."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import apsw
 
 import tertulia.client
@@ -21,6 +22,7 @@ from tertulia.store.database import Store
 from tertulia.store.sqlite.connections import Connection, Worker, configure
 from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.vocabulary.clock import SystemClock
+from tertulia.vocabulary.location import PostgresUrl, StoreLocation
 
 T = TypeVar("T")
 
@@ -42,6 +44,8 @@ class Machine:
     """Whether the disk has no room."""
     calm: bool = False
     """Whether nothing goes wrong any more."""
+    commits: int = 0
+    """How many transactions were committed in a database, which tells whoever waits for news."""
 
     def note(self, what: str) -> None:
         """Note what happens, for the replay of a seed."""
@@ -100,6 +104,7 @@ class Process:
         """
         if self.client is None or self.dead:
             raise DiedError(self.name)
+        CURRENT.set(self)
         with anyio.CancelScope() as scope:
             self._calls[scope] = None
             try:
@@ -186,15 +191,30 @@ async def _connect(process: Process, path: Path) -> Worker:
 class SimulatedStore(Store):
     """A store that is used in the event loop's own thread."""
 
-    def __init__(self, path: Path, **options: Any) -> None:
-        connector = partial(_connect, CURRENT.get())
-        super().__init__(path, **options, engine=partial(SqliteEngine, connector=connector))
+    def __init__(self, location: StoreLocation, **options: Any) -> None:
+        if isinstance(location, PostgresUrl):
+            from tests.simulation.database import SimulatedPostgres
+
+            super().__init__(location, **options, engine=SimulatedPostgres)
+        else:
+            connector = partial(_connect, CURRENT.get())
+            super().__init__(location, **options, engine=partial(SqliteEngine, connector=connector))
 
 
 def simulate_stores(replace: Callable[[object, str, object], None]) -> None:
     """Have clients open such stores and make ids by the seed; `replace` is the `setattr` of a monkeypatch."""
     replace(tertulia.client, "Store", SimulatedStore)
     replace(tertulia.vocabulary.identifiers, "secrets", random)
+    replace(anyio.to_thread, "run_sync", _in_this_thread)
+
+
+async def _in_this_thread(call: Callable[..., T], /, *arguments: Any, **_: Any) -> T:
+    """Make a call between two steps of its process, and not in a thread."""
+    process = CURRENT.get()
+    await process.step(0.002)
+    result = call(*arguments)
+    await process.step(0)
+    return result
 
 
 def weighted(chance: random.Random, choices: Sequence[tuple[float, T]]) -> T:

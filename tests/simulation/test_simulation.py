@@ -6,16 +6,19 @@ A schedule that fails is played again by its seed: `SIMULATION_SEED=4711 python3
 import logging
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tertulia.store.database import Store
+from tertulia.vocabulary.location import StoreLocation
 from tests.simulation.checker import check
 from tests.simulation.loop import run
 from tests.simulation.process import simulate_stores
 from tests.simulation.world import World
+from tests.support.postgres import Database
 
 SEED = os.environ.get("SIMULATION_SEED")
 QUICK = range(100)
@@ -47,47 +50,100 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     logging.disable(logging.NOTSET)
 
 
-def played(seed: int, template: Path, folder: Path) -> World:
+Empty = Callable[[], AbstractContextManager[StoreLocation]]
+"""Has an empty store for a schedule."""
+
+
+@pytest.fixture
+def file(template: Path, tmp_path: Path) -> Empty:
+    """Return what copies the template, and removes the copy."""
+
+    @contextmanager
+    def copied() -> Generator[StoreLocation]:
+        store = tmp_path / "store.db"
+        shutil.copy(template, store)
+        yield store
+        for suffix in ("", "-wal", "-shm"):
+            store.with_name(store.name + suffix).unlink(missing_ok=True)
+
+    return copied
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: str) -> Generator[Empty]:
+    """Return what empties a database."""
+    with Database.made(postgres_server) as made:
+
+        @contextmanager
+        def emptied() -> Generator[StoreLocation]:
+            made.clear()
+            yield made.url
+
+        yield emptied
+
+
+def played(seed: int, empty: Empty) -> World:
     """Play a schedule and check it; say its seed if it fails."""
-    store = folder / f"store-{seed}.db"
-    shutil.copy(template, store)
-    world = World(seed, store)
-    try:
-        run(world.play)
-        check(world)
-    except BaseException:
-        print(f"SIMULATION_SEED={seed}", *world.machine.trace[-200:], sep="\n")
-        raise
-    for suffix in ("", "-wal", "-shm"):
-        store.with_name(store.name + suffix).unlink(missing_ok=True)
+    with empty() as store:
+        world = World(seed, store)
+        try:
+            run(world.play)
+            check(world)
+        except BaseException:
+            print(f"SIMULATION_SEED={seed}", *world.machine.trace[-200:], sep="\n")
+            raise
     return world
 
 
-@pytest.mark.skipif(SEED is not None, reason="one seed is played")
+one_seed = pytest.mark.skipif(SEED is not None, reason="one seed is played")
+
+
+@one_seed
 @pytest.mark.parametrize("first", range(QUICK.start, QUICK.stop, 10))
-def test_every_promise_holds_in_a_hundred_schedules(first: int, template: Path, tmp_path: Path) -> None:
+def test_every_promise_holds_in_a_hundred_schedules(first: int, file: Empty) -> None:
     """Each by its seed."""
     for seed in range(first, first + 10):
-        played(seed, template, tmp_path)
+        played(seed, file)
 
 
-@pytest.mark.skipif(SEED is not None, reason="one seed is played")
+@one_seed
+@pytest.mark.io
+def test_every_promise_holds_in_some_schedules_on_postgresql(database: Empty) -> None:
+    """Where connections are lost in a commit, too."""
+    for seed in range(5):
+        played(seed, database)
+
+
+@one_seed
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(LONG.start, LONG.stop, CHUNK))
-def test_every_promise_holds_in_ten_thousand_schedules(first: int, template: Path, tmp_path: Path) -> None:
+def test_every_promise_holds_in_ten_thousand_schedules(first: int, file: Empty) -> None:
     """The same, for minutes."""
     for seed in range(first, first + CHUNK):
-        played(seed, template, tmp_path)
+        played(seed, file)
+
+
+@one_seed
+@pytest.mark.io
+@pytest.mark.long
+@pytest.mark.parametrize("first", range(LONG.start, LONG.start + 1_000, 5))
+def test_every_promise_holds_in_a_thousand_schedules_on_postgresql(first: int, database: Empty) -> None:
+    """A schedule takes ten times as long there."""
+    for seed in range(first, first + 5):
+        played(seed, database)
 
 
 @pytest.mark.skipif(SEED is None, reason="SIMULATION_SEED names no seed")
-def test_the_schedule_of_a_seed(template: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", ["file", pytest.param("database", marks=pytest.mark.io)])
+def test_the_schedule_of_a_seed(empty: str, request: pytest.FixtureRequest) -> None:
     """It is printed when it fails."""
-    played(int(SEED or 0), template, tmp_path)
+    played(int(SEED or 0), request.getfixturevalue(empty))
 
 
-def test_a_seed_is_the_same_schedule_each_time(template: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("empty", ["file", pytest.param("database", marks=pytest.mark.io)])
+def test_a_seed_is_the_same_schedule_each_time(empty: str, request: pytest.FixtureRequest) -> None:
     """Otherwise nobody could look into a failure."""
-    traces = [played(seed, template, tmp_path).machine.trace for seed in (3, 4, 3, 4)]
+    empty_store: Empty = request.getfixturevalue(empty)
+    traces = [played(seed, empty_store).machine.trace for seed in (3, 4, 3, 4)]
 
     assert traces[:2] == traces[2:]

@@ -31,7 +31,7 @@ from tertulia.store.engine import (
 )
 from tertulia.store.notices import Notices, Watch
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
-from tertulia.vocabulary.errors import NotConfiguredError
+from tertulia.vocabulary.errors import NotConfiguredError, UncertainError
 from tertulia.vocabulary.location import check_file
 from tertulia.vocabulary.ranges import END, time_within
 
@@ -223,8 +223,8 @@ class Store:
     ) -> T:
         """Return what `work` returns, after its changes are committed; if it raises, nothing was changed.
 
-        Readers of the conversations in `Transaction.touched` are woken. `work` may be called more than once, and has no
-        effect but on the store.
+        Readers of the conversations in `Transaction.touched` are woken, unless it fails. `work` may be called more than
+        once, and has no effect but on the store.
 
         What it reads and changes is the `principal`'s (or that of several) alone, and others may write what is theirs
         meanwhile. None: it may be anybody's, and nobody else writes at all. Of none (an empty set): whatever it changes
@@ -239,11 +239,17 @@ class Store:
             return work(transaction)
 
         begun = self.clock.now()
+        committed = True  # maybe: also where this caller is cancelled meanwhile
         try:
             return await self._engine.write(noting, Exclusion(principals, conversation_id))
+        except UncertainError:
+            raise
+        except Exception:
+            committed = False
+            raise
         finally:
-            # Also when this caller was cancelled meanwhile: the commit may have happened all the same.
-            self._notices.publish(touched)
+            if committed:
+                self._notices.publish(touched)
             self._measured("write", begun)
 
     def exists(self) -> bool:
