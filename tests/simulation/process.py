@@ -204,7 +204,7 @@ class SimulatedStore(Store):
 def simulate_stores(replace: Callable[[object, str, object], None]) -> None:
     """Have clients open such stores and make ids by the seed; `replace` is the `setattr` of a monkeypatch."""
     replace(tertulia.client, "Store", SimulatedStore)
-    replace(tertulia.vocabulary.identifiers, "secrets", random)
+    replace(tertulia.vocabulary.identifiers.secrets, "token_bytes", random.randbytes)
     replace(anyio.to_thread, "run_sync", _in_this_thread)
 
 
