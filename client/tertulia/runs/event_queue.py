@@ -62,6 +62,8 @@ class EventQueue:
         self._writing = anyio.Lock()
         self._failed = anyio.Event()
         self._error: Exception | None = None
+        self._lost = False
+        """Whether it is not known here what was written: then nothing may be written after it."""
 
     async def put(self, events: Sequence[Event], checkpoint: Checkpoint | None) -> None:
         """Add events, and what the platform saves with them; they are written in time, or now if nothing was lately.
@@ -97,8 +99,8 @@ class EventQueue:
         not be written without it.
         """
         async with self._writing:
-            if self._error is not None:
-                raise self._error  # what it held back is missing: nothing may be written after it
+            if self._error is not None and self._lost:
+                raise self._error
             if change is None:
                 self._events.extend(events)
                 if checkpoint is not None:
@@ -138,9 +140,12 @@ class EventQueue:
         if written is not None:
             self._forget(written)
 
-    def fail(self, error: Exception) -> None:
-        """Have the answer end with an error, since its events could not be written."""
-        self._error = error
+    def fail(self, error: Exception, *, lost: bool = False) -> None:
+        """Have the answer end with an error, since its events could not be written.
+
+        `lost`: another process may write now, or what was held back may have been written after all.
+        """
+        self._error, self._lost = error, lost
         self._failed.set()
 
     def _taken(self) -> _Waiting:
@@ -231,7 +236,7 @@ class EventWriter:
             for queue, waiting in begun.items():
                 queue.end(waiting if queue in settled else None)
         for queue, error in lost.items():
-            queue.fail(error)
+            queue.fail(error, lost=True)
 
     async def _write_alone(self, queue: EventQueue) -> None:
         try:
