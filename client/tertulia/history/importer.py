@@ -19,7 +19,7 @@ from tertulia.history.items import (
 from tertulia.history.reader import read_file
 from tertulia.history.redaction import Redactor
 from tertulia.history.unpacking import ReadListener
-from tertulia.store import transfer
+from tertulia.store import messages, transfer
 from tertulia.store.database import Transaction
 from tertulia.store.transfer import ImportOutcome
 from tertulia.vocabulary.models import Conversation
@@ -193,6 +193,7 @@ class _Attempt:
     def store(self, batch: Sequence[Item]) -> None:
         """Store a batch."""
         exact: dict[str, Thread] = {}
+        added: dict[str, list[int]] = {}
         for item in batch:
             match item:
                 case FileStart(name):
@@ -207,7 +208,9 @@ class _Attempt:
                         transfer.name(self._tx, self._principal, conversation)
                     self._note_known(item)
                 case MessageItem(thread):
-                    self._add(item)
+                    at = self._add(item)
+                    if at is not None:
+                        added.setdefault(item.message.conversation_id, []).append(at)
                     if thread.exact:
                         exact[thread.conversation.id] = thread
                 case BranchItem(thread, branch):
@@ -215,6 +218,8 @@ class _Attempt:
                         transfer.add_branch(self._tx, self._principal, thread.conversation.id, branch)
                 case PassedBy() | Problem():
                     pass
+        for conversation_id, times in added.items():
+            messages.count_added(self._tx, self._principal, conversation_id, len(times), max(times))
         for conversation_id, thread in exact.items():
             if self._outcome(conversation_id) is ImportOutcome.NEW:
                 counted = self._choice.is_embedded(conversation_id.partition(":")[0])
@@ -254,17 +259,20 @@ class _Attempt:
                     self.progress.summary.deleted += 1
         return received
 
-    def _add(self, item: MessageItem) -> None:
+    def _add(self, item: MessageItem) -> int | None:
+        """Store a message; return its time, or None if it is not new."""
         received = self._receive(item.thread)
         if received in _LEFT_ALONE:
-            return
+            return None
         message = item.message
         self._note_known(item.thread)
-        if transfer.add(self._tx, self._principal, message, timed=item.timed, follows=item.follows):
+        at = transfer.add(self._tx, self._principal, message, timed=item.timed, follows=item.follows)
+        if at is not None:
             self.progress.summary.messages += 1
             for kind in item.masked:
                 self.progress.summary.masked[kind] = self.progress.summary.masked.get(kind, 0) + 1
             self._note_update(message.conversation_id)
+        return at
 
     def _placed(self, conversation: Conversation) -> Conversation:
         """Return a conversation with the name of its file in the metadata."""

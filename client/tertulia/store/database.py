@@ -47,6 +47,8 @@ Measure = Callable[[str, float], object]
 """Is told of a transaction: `read` or `write`, and how many seconds it took, with the wait for its turn."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_IN_ORDER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 _ESCAPED_NUL = re.compile(r"((?<!\\)(?:\\\\)*)\\u0000")
 
 
@@ -65,8 +67,7 @@ _END = from_datetime(END)
 
 def encode(value: Any, *, in_order: bool = False) -> str:
     """Return `value` as JSON text without U+0000, which no text can hold; `in_order` sorts the keys of objects."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=in_order)
-    return storable(without_escaped_nul(text))
+    return storable(without_escaped_nul((_IN_ORDER if in_order else _COMPACT).encode(value)))
 
 
 def without_escaped_nul(text: str) -> str:
@@ -83,8 +84,9 @@ def storable(text: str) -> str:
 
 def bindable(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return values as a statement takes them: U+0000, which ends a text for some of its readers, is replaced."""
-    if any(isinstance(value, str) and "\0" in value for value in values):
-        return tuple(value.replace("\0", "\ufffd") if isinstance(value, str) else value for value in values)
+    for value in values:  # no generator: it would take most of the time of many a statement
+        if isinstance(value, str) and "\0" in value:
+            return tuple(each.replace("\0", "\ufffd") if isinstance(each, str) else each for each in values)
     return values
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tertulia.store import branches, ratings
@@ -50,20 +50,45 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
     added without them.
     """
     message = safe_message(message)
-    own = (principal, message.conversation_id)
-    if _text(tx, *own, message.id) is not None:
+    at = add_uncounted(tx, principal, message)
+    if at is None:
         return False
+    count_added(tx, principal, message.conversation_id, 1, at)
+    return True
+
+
+def add_uncounted(tx: Transaction, principal: str, message: Message) -> int | None:
+    """Add a harmless message as `add` does; return its time, or None if the store has it.
+
+    The caller calls `count_added` in the same transaction, once for all that it adds to a conversation.
+    """
+    end = _end(tx, principal, message.conversation_id, message.id)
+    if end.has_message:
+        return None
     at = _at(tx, message)
-    last = tx.one("SELECT max(position) FROM messages WHERE principal = ? AND conversation_id = ?", *own)
-    if last is not None and last[0] is not None and last[0] >= position_at(at):
+    if end.position is not None and end.position >= position_at(at):
         # The clock went back, or a millisecond holds both: the order of a conversation is the order of arrival.
-        position = _free_position_after(tx, last[0])
+        position = _free_position_after(tx, end.position)
     else:
         position = _free_position(tx, at)
     if not tx.keeps_content(message.conversation_id):
         message = replace(message, text=None, data=None, metadata={})
-    _enter(tx, principal, message, position, at)
-    return True
+    _enter(tx, principal, message, end, position, at)
+    return at
+
+
+def count_added(tx: Transaction, principal: str, conversation_id: str, count: int, at: int) -> None:
+    """Count messages that were added to a conversation, the latest of which has the time `at`."""
+    tx.run(
+        "UPDATE conversations SET message_count = message_count + ?,"
+        " updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at END"
+        " WHERE principal = ? AND id = ?",
+        count,
+        at,
+        at,
+        principal,
+        conversation_id,
+    )
 
 
 def remember(
@@ -99,7 +124,9 @@ def remember(
             continue  # a part of an answer that the store has as a whole
         if stored is None:
             at = _oldest_time(tx, *own) if message.created_at is None else from_datetime(message.created_at)
-            _enter(tx, principal, message, _free_position(tx, at), at)
+            end = _end(tx, *own, message.id)
+            _enter(tx, principal, message, end, _free_position(tx, at), at)
+            count_added(tx, *own, 1, at)
             ratings.note(tx, *own, message, new=True)
         else:
             unnamed.remove(stored)
@@ -125,17 +152,46 @@ def _is_part(text: str | None, whole: str | None) -> bool:
     return None not in {text, whole} and f"\n\n{text}\n\n" in f"\n\n{whole}\n\n"
 
 
-def _enter(tx: Transaction, principal: str, message: MessageRecord, position: int, at: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where a conversation ends: the position of its newest message, if any, the branch, and the scopes of the next."""
+
+    has_message: bool
+    """Whether the conversation has the message that is to be added."""
+    position: int | None
+    branch: str
+    scopes: str
+
+
+def _end(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> _End:
+    own = (principal, conversation_id)
+    row = tx.one(
+        f"SELECT (SELECT 1 FROM messages WHERE {_ONE}), newest.position, m.branch, c.agent"
+        " FROM (SELECT max(position) AS position FROM messages WHERE principal = ? AND conversation_id = ?) AS newest"
+        " LEFT JOIN messages AS m ON m.position = newest.position"
+        " LEFT JOIN conversations AS c ON c.principal = ? AND c.id = ?",
+        *own,
+        message_id,
+        *own,
+        *own,
+    )
+    assert row is not None
+    has_message, position, branch, agent = row
+    return _End(has_message is not None, position, branch or branches.MAIN, scopes_of(*own, agent))
+
+
+def _enter(
+    tx: Transaction, principal: str, message: MessageRecord, end: _End, position: int, at: int
+) -> None:
     own = (principal, message.conversation_id)
     text = None if message.text is None else storable(message.text)
-    scopes = _scopes(tx, *own)
     tx.run(
         "INSERT INTO messages (position, principal, conversation_id, id, scope, author, role, text, data, type,"
         " parent_id, metadata, created_at, branch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         position,
         *own,
         message.id,
-        scopes,
+        end.scopes,
         message.author,
         message.role,
         text,
@@ -144,19 +200,11 @@ def _enter(tx: Transaction, principal: str, message: MessageRecord, position: in
         message.parent_id,
         encode(known_or(message.metadata, {})),
         at,
-        message.branch or branches.current(tx, *own),
+        message.branch or end.branch,
     )
     if text is not None:
         kind = kind_of(message.role, message.type)
-        tx.index.add(Entry(position, principal, kind, scopes, text))
-    tx.run(
-        "UPDATE conversations SET message_count = message_count + 1,"
-        " updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at END"
-        " WHERE principal = ? AND id = ?",
-        at,
-        at,
-        *own,
-    )
+        tx.index.add(Entry(position, principal, kind, end.scopes, text))
     tx.touched.add(message.conversation_id)
 
 

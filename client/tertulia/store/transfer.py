@@ -147,25 +147,26 @@ def _rename(tx: Transaction, principal: str, conversation_id: str, title: str) -
 
 def add(
     tx: Transaction, principal: str, message: Message, *, timed: bool = True, follows: Follows | None = None
-) -> bool:
-    """Add a message, after the newest one or on the branch on which it follows; return whether it was new.
+) -> int | None:
+    """Add a message, after the newest one or on the branch on which it follows; return its time, or None if known.
 
-    `timed`: its time is known.
+    `timed`: its time is known. The caller counts what it added (`messages.count_added`).
     """
     message = safe_message(message)
     if follows is not None:
         if messages.known(tx, principal, message.conversation_id, message.id):
-            return False
+            return None
         branch = _branch_after(tx, principal, message.conversation_id, follows.message_id)
         message = replace(message, branch=branch)
-    if not messages.add(tx, principal, message):
-        return False
+    at = messages.add_uncounted(tx, principal, message)
+    if at is None:
+        return None
     own = (principal, message.conversation_id, message.id)
     if message.rating is not None:
         ratings.rate_message(tx, *own, message.rating)
     if not timed:
         tx.run("UPDATE messages SET timed = 0 WHERE principal = ? AND conversation_id = ? AND id = ?", *own)
-    return True
+    return at
 
 
 def add_branch(tx: Transaction, principal: str, conversation_id: str, branch: BranchRow) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from io import BytesIO
+from itertools import chain
 from typing import NamedTuple, Protocol, cast
 
 _ALNUM = r"[^\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]"
@@ -142,6 +143,24 @@ def _parts(word: str) -> tuple[_Part, ...]:
 _of_short_word = lru_cache(_REMEMBERED)(_parts)
 
 
+class _SpellingsOfRuns(dict[str, tuple[tuple[str, ...], ...]]):
+    """What the index takes in for each word of a run, by the run; those of short ones are remembered.
+
+    A dictionary, because looking up a word that is there then takes no step of Python.
+    """
+
+    def __missing__(self, run: str) -> tuple[tuple[str, ...], ...]:
+        spellings = tuple(part[2] for part in _parts_of_run(run))
+        if len(run) <= _LONGEST_REMEMBERED:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[run] = spellings
+        return spellings
+
+
+_SPELLINGS = _SpellingsOfRuns()
+
+
 def _joined(word: str) -> Iterator[_Part]:
     """Yield the words in one that dots, colons or underscores may join."""
     parts = [(part.start(), part.end(), part.group()) for part in _PART.finditer(word)]
@@ -235,17 +254,24 @@ def tokenizer_of(
 
     def tokenize(utf8: bytes, flags: int, _locale: str | None) -> Iterator[tuple[str, ...]]:
         if flags & FTS5_TOKENIZE_QUERY:  # spelt as the index spells already: `tertulia.store.terms`
-            for spelling in utf8.decode().split():
-                yield (spelling,)
-            return
+            return ((spelling,) for spelling in utf8.decode().split())
+        stream = stored(utf8)
+        if stream is None and len(utf8) <= _PIECE:
+            return _indexed(utf8.decode(errors="replace"))
+        return in_pieces(stream or BytesIO(utf8))
+
+    def in_pieces(stream: AbstractContextManager[ReadableBytes]) -> Iterator[tuple[str, ...]]:
         # One piece and one word at a time: what is long is never there as a whole.
-        with stored(utf8) or BytesIO(utf8) as stream:
-            for piece in _pieces(stream):
-                for run in _RUN.findall(piece):
-                    for part in _parts_of_run(run):
-                        yield part[2]
+        with stream as opened:
+            for piece in _pieces(opened):
+                yield from _indexed(piece)
 
     return tokenize
+
+
+def _indexed(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield the spellings of each word of a text."""
+    return chain.from_iterable(map(_SPELLINGS.__getitem__, _RUN.findall(text)))
 
 
 def _pieces(stream: ReadableBytes) -> Iterator[str]:

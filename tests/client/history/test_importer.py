@@ -4,7 +4,9 @@ import json
 import subprocess
 import sys
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -18,6 +20,7 @@ from tertulia import (
     SearchQuery,
     Status,
 )
+from tertulia.store.database import Transaction
 from tests.client.history.bringing import FIXTURES, Bringing
 from tests.doubles.hosts import environment
 
@@ -52,6 +55,32 @@ async def test_the_same_file_twice_adds_nothing(here: Bringing, name: str) -> No
     assert first.messages > 0
     assert (second.new, second.updated, second.unchanged, second.messages) == (0, 0, first.new, 0)
     assert await here.export() == before
+
+
+async def test_what_is_imported_is_counted_and_dated_once_a_transaction(
+    here: Bringing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time the conversation's entries in all indexes of lists are written again."""
+    counted: list[str] = []
+    run = Transaction.run
+
+    def noted(tx: Transaction, sql: str, *values: Any) -> int:
+        counted.extend([sql] if sql.startswith("UPDATE conversations SET message_count") else [])
+        return run(tx, sql, *values)
+
+    monkeypatch.setattr(Transaction, "run", noted)
+    start = 1_790_000_000
+    times = [start + (number * 7) % 300 for number in range(300)]  # in no order
+    said = [{"role": "user", "content": f"Line {at}", "created_at": at} for at in times]
+    file = tmp_path / "long.jsonl"
+    file.write_text(json.dumps({"id": "c", "messages": said, "created_at": start}), "utf-8")
+
+    assert (await here.bring(file)).messages == 300
+    conversation, _ = await here.only()
+
+    assert conversation.message_count == 300
+    assert conversation.updated_at == datetime.fromtimestamp(start + 299, UTC)
+    assert len(counted) == 2
 
 
 @pytest.mark.parametrize(

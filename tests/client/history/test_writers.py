@@ -31,6 +31,7 @@ from tertulia.history.writers.pages import Page
 from tertulia.resources.history import Selection
 from tertulia.store import conversations, transfer
 from tertulia.store.database import Store, Transaction
+from tertulia.store.messages import count_added
 from tertulia.store.transfer import BranchRow
 from tests.client.history.bringing import FIXTURES, Bringing, bringing
 from tests.support.drawing import examples
@@ -112,7 +113,9 @@ def enter(
         transfer.receive(tx, ME, conversation, taking_part)
         for place, message in enumerate(messages):
             said = Message(id=f"m{place}", conversation_id=conversation.id, **message)
-            transfer.add(tx, ME, said, timed=place != 3)
+            at = transfer.add(tx, ME, said, timed=place != 3)
+            if at is not None:
+                count_added(tx, ME, conversation.id, 1, at)
         for branch in branches:
             row = BranchRow(
                 id=branch,

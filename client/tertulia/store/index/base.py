@@ -14,6 +14,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Protocol
 
 from tertulia.store.terms import Alternatives, Expression
@@ -54,6 +55,7 @@ def scope(
     return "s" + hashlib.sha256(named.encode()).hexdigest()[:8]
 
 
+@lru_cache(64)  # messages come conversation by conversation
 def scopes_of(principal: str, conversation_id: str, agent: str | None) -> str:
     """Return all the words under which the index finds the messages of a conversation, with blanks between them."""
     scopes = [
