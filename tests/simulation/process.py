@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -204,7 +205,7 @@ class SimulatedStore(Store):
 def simulate_stores(replace: Callable[[object, str, object], None]) -> None:
     """Have clients open such stores and make ids by the seed; `replace` is the `setattr` of a monkeypatch."""
     replace(tertulia.client, "Store", SimulatedStore)
-    replace(tertulia.vocabulary.identifiers.secrets, "token_bytes", random.randbytes)
+    replace(tertulia.vocabulary.identifiers, "secrets", SimpleNamespace(token_bytes=random.randbytes))
     replace(anyio.to_thread, "run_sync", _in_this_thread)
 
 
