@@ -154,9 +154,8 @@ class Store:
     the engine. A read may take `read_seconds`. `measure` is told of each transaction. `listen_url` is
     `ClientSettings.store_listen_url`.
 
-    Raises InvalidInputError where a URL was given as the path of a file.
-
-    Raises (from every method): what `Engine` raises.
+    Raises:
+        InvalidInputError: a URL was given as the path of a file. Every method raises what `Engine` raises.
     """
 
     def __init__(

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from tertulia.store.database import Transaction, encode, to_datetime
+from tertulia.store.database import Transaction, encode, storable, to_datetime
 from tertulia.vocabulary.entry import safe_event_data
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
@@ -28,6 +29,8 @@ _CONTENT_FREE = frozenset(
     }
 )
 """The fields of an event that an entry keeps where contents are not kept."""
+_AT_ONCE = 100
+"""How many entries one statement writes."""
 LONGEST_DELTA = 4_000
 """The most characters of text that one entry holds: a reader pages by entries."""
 
@@ -46,25 +49,19 @@ def append(
     assert row is not None, "a journal belongs to a known conversation"
     first = seq = int(row[0])
     keeps_content = tx.keeps_content(conversation_id)
-    for happened in events:
+    rows: list[tuple[Any, ...]] = []
+    for happened in _new(tx, principal, conversation_id, events):
         event = happened if keeps_content else _outline(happened)
         upstream_id = event.upstream_id
         for data in _pieces(event):
-            added = tx.run(
-                "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (principal, conversation_id, upstream_id) WHERE upstream_id IS NOT NULL DO NOTHING",
-                principal,
-                conversation_id,
-                seq + 1,
-                event.kind,
-                encode(safe_event_data(data)),
-                run_id,
-                upstream_id,
-                tx.at,
-            )
-            if not added:
-                break
-            seq, upstream_id = seq + 1, None
+            seq += 1
+            text = encode(safe_event_data(data))
+            rows.append((principal, conversation_id, seq, event.kind, text, run_id, upstream_id, tx.at))
+            upstream_id = None
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * len(some))
+        tx.run(f"INSERT INTO journal VALUES {places}", *chain.from_iterable(some))
     if seq > first:
         tx.run(
             "UPDATE conversations SET last_seq = ? WHERE principal = ? AND id = ?",
@@ -74,6 +71,36 @@ def append(
         )
         tx.touched.add(conversation_id)
     return seq
+
+
+def _new(tx: Transaction, principal: str, conversation_id: str, events: Iterable[Event]) -> list[Event]:
+    """Return the events that the journal does not have, each once."""
+    found = [
+        event if event.upstream_id is None else replace(event, upstream_id=_name(event.upstream_id))
+        for event in events
+    ]
+    named = {event.upstream_id for event in found if event.upstream_id is not None}
+    if not named:
+        return found
+    rows = tx.all(
+        "SELECT upstream_id FROM journal WHERE principal = ? AND conversation_id = ?"
+        " AND upstream_id IS NOT NULL AND upstream_id IN (SELECT value FROM json_each(?))",
+        principal,
+        conversation_id,
+        encode(sorted(named)),
+    )
+    seen = {name for (name,) in rows}
+    new: list[Event] = []
+    for event in found:
+        if event.upstream_id is None or event.upstream_id not in seen:
+            new.append(event)
+            seen.add(event.upstream_id)
+    return new
+
+
+def _name(upstream_id: str) -> str:
+    """Return an id as the journal has it."""
+    return storable(upstream_id).replace("\0", "\ufffd")
 
 
 def read(
