@@ -1,6 +1,7 @@
 """`tertulia backup` and `tertulia restore`: copy the store to a file, and make it what such a file holds."""
 
 from pathlib import Path
+from shlex import quote
 
 from tertulia.store.sqlite.backup import back_up, restore
 from tertulia.vocabulary.errors import InvalidInputError
@@ -9,10 +10,11 @@ from tertulia_server.settings import Settings
 
 def make_backup(settings: Settings, file: str) -> int:
     """Copy the store to a file and print what it holds; return the exit code."""
+    url, quoted = quote(str(settings.store)), quote(file)
     store = _file(
         settings,
-        f"Use `pg_dump --schema=tertulia --format=custom --file={file} {settings.store}`, which copies it while servers"
-        f" use it; or `tertulia store copy {settings.store} {file} --keep`, during which nobody else writes.",
+        f"Use `pg_dump --schema=tertulia --format=custom --file={quoted} {url}`, which copies it while servers use it;"
+        f" or `tertulia store copy {url} {quoted} --keep`, during which nobody else writes.",
     )
     copied = back_up(store, Path(file))
     print(f"{file}: {copied.conversations:,} conversations, {copied.messages:,} messages.")
@@ -21,10 +23,11 @@ def make_backup(settings: Settings, file: str) -> int:
 
 def restore_backup(settings: Settings, file: str) -> int:
     """Make the store what the file holds and print that; return the exit code."""
+    url = quote(str(settings.store))
     store = _file(
         settings,
-        f"End the servers, use `pg_restore --clean --if-exists --dbname={settings.store} {file}`, and then"
-        f" `tertulia store reopen --restored {settings.store}`, so that nothing is sent twice.",
+        f"End the servers, use `pg_restore --clean --if-exists --dbname={url} {quote(file)}`, and then"
+        f" `tertulia store reopen --restored {url}`, so that nothing is sent twice.",
     )
     copied = restore(Path(file), store)
     print(f"{store}: {copied.conversations:,} conversations, {copied.messages:,} messages.")

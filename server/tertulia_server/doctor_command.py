@@ -19,6 +19,7 @@ from mcp_types import LATEST_PROTOCOL_VERSION
 from mcp_types.version import SUPPORTED_PROTOCOL_VERSIONS
 
 from tertulia import Client
+from tertulia.store.database import needing_psycopg
 from tertulia.store.sqlite.health import examine
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.features import Feature
@@ -95,7 +96,7 @@ def _settings(loaded: Loaded) -> Iterator[Finding]:
 def _store(settings: Settings) -> Iterator[Finding]:
     store = settings.store
     if isinstance(store, PostgresUrl):
-        yield _database(settings)
+        yield from _database(store)
         return
     folder = next(parent for parent in store.parents if parent.exists())
     if not os.access(folder, os.W_OK):
@@ -118,16 +119,25 @@ def _store(settings: Settings) -> Iterator[Finding]:
     yield from _permissions(store, token_file(store))
 
 
-def _database(settings: Settings) -> Finding:
-    async def ask() -> None:
-        async with Client.open(settings.client_settings(leave_out_misconfigured=True)) as client:
-            await client.check_store()
-
+def _database(url: PostgresUrl) -> Iterator[Finding]:
     try:
-        anyio.run(ask)
+        with needing_psycopg(url):
+            from tertulia.store.postgres.health import examine as examine_database
+        found = examine_database(url)
     except TertuliaError as error:
-        return Finding(Verdict.FAILED, "store", error.message, error.hint or "")
-    return Finding(Verdict.OK, "store", f"{settings.store} answers")
+        yield Finding(Verdict.FAILED, "store", error.message, error.hint or "")
+        return
+    server = f"PostgreSQL {found.server}{', through a pooler' if found.pooled else ''}"
+    counts = f"{found.conversations:,} conversations, {found.messages:,} messages, {found.size / 1e6:,.1f} MB"
+    schema = f"schema {found.version} of {found.newest_version}"
+    said = f"{counts}; {schema}, {server}" if found.version else f"none yet; the first use makes it; {server}"
+    yield Finding(Verdict.OK, "store", f"{url}: {said}")
+    ahead = found.at - datetime.now(UTC)
+    if abs(ahead) > _AHEAD:
+        said = f"the database's clock says {found.at:%Y-%m-%d %H:%M} UTC, {ahead.total_seconds():+,.0f} s from here"
+        yield Finding(
+            Verdict.WARNING, "clock", said, "Set the clock of this machine, or the database's, right."
+        )
 
 
 def _permissions(*files: Path) -> Iterator[Finding]:

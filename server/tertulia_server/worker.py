@@ -90,6 +90,7 @@ def serve(loaded: Loaded, *, idle: float = IDLE_SECONDS) -> int:
     if os.name != "nt" and os.fork():
         os._exit(0)  # whoever launched us goes on; the child belongs to nobody
     log = log_file(loaded.settings.store)
+    make_folder(log.parent)
     create_file(log)
     handler = RotatingFileHandler(log, maxBytes=LARGEST_LOG, backupCount=1, encoding="utf-8")
     settings = loaded.settings

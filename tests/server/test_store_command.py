@@ -1,5 +1,6 @@
 """`tertulia store`: what a person reads who moves a store, and what goes with it."""
 
+import shlex
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -173,7 +174,7 @@ def test_a_database_is_backed_up_and_restored_as_the_hints_say(
     for command in ("backup", "restore"):
         assert main([command, str(file), "--store", database.url]) == 2
         quoted = capsys.readouterr().err.split("`")[1::2]
-        commands += [each.split() for each in quoted if "--keep" not in each]
+        commands += [shlex.split(each) for each in quoted if "--keep" not in each]
     dump, restore, reopen = commands
 
     subprocess.run([programs / dump[0], *dump[1:]], check=True, timeout=60)

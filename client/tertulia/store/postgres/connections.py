@@ -148,10 +148,7 @@ def translated(url: PostgresUrl) -> Generator[None]:
             f"There is no room left for the store {url}.", hint="Free some disk space of its server."
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
-        raise StoreError(
-            f"The store {url} takes no writes: its server is a standby, or was made read-only.",
-            hint="Name the primary server, or add target_session_attrs=read-write to the URL.",
-        ) from error
+        raise read_only_error(url) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreError(
             f"The user of the store {url} lacks a privilege: {_said(error)}.",
@@ -168,6 +165,14 @@ def translated(url: PostgresUrl) -> Generator[None]:
             hint="Call again. If it stays so, see whether the server runs, and whether its address, the user and the "
             "password are right.",
         ) from error
+
+
+def read_only_error(url: PostgresUrl) -> StoreError:
+    """Return the error for a server that takes no writes."""
+    return StoreError(
+        f"The store {url} takes no writes: its server is a standby, or was made read-only.",
+        hint="Name the primary server, or add target_session_attrs=read-write to the URL.",
+    )
 
 
 def _said(error: psycopg.Error) -> str:
