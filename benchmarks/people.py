@@ -1,9 +1,10 @@
 """Two people hold conversations at once, over the internet's way in: are they alone, each, and how long does it take?
 
-`.venv/bin/python -m benchmarks.people [--seconds N] [--pairs N] [--seed N]`, where nginx is installed. An authorization
-server, two servers that share one store, and nginx in front as `deploy/nginx.conf` has it run on loopback. Each person
-has a host of either era of the protocol, which finds its way from a refusal to a token. They take steps at random
-(`tests/doubles/people.py`), each of which looks for what is the other's; at the first that shows, the script fails.
+`.venv/bin/python -m benchmarks.people [--seconds N] [--pairs N] [--seed N] [--postgres]`, where nginx is installed. An
+authorization server, two servers that share one store (a file, or a database of a PostgreSQL server), and nginx in
+front as `deploy/nginx.conf` has it run on loopback. Each person has a host of either era of the protocol, which finds
+its way from a refusal to a token. They take steps at random (`tests/doubles/people.py`), each of which looks for what
+is the other's; at the first that shows, the script fails.
 
 Afterwards, while nobody else calls, tools are given ids of what is another's and ids that nobody has, in pairs and in
 changing order. Where the two cannot be told apart by time, the first takes longer in half of the pairs; `z` is how many
@@ -21,6 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -33,6 +35,7 @@ from tests.doubles.hosts import CONFIG, ERAS, Setup, http_host
 from tests.doubles.http_server import http_server
 from tests.doubles.people import FOREIGN, STEPS, WORDS, Person, World, begin, reach
 from tests.doubles.proxy import free_port, shipped_proxy
+from tests.support.postgres import own_server
 
 SERVERS = 2
 ADDRESSES = {"alice": "127.0.0.1", "bob": "127.0.0.2"}
@@ -52,7 +55,7 @@ class Place:
 
 
 @asynccontextmanager
-async def connected(folder: Path) -> AsyncGenerator[Place]:
+async def connected(folder: Path, *, postgres: bool) -> AsyncGenerator[Place]:
     """Start everything, and connect everybody from two addresses with tokens of their own."""
     config = folder / "config.toml"
     config.write_text(CONFIG)
@@ -68,6 +71,8 @@ async def connected(folder: Path) -> AsyncGenerator[Place]:
             "log_level": "INFO",
             "log_format": "json",
         }
+        if postgres:
+            flags["store"] = stack.enter_context(own_server()).url
         servers = [
             await stack.enter_async_context(http_server(Setup(folder / "tertulia.db", config, log, flags)))
             for log in logs
@@ -179,14 +184,14 @@ def report(place: Place) -> Sequence[str]:
     return [tool for tool, times in reached.items() if abs(told_apart(times)) > TOLD_APART]
 
 
-async def play(seconds: float, pairs: int, seed: int) -> Sequence[str]:
+async def play(seconds: float, pairs: int, seed: int, *, postgres: bool) -> Sequence[str]:
     """Let them converse, compare times, and print the figures; return what can be told apart by time.
 
     Raises:
         AssertionError: somebody was shown what is another's.
     """
     with tempfile.TemporaryDirectory() as folder:
-        async with connected(Path(folder)) as place:
+        async with connected(Path(folder), postgres=postgres) as place:
             await converse(place, seconds, seed)
             await compare(place.world, pairs)
         return report(place)  # when the servers have ended, so that their logs are whole
@@ -197,9 +202,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--postgres", action="store_true")
     given = parser.parse_args()
     print(f"seed {given.seed}\n")
-    if apart := anyio.run(play, given.seconds, given.pairs, given.seed):
+    if apart := anyio.run(partial(play, given.seconds, given.pairs, given.seed, postgres=given.postgres)):
         raise SystemExit(
             f"What is another's can be told by time from what does not exist: {', '.join(apart)}."
         )

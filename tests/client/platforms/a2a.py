@@ -19,6 +19,9 @@ from tertulia import (
     RunResult,
     Sent,
 )
+from tertulia.platforms.base import Platform
+from tertulia.platforms.registry import build
+from tertulia.store.database import Store
 from tests.doubles.a2a import A2ADouble
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.network import App, Fault, Faults, Receive, Scope, Send, served
@@ -41,11 +44,23 @@ class Place:
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncGenerator[Client]:
         """Open a client, as a process does. Leaving it ends its work at once, as the end of a process does."""
+        async with Client.open(self._settings(**options), clock=self.clock) as client:
+            yield client
+
+    @asynccontextmanager
+    async def platform(self, **options: Any) -> AsyncGenerator[Platform]:
+        """Open the platform alone, for what the client does not pass on."""
+        async with Store(self.path) as store:
+            platform = build(self._settings(**options).instances, store, clock=self.clock)["helper"]
+            try:
+                yield platform
+            finally:
+                await platform.close()
+
+    def _settings(self, **options: Any) -> ClientSettings:
         given = {"card": self.url, **options}
         instances = {"helper": InstanceSettings(platform="a2a", options=given, environment={})}
-        settings = ClientSettings(store=self.path, instances=instances)
-        async with Client.open(settings, clock=self.clock) as client:
-            yield client
+        return ClientSettings(store=self.path, instances=instances)
 
     def count(self, *methods: str) -> int:
         """Return how often one of these was called."""

@@ -1,7 +1,7 @@
 """An id never changes which of a platform's paths is called, whatever is in it: not one character leaves its segment.
 
 Each platform's calls are made with a harmless id and with hostile ones; what comes over the wire must differ by the id
-alone. A2A and ACP have their ids in JSON.
+alone. A2A has its ids in JSON, all of which goes to one path; ACP speaks to a program, which has none.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from tertulia.platforms.a2a.mapping import CONTEXT_ID, TASK_ID
 from tertulia.platforms.base import Platform
 from tertulia.vocabulary.errors import TertuliaError
 from tertulia.vocabulary.identifiers import conversation_id
@@ -32,6 +33,7 @@ from tertulia.vocabulary.models import (
     StatusChange,
 )
 from tertulia.vocabulary.states import RequestStatus, RunStatus, Status
+from tests.client.platforms import a2a
 from tests.support.place import Place
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
@@ -78,6 +80,7 @@ def request(instance: str, native_id: str) -> Request:
         status=RequestStatus.PENDING,
         tool="tool",
         tool_call_id=native_id,
+        data={TASK_ID: native_id, CONTEXT_ID: native_id},
         upstream_id="7" if instance == "revengai" else native_id,  # RevEng.AI's are numbers, and held to that
     )
 
@@ -127,7 +130,9 @@ CALLS: Mapping[str, Callable[[Platform, str], Awaitable[object]]] = {
 """What is asked of a platform about an id, by what it is."""
 
 
-async def asked(place: Place[Any], platform: Platform, call: str, id: str) -> list[tuple[str, list[str]]]:
+async def asked(
+    place: Place[Any] | a2a.Place, platform: Platform, call: str, id: str
+) -> list[tuple[str, list[str]]]:
     """Make a call; return what came over the wire: methods and paths, and the names of the queries' parts."""
     del place.faults.targets[:]
     with suppress(
@@ -162,3 +167,17 @@ async def test_an_id_changes_no_path(tmp_path: Path, name: str) -> None:
             if harmless:
                 made.add(call)
     assert len(made) >= 4
+
+
+async def test_an_agent_of_a2a_is_asked_at_one_path(tmp_path: Path) -> None:
+    """Whatever the id, which stands in what is sent there."""
+    async with a2a.placed(tmp_path) as place, place.platform() as platform:
+        targets = {
+            target
+            for call in CALLS
+            for id in (HARMLESS, *HOSTILE)
+            for target, _ in await asked(place, platform, call, id)
+        }
+        card = "GET /.well-known/agent-card.json"
+        assert card in targets
+        assert len(targets - {card}) == 1
