@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Generator
+from contextlib import nullcontext
 
 import pytest
 
 from tests.support.drawing import register_profiles
+from tests.support.templates import copied_stores
 
 register_profiles()
 
@@ -40,6 +42,13 @@ def only_marked_tests_go_outside(request: pytest.FixtureRequest, outside: Outsid
     yield
     if request.node.get_closest_marker("io") is None:
         assert outside.seen == [], "this test is to be marked `io`"
+
+
+@pytest.fixture(autouse=True)
+def stores_are_copies(request: pytest.FixtureRequest) -> Generator[None]:
+    """Copy new stores from a template, except where a test is marked `creates`."""
+    with nullcontext() if request.node.get_closest_marker("creates") else copied_stores():
+        yield
 
 
 @pytest.fixture
