@@ -1,5 +1,6 @@
 """What every test can ask for, and what none may do without saying so."""
 
+import gc
 import sys
 from collections.abc import Generator
 from contextlib import nullcontext
@@ -7,12 +8,18 @@ from contextlib import nullcontext
 import pytest
 
 from tests.support.drawing import register_profiles
+from tests.support.once import made_once
 from tests.support.templates import copied_stores
 
 register_profiles()
 
 OUTSIDE = {"socket.bind", "socket.connect", "subprocess.Popen", "os.fork", "os.posix_spawn", "pty.spawn"}
 """The events of Python's audit that a socket or a process begins with."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every collection of garbage to come."""
+    gc.freeze()
 
 
 class Outside:
@@ -42,6 +49,13 @@ def only_marked_tests_go_outside(request: pytest.FixtureRequest, outside: Outsid
     yield
     if request.node.get_closest_marker("io") is None:
         assert outside.seen == [], "this test is to be marked `io`"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_things_are_made_once() -> Generator[None]:
+    """Make what is the same for each server and client once."""
+    with made_once():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tests.support import forked
+from tests.support.once import made_once
 
 SERVER = "tests.doubles.serve"
 PROGRAM = "tertulia_server"
@@ -75,8 +76,8 @@ def _forker() -> str:
 
 def fork_processes(address: str) -> None:
     """Fork a process for each command that connects, until standard input is closed; remove the address then."""
-    _import_everything()
-    with socket.socket(socket.AF_UNIX) as listener:
+    with made_once(), socket.socket(socket.AF_UNIX) as listener:
+        _import_everything()
         listener.bind(address)
         listener.listen()
         print("listening", flush=True)
