@@ -5,7 +5,7 @@
     python3 dev.py run [ARGS]            run `tertulia` from this checkout
     python3 dev.py test [ARGS]           run the tests; ARGS go to pytest
     python3 dev.py test --quick [ARGS]   run only those that open no socket and start no process
-    python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks
+    python3 dev.py test --long [ARGS]    run only those that take minutes, such as soaks, and draw all examples
     python3 dev.py counterparts [NAME]   test against what others made: vendors' clients and servers, older hosts
     python3 dev.py bench [ARGS]          measure how fast it is, into docs/performance.md (--help: what there is)
     python3 dev.py lint [PATH...]        run every check that does not run the code, or those of some files
@@ -52,7 +52,8 @@ In a quick run nothing waits, and each worker has to import everything: there, o
 """
 
 QUICK = ["-m", "not io and not long and not counterpart(apart=True)", "--hypothesis-profile", "quick"]
-LONG = ["-m", "long"]
+LONG = ["-m", "long or (hypothesis and not counterpart(apart=True))", "--hypothesis-profile", "full"]
+"""What takes minutes, and each test that draws examples, with all of them: the usual run draws half."""
 
 COUNTERPARTS = {
     "mcp1": ("a host that is built on mcp 1.x", ("mcp1.txt",)),
@@ -288,7 +289,7 @@ def run_tests(*arguments: str) -> int:
     """Run pytest, with workers side by side unless its arguments say otherwise or name single files."""
     workers = (os.cpu_count() or 1) * (1 if "quick" in arguments else WORKERS_PER_CORE)
     single = any("::" in argument or argument.endswith(".py") for argument in arguments)
-    spread = [] if single else ["--numprocesses", str(workers), "--dist", "loadfile"]
+    spread = [] if single else ["--numprocesses", str(workers), "--dist", "worksteal"]
     # The servers that tests start would compile all their modules again, each of them.
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return working().call("pytest", *spread, *arguments, cwd=ROOT, variables=variables)

@@ -1,16 +1,25 @@
 """What every test can ask for, and what none may do without saying so."""
 
+import gc
 import sys
 from collections.abc import Generator
+from contextlib import nullcontext
 
 import pytest
 
 from tests.support.drawing import register_profiles
+from tests.support.once import made_once
+from tests.support.templates import copied_stores
 
 register_profiles()
 
 OUTSIDE = {"socket.bind", "socket.connect", "subprocess.Popen", "os.fork", "os.posix_spawn", "pty.spawn"}
 """The events of Python's audit that a socket or a process begins with."""
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every collection of garbage to come."""
+    gc.freeze()
 
 
 class Outside:
@@ -40,6 +49,20 @@ def only_marked_tests_go_outside(request: pytest.FixtureRequest, outside: Outsid
     yield
     if request.node.get_closest_marker("io") is None:
         assert outside.seen == [], "this test is to be marked `io`"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_things_are_made_once() -> Generator[None]:
+    """Make what is the same for each server and client once."""
+    with made_once():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def stores_are_copies(request: pytest.FixtureRequest) -> Generator[None]:
+    """Copy new stores from a template, except where a test is marked `creates`."""
+    with nullcontext() if request.node.get_closest_marker("creates") else copied_stores():
+        yield
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ A job is an async function beside the test that needs it. It tells with `say`, a
 import os
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
@@ -15,6 +15,8 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 from anyio.streams.buffered import BufferedByteReceiveStream
+
+from tests.support.forking import forked_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30
@@ -58,13 +60,16 @@ class Elsewhere:
     async def dies(self) -> None:
         """Kill it, as `kill -9` does, and see that it is gone."""
         self._process.kill()
+        with suppress(anyio.EndOfStream), anyio.fail_after(SECONDS):
+            while True:  # its output ends with it, and not before
+                await self._said.receive()
         await self.ends()
 
 
 @asynccontextmanager
 async def elsewhere(job: FunctionType, *arguments: object) -> AsyncGenerator[Elsewhere]:
     """Have a job done by a process of its own, which is gone at the end."""
-    command = [sys.executable, "-m", __name__, f"{job.__module__}:{job.__name__}", *map(str, arguments)]
+    command = [*forked_command(__name__), f"{job.__module__}:{job.__name__}", *map(str, arguments)]
     path = os.pathsep.join(str(ROOT / part) for part in ("client", "tools", "server", "."))
     async with await anyio.open_process(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stderr=None

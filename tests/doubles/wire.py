@@ -15,6 +15,7 @@ import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from tests.doubles.hosts import CONFIG, ROOT, SECONDS, environment
+from tests.support.forking import SERVER, forked_command
 
 META = "io.modelcontextprotocol"
 NOBODY: Mapping[str, Any] = {"name": "by hand", "version": "1"}
@@ -124,13 +125,17 @@ async def wire(
     modern: bool = True,
     capabilities: Mapping[str, Any] | None = None,
     store: str = "tertulia.db",
+    forked: bool = True,
 ) -> AsyncGenerator[Wire]:
-    """Start a server on a store in `folder`, and end it in whatever way it takes."""
+    """Start a server on a store in `folder`, and end it in whatever way it takes.
+
+    One that is not `forked` begins and ends as users' servers do, and takes ten times as long to begin.
+    """
     config = folder / "config.toml"
     config.write_text(CONFIG)
     log = folder / "server.log"
     command: Sequence[str] = [
-        *(sys.executable, "-m", "tests.doubles.serve"),
+        *(forked_command(SERVER) if forked else (sys.executable, "-m", SERVER)),
         *("--store", str(folder / store), "--config", str(config), *flags),
     ]
     with log.open("ab") as errors:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.doubles.hosts import CONFIG, ROOT, SECONDS, Connector, environment, memory
 from tests.doubles.stage import ACTOR, script
+from tests.support.forking import server_command
 
 if sys.platform == "win32":
     pytest.skip("Windows has no pseudo terminal that Python could open", allow_module_level=True)
@@ -106,7 +107,7 @@ def test_no_program_decides_through_a_pipe(tmp_path: Path, options: Sequence[str
     """A host that can run commands cannot approve its own request by one."""
     own_id = asked(tmp_path, {"ask": "delete"})
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.doubles.serve", "approve", *options],
+        [*server_command(), "approve", *options],
         input="approve\n",
         capture_output=True,
         text=True,

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,12 +19,16 @@ from tertulia_server.cli import main
 from tertulia_server.demo import demo
 from tertulia_server.settings import TABLES, Settings, flag
 from tests.doubles.hosts import ROOT, SECONDS, environment
+from tests.support.forking import PROGRAM, forked_command
+
+MODULE = [sys.executable, "-m", PROGRAM]
+"""What starts the command as users' hosts do."""
 
 
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def run(*arguments: str, program: Sequence[str] = ()) -> "subprocess.CompletedProcess[str]":
     """Run the command in a process of its own, with no input."""
     return subprocess.run(
-        [sys.executable, "-m", "tertulia_server", *arguments],
+        [*(program or forked_command(PROGRAM)), *arguments],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -148,8 +153,9 @@ def test_a_host_is_served_the_instances_that_can_work(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
     async def talk() -> None:
-        arguments = ["-m", "tertulia_server", "--config", str(file), "--store", str(tmp_path / "tertulia.db")]
-        server = StdioServerParameters(command=sys.executable, args=arguments)
+        program, *arguments = forked_command(PROGRAM)
+        arguments += ["--config", str(file), "--store", str(tmp_path / "tertulia.db")]
+        server = StdioServerParameters(command=program, args=arguments)
         with anyio.fail_after(SECONDS), log.open("w") as written:
             async with Client(stdio_client(server, written)) as client:
                 said.append(await client.call_tool("list_agents", {}))
@@ -210,7 +216,7 @@ def test_config_shows_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.io
 def test_the_command_runs_as_a_module(tmp_path: Path) -> None:
     """Where it is not on the path; and serving ends with 0 when there is no input."""
-    done = run("--store", str(tmp_path / "t.db"))
+    done = run("--store", str(tmp_path / "t.db"), program=MODULE)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -299,7 +305,7 @@ INITIALIZE = {
 def test_a_host_that_reads_no_more_ends_the_server_quietly(tmp_path: Path) -> None:
     """At the first thing that it would have to be told, although its input is still open."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tertulia_server", "--store", str(tmp_path / "tertulia.db")],
+        [*MODULE, "--store", str(tmp_path / "tertulia.db")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -331,7 +337,7 @@ def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
     """It says where it serves and for whom, and nothing more."""
     with subprocess.Popen(
         [
-            *(sys.executable, "-m", "tertulia_server", "serve", "--http", "--port", "0"),
+            *(*MODULE, "serve", "--http", "--port", "0"),
             *("--store", str(tmp_path / "tertulia.db")),
         ],
         stderr=subprocess.PIPE,

@@ -18,6 +18,7 @@ from tertulia_server.follow_command import followed_roots
 from tertulia_server.settings import load
 from tests.client.history.bringing import FIXTURES
 from tests.doubles.hosts import ROOT, SECONDS, environment
+from tests.support.forking import PROGRAM, forked_command
 
 SESSION = (FIXTURES / "claude-code.jsonl").read_text("utf-8")
 
@@ -57,9 +58,10 @@ async def test_a_server_follows_what_the_setting_says(here: Sequence[str], tmp_p
     folder = tmp_path / "projects"
     folder.mkdir()
     (folder / "session.jsonl").write_text(SESSION, "utf-8")
+    program, *arguments = forked_command(PROGRAM)
     server = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "tertulia_server", *here, "--follow", str(folder)],
+        command=program,
+        args=[*arguments, *here, "--follow", str(folder)],
         env=environment(),
         cwd=ROOT,
     )
@@ -77,7 +79,7 @@ async def test_a_server_follows_what_the_setting_says(here: Sequence[str], tmp_p
 def test_a_folder_that_is_not_there_is_told(here: Sequence[str], tmp_path: Path) -> None:
     """Rather than waited for: it was typed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tertulia_server", "follow", str(tmp_path / "nowhere"), *here],
+        [*forked_command(PROGRAM), "follow", str(tmp_path / "nowhere"), *here],
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import pytest
 
+from tertulia import Client, ClientSettings
 from tests.client.history.bringing import FIXTURES
 from tests.doubles.hosts import ROOT, SECONDS, environment
+from tests.support.forking import PROGRAM, forked_command
 
 pytestmark = pytest.mark.io
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.io
 def run(*arguments: object, given: str | None = None) -> "subprocess.CompletedProcess[str]":
     """Run the command in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "tertulia_server", *map(str, arguments)],
+        [*forked_command(PROGRAM), *map(str, arguments)],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -85,18 +88,12 @@ def test_what_was_deleted_is_told(here: Sequence[object], tmp_path: Path) -> Non
     """With how it comes back."""
     run("import", *here, FIXTURES / "codex.jsonl")
     conversation = json.loads(run("export", *here).stdout.splitlines()[0])["id"]
-    deleting = (
-        "import sys, anyio; from pathlib import Path; from tertulia import Client, ClientSettings\n"
-        "async def main():\n"
-        "    async with Client.open(ClientSettings(store=Path(sys.argv[1]))) as client:\n"
-        "        await client.conversations.delete(sys.argv[2])\n"
-        "anyio.run(main)"
-    )
-    subprocess.run(
-        [sys.executable, "-c", deleting, str(tmp_path / "tertulia.db"), conversation],
-        env=environment(),
-        check=True,
-    )
+
+    async def delete() -> None:
+        async with Client.open(ClientSettings(store=tmp_path / "tertulia.db")) as client:
+            await client.conversations.delete(conversation)
+
+    anyio.run(delete)
 
     again = run("import", *here, FIXTURES / "codex.jsonl")
     restored = run("import", *here, "--restore", FIXTURES / "codex.jsonl")

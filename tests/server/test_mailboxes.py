@@ -1,6 +1,5 @@
 """Two servers under names of their own, on one store: their hosts' models talk to each other."""
 
-import sys
 from pathlib import Path
 
 import anyio
@@ -8,6 +7,7 @@ import pytest
 
 from tertulia_server.cli import USAGE_ERROR
 from tests.doubles.hosts import SECONDS, Connect, Host
+from tests.support.forking import PROGRAM, forked_command
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +74,7 @@ async def test_an_answer_that_comes_later_is_read_with_the_cursor(connect: Conne
 async def test_a_name_that_cannot_be_is_refused_with_the_way_to_choose_one(tmp_path: Path) -> None:
     """On the command line, before anything is served."""
     result = await anyio.run_process(
-        [sys.executable, "-m", "tertulia_server", "--as", "Bad Name", "--store", str(tmp_path / "s.db")],
+        [*forked_command(PROGRAM), "--as", "Bad Name", "--store", str(tmp_path / "s.db")],
         check=False,
     )
     assert result.returncode == USAGE_ERROR

@@ -45,7 +45,7 @@ async def test_stdout_carries_nothing_but_the_protocol(tmp_path: Path, modern: b
 @both_eras
 async def test_the_process_ends_with_0_when_the_host_closes_its_input(tmp_path: Path, modern: bool) -> None:
     """At once, although a call waits and an answer is being produced."""
-    async with wire(tmp_path, modern=modern) as server:
+    async with wire(tmp_path, modern=modern, forked=False) as server:
         await send(server, {"hold": "curtain"}, wait_seconds=0)
         arguments = {
             "agent": ACTOR,
@@ -222,7 +222,7 @@ async def test_a_line_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize("waits", [False, True], ids=["idle", "in a call"])
 async def test_one_interrupt_ends_the_process_quietly(tmp_path: Path, waits: bool) -> None:
     """Claude Code ends its servers so, and a person at a terminal does."""
-    async with wire(tmp_path) as server:
+    async with wire(tmp_path, forked=False) as server:
         await server.call("list_agents")
         if waits:
             arguments = {"agent": ACTOR, "text": script({"say": "Waits."}, {"hold": "curtain"})}

@@ -13,6 +13,7 @@ from tests.client.platforms.revengai import Place, answered, placed
 from tests.doubles.hosts import ROOT, environment
 from tests.doubles.network import Held, answer
 from tests.doubles.revengai import KEY
+from tests.support.forking import PROGRAM, forked_command
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
@@ -41,7 +42,7 @@ store_content = false
 async def command(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
     """Run the command in a process of its own."""
     return await anyio.run_process(
-        [sys.executable, "-m", "tertulia_server", *arguments],
+        [*forked_command(PROGRAM), *arguments],
         cwd=ROOT,
         env={**environment(), "PYTHONUTF8": "1"},
         check=False,

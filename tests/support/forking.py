@@ -1,13 +1,15 @@
-"""Server processes that begin with everything imported: one process imports it, and forks for each that is started.
+"""Processes that begin with everything imported: one process imports it, and forks for each that is started.
 
-Importing is most of what a server process costs, and tests start a hundred. A forked server has the streams, the folder
-and the environment of the command that starts it; the command has the server's exit code, and passes signals on to it.
-Windows cannot fork: there, each server imports for itself.
+Importing is most of what a server process costs, and tests start hundreds. A forked process runs a module as
+`python -m` does. It has the streams, the folder and the environment of the command that starts it; the command has the
+process's exit code, and passes signals on to it. Windows cannot fork: there, each process imports for itself.
 """
 
 import atexit
-import json
+import gc
+import marshal
 import os
+import runpy
 import select
 import shutil
 import signal
@@ -18,29 +20,50 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
+from tests.support import forked
+from tests.support.once import made_once
+
 SERVER = "tests.doubles.serve"
-STANDARD_STREAMS = (0, 1, 2)
+PROGRAM = "tertulia_server"
+_IMPORTED = (
+    *("tests.doubles.failpoints", "tests.doubles.stage", "pytest", "hypothesis", "apsw.aio", "uvicorn"),
+    *("tertulia_server.cli", "tertulia_server.stdio", "tertulia_server.http"),
+    *("tertulia.store.sqlite.engine", "tertulia.store.index.filling"),
+    *("anyio._backends._asyncio", "anyio._core._sockets", "anyio.streams.tls"),
+)
+"""What most processes import, if not at once."""
+
+
+def forked_command(module: str) -> Sequence[str]:
+    """Return a command that runs a module; its arguments are to be appended."""
+    if sys.platform == "win32":
+        return [sys.executable, "-m", module]
+    # Without `site`, and with next to nothing imported: a hundredth of a second.
+    return [sys.executable, "-S", "-E", forked.__file__, _forker(), module]
 
 
 def server_command() -> Sequence[str]:
-    """Return the command of a server; its arguments are to be appended."""
-    if sys.platform == "win32":
-        return [sys.executable, "-m", SERVER]
-    # Without `site`, and with nothing imported beyond the standard library: a hundredth of a second.
-    return [sys.executable, "-S", "-E", __file__, "start", _forker()]
+    """Return the command of a server with failpoints, where the platform `stage` exists."""
+    return forked_command(SERVER)
 
 
 @cache
 def _forker() -> str:
     """Start the process that forks, for as long as this process runs; return the address it listens at."""
-    # What else is in the environment is each server's own: pytest writes each test's name into it.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "default"}
+    # What else is in the environment is each process's own: pytest writes each test's name into it.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONWARNINGS": "default",
+        "PYTHONUTF8": "1",
+    }
     sockets = Path(tempfile.mkdtemp(prefix="forking-"))  # not pytest's: the path of a socket has to be short
     address = str(sockets / "s")
     forker = subprocess.Popen(
-        [sys.executable, "-m", __name__, "fork", address],
+        [sys.executable, "-m", __name__, address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -51,13 +74,10 @@ def _forker() -> str:
     return address
 
 
-def fork_servers(address: str) -> None:
-    """Fork a server for each command that connects, until standard input is closed; remove the address then."""
-    from tertulia_server import stdio
-    from tertulia_server.settings import load
-
-    stdio.build(load({}, {}).settings)  # the tools are made once in a process
-    with socket.socket(socket.AF_UNIX) as listener:
+def fork_processes(address: str) -> None:
+    """Fork a process for each command that connects, until standard input is closed; remove the address then."""
+    with made_once(), socket.socket(socket.AF_UNIX) as listener:
+        _import_everything()
         listener.bind(address)
         listener.listen()
         print("listening", flush=True)
@@ -69,37 +89,58 @@ def fork_servers(address: str) -> None:
             connection, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
-                _serve(connection)
+                _run(connection)
             connection.close()
             while os.waitpid(-1, os.WNOHANG)[0]:
-                pass  # servers that ended meanwhile; the one that was just forked is there, at least
+                pass  # processes that ended meanwhile; the one that was just forked is there, at least
 
 
-def _serve(connection: socket.socket) -> None:
-    """Be the server of the command at the other end."""
-    from tests.doubles.serve import serve
+def _import_everything() -> None:
+    """Import what processes need, and make what they make once."""
+    from tertulia_server.app import build
+    from tertulia_server.settings import load
 
-    _, descriptors, _, _ = socket.recv_fds(connection, 1, len(STANDARD_STREAMS))
-    for standard, descriptor in zip(STANDARD_STREAMS, descriptors, strict=True):
-        os.dup2(descriptor, standard)
+    for module in _IMPORTED:
+        import_module(module)
+    build(load({}, {}).settings)
+    # A collection would look at all of it in each process, and the pages it looks at are copied.
+    gc.collect()
+    gc.freeze()
+
+
+def _run(connection: socket.socket) -> None:
+    """Be the process of the command at the other end."""
+    length, descriptors, _, _ = socket.recv_fds(connection, forked.LENGTH_BYTES, len(forked.STREAMS))
+    for stream, descriptor in zip(forked.STREAMS, descriptors, strict=True):
+        os.dup2(descriptor, stream)
         os.close(descriptor)
-    with connection.makefile() as lines:
-        arguments, folder, environment = json.loads(lines.readline())
+    with connection.makefile("rb") as command:
+        module, arguments, folder, environment = marshal.loads(command.read(int.from_bytes(length, "little")))
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[1:] = arguments
     threading.Thread(target=_obey, args=[connection], daemon=True).start()
-    code: object = 1
+    code = 1
     try:
-        code = serve()
-    except SystemExit as end:
-        code = end.code
+        code = _code_of(module)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        connection.sendall(bytes([code if isinstance(code, int) else 1]))
+        connection.sendall(bytes([code]))
         os._exit(0)
+
+
+def _code_of(module: str) -> int:
+    """Run a module, and return the exit code of a process that did."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _obey(connection: socket.socket) -> None:
@@ -109,24 +150,5 @@ def _obey(connection: socket.socket) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def start_server(address: str, arguments: Sequence[str]) -> int:
-    """Have a server forked that has this process's streams, and wait for its end; return its exit code."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(address)
-        socket.send_fds(connection, [b"\n"], STANDARD_STREAMS)
-        connection.sendall(json.dumps([arguments, str(Path.cwd()), dict(os.environ)]).encode() + b"\n")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: connection.sendall(bytes([number])))
-        # The server alone holds the streams: they end with it.
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for standard in STANDARD_STREAMS:
-            os.dup2(nowhere, standard)
-        code = connection.recv(1)
-    return code[0] if code else 1
-
-
 if __name__ == "__main__":
-    if sys.argv[1] == "fork":
-        fork_servers(sys.argv[2])
-    else:
-        sys.exit(start_server(sys.argv[2], sys.argv[3:]))
+    fork_processes(sys.argv[1])

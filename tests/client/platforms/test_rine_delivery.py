@@ -187,6 +187,9 @@ async def test_an_answer_is_waited_for_on_by_the_next_process(place: Place) -> N
     place.double.scripts["hello"] = silent
     async with elsewhere(begins, place.path, place.url, place.double.folder, "k1") as other:
         run_id = (await other.says()).strip()
+        with anyio.fail_after(SECONDS):
+            while not await rows(place.path, "SELECT 1 FROM leases WHERE owner IS NOT NULL"):
+                pass  # it has not begun to wait for the answer
         await other.dies()
     await leases_run_out(place.path)
     (own_id,) = place.double.conversations

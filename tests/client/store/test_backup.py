@@ -18,7 +18,7 @@ from tertulia.vocabulary.states import RunStatus
 from tests.client.inside import contents, names, raw
 from tests.client.making import ME, add_conversation, add_message, add_run
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.creates]
 
 
 @pytest.fixture

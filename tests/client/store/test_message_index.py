@@ -25,7 +25,7 @@ from tertulia.vocabulary.models import ConversationDraft, Message, Role, SearchQ
 from tertulia.vocabulary.states import Status
 from tests.client.making import ME
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.creates]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import names, raw
 from tests.client.making import add_conversation
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.creates]
 
 windows = pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 

@@ -27,7 +27,7 @@ from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.store.sqlite.schema import STEPS
 from tests.client.making import ME
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.creates]
 
 DAY = 86_400_000_000
 VERSION_5 = Path(__file__).with_name("version5.sql")
