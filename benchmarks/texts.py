@@ -40,8 +40,8 @@ AGENT = "/v3/retrieval/agent"
 
 def piece(number: int) -> bytes:
     """Return an event with a piece of text."""
-    value = {"type": "text", "payload": {"value": f"word{number} ", "annotations": []}}
-    delta = {"id": "msg_1", "object": "agent.message.delta", "delta": {"content": [value]}}
+    value: dict[str, Any] = {"type": "text", "payload": {"value": f"word{number} ", "annotations": []}}
+    delta: dict[str, Any] = {"id": "msg_1", "object": "agent.message.delta", "delta": {"content": [value]}}
     return f"event: message\ndata: {json.dumps(delta)}\n\n".encode()
 
 
@@ -124,7 +124,9 @@ async def serve(count: int, together: int, rate: float) -> None:
 def serving(count: int, together: int, rate: float) -> Generator[str]:
     """Serve in a process; yield the server's URL."""
     arguments = ("--serve", str(count), str(together), str(rate))
-    with subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
