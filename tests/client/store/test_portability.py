@@ -92,6 +92,7 @@ def ask_twice(tx: Transaction) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.creates
 async def test_runs_and_requests_keep_their_order_through_the_upgrade(path: Path) -> None:
     """They had none but the order of their rows."""
     async with Store(path, engine=partial(SqliteEngine, steps=STEPS[:10])) as store:
