@@ -1,14 +1,15 @@
-"""The network between a store and its PostgreSQL server: it counts round trips, and loses connections where told."""
+"""The network between a store and its PostgreSQL server: it notes what is asked, and loses connections where told."""
 
 import asyncio
 import re
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlencode, urlsplit
 
+import anyio.lowlevel
 from psycopg.conninfo import conninfo_to_dict
 
 from tertulia.vocabulary.location import PostgresUrl
@@ -22,6 +23,8 @@ _READY = re.compile(rb"Z\0\0\0\x05.$", re.DOTALL)
 """How the answer to a question ends."""
 _ASKING = {b"Q", b"S"}
 """The messages that a client waits behind: a query, and the end of a statement with values."""
+_NAMING = {b"Q", b"P"}
+"""The messages that have the text of a statement."""
 
 
 class Lost(StrEnum):
@@ -57,10 +60,8 @@ class PostgresWire:
         self.url = PostgresUrl(
             f"postgresql://{named['user']}{password}@127.0.0.1:{port}/{named['dbname']}?{query}"
         )
-        self.round_trips = 0
-        """How often a client has waited for the server since the beginning, but for connecting."""
-        self.queries: list[str] = []
-        """The texts of statements, in the order in which they were sent."""
+        self.transactions: list[Sequence[str]] = []
+        """What was asked in each transaction that was committed: the client has waited so often for the server."""
         self.delay = 0.0
         """The seconds that each answer takes on its way."""
         self.up = True
@@ -76,6 +77,11 @@ class PostgresWire:
         """Lose all connections."""
         for link in self._links:
             link.cut()
+
+    async def ended(self) -> None:
+        """Return once nobody is connected."""
+        while self._links:
+            await anyio.lowlevel.checkpoint()
 
     async def serve(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         """Pass on what one client and the server say."""
@@ -103,9 +109,14 @@ class PostgresWire:
             head = await link.client_in.readexactly(5)
             content = await link.client_in.readexactly(struct.unpack("!i", head[1:])[0] - 4)
             kind = head[:1]
-            self.round_trips += kind in _ASKING
-            if kind in {b"Q", b"P"}:
-                self.queries.append(content.strip(b"\0").decode("utf-8", "replace"))
+            if kind in _NAMING:
+                link.statement = content.strip(b"\0").decode("utf-8", "replace")
+            if kind in _ASKING:
+                link.asked.append(link.statement)
+                link.statement = ""
+            if content.endswith(COMMIT.encode()):
+                self.transactions.append(tuple(link.asked))
+                link.asked.clear()
             cut = next((cut for cut in self._cuts if cut.text in content), None)
             if cut is not None:
                 self._cuts.remove(cut)
@@ -133,6 +144,10 @@ class _Link:
         self._client_out = client_out
         self._server_in = server_in
         self.server_out = server_out
+        self.statement = ""
+        """What is asked next, unless it was prepared."""
+        self.asked: list[str] = []
+        """What was asked since the last commit."""
         self.answered: asyncio.Event | None = None
         """Where the client is told nothing more: is set once the server has answered."""
 
@@ -174,3 +189,4 @@ async def wire(url: PostgresUrl) -> AsyncGenerator[PostgresWire]:
         finally:
             server.close()
             network.cut_all()
+            await network.ended()

@@ -119,7 +119,7 @@ class Runs:
         sent: list[Sent] = []
 
         async def carry_out(ids: Effect, repeated: bool) -> Effect:
-            submission = self._submission(conversation_id, draft, ids, arguments)
+            submission = self._submission(conversation_id, draft, ids, arguments, repeated=repeated)
             sent[:] = [await self._submit(replace(submission, join=idempotency_key is None, waits=wait))]
             return {**ids, "run_id": sent[0].run.id, "sent_as": sent[0].sent_as}
 
@@ -324,7 +324,7 @@ class Runs:
                 platform, _ = self._scope.platform_of(created.id)
                 effect = ids if checkpoint is None else {**ids, _CHECKPOINT: checkpoint}
                 await self._scope.store_created(platform, created, key, effect)
-            submission = self._submission(ids[_CREATED], start.message, ids, start.call)
+            submission = self._submission(ids[_CREATED], start.message, ids, start.call, repeated=repeated)
             submission = replace(submission, checkpoint=checkpoint, waits=start.wait)
             sent[:] = [await self._submit(submission)]
             return ids
@@ -402,12 +402,19 @@ class Runs:
         return await self._scope.services.runner.submit(self._scope.principal, submission)
 
     def _submission(
-        self, conversation_id: str, draft: MessageDraft, ids: Effect, call: Mapping[str, Any]
+        self,
+        conversation_id: str,
+        draft: MessageDraft,
+        ids: Effect,
+        call: Mapping[str, Any],
+        *,
+        repeated: bool,
     ) -> Submission:
         return Submission(
             message=self._message(conversation_id, draft, ids),
             run_id=ids["run_id"],
             call_digest=digest(call),
+            repeated=repeated,
             agent=draft.agent,
             context=draft.context,
         )

@@ -20,6 +20,8 @@ class Submission:
     message: Message
     run_id: str
     call_digest: str
+    repeated: bool
+    """Whether an earlier attempt of the call may have been admitted."""
     agent: str | None = None
     """Whom the caller chose to answer this message."""
     context: Mapping[str, Any] | None = None
@@ -107,13 +109,14 @@ def admit(
 
 def _earlier(tx: Transaction, principal: str, submission: Submission) -> Admitted | None:
     """Return what an earlier attempt of this call did, or the identical call that it may join."""
-    run = runs.find(tx, principal, submission.run_id)
-    if run is not None:
-        return Admitted(run=run, sent_as=SentAs.BEGUN)
-    message_id = submission.message.id
-    run = runs.went_into(tx, principal, message_id)
-    if run is not None:
-        return Admitted(run=run, sent_as=SentAs.REPLY if run.reply_id == message_id else SentAs.ADDED)
+    if submission.repeated:
+        run = runs.find(tx, principal, submission.run_id)
+        if run is not None:
+            return Admitted(run=run, sent_as=SentAs.BEGUN)
+        message_id = submission.message.id
+        run = runs.went_into(tx, principal, message_id)
+        if run is not None:
+            return Admitted(run=run, sent_as=SentAs.REPLY if run.reply_id == message_id else SentAs.ADDED)
     run = runs.same_call(tx, principal, submission.call_digest) if submission.join else None
     return None if run is None else Admitted(run=run, sent_as=SentAs.JOINED)
 

@@ -115,14 +115,12 @@ def place(tx: Transaction, principal: str, conversation_id: str, parent_id: str 
     """
     own = (principal, conversation_id)
     if parent_id is None:
-        where, values = condition(segments(tx, *own))
         end = tx.one(
-            f"SELECT id FROM messages WHERE principal = ? AND conversation_id = ?{where}"
+            "SELECT branch, id FROM messages WHERE principal = ? AND conversation_id = ?"
             " ORDER BY position DESC LIMIT 1",
             *own,
-            *values,
         )
-        return Place(current(tx, *own), None if end is None else end[0])
+        return Place(MAIN, None) if end is None else Place(*end)
     branch, position = _found(tx, *own, parent_id)
     follower = tx.one(
         "SELECT id FROM messages WHERE principal = ? AND conversation_id = ? AND branch = ? AND position > ?"

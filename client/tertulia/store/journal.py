@@ -43,32 +43,35 @@ def append(
     An event whose upstream id is in the journal already is left out. Where contents are not kept, an entry only says
     what kind of thing happened and to what (`withheld` is true then).
     """
-    row = tx.one(
-        "SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id
-    )
-    assert row is not None, "a journal belongs to a known conversation"
-    first = seq = int(row[0])
     keeps_content = tx.keeps_content(conversation_id)
-    rows: list[tuple[Any, ...]] = []
+    told: list[tuple[EventKind, str, str | None]] = []
     for happened in _new(tx, principal, conversation_id, events):
         event = happened if keeps_content else _outline(happened)
         upstream_id = event.upstream_id
         for data in _pieces(event):
-            seq += 1
-            text = encode(safe_event_data(data))
-            rows.append((principal, conversation_id, seq, event.kind, text, run_id, upstream_id, tx.at))
+            told.append((event.kind, encode(safe_event_data(data)), upstream_id))
             upstream_id = None
+    own = (principal, conversation_id)
+    row = (
+        tx.one(
+            "UPDATE conversations SET last_seq = last_seq + ? WHERE principal = ? AND id = ? RETURNING last_seq",
+            len(told),
+            *own,
+        )
+        if told
+        else tx.one("SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", *own)
+    )
+    assert row is not None, "a journal belongs to a known conversation"
+    seq = int(row[0])
+    rows = [
+        (principal, conversation_id, number, kind, data, run_id, upstream_id, tx.at)
+        for number, (kind, data, upstream_id) in enumerate(told, seq - len(told) + 1)
+    ]
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
         places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * len(some))
         tx.run(f"INSERT INTO journal VALUES {places}", *chain.from_iterable(some))
-    if seq > first:
-        tx.run(
-            "UPDATE conversations SET last_seq = ? WHERE principal = ? AND id = ?",
-            seq,
-            principal,
-            conversation_id,
-        )
+    if told:
         tx.touched.add(conversation_id)
     return seq
 

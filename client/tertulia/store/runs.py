@@ -41,9 +41,9 @@ def insert(
     first_seq: int,
 ) -> Run:
     """Insert a queued run."""
-    tx.run(
+    row = tx.one(
         "INSERT INTO runs (id, principal, conversation_id, agent, status, message_id, call_digest, context, checkpoint,"
-        " first_seq, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?)",
+        f" first_seq, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{{}}', ?, ?) RETURNING {_RUN}",
         run_id,
         principal,
         conversation_id,
@@ -55,8 +55,9 @@ def insert(
         first_seq,
         tx.at,
     )
+    assert row is not None
     tx.touched.add(conversation_id)
-    return get(tx, principal, run_id)
+    return _run(row)
 
 
 def get(tx: Transaction, principal: str, run_id: str) -> Run:

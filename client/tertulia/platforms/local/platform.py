@@ -173,7 +173,8 @@ class LocalPlatform(EmbeddedPlatform):
     async def get(self, principal: str, native_id: str) -> Conversation:
         """Return a conversation."""
         await self.maintain()
-        return await self._read(principal, native_id, conversations.get)
+        conversation_id = self._id(native_id)
+        return await self._store.read(lambda tx: conversations.get(tx, principal, conversation_id))
 
     async def list(self, principal: str, query: ConversationQuery) -> Page[Conversation]:
         """Return one page of conversations."""
