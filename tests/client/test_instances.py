@@ -93,6 +93,10 @@ async def test_agents_are_listed_of_every_instance_or_of_one(path: Path) -> None
             {"local": InstanceSettings(platform="local", options={"principals": ["bob"]})},
             "`principals` of the instance local cannot be set",
         ),
+        (
+            {"x": InstanceSettings(platform="acp", options={"agent": "claude", "store_content": False})},
+            "another process sends its messages",
+        ),
         *(
             (
                 {"x": InstanceSettings(platform="bare", options={"closed": [], "principals": principals})},

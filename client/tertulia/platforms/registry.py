@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import cast
 
-from tertulia.platforms.base import Platform
+from tertulia.platforms.base import Execution, Platform
 from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, LIMITS, PRINCIPALS, STORE_CONTENT, InstanceSettings
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
@@ -142,6 +142,12 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
         _check_principals(name, settings.options[PRINCIPALS])
     shared = {option: value for option, value in settings.options.items() if option != CREDENTIALS}
     built = _made(name, replace(settings, options=shared), store, clock)
+    if built.capabilities.execution is Execution.WORKER and not settings.keeps_content:
+        raise InvalidInputError(
+            f"`{STORE_CONTENT}` of the instance {name} cannot be false: another process sends its messages, and "
+            "has them from the store.",
+            instance=name,
+        )
     built.accounts = {
         principal: _account(name, settings.of_account(principal), store, clock)
         for principal in _accounts(name, settings)
