@@ -124,7 +124,9 @@ async def serve(count: int, together: int, rate: float) -> None:
 def serving(count: int, together: int, rate: float) -> Generator[str]:
     """Serve in a process; yield the server's URL."""
     arguments = ("--serve", str(count), str(together), str(rate))
-    with subprocess.Popen([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         try:
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}"
