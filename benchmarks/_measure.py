@@ -40,20 +40,32 @@ async def median_ms_async(work: Callable[[], Awaitable[object]], rounds: int = R
     return statistics.median(times) * 1000
 
 
-class OnCpu(Generic[T]):
-    """Does `work`, and notes for how long it kept its thread busy: others on the machine change less of that."""
+def thread_clock(*_: object) -> Callable[[], float]:
+    """Return what tells for how many seconds this thread has been busy."""
+    return time.thread_time
 
-    def __init__(self, work: Callable[..., T]) -> None:
+
+class OnCpu(Generic[T]):
+    """Does `work`, and notes for how long it kept its thread busy: others on the machine change less of that.
+
+    `clock` makes what tells that, of the arguments.
+    """
+
+    def __init__(
+        self, work: Callable[..., T], clock: Callable[..., Callable[[], float]] = thread_clock
+    ) -> None:
         self._work = work
+        self._clock = clock
         self._busy: list[float] = []
 
     def __call__(self, *args: object) -> T:
         """Do the work once."""
-        begun = time.thread_time()
+        busy = self._clock(*args)
+        begun = busy()
         try:
             return self._work(*args)
         finally:
-            self._busy.append(time.thread_time() - begun)
+            self._busy.append(busy() - begun)
 
     def median_ms(self) -> float:
         """Return the median time in milliseconds."""

@@ -397,6 +397,10 @@ async def test_few_matches_of_common_words_alone_come_newest_first(library: Libr
     found = await library.search("black cat")
     assert ([hit.message_id for hit in found.hits], found.ranked, found.total) == (["m4202", "m0"], False, 2)
 
+    await library.put("black black", "black sheep", conversation="local:two")
+    alone = await library.search("black", conversation_id="local:two")
+    assert ([hit.message_id for hit in alone.hits], alone.ranked) == (["m4203", "m4204"], True)
+
 
 @examples(30)
 @given(
