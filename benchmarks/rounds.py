@@ -30,6 +30,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "startup": ("startup.py", "--runs", "5"),
     "calls": ("calls.py", "--calls", "200"),
     "events": ("events.py", "--events", "20000"),
+    "sends": ("sends.py", "--sends", "40", "--seconds", "4"),
+    "texts": ("texts.py",),
     "streams": ("streams.py", "--rate", "40"),
     "streams-busy": ("streams.py", "--rate", "400"),
     "lists": ("lists.py", "--store", "{stores}/lists.db"),

@@ -32,7 +32,7 @@ from tests.doubles.a2a_scripts import (
     filled,
     script,
 )
-from tests.doubles.network import Receive, Scope, Send
+from tests.doubles.network import EventResponse, Receive, Scope, Send
 
 TOKEN = "agent-token"
 API_KEY = "agent-key"
@@ -230,7 +230,7 @@ class A2ADouble:
 
         def events(task: Task, start: int, first: Sequence[dict[str, Any]] = ()) -> Response:
             frames = self._frames(task, start, first, body["id"], old=old)
-            return StreamingResponse(frames, media_type="text/event-stream")
+            return EventResponse(frames)
 
         if method in {"SendMessage", "SendStreamingMessage"}:
             if method == "SendStreamingMessage" and not self.streaming:

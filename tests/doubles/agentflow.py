@@ -18,7 +18,7 @@ from typing import Any, cast
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.doubles.agentflow_scripts import (
@@ -36,7 +36,7 @@ from tests.doubles.agentflow_scripts import (
     Step,
     said,
 )
-from tests.doubles.network import Receive, Scope, Send
+from tests.doubles.network import EventResponse, Receive, Scope, Send
 
 TOKEN = "jwt-1"
 SECRET = "machine-secret"
@@ -287,14 +287,14 @@ class AgentFlowDouble:
                 return refusal(409, "Another message is being answered")
             run = self._begin(conversation, body)
         broken = self.breaks_after.pop(0) if self.breaks_after else None
-        return StreamingResponse(self._frames(conversation, run, broken), media_type="text/event-stream")
+        return EventResponse(self._frames(conversation, run, broken))
 
     async def _watch(self, request: Request) -> Response:
         conversation = self._conversation(request)
         after = request.query_params.get("last_event_id")
         assert after == request.headers.get("last-event-id")
         begin = len(conversation.events) if self.forgets else max(0, int(after or 0) - self.repeats)
-        return StreamingResponse(self._snapshots(conversation, begin), media_type="text/event-stream")
+        return EventResponse(self._snapshots(conversation, begin))
 
     async def _cancel(self, request: Request) -> Response:
         body = await self._body(request)

@@ -15,8 +15,10 @@ from typing import Any, Literal, cast
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.doubles.network import EventResponse
 
 KEY, SECRET = "kn_key_1", "kn_secret_1"
 AGENT, OTHER_AGENT = "a0000000-0000-4000-8000-000000000001", "a0000000-0000-4000-8000-000000000002"
@@ -390,7 +392,7 @@ class KnowrithmDouble:
         conversation = self._conversation(request)
         if not self.streams:
             raise Refusal(503, "Streaming is not configured", "STREAM_503")
-        return StreamingResponse(self._frames(conversation), media_type="text/event-stream")
+        return EventResponse(self._frames(conversation))
 
     async def _frames(self, conversation: Conversation) -> AsyncGenerator[str]:
         number = len(conversation.told)

@@ -3,12 +3,13 @@
 import json
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import uvicorn
+from starlette.responses import StreamingResponse
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -90,6 +91,18 @@ class Hang:
             await app(scope, receive, unheard)
         self.reached.set()
         await anyio.sleep_forever()
+
+
+class EventResponse(StreamingResponse):
+    """A stream of events whose source is closed as soon as nobody reads it: Starlette leaves that to the collector."""
+
+    def __init__(self, events: AsyncGenerator[str]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
 
 def cut(behind: str) -> Fault:

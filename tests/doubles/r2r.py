@@ -22,7 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Send
+
+from tests.doubles.network import EventResponse
 
 ADMIN = str(uuid.uuid5(uuid.NAMESPACE_DNS, "admin"))
 """Who everybody is on a server that asks for no credentials: a superuser."""
@@ -571,9 +572,7 @@ class R2RDouble:
         if isinstance(self.memory, Branching):
             older = (f"<completion>{answered.answer}</completion>" for _ in "1")
             return StreamingResponse(older, media_type="application/json")
-        return EventStream(
-            in_pieces(self._run(conversation_id, question, answered)), media_type="text/event-stream"
-        )
+        return EventResponse(in_pieces(self._run(conversation_id, question, answered)))
 
     async def _run(
         self, conversation_id: str, question: StoredMessage, answered: Played
@@ -640,14 +639,6 @@ async def in_pieces(writes: AsyncGenerator[str]) -> AsyncGenerator[str]:
         async for write in writes:
             for start in range(0, len(write), LARGEST_WRITE):
                 yield write[start : start + LARGEST_WRITE]
-
-
-class EventStream(StreamingResponse):
-    """A stream whose generator learns at once that nobody reads on, and not when it is collected as garbage."""
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(cast(AsyncGenerator[str], self.body_iterator)):
-            await super().stream_response(send)
 
 
 def whole(inner: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from typing import Any, cast
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.doubles.network import EventResponse
 
 KEY = "rk_live_1"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -321,7 +323,7 @@ class RevEngAIDouble:
             raise Refusal(422, "VALIDATION_FAILED", "validation failed")
         # Whether everything is told when nothing is asked is not known: the double then tells what is new.
         after = conversation.numbers if asked is None else int(asked) - self.repeats
-        return StreamingResponse(self._frames(conversation, after), media_type="text/event-stream")
+        return EventResponse(self._frames(conversation, after))
 
     async def _frames(self, conversation: Conversation, after: int) -> AsyncGenerator[str]:
         self.streams += 1

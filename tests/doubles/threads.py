@@ -15,8 +15,10 @@ from typing import Any, cast
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from tests.doubles.network import EventResponse
 
 KEY = "tk_1"
 ASSISTANTS = [
@@ -229,7 +231,7 @@ class ThreadsDouble:
         after = request.headers.get("last-event-id")
         self.asked_from.append(after)
         first = 0 if after is None else int(after.removesuffix("-0")) + 1
-        return StreamingResponse(self._frames(run, first), media_type="text/event-stream")
+        return EventResponse(self._frames(run, first))
 
     async def _frames(self, run: Run, first: int) -> AsyncGenerator[str]:
         yield ": keep-alive\n\n"

@@ -14,6 +14,7 @@ class RunBudget:
     def __init__(self, limits: Limits, instance: str, entries: Iterable[JournalEntry] = ()) -> None:
         """`entries` are the journal's of earlier attempts."""
         self._limits = limits
+        self._most_bytes = limits.answer_bytes
         self._instance = instance
         self._bytes = 0
         self._events = 0
@@ -43,13 +44,14 @@ class RunBudget:
 
     def _count(self, kind: EventKind, data: Mapping[str, Any]) -> None:
         if kind in DELTAS and "delta" in data:
-            self._bytes += _size_of(data["delta"])
+            delta = data["delta"]
+            self._bytes += _size_of_text(delta) if isinstance(delta, str) else _size_of(delta)
         else:
             self._events += 1
             self._bytes += _size_of(data)
 
     def _check(self, size: int) -> None:
-        if size > self._limits.answer_bytes:
+        if size > self._most_bytes:
             raise self._exceeded(f"{self._limits.max_answer_mib:g} MiB", "max_answer_mib")
 
     def _exceeded(self, what: str, option: str) -> LimitExceededError:
@@ -66,12 +68,17 @@ def _size_of(value: Any) -> int:
     waiting = [value]
     while waiting:
         one = waiting.pop()
-        size += 1  # what is empty has no end either
         if isinstance(one, str):
-            size += len(one) if one.isascii() else len(one.encode("utf-8", "surrogatepass"))
-        elif isinstance(one, Mapping):
+            size += _size_of_text(one)
+            continue
+        size += 1  # what is empty has no end either
+        if isinstance(one, Mapping):
             fields = cast("Mapping[Any, Any]", one)
             waiting += [*fields.keys(), *fields.values()]
         elif isinstance(one, list | tuple):
             waiting += cast("Sequence[Any]", one)
     return size
+
+
+def _size_of_text(text: str) -> int:
+    return 1 + (len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))

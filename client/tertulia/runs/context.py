@@ -118,7 +118,7 @@ class StoredRunContext:
         if awaiting is not None:
             change = partial(self._set_awaiting, awaiting=awaiting)
             await self._queue.flush(*events, checkpoint=checkpoint, change=change)
-        elif not events or any(event.kind in URGENT for event in events):
+        elif not events or not URGENT.isdisjoint([event.kind for event in events]):
             await self._queue.flush(*events, checkpoint=checkpoint)
         else:
             await self._queue.put(events, checkpoint)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, NoReturn
 
 import anyio
@@ -12,7 +13,7 @@ import anyio
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import LostLeaseError
 from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, StoreUncertainError
-from tertulia.vocabulary.events import DELTAS, Event
+from tertulia.vocabulary.events import DELTAS, Event, EventKind
 
 logger = logging.getLogger(__name__)
 
@@ -260,22 +261,16 @@ def _write(tx: Transaction, *, begun: Mapping[EventQueue, _Waiting]) -> dict[Eve
 def coalesced(events: Sequence[Event]) -> list[Event]:
     """Join adjacent deltas of the same message; a joined event has the upstream id of its last part."""
     result: list[Event] = []
-    parts: list[str] = []
-    for event in [*events, None]:
-        last = result[-1] if result else None
-        if (
-            event is not None
-            and last is not None
-            and event.kind in DELTAS
-            and event.kind is last.kind
-            and event.data.get("message_id") == last.data.get("message_id")
-        ):
-            parts.append(str(event.data.get("delta", "")))
-            result[-1] = Event(last.kind, last.data, event.upstream_id)
-            continue
-        if last is not None and len(parts) > 1:
-            result[-1] = Event(last.kind, {**last.data, "delta": "".join(parts)}, last.upstream_id)
-        if event is not None:
-            result.append(event)
-            parts = [str(event.data.get("delta", ""))]
+    for _, together in groupby(events, _message_of_delta):
+        joined = list(together)
+        first, last = joined[0], joined[-1]
+        if first.kind not in DELTAS or first is last:
+            result += joined
+        else:
+            delta = "".join([str(each.data.get("delta", "")) for each in joined])
+            result.append(Event(first.kind, {**first.data, "delta": delta}, last.upstream_id))
     return result
+
+
+def _message_of_delta(event: Event) -> tuple[EventKind, object]:
+    return event.kind, event.data.get("message_id")

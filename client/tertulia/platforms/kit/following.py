@@ -294,12 +294,13 @@ class Follower(Generic[E]):
         events = aiter(frames)
         while True:
             try:
-                frame = await anext(events, None)
+                frame = await anext(events)
+            except StopAsyncIteration:
+                self._broken = 0
+                return Progress.CONTINUES
             except BrokenStreamError as error:
                 return await self._broke_off(error)
             self._broken = 0
-            if frame is None:
-                return Progress.CONTINUES
             step = await self._handle(frame, replayed=after)
             after = None
             if step is not Progress.CONTINUES:

@@ -246,6 +246,7 @@ class EventMapper:
         self._texts: list[str] = []
         self._message_id = message_id
         self._parts = 0
+        self._about = {"message_id": message_id}
         self._open = False
 
     @property
@@ -297,6 +298,8 @@ class EventMapper:
             return []
         self._open = True
         self._parts += 1
+        if self._parts > 1:
+            self._about = {"message_id": f"{self._message_id}.{self._parts}"}
         return [Event(EventKind.TEXT_MESSAGE_START, self._about)]
 
     def _closed(self, whole: Mapping[str, Any] | None = None) -> list[Event]:
@@ -305,14 +308,10 @@ class EventMapper:
         self._open = False
         return [Event(EventKind.TEXT_MESSAGE_END, {**self._about, **(whole or {})})]
 
-    @property
-    def _about(self) -> dict[str, str]:
-        return {"message_id": self._message_id if self._parts == 1 else f"{self._message_id}.{self._parts}"}
-
 
 def _delta(payload: Mapping[str, Any]) -> str:
     return "".join(
-        str(part["payload"]["value"]) for part in payload["delta"]["content"] if part["type"] == "text"
+        [str(part["payload"]["value"]) for part in payload["delta"]["content"] if part["type"] == "text"]
     )
 
 
