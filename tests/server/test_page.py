@@ -101,12 +101,12 @@ async def test_a_server_without_the_tools_of_the_page_has_no_page(tmp_path: Path
 
 
 @pytest.mark.io
-def test_a_server_that_nobody_asks_for_anything_loads_neither_the_page_nor_the_archivist() -> None:
+def test_a_server_that_nobody_asks_for_anything_loads_no_page_no_archivist_and_no_http_client() -> None:
     """A host waits for the first list of tools."""
     program = (
         "import sys; from tertulia_server.app import build; from tertulia_server.settings import load; "
         "build(load({}, {}).settings); print("
-        "{'tertulia_tools.page', 'mcp.server.apps', 'tertulia.platforms.local.archivist'} & set(sys.modules))"
+        "{'tertulia_tools.page', 'mcp.server.apps', 'tertulia.platforms.local.archivist', 'httpx'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment(), cwd=ROOT)

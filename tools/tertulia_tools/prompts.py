@@ -3,11 +3,14 @@
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import wraps
+from inspect import Parameter, signature
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.prompts import Prompt
-from pydantic import Field
+from mcp.server.mcpserver.prompts.base import PromptArgument
+from pydantic import Field, validate_call
 
 from tertulia.client import Client
 from tertulia.vocabulary.errors import NotFoundError
@@ -182,6 +185,25 @@ class PromptDefinition:
         """The name under which hosts offer the prompt."""
         return self.function.__name__
 
+    def prompt(self) -> Prompt:
+        """Return the SDK's prompt. The SDK would make models of the arguments, for which a host waits at the start."""
+        context, *parameters = signature(self.function, eval_str=True).parameters.values()
+        return Prompt(
+            name=self.name,
+            title=self.title,
+            description=self.function.__doc__,
+            arguments=[
+                PromptArgument(
+                    name=parameter.name,
+                    description=parameter.annotation.__metadata__[0].description,
+                    required=parameter.default is Parameter.empty,
+                )
+                for parameter in parameters
+            ],
+            fn=_validated(self.function),
+            context_kwarg=context.name,
+        )
+
 
 PROMPTS: Sequence[PromptDefinition] = (
     PromptDefinition(
@@ -201,7 +223,17 @@ def register(server: MCPServer[Any], tools: Collection[str]) -> None:
     """Register with a server the prompts that need no other tools than these."""
     for prompt in PROMPTS:
         if prompt.needs <= set(tools):
-            server.add_prompt(Prompt.from_function(prompt.function, title=prompt.title))
+            server.add_prompt(prompt.prompt())
+
+
+def _validated(function: Callable[..., Awaitable[str]]) -> Callable[..., Awaitable[str]]:
+    """Return a function that validates its arguments, by a model that is made at the first call."""
+
+    @wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> str:
+        return await validate_call(function)(*args, **kwargs)
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast, overload
 
-import httpx
-
 from tertulia.platforms.kit.secrets import CommandSecret, Secret
 from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, InstanceSettings
 from tertulia.vocabulary.errors import InvalidInputError
@@ -104,6 +102,9 @@ class Options:
         value = self.text(name, variable=variable) or default
         if value is None:
             return None
+        # At the first address and not before: `tools/list` is answered without it.
+        import httpx
+
         try:
             url = httpx.URL(value)
         except (httpx.InvalidURL, ValueError):
