@@ -1,11 +1,13 @@
 """An engine that runs each write twice, as one does that met another transaction or lost its connection."""
 
 import copy
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from tertulia.store.database import Transaction
-from tertulia.store.engine import EVERYTHING, Engine, Exclusion
+from tertulia.store.database import Transaction, engine_of
+from tertulia.store.engine import EVERYTHING, EngineOptions, Exclusion
+from tertulia.vocabulary.location import StoreLocation
 
 if TYPE_CHECKING:
     from tertulia.store.notices import Notices
@@ -13,13 +15,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Repeating:
-    """The `engine`; what it writes is written, rolled back and written again, with the same result."""
+_MADE_UP = re.compile(r"0x[0-9a-f]+|(?<=_)[0-9a-hjkmnp-tv-z]{8,}")
+"""What is another one each time: addresses in memory, and the ids that we make."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.differed: list[tuple[Callable[[Transaction], Any], object, object]] = []
-        """The functions whose second result was another one, with both results."""
+
+class Repeating:
+    """The engine of a location; what it writes is written, rolled back and written again."""
+
+    def __init__(self, location: StoreLocation, options: EngineOptions) -> None:
+        self._engine = engine_of(location, options)
+        self.differed: list[tuple[str, str]] = []
+        """The results of functions that returned another one when they were repeated."""
 
     @property
     def epoch(self) -> str:
@@ -41,8 +47,9 @@ class Repeating:
             tx.run("ROLLBACK TO attempt")
             tx.run("RELEASE attempt")
             second = work(tx)
-            if first != second:
-                self.differed.append((work, first, second))
+            results = (_MADE_UP.sub("*", repr(first)), _MADE_UP.sub("*", repr(second)))
+            if results[0] != results[1]:
+                self.differed.append(results)
             return second
 
         return await self._engine.write(twice, exclusion)

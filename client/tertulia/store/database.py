@@ -178,7 +178,7 @@ class Store:
         options = EngineOptions(
             clock=clock, content_free=content_free, read_seconds=read_seconds, listen_url=listen_url
         )
-        self._engine = (engine or _engine)(location, options)
+        self._engine = (engine or engine_of)(location, options)
         self._notices = Notices(clock)
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -270,7 +270,12 @@ class Store:
             self._measure(kind, self.clock.now() - begun)
 
 
-def _engine(location: StoreLocation, options: EngineOptions) -> Engine:
+def engine_of(location: StoreLocation, options: EngineOptions) -> Engine:
+    """Return the engine for what a store is in.
+
+    Raises:
+        NotConfiguredError: it is not installed.
+    """
     if isinstance(location, Path):
         from tertulia.store.sqlite.engine import SqliteEngine
 

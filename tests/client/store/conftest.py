@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tertulia.store.database import Store
+from tertulia.store.engine import EngineOptions
 from tertulia.vocabulary.location import StoreLocation
+from tests.doubles.repeating import Repeating
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.io)])
@@ -17,9 +19,16 @@ def location(request: pytest.FixtureRequest, path: Path) -> StoreLocation:
 
 @pytest.fixture
 async def store(location: StoreLocation) -> AsyncGenerator[Store]:
-    """Return a store, as one process has it, on each engine."""
-    async with Store(location) as store:
+    """Return a store, as one process has it, on each engine; whatever a test writes with it is done twice."""
+    made: list[Repeating] = []
+
+    def repeating(where: StoreLocation, options: EngineOptions) -> Repeating:
+        made.append(Repeating(where, options))
+        return made[-1]
+
+    async with Store(location, engine=repeating) as store:
         yield store
+    assert made[0].differed == []
 
 
 @pytest.fixture
