@@ -6,8 +6,8 @@ or a report that the outcome is not known, and what readers see has the message 
 
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ import pytest
 
 from tertulia import Client, ConversationQuery, MessageQuery, Role, RunStatus
 from tertulia.store.database import Store
-from tertulia.vocabulary.location import StoreLocation
 from tests.client.inside import change
 from tests.crashes.servers import Servers, try_call
-from tests.crashes.sites import SITES, Stores
+from tests.crashes.sites import SITES, Site, Stores
 from tests.doubles.clocks import SkippingClock
 
 pytestmark = [
@@ -100,6 +99,7 @@ class Place:
     platform: str
     folder: Path
     stores: Stores
+    keeps_content: bool = True
 
 
 async def play(
@@ -109,41 +109,41 @@ async def play(
     folder = place.folder / name
     folder.mkdir()
     with place.stores(folder) as store:
-        return await _play(place.platform, folder, store, text, failpoint, cancels=cancels)
+        async with SITES[place.platform](folder, store) as made:
+            kept = {} if place.keeps_content else {"store_content": False}
+            site = replace(made, options={**made.options, **kept})
+            return await _play(site, folder, text, failpoint, cancels=cancels)
 
 
-async def _play(
-    platform: str, folder: Path, store: StoreLocation, text: str, failpoint: int | None, *, cancels: bool
-) -> Outcome:
-    async with SITES[platform](folder, store) as site:
-        servers = Servers(site, folder)
-        about: dict[str, Any] = {"agent": site.agent, "text": text}
-        calls = [("send_message", about)]
-        results: list[dict[str, Any]] = []
-        died = False
-        while calls:
-            async with servers.start(None if died else failpoint) as server:
-                while calls:
-                    tool, arguments = calls[0]
-                    result = await try_call(server, tool, **arguments, idempotency_key=tool)
-                    if result is None:
-                        assert not died, server.log.read_text()
-                        died = True
-                        break
-                    del calls[0]
-                    results.append(result)
-                    calls += _following(result["structuredContent"], cancels=cancels)
-                else:
-                    assert await server.hang_up() == 0
-            if died and Store(store).exists():
-                await change(store, "UPDATE leases SET expires_at = 0")
-        effects = servers.effects[0].read_text().splitlines()
-        outcome = Outcome(effects, died, results)
-        async with Client.open(site.settings, clock=SkippingClock()) as client:
-            query = ConversationQuery(instance=site.instance, archived=None)
-            for conversation in (await client.conversations.list(query)).items:
-                await _read(client, conversation.id, outcome)
-        return outcome
+async def _play(site: Site, folder: Path, text: str, failpoint: int | None, *, cancels: bool) -> Outcome:
+    servers = Servers(site, folder)
+    about: dict[str, Any] = {"agent": site.agent, "text": text}
+    calls = [("send_message", about)]
+    results: list[dict[str, Any]] = []
+    died = False
+    while calls:
+        async with servers.start(None if died else failpoint) as server:
+            while calls:
+                tool, arguments = calls[0]
+                result = await try_call(server, tool, **arguments, idempotency_key=tool)
+                if result is None:
+                    assert not died, server.log.read_text()
+                    died = True
+                    break
+                del calls[0]
+                results.append(result)
+                calls += _following(result["structuredContent"], cancels=cancels)
+            else:
+                assert await server.hang_up() == 0
+        if died and Store(site.store).exists():
+            await change(site.store, "UPDATE leases SET expires_at = 0")
+    effects = servers.effects[0].read_text().splitlines()
+    outcome = Outcome(effects, died, results)
+    async with Client.open(site.settings, clock=SkippingClock()) as client:
+        query = ConversationQuery(instance=site.instance, archived=None)
+        for conversation in (await client.conversations.list(query)).items:
+            await _read(client, conversation.id, outcome)
+    return outcome
 
 
 def _following(result: Mapping[str, Any], *, cancels: bool) -> list[tuple[str, dict[str, Any]]]:
@@ -204,20 +204,13 @@ async def crash_at(place: Place, text: str, *, everywhere: bool, cancels: bool =
     expected = RunStatus.CANCELED if cancels else RunStatus.COMPLETED
     assert whole.status == expected, whole.text
     assert (whole.sent, whole.empty) == ([text], 0)
-    points = [
-        number
-        for number, effect in enumerate(whole.effects)
-        if everywhere or not any(kind in effect for kind in BOOKKEEPING)
-    ]
-    assert len(points) > 5
+    points = _points(whole, everywhere=everywhere)
     points = points if everywhere else points[:: EVERY[platform]]
-    limit = anyio.CapacityLimiter(SIDE_BY_SIDE)
     died: list[bool] = []
     uncertain: list[str] = []
 
     async def crash(number: int) -> None:
-        async with limit:
-            outcome = await play(place, f"at-{number}", text, number, cancels=cancels)
+        outcome = await play(place, f"at-{number}", text, number, cancels=cancels)
         died.append(outcome.died)
         if cancels:
             check_canceled(platform, text, outcome)
@@ -226,13 +219,34 @@ async def crash_at(place: Place, text: str, *, everywhere: bool, cancels: bool =
         if outcome.status != expected and PROMISES[platform].unnamed not in outcome.text:
             uncertain.append(outcome.effects[-1])
 
-    with anyio.fail_after(SECONDS):
-        async with anyio.create_task_group() as tasks:
-            for number in points:
-                tasks.start_soon(crash, number)
+    await _side_by_side(points, crash)
     # A renewal of a lease may come in between, so that the last points are not reached.
     assert sum(died) >= len(points) - 2
     assert len(uncertain) <= len(PROMISES[platform].uncertain), f"more than is promised: {uncertain}"
+
+
+def _points(whole: Outcome, *, everywhere: bool) -> list[int]:
+    """Return the numbers of the effects after which a server is killed."""
+    points = [
+        number
+        for number, effect in enumerate(whole.effects)
+        if everywhere or not any(kind in effect for kind in BOOKKEEPING)
+    ]
+    assert len(points) > 5
+    return points
+
+
+async def _side_by_side(points: Iterable[int], crash: Callable[[int], Awaitable[None]]) -> None:
+    limit = anyio.CapacityLimiter(SIDE_BY_SIDE)
+
+    async def limited(number: int) -> None:
+        async with limit:
+            await crash(number)
+
+    with anyio.fail_after(SECONDS):
+        async with anyio.create_task_group() as tasks:
+            for number in points:
+                tasks.start_soon(limited, number)
 
 
 def cases(platforms: Iterable[str], *, usual: Collection[str] = ()) -> pytest.MarkDecorator:
@@ -259,6 +273,31 @@ async def test_a_message_survives_a_crash_after_each_step(
 ) -> None:
     """Of its way to the platform, and of the answer's way back."""
     await crash_at(Place(platform, tmp_path, stores), "Hello 4711", everywhere=False)
+
+
+@cases(["r2r"])
+async def test_a_message_that_is_kept_nowhere_is_sent_once_or_its_run_says_so(
+    platform: str, stores: Stores, tmp_path: Path
+) -> None:
+    """The server that goes on does not have it, and never answers without it."""
+    place = Place(platform, tmp_path, stores, keeps_content=False)
+    whole = await play(place, "whole", "Hello 4711", None)
+    assert whole.completed, whole.text
+    told: list[str] = []
+
+    async def crash(number: int) -> None:
+        outcome = await play(place, f"at-{number}", "Hello 4711", number)
+        last = outcome.effects[-1]
+        assert outcome.sent in (["Hello 4711"], []), f"{last}: sent {outcome.sent}"
+        assert not any(status.active for status in outcome.runs), last
+        if outcome.completed:
+            assert (outcome.sent, outcome.replies) == (whole.sent, whole.replies), last
+        else:
+            assert set(outcome.runs) <= {RunStatus.INTERRUPTED}, last
+            told.append(outcome.text)
+
+    await _side_by_side(_points(whole, everywhere=False)[::4], crash)
+    assert any("is not kept here, and the process that had it ended" in text for text in told), told
 
 
 @pytest.mark.long

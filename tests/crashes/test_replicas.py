@@ -1,6 +1,5 @@
 """What `benchmarks/replicas.py` plays: two servers on one PostgreSQL database behind nginx, all of which die."""
 
-import shutil
 import sys
 
 import anyio
@@ -8,11 +7,12 @@ import pytest
 
 from benchmarks.replicas import Figures, play
 from tertulia import RunStatus
+from tests.doubles.proxy import NGINX
 
 pytestmark = [
     pytest.mark.io,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP"),
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+    pytest.mark.skipif(not NGINX, reason="nginx is not installed"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,10 @@ async def round_robin(tmp_path: Path) -> AsyncGenerator[Proxy]:
 
 
 @asynccontextmanager
-async def behind_the_shipped_proxy(tmp_path: Path) -> AsyncGenerator[tuple[str, str, ssl.SSLContext]]:
-    """Start a server for several people behind nginx as `deploy/nginx.conf` sets it up, but for names and ports.
+async def behind_the_shipped_proxy(
+    tmp_path: Path, servers: int = 1
+) -> AsyncGenerator[tuple[str, str, ssl.SSLContext]]:
+    """Start servers for several people behind nginx as `deploy/nginx.conf` sets it up, but for names and ports.
 
     Yields the URL, a token for it, and how to trust it.
     """
@@ -105,7 +107,10 @@ async def behind_the_shipped_proxy(tmp_path: Path) -> AsyncGenerator[tuple[str, 
         "log_format": "json",
     }
     setup = Setup(tmp_path / STORE, config, tmp_path / "server.log", flags)
-    async with http_server(setup) as server, shipped_proxy(tmp_path, port, [server.origin]) as trusted:
+    async with AsyncExitStack() as stack:
+        started = [await stack.enter_async_context(http_server(setup)) for _ in range(servers)]
+        origins = [server.origin for server in started]
+        trusted = await stack.enter_async_context(shipped_proxy(tmp_path, port, origins))
         yield f"https://localhost:{port}/mcp", token, trusted
 
 
@@ -189,6 +194,20 @@ async def test_the_shipped_proxy_passes_on_what_a_host_needs(tmp_path: Path, mod
     log = (tmp_path / "server.log").read_text()
     assert '"principal":"local","address":"127.0.0.1"' in log
     assert "203.0.113.7" not in log
+
+
+async def test_a_host_with_a_session_comes_back_to_the_server_that_has_it(tmp_path: Path) -> None:
+    """Another one would know nothing of it."""
+    async with (
+        behind_the_shipped_proxy(tmp_path, servers=2) as (url, token, trusted),
+        httpx2.AsyncClient(
+            verify=trusted, headers={"Authorization": f"Bearer {token}"}, timeout=SECONDS
+        ) as http,
+        Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
+    ):
+        host = Host(client, tmp_path, tmp_path)
+        for _ in range(8):
+            await host.call("list_agents")
 
 
 async def test_the_shipped_proxy_passes_on_nothing_else(tmp_path: Path) -> None:
