@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from tertulia.store.database import Store, Transaction
+from tertulia.store.index import tsvector
 from tertulia.store.search import search
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.models import Role, SearchQuery, SearchResult
@@ -66,13 +67,13 @@ def both(tmp_path: Path, postgres: Database) -> Both:
 
 
 def fill(tx: Transaction, texts: Sequence[Text], titles: Sequence[str] = ()) -> None:
-    """Enter messages a minute apart, and conversations without any."""
+    """Enter messages, further and further apart in time, and conversations without any."""
     for conversation in sorted({each.conversation for each in texts}):
         add_conversation(tx, conversation)
     for number, title in enumerate(titles):
         add_conversation(tx, f"titled{number}", title=title)
     for number, (text, conversation, role) in enumerate(texts):
-        at = START + number * timedelta(minutes=1)
+        at = START + number**2 * timedelta(hours=5)
         add_message(
             tx, text, id=f"m{number}", conversation_id=f"local:{conversation}", role=role, created_at=at
         )
@@ -186,6 +187,20 @@ QUERY = st.lists(
 ).map(" ".join)
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at few messages and titles one by one, and at the others as at the older ones of many."""
+    for name, value in {
+        "_WALKED": 3,
+        "_WALKED_FOR_BEGINNINGS": 9,
+        "_OF_FEW": 4,
+        "_TITLES_WALKED": 2,
+        "_STRETCH": 4,
+    }.items():
+        monkeypatch.setattr(tsvector, name, value)
+
+
+@pytest.mark.usefixtures("impatient")
 @examples(15, [HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(
@@ -193,7 +208,7 @@ QUERY = st.lists(
         min_size=1,
         max_size=30,
     ),
-    titles=st.lists(TEXT, max_size=3),
+    titles=st.lists(TEXT, max_size=6),
     queries=st.lists(QUERY, min_size=1, max_size=20),
 )
 @example(

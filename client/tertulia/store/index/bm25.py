@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from tertulia.store.index.base import COMMON, scope
@@ -16,8 +15,12 @@ if TYPE_CHECKING:
     from tertulia.store.database import Transaction
     from tertulia.store.terms import Alternatives, Phrase
 
-_SAMPLE, _FREQUENT = 300, 0.05
-"""How many messages tell which words are too frequent to be counted, and at what share they are."""
+_SAMPLE, _TELLING, _SURELY = 300, 4, 2
+"""So many of the newest messages tell which words need no counting: what so many of them have, if it should then be so
+many times `COMMON`."""
+_PAGES = 40
+"""How many pages of a table tell how many messages somebody has."""
+_MOST = 0.5
 
 
 class _Weights(NamedTuple):
@@ -72,25 +75,24 @@ class Ranking:
         queries = [any_of(map(phrase_query, group)) for group in groups]
         sampled = ", count(*) FILTER (WHERE s.words @@ CAST(? AS tsquery))" * len(queries)
         row = self._tx.one(
-            f"SELECT count(*), sum(s.length), (SELECT reltuples FROM pg_class WHERE oid = '{self._table}'::regclass)"
-            f"{sampled} FROM (SELECT length, words FROM {self._table} WHERE principal = ? AND part = 0"
-            " ORDER BY position DESC LIMIT ?) AS s",
+            f"SELECT count(*), sum(s.length){sampled} FROM (SELECT length, words FROM {self._table}"
+            " WHERE principal = ? AND part = 0 ORDER BY position DESC LIMIT ?) AS s",
             *queries,
             self._principal,
             _SAMPLE,
         )
         assert row is not None
-        size, length, total, *found = row
+        size, length, *found = row
         average = length / size if size else 1
-        # Of somebody with few messages, that is all of them; else the planner's statistics are near enough.
-        total = size if size < _SAMPLE else max(int(total), size)
+        # Of somebody with few messages, that is all of them.
+        total, share = (size, 0.0) if size < _SAMPLE else self._total()
         if [len(group) for group in groups] == [1]:  # how rare it is makes no difference
             return _Weights(average, [(groups[0][0], weight(0, total))])
         phrases: list[tuple[Phrase, float]] = []
         for group, times in zip(groups, found, strict=True):
-            if times >= size * _FREQUENT and self._has(math.ceil(COMMON * size / times)):
+            if times >= _TELLING and times * total >= _SURELY * COMMON * size:
                 continue
-            counts = self._counts(group)
+            counts = self._counts(group, scoped=share < _MOST)
             if max(counts) < COMMON:
                 rows = max(total, *counts)
                 phrases += [
@@ -98,18 +100,28 @@ class Ranking:
                 ]
         return _Weights(average, phrases)
 
-    def _has(self, count: int) -> bool:
-        """Whether a principal has at least so many messages."""
-        row = self._tx.one(
-            f"SELECT 1 FROM {self._table} WHERE principal = ? ORDER BY position DESC LIMIT 1 OFFSET ?",
-            self._principal,
-            count - 1,
-        )
-        return row is not None
+    def _total(self) -> tuple[int, float]:
+        """Return about how many messages the principal has, and what share of everybody's that is.
 
-    def _counts(self, group: Alternatives) -> Sequence[int]:
-        """Return how many of the principal's messages have each of these phrases, up to `COMMON`."""
-        own = scope_query([scope(self._principal)])
+        The same pages tell it each time, so that a later page of a result has the same order.
+        """
+        size = f"greatest(pg_relation_size('{self._table}'::regclass), 1)"
+        percent = f"least(100, 100.0 * {_PAGES} * current_setting('block_size')::integer / {size})"
+        row = self._tx.one(
+            f"SELECT {percent}, count(*), count(*) FILTER (WHERE principal = ? AND part = 0)"
+            f" FROM {self._table} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)",
+            self._principal,
+        )
+        assert row is not None
+        sampled, everybodys, own = row
+        return max(_SAMPLE, round(own * 100 / float(sampled))), own / max(everybodys, 1)
+
+    def _counts(self, group: Alternatives, *, scoped: bool) -> Sequence[int]:
+        """Return how many of the principal's messages have each of these phrases, up to `COMMON`.
+
+        `scoped`: GIN finds those of the principal; where most are, it is quicker without.
+        """
+        own = scope_query([scope(self._principal)]) if scoped else ""
         counted = (
             f"(SELECT count(DISTINCT position) FROM (SELECT position FROM {self._table}"
             " WHERE words @@ CAST(? AS tsquery) AND principal = ? LIMIT ?) AS f)"

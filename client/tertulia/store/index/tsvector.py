@@ -46,9 +46,12 @@ if TYPE_CHECKING:
 
 TABLES = {TextKind.SAID: "said_words", TextKind.PROGRAM: "program_words"}
 WORD_COLUMNS = "position, part, principal, length, words"
-_WALKED = 300
-_STRETCH = 8_192
-"""About how many messages the first stretch of time has in which is searched."""
+_WALKED, _WALKED_FOR_BEGINNINGS = 300, 4_000
+_OF_FEW = 600
+"""Messages of single conversations are looked at one by one if they are fewer."""
+_TITLES_WALKED = 1_000
+_STRETCH, _MARGIN = 8_192, 1.5
+"""About how many messages the first stretch of time has at most; `_MARGIN` times as many as should be enough are."""
 
 _BY_WORDS = "SELECT principal, {} FROM {} WHERE words @@ CAST(? AS tsquery)"
 """With no other condition, so that the planner has no other index to take for it."""
@@ -147,20 +150,29 @@ class TsVector:
             return self._any(match, most)
         looking = _Looking(match, match.expression, self._scopes(match))
         if match.few or match.oldest_first:
-            return self._found(looking, looking.everything, match.first, match.last, most)
-        walked = self._walk(looking, most)
+            found = self._within_few(looking, most) if match.few and looking.has_beginnings else None
+            if found is None:
+                return self._found(looking, looking.everything, match.first, match.last, most)
+            return found
+        walked = self._walk(looking, match.last, _WALKED, most)
         found, last = walked.found, walked.oldest
         if last is None or len(found) >= most:
             return found
-        for wanted, first in looking.stretches(walked.newest, last):
+        probably = round(_MARGIN * _WALKED * (most - len(found)) / len(found)) if found else _STRETCH
+        if looking.has_beginnings and probably <= _WALKED_FOR_BEGINNINGS:
+            further = self._walk(looking, last, probably, most)
+            found, last = _joined(found, further.found)[:most], further.oldest
+            if last is None or len(found) >= most:
+                return found
+        for wanted, first in looking.stretches(walked, last, min(probably, _STRETCH)):
             more = self._found(looking, wanted, max(first, match.first), last, most)
-            found, last = list(dict.fromkeys([*found, *more])), first - 1
+            found, last = _joined(found, more), first - 1
             if len(found) >= most or last < match.first:
                 return found[:most]
             if not found:  # there are not many further on either
                 break
         more = self._found(looking, looking.everything, match.first, last, most)
-        return list(dict.fromkeys([*found, *more]))[:most]
+        return _joined(found, more)[:most]
 
     def _any(self, match: MessageMatch, most: int) -> list[int]:
         """Return the newest messages, or the oldest, whatever they say."""
@@ -177,8 +189,8 @@ class TsVector:
         )
         return [row[0] for row in rows]
 
-    def _walk(self, looking: _Looking, most: int) -> _Walked:
-        """Look at the newest messages one by one."""
+    def _walk(self, looking: _Looking, last: int, count: int, most: int) -> _Walked:
+        """Look at the newest messages up to a position one by one, so many of them."""
         match, rest = looking.match, looking.rest("f")
         row = self._tx.one(
             "WITH walked AS MATERIALIZED (SELECT position, part, words"
@@ -188,16 +200,40 @@ class TsVector:
             f" WHERE f.words @@ CAST(? AS tsquery){rest.further} ORDER BY f.position DESC LIMIT ?) FROM walked",
             match.principal,
             match.first,
-            match.last,
-            _WALKED,
+            last,
+            count,
             looking.query,
             *rest.values,
             most,
         )
         assert row is not None
-        count, newest, oldest, found = row
+        looked_at, newest, oldest, found = row
         # What is left of the oldest one's parts is looked at again.
-        return _Walked(newest, oldest if count == _WALKED else None, list(dict.fromkeys(found)))
+        return _Walked(newest, oldest if looked_at == count else None, list(dict.fromkeys(found)))
+
+    def _within_few(self, looking: _Looking, most: int) -> list[int] | None:
+        """Look at the messages of few conversations one by one; None if they are many.
+
+        GIN reads all that begins so, whosesoever it is.
+        """
+        match, rest = looking.match, looking.rest("f")
+        row = self._tx.one(
+            "WITH own AS MATERIALIZED (SELECT principal, position, part, words"
+            f" FROM {TABLES[match.kind]} WHERE words @@ CAST(? AS tsquery) LIMIT ?)"
+            " SELECT count(*), ARRAY(SELECT f.position FROM own AS f"
+            " WHERE f.principal = ? AND f.position BETWEEN ? AND ? AND f.words @@ CAST(? AS tsquery)"
+            f"{rest.further} ORDER BY f.position {_order(match)}) FROM own",
+            self._scopes(match),
+            _OF_FEW,
+            match.principal,
+            match.first,
+            match.last,
+            looking.query,
+            *rest.values,
+        )
+        assert row is not None
+        count, found = row
+        return list(dict.fromkeys(found))[:most] if count < _OF_FEW else None
 
     def _found(self, looking: _Looking, wanted: str, first: int, last: int, most: int) -> list[int]:
         """Return the newest (or oldest) messages between two positions that GIN finds."""
@@ -266,15 +302,57 @@ class TsVector:
 
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
         """Return the newest conversations whose titles match."""
-        rows = self._tx.all(
-            f"WITH matching AS MATERIALIZED ({_BY_WORDS.format('number', 'title_words')})"
-            " SELECT c.number, c.id FROM matching AS f JOIN conversations AS c ON c.number = f.number"
-            f" WHERE f.number <= ? AND c.principal = ?{match.of_conversation.further}"
-            " ORDER BY c.number DESC LIMIT ?",
-            all_of(query(match.expression), scope_query([scope(match.principal)])),
+        wanted = query(match.expression)
+        if match.few:
+            return self._titles_of_few(match, wanted, most)
+        row = self._tx.one(
+            "WITH walked AS MATERIALIZED (SELECT number, words FROM title_words WHERE principal = ? AND number <= ?"
+            " ORDER BY number DESC LIMIT ?) SELECT count(*), min(number), ARRAY(SELECT number FROM walked"
+            " WHERE words @@ CAST(? AS tsquery) ORDER BY number DESC) FROM walked",
+            match.principal,
             match.last,
+            _TITLES_WALKED,
+            wanted,
+        )
+        assert row is not None
+        count, oldest, numbers = row
+        found: Mapping[int, str] = {}
+        if numbers:
+            walked = "SELECT CAST(value AS bigint) AS number FROM json_each(?)"
+            found = self._titled(match, walked, [json.dumps(numbers)], most)
+        if count == _TITLES_WALKED and len(found) < most:
+            own = all_of(wanted, scope_query([scope(match.principal)]))
+            by_words = _BY_WORDS.format("number", "title_words")
+            matching = f"SELECT number FROM ({by_words} OFFSET 0) AS w WHERE number < ? AND principal = ?"
+            more = self._titled(match, matching, [own, oldest, match.principal], most - len(found))
+            found = {**found, **more}
+        return found
+
+    def _titled(self, match: TitleMatch, numbers: str, values: Sequence[Any], most: int) -> Mapping[int, str]:
+        """Return the newest of the conversations with these numbers that fulfil the conditions."""
+        # One after the other, until there are enough.
+        rows = self._tx.all(
+            f"SELECT f.number, c.id FROM (SELECT number FROM ({numbers}) AS n ORDER BY number DESC OFFSET 0) AS f"
+            " JOIN LATERAL (SELECT c.id FROM conversations AS c WHERE c.number = f.number"
+            f" AND c.principal = ?{match.of_conversation.further} OFFSET 0) AS c ON true"
+            " ORDER BY f.number DESC LIMIT ?",
+            *values,
             match.principal,
             *match.of_conversation.values,
+            most,
+        )
+        return dict(rows)
+
+    def _titles_of_few(self, match: TitleMatch, wanted: str, most: int) -> Mapping[int, str]:
+        rows = self._tx.all(
+            "SELECT c.number, c.id FROM conversations AS c JOIN LATERAL (SELECT 1 FROM title_words AS f"
+            " WHERE f.principal = c.principal AND f.number = c.number AND f.words @@ CAST(? AS tsquery) OFFSET 0)"
+            f" AS f ON true WHERE c.principal = ?{match.of_conversation.further} AND c.number <= ?"
+            " ORDER BY c.number DESC LIMIT ?",
+            wanted,
+            match.principal,
+            *match.of_conversation.values,
+            match.last,
             most,
         )
         return dict(rows)
@@ -294,6 +372,7 @@ class _Looking:
     def __init__(self, match: MessageMatch, expression: Expression, scopes: str) -> None:
         self.match = match
         self.query = query(expression)
+        self._expression = expression
         self._unwanted = any_of(map(phrase_query, expression.unwanted))
         self._scopes = scopes
 
@@ -304,14 +383,20 @@ class _Looking:
         covering = span_query(match.principal, match.first, match.last)
         return all_of(self.query, self._scopes, covering)
 
-    def stretches(self, newest: int, last: int) -> Iterator[tuple[str, int]]:
+    @property
+    def has_beginnings(self) -> bool:
+        """Whether it looks for words that begin so: GIN reads all that do, at whatever time."""
+        return any(phrase.prefix for group in self._expression.every for phrase in group)
+
+    def stretches(self, walked: _Walked, last: int, size: int) -> Iterator[tuple[str, int]]:
         """Yield searches in longer and longer stretches of time before `last`, each with the first position there.
 
-        Between `newest` and `last` are `_WALKED` messages, which tells how many a stretch has.
+        The first has about so many messages, as far as those tell that were walked.
         """
         principal = self.match.principal
-        rate = _WALKED / (newest - last + 1)
-        shortest = min(LEVELS, key=lambda each: abs(math.log(rate * (1 << shift(each)) / _STRETCH)))
+        oldest = last if walked.oldest is None else walked.oldest
+        rate = _WALKED / (walked.newest - oldest + 1)
+        shortest = min(LEVELS, key=lambda each: abs(math.log(rate * (1 << shift(each)) / size)))
         narrower = self._scopes if self.match.scopes else ""
         for level in LEVELS[shortest:]:
             number = last >> shift(level)
@@ -330,6 +415,11 @@ class _Looking:
                 [self.match.principal, self._unwanted],
             )
         return conditions
+
+
+def _joined(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    """Return positions once each, in their order."""
+    return list(dict.fromkeys([*one, *other]))
 
 
 def _order(match: MessageMatch) -> str:
