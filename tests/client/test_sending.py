@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -19,6 +20,7 @@ from tertulia import (
     Status,
 )
 from tertulia.platforms.base import EmbeddedRunContext
+from tertulia.store.database import Transaction
 from tests.client.inside import rows
 from tests.doubles.scripted import AGENT, Held, Script, asks_first, echo, piece, says, scripted
 
@@ -341,3 +343,32 @@ async def test_a_message_after_another_one_follows_it(path: Path) -> None:
         assert [message.text for message in await history(client, conversation.id)] == [
             *("one", "[one]", "two", "[two]"),
         ]
+
+
+async def test_a_message_and_its_answer_take_few_statements(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a database of its own, each is a round trip. What an earlier attempt did is looked for only where one was."""
+    statements: list[str] = []
+    one, run = Transaction.one, Transaction.run
+
+    def noted_one(tx: Transaction, sql: str, *values: Any) -> Any:
+        statements.append(sql)
+        return one(tx, sql, *values)
+
+    def noted_run(tx: Transaction, sql: str, *values: Any) -> int:
+        statements.append(sql)
+        return run(tx, sql, *values)
+
+    async with scripted(path) as client:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
+        await client.runs.wait((await client.runs.send(conversation.id, says("One"))).run, timeout=10)
+        monkeypatch.setattr(Transaction, "one", noted_one)
+        monkeypatch.setattr(Transaction, "run", noted_run)
+        sent = await client.runs.send(conversation.id, says("Two"))
+        await client.runs.wait(sent.run, timeout=10)
+
+    looks = [sql for sql in statements if "FROM runs WHERE principal = ? AND id = (SELECT run_id" in sql]
+    entered = [sql for sql in statements if sql.startswith("INSERT INTO journal")]
+    assert len(looks) == 1  # for the identical call
+    assert len(entered) == 3  # the message; the beginning; the answer with the end

@@ -53,7 +53,8 @@ class StoredRunContext:
 
     def __post_init__(self) -> None:
         place = self.principal, self.conversation.id
-        self._queue = self.writer.queue(place, write=self._write, commit=self._commit)
+        commit = partial(self.store.write, principal=self.principal)
+        self._queue = self.writer.queue(place, write=self._write, commit=commit)
 
     @classmethod
     def load(
@@ -212,9 +213,11 @@ class StoredRunContext:
         self.budget.check_whole(text, data, metadata)
 
         def finish(tx: Transaction) -> None:
-            whole = text
-            if whole is None and data is None:
-                whole = journal.reply_text(journal.read_all(tx, self.principal, self.run))
+            entries = (
+                () if text is None and data is not None else journal.read_all(tx, self.principal, self.run)
+            )
+            whole = journal.reply_text(entries) if text is None and data is None else text
+            told: Sequence[Event] = ()
             if whole or data is not None:
                 reply = safe_message(
                     Message(
@@ -230,8 +233,9 @@ class StoredRunContext:
                         metadata={} if metadata is None else metadata,
                     )
                 )
-                record_reply(tx, self.principal, self.run, reply)
-            end_run(tx, self.principal, self.run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
+                told = record_reply(tx, self.principal, self.run, reply, entries)
+            finished = Event(EventKind.RUN_FINISHED)
+            end_run(tx, self.principal, self.run, RunStatus.COMPLETED, finished, before=told)
 
         await self._queue.flush(change=finish)
         self.ended = RunStatus.COMPLETED

@@ -40,7 +40,7 @@ class _Waiting:
 class EventQueue:
     """The events of one run that are not written yet.
 
-    `place` are the run's principal and conversation. `commit` makes a change in a transaction, under the run's lease.
+    `place` are the run's principal and conversation. `commit` makes a change in a transaction.
     """
 
     def __init__(

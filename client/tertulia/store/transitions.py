@@ -1,10 +1,11 @@
 """How conversations and runs move from state to state, as steps inside a transaction."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from tertulia.store import conversations, journal, leases, messages, ratings, runs
 from tertulia.store.database import Transaction
-from tertulia.vocabulary.events import Event, EventKind
+from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationRecord,
@@ -155,21 +156,23 @@ def add_to_run(
     return end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
 
 
-def record_reply(tx: Transaction, principal: str, run: Run, reply: Message) -> None:
-    """Record a run's whole answer, and tell whoever reads the journal the rest of its text."""
-    if reply.text and tx.keeps_content(run.conversation_id):
-        rest = journal.rest_of_text(journal.read_all(tx, principal, run), reply.text)
-        journal.append(tx, principal, run.conversation_id, rest, run.id)
+def record_reply(
+    tx: Transaction, principal: str, run: Run, reply: Message, entries: Sequence[JournalEntry]
+) -> list[Event]:
+    """Record a run's whole answer; return the events that tell it to whoever has read the run's `entries`."""
+    keeps_content = tx.keeps_content(run.conversation_id)
+    rest = journal.rest_of_text(entries, reply.text) if reply.text and keeps_content else []
     messages.add(tx, principal, reply)
     runs.set_reply(tx, run.id, reply.id)
-    journal.append(tx, principal, run.conversation_id, [message_added(reply)], run.id)
+    return [*rest, message_added(reply)]
 
 
 def complete_interrupted(tx: Transaction, principal: str, run: Run, said: MessageRecord) -> None:
     """Complete a run that was interrupted with the answer that its platform has finished since."""
     if runs.get(tx, principal, run.id).status is RunStatus.INTERRUPTED:
-        record_reply(tx, principal, run, messages.merged(tx, principal, said))
-        journal.append(tx, principal, run.conversation_id, [Event(EventKind.RUN_FINISHED)], run.id)
+        entries = journal.read_all(tx, principal, run)
+        told = record_reply(tx, principal, run, messages.merged(tx, principal, said), entries)
+        journal.append(tx, principal, run.conversation_id, [*told, Event(EventKind.RUN_FINISHED)], run.id)
         runs.set_status(tx, run, RunStatus.COMPLETED)
 
 
@@ -180,15 +183,17 @@ def end_run(
     status: RunStatus,
     event: Event,
     *,
+    before: Sequence[Event] = (),
     error: str | None = None,
     retryable: bool = False,
     unsent: bool = False,
 ) -> Run:
     """End a run: journal `event`, withdraw its pending requests, and open a conversation that waited for them.
 
-    The run's lease ends, so that the process that executes the run can write nothing more.
+    What happened just `before` is journalled with it. The run's lease ends, so that the process that executes the run
+    can write nothing more.
     """
-    journal.append(tx, principal, run.conversation_id, [event], run.id)
+    journal.append(tx, principal, run.conversation_id, [*before, event], run.id)
     runs.set_status(tx, run, status, error=error, retryable=retryable, unsent=unsent)
     if conversations.get(tx, principal, run.conversation_id).status is Status.INPUT_REQUIRED:
         move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
