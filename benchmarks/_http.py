@@ -65,10 +65,12 @@ class HttpClient:
 
 
 @contextmanager
-def serving(store: Path | str) -> Generator[str]:
-    """Serve a store over HTTP; yield the URL."""
+def serving(store: Path | str, *options: str) -> Generator[str]:
+    """Serve a store over HTTP, with further options; yield the URL."""
     command = (sys.executable, "-m", "tertulia_server", "serve", "--http", "--port", "0", "--no-token")
-    with subprocess.Popen([*command, "--store", str(store)], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, "--store", str(store), *options], stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         try:
             yield next(found.group() for line in process.stderr if (found := _URL.search(line)))

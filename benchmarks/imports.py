@@ -114,7 +114,10 @@ def main(messages: int, megabytes: list[int]) -> None:
         sessions.mkdir()
         write_sessions(sessions, messages)
         count, seconds, _ = measured(sessions, folder / "sessions.db")
-        print(f"{count:,} messages in {seconds:.2f} s of processor time: {count / seconds:,.0f} a second")
+        print_table(
+            ("sessions", "messages", "seconds of processor time", "messages a second"),
+            [["of 200 messages, 65 words each", count, seconds, count / seconds]],
+        )
         short = folder / "short.jsonl"
         write_long_record(short, 0)
         *_, base = measured(short, folder / "short.db")
@@ -126,7 +129,7 @@ def main(messages: int, megabytes: list[int]) -> None:
             _, seconds, most = measured(path, folder / f"{size}.db")
             rows.append([f"{length:.1f} MiB", seconds, most, most - base, (most - base) / length])
         print(f"a short import takes {base:.0f} MiB")
-        print_table(("one record of", "seconds", "MiB", "MiB more", "per MiB"), rows)
+        print_table(("one record of", "seconds of processor time", "MiB", "MiB more", "per MiB"), rows)
 
 
 if __name__ == "__main__":

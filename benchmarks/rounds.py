@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "search": ("search.py", "--messages", "100000", "--store", "{stores}/search.db"),
     "deleting": ("deleting.py", "--messages", "20000"),
     "imports": ("imports.py", "--messages", "10000"),
+    "mail": ("mail.py", "--messages", "40"),
     ENGINES: ("engines.py", "--store", "{postgres}"),
 }
 """By name: a script and its arguments. Stores are built in the first round and used again in the others."""
@@ -46,7 +47,7 @@ Table = list[list[str]]
 
 
 def run(name: str, stores: str, postgres: str | None) -> list[Table]:
-    """Run a benchmark; return the tables that it printed, heads first."""
+    """Run a benchmark; return the tables that it printed, heads first. It prints none where it cannot be run."""
     script, *arguments = (part.format(stores=stores, postgres=postgres) for part in COMMANDS[name])
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as rows:
         subprocess.run(
@@ -126,6 +127,9 @@ def main() -> None:
                 found[name].append(run(name, stores, given.postgres))
     for name, runs in found.items():
         tables = [median_table(alike) for alike in zip(*runs, strict=False)]
+        if not tables:
+            print(f"skipped: {name}", file=sys.stderr)
+            continue
         write_page({name: section(name, tables, given.rounds)})
 
 
