@@ -1,4 +1,7 @@
-"""What `benchmarks/people.py` plays: two people at once, with tokens, through nginx, on two server processes."""
+"""What `benchmarks/people.py` plays: two people at once, with tokens, through nginx, on two server processes.
+
+The two share a file, or a database.
+"""
 
 from functools import partial
 
@@ -16,7 +19,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_two_people_are_alone_each_on_two_servers_behind_the_shipped_proxy(seed: int) -> None:
+@pytest.mark.parametrize("postgres", [False, True])
+def test_two_people_are_alone_each_on_two_servers_behind_the_shipped_proxy(*, postgres: bool) -> None:
     """Nothing of one shows to the other, and no tool takes longer to refuse what is another's."""
-    assert anyio.run(partial(play, 20.0, 60, seed, postgres=False)) == []
+    assert anyio.run(partial(play, 20.0, 60, 1 + postgres, postgres=postgres)) == []
