@@ -17,6 +17,11 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def test_a_server_takes_no_variable_of_the_tests_for_a_setting() -> None:
+    """It warns of those with its prefix that it does not know, which tests of what it prints would find."""
+    assert not any(name.startswith("TERTULIA_") for name in (needs.VARIABLE, postgres.URL))
+
+
 @pytest.mark.usefixtures("bare")
 def test_a_bare_machine_skips_them() -> None:
     with pytest.raises(pytest.skip.Exception, match="no PostgreSQL"), postgres.server():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tertulia.store import private_files
 from tertulia.store.database import Store, Transaction
 from tests.client.inside import everything
 from tests.support.templates import copied_stores
@@ -42,6 +43,13 @@ async def test_a_copy_has_what_a_new_store_has_and_an_epoch_of_its_own(tmp_path:
     assert copied == content
     assert len({new, first, second}) == 3
     assert {each.name for each in tmp_path.iterdir()} == {"new.db", "first.db", "second.db"}
+
+
+async def test_other_files_are_created_empty(tmp_path: Path) -> None:
+    with copied_stores():
+        private_files.create_file(tmp_path / "config.toml")
+
+    assert (tmp_path / "config.toml").read_bytes() == b""
 
 
 async def test_a_store_that_is_there_stays_as_it_is(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """What a run must not skip: tests of a program that is not installed are skipped, except where a run needs them.
 
-`TERTULIA_TEST_NEEDS` has the names of such programs, between commas; `.ci/run` sets it.
+`TEST_NEEDS` has the names of such programs, between commas; `.ci/run` sets it.
 """
 
 import os
 
-VARIABLE = "TERTULIA_TEST_NEEDS"
+VARIABLE = "TEST_NEEDS"
 
 
 def needed(name: str) -> bool:

@@ -1,7 +1,7 @@
 """A PostgreSQL server for the tests: one that a URL names, or a server of the programs that are installed.
 
-`TERTULIA_TEST_POSTGRES` has the URL; its user may create databases. Where there is neither, tests are skipped, or fail
-where `TERTULIA_TEST_NEEDS` names `postgres`.
+`TEST_POSTGRES` has the URL; its user may create databases. Where there is neither, tests are skipped, or fail
+where `TEST_NEEDS` names `postgres`.
 """
 
 import os
@@ -22,7 +22,7 @@ import pytest
 from tertulia.vocabulary.location import PostgresUrl
 from tests.support.needs import needed
 
-URL = "TERTULIA_TEST_POSTGRES"
+URL = "TEST_POSTGRES"
 INSTALLED = "/usr/lib/postgresql"
 USER = "postgres"
 """Who runs the server where we are root, which it refuses."""

@@ -11,11 +11,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import apsw
 import pytest
 
 from tertulia.store import private_files
+from tertulia.store.sqlite import engine
 from tertulia.store.sqlite.connections import configure
 from tertulia.store.sqlite.schema import STEPS
 from tertulia.store.sqlite.upgrade import upgrade
@@ -39,7 +41,10 @@ class Template:
 def copied_stores() -> Generator[None]:
     """Let every store that is created in the context be a copy."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(private_files, "create_file", _create)
+        # The engine's own name alone: others create other files, and keep what they import meanwhile.
+        patch.setattr(
+            engine, "private_files", SimpleNamespace(**{**vars(private_files), "create_file": _create})
+        )
         yield
 
 
