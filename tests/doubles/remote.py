@@ -5,7 +5,6 @@ The client treats it as any other platform whose conversations live elsewhere. `
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import anyio
@@ -18,6 +17,7 @@ from tertulia.settings import PrincipalLimits
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.features import Feature
+from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import (
     Agent,
     ConversationQuery,
@@ -105,7 +105,7 @@ class RemotePlatform(Platform):
 
 @asynccontextmanager
 async def remote(
-    store: Path,
+    store: StoreLocation,
     other_side: Remote,
     *,
     keeps_content: bool = True,
