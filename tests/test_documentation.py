@@ -18,7 +18,7 @@ import pytest
 
 from docs.media import history, pictures
 from tertulia import TRANSITIONS, Client, ClientSettings, MessageDraft, NewConversation
-from tertulia_server.cli import command_parser
+from tertulia_server.command_parser import command_parser
 from tertulia_server.settings import load
 from tests.tools.snapshot import RENEW
 

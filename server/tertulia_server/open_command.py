@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import anyio.to_thread
 
+from tertulia.store.private_files import make_folder
 from tertulia_server.http import serve
 from tertulia_server.settings import Loaded, Source, local_name
 from tertulia_server.store_token import store_token
@@ -68,6 +69,7 @@ async def _show(token: str, file: Path, address: str) -> None:
 
 
 def _write(file: Path, url: str) -> None:
+    make_folder(file.parent)
     file.unlink(missing_ok=True)
     with os.fdopen(
         os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"

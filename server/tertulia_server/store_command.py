@@ -32,7 +32,7 @@ def copy(source: str, target: str, *, keep: bool) -> int:
                 listener=CopyListener(on_size=bar.begin, on_rows=bar.update),
             )
         except KeyboardInterrupt:
-            print("Stopped. Both stores are as they were; the command can be repeated.", file=sys.stderr)
+            print("Stopped; the command can be repeated.", file=sys.stderr)
             return INTERRUPTED
     if token is not None and isinstance(place, Path):
         keep_token(place, token)

@@ -201,3 +201,21 @@ def test_a_worker_logs_beside_the_default_store(here: Sequence[str], tmp_path: P
     (log,) = tmp_path.rglob("worker.log")
     assert re.search(r"process (\d+) begins .*process \1 ends\n", log.read_text(), re.DOTALL)
     assert "s3cret" not in log.read_text()
+
+
+def test_the_page_is_opened_from_beside_the_default_store(here: Sequence[str], tmp_path: Path) -> None:
+    """From a folder that nobody has made yet."""
+    variables = {
+        **environment(),
+        "BROWSER": f"{tmp_path / 'no-browser'} %s",
+        "PATH": str(tmp_path),
+        "DISPLAY": "",
+    }
+    command = [sys.executable, "-m", "tests.doubles.serve", "open", *here]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=variables) as opening:
+        assert opening.stderr is not None
+        try:
+            said = [opening.stderr.readline() for _ in range(3)]
+        finally:
+            opening.terminate()
+    assert said[2].startswith("No browser was found. Open http://127.0.0.1:")

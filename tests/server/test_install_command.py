@@ -53,7 +53,7 @@ def program(home: Path, name: str, script: str) -> None:
 
 def test_the_names_of_the_hosts_are_told() -> None:
     """In the help, in the list, and where the form of an entry is."""
-    from tertulia_server.cli import HOST_NAMES
+    from tertulia_server.command_parser import HOST_NAMES
 
     assert HOST_NAMES.split(", ") == list(PLACES) == list(HOSTS)
 

@@ -157,7 +157,7 @@ def test_a_copy_that_is_stopped_says_that_it_can_be_repeated(
 
     assert main(["store", "copy", str(path), str(tmp_path / "copy.db")]) == store_command.INTERRUPTED
 
-    assert capsys.readouterr().err == "Stopped. Both stores are as they were; the command can be repeated.\n"
+    assert capsys.readouterr().err == "Stopped; the command can be repeated.\n"
 
 
 def test_a_database_is_backed_up_and_restored_as_the_hints_say(
