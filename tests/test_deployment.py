@@ -113,7 +113,7 @@ def test_two_servers_under_compose_share_a_database_and_are_told_apart_by_their_
     (network,) = alone["networks"]["inside"]["ipam"]["config"]
     assert all(ip_address(each) in ip_network(network["subnet"]) for each in addresses)
     proxy = merged(alone["services"]["nginx"], scaled["services"]["nginx"])
-    (server,) = re.findall(r"server (\w+):8765;", (DEPLOY / "nginx.conf").read_text())
+    (server,) = re.findall(r"server (\w+):8765 fail_timeout=2s;", (DEPLOY / "nginx.conf").read_text())
     assert proxy["extra_hosts"] == [f"{server}:{each}" for each in addresses]
     assert set(proxy["depends_on"]) == {"tertulia", "tertulia2"}
     assert set(scaled["services"]["postgres"]["networks"]) == {"database"}

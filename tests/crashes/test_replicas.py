@@ -29,7 +29,7 @@ def check(found: Figures) -> None:
 
 def test_replicas_that_die_lose_nothing_and_do_nothing_twice() -> None:
     """For a few seconds, with whatever happens in them."""
-    check(anyio.run(lambda: play(3.0, 2, forked=True)))
+    check(anyio.run(lambda: play(3.0, 2, forked=True, pause=2.0)))
 
 
 @pytest.mark.long

@@ -45,7 +45,9 @@ def configure(folder: Path, port: int, origins: Sequence[str]) -> ssl.SSLContext
     shipped = (ROOT / "deploy" / "nginx.conf").read_text()
     for theirs, ours in {
         "/tmp/": f"{folder}/",
-        "server tertulia:8765;": " ".join(f"server {each.removeprefix('http://')};" for each in origins),
+        "server tertulia:8765 fail_timeout=2s;": " ".join(
+            f"server {each.removeprefix('http://')} fail_timeout=2s;" for each in origins
+        ),
         "8443": f"127.0.0.1:{port}",
         "/etc/nginx/tls/certificate.pem": str(certificate),
         "/etc/nginx/tls/key.pem": str(key),
