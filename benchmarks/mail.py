@@ -173,7 +173,15 @@ def measure(python: str, messages: int) -> None:
         fast = [statistics.quantiles(each, n=10)[0] for each in (mail, own)]
         middle = [statistics.median(each) for each in (mail, own)]
         rows.append([operation, *middle, middle[0] / middle[1], *fast, fast[0] / fast[1]])
-    head = ("over HTTP", "Agent Mail, ms", "Tertulia, ms", "times", "fastest tenth there", "here", "times ")
+    head = (
+        "over HTTP",
+        "Agent Mail, ms",
+        "Tertulia, ms",
+        "times",
+        "fastest tenth there",
+        "here",
+        "times, of these",
+    )
     print_table(head, rows)
 
 
