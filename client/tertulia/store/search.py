@@ -159,10 +159,9 @@ class _Search:
         return self._result(place, [], _without(place.led, few)[place.after or 0 :])
 
     def _first_page(self) -> SearchResult:
-        messages, titles = (
-            self._matches.messages(self._matches.last, FEW + 1),
-            self._matches.titles(LAST, FEW + 1),
-        )
+        messages = self._matches.messages(self._matches.last, FEW + 1)
+        # Behind many messages, the other titles are on later pages.
+        titles = self._matches.titles(LAST, _LEADING if len(messages) > FEW else FEW + 1)
         top, total = None, None
         if len(messages) > FEW:
             if self._query.per_conversation:

@@ -28,8 +28,8 @@ from tertulia.store.words import different_words, words
 
 _LENGTHS = range(3, 25)
 """Shorter words are near to too many others; longer ones are not words."""
-_MOST = 4
-"""How many words of a search are corrected."""
+_MOST, _MOST_WORDS = 4, 60
+"""How many words of a search are corrected, and of how many: longer ones are pasted, and each word is asked for."""
 _OFTENER = 4
 _TWICE = 6
 """How long a word must be to have two letters wrong: of a shorter one too little is left."""
@@ -76,11 +76,17 @@ def corrected(terms: Terms, texts: Texts, *, found: int = 0) -> str | None:
     a word that no more texts have counts as unknown too.
     """
     unknown: list[tuple[int, int, str, int]] = []
+    counts: dict[Phrase, int] = {}
+    if sum(len(term.words) for group in terms.wanted for term in group) > _MOST_WORDS:
+        return None
     for group in terms.wanted:
         for term in group:
             for place, word in enumerate(term.words, 1):
                 ends = term.prefix and place == len(term.words)
-                known = texts.own_count([Phrase((word.folded,), prefix=ends)], found + 1)
+                phrase = Phrase((word.folded,), prefix=ends)
+                if phrase not in counts:
+                    counts[phrase] = texts.own_count([phrase], found + 1)
+                known = counts[phrase]
                 if not known or (known <= found and not ends and _may_be_slip(word.folded)):
                     unknown.append((term.start + word.start, term.start + word.end, word.folded, known))
     if not 0 < len(unknown) <= _MOST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from tertulia.store.index.base import COMMON, scope
@@ -84,19 +85,23 @@ class Ranking:
         assert row is not None
         size, length, *found = row
         average = length / size if size else 1
+        if [len(group) for group in groups] == [1]:  # how rare it is makes no difference
+            return _Weights(average, [(groups[0][0], weight(0, size))])
         # Of somebody with few messages, that is all of them.
         total, share = (size, 0.0) if size < _SAMPLE else self._total()
-        if [len(group) for group in groups] == [1]:  # how rare it is makes no difference
-            return _Weights(average, [(groups[0][0], weight(0, total))])
+        rare = [
+            group
+            for group, times in zip(groups, found, strict=True)
+            if times < _TELLING or times * total < _SURELY * COMMON * size
+        ]
+        counts = iter(self._counts([each for group in rare for each in group], scoped=share < _MOST))
         phrases: list[tuple[Phrase, float]] = []
-        for group, times in zip(groups, found, strict=True):
-            if times >= _TELLING and times * total >= _SURELY * COMMON * size:
-                continue
-            counts = self._counts(group, scoped=share < _MOST)
-            if max(counts) < COMMON:
-                rows = max(total, *counts)
+        for group in rare:
+            of_group = list(islice(counts, len(group)))
+            if max(of_group) < COMMON:
+                rows = max(total, *of_group)
                 phrases += [
-                    (phrase, weight(count, rows)) for phrase, count in zip(group, counts, strict=True)
+                    (phrase, weight(count, rows)) for phrase, count in zip(group, of_group, strict=True)
                 ]
         return _Weights(average, phrases)
 
@@ -116,20 +121,22 @@ class Ranking:
         sampled, everybodys, own = row
         return max(_SAMPLE, round(own * 100 / float(sampled))), own / max(everybodys, 1)
 
-    def _counts(self, group: Alternatives, *, scoped: bool) -> Sequence[int]:
+    def _counts(self, phrases: Sequence[Phrase], *, scoped: bool) -> Sequence[int]:
         """Return how many of the principal's messages have each of these phrases, up to `COMMON`.
 
         `scoped`: GIN finds those of the principal; where most are, it is quicker without.
         """
+        if not phrases:
+            return []
         own = scope_query([scope(self._principal)]) if scoped else ""
         counted = (
             f"(SELECT count(DISTINCT position) FROM (SELECT position FROM {self._table}"
             " WHERE words @@ CAST(? AS tsquery) AND principal = ? LIMIT ?) AS f)"
         )
         values = [
-            value for each in group for value in (all_of(phrase_query(each), own), self._principal, COMMON)
+            value for each in phrases for value in (all_of(phrase_query(each), own), self._principal, COMMON)
         ]
-        row = self._tx.one(f"SELECT {', '.join([counted] * len(group))}", *values)
+        row = self._tx.one(f"SELECT {', '.join([counted] * len(phrases))}", *values)
         assert row is not None
         return row
 

@@ -56,6 +56,7 @@ _STRETCH, _MARGIN = 8_192, 1.5
 _BY_WORDS = "SELECT principal, {} FROM {} WHERE words @@ CAST(? AS tsquery)"
 """With no other condition, so that the planner has no other index to take for it."""
 
+_TRIED = "1000"
 _LOOKING_UP = "SELECT set_config('enable_seqscan', ?, true), set_config('gin_fuzzy_search_limit', ?, true)"
 
 
@@ -286,8 +287,9 @@ class TsVector:
     def known(self, words: Collection[str], *, beginnings: bool = False) -> Collection[str]:
         """Return those of these words that GIN has."""
         by_query = {phrase_query(Phrase((word,), prefix=beginnings)): word for word in words}
-        # One row is wanted of each. The planner would look for it in the whole table, and GIN read all that there are.
-        self._tx.one(_LOOKING_UP, "off", "100")
+        # One row is wanted of each. The planner would look for it in the whole table, and GIN read all that there are:
+        # it takes some at random, which may all be deleted where most are that wait for a vacuum.
+        self._tx.one(_LOOKING_UP, "off", _TRIED)
         having = (
             f"EXISTS (SELECT 1 FROM {table} WHERE words @@ CAST(f.value AS tsquery) OFFSET 0)"
             for table in (*TABLES.values(), "title_words")
