@@ -86,11 +86,11 @@ def markdown(table: Table) -> str:
 
 def section(name: str, tables: Sequence[Table], rounds: int) -> str:
     """Return what the page says of a benchmark."""
-    script, *arguments = COMMANDS[name]
-    options = " ".join(arguments).format(stores="", postgres="URL").replace("--store /", "--store ")
+    options = " ".join(COMMANDS[name]).format(stores="", postgres="URL")
+    command = options.replace("--store /", "--store ")
     today, cores = datetime.now(UTC).date(), os.cpu_count()
     how = f"{today}, {rounds} round{'s' * (rounds > 1)}, Python {platform.python_version()}, {cores} shared cores"
-    return "\n\n".join([f"`{script} {options}`: {how}.", *map(markdown, tables)])
+    return "\n\n".join([f"`{command}`: {how}.", *map(markdown, tables)])
 
 
 def write_page(measured: Mapping[str, str]) -> None:
