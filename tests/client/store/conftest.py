@@ -32,6 +32,13 @@ async def store(location: StoreLocation) -> AsyncGenerator[Store]:
 
 
 @pytest.fixture
+async def plain_store(location: StoreLocation) -> AsyncGenerator[Store]:
+    """Return a store on each engine that does everything once, for tests that write thousands of messages."""
+    async with Store(location) as store:
+        yield store
+
+
+@pytest.fixture
 async def file_store(path: Path) -> AsyncGenerator[Store]:
     """Return a store in a file, as one process has it."""
     async with Store(path) as store:

@@ -108,9 +108,9 @@ class Library:
 
 
 @pytest.fixture
-def library(store: Store) -> Library:
+def library(plain_store: Store) -> Library:
     """Return an empty store to search in."""
-    return Library(store)
+    return Library(plain_store)
 
 
 async def in_a_store(work: Callable[[Library], Any]) -> None:
