@@ -19,7 +19,7 @@ from tertulia.store.matches import Matches
 from tertulia.store.search import search
 from tertulia.store.words import words
 from tertulia.vocabulary.errors import InvalidInputError
-from tertulia.vocabulary.location import PostgresUrl, StoreLocation
+from tertulia.vocabulary.location import StoreLocation
 from tertulia.vocabulary.models import (
     Conversation,
     ConversationChanges,
@@ -109,7 +109,7 @@ class Library:
 
 @pytest.fixture
 def library(plain_store: Store) -> Library:
-    """Return an empty plain_store to search in."""
+    """Return an empty store to search in."""
     return Library(plain_store)
 
 
@@ -257,32 +257,6 @@ async def test_a_query_of_more_than_a_thousand_characters_is_refused(library: Li
     assert await library.ids("word " * 200) == ["m0"]
     with pytest.raises(InvalidInputError, match="1,001 characters"):
         await library.search("word " * 200 + "x")
-
-
-async def test_a_text_that_is_pasted_is_looked_for_in_few_statements(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many words it has, found or not: a database may be far away."""
-    text = " ".join(f"word{number}" for number in range(100))
-    await library.put(text, text)
-    statements: list[str] = []
-    every, one = Transaction.all, Transaction.one
-
-    def noted_all(self: Transaction, sql: str, *values: Any) -> Any:
-        statements.append(sql)
-        return every(self, sql, *values)
-
-    def noted_one(self: Transaction, sql: str, *values: Any) -> Any:
-        statements.append(sql)
-        return one(self, sql, *values)
-
-    monkeypatch.setattr(Transaction, "all", noted_all)
-    monkeypatch.setattr(Transaction, "one", noted_one)
-
-    assert sorted(await library.ids(text)) == ["m0", "m1"]
-    assert await library.ids(f"{text} elsewhere") == []
-    if isinstance(library.store.location, PostgresUrl):
-        assert len(statements) < 30
 
 
 # Languages

@@ -52,6 +52,7 @@ from tertulia.store.postgres.schema import SCHEMA, STEPS
 from tertulia.store.postgres.upgrade import check_version, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK
 from tertulia.vocabulary.errors import StoreUncertainError
+from tertulia.vocabulary.tasks import task_group
 
 if TYPE_CHECKING:
     from tertulia.store.notices import Notices
@@ -135,7 +136,7 @@ class PostgresEngine:
     async def run(self, notices: Notices) -> None:
         """Listen for changes by other processes once somebody wants to know of them; close idle connections."""
         await self._opened.wait()
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             tasks.start_soon(self._close_unused)
             await self._listener.listen(notices, self._snapshot, self._execute)
 
