@@ -206,6 +206,11 @@ def unknown(tx: Transaction, principal: str, found: Sequence[R]) -> list[R]:
     return [one for one in found if not known(tx, principal, one.id)]
 
 
+def nobodys(tx: Transaction, found: Sequence[R]) -> list[R]:
+    """Return those of some conversations that the store has for no principal at all."""
+    return [one for one in found if tx.one("SELECT 1 FROM conversations WHERE id = ?", one.id) is None]
+
+
 def titled(tx: Transaction, principal: str, title: str, *, limit: int) -> list[Conversation]:
     """Return the conversations of exactly this title (but for the case of Latin letters), the last used first."""
     rows = tx.all(

@@ -25,7 +25,6 @@ class Creator:
 
     async def create(
         self,
-        principal: str,
         draft: ConversationDraft,
         create: Callable[[], Awaitable[ConversationRecord | None]],
         alike: Callable[[], Awaitable[Sequence[ConversationRecord]]],
@@ -34,15 +33,15 @@ class Creator:
         """Create a conversation; where an answer was lost, look for the conversation among those that are `alike`.
 
         `create` returns None where the platform has taken the call without showing what it made. A conversation that
-        the store knows already, or that is older than the first attempt, is never taken for the new one. `is_unused`
-        says whether nothing has happened in a conversation yet: with that, a repeated call also finds one without a
-        title.
+        the store has already, whosesoever it is, or that is older than the first attempt, is never taken for the new
+        one. `is_unused` says whether nothing has happened in a conversation yet: with that, a repeated call also finds
+        one without a title.
 
         Raises:
             UncertainError: whether it was created is not known.
         """
         if draft.tried_at is not None:
-            found = await self._new(principal, draft.tried_at, alike, is_unused, undated=True)
+            found = await self._new(draft.tried_at, alike, is_unused, undated=True)
             if found:
                 return self._only(found if draft.title is not None or is_unused is not None else ())
         begun = datetime.now(UTC)
@@ -52,21 +51,20 @@ class Creator:
                 return created
         except UncertainError:
             await self.clock.sleep(LOOKS[0])
-        return self._only(await self._new(principal, begun, alike, is_unused, undated=False))
+        return self._only(await self._new(begun, alike, is_unused, undated=False))
 
     async def _new(
         self,
-        principal: str,
         since: datetime,
         alike: Callable[[], Awaitable[Sequence[ConversationRecord]]],
         is_unused: Callable[[ConversationRecord], Awaitable[bool]] | None,
         *,
         undated: bool,
     ) -> list[ConversationRecord]:
-        """Return those that are alike, new since a time and unknown in the store; `undated`: also without a time."""
+        """Return those that are alike, new since a time and nobody's in the store; `undated`: also without a time."""
         return [
             one
-            for one in await self.records.unknown(principal, await alike())
+            for one in await self.records.nobodys(await alike())
             if (undated if one.created_at is None else one.created_at > since - CLOCKS_APART)
             and (is_unused is None or await is_unused(one))
         ]

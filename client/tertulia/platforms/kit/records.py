@@ -48,6 +48,10 @@ class Records:
         """Return those of some conversations that the store does not have."""
         return await self._store.read(lambda tx: conversations.unknown(tx, principal, found))
 
+    async def nobodys(self, found: Sequence[R]) -> list[R]:
+        """Return those of some conversations that the store has for nobody: an account may be shared."""
+        return await self._store.read(lambda tx: conversations.nobodys(tx, found))
+
     async def by_source_ref(self, principal: str) -> Mapping[str, str]:
         """Return the native ids of the conversations that have a `source_ref`, by that."""
         found = await self._store.read(

@@ -54,7 +54,7 @@ async def created(
         return alike
 
     creator = Creator("Somewhere", "here", records, JumpingClock())
-    return await creator.create("me", draft, create, find)
+    return await creator.create(draft, create, find)
 
 
 async def test_what_the_platform_answers_is_the_conversation(records: Records) -> None:
@@ -77,7 +77,7 @@ async def test_a_conversation_whose_creation_got_no_answer_is_looked_for(
         ) as caught:
             await created(records, answer, alike)
         assert caught.value.hint == "list_conversations with the instance here shows whether it is there."
-    await records.remember("me", [NEW])
+    await records.remember("somebody", [NEW])
     with pytest.raises(UncertainError):
         await created(records, answer, [NEW])
 
