@@ -48,7 +48,7 @@ class Promise:
     """What the platform's adapter says where it lacks the name by which a run is canceled."""
 
 
-MARKED = "StoredRunContext._commit"
+MARKED = "EventQueue.flush"
 """The commit just before a message is sent, which says that it may have been."""
 PROMISES: Mapping[str, Promise] = {
     "local": Promise(asks="archive this"),
