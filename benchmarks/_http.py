@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from _stdio import INITIALIZE
 
-_URL = re.compile(r"http://\S+/mcp")
+_URL = re.compile(r"http://[\w.]+:\d+")
 
 
 class HttpClient:
@@ -68,12 +68,17 @@ class HttpClient:
 def serving(store: Path | str, *options: str) -> Generator[str]:
     """Serve a store over HTTP, with further options; yield the URL."""
     command = (sys.executable, "-m", "tertulia_server", "serve", "--http", "--port", "0", "--no-token")
-    with subprocess.Popen(
-        [*command, "--store", str(store), *options], stderr=subprocess.PIPE, text=True
-    ) as process:
+    with started([*command, "--store", str(store), *options]) as url:
+        yield url
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Generator[str]:
+    """Start a server over HTTP that writes its address to stderr; yield the URL of its MCP."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         try:
-            yield next(found.group() for line in process.stderr if (found := _URL.search(line)))
+            yield next(f"{found.group()}/mcp" for line in process.stderr if (found := _URL.search(line)))
         finally:
             process.terminate()
             process.communicate()

@@ -1,4 +1,6 @@
-"""The floor of the other benchmarks: the bare SDK with one tool that does nothing."""
+"""The floor of the other benchmarks: the bare SDK with one tool that does nothing. `--http` serves it over HTTP."""
+
+import sys
 
 from mcp.server.mcpserver import MCPServer
 
@@ -12,4 +14,7 @@ async def nothing() -> str:
 
 
 if __name__ == "__main__":
-    server.run("stdio")
+    if sys.argv[1:] == ["--http"]:
+        server.run("streamable-http", host="127.0.0.1", port=0)
+    else:
+        server.run("stdio")

@@ -29,6 +29,7 @@ ENGINES = "engines"
 COMMANDS: Mapping[str, Sequence[str]] = {
     "startup": ("startup.py", "--runs", "5"),
     "calls": ("calls.py", "--calls", "200"),
+    "calls-http": ("calls.py", "--calls", "200", "--http"),
     "events": ("events.py", "--events", "20000"),
     "sends": ("sends.py", "--sends", "40", "--seconds", "4"),
     "texts": ("texts.py",),
