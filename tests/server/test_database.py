@@ -19,10 +19,9 @@ from tertulia_server.cli import main
 from tests.client.history.bringing import FIXTURES
 from tests.doubles.hosts import CONFIG, ROOT, Connector, Setup, environment, memory
 from tests.doubles.stage import ACTOR, register, script
+from tests.server.following import check_follows
 
 pytestmark = pytest.mark.io
-
-SESSION = (FIXTURES / "claude-code.jsonl").read_text("utf-8")
 
 
 @pytest.fixture
@@ -111,21 +110,7 @@ def test_the_doctor_says_why_a_database_cannot_be_used(
 
 def test_a_session_is_followed_into_a_database(here: Sequence[str], tmp_path: Path) -> None:
     """While it is written."""
-    folder = tmp_path / "projects"
-    folder.mkdir()
-    command = [sys.executable, "-m", "tests.doubles.serve", "follow", str(folder), *here]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
-    ) as following:
-        assert following.stdout is not None
-        assert following.stderr is not None
-        try:
-            assert following.stdout.readline() == f"Following {folder}. Ctrl-C ends it.\n"
-            (folder / "session.jsonl").write_text(SESSION, "utf-8")
-            assert f"7 messages from {folder / 'session.jsonl'}" in following.stdout.readline()
-        finally:
-            following.terminate()
-        assert following.stderr.read() == ""
+    check_follows([sys.executable, "-m", "tests.doubles.serve"], tmp_path / "projects", here)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo terminal that Python could open")

@@ -16,11 +16,9 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia_server.app import build
 from tertulia_server.follow_command import followed_roots
 from tertulia_server.settings import load
-from tests.client.history.bringing import FIXTURES
 from tests.doubles.hosts import ROOT, SECONDS, environment
+from tests.server.following import SESSION, check_follows
 from tests.support.forking import PROGRAM, forked_command
-
-SESSION = (FIXTURES / "claude-code.jsonl").read_text("utf-8")
 
 
 @pytest.fixture
@@ -34,21 +32,7 @@ def here(tmp_path: Path) -> Sequence[str]:
 @pytest.mark.io
 def test_a_session_comes_in_while_it_is_written(here: Sequence[str], tmp_path: Path) -> None:
     """The command says what it watches, and what came in; nothing of the terminal's own."""
-    folder = tmp_path / "projects"
-    folder.mkdir()
-    command = [sys.executable, "-m", "tertulia_server", "follow", str(folder), *here]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment()
-    ) as following:
-        assert following.stdout is not None
-        assert following.stderr is not None
-        try:
-            assert following.stdout.readline() == f"Following {folder}. Ctrl-C ends it.\n"
-            (folder / "session.jsonl").write_text(SESSION, "utf-8")
-            assert f"7 messages from {folder / 'session.jsonl'}" in following.stdout.readline()
-        finally:
-            following.terminate()
-        assert following.stderr.read() == ""
+    check_follows([sys.executable, "-m", "tertulia_server"], tmp_path / "projects", here)
 
 
 @pytest.mark.io

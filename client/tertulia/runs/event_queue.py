@@ -230,7 +230,7 @@ class EventWriter:
             settled = begun.keys() - lost.keys()
         except StoreUncertainError as error:
             lost = dict.fromkeys(begun, error)  # not to be written twice: each run goes on from what there is
-        except Exception:
+        except Exception:  # whatever it is, nothing was written
             settled = ()
             raise
         finally:

@@ -245,7 +245,7 @@ class Store:
             return await self._engine.write(noting, Exclusion(principals, conversation_id))
         except UncertainError:
             raise
-        except Exception:
+        except Exception:  # whatever it is, nothing was committed
             committed = False
             raise
         finally:

@@ -17,9 +17,9 @@ from tertulia.store.database import Store, Transaction
 from tertulia.store.sqlite.connections import Worker, connect
 from tertulia.store.sqlite.engine import SqliteEngine
 from tertulia.store.sqlite.schema import APPLICATION_ID, STEPS
-from tests.client.elsewhere import elsewhere, say, told
 from tests.client.inside import names, raw
 from tests.client.making import add_conversation
+from tests.client.opening import opened_at_once
 
 pytestmark = [pytest.mark.anyio, pytest.mark.creates]
 
@@ -312,26 +312,10 @@ async def test_a_store_that_could_not_be_opened_is_tried_again(path: Path) -> No
         assert await store.read(look) == 0
 
 
-async def opens(path: str) -> None:
-    """Open the store when told, and tell its epoch."""
-    say("ready")
-    await told()
-    async with Store(Path(path)) as store:
-        await store.write(partial(add_conversation, native_id=f"c{os.getpid()}"))
-        say(store.epoch)
-
-
 @pytest.mark.io
 async def test_processes_that_open_a_new_store_at_once_share_it(path: Path) -> None:
     """A host starts several at a time; one makes the tables, the others find them."""
-    async with elsewhere(opens, path) as one, elsewhere(opens, path) as two, elsewhere(opens, path) as three:
-        others = [one, two, three]
-        for other in others:
-            assert await other.says() == "ready"
-        for other in others:
-            await other.tell()
-        epochs = {await other.says() for other in others}
-        assert [await other.ends() for other in others] == [0, 0, 0]
+    epochs = await opened_at_once(path)
 
     assert len(epochs) == 1
     assert await looked_at(path) == 3

@@ -1,6 +1,5 @@
 """Making the tables and changing them, while other processes use the database or want to; and losing the server."""
 
-import os
 from collections.abc import AsyncGenerator, Generator
 from functools import partial
 
@@ -14,9 +13,9 @@ from tertulia import StoreError, UnavailableError, UncertainError
 from tertulia.store.database import Store, Transaction
 from tertulia.store.postgres.engine import PostgresEngine
 from tertulia.store.postgres.schema import STEPS
-from tertulia.vocabulary.location import PostgresUrl, store_location
-from tests.client.elsewhere import elsewhere, say, told
+from tertulia.vocabulary.location import PostgresUrl
 from tests.client.making import add_conversation
+from tests.client.opening import opened_at_once
 from tests.doubles.postgres_wire import wire
 from tests.support.postgres import Database, own_server, somebody_waits
 
@@ -41,26 +40,9 @@ def ids(tx: Transaction) -> list[str]:
     return [name for (name,) in tx.all("SELECT id FROM conversations ORDER BY id")]
 
 
-async def opens(url: str) -> None:
-    """Open the store when told, write to it, and tell its epoch."""
-    say("ready")
-    await told()
-    async with Store(store_location(url)) as store:
-        await store.write(partial(add_conversation, native_id=f"c{os.getpid()}"))
-        say(store.epoch)
-
-
 async def test_processes_that_open_an_empty_database_at_once_share_one_store(empty: Database) -> None:
     """One makes the tables, the others wait and find them."""
-    url = empty.url.url
-    async with elsewhere(opens, url) as one, elsewhere(opens, url) as two, elsewhere(opens, url) as three:
-        others = [one, two, three]
-        for other in others:
-            assert await other.says() == "ready"
-        for other in others:
-            await other.tell()
-        epochs = {await other.says() for other in others}
-        assert [await other.ends() for other in others] == [0, 0, 0]
+    epochs = await opened_at_once(empty.url.url)
 
     assert len(epochs) == 1
     async with Store(empty.url) as store:
