@@ -66,6 +66,12 @@ def scopes_of(principal: str, conversation_id: str, agent: str | None) -> str:
     return " ".join(scopes if agent is None else [*scopes, scope(principal, agent=agent)])
 
 
+def selection(principal: str, conversation_id: str, message_id: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the condition on `messages` for one of them, or for all of a conversation, and the values for it."""
+    where, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
+    return (where, own) if message_id is None else (f"{where} AND id = ?", (*own, message_id))
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Conditions on rows, as fixed SQL, and the values for it."""

@@ -20,6 +20,7 @@ from tertulia.store.index.base import (
     TextKind,
     TitleMatch,
     scope,
+    selection,
 )
 from tertulia.store.sqlite import erasure
 from tertulia.store.terms import Alternatives, Expression, Phrase
@@ -90,7 +91,7 @@ class Fts5:
 
     def add_again(self, principal: str, conversation_id: str, message_id: str | None = None) -> None:
         """Add messages as the store has them now."""
-        self.enter(*_selection(principal, conversation_id, message_id))
+        self.enter(*selection(principal, conversation_id, message_id))
 
     def enter(self, where: str, values: Sequence[Any], kinds: Iterable[TextKind] = TextKind) -> None:
         """Add the messages that fulfil a condition."""
@@ -105,13 +106,11 @@ class Fts5:
         self, principal: str, conversation_id: str, message_id: str | None = None, *, forget: bool = True
     ) -> None:
         """Remove messages before the store changes or deletes them: as they were when they were added."""
-        self._withdraw(
-            *_selection(principal, conversation_id, message_id), lambda size: size if forget else 0
-        )
+        self._withdraw(*selection(principal, conversation_id, message_id), lambda size: size if forget else 0)
 
     def remove_from(self, principal: str, conversation_id: str, first: int) -> None:
         """Remove the messages from a position on; `erasure` takes their words out together, later."""
-        where, own = _selection(principal, conversation_id, None)
+        where, own = selection(principal, conversation_id, None)
         self._withdraw(f"{where} AND position >= ?", [*own, first], lambda size: max(size, erasure.LATER))
 
     def _withdraw(self, where: str, values: Sequence[Any], erased: Callable[[int], int]) -> None:
@@ -301,11 +300,6 @@ class Fts5:
         if self._rendered is None or self._rendered[0] is not expression:
             self._rendered = expression, rendered(expression)
         return self._rendered[1]
-
-
-def _selection(principal: str, conversation_id: str, message_id: str | None) -> tuple[str, Sequence[str]]:
-    where, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
-    return (where, own) if message_id is None else (f"{where} AND id = ?", (*own, message_id))
 
 
 def _joined(match: MessageMatch, position: str) -> str:

@@ -20,6 +20,7 @@ from tertulia.store.index.base import (
     TitleMatch,
     kind_of,
     scope,
+    selection,
 )
 from tertulia.store.index.bm25 import Ranking
 from tertulia.store.index.lexemes import (
@@ -93,7 +94,7 @@ class TsVector:
 
     def add_again(self, principal: str, conversation_id: str, message_id: str | None = None) -> None:
         """Add messages as the store has them now."""
-        where, own = _selection(principal, conversation_id, message_id)
+        where, own = selection(principal, conversation_id, message_id)
         rows = self._tx.all(
             f"SELECT position, role, type, scope, text FROM messages WHERE {where} AND text IS NOT NULL", *own
         )
@@ -104,11 +105,11 @@ class TsVector:
         self, principal: str, conversation_id: str, message_id: str | None = None, *, forget: bool = True
     ) -> None:
         """Remove messages. What PostgreSQL deletes stays in its pages until they are vacuumed."""
-        self._withdraw(principal, *_selection(principal, conversation_id, message_id))
+        self._withdraw(principal, *selection(principal, conversation_id, message_id))
 
     def remove_from(self, principal: str, conversation_id: str, first: int) -> None:
         """Remove the messages of a conversation from a position on."""
-        where, own = _selection(principal, conversation_id, None)
+        where, own = selection(principal, conversation_id, None)
         self._withdraw(principal, f"{where} AND position >= ?", [*own, first])
 
     def _withdraw(self, principal: str, where: str, values: Sequence[Any]) -> None:
@@ -442,8 +443,3 @@ def _admitted(match: MessageMatch, position: str) -> Conditions:
         f"{rows.further} OFFSET 0)",
         [match.principal, *rows.values],
     )
-
-
-def _selection(principal: str, conversation_id: str, message_id: str | None) -> tuple[str, Sequence[str]]:
-    where, own = "principal = ? AND conversation_id = ?", (principal, conversation_id)
-    return (where, own) if message_id is None else (f"{where} AND id = ?", (*own, message_id))
