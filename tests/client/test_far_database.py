@@ -1,6 +1,6 @@
 """A database that is far away: each question takes its time, so that few are asked."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 import anyio
 import pytest
@@ -12,8 +12,16 @@ from tests.doubles.scripted import AGENT, SECONDS, Held, says, scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
-ADMISSION, ANSWER = 18, 43
-"""The questions of the transaction that accepts a message, and of those that begin and end a short answer."""
+ADMISSION = {"INSERT INTO runs": 18}
+ANSWER = {
+    "UPDATE conversations SET status": 19,
+    "UPDATE requests SET status": 12,
+    "UPDATE runs SET delivered": 9,
+}
+"""The most questions in the transaction with a statement: those that begin, end and tell of a short answer.
+
+There can be others: for text, where the end is long in coming, and for who looks after a run that has just ended.
+"""
 
 
 @pytest.fixture
@@ -23,10 +31,11 @@ async def network(database: PostgresUrl) -> AsyncGenerator[PostgresWire]:
         yield network
 
 
-def asked_with(network: PostgresWire, statement: str) -> int:
-    """Return how much was asked in the one transaction that has a statement."""
-    (found,) = [asked for asked in network.transactions if any(statement in each for each in asked)]
-    return len(found)
+def assert_asked_at_most(network: PostgresWire, limits: Mapping[str, int]) -> None:
+    """Assert that each statement is in one transaction, and that not more is asked in it."""
+    for statement, most in limits.items():
+        (found,) = [asked for asked in network.transactions if any(statement in each for each in asked)]
+        assert len(found) <= most, found
 
 
 async def test_little_is_asked_of_the_server_to_accept_a_message_and_to_answer_it(
@@ -39,26 +48,24 @@ async def test_little_is_asked_of_the_server_to_accept_a_message_and_to_answer_i
         network.transactions.clear()
         sent = await client.runs.send(conversation.id, says("Hello"))
         await held.reached.wait()
-        assert asked_with(network, "INSERT INTO runs") <= ADMISSION
+        assert_asked_at_most(network, ADMISSION)
         held.go_on.set()
         assert (await client.runs.wait(sent.run, timeout=SECONDS)).run.status is RunStatus.COMPLETED
-        written = [asked for asked in network.transactions if "READ COMMITTED" in asked[0]]
-        assert sum(map(len, written)) <= ADMISSION + ANSWER, [len(each) for each in written]
+        assert_asked_at_most(network, ANSWER)
 
 
 async def test_little_is_asked_of_the_server_to_show_a_conversation(network: PostgresWire) -> None:
     """A transaction begins, is read in, and ends."""
     async with scripted(network.url) as client:
         conversation = await client.conversations.create(NewConversation(agent=AGENT))
-        for read, most in (
-            (lambda: client.conversations.get(conversation.id), 3),
-            (lambda: client.messages.list(conversation.id), 7),
-            (lambda: client.conversations.list(ConversationQuery()), 5),
+        for read, limits in (
+            (lambda: client.conversations.get(conversation.id), {"FROM conversations": 3}),
+            (lambda: client.messages.list(conversation.id), {"FROM messages": 7}),
+            (lambda: client.conversations.list(ConversationQuery()), {"FROM conversations": 5}),
         ):
             network.transactions.clear()
             await read()
-            (asked,) = network.transactions
-            assert len(asked) <= most
+            assert_asked_at_most(network, limits)
 
 
 async def test_everything_works_with_a_server_that_is_20_ms_away(network: PostgresWire) -> None:

@@ -112,6 +112,8 @@ class PostgresWire:
             if kind in _NAMING:
                 link.statement = content.strip(b"\0").decode("utf-8", "replace")
             if kind in _ASKING:
+                if link.statement.startswith("BEGIN"):
+                    link.asked.clear()
                 link.asked.append(link.statement)
                 link.statement = ""
             if content.endswith(COMMIT.encode()):
@@ -147,7 +149,7 @@ class _Link:
         self.statement = ""
         """What is asked next, unless it was prepared."""
         self.asked: list[str] = []
-        """What was asked since the last commit."""
+        """What was asked in the transaction."""
         self.answered: asyncio.Event | None = None
         """Where the client is told nothing more: is set once the server has answered."""
 
