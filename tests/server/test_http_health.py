@@ -131,7 +131,7 @@ async def test_a_stopping_server_lets_its_runs_end(settings: Settings) -> None:
             with pytest.raises(httpx.ConnectError):
                 while True:
                     await ready(url)
-            assert (await client.runs.get(run_id)).status is RunStatus.RUNNING
+            assert (await client.runs.get(run_id)).status.active
             other = await client.conversations.create(NewConversation(agent=ACTOR))
             await client.runs.send(other.id, script({"release": "curtain"}))
             ended = await client.runs.wait(await client.runs.get(run_id), timeout=SECONDS)
