@@ -162,7 +162,7 @@ async def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
 
 
 @pytest.mark.io
-async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_second(setup: Setup) -> None:
+async def test_stopping_answers_waiting_calls_and_ends_listen_streams_at_once(setup: Setup) -> None:
     """A call that waits is told what there is, with its handle; the run can be gone on with afterwards."""
     async with (
         http_server(setup) as server,
@@ -196,7 +196,8 @@ async def test_stopping_answers_waiting_calls_and_ends_listen_streams_within_a_s
                 )
         with anyio.fail_after(SECONDS):
             await server.process.wait()
-        assert time.monotonic() - stopped_at < 1
+        # Less than a second on an idle machine; the call would wait for 60.
+        assert time.monotonic() - stopped_at < 10
     assert told is not None
     assert told["status"] == "running"
     assert told["cursor"]

@@ -290,14 +290,13 @@ def test_a_list_of_conversations_is_read_as_it_was_written(action: Action, names
 
 def test_a_text_full_of_open_quotation_marks_is_read_at_once() -> None:
     """Reading takes a time that grows with the text, not with its square: it happens while the store is locked."""
+    started = time.perf_counter()
     for mark in ('"', "“", "'", "`", "«", "\\", "in ", "since 1 ", "this "):
-        started = time.perf_counter()
-
         parse(mark * (9_000 // len(mark)))
         parse("find " + mark * (9_000 // len(mark)))
         parse(mark * 500_000)
 
-        assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20  # half a second on an idle machine, and hours with the square
 
 
 @given(st.text())
