@@ -444,6 +444,39 @@ async def test_the_same_call_is_made_by_who_waited_if_the_first_is_refused(
         ] == created
 
 
+@pytest.mark.parametrize("refused", [False, True])
+async def test_who_stood_still_for_longer_than_its_lease_changes_nothing_of_what_others_did(
+    path: Path, refused: bool
+) -> None:
+    """The call was carried out elsewhere, and what it did there may have been changed since: that is its effect."""
+    script, half, go_on = Script(), anyio.Event(), anyio.Event()
+    created: list[str] = []
+
+    async def stand_still(_conversation: Conversation) -> None:
+        half.set()
+        await go_on.wait()
+        if refused:
+            raise ConflictError("It is there already.")
+
+    script.created = stand_still
+    async with scripted(path, script) as here, scripted(path, Script()) as there:
+
+        async def create(client: Client) -> None:
+            new = NewConversation(agent=AGENT)
+            created.append((await client.conversations.create(new, idempotency_key="k1")).id)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(create, here)
+            await half.wait()
+            await change(path, "UPDATE leases SET expires_at = 0")
+            await create(there)
+            await change(path, "UPDATE receipts SET effect = json_set(effect, '$.since', 1)")
+            go_on.set()
+
+    assert created == [created[0]] * 2
+    assert await rows(path, "SELECT done, effect ->> 'since' FROM receipts") == [(1, 1)]
+
+
 async def test_the_same_call_is_not_waited_for_without_end(path: Path) -> None:
     """The caller may try again, with the same key; nothing was done meanwhile."""
     async with scripted(path, clock=SkippingClock(factor=1_000)) as client:

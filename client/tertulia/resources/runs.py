@@ -125,7 +125,7 @@ class Runs:
 
         call = Call("send_message", arguments, message_ids(), idempotency_key)
         effect = await self._send_once(call, carry_out)
-        return sent[0] if sent else await self._sent({**effect, _CREATED: conversation_id})
+        return await self._sent({**effect, _CREATED: conversation_id}, sent)
 
     async def stream(
         self,
@@ -331,7 +331,7 @@ class Runs:
 
         ids = {**self._scope.creation_ids(start.draft.native_id), **message_ids()}
         effect = await self._send_once(Call("start_conversation", start.call, ids, key), carry_out)
-        return sent[0] if sent else await self._sent(effect)
+        return await self._sent(effect, sent)
 
     async def _send_once(self, call: Call, carry_out: CarryOut) -> Effect:
         """Carry out a call that sends a message, once; and again if its platform got nothing of the message."""
@@ -359,8 +359,11 @@ class Runs:
         check = self._scope.services.limits.check_run
         await self._scope.read(lambda tx, principal: check(tx, principal, instance))
 
-    async def _sent(self, effect: Effect) -> Sent:
-        """Return what a call sent that was carried out before, or by another process."""
+    async def _sent(self, effect: Effect, here: Sequence[Sent]) -> Sent:
+        """Return what a call sent: `here`, or before, or in another process."""
+        for sent in here:
+            if sent.run.id == effect["run_id"]:
+                return sent
         return Sent(
             conversation=await self._scope.stored(effect[_CREATED]),
             run=await self.get(effect["run_id"]),

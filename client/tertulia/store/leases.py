@@ -114,14 +114,16 @@ def renew(tx: Transaction, held: Sequence[Lease]) -> None:
         )
 
 
-def release(tx: Transaction, lease: Lease) -> None:
-    """Return the lease, if it is still held."""
-    tx.run(
-        "DELETE FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
-        lease.principal,
-        lease.resource,
-        lease.owner,
-        lease.epoch,
+def release(tx: Transaction, lease: Lease) -> bool:
+    """Return the lease; return whether the owner still had it."""
+    return bool(
+        tx.run(
+            "DELETE FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
+            lease.principal,
+            lease.resource,
+            lease.owner,
+            lease.epoch,
+        )
     )
 
 
