@@ -183,16 +183,13 @@ _KEPT = " WHERE name NOT IN ('version', 'epoch')"
 
 
 def installed_programs() -> Path | None:
-    """Return the folder of the newest programs that are installed."""
+    """Return the folder of the programs on the PATH, or else of the newest that are installed."""
     found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
+    if found:
+        return Path(found).resolve().parent
     installed = Path(INSTALLED)
-    if installed.is_dir():
-        folders += sorted(
-            (each / "bin" for each in installed.iterdir() if (each / "bin" / "initdb").exists()),
-            key=lambda each: float(each.parent.name),
-        )
-    return folders[-1] if folders else None
+    folders = installed.glob("*/bin/initdb") if installed.is_dir() else ()
+    return max((each.parent for each in folders), key=lambda each: float(each.parent.name), default=None)
 
 
 def run_unprivileged(*command: str | Path) -> None:
