@@ -1,8 +1,6 @@
 """pgbouncer on loopback, in transaction mode: each transaction may be in another connection to the server."""
 
-import os
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -18,7 +16,7 @@ from tertulia.vocabulary.location import PostgresUrl
 from tests.doubles.hosts import SECONDS
 from tests.doubles.proxy import free_port
 from tests.support.needs import needed
-from tests.support.postgres import USER, run_unprivileged
+from tests.support.postgres import at_the_end, give_away, run_unprivileged
 
 _SETTINGS = """
 [databases]
@@ -34,6 +32,7 @@ ignore_startup_parameters = extra_float_digits
 logfile = {folder}/log
 pidfile = {folder}/pid
 """
+_STOP = '[ ! -e "$0" ] || kill "$(cat "$0")"'
 
 
 @contextmanager
@@ -56,17 +55,13 @@ def pgbouncer(url: PostgresUrl) -> Generator[PostgresUrl]:
         settings = folder / "settings.ini"
         server = f"{server} auth_user={named['user']} user={named['user']}"
         settings.write_text(_SETTINGS.format(server=server, port=port, folder=folder))
-        for each in (folder, settings):
-            if os.name != "nt" and os.geteuid() == 0:
-                shutil.chown(each, USER)
-        run_unprivileged(program, "--daemon", settings)
-        try:
+        give_away(folder, settings)
+        with at_the_end(_STOP, folder / "pid"):
+            run_unprivileged(program, "--daemon", settings)
             _wait_for(port)
             database = urlsplit(url.url).path
             query = urlencode({"sslmode": "disable"})
             yield PostgresUrl(f"postgresql://{named['user']}@127.0.0.1:{port}{database}?{query}")
-        finally:
-            os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
 
 
 def _wait_for(port: int) -> None:

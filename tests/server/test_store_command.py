@@ -165,7 +165,7 @@ def test_a_database_is_backed_up_and_restored_as_the_hints_say(
 ) -> None:
     """By PostgreSQL's own programs; what was sent since the backup is not sent again."""
     programs = installed_programs()
-    if programs is None:
+    if programs is None or not (programs / "pg_dump").exists():
         pytest.skip("no pg_dump is installed")
     file = tmp_path / "backup.dump"
     anyio.run(_fill, database)

@@ -36,6 +36,7 @@ _OPTIONS = {
     "autovacuum": "off",
     "track_activities": "on",
 }
+_STOP = '[ ! -e "$1/postmaster.pid" ] || "$0" -D "$1" -w -m immediate stop >/dev/null; rm -rf "$2"'
 
 
 @contextmanager
@@ -61,16 +62,11 @@ def own_server(**options: str) -> "Generator[Server]":
             pytest.fail(reason)
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="tertulia-postgres-"))
-    try:
+    give_away(folder)
+    with at_the_end(_STOP, programs / "pg_ctl", folder / "data", folder):
         own = Server(programs, folder, {**_OPTIONS, **options})
         own.start()
-        try:
-            yield own
-        finally:
-            if own.running:
-                own.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield own
 
 
 class Server:
@@ -78,13 +74,10 @@ class Server:
 
     def __init__(self, programs: Path, folder: Path, options: Mapping[str, str]) -> None:
         self._programs = programs
-        self._folder = folder
+        self.folder = folder
         self._data = folder / "data"
-        self.running = False
         given = {**options, "unix_socket_directories": str(folder)}
         self._options = " ".join(f"-c {name}={value}" for name, value in given.items())
-        if os.name != "nt" and os.geteuid() == 0:
-            shutil.chown(folder, USER)
         run_unprivileged(
             programs / "initdb",
             "--no-sync",
@@ -98,20 +91,18 @@ class Server:
     @property
     def url(self) -> str:
         """The URL of its database `postgres`."""
-        return f"postgresql:///postgres?host={self._folder}&user={USER}"
+        return f"postgresql:///postgres?host={self.folder}&user={USER}"
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        log = self._folder / "log"
+        log = self.folder / "log"
         run_unprivileged(
             self._programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", self._options, "start"
         )
-        self.running = True
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: `immediate` as a crash does, `fast` with an end to all connections."""
         run_unprivileged(self._programs / "pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
-        self.running = False
 
 
 class Database:
@@ -183,22 +174,44 @@ _KEPT = " WHERE name NOT IN ('version', 'epoch')"
 
 
 def installed_programs() -> Path | None:
-    """Return the folder of the newest programs that are installed."""
+    """Return the folder of the programs on the PATH, or else of the newest that are installed."""
     found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else []
+    if found:
+        return Path(found).resolve().parent
     installed = Path(INSTALLED)
-    if installed.is_dir():
-        folders += sorted(
-            (each / "bin" for each in installed.iterdir() if (each / "bin" / "initdb").exists()),
-            key=lambda each: float(each.parent.name),
-        )
-    return folders[-1] if folders else None
+    folders = installed.glob("*/bin/initdb") if installed.is_dir() else ()
+    return max((each.parent for each in folders), key=lambda each: float(each.parent.name), default=None)
 
 
 def run_unprivileged(*command: str | Path) -> None:
     """Run a program that refuses to be run by root."""
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/", **_as_user())
+
+
+@contextmanager
+def at_the_end(script: str, *arguments: str | Path) -> Generator[None]:
+    """Have a shell run a script, not as root, at the end of the context, or of this process however it ends.
+
+    What was started for a test does not outlive a run that is killed.
+    """
+    with subprocess.Popen(
+        ["sh", "-c", f"read -r _; {script}", *arguments],
+        stdin=subprocess.PIPE,  # it ends with us
+        cwd="/",
+        start_new_session=True,  # a Ctrl-C is for us
+        **_as_user(),
+    ):
+        yield
+
+
+def give_away(*paths: Path) -> None:
+    """Let who runs unprivileged programs have files that are ours."""
+    user = _as_user()["user"]
+    if user is not None:
+        for path in paths:
+            shutil.chown(path, user)
+
+
+def _as_user() -> dict[str, Any]:
     user = USER if os.name != "nt" and os.geteuid() == 0 else None
-    groups: list[str] | None = None if user is None else []
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, cwd="/", user=user, group=user, extra_groups=groups
-    )
+    return {"user": user, "group": user, "extra_groups": None if user is None else []}

@@ -143,7 +143,15 @@ class Messages:
         return own_id or message_id
 
     async def _find(self, conversation_id: str, message_id: str) -> Message:
-        """Return a message as its platform has it; search from the newest, where it most likely is."""
+        """Return a message as its platform has it, on whichever branch.
+
+        A remote platform's history is searched from the newest, where it most likely is.
+        """
+        platform, _ = self._scope.platform_of(conversation_id)
+        if isinstance(platform, EmbeddedPlatform):
+            return await self._scope.read(
+                partial(messages.get, conversation_id=conversation_id, message_id=message_id)
+            )
         query = MessageQuery(limit=100, newest_first=True)
         while True:
             page = await self.list(conversation_id, query)

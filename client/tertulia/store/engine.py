@@ -126,8 +126,16 @@ class Statements(Protocol):
         ...
 
 
+class ReplacedError(Exception):
+    """Raised when what is in the store's place is not what was opened."""
+
+
 class OverdueError(Exception):
-    """Raised when a read has taken longer than it may."""
+    """Raised when a read has taken longer than it may: `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class Deadline:

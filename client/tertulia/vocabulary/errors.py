@@ -120,4 +120,6 @@ class StoreError(TertuliaError):
 
 
 class StoreTimeoutError(StoreError):
-    """Raised when a read of the store took longer than it may, and was stopped."""
+    """Raised when a read of the store took longer than it may, and was stopped: it is busy, or was asked too much."""
+
+    retryable = True

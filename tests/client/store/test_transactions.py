@@ -147,7 +147,7 @@ async def test_a_store_that_stays_locked_is_unavailable_for_now(
             tasks.start_soon(one.write, hold)
             await anyio.to_thread.run_sync(locked.wait, SECONDS)
 
-            with pytest.raises(UnavailableError, match="locked by another process") as raised:
+            with pytest.raises(UnavailableError, match="locked by others") as raised:
                 await two.write(add_two)
 
             assert raised.value.retryable

@@ -13,8 +13,9 @@ import psycopg.errors
 from psycopg.adapt import Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict
 
-from tertulia.store.engine import BUSY_SECONDS, OverdueError, Row
-from tertulia.vocabulary.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from tertulia.store.engine import OverdueError, ReplacedError, Row
+from tertulia.store.failures import locked_error, told
+from tertulia.vocabulary.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -36,10 +37,6 @@ _DEFAULTS = {
 _PREPARE_AFTER = 5
 """A statement is prepared when a connection has executed it so often."""
 _OURS = re.compile(r"\?(\d*)|\bCROSS JOIN\b|\bINDEXED BY \w+|\bNOT INDEXED\b")
-
-
-class ReplacedError(Exception):
-    """Raised when the tables are not there any more, or those of an earlier version."""
 
 
 class _Truth(Dumper):
@@ -135,14 +132,9 @@ def translated(url: PostgresUrl) -> Generator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
-        raise StoreUnavailableError(
-            f"The store {url} was locked by others for {BUSY_SECONDS} seconds.", hint="Call again."
-        ) from error
-    except OverdueError as error:
-        raise StoreTimeoutError(
-            f"Reading the store {url} took longer than {error.args[0]:g} seconds, and was stopped.",
-            hint="Ask for less: fewer or whole words, narrower filters, or a smaller page.",
-        ) from error
+        raise locked_error(url) from error
+    except (OverdueError, ReplacedError) as error:
+        raise told(url, error) from error
     except psycopg.errors.DiskFull as error:
         raise StoreError(
             f"There is no room left for the store {url}.", hint="Free some disk space of its server."
@@ -153,11 +145,6 @@ def translated(url: PostgresUrl) -> Generator[None]:
         raise StoreError(
             f"The user of the store {url} lacks a privilege: {_said(error)}.",
             hint="The user must own the schema `tertulia`, or be allowed to create it in the database.",
-        ) from error
-    except ReplacedError as error:
-        raise StoreError(
-            f"The store {url} was deleted or replaced while this process had it open.",
-            hint="Call again: what is there now is opened then.",
         ) from error
     except psycopg.OperationalError as error:
         raise StoreUnavailableError(

@@ -11,9 +11,9 @@ import psycopg.errors
 from tertulia.store.copy import Opening
 from tertulia.store.database import Transaction
 from tertulia.store.engine import BUSY_SECONDS
+from tertulia.store.failures import MOVED
 from tertulia.store.index.base import Entry, TextKind, kind_of
 from tertulia.store.index.tsvector import TABLES, WORD_COLUMNS, TsVector, title_vector, word_rows
-from tertulia.store.moves import MOVED
 from tertulia.store.postgres.connections import Connection, Statements, batch, connect, found, translated
 from tertulia.store.postgres.locks import lock_store
 from tertulia.store.postgres.schema import SCHEMA, STEPS

@@ -32,12 +32,12 @@ from tertulia.store.engine import (
     EngineOptions,
     Exclusion,
     OverdueError,
+    ReplacedError,
     Row,
 )
 from tertulia.store.index.tsvector import TsVector
 from tertulia.store.postgres.connections import (
     Connection,
-    ReplacedError,
     Statements,
     batch,
     connect,

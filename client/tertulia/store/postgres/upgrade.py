@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tertulia.store.engine import BUSY_SECONDS
-from tertulia.store.moves import moved_error
+from tertulia.store.failures import version_error
 from tertulia.store.postgres.connections import Connection, batch, found
 from tertulia.store.postgres.locks import lock_store
 from tertulia.store.postgres.schema import SCHEMA
-from tertulia.vocabulary.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +46,8 @@ def check_version(connection: Connection, version: int, steps: Sequence[str], ur
         StoreError: the database was written by a newer Tertulia, or the store has moved.
     """
     if version > len(steps):
-        moved = connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
-        if moved is not None:
-            raise moved_error(url, moved[0])
-        raise StoreError(
-            f"The store {url} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
-            hint="Upgrade Tertulia, or name another database with --store.",
-        )
+        moved_to = connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
+        raise version_error(url, version, len(steps), moved_to)
 
 
 def schema_version(connection: Connection) -> int:

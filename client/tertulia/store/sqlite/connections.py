@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import anyio
 
-from tertulia.store.engine import BUSY_SECONDS, Cursor, Deadline, OverdueError
+from tertulia.store.engine import BUSY_SECONDS, Cursor, Deadline, OverdueError, ReplacedError
+from tertulia.store.failures import locked_error, told
 from tertulia.store.sqlite.ranking import relevance
 from tertulia.store.words import ReadableBytes, tokenizer_of
-from tertulia.vocabulary.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from tertulia.vocabulary.errors import StoreError
 from tertulia.vocabulary.values import same_json
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite writes beside a file, by the end of its name."""
 _STEPS = 10_000
 """How many steps SQLite makes, in about a millisecond, before it looks whether it must stop."""
-
-
-class ReplacedError(Exception):
-    """Raised when the file at the store's path is not the one that was opened."""
 
 
 class Connection(Protocol):
@@ -207,15 +204,9 @@ def translated(path: Path) -> Generator[None]:
     try:
         yield
     except (apsw.BusyError, apsw.LockedError) as error:
-        raise StoreUnavailableError(
-            f"The store {path} was locked by another process for {BUSY_SECONDS} seconds.",
-            hint="Call again.",
-        ) from error
-    except OverdueError as error:
-        raise StoreTimeoutError(
-            f"Reading the store {path} took longer than {error.args[0]:g} seconds, and was stopped.",
-            hint="Ask for less: fewer or whole words, narrower filters, or a smaller page.",
-        ) from error
+        raise locked_error(path) from error
+    except (OverdueError, ReplacedError) as error:
+        raise told(path, error) from error
     except apsw.FullError as error:
         raise StoreError(
             f"There is no room left for the store {path}.", hint="Free some disk space."
@@ -224,11 +215,6 @@ def translated(path: Path) -> Generator[None]:
         raise StoreError(
             f"The file {path} is not a store of ours, or is damaged.",
             hint="Move it away, with the files -wal and -shm beside it, or name another with --store.",
-        ) from error
-    except ReplacedError as error:
-        raise StoreError(
-            f"The store {path} was deleted or replaced while this process had it open.",
-            hint="Call again: what is there now is opened then.",
         ) from error
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, OSError) as error:
         raise StoreError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tertulia.store import private_files
 from tertulia.store.copy import Opening
 from tertulia.store.database import Transaction
+from tertulia.store.failures import MOVED
 from tertulia.store.index.fts5 import Fts5
-from tertulia.store.moves import MOVED
 from tertulia.store.sqlite.connections import SIDE_FILES, Connection, configure, pragma, translated
 from tertulia.store.sqlite.schema import APPLICATION_ID, STEPS
 from tertulia.store.sqlite.upgrade import log_ahead, take_steps

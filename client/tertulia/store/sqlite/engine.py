@@ -23,13 +23,12 @@ import anyio
 
 from tertulia.store import private_files
 from tertulia.store.database import Transaction
-from tertulia.store.engine import BUSY_SECONDS, EVERYTHING, Deadline, EngineOptions, Exclusion
+from tertulia.store.engine import BUSY_SECONDS, EVERYTHING, Deadline, EngineOptions, Exclusion, ReplacedError
 from tertulia.store.index.fts5 import Fts5
 from tertulia.store.sqlite import erasure
 from tertulia.store.sqlite.connections import (
     SIDE_FILES,
     Connection,
-    ReplacedError,
     Worker,
     connect,
     interrupting,

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tertulia.store.engine import BUSY_SECONDS
-from tertulia.store.moves import moved_error
+from tertulia.store.failures import version_error
 from tertulia.store.sqlite.connections import Connection, pragma, transaction
 from tertulia.store.sqlite.schema import APPLICATION_ID
 from tertulia.vocabulary.errors import StoreError
@@ -50,13 +50,8 @@ def check_version(connection: Connection, steps: Sequence[str], path: Path) -> i
             f"The file {path} is another program's database.", hint="Name another file with --store."
         )
     if version > len(steps):
-        moved = connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
-        if moved is not None:
-            raise moved_error(path, moved[0])
-        raise StoreError(
-            f"The store {path} was written by a newer Tertulia (schema {version}; this one knows {len(steps)}).",
-            hint="Upgrade Tertulia, or name another file with --store.",
-        )
+        moved_to = connection.execute("SELECT value FROM meta WHERE name = 'moved_to'").fetchone()
+        raise version_error(path, version, len(steps), moved_to)
     return version
 
 

@@ -7,6 +7,7 @@ import pytest
 from tertulia import Client, EventKind, MessageDraft, NewConversation, RunStatus
 from tertulia.platforms.local.archivist.tools.passages import MAX_PASSAGE, passage
 from tertulia.platforms.local.archivist.wording import MAX_ANSWER
+from tertulia.store.engine import OverdueError
 from tests.client.platforms.local.talk import Talk, day, run_and_wait
 
 pytestmark = pytest.mark.anyio
@@ -359,6 +360,27 @@ async def test_a_search_that_cannot_be_made_says_why(here: Talk) -> None:
     assert answer.run.status is RunStatus.COMPLETED
     assert "no word to look for" in answer.text
     assert answer.calls[0][1]["outcome"] == "error"
+
+
+async def test_a_search_that_takes_too_long_says_so_and_ends(
+    here: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not made again and again: it may take as long each time."""
+    searches: list[object] = []
+
+    def look_at_length(*_: object, **search: object) -> None:
+        searches.append(search)
+        raise OverdueError(2.0)
+
+    monkeypatch.setattr("tertulia.platforms.local.archivist.tools.look_up", look_at_length)
+
+    answer = await here.say("find Acme")
+
+    assert answer.run.status is RunStatus.COMPLETED
+    assert "took longer than 2 seconds" in answer.text
+    assert "ask for less" in answer.text
+    assert answer.calls[0][1]["outcome"] == "error"
+    assert len(searches) == 1
 
 
 async def test_an_answer_stays_short_and_says_how_to_narrow_it_down(here: Talk) -> None:

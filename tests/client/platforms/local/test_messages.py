@@ -17,6 +17,7 @@ from tertulia import (
     MessageQuery,
     NewConversation,
     NotFoundError,
+    Rating,
     Role,
     SearchQuery,
     Status,
@@ -118,6 +119,22 @@ async def test_a_message_is_written_anew_on_a_branch_and_the_old_one_stays_reada
         ]
         for word in ("zebras", "okapis"):
             assert (await client.search.messages(SearchQuery(text=word))).hits
+
+
+async def test_a_message_is_rated_and_its_metadata_changed_on_a_branch_that_nobody_goes_on_with(
+    path: Path,
+) -> None:
+    """Whoever does so is shown the message, though a list shows the newest branch."""
+    async with scripted(path) as client:
+        own_id, (question, answer) = await talked(client, "Hello")
+        await client.messages.update(own_id, question.id, MessageChanges(text="Good morning"))
+
+        for _ in range(2):
+            rated = await client.messages.rate(own_id, answer.id, Rating(value=4), idempotency_key="k")
+            assert (rated.id, rated.rating) == (answer.id, Rating(value=4))
+        changed = await client.messages.update(own_id, answer.id, MessageChanges(metadata={"a": 1}))
+        assert (changed.id, changed.metadata, changed.rating) == (answer.id, {"a": 1}, Rating(value=4))
+        assert await history(client, own_id) == ["Good morning"]
 
 
 async def test_either_branch_can_be_gone_on_with(path: Path) -> None:

@@ -28,7 +28,7 @@ from tertulia.platforms.local.archivist.toolcalls import (
 from tertulia.platforms.local.archivist.wording import pieces
 from tertulia.store import conversations
 from tertulia.store.database import Store, encode
-from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError
+from tertulia.vocabulary.errors import ConflictError, InvalidInputError, NotFoundError, StoreTimeoutError
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.message_types import ARCHIVIST_ANSWER, ARCHIVIST_COMMAND
 from tertulia.vocabulary.models import Message, RequestDraft, RequestKind
@@ -93,6 +93,8 @@ class Archivist:
             result = ToolResult(ToolOutcome.OK, await self._store.read(find))
         except _ANSWERABLE as error:
             result = ToolResult(ToolOutcome.ERROR, {"message": error.message})
+        except StoreTimeoutError as error:  # it may be too much at every attempt
+            result = ToolResult(ToolOutcome.ERROR, {"message": f"{error.message} {error.hint}"})
         result, event = _ended(call_id, result)
         await context.emit(event)
         return result
