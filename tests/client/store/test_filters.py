@@ -82,20 +82,6 @@ QUERIES = st.builds(
 )
 
 
-@pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return how SQLite carries out what is read from now on, step by step."""
-    steps: list[str] = []
-    read = Transaction.all
-
-    def explained(tx: Transaction, sql: str, *values: Any) -> Any:
-        steps.extend(str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values))
-        return read(tx, sql, *values)
-
-    monkeypatch.setattr(Transaction, "all", explained)
-    return steps
-
-
 def enter(tx: Transaction, made: list[Conversation]) -> None:
     """Enter conversations as their platform tells of them, and one of another principal."""
     for one in made:
