@@ -22,12 +22,14 @@ from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.text import check_limit
 
 MAX_PAGE = 100
-MAX_COUNT = 10_000
-"""How many conversations that match a query are counted: a count looks at each of them."""
+MAX_COUNT = 1_000
+"""How many conversations that match a query are counted: a count looks at each of them, and nobody reads so many."""
+MAX_SORTED = 10_000
+"""Up to how many conversations that match are sorted, where no index has the order."""
 _LARGE = 10**15
 """JSON may have larger numbers with an exponent."""
-_COMPARED = 30_000
-"""Up to how many conversations filters are compared."""
+COMPARED = (1_000, 30_000)
+"""Up to how many conversations filters are compared: most often one of them has few."""
 MONTH = 30 * 86_400_000_000
 """The span of creation, in microseconds, of which `conversations_of_month` has each in the order of updates."""
 _MONTH = f"created_at / {MONTH}"
@@ -98,7 +100,7 @@ def page(tx: Transaction, principal: str, query: ConversationQuery) -> Page[Conv
     rows = rows[: query.limit]
     mine = set[str]() if query.me is None else runs.addressed_to(tx, principal, query.me)
     return Page(
-        items=[replace(found, awaiting=found.awaiting or found.id in mine) for found in map(from_row, rows)],
+        items=[replace(found, awaiting=True) if found.id in mine else found for found in map(from_row, rows)],
         next_cursor=page_cursor(identity, list(rows[-1][-2:])) if more else None,
         total=counted if counted <= MAX_COUNT else None,
         more_than=MAX_COUNT if counted > MAX_COUNT else None,
@@ -123,9 +125,9 @@ def _rows(
     places = tx.all(
         f"SELECT {order.key}, number FROM conversations {_hint(index)} WHERE {where} LIMIT ?",
         *values,
-        MAX_COUNT + 1,
+        MAX_SORTED + 1,
     )
-    if len(places) <= MAX_COUNT:
+    if len(places) <= MAX_SORTED:
         return len(places), _at(tx, order, _first(query, after, places))
     if by_month:
         return len(places), _by_month(tx, principal, query, after)
@@ -145,9 +147,14 @@ def _index(tx: Transaction, principal: str, query: ConversationQuery, whole: str
     able = [index for index, names in _FILTERS.items() if given & names]
     if given <= (_FILTERS[able[0]] if able else frozenset()):
         return able[0] if able else whole
-    counts = {index: _count(tx, principal, _of_one_index(query, index), index, _COMPARED) for index in able}
-    best = min(able, key=counts.__getitem__, default=whole)
-    if query.metadata and counts.get(best, MAX_COUNT + 1) > MAX_COUNT:
+    counts: Mapping[str, int] = {}
+    best = whole
+    for most in COMPARED:
+        counts = {index: _count(tx, principal, _of_one_index(query, index), index, most) for index in able}
+        best = min(able, key=counts.__getitem__, default=whole)
+        if counts.get(best, 0) <= most:
+            break
+    if query.metadata and counts.get(best, MAX_SORTED + 1) > MAX_SORTED:
         return "conversations_numbered"  # all of a principal's, in the table's order
     return best
 

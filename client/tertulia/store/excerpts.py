@@ -19,10 +19,10 @@ _INITIATORS = (
     " AND conversation_id IN (SELECT value FROM json_each(?)) AND role = ?"
 )
 _ASKED = (
-    f"SELECT r.conversation_id, m.author, {_TEXT} FROM runs AS r CROSS JOIN messages AS m"
-    " ON m.principal = r.principal AND m.conversation_id = r.conversation_id AND m.id = r.message_id"
-    f" WHERE r.principal = ? AND r.conversation_id IN (SELECT value FROM json_each(?))"
-    f" AND r.status IN ({runs.ACTIVE}) AND r.agent = ?"
+    f"SELECT r.conversation_id, m.author, {_TEXT} FROM json_each(?) AS f"
+    f" CROSS JOIN runs AS r ON r.conversation_id = f.value AND r.status IN ({runs.ACTIVE})"
+    " CROSS JOIN messages AS m ON m.principal = r.principal AND m.conversation_id = r.conversation_id"
+    " AND m.id = r.message_id WHERE r.principal = ? AND r.agent = ?"
 )
 _PENDING = (
     "SELECT conversation_id, id FROM requests WHERE principal = ? AND status = 'pending'"
@@ -38,12 +38,14 @@ def of(tx: Transaction, principal: str, me: str, found: Sequence[Conversation]) 
     """Return excerpts of conversations, by their ids; `me` is the caller's address."""
     untitled = [one.id for one in found if one.title is None]
     mine = [one.id for one in found if one.agent == me]
-    openings: dict[str, str | None] = dict(tx.all(_OPENINGS, principal, json.dumps(untitled)))
-    initiators: dict[str, str] = dict(
-        tx.all(_INITIATORS, principal, json.dumps(mine), ParticipantRole.INITIATOR)
-    )
+    openings: dict[str, str | None] = {}
+    if untitled:
+        openings = dict(tx.all(_OPENINGS, principal, json.dumps(untitled)))
+    initiators: dict[str, str] = {}
+    if mine:
+        initiators = dict(tx.all(_INITIATORS, principal, json.dumps(mine), ParticipantRole.INITIATOR))
     ids = json.dumps([one.id for one in found])
-    asked = {row[0]: row for row in tx.all(_ASKED, principal, ids, me)}
+    asked = {row[0]: row for row in tx.all(_ASKED, ids, principal, me)}
     requests: dict[str, list[str]] = {}
     for conversation_id, request_id in tx.all(_PENDING, principal, ids):
         requests.setdefault(conversation_id, []).append(request_id)

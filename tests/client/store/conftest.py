@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tertulia.store.database import Store
+from tertulia.store.database import Store, Transaction
 from tertulia.store.engine import EngineOptions
 from tertulia.vocabulary.location import StoreLocation
 from tests.doubles.repeating import Repeating
@@ -43,3 +44,21 @@ async def file_store(path: Path) -> AsyncGenerator[Store]:
     """Return a store in a file, as one process has it."""
     async with Store(path) as store:
         yield store
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return how SQLite carries out what is read from now on, step by step."""
+    steps: list[str] = []
+    read = Transaction.all
+
+    def explained(tx: Transaction, sql: str, *values: Any) -> list[Any]:
+        steps.extend(str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values))
+        return read(tx, sql, *values)
+
+    def first(tx: Transaction, sql: str, *values: Any) -> Any:
+        return next(iter(explained(tx, sql, *values)), None)
+
+    monkeypatch.setattr(Transaction, "all", explained)
+    monkeypatch.setattr(Transaction, "one", first)
+    return steps

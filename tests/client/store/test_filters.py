@@ -82,20 +82,6 @@ QUERIES = st.builds(
 )
 
 
-@pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return how SQLite carries out what is read from now on, step by step."""
-    steps: list[str] = []
-    read = Transaction.all
-
-    def explained(tx: Transaction, sql: str, *values: Any) -> Any:
-        steps.extend(str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values))
-        return read(tx, sql, *values)
-
-    monkeypatch.setattr(Transaction, "all", explained)
-    return steps
-
-
 def enter(tx: Transaction, made: list[Conversation]) -> None:
     """Enter conversations as their platform tells of them, and one of another principal."""
     for one in made:
@@ -141,6 +127,7 @@ async def test_a_list_leaves_what_the_rule_leaves_in_order_on_pages_that_add_up(
         query = replace(query, metadata=data.draw(st.sampled_from(some)))
     with TemporaryDirectory() as folder, anyio.fail_after(20), pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversation_pages, "MAX_COUNT", most)
+        patch.setattr(conversation_pages, "MAX_SORTED", most)
         async with Store(Path(folder) / "store.db") as store:
             await store.write(partial(enter, made=made))
             found = await store.read(partial(everything, query=query))
@@ -393,6 +380,7 @@ async def test_a_span_of_creation_is_read_month_by_month(
     assert not any("TEMP B-TREE" in plan for plan in plans)
 
 
+@pytest.mark.parametrize("first", [1_000, 0])
 @pytest.mark.parametrize(
     ("query", "index"),
     [
@@ -403,9 +391,15 @@ async def test_a_span_of_creation_is_read_month_by_month(
     ],
 )
 async def test_of_several_filters_the_one_with_the_fewest_conversations_is_looked_through(
-    file_store: Store, query: ConversationQuery, index: str, plans: list[str]
+    file_store: Store,
+    query: ConversationQuery,
+    index: str,
+    first: int,
+    plans: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """SQLite, which has no statistics, is told which index that is."""
+    """SQLite, which has no statistics, is told which index that is; where none has few, all are counted further."""
+    monkeypatch.setattr(conversation_pages, "COMPARED", (first, 30_000))
     made = [
         Conversation(
             id=f"local:c{number}",

@@ -1,5 +1,6 @@
 """Runs in the store, and what they ask."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -7,8 +8,8 @@ import apsw
 import psycopg.errors
 import pytest
 
-from tertulia import NotFoundError, RequestKind, RequestStatus, Run, RunStatus
-from tertulia.store import runs
+from tertulia import Conversation, NotFoundError, RequestKind, RequestStatus, Run, RunStatus, Status
+from tertulia.store import excerpts, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.models import RequestDraft
 from tests.client.making import ME, add_conversation, add_message, add_run
@@ -16,6 +17,7 @@ from tests.client.making import ME, add_conversation, add_message, add_run
 pytestmark = pytest.mark.anyio
 
 C1 = "local:c1"
+ASKED = Conversation(id=C1, agent="local:a", status=Status.OPEN)
 HOUR = timedelta(hours=1) // timedelta(microseconds=1)
 
 
@@ -34,6 +36,30 @@ async def test_a_conversation_has_at_most_one_active_run(store: Store) -> None:
 
     with pytest.raises((apsw.ConstraintError, psycopg.errors.UniqueViolation)):
         await store.write(two)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        partial(runs.active, principal=ME, conversation_id=C1),
+        partial(runs.active_of_another, principal=ME, conversation_id=C1),
+        partial(runs.unfinished, principal=ME),
+        partial(runs.addressed_to, principal=ME, agent="local:a"),
+        partial(excerpts.of, principal=ME, me="local:a", found=[ASKED]),
+        runs.all_active,
+        runs.left,
+        runs.census,
+    ],
+)
+async def test_active_runs_are_found_without_a_look_at_those_that_have_ended(
+    file_store: Store, plans: list[str], read: Callable[[Transaction], object]
+) -> None:
+    """Of them there may be any number."""
+    await file_store.read(read)
+
+    of_runs = [plan for plan in plans if "INDEX runs_" in plan or plan in {"SCAN runs", "SCAN r"}]
+    assert of_runs
+    assert all("INDEX runs_active" in plan for plan in of_runs)
 
 
 async def test_after_a_run_has_ended_there_can_be_another(store: Store) -> None:
