@@ -11,7 +11,7 @@ from tertulia.store.database import Row, Transaction, encode, storable, to_datet
 from tertulia.vocabulary.errors import NotFoundError
 from tertulia.vocabulary.identifiers import new_id
 from tertulia.vocabulary.models import Request, RequestDraft, RequestKind, Run, Settlement
-from tertulia.vocabulary.states import ACTIVE_RUN, RequestStatus, RunStatus
+from tertulia.vocabulary.states import RequestStatus, RunStatus
 from tertulia.vocabulary.untrusted import named
 
 _RUN = (
@@ -22,8 +22,13 @@ _REQUEST = (
     "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
     " reason, answer, created_at, settled_at, data"
 )
-ACTIVE = ", ".join(f"'{status}'" for status in sorted(ACTIVE_RUN))
-"""The states of a run that may still produce something, for SQL's IN."""
+ACTIVE = ", ".join(
+    f"'{status}'" for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.INPUT_REQUIRED)
+)
+"""The states of a run that may still produce something, for SQL's IN.
+
+In the order that `runs_active` has them in: SQLite looks into that index only where it finds its very condition.
+"""
 UNDELIVERED = timedelta(hours=1)
 """How long a repeated call joins a run whose result was not delivered."""
 

@@ -1,7 +1,9 @@
 """Runs in the store, and what they ask."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import apsw
 import psycopg.errors
@@ -66,6 +68,45 @@ async def test_the_newest_run_is_the_last_that_began_whatever_the_clock_says(sto
     newest = await store.write(begin)
     assert newest is not None
     assert newest.id == "run_2"
+
+
+@pytest.mark.parametrize(
+    "find",
+    [
+        runs.left,
+        runs.all_active,
+        runs.census,
+        partial(runs.active, principal=ME, conversation_id=C1),
+        partial(runs.active_of_another, principal=ME, conversation_id=C1),
+        partial(runs.unfinished, principal=ME),
+        partial(runs.addressed_to, principal=ME, agent="local:a"),
+    ],
+)
+async def test_active_runs_are_found_without_a_look_at_those_that_have_ended(
+    file_store: Store, monkeypatch: pytest.MonkeyPatch, find: Callable[[Transaction], object]
+) -> None:
+    """A conversation, or a store, can have had very many."""
+    asked = list[tuple[str, tuple[Any, ...]]]()
+    read = Transaction.all
+
+    def all_rows(tx: Transaction, sql: str, *values: Any) -> Any:
+        asked.append((sql, values))
+        return read(tx, sql, *values)
+
+    def first_row(tx: Transaction, sql: str, *values: Any) -> Any:
+        return next(iter(all_rows(tx, sql, *values)), None)
+
+    def plan(tx: Transaction) -> list[str]:
+        find(tx)
+        ((sql, values),) = asked
+        return [str(row[-1]) for row in read(tx, f"EXPLAIN QUERY PLAN {sql}", *values)]
+
+    await file_store.read(lambda _: None)
+    monkeypatch.setattr(Transaction, "all", all_rows)
+    monkeypatch.setattr(Transaction, "one", first_row)
+    steps = [step for step in await file_store.read(plan) if " runs " in step]
+    assert steps
+    assert all("INDEX runs_active" in step for step in steps)
 
 
 @pytest.mark.parametrize("end", [status for status in RunStatus if not status.active])
