@@ -22,9 +22,13 @@ _REQUEST = (
     "id, run_id, conversation_id, kind, prompt, status, tool, arguments, tool_call_id, upstream_id, declined,"
     " reason, answer, created_at, settled_at, data"
 )
-ACTIVE = ", ".join(f"'{status}'" for status in RunStatus if status.active)
-"""In the order in which `runs_active` names them: else SQLite does not see that the index has them."""
-"""The states of a run that may still produce something, for SQL's IN."""
+ACTIVE = ", ".join(
+    f"'{status}'" for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.INPUT_REQUIRED)
+)
+"""The states of a run that may still produce something, for SQL's IN.
+
+In the order that `runs_active` has them in: SQLite looks into that index only where it finds its very condition.
+"""
 UNDELIVERED = timedelta(hours=1)
 """How long a repeated call joins a run whose result was not delivered."""
 
