@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tertulia.platforms.base import EmbeddedPlatform, Execution
+from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
 from tertulia.platforms.registry import build
 from tertulia.resources.agents import Agents
 from tertulia.resources.conversations import Conversations
@@ -90,8 +90,7 @@ class Client:
                 leave_out=settings.leave_out_misconfigured,
             )
             for platform in platforms.values():
-                for each in (platform, *platform.accounts.values()):
-                    stack.push_async_callback(each.close)
+                stack.push_async_callback(_close, platform)
             leases = LeaseHolder(store)
             embedded = [name for name, each in platforms.items() if isinstance(each, EmbeddedPlatform)]
             limits = Limits(store, settings.limits, embedded)
@@ -232,3 +231,10 @@ class Client:
         for platform in self._scope.platforms.values():
             if isinstance(platform, EmbeddedPlatform):
                 await platform.announce(self._scope.principal)
+
+
+async def _close(platform: Platform) -> None:
+    """Close an instance, with the accounts that have been used since."""
+    async with AsyncExitStack() as closing:
+        for each in (platform, *platform.accounts.values()):
+            closing.push_async_callback(each.close)

@@ -1,5 +1,6 @@
 """The settings of a client. The caller builds them once; nothing else is configured."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -37,6 +38,9 @@ PRINCIPALS = "principals"
 CREDENTIALS = "credentials"
 """The option of platforms with accounts that has a table for each principal who has an account of their own there."""
 
+EVERYBODY = "*"
+"""The key of what counts for all principals who are not named: their credentials; their limits, but for `local`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -70,8 +74,23 @@ _SHARED = LIMITS | {
     *("agents", "chat", "all_users", "audience", "scope"),
 }
 """What an account has of its instance: where the platform is and how it is used, and nothing that opens it."""
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+"""The keys that TOML has without quotation marks."""
 _ADDRESS = re.compile(r"[A-Z0-9_]+_(URL|API_BASE)")
 """The variables of the environment from which platforms take addresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """How an instance reaches its platform."""
+
+    environment_proxy: bool = False
+    """Whether through the proxy that the environment names; otherwise directly."""
+    kept: int = 20
+    """How many idle connections are kept for the next requests."""
+
+
+DIRECT = Connections()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +108,8 @@ class InstanceSettings:
     """Whether requests go through the proxy that the environment names; otherwise they go there directly."""
     account: str | None = None
     """The principal whose account at the platform this is; None if it is the one that its principals share."""
+    account_table: str | None = None
+    """The key of the table under `CREDENTIALS` that describes the account: the principal, or `EVERYBODY`."""
 
     @property
     def keeps_content(self) -> bool:
@@ -105,13 +126,21 @@ class InstanceSettings:
         """How much of what the platform sends is taken."""
         return Limits(**{name: self.options[name] for name in LIMITS if name in self.options})
 
+    @property
+    def connections(self) -> Connections:
+        """How the platform is reached: each of very many accounts would keep connections of its own."""
+        kept = 0 if self.account_table == EVERYBODY else DIRECT.kept
+        return Connections(environment_proxy=self.environment_proxy, kept=kept)
+
     def of_account(self, principal: str) -> "InstanceSettings":
-        """Return the settings of the account that a principal has, which `CREDENTIALS` describes.
+        """Return the settings of the account that a principal has, which `CREDENTIALS` describes, or has for everybody.
 
         Nothing in them opens the account that others share: of the environment, they have the addresses, and the
         variables that the account names (`NAME_env`).
         """
-        own: Mapping[str, Any] = self.options[CREDENTIALS][principal]
+        tables: Mapping[str, Mapping[str, Any]] = self.options[CREDENTIALS]
+        table = principal if principal in tables else EVERYBODY
+        own = tables[table]
         named = {value for name, value in own.items() if name.endswith("_env")}
         return replace(
             self,
@@ -123,11 +152,13 @@ class InstanceSettings:
                 if name in named or _ADDRESS.fullmatch(name)
             },
             account=principal,
+            account_table=table,
         )
 
 
-EVERYBODY = "*"
-"""The key of the limits of all principals that have none of their own, but for whoever runs the process."""
+def named_table(instance: str, key: str) -> str:
+    """Return what the configuration calls the table of an account (`InstanceSettings.account_table`)."""
+    return f"[instances.{instance}.{CREDENTIALS}.{key if _BARE.fullmatch(key) else json.dumps(key)}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

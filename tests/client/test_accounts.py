@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tertulia import Client, ClientSettings, InstanceSettings, InvalidInputError, NotFoundError, RunStatus
+from tertulia.platforms import registry
 from tertulia.platforms.base import RunContext
 from tertulia.platforms.registry import build
 from tertulia.store.database import Store
@@ -101,6 +102,11 @@ def test_an_account_that_lacks_something_says_where_it_belongs(tmp_path: Path) -
         ({"credentials": {"alice": "key"}}, "must have a table for each principal"),
         ({"credentials": {"alice": {"principals": ["bob"]}}}, "`principals` of the instance work is nothing"),
         ({"credentials": {"alice": {"store_content": False}}}, "`store_content` of the instance work"),
+        (
+            {"credentials": {"*": {"api_key_command": ["key"], "api_secret": "x"}}},
+            "`api_secret` .* one account",
+        ),
+        ({"credentials": {"*": {"api_kye_command": ["key"]}}}, r'credentials."\*"\]: The instance work'),
         ({"credentials": {"alice": {"api_key": 7}}}, r"\[instances.work.credentials.alice\]: `api_key`"),
         (
             {"credentials": {"alice": {"api_kye": "x"}}},
@@ -112,6 +118,44 @@ def test_accounts_that_cannot_work_end_the_start(options: Mapping[str, Any], sai
     """With a sentence that names the table, and nothing of what is in it."""
     with pytest.raises(InvalidInputError, match=said):
         Client.check(ClientSettings(store=path, instances={"work": _knowrithm(**options)}))
+
+
+EVERYBODYS = {"*": {"api_key_command": ["key"], "api_secret_command": ["secret"]}}
+
+
+def test_an_account_for_everybody_is_each_ones_own(tmp_path: Path) -> None:
+    """Of whoever is not named; who runs the process is."""
+    named = {"alice": {"api_key": "her-key", "api_secret": "her-secret"}}
+    instance = _knowrithm(principals=["local", "bob"], credentials={**EVERYBODYS, **named})
+    platform = build({"work": instance}, Store(tmp_path / "tertulia.db"))["work"]
+    carols, daves = platform.used_by("carol"), platform.used_by("dave")
+    assert carols is not None
+    assert daves is not None
+    assert len({carols, daves, platform}) == 3
+    assert platform.used_by("carol") is carols
+    assert instance.of_account("carol").connections.kept == 0
+    assert (carols.principals, carols.missing, carols.peers) == ({"carol"}, None, platform.peers)
+    assert platform.used_by("alice") is platform.accounts["alice"]
+    assert platform.used_by("bob") is platform.used_by("local") is platform
+
+
+def test_an_account_for_everybody_says_where_it_lacks_something(tmp_path: Path) -> None:
+    """It stands in the table that everybody's has."""
+    instance = _knowrithm(credentials={"*": {"api_key_command": ["key"]}})
+    hers = build({"work": instance}, Store(tmp_path / "tertulia.db"))["work"].used_by("alice")
+    assert hers is not None
+    assert hers.missing == 'Set `api_secret` in [instances.work.credentials."*"].'
+
+
+def test_a_process_has_as_many_accounts_as_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more cannot be used, and the others can."""
+    monkeypatch.setattr(registry, "MAX_ACCOUNTS", 2)
+    platform = build({"work": _knowrithm(credentials=EVERYBODYS)}, Store(tmp_path / "tertulia.db"))["work"]
+    of_each = {name: platform.used_by(name) for name in ("alice", "bob", "carol", "alice")}
+    missing = {name: each.missing for name, each in of_each.items() if each is not None}
+    assert missing["alice"] is missing["bob"] is None
+    assert str(missing["carol"]).startswith("This server has the accounts of 2 people in use")
+    assert len(platform.accounts) == 2
 
 
 def test_an_account_at_rine_has_keys_of_its_own(path: Path) -> None:

@@ -303,8 +303,10 @@ class Platform:
         """The one thing to set before the instance can be used; None when it can."""
         self.principals: Collection[str] = ()
         """The principals whom the instance serves: nobody, until the registry names them."""
-        self.accounts: Mapping[str, Platform] = {}
+        self.accounts: dict[str, Platform] = {}
         """The instance as it is for those principals who have an account of their own, by principal."""
+        self.open_account: Callable[[str], Platform] | None = None
+        """Returns the instance as it is for a principal who is not named; None where it is not there for them."""
         self.peers: Mapping[str, Platform] = {}
         """All the configured instances, by name."""
         self.limits = DEFAULT_LIMITS
@@ -316,7 +318,10 @@ class Platform:
 
     def used_by(self, principal: str) -> "Platform | None":
         """Return the instance as it is for a principal: with their own account or the shared one; None without one."""
-        return self.accounts.get(principal) or (self if self.serves(principal) else None)
+        found = self.accounts.get(principal) or (self if self.serves(principal) else None)
+        if found is not None or self.open_account is None:
+            return found
+        return self.open_account(principal)
 
     async def close(self) -> None:
         """Give back connections; called once, at the end."""

@@ -4,12 +4,21 @@ Each is imported only when an instance of it is there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import cast
 
 from tertulia.platforms.base import Execution, Platform
-from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, LIMITS, PRINCIPALS, STORE_CONTENT, InstanceSettings
+from tertulia.settings import (
+    COMMON_OPTIONS,
+    CREDENTIALS,
+    EVERYBODY,
+    LIMITS,
+    PRINCIPALS,
+    STORE_CONTENT,
+    InstanceSettings,
+    named_table,
+)
 from tertulia.store.database import Store
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import InvalidInputError
@@ -30,6 +39,8 @@ PLATFORMS: Mapping[str, str] = {
 """Where each platform's class is. A class is called with the instance's name, its settings, the store and the clock."""
 
 LOCAL = "local"
+MAX_ACCOUNTS = 5_000
+"""How many principals can have an account of their own at an instance within one process."""
 _MOST = 1_000_000
 _WITHOUT_ACCOUNTS = {LOCAL, "acp"}
 """Platforms of this machine: what they may do is what whoever runs the process may do."""
@@ -66,8 +77,9 @@ def build(
     if errors and not leave_out:
         raise errors[0] if len(errors) == 1 else _all_of(errors)
     for platform in built.values():
-        for each in (platform, *platform.accounts.values()):
-            each.peers = built
+        platform.peers = built
+        for account in platform.accounts.values():
+            account.peers = built
     return built
 
 
@@ -79,10 +91,15 @@ def unconfigured_agents(instances: Mapping[str, InstanceSettings]) -> Sequence[A
 
 
 def _misconfigured(name: str, error: InvalidInputError) -> Platform:
+    missing = " ".join((_sentence(error), *filter(None, [error.hint])))
+    return _unusable(name, missing, LOCAL_PRINCIPAL)  # who runs the process can correct it
+
+
+def _unusable(name: str, missing: str, principal: str) -> Platform:
     from tertulia.platforms.kit.misconfigured import MisconfiguredPlatform
 
-    built = MisconfiguredPlatform(name, missing=" ".join((_sentence(error), *filter(None, [error.hint]))))
-    built.principals = [LOCAL_PRINCIPAL]  # who runs the process can correct it
+    built = MisconfiguredPlatform(name, missing=missing)
+    built.principals = [principal]
     return built
 
 
@@ -148,11 +165,36 @@ def _build(name: str, settings: InstanceSettings, store: Store, clock: Clock) ->
             "has them from the store.",
             instance=name,
         )
-    built.accounts = {
+    accounts = {
         principal: _account(name, settings.of_account(principal), store, clock)
         for principal in _accounts(name, settings)
     }
+    if accounts.pop(EVERYBODY, None) is not None:  # it was made to see that it can be
+        built.open_account = _Opener(built, settings, store, clock)
+    built.accounts = accounts
     return built
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Makes the accounts of principals who are not named, each when it is first needed."""
+
+    instance: Platform
+    settings: InstanceSettings
+    store: Store
+    clock: Clock
+
+    def __call__(self, principal: str) -> Platform:
+        name, accounts = self.instance.instance, self.instance.accounts
+        if len(accounts) >= MAX_ACCOUNTS:
+            full = (
+                f"This server has the accounts of {MAX_ACCOUNTS:,} people in use, which is as many as it can."
+            )
+            return _unusable(name, f"{full} Whoever runs it can start it anew.", principal)
+        account = _account(name, self.settings.of_account(principal), self.store, self.clock)
+        account.peers = self.instance.peers
+        accounts[principal] = account
+        return account
 
 
 def _made(name: str, settings: InstanceSettings, store: Store, clock: Clock) -> Platform:
@@ -170,7 +212,7 @@ def _account(name: str, settings: InstanceSettings, store: Store, clock: Clock) 
     try:
         return _made(name, settings, store, clock)
     except InvalidInputError as error:
-        table = f"[instances.{name}.{CREDENTIALS}.{settings.account}]"
+        table = named_table(name, settings.account_table or "")
         raise InvalidInputError(
             f"{table}: {error.message}", hint=error.hint, valid=error.valid, instance=name
         ) from error
@@ -197,10 +239,18 @@ def _accounts(name: str, settings: InstanceSettings) -> Sequence[str]:
             hint=f"Write [instances.{name}.{CREDENTIALS}.NAME], and below it what opens the account of NAME.",
             instance=name,
         )
-    for principal, table in described.items():
-        if own := (COMMON_OPTIONS | {CREDENTIALS}) & set(cast("Mapping[str, object]", table)):
+    for principal, table in cast("Mapping[str, Mapping[str, object]]", described).items():
+        if own := (COMMON_OPTIONS | {CREDENTIALS}) & set(table):
             raise InvalidInputError(
                 f"`{min(own)}` of the instance {name} is nothing that the account of {shown(principal)} can set.",
+                instance=name,
+            )
+        texts = [option for option in table if not option.endswith("_command")]
+        if texts and principal == EVERYBODY:
+            raise InvalidInputError(
+                f"`{min(texts)}` of the instance {name} would open one account for everybody.",
+                hint=f"{named_table(name, EVERYBODY)} has commands only (`NAME_command`), which are told for whom they "
+                f"run. An account that is shared stands in [instances.{name}], with its `{PRINCIPALS}`.",
                 instance=name,
             )
     return [*described]

@@ -14,6 +14,7 @@ from tertulia.platforms.kit.http import client
 from tertulia.platforms.kit.http.client import Http, Reply
 from tertulia.platforms.kit.http.errors import ErrorTable, Meaning
 from tertulia.platforms.kit.http.streams import BrokenStreamError
+from tertulia.settings import DIRECT, Connections
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
     ConflictError,
@@ -94,7 +95,9 @@ def refused(status: int, body: bytes = b"{}", **headers: str) -> Answer:
 
 
 @asynccontextmanager
-async def reached(*answers: Answer, clock: Clock | None = None) -> AsyncGenerator[tuple[Http, Script]]:
+async def reached(
+    *answers: Answer, clock: Clock | None = None, connections: Connections = DIRECT
+) -> AsyncGenerator[tuple[Http, Script]]:
     """Serve a script, on whose answers nobody waits."""
     script = Script(list(answers))
     with anyio.fail_after(SECONDS):
@@ -105,6 +108,7 @@ async def reached(*answers: Answer, clock: Clock | None = None) -> AsyncGenerato
                 base_url=f"{url}/base/",
                 headers={"authorization": SECRET},
                 clock=clock or SkippingClock(),
+                connections=connections,
             )
             try:
                 yield http, script
@@ -155,12 +159,22 @@ async def test_a_proxy_of_the_environment_is_used_where_that_is_configured(
             base_url=url,
             headers={"authorization": SECRET},
             clock=SkippingClock(),
-            environment_proxy=configured,
+            connections=Connections(environment_proxy=configured),
         )
         assert await http.get("things") == {"fine": True}
         await http.close()
 
     assert (len(proxy.asked), len(direct.asked)) == ((1, 0) if configured else (0, 1))
+
+
+@pytest.mark.parametrize(("kept", "used"), [(DIRECT.kept, 1), (0, 2)])
+async def test_connections_are_kept_unless_there_would_be_too_many(kept: int, used: int) -> None:
+    """Each account of everybody's would have some."""
+    async with reached(FINE, connections=Connections(kept=kept)) as (http, script):
+        await http.get("things")
+        await http.get("things")
+
+    assert len(set(script.clients)) == used
 
 
 async def test_an_id_never_changes_which_path_is_called() -> None:

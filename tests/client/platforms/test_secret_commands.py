@@ -167,3 +167,25 @@ async def test_each_principal_has_what_the_command_of_their_account_prints(tmp_p
                 await client.as_principal("carol").conversations.create(NewConversation(agent="r2r:rag"))
     owners = {one.user_id: f"r2r:{one.id}" for one in double.memory.conversations.values()}
     assert owners == {"alice": hers.id, "team": his.id}
+
+
+async def test_a_command_for_everybody_is_told_who_is_asked_for(tmp_path: Path) -> None:
+    """No shell sees the name of a principal; who runs the process is not one of them."""
+    carol = "https://login.example/team#$(touch x); c"
+    double = R2RDouble(
+        require_authentication=True, api_keys={"key of bob": "bob", f"key of {carol}": "carol"}
+    )
+    async with importlib.import_module("tests.client.platforms.r2r").placed(tmp_path / "x", double) as place:
+        script = "import os; print('key of', os.environ['TERTULIA_PRINCIPAL'])"
+        everybody = {"api_key_command": [sys.executable, "-S", "-c", script]}
+        async with place.client(credentials={"*": everybody}) as client:
+            made = {
+                name: await client.as_principal(name).conversations.create(NewConversation(agent="r2r:rag"))
+                for name in ("bob", carol)
+            }
+            with pytest.raises(TertuliaError):
+                await client.as_principal("dave").conversations.create(NewConversation(agent="r2r:rag"))
+            with pytest.raises(TertuliaError):
+                await client.conversations.create(NewConversation(agent="r2r:rag"))
+    owners = {one.user_id: f"r2r:{one.id}" for one in double.memory.conversations.values()}
+    assert owners == {"bob": made["bob"].id, "carol": made[carol].id}

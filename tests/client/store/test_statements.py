@@ -54,6 +54,7 @@ REASONS: Mapping[str, str] = {
     "store/sqlite/connections.py pragma": PASSED,
     "store/conversations.py nobodys": "Who has lost the answer to a creation must not take what is another's for it.",
     "store/conversations.py _insert": "A number is free if no conversation at all has it.",
+    "store/creations.py may_be_anothers": "As above; what it tells is as uncertain for other reasons.",
     "store/conversation_pages.py _rows": BOUND,
     "store/conversation_pages.py _count": BOUND,
     "store/conversation_pages.py _in_order_of": BOUND,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tertulia.platforms.a2a.card import SchemeKind
 from tertulia.platforms.kit.options import Options
 from tertulia.platforms.kit.secrets import Secret
-from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
+from tertulia.settings import DEFAULT_LIMITS, DIRECT, Connections, InstanceSettings, Limits
 from tertulia.vocabulary.errors import InvalidInputError
 
 WELL_KNOWN = "/.well-known/agent-card.json"
@@ -44,7 +44,7 @@ class A2ASettings:
     missing: str | None
     """The one thing to set before the instance can be used."""
     limits: Limits = DEFAULT_LIMITS
-    environment_proxy: bool = False
+    connections: Connections = DIRECT
 
     @property
     def credentials(self) -> Collection[SchemeKind]:
@@ -89,7 +89,7 @@ def read_settings(instance: str, settings: InstanceSettings) -> A2ASettings:
         login=login,
         missing=missing or login_missing,
         limits=settings.limits,
-        environment_proxy=settings.environment_proxy,
+        connections=settings.connections,
     )
 
 

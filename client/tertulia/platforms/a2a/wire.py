@@ -349,7 +349,7 @@ class Wire:
             missing=self._settings.missing,
             clock=self._clock,
             limits=self._settings.limits,
-            environment_proxy=self._settings.environment_proxy,
+            connections=self._settings.connections,
             address_option="card",
         )
 

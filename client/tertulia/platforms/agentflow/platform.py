@@ -105,7 +105,7 @@ class AgentFlowPlatform(HttpPlatform):
             records, _ = await self._wire.page({"agent_id": agent_id}, offset=0, limit=PAGE_SIZE)
             return [one for one in await self._conversations(records) if one.title == draft.title]
 
-        created = await self._creator.create(draft, create, alike)
+        created = await self._creator.create(principal, draft, create, alike)
         return replace(
             created,
             agent=draft.agent,

@@ -69,7 +69,7 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Connecti
         missing=missing or login_missing,
         clock=clock,
         limits=settings.limits,
-        environment_proxy=settings.environment_proxy,
+        connections=settings.connections,
     )
     return Connection(http=http, paths=paths, defaults=defaults, all_users=all_users)
 

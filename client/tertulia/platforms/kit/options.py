@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast, overload
 
 from tertulia.platforms.kit.secrets import CommandSecret, Secret
-from tertulia.settings import COMMON_OPTIONS, CREDENTIALS, InstanceSettings
+from tertulia.settings import COMMON_OPTIONS, InstanceSettings, named_table
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.identifiers import split_agent_address
 
@@ -85,9 +85,9 @@ class Options:
 
     def how_to_set(self, name: str, *, variable: str) -> str:
         """Return what to do about an option that is missing."""
-        account = self._settings.account
-        if account is not None:
-            return f"Set `{name}` in [instances.{self._instance}.{CREDENTIALS}.{account}]."
+        table = self._settings.account_table
+        if table is not None:
+            return f"Set `{name}` in {named_table(self._instance, table)}."
         chosen = self._variable(name, variable)
         return f"Set {chosen} in the environment, or `{name}` in [instances.{self._instance}]."
 

@@ -1,18 +1,40 @@
 """What the store has of one instance, for its adapter: an adapter opens no transaction of its own."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from tertulia.store import checkpoints, conversations, messages, outbox, runs, transfer
+from tertulia.store import checkpoints, conversations, creations, messages, outbox, runs, transfer
 from tertulia.store.database import Store, Transaction
 from tertulia.store.transitions import end_run
 from tertulia.vocabulary.events import Event, EventKind
 from tertulia.vocabulary.identifiers import conversation_id, split_conversation_id
-from tertulia.vocabulary.models import Conversation, ConversationRecord, Message, MessageQuery, Page, Run
+from tertulia.vocabulary.models import (
+    Conversation,
+    ConversationDraft,
+    ConversationRecord,
+    Message,
+    MessageQuery,
+    Page,
+    Run,
+)
 from tertulia.vocabulary.states import RunStatus
+from tertulia.vocabulary.unknown import UNKNOWN
 
 R = TypeVar("R", bound=ConversationRecord)
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A conversation that a creation may have made whose answer was lost."""
+
+    conversation: ConversationRecord
+    may_be_anothers: bool
+    """Whether it may as well be what another creation has made, which is not settled yet."""
 
 
 class Records:
@@ -48,9 +70,42 @@ class Records:
         """Return those of some conversations that the store does not have."""
         return await self._store.read(lambda tx: conversations.unknown(tx, principal, found))
 
-    async def nobodys(self, found: Sequence[R]) -> list[R]:
-        """Return those of some conversations that the store has for nobody: an account may be shared."""
-        return await self._store.read(lambda tx: conversations.nobodys(tx, found))
+    async def begin_creation(self, principal: str, draft: ConversationDraft) -> None:
+        """Record that a conversation is about to be created, until `settle_creation` or until it is stored."""
+        begin = partial(
+            creations.begin,
+            principal=principal,
+            instance=self._instance,
+            native_id=draft.native_id,
+            title=draft.title,
+        )
+        await self._store.write(begin, principal=principal)
+
+    async def settle_creation(self, principal: str, draft: ConversationDraft) -> None:
+        """Record that a creation was refused."""
+        settle = partial(creations.settle, principal=principal, native_id=draft.native_id)
+        await self._store.write(settle, principal=principal)
+
+    async def candidates(
+        self, principal: str, draft: ConversationDraft, found: Sequence[ConversationRecord], since: datetime
+    ) -> list[Candidate]:
+        """Return those of some conversations that a creation may have made: an account may be shared.
+
+        They are in the store for nobody. `since` is the time before which any other creation has ended that may have
+        made one of them; one without a time may be from any.
+        """
+
+        def candidate(tx: Transaction, one: ConversationRecord) -> Candidate:
+            title = draft.title if one.title is UNKNOWN or one.title is None else one.title
+            began = _LONG_AGO if one.created_at is None else since
+            return Candidate(
+                one, creations.may_be_anothers(tx, principal, self._instance, draft.native_id, title, began)
+            )
+
+        def read(tx: Transaction) -> list[Candidate]:
+            return [candidate(tx, one) for one in conversations.nobodys(tx, found)]
+
+        return await self._store.read(read)
 
     async def by_source_ref(self, principal: str) -> Mapping[str, str]:
         """Return the native ids of the conversations that have a `source_ref`, by that."""

@@ -108,7 +108,7 @@ class KnowrithmPlatform(HttpPlatform):
         async def alike() -> Sequence[ConversationRecord]:
             return (await self._directory.page(agent, is_alike, limit=MAX_PAGE, identity={})).items
 
-        created = await self._creator.create(draft, create, alike)
+        created = await self._creator.create(principal, draft, create, alike)
         return replace(created, agent=draft.agent, context=draft.context)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:

@@ -41,6 +41,6 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> tuple[Wi
         missing=missing,
         clock=clock,
         limits=settings.limits,
-        environment_proxy=settings.environment_proxy,
+        connections=settings.connections,
     )
     return Wire(http, base_url, clock), agents

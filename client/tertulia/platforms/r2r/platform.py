@@ -102,7 +102,7 @@ class R2RPlatform(HttpPlatform):
         async def is_unused(one: ConversationRecord) -> bool:
             return not await self._wire.messages(split_conversation_id(one.id)[1])
 
-        created = await self._creator.create(draft, create, alike, is_unused)
+        created = await self._creator.create(principal, draft, create, alike, is_unused)
         return replace(created, agent=draft.agent, context=context or None)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:

@@ -54,6 +54,6 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> tuple[Ht
         missing="Set `password` (or R2R_PASSWORD), or remove `email`." if email and not password else None,
         clock=clock,
         limits=settings.limits,
-        environment_proxy=settings.environment_proxy,
+        connections=settings.connections,
     )
     return http, defaults

@@ -78,7 +78,7 @@ class RevEngAIPlatform(HttpPlatform):
                 if draft.title in {None, one.title} and context.items() <= (one.context or {}).items()
             ]
 
-        return await self._creator.create(draft, create, alike)
+        return await self._creator.create(principal, draft, create, alike)
 
     async def get(self, principal: str, native_id: str) -> ConversationRecord:
         record = await self._wire.get(native_id)

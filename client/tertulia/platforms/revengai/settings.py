@@ -30,5 +30,5 @@ def connect(instance: str, settings: InstanceSettings, clock: Clock) -> Http:
         missing=options.how_to_set("api_key", variable=KEY_VARIABLE) if key is None else None,
         clock=clock,
         limits=settings.limits,
-        environment_proxy=settings.environment_proxy,
+        connections=settings.connections,
     )

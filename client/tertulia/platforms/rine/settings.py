@@ -17,7 +17,7 @@ from tertulia.platforms.kit.http.values import parsed, table
 from tertulia.platforms.kit.options import Options
 from tertulia.platforms.kit.secrets import Secret
 from tertulia.platforms.rine.mapping import PLATFORM, handle
-from tertulia.settings import DEFAULT_LIMITS, InstanceSettings, Limits
+from tertulia.settings import DEFAULT_LIMITS, DIRECT, Connections, InstanceSettings, Limits
 from tertulia.vocabulary.errors import InvalidInputError
 
 BASE_URL = "https://rine.network"
@@ -40,7 +40,7 @@ class RineSettings:
     aliases: Mapping[str, str]
     """Handles by the short names that the configuration gives them."""
     limits: Limits = DEFAULT_LIMITS
-    environment_proxy: bool = False
+    connections: Connections = DIRECT
 
     @classmethod
     def read(cls, instance: str, settings: InstanceSettings) -> "RineSettings":
@@ -66,7 +66,7 @@ class RineSettings:
             agent=options.text("agent", variable="RINE_AGENT"),
             client_id=client_id,
             client_secret=client_secret,
-            environment_proxy=settings.environment_proxy,
+            connections=settings.connections,
             aliases={alias: handle(name) for alias, name in agents.items()},
             limits=settings.limits,
         )

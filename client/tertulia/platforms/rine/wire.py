@@ -85,7 +85,7 @@ class Wire:
             missing=settings.missing,
             clock=clock,
             limits=settings.limits,
-            environment_proxy=settings.environment_proxy,
+            connections=settings.connections,
         )
         self._settings = settings
         self._actor: Actor | None = None

@@ -54,7 +54,7 @@ async def created(
         return alike
 
     creator = Creator("Somewhere", "here", records, JumpingClock())
-    return await creator.create(draft, create, find)
+    return await creator.create("somebody", draft, create, find)
 
 
 async def test_what_the_platform_answers_is_the_conversation(records: Records) -> None:

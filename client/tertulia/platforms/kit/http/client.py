@@ -26,7 +26,7 @@ from tertulia.platforms.kit.http.spans import note_status, span_of
 from tertulia.platforms.kit.http.streams import Frames
 from tertulia.platforms.kit.http.values import text
 from tertulia.platforms.kit.secrets import CommandSecret, Secret, forget, revealed
-from tertulia.settings import DEFAULT_LIMITS, Limits
+from tertulia.settings import DEFAULT_LIMITS, DIRECT, Connections, Limits
 from tertulia.vocabulary.clock import SYSTEM_CLOCK, Clock
 from tertulia.vocabulary.errors import (
     InvalidInputError,
@@ -105,7 +105,7 @@ class Http:
         clock: Clock = SYSTEM_CLOCK,
         limits: Limits = DEFAULT_LIMITS,
         body_seconds: float = BODY_SECONDS,
-        environment_proxy: bool = False,
+        connections: Connections = DIRECT,
         address_option: str = "base_url",
     ) -> None:
         """`query` is a part of every address. `address_option` is the option that has the instance's, for hints.
@@ -134,7 +134,7 @@ class Http:
         self.missing = missing
         """The one thing to set before the instance can be used; None when it can."""
         self._clock = clock
-        self._environment_proxy = environment_proxy
+        self._connections = connections
         self._opened: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -266,14 +266,15 @@ class Http:
             )
         if self._opened is None:
             # Some platforms produce dozens of answers at once, each with a stream of its own.
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+            kept = self._connections.kept
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept)
             self._opened = httpx.AsyncClient(
                 headers=self._headers,
                 auth=self._auth,
                 limits=limits,
                 verify=trusted(),
                 event_hooks={"response": [within(self._limits.response_bytes)]},
-                trust_env=self._environment_proxy,
+                trust_env=self._connections.environment_proxy,
             )
         timeout = httpx.Timeout(seconds, connect=CONNECT_SECONDS)
         content, headers = options.get("content"), options.get("headers")

@@ -1,0 +1,122 @@
+"""Principals who share an account, and create conversations at once: nobody takes what another has created."""
+
+from collections.abc import AsyncGenerator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tertulia import Client, Conversation, NewConversation, NotAllowedError, UncertainError
+from tests.client.platforms.revengai import ASSISTANT, Place, placed
+from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose, unheard
+
+pytestmark = [pytest.mark.anyio, pytest.mark.io]
+
+SHARED = ["alice", "bob"]
+PLAN = NewConversation(agent=ASSISTANT, title="Plan")
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncGenerator[Place]:
+    """Return an account that two share."""
+    async with placed(tmp_path) as place:
+        yield place
+
+
+class Late:
+    """A fault: what was asked is done at once, and the answer comes when the test wants it."""
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.may_answer = anyio.Event()
+
+    async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do what was asked; wait; answer."""
+        answer: list[MutableMapping[str, Any]] = []
+
+        async def keep(message: MutableMapping[str, Any]) -> None:
+            answer.append(message)
+
+        await app(scope, receive, keep)
+        self.done.set()
+        await self.may_answer.wait()
+        for message in answer:
+            await send(message)
+
+
+@pytest.mark.parametrize("other", ["alice", "bob"])
+@pytest.mark.parametrize("theirs", [PLAN, NewConversation(agent=ASSISTANT)])
+async def test_what_another_call_creates_is_not_taken_before_it_is_recorded(
+    place: Place, other: str, theirs: NewConversation
+) -> None:
+    """A call whose own request was lost finds it at the platform, and cannot tell whose it is."""
+    late = Late()
+    place.faults.plan("POST", "/conversations", late, drop)
+    created: list[Conversation] = []
+
+    async def create(client: Client) -> None:
+        created.append(await client.conversations.create(PLAN))
+
+    async with (
+        place.client(principals=SHARED) as one,
+        place.client(principals=SHARED) as two,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(create, one.as_principal("alice"))
+        await late.done.wait()
+        with pytest.raises(UncertainError, match="whether the conversation was created is not known"):
+            await two.as_principal(other).conversations.create(theirs)
+        late.may_answer.set()
+    assert [_native(one) for one in created] == [*place.double.conversations]
+
+
+async def test_of_two_whose_answers_are_lost_neither_takes_what_one_has_created(place: Place) -> None:
+    """The other's request never arrived; both look for what there is."""
+    arrived, lost = anyio.Event(), anyio.Event()
+
+    async def lose_late(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, unheard)
+        arrived.set()
+        await lost.wait()
+        await drop(app, scope, receive, send)
+
+    async def drop_late(app: App, scope: Scope, receive: Receive, send: Send) -> None:
+        await arrived.wait()
+        lost.set()
+        await drop(app, scope, receive, send)
+
+    place.faults.plan("POST", "/conversations", lose_late, drop_late)
+    outcomes: list[Conversation | UncertainError] = []
+
+    async def create(client: Client) -> None:
+        try:
+            outcomes.append(await client.conversations.create(PLAN))
+        except UncertainError as error:
+            outcomes.append(error)
+
+    async with (
+        place.client(principals=SHARED) as one,
+        place.client(principals=SHARED) as two,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(create, one.as_principal("alice"))
+        tasks.start_soon(create, two.as_principal("bob"))
+    assert [type(each) for each in outcomes] == [UncertainError, UncertainError]
+
+
+async def test_a_creation_that_has_ended_makes_no_later_one_uncertain(place: Place) -> None:
+    """It is stored, or was refused."""
+    place.faults.plan("POST", "/conversations", answer(403))
+    async with place.client(principals=SHARED) as client:
+        alice, bob = client.as_principal("alice"), client.as_principal("bob")
+        with pytest.raises(NotAllowedError):
+            await alice.conversations.create(PLAN)
+        await alice.conversations.create(PLAN)
+        place.faults.plan("POST", "/conversations", lose)
+        found = await bob.conversations.create(PLAN)
+    assert _native(found) == [*place.double.conversations][-1]
+
+
+def _native(conversation: Conversation) -> str:
+    return conversation.id.partition(":")[2]
