@@ -40,6 +40,7 @@ from tertulia_server.http_first_byte import FirstByte
 from tertulia_server.http_health import serve_health
 from tertulia_server.http_limits import (
     BodyReader,
+    ClosingConnections,
     Connection,
     FramingCheck,
     IdleConnections,
@@ -282,7 +283,8 @@ def application(server: Server, settings: Settings, authenticate: Authenticate, 
 
         app = TraceContext(app)
     # Without a token, an allowed page needs nothing more to read everything.
-    return FramingCheck(AddressCheck(app, hosts, settings.allowed_origins, loopback_pages=settings.token))
+    app = AddressCheck(app, hosts, settings.allowed_origins, loopback_pages=settings.token)
+    return ClosingConnections(FramingCheck(app), lambda: server.stopping)
 
 
 def _publish_metadata(web: Starlette, url: str, issuer: str) -> str:
@@ -296,8 +298,9 @@ def _publish_metadata(web: Starlette, url: str, issuer: str) -> str:
 class _WebServer(uvicorn.Server):
     """Ends waiting calls and subscription streams before it waits for connections to close.
 
-    Before that, it waits up to `drain_seconds` for the runs that it executes, and takes no new connection. Those that
-    are still there then are continued by other processes. A second signal ends the waiting.
+    Before that, it waits up to `drain_seconds` for the runs that it executes, takes no new connection, and closes those
+    there are with their next response. Runs that are still there then are continued by other processes. A second signal
+    ends the waiting.
     """
 
     def __init__(

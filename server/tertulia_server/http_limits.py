@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -147,6 +148,28 @@ class FramingCheck:
             await Refusal(BAD_REQUEST, sentence, {"Connection": "close"})(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+class ClosingConnections:
+    """Closes each connection with its next response once the server stops.
+
+    Whoever keeps connections, as a proxy does, then asks a server that stays. Closed without a response, one that has
+    just been given a request would lose it.
+    """
+
+    def __init__(self, app: ASGIApp, stopping: Callable[[], bool]) -> None:
+        self._app = app
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its response, which closes the connection if the server stops by then."""
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._stopping():
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self._app(scope, receive, closing if scope["type"] == "http" else send)
 
 
 @dataclass(eq=False, slots=True)

@@ -138,6 +138,19 @@ async def test_a_stopping_server_lets_its_runs_end(settings: Settings) -> None:
             assert ended.run.status is RunStatus.COMPLETED
 
 
+async def test_a_stopping_server_closes_a_connection_with_its_next_response(settings: Settings) -> None:
+    """What is asked on it is answered all the same."""
+    server = build(settings)
+    async with served(server, settings) as url, httpx.AsyncClient(timeout=SECONDS) as client:
+        for path, status in (("/healthz", 200), ("/nowhere", 401)):
+            answered = await client.get(url.replace("/mcp", path))
+            assert (answered.status_code, answered.headers.get("connection")) == (status, None)
+        server.end_waiting()
+        for path, status in (("/healthz", 200), ("/nowhere", 401)):
+            answered = await client.get(url.replace("/mcp", path))
+            assert (answered.status_code, answered.headers.get("connection")) == (status, "close")
+
+
 async def test_a_second_signal_ends_the_waiting(settings: Settings) -> None:
     """The runs that are left are continued elsewhere."""
     settings = settings.model_copy(update={"drain_seconds": 3_600.0})

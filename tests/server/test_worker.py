@@ -249,16 +249,14 @@ async def test_a_server_on_http_is_its_own_worker(house: House) -> None:
 
 
 async def test_a_stopping_server_on_http_lets_the_answers_of_its_agents_end(house: House) -> None:
-    async with http_server(house.setup(drain_seconds=SECONDS)) as server:
+    async with http_server(house.setup(drain_seconds=SECONDS)) as server, httpx.AsyncClient() as client:
         async with http_host(server.url, "2026-07-28", authorization(house.store)) as host:
             own_id = await house.begin(host, {"say": "One"}, {"wait": str(house.go)}, {"say": " two"})
             await until(lambda: len(house.place.prompts) == 1)
         server.process.terminate()
-        # Each request on a connection of its own: a connection that is there is served until the end.
-        async with httpx.AsyncClient(headers={"Connection": "close"}) as client:
-            with pytest.raises(httpx.ConnectError):
-                while True:
-                    await client.get(f"{server.origin}/healthz")
+        with pytest.raises(httpx.ConnectError), anyio.fail_after(SECONDS):
+            while True:
+                await client.get(f"{server.origin}/healthz")
         # What begins now is another worker's, and takes longer than a server lives that does not wait.
         async with house.host() as host:
             other_id = await house.begin(host, {"say": "Meanwhile."}, wait=15)
