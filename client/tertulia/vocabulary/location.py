@@ -16,7 +16,7 @@ _PARTS = re.compile(
     rf"(?P<hosts>{_HOST}(?:,{_HOST})*)(?P<database>/[^@/?#]*)?(?:\?(?P<query>[^@?#]*))?",
     re.IGNORECASE,
 )
-_BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+_BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})|%00")
 _SHOWN = ("host", "port", "dbname", "user", "service")
 """The parameters of a URL that say where the database is, and nothing that opens it."""
 _SECRET = ("password", "sslpassword")

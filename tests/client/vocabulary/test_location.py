@@ -53,6 +53,7 @@ def test_a_url_is_shown_without_its_password(typed: str, shown: str) -> None:
         f"postgresql://ann:1?{PASSWORD}@host/db",
         f"postgresql://ann:{PASSWORD}@x@host/db",
         f"postgresql://ann:{PASSWORD}%zz@host/db",
+        f"postgresql://ann:{PASSWORD}%00@host/db",
         f"postgresql://ann@host:{PASSWORD}/db",
         f"postgresql+psycopg://ann:{PASSWORD}@host/db",
         f"mysql://ann:{PASSWORD}@host/db",

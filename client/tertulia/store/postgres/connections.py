@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import psycopg.errors
 from psycopg.adapt import Dumper, Loader
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, timeout_from_conninfo
 
 from tertulia.store.engine import OverdueError, ReplacedError, Row
 from tertulia.store.failures import locked_error, told
-from tertulia.vocabulary.errors import StoreError, StoreUnavailableError
+from tertulia.vocabulary.errors import InvalidInputError, StoreError, StoreUnavailableError, TertuliaError
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
@@ -36,6 +36,10 @@ _DEFAULTS = {
 """What a URL may say otherwise."""
 _PREPARE_AFTER = 5
 """A statement is prepared when a connection has executed it so often."""
+_UNVERIFIED = re.compile("certificate verify failed|server certificate|root certificate")
+"""What libpq says of a server that `sslmode` does not let us use."""
+_ATTEMPT = re.compile(r"^- host: .*?, hostaddr: \S+: (.*)$", re.MULTILINE)
+"""What psycopg says of each server that it could not connect to, if they are several."""
 _OURS = re.compile(r"\?(\d*)|\bCROSS JOIN\b|\bINDEXED BY \w+|\bNOT INDEXED\b")
 
 
@@ -57,8 +61,23 @@ class _Number(Loader):
 
 
 def parameters(url: PostgresUrl) -> dict[str, Any]:
-    """Return what to connect with."""
-    return {**_DEFAULTS, **conninfo_to_dict(url.url)}
+    """Return what to connect with: of several servers, the one that takes writes.
+
+    Raises:
+        InvalidInputError: the URL has a parameter that libpq does not know, or that has no such value.
+    """
+    try:
+        named = {**_DEFAULTS, **conninfo_to_dict(url.url)}
+        timeout_from_conninfo(named)
+    except psycopg.ProgrammingError:
+        raise InvalidInputError(
+            f"A parameter of the URL of the store {url} cannot be used.",
+            hint="Its parameters are those of libpq, such as sslmode=verify-full, with & between them. In a value, "
+            "& and = are written as %26 and %3D.",
+        ) from None  # what libpq says quotes what it takes for a parameter: that may be of the password
+    if "," in str(named.get("host")):
+        named.setdefault("target_session_attrs", "read-write")
+    return named
 
 
 def connect(url: PostgresUrl, prepare_threshold: int | None = None) -> Connection:
@@ -147,11 +166,7 @@ def translated(url: PostgresUrl) -> Generator[None]:
             hint="The user must own the schema `tertulia`, or be allowed to create it in the database.",
         ) from error
     except psycopg.OperationalError as error:
-        raise StoreUnavailableError(
-            f"The store {url} cannot be reached now: {_said(error)}.",
-            hint="Call again. If it stays so, see whether the server runs, and whether its address, the user and the "
-            "password are right.",
-        ) from error
+        raise _unreachable_error(url, error) from error
 
 
 def read_only_error(url: PostgresUrl) -> StoreError:
@@ -162,7 +177,24 @@ def read_only_error(url: PostgresUrl) -> StoreError:
     )
 
 
+def _unreachable_error(url: PostgresUrl, error: psycopg.OperationalError) -> TertuliaError:
+    said = _said(error)
+    if _UNVERIFIED.search(said):
+        return StoreError(
+            f"The server of the store {url} cannot be verified: {said}.",
+            hint="Name in the URL, as sslrootcert, the certificate of who issued the server's; the URL must name the "
+            "server as its certificate does. Do not set sslmode to what verifies less.",
+        )
+    return StoreUnavailableError(
+        f"The store {url} cannot be reached now: {said}.",
+        hint="Call again. If it stays so, see whether the server runs, and whether its address, the user and the "
+        "password are right.",
+    )
+
+
 def _said(error: psycopg.Error) -> str:
-    """Return the first sentence of an error, which names no password."""
-    text = error.diag.message_primary or str(error).strip().partition("\n")[0]
-    return text.strip().rstrip(".")
+    """Return the first sentence of an error, or that of each server that was tried; it names no password."""
+    if error.diag.message_primary:
+        return error.diag.message_primary.strip().rstrip(".")
+    attempts = _ATTEMPT.findall(str(error)) or str(error).strip().splitlines()[:1]
+    return "; ".join(dict.fromkeys(each.strip().rstrip(".") for each in attempts))

@@ -42,6 +42,7 @@ from tertulia.store.postgres.connections import (
     batch,
     connect,
     found,
+    parameters,
     prepare_threshold,
     translated,
 )
@@ -103,6 +104,9 @@ class PostgresEngine:
         *,
         steps: Sequence[str] = STEPS,
     ) -> None:
+        for each in (url, options.listen_url):
+            if each is not None:
+                parameters(each)  # what cannot be used is told at once
         self._url = url
         self._clock = options.clock
         self._content_free = options.content_free
