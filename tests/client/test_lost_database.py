@@ -22,7 +22,7 @@ HALF = len(WORDS) // 2
 @pytest.fixture
 async def network(database: PostgresUrl, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[PostgresWire]:
     """Return the network to the server, which nobody asks what became of a commit."""
-    monkeypatch.setattr("tertulia.store.postgres.engine._OUTCOME_SECONDS", 0.0)
+    monkeypatch.setattr("tertulia.store.postgres.outcomes._SECONDS", 0.0)
     async with wire(database) as network:
         yield network
 

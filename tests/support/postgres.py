@@ -6,6 +6,7 @@ where `TEST_NEEDS` names `postgres`.
 
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -61,23 +62,7 @@ def own_server(**options: str) -> "Generator[Server]":
         if needed("postgres"):
             pytest.fail(reason)
         pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="tertulia-postgres-"))
-    give_away(folder)
-    with at_the_end(_STOP, programs / "pg_ctl", folder / "data", folder):
-        own = Server(programs, folder, {**_OPTIONS, **options})
-        own.start()
-        yield own
-
-
-class Server:
-    """A server in a folder of its own, which it listens in."""
-
-    def __init__(self, programs: Path, folder: Path, options: Mapping[str, str]) -> None:
-        self._programs = programs
-        self.folder = folder
-        self._data = folder / "data"
-        given = {**options, "unix_socket_directories": str(folder)}
-        self._options = " ".join(f"-c {name}={value}" for name, value in given.items())
+    with _folder(programs) as folder:
         run_unprivileged(
             programs / "initdb",
             "--no-sync",
@@ -85,8 +70,52 @@ class Server:
             f"--username={USER}",
             "--encoding=UTF8",
             "--locale=C",
-            self._data,
+            folder / "data",
         )
+        own = Server(programs, folder, {**_OPTIONS, **options})
+        own.start()
+        yield own
+
+
+@contextmanager
+def standby_of(primary: "Server") -> "Generator[Server]":
+    """Have a server that follows another one, as whose copy it begins; the other is restarted for that."""
+    with _folder(primary.programs) as folder:
+        primary.stop("fast")
+        run_unprivileged("cp", "-R", primary.data, folder)
+        primary.start()
+        standby = Server(
+            primary.programs,
+            folder,
+            {
+                **_OPTIONS,
+                "primary_conninfo": f"host={primary.folder} user={USER}",
+                "recovery_target_timeline": "latest",
+            },
+        )
+        run_unprivileged("touch", standby.data / "standby.signal")
+        standby.start()
+        yield standby
+
+
+@contextmanager
+def _folder(programs: Path) -> Generator[Path]:
+    """Have a folder for a server, which is stopped at the end if it runs."""
+    folder = Path(tempfile.mkdtemp(prefix="tertulia-postgres-"))
+    give_away(folder)
+    with at_the_end(_STOP, programs / "pg_ctl", folder / "data", folder):
+        yield folder
+
+
+class Server:
+    """A server in a folder of its own, which it listens in."""
+
+    def __init__(self, programs: Path, folder: Path, options: Mapping[str, str]) -> None:
+        self.programs = programs
+        self.folder = folder
+        self.data = folder / "data"
+        given = {**options, "unix_socket_directories": str(folder)}
+        self._options = " ".join(f"-c {shlex.quote(f'{name}={value}')}" for name, value in given.items())
 
     @property
     def url(self) -> str:
@@ -96,13 +125,18 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         log = self.folder / "log"
-        run_unprivileged(
-            self._programs / "pg_ctl", "-D", self._data, "-w", "-l", log, "-o", self._options, "start"
-        )
+        self._control("-l", log, "-o", self._options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it: `immediate` as a crash does, `fast` with an end to all connections."""
-        run_unprivileged(self._programs / "pg_ctl", "-D", self._data, "-w", "-m", mode, "stop")
+        self._control("-m", mode, "stop")
+
+    def promote(self) -> None:
+        """Have a standby take writes from now on."""
+        self._control("promote")
+
+    def _control(self, *arguments: str | Path) -> None:
+        run_unprivileged(self.programs / "pg_ctl", "-D", self.data, "-w", *arguments)
 
 
 class Database:

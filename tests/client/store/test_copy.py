@@ -61,13 +61,13 @@ def places(
 
 
 def _columns(tx: Transaction) -> Mapping[str, Mapping[str, str]]:
-    """Return the types of the columns of each table, but for those of the index."""
+    """Return the types of the columns of each table, but for those of the one engine and of its index."""
     described = (
         "SELECT t.name, c.name, c.type FROM pragma_table_list AS t CROSS JOIN pragma_table_info(t.name) AS c"
         " WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite_%'"
         if isinstance(tx.index, Fts5)
         else "SELECT table_name, column_name, data_type FROM information_schema.columns"
-        " WHERE table_schema = 'tertulia' AND table_name NOT LIKE '%_words'"
+        " WHERE table_schema = 'tertulia' AND table_name NOT LIKE '%_words' AND table_name <> 'incarnations'"
     )
     tables: dict[str, dict[str, str]] = {}
     for table, column, kind in tx.all(described):

@@ -84,7 +84,7 @@ REASONS: Mapping[str, str] = {
     "store/outbox.py put": "What was sent is forgotten after its time, whosesoever it is.",
     "store/postgres/connections.py batch": PASSED,
     "store/postgres/connections.py execute": PASSED,
-    "store/postgres/listener.py _connect": "It names a channel.",
+    "store/postgres/outcomes.py was_committed": "It asks the server about itself.",
     "store/runs.py active_of_another": "Of a conversation that two reach, only whether the other is answered is told.",
     "store/runs.py census": "It counts all, for whoever runs the server, and tells nothing of anybody's.",
     "store/runs.py left": "Runs whose process died are found for all; each is executed under its own principal.",

@@ -89,6 +89,8 @@ class DatabaseEnd:
             self._set_version(version - MOVED)
             connection.execute("DELETE FROM meta WHERE name = 'moved_to'")
         upgrade(connection, STEPS, self._url)
+        if opening is Opening.REOPENING:  # it may be a backup, which has the incarnation of another server
+            connection.execute("DELETE FROM incarnations")
         self.tx = Transaction(Statements(connection), at, index=TsVector)
         self.columns = _columns(connection)
 
@@ -188,7 +190,7 @@ class DatabaseEnd:
 def _columns(connection: Connection) -> Mapping[str, Sequence[str]]:
     columns: dict[str, list[str]] = {}
     for table, column in connection.execute(_COLUMNS).fetchall():
-        if table not in {*TABLES.values(), "title_words"}:
+        if table not in {*TABLES.values(), "title_words", "incarnations"}:
             columns.setdefault(table, []).append(column)
     return columns
 

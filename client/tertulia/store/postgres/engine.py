@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -48,11 +47,11 @@ from tertulia.store.postgres.connections import (
 )
 from tertulia.store.postgres.listener import Listener
 from tertulia.store.postgres.locks import lock
+from tertulia.store.postgres.outcomes import MARK, NUMBERING, Mark, begin_incarnation, was_committed
 from tertulia.store.postgres.pool import IDLE_SECONDS, Pool
 from tertulia.store.postgres.schema import SCHEMA, STEPS
 from tertulia.store.postgres.upgrade import check_version, upgrade
 from tertulia.vocabulary.clock import SYSTEM_CLOCK
-from tertulia.vocabulary.errors import StoreUncertainError
 from tertulia.vocabulary.tasks import task_group
 
 if TYPE_CHECKING:
@@ -66,9 +65,6 @@ READERS = WRITERS = 4
 """How many transactions of a process read at once, and how many write: none of one kind waits for the other."""
 ATTEMPTS = 6
 """How often a transaction is tried that met another one, or lost its connection before its commit."""
-_OUTCOME_SECONDS = 15.0
-"""How long the server is asked what became of a commit."""
-_OUTCOME_PAUSE = 0.1
 _SETTINGS = f"""
 SET LOCAL search_path = {SCHEMA};
 SET LOCAL lock_timeout = '{BUSY_SECONDS}s';
@@ -204,12 +200,15 @@ class PostgresEngine:
         return self._repeat(pool, attempt)
 
     def _write(self, work: Callable[[Transaction], T], locks: str, pool: Pool) -> T:
-        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_SETTINGS} {locks}; {_STATE}, pg_current_xact_id()"
+        begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_SETTINGS} {locks}; {NUMBERING}; {_STATE}, {MARK}"
 
         def attempt(connection: Connection) -> T:
             with self._transaction(connection, begin) as (transaction, state):
+                mark = Mark(*state[3:])
+                if mark.incarnation is None:
+                    begin_incarnation(connection)
                 result = work(transaction)
-                self._commit(connection, transaction.touched, number=state[3])
+                self._commit(connection, transaction.touched, mark)
                 return result
 
         return self._repeat(pool, attempt)
@@ -262,7 +261,7 @@ class PostgresEngine:
         self.epoch = str(state[1])
         return state
 
-    def _commit(self, connection: Connection, touched: set[str], number: Any) -> None:
+    def _commit(self, connection: Connection, touched: set[str], mark: Mark) -> None:
         """Commit a transaction, and tell other processes what it touched.
 
         Raises:
@@ -274,25 +273,11 @@ class PostgresEngine:
         except psycopg.OperationalError as error:
             if not connection.broken:
                 raise
-            if not self._was_committed(str(number)):
+            if not was_committed(self._url, mark):
                 raise _AbortedError from error
             return
         if done.statusmessage != "COMMIT":
             raise RuntimeError("a statement of the transaction had failed, and its error was not raised")
-
-    def _was_committed(self, number: str) -> bool:
-        """Ask the server what became of a transaction."""
-        until = time.monotonic() + _OUTCOME_SECONDS
-        while time.monotonic() < until:
-            with suppress(psycopg.OperationalError), connect(self._url) as connection:
-                (status,) = found(connection.execute("SELECT pg_xact_status(CAST($1 AS xid8))", (number,)))
-                if status in {"committed", "aborted"}:
-                    return status == "committed"
-            time.sleep(_OUTCOME_PAUSE)
-        raise StoreUncertainError(
-            f"The connection to the store {self._url} was lost during a commit; it may or may not have happened.",
-            hint="See what is there before you call again. A call with an idempotency key can be repeated as it is.",
-        )
 
     async def _close_unused(self) -> None:
         while True:

@@ -14,7 +14,7 @@ import anyio.to_thread
 import psycopg
 from psycopg import sql
 
-from tertulia.store.postgres.connections import Connection, connect
+from tertulia.store.postgres.connections import Connection, batch, connect
 
 if TYPE_CHECKING:
     from tertulia.store.notices import Notices
@@ -78,13 +78,14 @@ class Listener:
                     self._url,
                 )
                 await notices.poll(version)
-            except psycopg.OperationalError:
+            except psycopg.Error:  # a standby takes neither LISTEN nor NOTIFY
                 notices.publish(None)  # whoever waits learns from the store itself what is the matter
                 await self._clock.tick(RECONNECT_SECONDS)
 
     async def _listen(self, notices: Notices, hello: Callable[[str], Awaitable[None]]) -> None:
-        connection = await anyio.to_thread.run_sync(self._connect)
+        connection = await anyio.to_thread.run_sync(connect, self._url)
         try:
+            await anyio.to_thread.run_sync(batch, connection, f"LISTEN {CHANNEL}")
             await self._test(connection, hello)
             notices.publish(None)  # something may have happened before
             while True:
@@ -102,11 +103,6 @@ class Listener:
                 pass
             return
         raise _DeafError
-
-    def _connect(self) -> Connection:
-        connection = connect(self._url)
-        connection.execute(f"LISTEN {CHANNEL}".encode())
-        return connection
 
 
 async def _messages(connection: Connection) -> list[str]:

@@ -12,6 +12,8 @@ that is somebody's.
 
 Of the words of messages and titles it never knows anything: what a search does first is not left to it, and to read
 statistics of words takes a millisecond each time.
+
+`tertulia.store.postgres.outcomes` explains the table `incarnations`.
 """
 
 SCHEMA = "tertulia"
@@ -32,6 +34,7 @@ CREATE FUNCTION json_each(text) RETURNS TABLE (key bigint, value text) IMMUTABLE
     AS 'SELECT n - 1, each FROM json_array_elements_text(CAST($1 AS json)) WITH ORDINALITY AS found (each, n)';
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE UNLOGGED TABLE incarnations (number bigint PRIMARY KEY, token TEXT NOT NULL);
 
 CREATE TABLE conversations (
     number bigint PRIMARY KEY,

@@ -177,7 +177,7 @@ async def test_a_commit_that_nobody_can_be_asked_about_is_uncertain(
     store: Store, network: PostgresWire, lost: Lost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error says so, and what to do; later it can be seen."""
-    monkeypatch.setattr("tertulia.store.postgres.engine._OUTCOME_SECONDS", 0.2)
+    monkeypatch.setattr("tertulia.store.postgres.outcomes._SECONDS", 0.2)
     network.cut(COMMIT, lost, down=True)
 
     with pytest.raises(UncertainError, match="may or may not have happened") as raised:
