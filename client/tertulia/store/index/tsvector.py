@@ -57,7 +57,11 @@ _STRETCH, _MARGIN = 8_192, 1.5
 _BY_WORDS = "SELECT principal, {} FROM {} WHERE words @@ CAST(? AS tsquery)"
 """With no other condition, so that the planner has no other index to take for it."""
 
-_TRIED = "1000"
+_TRIED, _ALL = "1000", "0"
+_KNOWN = "SELECT f.value FROM json_array_elements_text(CAST(? AS json)) AS f (value) WHERE " + " OR ".join(
+    f"EXISTS (SELECT 1 FROM {table} WHERE words @@ CAST(f.value AS tsquery) OFFSET 0)"
+    for table in (*TABLES.values(), "title_words")
+)
 _LOOKING_UP = "SELECT set_config('enable_seqscan', ?, true), set_config('gin_fuzzy_search_limit', ?, true)"
 
 
@@ -289,19 +293,13 @@ class TsVector:
         """Return those of these words that GIN has."""
         by_query = {phrase_query(Phrase((word,), prefix=beginnings)): word for word in words}
         # One row is wanted of each. The planner would look for it in the whole table, and GIN read all that there are:
-        # it takes some at random, which may all be deleted where most are that wait for a vacuum.
-        self._tx.one(_LOOKING_UP, "off", _TRIED)
-        having = (
-            f"EXISTS (SELECT 1 FROM {table} WHERE words @@ CAST(f.value AS tsquery) OFFSET 0)"
-            for table in (*TABLES.values(), "title_words")
-        )
-        rows = self._tx.all(
-            "SELECT f.value FROM json_array_elements_text(CAST(? AS json)) AS f (value)"
-            f" WHERE {' OR '.join(having)}",
-            json.dumps(list(by_query)),
-        )
-        self._tx.one(_LOOKING_UP, "on", "0")
-        return [by_query[row[0]] for row in rows]
+        # it takes some at random. They may all be deleted, and wait for a vacuum: what has none is looked up once more.
+        found: set[str] = set()
+        for tried in (_TRIED, _ALL):
+            self._tx.one(_LOOKING_UP, "off", tried)
+            found |= {row[0] for row in self._tx.all(_KNOWN, json.dumps(list(by_query.keys() - found)))}
+        self._tx.one(_LOOKING_UP, "on", _ALL)
+        return [word for query, word in by_query.items() if query in found]
 
     def titles(self, match: TitleMatch, most: int) -> Mapping[int, str]:
         """Return the newest conversations whose titles match."""
