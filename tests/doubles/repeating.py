@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_MADE_UP = re.compile(r"0x[0-9a-f]+|(?<=_)[0-9a-hjkmnp-tv-z]{8,}")
-"""What is another one each time: addresses in memory, and the ids that we make."""
+_MADE_UP = re.compile(r"(?<=_)[0-9a-hjkmnp-tv-z]{8,}|0x[0-9a-f]+")
+"""What is another one each time: the ids that we make, which may begin like addresses, and addresses in memory."""
 
 
 class Repeating:
