@@ -3,19 +3,33 @@
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.abc
+import anyio.lowlevel
 import pytest
 
-from tests.doubles.hosts import SECONDS
+from tests.doubles.hosts import ROOT, SECONDS, environment
 from tests.doubles.stage import ACTOR, script
 from tests.doubles.wire import Wire, wire
+from tests.support.forking import SERVER, forked_command
 from tests.tools.checks import quoted
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
+
+ROOM = 4_096
+"""The least that a pipe has room for."""
 
 both_eras = pytest.mark.parametrize("modern", [True, False], ids=["2026-07-28", "legacy"])
 
@@ -234,6 +248,116 @@ async def test_one_interrupt_ends_the_process_quietly(tmp_path: Path, waits: boo
             assert await server.ended() == 130
 
     assert not server.log.read_text()
+
+
+def requests(count: int) -> bytes:
+    """Return what a host writes that wants the list of tools so many times, before it reads anything."""
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+    messages = [
+        {"id": 0, "method": "initialize", "params": about},
+        {"method": "notifications/initialized"},
+        *({"id": number, "method": "tools/list"} for number in range(1, count + 1)),
+    ]
+    return b"".join(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n" for message in messages)
+
+
+def ids(lines: bytes) -> list[int]:
+    """Return the ids of answers, each of which is a whole line."""
+    return sorted(json.loads(line)["id"] for line in lines.splitlines())
+
+
+@asynccontextmanager
+async def served_over(stdin: int, stdout: int, folder: Path) -> AsyncGenerator[anyio.abc.Process]:
+    """Start a server on these descriptors, and end it."""
+    process = await anyio.open_process(
+        [*forked_command(SERVER), "--store", str(folder / "store.db")],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=environment(),
+    )
+    async with process:
+        try:
+            with anyio.fail_after(SECONDS):
+                yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+
+
+@pytest.fixture(params=["pipes", "socket"])
+def ends(request: pytest.FixtureRequest) -> tuple[int, int, int, int]:
+    """Return the server's ends, where it reads and writes, and the host's. There is as little room as can be."""
+    if request.param == "pipes":
+        (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+        if sys.platform == "linux":
+            fcntl.fcntl(theirs_out, fcntl.F_SETPIPE_SZ, ROOM)
+        return theirs_in, theirs_out, ours_in, ours_out
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+    return theirs.fileno(), theirs.detach(), ours.fileno(), ours.detach()
+
+
+def unread(descriptor: int) -> int:
+    """Return how many bytes can be read."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+async def read(descriptor: int, lines: int) -> bytes:
+    """Return so many lines."""
+    found = b""
+    while found.count(b"\n") < lines:
+        await anyio.wait_readable(descriptor)
+        found += os.read(descriptor, 4_096)
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows waits for no pipe")
+async def test_a_host_that_reads_late_gets_whole_lines(
+    tmp_path: Path, ends: tuple[int, int, int, int]
+) -> None:
+    """More than a pipe has room for, whether hosts speak over pipes or a socket."""
+    stdin, stdout, incoming, outgoing = ends
+    try:
+        async with served_over(stdin, stdout, tmp_path):
+            os.write(outgoing, requests(10))
+            answers = await read(incoming, 11)
+    finally:
+        for each in set(ends):
+            os.close(each)
+
+    assert ids(answers) == list(range(11))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+async def test_a_host_that_reads_nothing_any_more_holds_nothing_up(
+    tmp_path: Path, ends: tuple[int, int, int, int]
+) -> None:
+    """The process still hears an interrupt."""
+    stdin, stdout, incoming, outgoing = ends
+    try:
+        async with served_over(stdin, stdout, tmp_path) as process:
+            os.write(outgoing, requests(10))
+            await read(incoming, 1)
+            while unread(incoming) < ROOM:
+                await anyio.lowlevel.checkpoint()
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+    finally:
+        for each in set(ends):
+            os.close(each)
+
+
+async def test_what_a_host_says_may_be_in_a_file_and_what_it_hears_too(tmp_path: Path) -> None:
+    """No event loop can wait for a file."""
+    said, heard = tmp_path / "said", tmp_path / "heard"
+    said.write_bytes(requests(0))
+    with said.open() as stdin, heard.open("wb") as stdout:
+        async with served_over(stdin.fileno(), stdout.fileno(), tmp_path) as process:
+            assert await process.wait() == 0
+
+    assert ids(heard.read_bytes()) == [0]
 
 
 @both_eras

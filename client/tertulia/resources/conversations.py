@@ -78,6 +78,7 @@ class Standing:
     run: Run | None
     """Its newest run."""
     excerpt: Excerpt
+    """What is asked in it, and nothing else."""
     cursor: str
     """What `events` reads on from: it stands after the newest entry of the journal that the conversation tells of."""
 
@@ -202,10 +203,11 @@ class Conversations:
             stored = conversations.get(tx, principal, conversation_id)
             conversation = stored if said is None else said  # of which the store may keep no contents
             cursor = journal.cursor(tx, principal, conversation.id, store.epoch, conversation.last_seq)
+            run = runs.latest(tx, principal, conversation.id)
             return Standing(
                 conversation=conversation,
-                run=runs.latest(tx, principal, conversation.id),
-                excerpt=excerpts.of(tx, principal, me, [conversation])[conversation.id],
+                run=run,
+                excerpt=excerpts.of_asked(tx, principal, me, conversation, run),
                 cursor=str(cursor),
             )
 

@@ -1,11 +1,11 @@
-"""Excerpts of conversations for lists: how they begin, what is asked there, and which requests are pending."""
+"""Excerpts of conversations: how they begin, what is asked there, and which requests are pending."""
 
 import json
 from collections.abc import Mapping, Sequence
 
 from tertulia.store import runs
-from tertulia.store.database import Transaction
-from tertulia.vocabulary.models import Conversation, Excerpt, ParticipantRole
+from tertulia.store.database import Row, Transaction
+from tertulia.vocabulary.models import Conversation, Excerpt, ParticipantRole, Run
 
 MAX_EXCERPT = 300
 """The most characters of a text in an excerpt."""
@@ -24,6 +24,10 @@ _ASKED = (
     " CROSS JOIN messages AS m ON m.principal = r.principal AND m.conversation_id = r.conversation_id"
     " AND m.id = r.message_id WHERE r.principal = ? AND r.agent = ?"
 )
+_QUESTION = (
+    f"SELECT m.conversation_id, m.author, {_TEXT} FROM messages AS m"
+    " WHERE m.principal = ? AND m.conversation_id = ? AND m.id = ?"
+)
 _PENDING = (
     "SELECT conversation_id, id FROM requests WHERE principal = ? AND status = 'pending'"
     " AND conversation_id IN (SELECT value FROM json_each(?)) ORDER BY created_at, number"
@@ -32,6 +36,16 @@ _NEWEST_OF_OTHERS = (
     f"SELECT m.conversation_id, m.author, {_TEXT} FROM messages AS m WHERE m.principal = ? AND m.conversation_id = ?"
     " AND m.author <> ? ORDER BY m.position DESC LIMIT 1"
 )
+
+
+def of_asked(tx: Transaction, principal: str, me: str, found: Conversation, run: Run | None) -> Excerpt:
+    """Return what is asked in a conversation, and nothing else of its excerpt; `run` is its newest."""
+    question: Row | None = None
+    if run is not None and run.status.active and run.agent == me:
+        question = tx.one(_QUESTION, principal, found.id, run.message_id)
+    if question is None and found.awaiting:
+        question = tx.one(_NEWEST_OF_OTHERS, principal, found.id, me)
+    return Excerpt() if question is None else Excerpt(asked_by=question[1], asked=question[2])
 
 
 def of(tx: Transaction, principal: str, me: str, found: Sequence[Conversation]) -> Mapping[str, Excerpt]:
