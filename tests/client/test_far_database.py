@@ -12,13 +12,13 @@ from tests.doubles.scripted import AGENT, SECONDS, Held, says, scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
-ADMISSION = {"INSERT INTO runs": 18}
+ADMISSION = {"INSERT INTO runs": 17}
+"""The most questions in the transaction that accepts a message and begins its answer."""
 ANSWER = {
-    "UPDATE conversations SET status": 19,
-    "UPDATE requests SET status": 12,
-    "UPDATE runs SET delivered": 9,
+    "UPDATE requests SET status": 9,
+    "UPDATE runs SET delivered": 7,
 }
-"""The most questions in the transaction with a statement: those that begin, end and tell of a short answer.
+"""The most questions in the transaction with a statement: those that end and tell of a short answer.
 
 There can be others: for text, where the end is long in coming, and for who looks after a run that has just ended.
 """

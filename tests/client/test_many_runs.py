@@ -172,7 +172,7 @@ async def test_a_run_that_its_process_left_is_taken_up_by_who_follows_it(path: P
 
 
 async def test_an_accepted_message_takes_one_transaction(path: Path, writes: list[str]) -> None:
-    """Nothing that the answer does comes before the caller is told. The same message after that is another one."""
+    """The answer begins in it, and the caller is told so. The same message after that is another one."""
     held = Held()
     async with scripted(path, Script(held, echo)) as client:
         conversation = await client.conversations.create(NewConversation(agent=AGENT))
@@ -182,12 +182,12 @@ async def test_an_accepted_message_takes_one_transaction(path: Path, writes: lis
 
         assert len(writes) == 1
         assert sent.result is not None
-        assert (sent.result.run.status, sent.result.reply) == (RunStatus.QUEUED, "")
+        assert (sent.result.run.status, sent.result.reply) == (RunStatus.RUNNING, "")
         await held.reached.wait()
         held.go_on.set()
+        await client.runs.wait_idle(sent.run, timeout=SECONDS)
         page = await client.conversations.events(conversation.id, cursor=sent.result.cursor)
         assert page.entries[0].seq == sent.result.seq + 1
-        await client.runs.wait_idle(sent.run, timeout=SECONDS)
         assert not (await client.runs.send(conversation.id, "Hello")).joined
 
 

@@ -4,13 +4,14 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from tertulia import Client, NewConversation, RunStatus
+from tertulia import Client, NewConversation, Run, RunStatus
+from tertulia.runs.context import StoredRunContext
 from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.limits import Limits
 from tertulia.runs.orphans import continue_orphans
@@ -18,7 +19,7 @@ from tertulia.runs.runner import Runner
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import StoreError
 from tests.doubles.clocks import SkippingClock
-from tests.doubles.scripted import AGENT, Held, Script, asks_first, echo, says, scripted
+from tests.doubles.scripted import AGENT, SECONDS, Held, Script, asks_first, echo, says, scripted
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +117,62 @@ async def test_a_process_executes_no_more_runs_than_it_may(path: Path) -> None:
         held.go_on.set()
         assert (await client.runs.wait(second.run, timeout=10)).reply == "You said: Second"
         assert client.waiting_runs == 0
+
+
+async def test_of_messages_at_the_same_moment_only_those_begin_that_have_a_place(path: Path) -> None:
+    """The others stay queued, so that another process may take them."""
+    statuses = list[RunStatus]()
+
+    async def send(client: Client, conversation_id: str) -> None:
+        statuses.append((await client.runs.send(conversation_id, "Hello", wait=False)).run.status)
+
+    async with scripted(path, Held(), max_runs=1) as client:
+        new = NewConversation(agent=AGENT)
+        conversations = [(await client.conversations.create(new)).id for _ in range(3)]
+        async with anyio.create_task_group() as tasks:
+            for each in conversations:
+                tasks.start_soon(send, client, each)
+    assert sorted(statuses) == [RunStatus.QUEUED, RunStatus.QUEUED, RunStatus.RUNNING]
+
+
+async def test_whoever_follows_a_conversation_leaves_its_run_to_the_call_that_begins_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may see the run before that call goes on; its lease is the call's."""
+    tried = anyio.Event()
+    outcomes = list[bool]()
+    execute, write = Runner.execute_run, Store.write
+
+    def noting(runner: Runner, principal: str, run: Run, begun: StoredRunContext | None = None) -> bool:
+        outcome = execute(runner, principal, run, begun)
+        if begun is None:
+            tried.set()
+        else:
+            outcomes.append(outcome)
+        return outcome
+
+    async def late(store: Store, work: Callable[[Transaction], T], **more: Any) -> T:
+        written = await write(store, work, **more)
+        if "conversation_id" in more:
+            await tried.wait()
+        return written
+
+    script = Script(echo)
+    async with scripted(path, script) as client, anyio.create_task_group() as tasks:
+        conversation = await client.conversations.create(NewConversation(agent=AGENT))
+
+        async def follow() -> None:
+            async for _ in client.conversations.watch(conversation.id, after=0):
+                pass
+
+        tasks.start_soon(follow)
+        monkeypatch.setattr(Runner, "execute_run", noting)
+        monkeypatch.setattr(Store, "write", late)
+        sent = await client.runs.send(conversation.id, "Hello")
+        assert outcomes == [True]
+        assert (await client.runs.wait(sent.run, timeout=SECONDS)).reply == "You said: Hello"
+        tasks.cancel_scope.cancel()
+    assert len(script.works) == 1
 
 
 async def test_a_run_that_waits_for_a_place_can_begin_in_another_process(path: Path) -> None:

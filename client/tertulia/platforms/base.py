@@ -664,8 +664,8 @@ class EmbeddedPlatform(Platform):
         """
         return Admission(message=message, agent=conversation.agent)
 
-    def produces_answer(self, run: Run) -> bool:
-        """Whether `answer_in_store` produces the answer of this run; False where somebody answers it with a message."""
+    def produces_answer(self, agent: str | None) -> bool:
+        """Whether `answer_in_store` produces the answers of this agent; False where somebody answers with a message."""
         return True
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:

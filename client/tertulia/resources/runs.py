@@ -202,7 +202,7 @@ class Runs:
     def waits_for_message(self, run: Run) -> bool:
         """Whether a message by the owner of a mailbox answers a run: nothing happens before they have read theirs."""
         platform, _ = self._scope.platform_of(run.conversation_id)
-        return isinstance(platform, EmbeddedPlatform) and not platform.produces_answer(run)
+        return isinstance(platform, EmbeddedPlatform) and not platform.produces_answer(run.agent)
 
     async def request(self, request_id: str) -> Request:
         """Return a request, settled or not."""

@@ -1,16 +1,22 @@
 """The admission of a message: one transaction decides what becomes of it and records that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tertulia.platforms.base import Admission, EmbeddedPlatform, Platform
 from tertulia.runs.limits import Limits
-from tertulia.store import conversations, journal, messages, runs
+from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Transaction
-from tertulia.store.transitions import add_to_run, message_added
+from tertulia.store.journal import Alongside
+from tertulia.store.leases import Lease
+from tertulia.store.transitions import add_to_run, answer_begins, message_added
+from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.errors import ConflictError
+from tertulia.vocabulary.events import Event
+from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.models import Conversation, Message, Run, SentAs
+from tertulia.vocabulary.states import RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +48,19 @@ class Admitted:
     sent_as: SentAs
     message: Message | None = None
     """The recorded message, if it began a run."""
+    lease: Lease | None = None
+    """The lease under which this process executes the run, if it took that in this transaction."""
     taken: bool = False
     """Whether the caller has taken what there is of the run's result, which began just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """How the process that admits a message executes the run: it takes the lease as `owner`."""
+
+    owner: str
+    has_place: bool
+    """Whether the answer begins at once, rather than when another one has ended."""
 
 
 class AnsweredElsewhereError(ConflictError):
@@ -61,11 +78,17 @@ class AnsweredElsewhereError(ConflictError):
 
 
 def admit(
-    tx: Transaction, principal: str, platform: Platform, submission: Submission, limits: Limits
+    tx: Transaction,
+    principal: str,
+    platform: Platform,
+    submission: Submission,
+    limits: Limits,
+    executor: Executor | None = None,
 ) -> Admitted:
     """Record a message, and the run that answers it unless it is added to an active one.
 
-    If the same ids were admitted before, return what became of them.
+    If the same ids were admitted before, return what became of them. With an `executor`, its process has the lease from
+    this transaction on, and the answer begins in it where there is a place.
 
     Raises:
         NotFoundError: there is no such conversation.
@@ -104,7 +127,20 @@ def admit(
             raise AnsweredElsewhereError(*another)
     if submission.checkpoint is None:  # else it was checked before the platform had anything of it
         limits.check_run(tx, principal, platform.instance)
-    return _begin(tx, principal, conversation, admission, submission)
+    if not produces_answer(platform, admission.agent):
+        executor = None
+    opens = opens_at_start(platform)
+    return _begin(tx, principal, conversation, admission, submission, executor, opens=opens)
+
+
+def produces_answer(platform: Platform, agent: str | None) -> bool:
+    """Whether a process produces the answers of an agent, rather than somebody who writes a message."""
+    return not isinstance(platform, EmbeddedPlatform) or platform.produces_answer(agent)
+
+
+def opens_at_start(platform: Platform) -> bool:
+    """Whether the start of a run opens the conversation; other platforms keep the status themselves."""
+    return isinstance(platform, EmbeddedPlatform) or Feature.STATUS not in platform.features
 
 
 def _earlier(tx: Transaction, principal: str, submission: Submission) -> Admitted | None:
@@ -127,11 +163,20 @@ def _begin(
     conversation: Conversation,
     admission: Admission,
     submission: Submission,
+    executor: Executor | None,
+    *,
+    opens: bool,
 ) -> Admitted:
-    messages.add(tx, principal, admission.message)
-    seq = journal.append(
-        tx, principal, conversation.id, [message_added(admission.message)], submission.run_id
-    )
+    added_at = messages.add_uncounted(tx, principal, safe_message(admission.message))
+    lease = None if executor is None else leases.take(tx, principal, conversation.id, executor.owner)
+    started: Sequence[Event] = ()
+    run_status, status = RunStatus.QUEUED, None
+    if executor is not None and executor.has_place and lease is not None:
+        run_status = RunStatus.RUNNING
+        started, status = answer_begins(conversation.status, admission.agent, opens=opens)
+    events = [message_added(admission.message), *started]
+    alongside = Alongside(added_at=added_at, status=status)
+    end = journal.append(tx, principal, conversation.id, events, submission.run_id, alongside)
     run = runs.insert(
         tx,
         principal,
@@ -141,13 +186,18 @@ def _begin(
         message_id=admission.message.id,
         call_digest=submission.call_digest,
         context=submission.context,
-        first_seq=seq,
+        first_seq=end.seq - len(started),
+        status=run_status,
+        checkpoint=submission.checkpoint,
+        delivered=not submission.waits,
     )
-    if submission.checkpoint is not None:
-        runs.save_checkpoint(tx, run.id, submission.checkpoint)
-    if not submission.waits:
-        runs.mark_delivered(tx, run)
-    return Admitted(run=run, sent_as=SentAs.BEGUN, message=admission.message, taken=not submission.waits)
+    return Admitted(
+        run=run,
+        sent_as=SentAs.BEGUN,
+        message=admission.message,
+        lease=lease,
+        taken=not submission.waits,
+    )
 
 
 def _still_active(tx: Transaction, run: Run) -> ConflictError:

@@ -10,8 +10,9 @@ from tertulia.runs.event_queue import EventWriter, coalesced
 from tertulia.settings import DEFAULT_LIMITS, Limits
 from tertulia.store import conversations, journal, leases, messages, runs
 from tertulia.store.database import Store, Transaction
+from tertulia.store.journal import Alongside
 from tertulia.store.leases import Lease, LostLeaseError
-from tertulia.store.transitions import ask, end_run, move, record_reply, withdraw
+from tertulia.store.transitions import answer_begins, ask, end_run, move, record_reply, withdraw
 from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.events import URGENT, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import new_id
@@ -72,14 +73,15 @@ class StoredRunContext:
         run = runs.get(tx, principal, run_id)
         requests = runs.requests_of(tx, run_id)
         entries = journal.read_all(tx, principal, run)
+        message_context, checkpoint = runs.saved(tx, run_id)
         return cls(
             store=store,
             lease=lease,
             run=run,
             conversation=conversations.get(tx, principal, run.conversation_id),
             message=messages.get(tx, principal, run.conversation_id, run.message_id),
-            message_context=runs.message_context(tx, run_id),
-            checkpoint=runs.checkpoint(tx, run_id),
+            message_context=message_context,
+            checkpoint=checkpoint,
             entries=entries,
             requests=requests,
             approvals={request.id: runs.approved_arguments(tx, request) for request in requests},
@@ -101,9 +103,9 @@ class StoredRunContext:
         """Mark the run as running. Its first attempt opens the conversation, unless the platform keeps the status."""
         leases.check(tx, self.lease)
         if not any(entry.kind is EventKind.RUN_STARTED for entry in self.entries):
-            if opens:
-                move(tx, self.principal, self.conversation.id, Status.OPEN, run_id=self.run.id)
-            self._append(tx, [Event(EventKind.RUN_STARTED, {"agent": self.run.agent})])
+            begun, status = answer_begins(self.conversation.status, self.run.agent, opens=opens)
+            opened = Alongside(status=status)
+            journal.append(tx, self.principal, self.conversation.id, begun, self.run.id, opened)
         runs.set_status(tx, self.run, RunStatus.RUNNING)
 
     async def emit(
@@ -217,7 +219,7 @@ class StoredRunContext:
                 () if text is None and data is not None else journal.read_all(tx, self.principal, self.run)
             )
             whole = journal.reply_text(entries) if text is None and data is None else text
-            told: Sequence[Event] = ()
+            recorded = None
             if whole or data is not None:
                 reply = safe_message(
                     Message(
@@ -233,9 +235,9 @@ class StoredRunContext:
                         metadata={} if metadata is None else metadata,
                     )
                 )
-                told = record_reply(tx, self.principal, self.run, reply, entries)
+                recorded = record_reply(tx, self.principal, self.run, reply, entries)
             finished = Event(EventKind.RUN_FINISHED)
-            end_run(tx, self.principal, self.run, RunStatus.COMPLETED, finished, before=told)
+            end_run(tx, self.principal, self.run, RunStatus.COMPLETED, finished, reply=recorded)
 
         await self._queue.flush(change=finish)
         self.ended = RunStatus.COMPLETED
@@ -280,10 +282,6 @@ class StoredRunContext:
         await self._queue.flush(change=end)
         self.ended = status
 
-    def _append(self, tx: Transaction, events: Sequence[Event]) -> None:
-        self._retitle(tx, events)
-        journal.append(tx, self.principal, self.conversation.id, events, self.run.id)
-
     def _retitle(self, tx: Transaction, events: Sequence[Event]) -> None:
         for event in events:
             if event.kind is EventKind.TITLE_UPDATED and tx.keeps_content(self.conversation.id):
@@ -292,7 +290,9 @@ class StoredRunContext:
 
     def _write(self, tx: Transaction, events: Sequence[Event], checkpoint: Mapping[str, Any] | None) -> None:
         leases.check(tx, self.lease)
-        self._append(tx, coalesced(events))
+        if events:
+            self._retitle(tx, events)
+            journal.append(tx, self.principal, self.conversation.id, coalesced(events), self.run.id)
         if checkpoint is not None:
             runs.save_checkpoint(tx, self.run.id, checkpoint)
 

@@ -101,12 +101,7 @@ async def changes(store: Store, principal: str, since: lookup.ChangeMarks) -> As
 def _run_and_entries(
     tx: Transaction, *, principal: str, run: Run, after: int | None
 ) -> tuple[Run, Sequence[JournalEntry]]:
-    latest = runs.find(tx, principal, run.id)
-    if latest is None:
-        conversations.get(
-            tx, principal, run.conversation_id
-        )  # its error says that the conversation was deleted
-        latest = runs.get(tx, principal, run.id)
+    latest = conversations.run_now(tx, principal, run)
     return latest, [] if after is None else journal.read(tx, principal, run.conversation_id, after)
 
 

@@ -1,19 +1,19 @@
 """What has come of a run by now, read in one transaction."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tertulia.store import conversations, journal, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.vocabulary.errors import NotFoundError
-from tertulia.vocabulary.models import Run, RunResult
+from tertulia.vocabulary.models import Request, Run, RunResult
 from tertulia.vocabulary.states import RequestStatus
 
 
 def result(tx: Transaction, principal: str, *, run: Run, store: Store) -> RunResult:
     """Return the run's current state and reply, without marking it as delivered."""
-    conversation = conversations.get(tx, principal, run.conversation_id)
-    run = runs.get(tx, principal, run.id)
-    answer = None
+    run, answer = conversations.run_now(tx, principal, run), None
+    cursor = journal.newest(tx, principal, run.conversation_id, store.epoch)
     if run.reply_id is not None:
         with suppress(NotFoundError):  # it was removed with its branch; the journal still has its text
             answer = messages.get(tx, principal, run.conversation_id, run.reply_id)
@@ -24,12 +24,16 @@ def result(tx: Transaction, principal: str, *, run: Run, store: Store) -> RunRes
         run=run,
         reply=reply,
         data=None if answer is None else answer.data,
-        pending=[
-            request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING
-        ],
-        seq=conversation.last_seq,
-        cursor=str(journal.cursor(tx, principal, conversation.id, store.epoch, conversation.last_seq)),
+        pending=_pending(tx, run),
+        seq=cursor.seq,
+        cursor=str(cursor),
     )
+
+
+def _pending(tx: Transaction, run: Run) -> Sequence[Request]:
+    if not run.status.active:  # what was pending is withdrawn at the end
+        return []
+    return [request for request in runs.requests_of(tx, run.id) if request.status is RequestStatus.PENDING]
 
 
 def take_result(

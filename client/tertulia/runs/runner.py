@@ -20,18 +20,25 @@ import anyio
 import anyio.abc
 
 from tertulia.platforms.base import EmbeddedPlatform, Execution, Platform
-from tertulia.runs.admission import AnsweredElsewhereError, Submission, admit
+from tertulia.runs.admission import (
+    AnsweredElsewhereError,
+    Executor,
+    Submission,
+    admit,
+    opens_at_start,
+    produces_answer,
+)
+from tertulia.runs.budget import RunBudget
 from tertulia.runs.context import StoredRunContext
 from tertulia.runs.event_queue import EventWriter
 from tertulia.runs.leases import LeaseHolder, has_worker, new_owner
 from tertulia.runs.limits import Limits
 from tertulia.runs.results import result
 from tertulia.runs.shared_reads import SharedReads
-from tertulia.store import conversations, leases, runs
+from tertulia.store import conversations, leases, messages, runs
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import Lease, LostLeaseError
 from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, StoreUncertainError, TertuliaError
-from tertulia.vocabulary.features import Feature
 from tertulia.vocabulary.log_ids import log_ids
 from tertulia.vocabulary.models import Message, Run, Sent
 from tertulia.vocabulary.states import RunStatus
@@ -84,6 +91,8 @@ class Runner:
         """Set when a run is no longer executed here."""
         self._launching = anyio.Lock()
         self._executing: dict[str, anyio.CancelScope] = {}
+        self._submitted = set[str]()
+        """The runs that are being recorded: whoever records one executes it."""
         self._places = anyio.CapacityLimiter(math.inf if max_runs is None else max_runs)
         self._unkept: dict[str, tuple[Message, Mapping[str, Any] | None]] = {}
         """The messages of runs whose contents the store does not keep: they are lost with this process."""
@@ -123,53 +132,59 @@ class Runner:
         if submission.context is not None:
             platform.check_context(submission.context)
 
-        def record(tx: Transaction) -> tuple[Sent, Message | None, Lease | None]:
-            admitted = admit(tx, principal, platform, submission, self._limits)
+        executes, has_place = self._executes(platform), self.places > 0
+
+        def record(tx: Transaction) -> tuple[Sent, Message | None, StoredRunContext | None]:
+            keeps_content = tx.keeps_content(conversation_id)
+            # While it waits for a place, another process may begin the run, unless only this one has the message.
+            takes = executes and (has_place or not keeps_content)
+            executor = Executor(new_owner(), has_place) if takes else None
+            admitted = admit(tx, principal, platform, submission, self._limits, executor)
             sent = Sent(
                 conversation=conversations.get(tx, principal, conversation_id),
                 run=admitted.run,
                 sent_as=admitted.sent_as,
                 result=result(tx, principal, run=admitted.run, store=self._store) if admitted.taken else None,
             )
-            if admitted.message is None or tx.keeps_content(conversation_id):
-                return sent, None, None
-            # No other process may begin the run, since it would not have the message.
-            begins = self._executes(platform)
-            lease = leases.take(tx, principal, conversation_id, new_owner()) if begins else None
-            return sent, admitted.message, lease
+            unkept = None if keeps_content else admitted.message
+            begun = None if admitted.lease is None else self._first(tx, admitted.lease, sent, submission)
+            return sent, unkept, begun
 
         sent: Sent | None = None
+        self._submitted.add(submission.run_id)
         with anyio.CancelScope(
             shield=True
         ):  # a caller that is cancelled now must not leave a run that nobody executes
             try:
-                sent, unkept, lease = await self._store.write(
+                sent, unkept, begun = await self._store.write(
                     record, principal=principal, conversation_id=conversation_id
                 )
             except AnsweredElsewhereError as error:
                 # Its process may be dead, and its principal away.
                 self.execute_run(error.principal, error.run)
                 raise
+            finally:
+                self._submitted.discard(submission.run_id)
             if unkept is not None:
                 self._unkept[sent.run.id] = unkept, submission.context
-            self.execute_run(principal, sent.run, lease)
+            self.execute_run(principal, sent.run, begun)
         assert sent is not None, "a shielded scope is not left early"
         return sent
 
-    def execute_run(self, principal: str, run: Run, lease: Lease | None = None) -> bool:
+    def execute_run(self, principal: str, run: Run, begun: StoredRunContext | None = None) -> bool:
         """Begin to execute a run, unless it needs no execution or another process executes it. Returns at once.
 
         A run of an instance that this process does not have, or does not have for this principal, is left to other
-        processes. `lease` is the lease of its conversation, if this process has taken it already. Returns whether this
-        process tries now.
+        processes. `begun`: this process has taken its lease already. Returns whether this process tries now.
         """
         platform = self._platform(principal, run.conversation_id)
-        if platform is None or run.id in self._executing or not self._needs_execution(platform, run):
+        taken = run.id in self._executing or run.id in self._submitted
+        if platform is None or taken or not self._needs_execution(platform, run):
             return False
         assert self._tasks is not None, "the runner was not entered"
         self._executing[run.id] = scope = anyio.CancelScope()
         if self._executes(platform):
-            self._tasks.start_soon(self._execute, principal, run, scope, lease)
+            self._tasks.start_soon(self._execute, principal, run, scope, begun)
         else:
             self._tasks.start_soon(self._launch_worker, principal, run)
         return True
@@ -211,7 +226,7 @@ class Runner:
     @property
     def places(self) -> float:
         """How many more runs could be executed here now; none while some wait for a place."""
-        return max(0, self._places.total_tokens - len(self._executing))
+        return max(0, self._places.total_tokens - len(self._executing) - len(self._submitted))
 
     def _executes(self, platform: Platform) -> bool:
         """Whether this process executes the runs of an instance itself."""
@@ -285,12 +300,14 @@ class Runner:
                 hint = "" if self._worker is None else self._worker.hint
                 await context.fail(" ".join(filter(None, (NO_WORKER, hint))), retryable=True)
 
-    async def _execute(self, principal: str, run: Run, scope: anyio.CancelScope, lease: Lease | None) -> None:
+    async def _execute(
+        self, principal: str, run: Run, scope: anyio.CancelScope, begun: StoredRunContext | None
+    ) -> None:
         with log_ids(run=run.id):
             try:
                 with scope:
-                    while await self._execute_once(principal, run, lease):
-                        lease = None
+                    while await self._execute_once(principal, run, begun):
+                        begun = None
             except* LostLeaseError:
                 logger.info("run %s was ended or taken over elsewhere", run.id)
             except* (StoreError, StoreUnavailableError, StoreUncertainError):
@@ -301,12 +318,11 @@ class Runner:
                 del self._executing[run.id]
                 self._finished.set()
 
-    async def _execute_once(self, principal: str, run: Run, lease: Lease | None) -> bool:
+    async def _execute_once(self, principal: str, run: Run, begun: StoredRunContext | None) -> bool:
         """Execute a run unless another process does; return whether it must be executed again."""
         platform = self._platform(principal, run.conversation_id)
         assert platform is not None, "only runs of instances that this process has are executed"
-        begin = partial(self._begin, platform=platform, run_id=run.id)
-        async with self._begun(principal, run.conversation_id, begin, lease) as context:
+        async with self._begun(principal, platform, run, begun) as context:
             if context is None:
                 return False
             self._writer.wrote()
@@ -324,22 +340,43 @@ class Runner:
 
     @asynccontextmanager
     async def _begun(
-        self,
-        principal: str,
-        conversation_id: str,
-        begin: Callable[[Transaction, Lease], StoredRunContext],
-        lease: Lease | None,
+        self, principal: str, platform: Platform, run: Run, begun: StoredRunContext | None
     ) -> AsyncGenerator[StoredRunContext | None]:
-        """Hold a place and the lease for what `begin` returns; None while another process has the lease."""
-        if lease is None:
+        """Hold a place and the lease for a run that begins, or has begun; None while another process has the lease."""
+        begin = partial(self._begin, platform=platform, run_id=run.id)
+        if begun is None:
             async with (
                 self._places,
-                self._leases.hold_for(principal, conversation_id, begin) as context,
+                self._leases.hold_for(principal, run.conversation_id, begin) as context,
             ):
                 yield context
-        else:  # it is held while it waits for a place, too
-            async with self._leases.keep(lease), self._places:
-                yield await self._store.write(lambda tx: begin(tx, lease), principal=principal)
+        else:  # its lease is held while it waits for a place, too
+            async with self._leases.keep(begun.lease), self._places:
+                if begun.run.status is RunStatus.QUEUED:
+                    begun = await self._store.write(partial(begin, lease=begun.lease), principal=principal)
+                yield begun
+
+    def _first(self, tx: Transaction, lease: Lease, sent: Sent, submission: Submission) -> StoredRunContext:
+        """Return the context of a run that was recorded just now: nothing has happened in it but that it may run."""
+        conversation, run = sent.conversation, sent.run
+        platform = self._platforms[_instance(conversation.id)]
+        saved: tuple[Mapping[str, Any] | None, Mapping[str, Any]] = None, {}
+        if submission.context is not None or submission.checkpoint is not None:
+            saved = runs.saved(tx, run.id)
+        return StoredRunContext(
+            store=self._store,
+            writer=self._writer,
+            lease=lease,
+            run=run,
+            conversation=conversation,
+            message=messages.get(tx, lease.principal, conversation.id, run.message_id),
+            message_context=saved[0],
+            checkpoint=saved[1],
+            entries=(),
+            requests=(),
+            approvals={},
+            budget=RunBudget(platform.limits, platform.instance),
+        )
 
     def _load(self, tx: Transaction, lease: Lease, *, run_id: str) -> StoredRunContext:
         limits = self._platforms[_instance(lease.resource)].limits
@@ -351,7 +388,7 @@ class Runner:
         """Read a run, and mark it as running if it can be executed."""
         context = self._load(tx, lease, run_id=run_id)
         if context.ready:
-            context.start(tx, opens=_opens_at_start(platform))
+            context.start(tx, opens=opens_at_start(platform))
         return context
 
     async def _answer(self, platform: Platform, context: StoredRunContext) -> RunStatus | None:
@@ -395,7 +432,7 @@ class Runner:
             return self._is_worker and platform.capabilities.execution is Execution.WORKER
         if not run.status.active:
             return False
-        return not isinstance(platform, EmbeddedPlatform) or platform.produces_answer(run)
+        return produces_answer(platform, run.agent)
 
     async def _stop_when_lost(self, lease: Lease, scope: anyio.CancelScope) -> None:
         with self._store.watch(leases.end_of(lease.resource)) as watch:
@@ -409,11 +446,6 @@ class Runner:
 
 def _instance(conversation_id: str) -> str:
     return conversation_id.partition(":")[0]
-
-
-def _opens_at_start(platform: Platform) -> bool:
-    """Whether the start of a run opens the conversation; other platforms keep the status themselves."""
-    return isinstance(platform, EmbeddedPlatform) or Feature.STATUS not in platform.features
 
 
 async def _produce(platform: Platform, context: StoredRunContext) -> None:

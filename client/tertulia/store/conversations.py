@@ -17,6 +17,7 @@ from tertulia.vocabulary.models import (
     ConversationDraft,
     ConversationRecord,
     Rating,
+    Run,
 )
 from tertulia.vocabulary.states import Status
 from tertulia.vocabulary.unknown import UNKNOWN, known_or
@@ -170,6 +171,19 @@ def get(tx: Transaction, principal: str, conversation_id: str) -> Conversation:
     )
 
 
+def run_now(tx: Transaction, principal: str, run: Run) -> Run:
+    """Return a run as it is now.
+
+    Raises:
+        NotFoundError: it was deleted with its conversation, which the error tells.
+    """
+    found = runs.find(tx, principal, run.id)
+    if found is None:
+        get(tx, principal, run.conversation_id)
+        found = runs.get(tx, principal, run.id)
+    return found
+
+
 def known(tx: Transaction, principal: str, conversation_id: str) -> bool:
     """Whether this principal has a conversation of that id."""
     row = tx.one("SELECT 1 FROM conversations WHERE principal = ? AND id = ?", principal, conversation_id)
@@ -244,11 +258,6 @@ def change(
     if changes.archived is not None:
         _set(tx, principal, conversation_id, "archived", int(changes.archived))
     return get(tx, principal, conversation_id)
-
-
-def set_status(tx: Transaction, principal: str, conversation_id: str, status: Status) -> None:
-    """Write the status; whether the transition is allowed was decided before."""
-    _set(tx, principal, conversation_id, "status", status)
 
 
 def set_awaiting(tx: Transaction, principal: str, conversation_id: str, awaiting: bool) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -12,6 +12,7 @@ from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.events import DELTAS, Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import Cursor
 from tertulia.vocabulary.models import Run
+from tertulia.vocabulary.states import Status
 
 _CONTENT_FREE = frozenset(
     {
@@ -35,10 +36,36 @@ LONGEST_DELTA = 4_000
 """The most characters of text that one entry holds: a reader pages by entries."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alongside:
+    """What changes in a conversation with what its journal tells: one statement writes both."""
+
+    added_at: int | None = None
+    """The time of a message that was added, and is not counted yet."""
+    status: Status | None = None
+    """The conversation's new status."""
+
+
+NOTHING = Alongside()
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """How a conversation is after its journal was appended to: its newest `seq`, and its status."""
+
+    seq: int
+    status: Status
+
+
 def append(
-    tx: Transaction, principal: str, conversation_id: str, events: Iterable[Event], run_id: str | None = None
-) -> int:
-    """Append events to a conversation's journal and return the newest `seq`.
+    tx: Transaction,
+    principal: str,
+    conversation_id: str,
+    events: Iterable[Event],
+    run_id: str | None = None,
+    alongside: Alongside = NOTHING,
+) -> Appended:
+    """Append events to a conversation's journal, and change what happens `alongside`.
 
     An event whose upstream id is in the journal already is left out. Where contents are not kept, an entry only says
     what kind of thing happened and to what (`withheld` is true then).
@@ -51,18 +78,8 @@ def append(
         for data in _pieces(event):
             told.append((event.kind, encode(safe_event_data(data)), upstream_id))
             upstream_id = None
-    own = (principal, conversation_id)
-    row = (
-        tx.one(
-            "UPDATE conversations SET last_seq = last_seq + ? WHERE principal = ? AND id = ? RETURNING last_seq",
-            len(told),
-            *own,
-        )
-        if told
-        else tx.one("SELECT last_seq FROM conversations WHERE principal = ? AND id = ?", *own)
-    )
-    assert row is not None, "a journal belongs to a known conversation"
-    seq = int(row[0])
+    appended = _number(tx, principal, conversation_id, len(told), alongside)
+    seq = appended.seq
     rows = [
         (principal, conversation_id, number, kind, data, run_id, upstream_id, tx.at)
         for number, (kind, data, upstream_id) in enumerate(told, seq - len(told) + 1)
@@ -73,7 +90,30 @@ def append(
         tx.run(f"INSERT INTO journal VALUES {places}", *chain.from_iterable(some))
     if told:
         tx.touched.add(conversation_id)
-    return seq
+    return appended
+
+
+def _number(
+    tx: Transaction, principal: str, conversation_id: str, count: int, alongside: Alongside
+) -> Appended:
+    """Make room for so many entries at the end of a journal, and change what happens alongside."""
+    changed, values = "last_seq = last_seq + ?", [count]
+    if alongside.added_at is not None:
+        changed += ", message_count = message_count + 1"
+    if alongside.status is not None:
+        changed += ", status = ?, updated_at = ?"
+        values += [alongside.status, tx.at]
+    elif alongside.added_at is not None:
+        changed += ", updated_at = CASE WHEN updated_at < ? THEN ? ELSE updated_at END"
+        values += [alongside.added_at] * 2
+    row = tx.one(
+        f"UPDATE conversations SET {changed} WHERE principal = ? AND id = ? RETURNING last_seq, status",
+        *values,
+        principal,
+        conversation_id,
+    )
+    assert row is not None, "a journal belongs to a known conversation"
+    return Appended(int(row[0]), Status(row[1]))
 
 
 def _new(tx: Transaction, principal: str, conversation_id: str, events: Iterable[Event]) -> list[Event]:
@@ -159,6 +199,18 @@ def replace_data(
 def cursor(tx: Transaction, principal: str, conversation_id: str, epoch: str, seq: int) -> Cursor:
     """Return the cursor that stands after entry `seq` (0: before the first)."""
     return Cursor(epoch, conversation_id, seq, _stamp(tx, principal, conversation_id, seq) or 0)
+
+
+def newest(tx: Transaction, principal: str, conversation_id: str, epoch: str) -> Cursor:
+    """Return the cursor that stands after a conversation's newest entry."""
+    row = tx.one(
+        "SELECT c.last_seq, j.at FROM conversations AS c LEFT JOIN journal AS j ON j.principal = c.principal"
+        " AND j.conversation_id = c.id AND j.seq = c.last_seq WHERE c.principal = ? AND c.id = ?",
+        principal,
+        conversation_id,
+    )
+    assert row is not None, "a journal belongs to a known conversation"
+    return Cursor(epoch, conversation_id, row[0], row[1] or 0)
 
 
 def check(tx: Transaction, principal: str, cursor: Cursor) -> None:

@@ -44,11 +44,7 @@ def span(since: int | None, until: int | None) -> tuple[int, int]:
 
 
 def add(tx: Transaction, principal: str, message: Message) -> bool:
-    """Add a message after its conversation's last; a known id stays as it is. Return whether the message was new.
-
-    It goes onto the branch that it names, or else the one with the newest message. Where contents are not kept, it is
-    added without them.
-    """
+    """Add a message as `add_uncounted` does, and count it. Return whether the message was new."""
     message = safe_message(message)
     at = add_uncounted(tx, principal, message)
     if at is None:
@@ -58,19 +54,23 @@ def add(tx: Transaction, principal: str, message: Message) -> bool:
 
 
 def add_uncounted(tx: Transaction, principal: str, message: Message) -> int | None:
-    """Add a harmless message as `add` does; return its time, or None if the store has it.
+    """Add a harmless message after its conversation's last; a known id stays as it is.
 
-    The caller calls `count_added` in the same transaction, once for all that it adds to a conversation.
+    It goes onto the branch that it names, or else the one with the newest message. Where contents are not kept, it is
+    added without them.
+
+    Return its time, or None if the store has it. The caller counts it in the same transaction: by `count_added`, once
+    for all that it adds to a conversation, or with what it appends to the journal.
     """
-    end = _end(tx, principal, message.conversation_id, message.id)
+    at = _at(tx, message)
+    end = _end(tx, principal, message.conversation_id, message.id, at)
     if end.has_message:
         return None
-    at = _at(tx, message)
     if end.position is not None and end.position >= position_at(at):
         # The clock went back, or a millisecond holds both: the order of a conversation is the order of arrival.
         position = _free_position_after(tx, end.position)
     else:
-        position = _free_position(tx, at)
+        position = _free_position(tx, end, at)
     if not tx.keeps_content(message.conversation_id):
         message = replace(message, text=None, data=None, metadata={})
     _enter(tx, principal, message, end, position, at)
@@ -124,8 +124,8 @@ def remember(
             continue  # a part of an answer that the store has as a whole
         if stored is None:
             at = _oldest_time(tx, *own) if message.created_at is None else from_datetime(message.created_at)
-            end = _end(tx, *own, message.id)
-            _enter(tx, principal, message, end, _free_position(tx, at), at)
+            end = _end(tx, *own, message.id, at)
+            _enter(tx, principal, message, end, _free_position(tx, end, at), at)
             count_added(tx, *own, 1, at)
             ratings.note(tx, *own, message, new=True)
         else:
@@ -161,23 +161,27 @@ class _End:
     position: int | None
     branch: str
     scopes: str
+    taken: int | None
+    """The last position of the next message's millisecond that any message has."""
 
 
-def _end(tx: Transaction, principal: str, conversation_id: str, message_id: str) -> _End:
+def _end(tx: Transaction, principal: str, conversation_id: str, message_id: str, at: int) -> _End:
     own = (principal, conversation_id)
     row = tx.one(
-        f"SELECT (SELECT 1 FROM messages WHERE {_ONE}), newest.position, m.branch, c.agent"
+        f"SELECT (SELECT 1 FROM messages WHERE {_ONE}), newest.position, m.branch, c.agent,"
+        " (SELECT max(position) FROM messages WHERE position BETWEEN ? AND ?)"
         " FROM (SELECT max(position) AS position FROM messages WHERE principal = ? AND conversation_id = ?) AS newest"
         " LEFT JOIN messages AS m ON m.position = newest.position"
         " LEFT JOIN conversations AS c ON c.principal = ? AND c.id = ?",
         *own,
         message_id,
+        *span(at, at + 1),
         *own,
         *own,
     )
     assert row is not None
-    has_message, position, branch, agent = row
-    return _End(has_message is not None, position, branch or branches.MAIN, scopes_of(*own, agent))
+    has_message, position, branch, agent, taken = row
+    return _End(has_message is not None, position, branch or branches.MAIN, scopes_of(*own, agent), taken)
 
 
 def _enter(
@@ -489,14 +493,8 @@ def _rename(tx: Transaction, principal: str, conversation_id: str, old: str, new
     tx.touched.add(conversation_id)
 
 
-def _free_position(tx: Transaction, at: int) -> int:
-    base = position_at(at)
-    row = tx.one(
-        "SELECT max(position) FROM messages WHERE position BETWEEN ? AND ?",
-        base,
-        base + (1 << POSITION_BITS) - 1,
-    )
-    return base if row is None or row[0] is None else _free_position_after(tx, row[0])
+def _free_position(tx: Transaction, end: _End, at: int) -> int:
+    return position_at(at) if end.taken is None else _free_position_after(tx, end.taken)
 
 
 def _free_position_after(tx: Transaction, position: int) -> int:

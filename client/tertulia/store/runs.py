@@ -44,25 +44,37 @@ def insert(
     call_digest: str,
     context: Mapping[str, Any] | None,
     first_seq: int,
+    status: RunStatus = RunStatus.QUEUED,
+    checkpoint: Mapping[str, Any] | None = None,
+    delivered: bool = False,
 ) -> Run:
-    """Insert a queued run."""
-    row = tx.one(
+    """Insert a run."""
+    tx.run(
         "INSERT INTO runs (id, principal, conversation_id, agent, status, message_id, call_digest, context, checkpoint,"
-        f" first_seq, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '{{}}', ?, ?) RETURNING {_RUN}",
+        " first_seq, delivered, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         run_id,
         principal,
         conversation_id,
         agent,
-        RunStatus.QUEUED,
+        status,
         message_id,
         call_digest,
         encode(context) if context is not None and tx.keeps_content(conversation_id) else None,
+        encode(checkpoint or {}),
         first_seq,
+        int(delivered),
         tx.at,
     )
-    assert row is not None
     tx.touched.add(conversation_id)
-    return _run(row)
+    return Run(
+        id=run_id,
+        conversation_id=conversation_id,
+        agent=agent,
+        status=status,
+        message_id=message_id,
+        first_seq=first_seq,
+        created_at=to_datetime(tx.at),
+    )
 
 
 def get(tx: Transaction, principal: str, run_id: str) -> Run:
@@ -208,24 +220,17 @@ def same_call(tx: Transaction, principal: str, call_digest: str) -> Run | None:
 
     Only if the run is unfinished, or if its result was not delivered yet.
     """
-    since = tx.at - UNDELIVERED // timedelta(microseconds=1)
-    begun = tx.one(
-        f"SELECT {_RUN} FROM runs WHERE principal = ? AND call_digest = ?"
-        f" AND (status IN ({ACTIVE}) OR (delivered = 0 AND created_at > ?)) ORDER BY created_at DESC LIMIT 1",
-        principal,
-        call_digest,
-        since,
-    )
+    call = principal, call_digest, tx.at - UNDELIVERED // timedelta(microseconds=1)
     return _found(
-        begun
-        or tx.one(
-            f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = (SELECT run_id FROM sent_messages"
+        tx.one(
+            f"SELECT {_RUN} FROM runs WHERE principal = ? AND id = coalesce((SELECT id FROM runs"
+            f" WHERE principal = ? AND call_digest = ? AND (status IN ({ACTIVE}) OR (delivered = 0 AND created_at > ?))"
+            " ORDER BY created_at DESC LIMIT 1), (SELECT run_id FROM sent_messages"
             " WHERE principal = ? AND call_digest = ? AND delivered = 0 AND created_at > ?"
-            " ORDER BY created_at DESC LIMIT 1)",
+            " ORDER BY created_at DESC LIMIT 1))",
             principal,
-            principal,
-            call_digest,
-            since,
+            *call,
+            *call,
         )
     )
 
@@ -290,19 +295,22 @@ def set_status(
     error: str | None = None,
     retryable: bool = False,
     unsent: bool = False,
+    reply_id: str | None = None,
 ) -> None:
-    """Write the run's status; at an end also its time, and withdraw the pending requests.
+    """Write the run's status; at an end also its time and its reply, and withdraw the pending requests.
 
     Where contents are not kept, an end deletes the contents of the run's requests.
     """
     ended = not status.active
     tx.run(
-        "UPDATE runs SET status = ?, error = ?, retryable = ?, unsent = ?, ended_at = ? WHERE id = ?",
+        "UPDATE runs SET status = ?, error = ?, retryable = ?, unsent = ?, ended_at = ?,"
+        " reply_id = coalesce(?, reply_id) WHERE id = ?",
         status,
         None if error is None else storable(error),
         int(retryable),
         int(unsent),
         tx.at if ended else None,
+        reply_id,
         run.id,
     )
     if ended:
@@ -323,15 +331,17 @@ def set_status(
     tx.touched.add(run.conversation_id)
 
 
-def set_reply(tx: Transaction, run_id: str, message_id: str) -> None:
-    """Record which message is the run's answer."""
-    tx.run("UPDATE runs SET reply_id = ? WHERE id = ?", message_id, run_id)
-
-
 def checkpoint(tx: Transaction, run_id: str) -> dict[str, Any]:
     """Return what the platform saved last for this run."""
     row = tx.one("SELECT checkpoint FROM runs WHERE id = ?", run_id)
     return {} if row is None else json.loads(row[0])
+
+
+def saved(tx: Transaction, run_id: str) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
+    """Return the context that was sent with the run's message, and what the platform saved last."""
+    row = tx.one("SELECT context, checkpoint FROM runs WHERE id = ?", run_id)
+    context, checkpoint = (None, "{}") if row is None else row
+    return None if context is None else json.loads(context), json.loads(checkpoint)
 
 
 def save_checkpoint(tx: Transaction, run_id: str, value: Mapping[str, Any]) -> None:
@@ -341,12 +351,6 @@ def save_checkpoint(tx: Transaction, run_id: str, value: Mapping[str, Any]) -> N
     )
     if saved is not None:
         tx.touched.add(saved[0])
-
-
-def message_context(tx: Transaction, run_id: str) -> Mapping[str, Any] | None:
-    """Return the context that was sent with the run's message."""
-    row = tx.one("SELECT context FROM runs WHERE id = ?", run_id)
-    return None if row is None or row[0] is None else json.loads(row[0])
 
 
 def add_request(tx: Transaction, principal: str, run: Run, draft: RequestDraft) -> Request:

@@ -1,10 +1,13 @@
 """How conversations and runs move from state to state, as steps inside a transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tertulia.store import conversations, journal, leases, messages, ratings, runs
 from tertulia.store.database import Transaction
+from tertulia.store.journal import Alongside
+from tertulia.vocabulary.entry import safe_message
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.models import (
     Conversation,
@@ -46,19 +49,29 @@ def move(
     run_id: str | None = None,
     reason: str | None = None,
     rating: Rating | None = None,
-) -> Conversation:
-    """Move a conversation to `status` if its state allows that, and journal it; return it as it is then."""
+) -> None:
+    """Move a conversation to `status` if its state allows that, and journal it."""
     before = conversations.get(tx, principal, conversation_id).status
     if status in TRANSITIONS[before]:
-        conversations.set_status(tx, principal, conversation_id, status)
         data: dict[str, Any] = {"status": status, "before": before}
         if reason is not None:
             data["reason"] = reason
         if rating is not None:
             ratings.rate_conversation(tx, principal, conversation_id, rating)
             data |= {"rating": rating.value} | ({"feedback": rating.feedback} if rating.feedback else {})
-        journal.append(tx, principal, conversation_id, [Event(EventKind.STATUS_CHANGED, data)], run_id)
-    return conversations.get(tx, principal, conversation_id)
+        moved = Event(EventKind.STATUS_CHANGED, data)
+        journal.append(tx, principal, conversation_id, [moved], run_id, Alongside(status=status))
+
+
+def answer_begins(before: Status, agent: str | None, *, opens: bool) -> tuple[Sequence[Event], Status | None]:
+    """Return what tells that an agent begins to answer, and the status that the conversation has then; None: as before.
+
+    `opens`: the beginning of an answer opens a conversation, if its state allows that.
+    """
+    started = Event(EventKind.RUN_STARTED, {"agent": agent})
+    if not opens or Status.OPEN not in TRANSITIONS[before]:
+        return [started], None
+    return [Event(EventKind.STATUS_CHANGED, {"status": Status.OPEN, "before": before}), started], Status.OPEN
 
 
 def ask(tx: Transaction, principal: str, run: Run, draft: RequestDraft, *events: Event) -> Request:
@@ -137,10 +150,10 @@ def add_to_run(
     tx: Transaction, principal: str, run: Run, message: Message, *, call_digest: str, reply: bool
 ) -> Run:
     """Add a message to an active run; its answer (`reply`) ends the run. Return the run."""
-    messages.add(tx, principal, message)
     runs.note_sent(tx, principal, run, message.id, call_digest)
     if not reply:
-        journal.append(tx, principal, run.conversation_id, [message_added(message)], run.id)
+        added = Alongside(added_at=messages.add_uncounted(tx, principal, safe_message(message)))
+        journal.append(tx, principal, run.conversation_id, [message_added(message)], run.id, added)
         return run
     move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
     about = {"message_id": message.id}
@@ -151,29 +164,40 @@ def add_to_run(
         Event(EventKind.TEXT_MESSAGE_END, about),
         message_added(message),
     ]
-    journal.append(tx, principal, run.conversation_id, events, run.id)
-    runs.set_reply(tx, run.id, message.id)
-    return end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED))
+    added_at = messages.add_uncounted(tx, principal, safe_message(message))
+    recorded = RecordedReply(message.id, events, added_at)
+    end_run(tx, principal, run, RunStatus.COMPLETED, Event(EventKind.RUN_FINISHED), reply=recorded)
+    return runs.get(tx, principal, run.id)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedReply:
+    """The answer of a run that ends, whose message was added just now."""
+
+    message_id: str
+    events: Sequence[Event]
+    """What tells it to whoever reads the journal."""
+    added_at: int | None
+    """The time of the message, which is not counted yet; None if the store had it."""
 
 
 def record_reply(
     tx: Transaction, principal: str, run: Run, reply: Message, entries: Sequence[JournalEntry]
-) -> list[Event]:
-    """Record a run's whole answer; return the events that tell it to whoever has read the run's `entries`."""
+) -> RecordedReply:
+    """Add the message with a run's whole answer, of which the run's `entries` may have told a part."""
     keeps_content = tx.keeps_content(run.conversation_id)
     rest = journal.rest_of_text(entries, reply.text) if reply.text and keeps_content else []
-    messages.add(tx, principal, reply)
-    runs.set_reply(tx, run.id, reply.id)
-    return [*rest, message_added(reply)]
+    added_at = messages.add_uncounted(tx, principal, safe_message(reply))
+    return RecordedReply(reply.id, [*rest, message_added(reply)], added_at)
 
 
 def complete_interrupted(tx: Transaction, principal: str, run: Run, said: MessageRecord) -> None:
     """Complete a run that was interrupted with the answer that its platform has finished since."""
     if runs.get(tx, principal, run.id).status is RunStatus.INTERRUPTED:
         entries = journal.read_all(tx, principal, run)
-        told = record_reply(tx, principal, run, messages.merged(tx, principal, said), entries)
-        journal.append(tx, principal, run.conversation_id, [*told, Event(EventKind.RUN_FINISHED)], run.id)
-        runs.set_status(tx, run, RunStatus.COMPLETED)
+        reply = record_reply(tx, principal, run, messages.merged(tx, principal, said), entries)
+        _journal_end(tx, principal, run, Event(EventKind.RUN_FINISHED), reply)
+        runs.set_status(tx, run, RunStatus.COMPLETED, reply_id=reply.message_id)
 
 
 def end_run(
@@ -183,19 +207,28 @@ def end_run(
     status: RunStatus,
     event: Event,
     *,
-    before: Sequence[Event] = (),
+    reply: RecordedReply | None = None,
     error: str | None = None,
     retryable: bool = False,
     unsent: bool = False,
-) -> Run:
+) -> None:
     """End a run: journal `event`, withdraw its pending requests, and open a conversation that waited for them.
 
-    What happened just `before` is journalled with it. The run's lease ends, so that the process that executes the run
-    can write nothing more.
+    Its `reply` is journalled with it. The run's lease ends, so that the process that executes the run can write nothing
+    more.
     """
-    journal.append(tx, principal, run.conversation_id, [*before, event], run.id)
-    runs.set_status(tx, run, status, error=error, retryable=retryable, unsent=unsent)
-    if conversations.get(tx, principal, run.conversation_id).status is Status.INPUT_REQUIRED:
+    conversation_status = _journal_end(tx, principal, run, event, reply)
+    reply_id = None if reply is None else reply.message_id
+    runs.set_status(tx, run, status, error=error, retryable=retryable, unsent=unsent, reply_id=reply_id)
+    if conversation_status is Status.INPUT_REQUIRED:
         move(tx, principal, run.conversation_id, Status.OPEN, run_id=run.id)
     leases.end(tx, principal, run.conversation_id)
-    return runs.get(tx, principal, run.id)
+
+
+def _journal_end(
+    tx: Transaction, principal: str, run: Run, event: Event, reply: RecordedReply | None
+) -> Status:
+    """Journal the end of a run; return the status of its conversation."""
+    events, added_at = ((), None) if reply is None else (reply.events, reply.added_at)
+    added = Alongside(added_at=added_at)
+    return journal.append(tx, principal, run.conversation_id, [*events, event], run.id, added).status

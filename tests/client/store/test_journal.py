@@ -31,7 +31,7 @@ def happened(name: str, upstream_id: str | None = None) -> Event:
 
 def enter(tx: Transaction, *events: Event, conversation_id: str = C1, principal: str = ME) -> int:
     """Enter events into a journal."""
-    return journal.append(tx, principal, conversation_id, events)
+    return journal.append(tx, principal, conversation_id, events).seq
 
 
 def enter_one(tx: Transaction, name: str) -> int:

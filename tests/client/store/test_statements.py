@@ -79,7 +79,6 @@ REASONS: Mapping[str, str] = {
     "store/index/tsvector.py add_again": "The condition is the caller's: the principal's conversation or message.",
     "store/index/tsvector.py known": "Words alone, as those of FTS5.",
     "store/leases.py renew": "Each taking of a lease has an owner of its own.",
-    "store/messages.py _free_position": "A position is free if no message at all has it.",
     "store/messages.py _free_position_after": "A position is free if no message at all has it.",
     "store/outbox.py put": "What was sent is forgotten after its time, whosesoever it is.",
     "store/postgres/connections.py batch": PASSED,
@@ -95,10 +94,9 @@ REASONS: Mapping[str, str] = {
             *(
                 "mark_delivered",
                 "set_status",
-                "set_reply",
                 "checkpoint",
                 "save_checkpoint",
-                "message_context",
+                "saved",
             ),
             *("requests_of", "settle", "withdraw", "approved_arguments", "decline"),
         )

@@ -298,7 +298,8 @@ class LocalPlatform(EmbeddedPlatform):
                     raise _still_active(active, status)
                 canceled = Event(EventKind.RUN_CANCELED, {"reason": f"the conversation became {status}"})
                 end_run(tx, principal, active, RunStatus.CANCELED, canceled)
-            return move(tx, principal, conversation_id, status, reason=change.reason, rating=change.rating)
+            move(tx, principal, conversation_id, status, reason=change.reason, rating=change.rating)
+            return conversations.get(tx, principal, conversation_id)
 
         return await self._store.write(update, principal=principal)
 
@@ -354,9 +355,9 @@ class LocalPlatform(EmbeddedPlatform):
             return Admission(message=message, agent=conversation.agent)
         return admit(tx, principal, conversation, message, active)
 
-    def produces_answer(self, run: Run) -> bool:
-        """Whether an agent answers the run: a run of a mailbox waits for a message of its owner."""
-        return self._answers_at_once(run.agent)
+    def produces_answer(self, agent: str | None) -> bool:
+        """Whether it is an agent that answers: a run of a mailbox waits for a message of its owner."""
+        return self._answers_at_once(agent)
 
     async def answer_in_store(self, context: EmbeddedRunContext) -> None:
         """Have the archivist answer, or a model."""
