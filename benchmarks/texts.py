@@ -5,7 +5,7 @@ an answer as fast as they are taken, twenty in a write and one in a write, and 8
 and its JSON, and does nothing with it; Tertulia journals it, and reports the progress. Where other programs use the
 machine, the time of the processor tells more than the time that passes.
 
-As in a text, most words are among a few: an answer is indexed at its end, and a word that is new takes the index 4 µs.
+As in a text, most words are among a few: an answer is indexed at its end, and a word that is new takes the index 3 µs.
 As in a server, the garbage collector leaves alone what was there before.
 """
 
