@@ -4,6 +4,9 @@
 an answer as fast as they are taken, twenty in a write and one in a write, and 800 a second. The floor reads each event
 and its JSON, and does nothing with it; Tertulia journals it, and reports the progress. Where other programs use the
 machine, the time of the processor tells more than the time that passes.
+
+As in a text, most words are among a few: an answer is indexed at its end, and a word that is new takes the index 3 µs.
+As in a server, the garbage collector leaves alone what was there before.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import socket
 import subprocess
 import sys
@@ -35,26 +39,36 @@ from tertulia.vocabulary.events import JournalEntry
 from tertulia.vocabulary.models import MessageDraft, NewConversation
 from tertulia.vocabulary.states import RunStatus
 from tertulia_server.progress import Progress
+from tertulia_server.stdio import freeze_heap
 
 RATE = 800
+VOCABULARY = 5_000
+"""How many words there are; the second is half as frequent as the first, the third a third, and so on."""
 QUESTION = "How long?"
 AGENT = "/v3/retrieval/agent"
 
 
-def piece(number: int) -> bytes:
+def words(count: int) -> Sequence[str]:
+    """Return the pieces of an answer: a word each."""
+    frequencies = [1 / (rank + 1) for rank in range(VOCABULARY)]
+    chosen = random.Random(count).choices(range(VOCABULARY), frequencies, k=count)
+    return [f"word{rank} " for rank in chosen]
+
+
+def event(word: str) -> bytes:
     """Return an event with a piece of text."""
-    text: Any = {"type": "text", "payload": {"value": f"word{number} ", "annotations": []}}
+    text: Any = {"type": "text", "payload": {"value": word, "annotations": []}}
     delta: Any = {"id": "msg_1", "object": "agent.message.delta", "delta": {"content": [text]}}
     return f"event: message\ndata: {json.dumps(delta)}\n\n".encode()
 
 
-def stored(count: int) -> list[dict[str, Any]]:
+def stored(text: Sequence[str]) -> list[dict[str, Any]]:
     """Return the question and its answer, as R2R has them afterwards."""
-    answer = {"role": "assistant", "content": "".join(f"word{number} " for number in range(count))}
+    answer = {"role": "assistant", "content": "".join(text)}
     question = {"role": "user", "content": QUESTION}
     return [
         {"id": str(uuid.UUID(int=1)), "message": question, "metadata": {}},
-        {"id": str(uuid.UUID(int=2)), "message": answer, "metadata": {"output_tokens": count}},
+        {"id": str(uuid.UUID(int=2)), "message": answer, "metadata": {"output_tokens": len(text)}},
     ]
 
 
@@ -62,10 +76,11 @@ class Server:
     """As much of R2R as one answer needs. Each answer has `count` pieces, so many in a write, `rate` a second."""
 
     def __init__(self, count: int, together: int, rate: float) -> None:
-        pieces = [piece(number) for number in range(count)]
+        text = words(count)
+        pieces = [event(word) for word in text]
         self._writes = [b"".join(pieces[at : at + together]) for at in range(0, count, together)]
         self._pause = together / rate if rate else 0.0
-        self._answered = stored(count)
+        self._answered = stored(text)
         self._asked = False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -154,6 +169,7 @@ class Taken:
 async def raw(url: str) -> Taken:
     """Return what a loop takes that reads each event and its JSON."""
     async with httpx.AsyncClient(timeout=60) as client:
+        freeze_heap()
         start = Taken.since()
         async with aconnect_sse(client, "POST", f"{url}{AGENT}", json={}) as source:
             async for event in source.aiter_sse():
@@ -178,6 +194,7 @@ async def followed(url: str, store: Path) -> Taken:
     instances = {"r2r": InstanceSettings(platform="r2r", options={"base_url": url})}
     async with Client.open(ClientSettings(store=store, instances=instances)) as client:
         created = await client.conversations.create(NewConversation(agent="r2r:rag"))
+        freeze_heap()
         start = Taken.since()
         sent = await client.runs.send(created.id, MessageDraft(text=QUESTION))
         outcome = await client.runs.wait(sent.run, timeout=300, on_events=on_events)

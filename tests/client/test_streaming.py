@@ -23,7 +23,7 @@ from tertulia import (
     RunStatus,
 )
 from tertulia.platforms.base import EmbeddedRunContext
-from tertulia.runs.event_queue import COALESCE_SECONDS, coalesced
+from tertulia.runs.event_queue import COALESCE_SECONDS, JoinedEvents, coalesced
 from tests.client.elsewhere import elsewhere, say, told
 from tests.doubles.clocks import SkippingClock
 from tests.doubles.scripted import AGENT, Held, Script, echo, piece, says, scripted
@@ -254,24 +254,47 @@ events = st.lists(
 )
 
 
+def message_of(event: Event) -> tuple[object, ...]:
+    return event.kind, event.data.get("message_id")
+
+
+def told_by(these: Sequence[Event]) -> list[tuple[object, ...]]:
+    """Return what events tell: each character of a text, and each event without one."""
+    characters: list[tuple[object, ...]] = []
+    for event in these:
+        characters += [(*message_of(event), each) for each in event.data.get("delta", ["-"])]
+    return characters
+
+
 @given(events)
 def test_joining_loses_nothing_and_changes_no_order(happened: list[Event]) -> None:
     """Only neighbours of one kind and one message are joined, and of those all are."""
-
-    def key(event: Event) -> tuple[object, ...]:
-        return event.kind, event.data.get("message_id")
-
-    def told_by(these: Sequence[Event]) -> list[tuple[object, ...]]:
-        characters: list[tuple[object, ...]] = []
-        for event in these:
-            characters += [(*key(event), each) for each in event.data.get("delta", ["-"])]
-        return characters
-
     joined = coalesced(happened)
 
     assert told_by(joined) == told_by(happened)
     for one, two in pairwise(joined):
-        assert key(one) != key(two) or one.kind is EventKind.STEP_STARTED
+        assert message_of(one) != message_of(two) or one.kind is EventKind.STEP_STARTED
+
+
+@given(events, events)
+def test_what_is_being_written_is_as_it_was_while_more_comes(before: list[Event], after: list[Event]) -> None:
+    """Once it is written, the rest is left."""
+    waiting = JoinedEvents()
+    waiting.extend(before)
+    written = waiting.so_far()
+    waiting.extend(after)
+
+    assert waiting.so_far()[: len(written)] == written
+    waiting.drop(len(written))
+    assert told_by(waiting.so_far()) == told_by(after)
+    assert bool(waiting) == bool(after)
+
+
+def test_a_joined_event_has_the_id_of_its_last_part() -> None:
+    """The platform goes on after that one."""
+    parts = [Event(EventKind.REASONING, {"delta": each}, upstream_id=each) for each in "abc"]
+
+    assert coalesced(parts) == (Event(EventKind.REASONING, {"delta": "abc"}, upstream_id="c"),)
 
 
 async def test_what_an_answer_does_together_with_an_event_is_done_with_it_or_not_at_all(path: Path) -> None:

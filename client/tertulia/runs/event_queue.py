@@ -2,10 +2,9 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any, NoReturn
 
 import anyio
@@ -13,7 +12,7 @@ import anyio
 from tertulia.store.database import Store, Transaction
 from tertulia.store.leases import LostLeaseError
 from tertulia.vocabulary.errors import StoreError, StoreUnavailableError, StoreUncertainError
-from tertulia.vocabulary.events import DELTAS, Event, EventKind
+from tertulia.vocabulary.events import DELTAS, Event
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class EventQueue:
         self.write = write
         self._writer = writer
         self._commit = commit
-        self._events: list[Event] = []
+        self._events = JoinedEvents()
         self._checkpoint: Checkpoint | None = None
         self._saves = 0
         """How many checkpoints were put: which one was written is known by its number."""
@@ -150,10 +149,10 @@ class EventQueue:
         self._failed.set()
 
     def _taken(self) -> _Waiting:
-        return _Waiting(tuple(self._events), self._checkpoint, self._saves)
+        return _Waiting(self._events.so_far(), self._checkpoint, self._saves)
 
     def _forget(self, written: _Waiting) -> None:
-        del self._events[: len(written.events)]
+        self._events.drop(len(written.events))
         if self._saves == written.saves:
             self._checkpoint = None
         if self._events or self._checkpoint is not None:
@@ -258,19 +257,61 @@ def _write(tx: Transaction, *, begun: Mapping[EventQueue, _Waiting]) -> dict[Eve
     return lost
 
 
-def coalesced(events: Sequence[Event]) -> list[Event]:
+class JoinedEvents:
+    """Events in order, of which adjacent deltas of the same message are joined as they come.
+
+    A joined event has the upstream id of its last part. Thousands of parts that wait one by one would keep the garbage
+    collector busy.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._first: Event | None = None
+        """The first of the deltas that are being joined, which are in no event yet."""
+        self._last: Event | None = None
+        self._deltas: list[str] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._events) or self._first is not None
+
+    def extend(self, events: Iterable[Event]) -> None:
+        """Add events."""
+        for event in events:
+            if event.kind not in DELTAS:
+                self._join()
+                self._events.append(event)
+                continue
+            message_id = event.data.get("message_id")
+            first = self._first
+            if first is None or first.kind is not event.kind or first.data.get("message_id") != message_id:
+                self._join()
+                self._first = event
+            self._last = event
+            self._deltas.append(str(event.data.get("delta", "")))
+
+    def so_far(self) -> tuple[Event, ...]:
+        """Return the events; what comes later is not joined to them."""
+        self._join()
+        return tuple(self._events)
+
+    def drop(self, count: int) -> None:
+        """Remove the first `count` of the events that there were so far."""
+        del self._events[:count]
+
+    def _join(self) -> None:
+        first, last = self._first, self._last
+        if first is None or last is None:
+            return
+        joined = first
+        if first is not last:
+            joined = Event(first.kind, {**first.data, "delta": "".join(self._deltas)}, last.upstream_id)
+        self._events.append(joined)
+        self._first = self._last = None
+        self._deltas.clear()
+
+
+def coalesced(events: Iterable[Event]) -> Sequence[Event]:
     """Join adjacent deltas of the same message; a joined event has the upstream id of its last part."""
-    result: list[Event] = []
-    for _, together in groupby(events, _message_of_delta):
-        joined = list(together)
-        first, last = joined[0], joined[-1]
-        if first.kind not in DELTAS or first is last:
-            result += joined
-        else:
-            delta = "".join([str(each.data.get("delta", "")) for each in joined])
-            result.append(Event(first.kind, {**first.data, "delta": delta}, last.upstream_id))
-    return result
-
-
-def _message_of_delta(event: Event) -> tuple[EventKind, object]:
-    return event.kind, event.data.get("message_id")
+    joined = JoinedEvents()
+    joined.extend(events)
+    return joined.so_far()

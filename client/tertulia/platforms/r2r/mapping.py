@@ -3,7 +3,6 @@
 The events are those of `core/agent/base.py` and `shared/api/models/retrieval/responses.py` in R2R 3.6.6.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from tertulia.platforms.base import RunContext
 from tertulia.platforms.kit.fields import ContextFields, field_of
 from tertulia.platforms.kit.http.moments import moment
-from tertulia.platforms.kit.http.values import parsed, table, tables, text
+from tertulia.platforms.kit.http.values import parsed, read_json, table, tables, text
 from tertulia.vocabulary.events import Event, EventKind, JournalEntry
 from tertulia.vocabulary.identifiers import conversation_id, split_agent_address
 from tertulia.vocabulary.models import (
@@ -260,8 +259,14 @@ class EventMapper:
         if name == "done":
             return []
         try:
-            return self._events(name, json.loads(data))
-        except (ValueError, TypeError, LookupError, AttributeError):  # another shape than R2R's
+            return self._events(name, read_json(data))
+        except (
+            ValueError,
+            RecursionError,
+            TypeError,
+            LookupError,
+            AttributeError,
+        ):  # another shape than R2R's
             return [Event(EventKind.RAW, {"name": name, "payload": data})]
 
     def _events(self, name: str, payload: dict[str, Any]) -> list[Event]:

@@ -1,12 +1,15 @@
 """Untyped data, and what a person is asked about it."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tertulia.platforms.kit.fields import Fields, confirmation, read_arguments
 from tertulia.platforms.kit.http.errors import read_detail
-from tertulia.platforms.kit.http.values import parsed
+from tertulia.platforms.kit.http.values import parsed, read_json
 
 
 def test_each_field_is_taken_once_under_its_first_name_that_is_there() -> None:
@@ -82,3 +85,31 @@ def test_what_is_no_json_says_nothing() -> None:
     """Nor what nests too deep."""
     assert parsed('{"a": 1}') == {"a": 1}
     assert parsed("{") is parsed("[" * 100_000) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(value=JSON, ascii_only=st.booleans())
+def test_json_says_what_was_written(value: Any, ascii_only: bool) -> None:
+    """Whatever a platform's library does to characters beyond ASCII."""
+    assert read_json(json.dumps(value, ensure_ascii=ascii_only)) == value
+
+
+@pytest.mark.parametrize(
+    "said",
+    [r'"\ud83d"', "[" * 500 + "]" * 500, '{"a": 1, "a": 2}', "1e400", "-0.0", " 7 ", "9" * 40],
+)
+def test_json_is_read_as_python_reads_it(said: str) -> None:
+    """Half of a surrogate pair, many levels, a key that comes twice, and numbers of any size."""
+    assert read_json(said) == json.loads(said)
+
+
+@pytest.mark.parametrize("said", ["", "01", "'a'", '{"a": 1,}', "nan", "\ufeff1", '"\t"', "9" * 5_000])
+def test_what_python_does_not_take_for_json_is_none(said: str) -> None:
+    """As little as a number of more digits than Python reads."""
+    with pytest.raises(ValueError, match=r".*"):
+        read_json(said)

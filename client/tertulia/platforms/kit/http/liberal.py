@@ -4,11 +4,10 @@ An object, or a list, may come as a text that holds its JSON. A list may stand u
 what a server tells of its pages may stand under several.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from tertulia.platforms.kit.http.values import text, whole_number
+from tertulia.platforms.kit.http.values import read_json, text, whole_number
 from tertulia.platforms.kit.numbered_pages import NumberedPage, Record
 
 _LISTS = ("items", "data", "results")
@@ -18,7 +17,7 @@ def decoded(value: Any) -> Any:
     """Return a value that may have come as a text that holds its JSON."""
     if isinstance(value, str) and value.lstrip()[:1] in {"{", "["}:
         try:
-            return json.loads(value)
+            return read_json(value)
         except (ValueError, RecursionError):
             return value
     return value

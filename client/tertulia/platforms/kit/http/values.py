@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
 
+from pydantic_core import from_json
+
 _DEEPEST = 16
 
 
@@ -24,10 +26,23 @@ def words(value: Any, names: Sequence[str], *, depth: int = _DEEPEST) -> str | N
     return None
 
 
+def read_json(value: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it nests too deep.
+    """
+    try:
+        return from_json(value, cache_strings="keys")  # in a third of the time that json takes
+    except ValueError:
+        return json.loads(value)  # takes half a surrogate pair, and more levels
+
+
 def parsed(value: str) -> Any:
     """Return what a JSON text says; None for what is no JSON."""
     try:
-        return json.loads(value)
+        return read_json(value)
     except (ValueError, RecursionError):
         return None
 
