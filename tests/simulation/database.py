@@ -13,6 +13,7 @@ import psycopg.errors
 from tertulia.store.notices import Notices
 from tertulia.store.postgres.connections import Connection, batch
 from tertulia.store.postgres.engine import Pool, PostgresEngine
+from tertulia.store.postgres.outcomes import Mark
 from tests.simulation.process import CURRENT
 
 LOST = 0.02
@@ -41,7 +42,7 @@ class SimulatedPostgres(PostgresEngine):
         self._simulated.connections.append(pool)
         return pool
 
-    def _commit(self, connection: Connection, touched: set[str], number: Any) -> None:
+    def _commit(self, connection: Connection, touched: set[str], mark: Mark) -> None:
         if self._machine.full:
             raise psycopg.errors.DiskFull("no space left on device")
         if self._machine.happens(LOST):
@@ -49,5 +50,5 @@ class SimulatedPostgres(PostgresEngine):
                 batch(connection, "COMMIT")
             self._machine.note(f"the connection of {self._simulated.name} is lost in a commit")
             connection.pgconn.finish()
-        super()._commit(connection, touched, number)
+        super()._commit(connection, touched, mark)
         self._machine.commits += 1
