@@ -22,7 +22,8 @@ def show(loaded: Loaded) -> str:
     """Return a line for each known agent (whether it is installed, configured, and what to do), and model server."""
     programs = [_line(loaded, name, agent) for name, agent in KNOWN_AGENTS.items()]
     models = [f"{name:<10}{'a model':<14}configured: local:{name}" for name in sorted(loaded.settings.agents)]
-    return "\n".join([*programs, *models, *map(model_servers.line, anyio.run(model_servers.find))])
+    servers = [model_servers.line(found, loaded.settings) for found in anyio.run(model_servers.find)]
+    return "\n".join([*programs, *models, *servers])
 
 
 def add(loaded: Loaded, name: str, folders: Sequence[str]) -> str:
@@ -118,7 +119,8 @@ def _line(loaded: Loaded, name: str, agent: KnownAgent) -> str:
     elif configured:
         what = f"configured: {', '.join(f'{instance}:agent' for instance in configured)}"
     else:
-        what = f"installed, not configured: tertulia agents --add {name} --folder PATH"
+        add = loaded.settings.command("agents", "--add", name, "--folder", "PATH")
+        what = f"installed, not configured: {add}"
     return f"{name:<10}{agent.title:<14}{what}"
 
 

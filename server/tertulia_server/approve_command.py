@@ -35,7 +35,7 @@ def approve(settings: Settings, worker: Worker) -> int:
     ):
         requests = portal.call(client.runs.pending)
         if not requests:
-            print("Nothing waits for a decision.")
+            print(f"Nothing waits for a decision in {settings.store}.")
         for number, request in enumerate(requests, start=1):
             print(f"\n{number} of {len(requests)}: {request.id} in {request.conversation_id}")
             if not _decide(portal, client, request):

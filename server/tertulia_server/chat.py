@@ -64,7 +64,7 @@ def chat(settings: Settings, agent: str, conversation_id: str | None, worker: Wo
             agent = portal.call(client.conversations.get, conversation_id).agent or agent
         print(f"{conversation_id} with {named(agent)}. Ctrl-C stops an answer, Ctrl-D leaves.")
         Chat(portal, client, conversation_id).talk()
-        print(f"To go on: tertulia chat --conversation {conversation_id}")
+        print(f"To go on: {settings.command('chat', '--conversation', conversation_id)}")
     return 0
 
 

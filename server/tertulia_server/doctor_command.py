@@ -192,6 +192,6 @@ def _hosts(loaded: Loaded) -> Iterator[Finding]:
         about, said = f"host {HOSTS[name].title}", state(name, entry, loaded)
         if isinstance(program, str) and shutil.which(program) is None:
             said = f"it starts {program}, which is not there, by {place.file}"
-            yield Finding(Verdict.FAILED, about, said, f"tertulia install {name}")
+            yield Finding(Verdict.FAILED, about, said, loaded.settings.command("install", name))
         else:
             yield Finding(Verdict.OK, about, said)

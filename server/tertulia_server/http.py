@@ -68,9 +68,6 @@ DRAIN_INTERVAL = 0.1
 """Seconds between two looks whether a stopping server still executes runs."""
 _EXACT_URL = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True))
 """Hosts compare an issuer character by character: it gets no slash that it does not have."""
-FOR_HOLDERS = (
-    "Callers show the token that `tertulia token` prints; `tertulia manifest HOST --http` tells a host."
-)
 FOR_EVERYBODY = (
     "Warning: --no-token lets every user and program of this machine read and write your conversations, and approve "
     "what agents ask."
@@ -126,7 +123,8 @@ def _callers(settings: Settings) -> str:
     known = [f"tokens of {settings.oauth_issuer}"] if settings.oauth_issuer else []
     known += [f"the tokens in {settings.token_file}"] if settings.token_file else []
     if not known:
-        return FOR_HOLDERS
+        token, host = settings.command("token"), settings.command("manifest", "HOST", "--http")
+        return f"Callers show the token that `{token}` prints; `{host}` tells a host."
     sentences = [f"Callers show {' or '.join(known)}."]
     if not is_loopback(settings.host):
         sentences.append(
@@ -204,7 +202,8 @@ def check_exposure(settings: Settings) -> None:
             f"--host {settings.host} lets other machines reach this server, where the store's token is no protection: "
             "it is one for everybody, and makes them the person who runs the server.",
             valid=["127.0.0.1", "::1", "localhost"],
-            hint="Say who may call: with --oauth-issuer, or with --token-file and `tertulia token --add NAME`.",
+            hint="Say who may call: with --oauth-issuer, or with --token-file and "
+            f"`{settings.command('token', '--add', 'NAME')}`.",
         )
     if settings.oauth_issuer is not None and settings.public_url is None:
         raise InvalidInputError(

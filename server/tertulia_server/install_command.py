@@ -151,12 +151,12 @@ def state(host: str, entry: Entry | None, loaded: Loaded) -> str:
     """Return whether a host is here, and whether its `entry` starts this installation."""
     place, config = _known(host)
     if entry is None:
-        return f"here: tertulia install {host}" if place.found else "not found"
+        return f"here: {loaded.settings.command('install', host)}" if place.found else "not found"
     mine = config.entry(running_command(loaded))
     return (
         f"starts this installation, by {place.file}"
         if {key: entry.get(key) for key in mine} == mine
-        else f"starts Tertulia in another way, by {place.file}: tertulia install {host}"
+        else f"starts Tertulia in another way, by {place.file}: {loaded.settings.command('install', host)}"
     )
 
 

@@ -11,6 +11,7 @@ import httpx
 
 from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.untrusted import shown
+from tertulia_server.settings import Settings
 
 _SECONDS = 3.0
 _MAX_BYTES = 1_000_000
@@ -94,10 +95,9 @@ def agent_name(model: str) -> str:
     return _NOT_A_NAME.sub("-", last.lower()).strip("-")[:60] or "model"
 
 
-def line(found: Found) -> str:
+def line(found: Found, settings: Settings) -> str:
     """Return a line about a server, with what to do about each of its models."""
     server = found.server
     models = ", ".join(shown(model) for model in found.models)
-    return (
-        f"{server.name:<10}{server.title:<14}answers with {models}: tertulia agents --add {server.name}:MODEL"
-    )
+    add = settings.command("agents", "--add", f"{server.name}:MODEL")
+    return f"{server.name:<10}{server.title:<14}answers with {models}: {add}"

@@ -49,21 +49,22 @@ def open_page(loaded: Loaded) -> int:
     named = local_name(settings.store)
     file = named.with_name(f"{named.name}.open.html")
     token = store_token(settings.store)
+    how = settings.command("token")
     try:
-        serve(settings, beside=partial(_show, token, file))
+        serve(settings, beside=partial(_show, token, file, how))
     finally:
         file.unlink(missing_ok=True)
     return 0
 
 
-async def _show(token: str, file: Path, address: str) -> None:
-    """Open the page in the person's browser; say what to do where there is none."""
+async def _show(token: str, file: Path, how: str, address: str) -> None:
+    """Open the page in the person's browser; say what to do where there is none: `how` prints the token."""
     _write(file, f"{address}#token={quote(token, safe='')}")
     # A browser in the terminal is there until it is left.
     opened = await anyio.to_thread.run_sync(webbrowser.open, file.as_uri(), abandon_on_cancel=True)
     if not opened:
         print(
-            f"No browser was found. Open {address} in one; `tertulia token` prints what it asks for.",
+            f"No browser was found. Open {address} in one; `{how}` prints what it asks for.",
             file=sys.stderr,
         )
 

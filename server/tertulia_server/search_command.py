@@ -53,7 +53,7 @@ def search(settings: Settings, query: SearchQuery, *, as_json: bool, opened: int
                 raise InvalidInputError(
                     f"There is no match {opened}.", hint=f"{len(found.hits)} were found; --limit shows more."
                 )
-            _show_hit(portal, client, found.hits[opened - 1])
+            _show_hit(portal, client, settings, found.hits[opened - 1])
     return 0 if found.hits else 1
 
 
@@ -71,12 +71,13 @@ def show(settings: Settings, conversation_id: str, *, last: int | None, full: bo
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Client.open(settings.client_settings())) as client,
     ):
-        _print_pages(portal.call(partial(_conversation_lines, client, conversation_id, last=last, full=full)))
+        lines = partial(_conversation_lines, client, settings, conversation_id, last=last, full=full)
+        _print_pages(portal.call(lines))
     return 0
 
 
-def _show_hit(portal: BlockingPortal, client: Client, hit: SearchHit) -> None:
-    around = partial(_conversation_lines, client, hit.conversation_id, around=hit.message_id)
+def _show_hit(portal: BlockingPortal, client: Client, settings: Settings, hit: SearchHit) -> None:
+    around = partial(_conversation_lines, client, settings, hit.conversation_id, around=hit.message_id)
     _print_pages(portal.call(around))
 
 
@@ -148,6 +149,7 @@ def _as_json(found: SearchResult) -> dict[str, Any]:
 
 async def _conversation_lines(
     client: Client,
+    settings: Settings,
     conversation_id: str,
     *,
     around: str | None = None,
@@ -160,7 +162,7 @@ async def _conversation_lines(
     lines += [one_line(f"{fact.name}: {fact.value}") for fact in facts(Page(conversation, ()))]
     passage = None if around is None else await _around(client, conversation_id, around)
     passage = passage or await _newest(client, conversation_id, last)
-    rest = f"`tertulia show {conversation_id}` shows all"
+    rest = f"`{settings.command('show', conversation_id)}` shows all"
     if passage.before:
         lines += ["", f"… {passage.before} message{'' if passage.before == 1 else 's'} before; {rest}"]
     for message in passage.messages:

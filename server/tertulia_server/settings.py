@@ -6,6 +6,7 @@ separated by commas in flags and environment. Instances of platforms are tables 
 
 import hashlib
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
 
 from tertulia.platforms.registry import LOCAL
 from tertulia.settings import EVERYBODY, Approvals, ClientSettings, InstanceSettings, PrincipalLimits
@@ -250,6 +259,24 @@ class Settings(BaseModel):
         description="What one principal may take, by name; `*` for all others but whoever runs the process.",
     )
 
+    _typed: tuple[str, ...] = PrivateAttr(())
+    """The flags of this command line that another command must have, too, to be about the same."""
+
+    def typed_with(self, flags: Mapping[str, Any]) -> "Settings":
+        """Return the settings of a command that was typed with these flags."""
+        typed = ["--config", str(flags["config"])] if flags.get("config") else []
+        for name in (*DATABASES, "identity"):
+            if flags.get(name) is not None:
+                value = getattr(self, name)  # a URL is shown without its password
+                typed += [flag(name), str(value) if isinstance(value, PostgresUrl) else str(flags[name])]
+        settings = self.model_copy()
+        settings._typed = tuple(typed)
+        return settings
+
+    def command(self, *words: str) -> str:
+        """Return what a person types for another command about the same store, configuration and mailbox."""
+        return shlex.join(["tertulia", *self._typed, *words])
+
     def calls_per_minute(self, principal: str) -> int | None:
         """Return how many calls a principal may make in a minute; None if as many as they like."""
         others = None if principal == LOCAL_PRINCIPAL else self.limits.get(EVERYBODY)
@@ -336,6 +363,7 @@ def load(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None)
         raise _input_error(error, sources, file) from error
     if isinstance(settings.store, Path):
         settings = settings.model_copy(update={"store": settings.store.expanduser().absolute()})
+    settings = settings.typed_with(flags)
     warnings = [*_unknown_variables(environment, settings), *_closed(file, settings, sources)]
     return Loaded(settings, sources, file, file.is_file(), warnings)
 

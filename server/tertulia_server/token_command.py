@@ -1,6 +1,5 @@
 """`tertulia token`: tokens for several people, in the file that `--token-file` names."""
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -53,4 +52,4 @@ def _file(settings: Settings) -> Path:
 def _todo(settings: Settings, file: Path) -> list[str]:
     if settings.token_file is not None:
         return []
-    return [f"Serve with: tertulia --http --token-file {shlex.quote(str(file))}"]
+    return [f"Serve with: {settings.command('--http', '--token-file', str(file))}"]

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 _PRINCIPAL = re.compile(r"[!-~]{1,256}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_HOW = "Remove or correct the line; `tertulia token --add NAME` writes new ones."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _read(path: Path) -> Sequence[_Entry]:
         if not _PRINCIPAL.fullmatch(principal) or not _DIGEST.fullmatch(digest):
             raise InvalidInputError(
                 f"Line {number} of {path} is not a principal with `sha256:` and 64 hexadecimal digits.",
-                hint=_HOW,
+                hint=f"Remove or correct the line; `{_adding(path)}` writes new ones.",
             )
         _check_scopes(scopes, f"Line {number} of {path}: ")
         entries.append(_Entry(principal, digest, scopes))
@@ -136,6 +136,10 @@ def _check_scopes(scopes: Sequence[str], where: str) -> None:
         raise InvalidInputError(f"{where}{problem}.", valid=known)
 
 
+def _adding(path: Path) -> str:
+    return f"tertulia token --token-file {shlex.quote(str(path))} --add NAME"
+
+
 def _lines(path: Path) -> Sequence[str]:
     try:
         return path.read_text("utf-8").splitlines()
@@ -143,7 +147,7 @@ def _lines(path: Path) -> Sequence[str]:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InvalidInputError(
             f"The file of tokens {path} cannot be read: {reason}.",
-            hint="`tertulia token --add NAME` makes one.",
+            hint=f"`{_adding(path)}` makes one.",
         ) from error
 
 

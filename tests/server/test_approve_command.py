@@ -126,5 +126,5 @@ def test_no_program_decides_through_a_pipe(tmp_path: Path, options: Sequence[str
 def test_nothing_pending_is_said(options: Sequence[str]) -> None:
     """And the command ends."""
     with approving(options) as shown:
-        shown.until("Nothing waits for a decision.")
+        shown.until("Nothing waits for a decision in ")
         assert shown.end() == 0

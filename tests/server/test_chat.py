@@ -56,7 +56,8 @@ def test_a_person_asks_and_reads_the_answer(chat: Chat) -> None:
     talk.until("You said: Hello.\n")
     talk.until("> ")
     talk.type(CTRL_D)
-    talk.until(f"To go on: tertulia chat --conversation {conversation_id}")
+    talk.until("To go on: tertulia --config ")
+    talk.until(f" chat --conversation {conversation_id}")
 
     assert talk.end() == 0
     assert "Traceback" not in talk.shown

@@ -347,7 +347,7 @@ def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
     ) as server:
         assert server.stderr is not None
         serving = server.stderr.readline()
-        assert "`tertulia token`" in server.stderr.readline()
+        assert f"`tertulia --store {tmp_path / 'tertulia.db'} token`" in server.stderr.readline()
         url = serving.rpartition(" ")[2].strip().replace("/mcp", "/healthz")
         assert httpx.get(url, timeout=SECONDS).status_code == 200
         server.send_signal(signal.SIGINT)

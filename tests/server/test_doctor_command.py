@@ -124,5 +124,5 @@ def test_a_host_that_starts_what_is_gone_is_told(
     program.unlink()
     code, found = examined(capsys, "--store", str(store))
     assert (code, found["host Cursor"][0]) == (1, "failed")
-    assert found["host Cursor"][2] == "tertulia install cursor"
+    assert found["host Cursor"][2] == f"tertulia --store {store} install cursor"
     assert str(PLACES["cursor"].file) in found["host Cursor"][1]

@@ -175,7 +175,7 @@ async def test_without_a_browser_open_says_what_to_do(tmp_path: Path) -> None:
         with anyio.fail_after(SECONDS):
             async for text in TextReceiveStream(process.stderr):
                 said += text
-                if "`tertulia token` prints what it asks for." in said:
+                if "tertulia.db token` prints what it asks for." in said:
                     break
         process.terminate()
 

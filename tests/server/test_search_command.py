@@ -112,7 +112,9 @@ def test_a_match_is_opened_by_its_number(run: Run) -> None:
 
     assert code == 0
     assert "▶── User · 2026-02-01 10:00 UTC\nThe pangolin" in shown
-    assert "… 15 messages before; `tertulia show local:" in shown
+    assert re.search(
+        r"… 15 messages before; `tertulia --config \S+ --store \S+ show local:\w+` shows all", shown
+    )
     assert "Message 15 about nothing." in shown
     assert "Message 14 about nothing." not in shown
     assert "Message 35 about nothing." in shown

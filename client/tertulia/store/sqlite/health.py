@@ -1,5 +1,6 @@
 """What can be said of a store's file without changing it."""
 
+import shlex
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +48,8 @@ def examine(path: Path) -> Health:
         if checked != "ok":
             raise StoreError(
                 f"The store {path} is damaged: {checked}.",
-                hint="Stop all servers, keep a copy, and bring a backup back with tertulia restore FILE.",
+                hint="Stop all servers, keep a copy, and bring a backup back with "
+                f"`tertulia --store {shlex.quote(str(path))} restore FILE`.",
             )
         # A file without a schema has no tables yet.
         newest = conversations = messages = None
