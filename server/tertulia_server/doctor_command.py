@@ -1,4 +1,4 @@
-"""`tertulia doctor`: what works here, what does not, and what to do about it."""
+"""`tertulia doctor`: what works here, what does not, and what to do about it. It changes nothing."""
 
 import json
 import os
@@ -6,12 +6,13 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import anyio
@@ -150,12 +151,15 @@ def _permissions(*files: Path) -> Iterator[Finding]:
 
 
 async def _instances(settings: Settings) -> list[Finding]:
+    """Ask each instance, with an empty store: the user's would be made, or brought to our schema."""
     findings: list[Finding] = []
-    try:
-        async with Client.open(settings.client_settings()) as client:
-            findings += [await _instance(client, name) for name in client.instances]
-    except TertuliaError as error:
-        findings.append(Finding(Verdict.FAILED, "instances", error.message, error.hint or ""))
+    with TemporaryDirectory(prefix="tertulia-doctor-") as folder:
+        empty = replace(settings.client_settings(), store=Path(folder) / "tertulia.db", store_listen_url=None)
+        try:
+            async with Client.open(empty) as client:
+                findings += [await _instance(client, name) for name in client.instances]
+        except TertuliaError as error:
+            findings.append(Finding(Verdict.FAILED, "instances", error.message, error.hint or ""))
     return findings
 
 

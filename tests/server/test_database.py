@@ -76,6 +76,7 @@ def test_the_doctor_says_what_the_database_is(
     verdict, said, _ = about_store(capsys, *here)
     assert verdict == "ok"
     assert f"{database}: none yet; the first use makes it; PostgreSQL " in said
+    assert about_store(capsys, *here)[1] == said, "the doctor made it"
 
     typed(capsys, "import", str(FIXTURES / "codex.jsonl"), *here)
     verdict, said, _ = about_store(capsys, *here)

@@ -65,6 +65,26 @@ def test_all_is_well(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "ok       store: " in capsys.readouterr().out
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Return what is in a folder, but for what SQLite makes beside a file to read it."""
+    beside = ("-wal", "-shm")
+    files = [each for each in folder.rglob("*") if each.is_file() and not each.name.endswith(beside)]
+    return {file: file.read_bytes() for file in files}
+
+
+def test_nothing_is_changed(home: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store of an older schema stays as it is, and there is no new file."""
+    with closing(sqlite3.connect(store)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0] - 1
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = contents(home)
+    code, found = examined(capsys, "--store", str(store))
+    assert (code, found["instance local"][0]) == (0, "ok")
+    assert f"schema {version} of {version + 1}" in found["store"][1]
+    assert contents(home) == before
+
+
 def test_a_damaged_store_is_told(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And another program's file."""
     damaged = bytearray(store.read_bytes())
