@@ -1,8 +1,5 @@
 """A PostgreSQL database in the simulation: a transaction is over between two steps of its process, or is lost with its
 connection, before its commit or after it.
-
-A seed does not decide all of a schedule here: after a commit for which the disk had no room, two of the same seed may
-differ.
 """
 
 from typing import Any

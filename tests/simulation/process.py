@@ -63,6 +63,10 @@ class MachineClock(SystemClock):
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
+    def now(self) -> float:
+        """Return the event loop's time."""
+        return anyio.current_time()
+
     def time(self) -> int:
         """Return the wall's time."""
         return round((1_800_000_000 + anyio.current_time() + self._machine.clock_ahead) * 1_000_000)

@@ -140,8 +140,16 @@ def test_the_schedule_of_a_seed(empty: str, request: pytest.FixtureRequest) -> N
     played(int(SEED or 0), request.getfixturevalue(empty))
 
 
-def test_a_seed_is_the_same_schedule_each_time(file: Empty) -> None:
+@pytest.mark.parametrize(
+    ("empty", "seeds"),
+    [("file", (3, 4)), pytest.param("database", (3,), marks=pytest.mark.io)],
+)
+def test_a_seed_is_the_same_schedule_each_time(
+    empty: str, seeds: tuple[int, ...], request: pytest.FixtureRequest
+) -> None:
     """Otherwise nobody could look into a failure."""
-    traces = [played(seed, file).machine.trace for seed in (3, 4, 3, 4)]
+    store: Empty = request.getfixturevalue(empty)
 
-    assert traces[:2] == traces[2:]
+    first, second = ([played(seed, store).machine.trace for seed in seeds] for _ in range(2))
+
+    assert first == second
