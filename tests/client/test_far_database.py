@@ -12,11 +12,11 @@ from tests.doubles.scripted import AGENT, SECONDS, Held, says, scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
-ADMISSION = {"INSERT INTO runs": 17}
+ADMISSION = {"INSERT INTO runs": 12}
 """The most questions in the transaction that accepts a message and begins its answer."""
 ANSWER = {
-    "UPDATE requests SET status": 9,
-    "UPDATE runs SET delivered": 7,
+    "UPDATE requests SET status": 5,
+    "UPDATE runs SET delivered": 5,
 }
 """The most questions in the transaction with a statement: those that end and tell of a short answer.
 

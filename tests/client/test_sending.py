@@ -356,9 +356,9 @@ async def test_a_message_and_its_answer_take_few_statements(
         statements.append(sql)
         return one(tx, sql, *values)
 
-    def noted_run(tx: Transaction, sql: str, *values: Any) -> int:
+    def noted_run(tx: Transaction, sql: str, *values: Any) -> None:
         statements.append(sql)
-        return run(tx, sql, *values)
+        run(tx, sql, *values)
 
     async with scripted(path) as client:
         conversation = await client.conversations.create(NewConversation(agent=AGENT))

@@ -129,8 +129,8 @@ def _watched_postgres(effects: Effects) -> Callable[[Any, EngineOptions], Engine
     from tertulia.store.postgres.engine import PostgresEngine
 
     class Watched(PostgresEngine):
-        def _commit(self, connection: Any, touched: set[str], mark: Any) -> None:
-            super()._commit(connection, touched, mark)
+        def _commit(self, statements: Any, touched: set[str], mark: Any) -> None:
+            super()._commit(statements, touched, mark)
             effects.happened(f"commit {effects.work.get()}")
 
     return Watched

@@ -18,7 +18,7 @@ from tests.doubles.network import listener
 _ENCRYPTED = {80877103, 80877104}
 """The codes that ask for TLS and for GSSAPI, in place of the protocol's version."""
 COMMIT = "COMMIT\0"
-"""The end of the message with which a transaction ends."""
+"""What the message has with which a transaction ends."""
 _READY = re.compile(rb"Z\0\0\0\x05.$", re.DOTALL)
 """How the answer to a question ends."""
 _ASKING = {b"Q", b"S"}
@@ -110,15 +110,9 @@ class PostgresWire:
             content = await link.client_in.readexactly(struct.unpack("!i", head[1:])[0] - 4)
             kind = head[:1]
             if kind in _NAMING:
-                link.statement = content.strip(b"\0").decode("utf-8", "replace")
+                link.statements.append(content.strip(b"\0").decode("utf-8", "replace"))
             if kind in _ASKING:
-                if link.statement.startswith("BEGIN"):
-                    link.asked.clear()
-                link.asked.append(link.statement)
-                link.statement = ""
-            if content.endswith(COMMIT.encode()):
-                self.transactions.append(tuple(link.asked))
-                link.asked.clear()
+                self._note(link)
             cut = next((cut for cut in self._cuts if cut.text in content), None)
             if cut is not None:
                 self._cuts.remove(cut)
@@ -127,9 +121,19 @@ class PostgresWire:
                     return
                 link.answered = asyncio.Event()
             link.server_out.write(head + content)
-            if link.answered is not None:
+            if link.answered is not None and kind in _ASKING:
                 await link.answered.wait()
                 return
+
+    def _note(self, link: "_Link") -> None:
+        """Note what is asked."""
+        asked, link.statements = "; ".join(link.statements), []
+        if asked.startswith("BEGIN"):
+            link.asked.clear()
+        link.asked.append(asked)
+        if asked.endswith("COMMIT"):
+            self.transactions.append(tuple(link.asked))
+            link.asked.clear()
 
 
 class _Link:
@@ -146,8 +150,8 @@ class _Link:
         self._client_out = client_out
         self._server_in = server_in
         self.server_out = server_out
-        self.statement = ""
-        """What is asked next, unless it was prepared."""
+        self.statements = list[str]()
+        """What is asked next, but for what was prepared."""
         self.asked: list[str] = []
         """What was asked in the transaction."""
         self.answered: asyncio.Event | None = None

@@ -8,7 +8,7 @@ import psycopg
 import psycopg.errors
 
 from tertulia.store.notices import Notices
-from tertulia.store.postgres.connections import Connection, batch
+from tertulia.store.postgres.connections import Statements
 from tertulia.store.postgres.engine import Pool, PostgresEngine
 from tertulia.store.postgres.outcomes import Mark
 from tests.simulation.process import CURRENT
@@ -39,13 +39,13 @@ class SimulatedPostgres(PostgresEngine):
         self._simulated.connections.append(pool)
         return pool
 
-    def _commit(self, connection: Connection, touched: set[str], mark: Mark) -> None:
+    def _commit(self, statements: Statements, touched: set[str], mark: Mark) -> None:
         if self._machine.full:
             raise psycopg.errors.DiskFull("no space left on device")
         if self._machine.happens(LOST):
             if self._machine.chance.random() < 0.5:
-                batch(connection, "COMMIT")
+                statements.commit()
             self._machine.note(f"the connection of {self._simulated.name} is lost in a commit")
-            connection.pgconn.finish()
-        super()._commit(connection, touched, mark)
+            statements.connection.pgconn.finish()
+        super()._commit(statements, touched, mark)
         self._machine.commits += 1

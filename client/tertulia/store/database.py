@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
@@ -96,7 +96,8 @@ class Transaction:
     `row_lock` ends a SELECT whose rows nobody else may change before the transaction has ended. It is empty where
     nobody else writes meanwhile, or this transaction does not.
 
-    Every statement raises `OverdueError` once the `deadline` has passed.
+    `later` executes a statement whose result nobody reads, at the latest before the next one. Every statement raises
+    `OverdueError` once the `deadline` has passed.
     """
 
     def __init__(
@@ -105,11 +106,13 @@ class Transaction:
         at: int,
         *,
         index: Callable[[Transaction], Index],
+        later: Callable[[str, Sequence[Any]], object] | None = None,
         row_lock: str = "",
         content_free: frozenset[str] = frozenset(),
         deadline: Deadline | None = None,
     ) -> None:
         self._statements = statements
+        self._later = later or statements.execute
         self._content_free = content_free
         self._deadline = deadline
         self.at = at
@@ -128,7 +131,12 @@ class Transaction:
         """The full-text index."""
         return self._index(self)
 
-    def run(self, sql: str, *values: Any) -> int:
+    def run(self, sql: str, *values: Any) -> None:
+        """Execute one statement, at the latest before the next one whose result is read; its error may come then."""
+        self._check_deadline()
+        self._later(sql, bindable(values))
+
+    def change(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
         self._execute(sql, values)
         return self._statements.changes()
@@ -142,9 +150,12 @@ class Transaction:
         return self._execute(sql, values).fetchall()
 
     def _execute(self, sql: str, values: tuple[Any, ...]) -> Cursor:
+        self._check_deadline()
+        return self._statements.execute(sql, bindable(values))
+
+    def _check_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.check()
-        return self._statements.execute(sql, bindable(values))
 
 
 class Store:

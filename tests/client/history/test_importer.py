@@ -64,9 +64,9 @@ async def test_what_is_imported_is_counted_and_dated_once_a_transaction(
     counted: list[str] = []
     run = Transaction.run
 
-    def noted(tx: Transaction, sql: str, *values: Any) -> int:
+    def noted(tx: Transaction, sql: str, *values: Any) -> None:
         counted.extend([sql] if sql.startswith("UPDATE conversations SET message_count") else [])
-        return run(tx, sql, *values)
+        run(tx, sql, *values)
 
     monkeypatch.setattr(Transaction, "run", noted)
     start = 1_790_000_000

@@ -14,7 +14,7 @@ from tertulia.store.postgres import schema as postgres
 from tertulia.store.sqlite import schema as sqlite
 
 ROOT = Path(tertulia.__file__).parent
-_METHODS = {"run", "one", "all", "execute", "executemany"}
+_METHODS = {"run", "change", "one", "all", "execute", "executemany"}
 _PREDICATE = re.compile(r"\bprincipal = \?")
 _UNKNOWN = re.compile(r"\{")
 _CREATED = re.compile(r"CREATE (VIRTUAL TABLE|TABLE|VIEW) (\w+)(.*?);", re.DOTALL)

@@ -40,6 +40,8 @@ _UNVERIFIED = re.compile("certificate verify failed|server certificate|root cert
 """What libpq says of a server that `sslmode` does not let us use."""
 _ATTEMPT = re.compile(r"^- host: .*?, hostaddr: \S+: (.*)$", re.MULTILINE)
 """What psycopg says of each server that it could not connect to, if they are several."""
+_MOST_WAITING = 100
+"""How many statements wait at most for one whose result is read."""
 _OURS = re.compile(r"\?(\d*)|\bCROSS JOIN\b|\bINDEXED BY \w+|\bNOT INDEXED\b")
 
 
@@ -116,18 +118,55 @@ def translation(sql: str) -> bytes:
 
 
 class Statements:
-    """The statements of a transaction."""
+    """The statements of a transaction. Those whose results nobody reads go together: the server is waited for once."""
 
     def __init__(self, connection: Connection) -> None:
+        self.connection = connection
         self._cursor = connection.cursor()
+        self._waiting: list[tuple[bytes, Sequence[Any]]] = []
 
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> psycopg.Cursor[Row]:
-        """Execute a statement."""
+        """Execute a statement, after those that wait."""
+        if self._waiting:
+            self._cursor = self._execute_together((translation(sql), values))
+            return self._cursor
         return self._cursor.execute(translation(sql), values)
+
+    def later(self, sql: str, values: Sequence[Any], /) -> None:
+        """Have a statement executed with the next one whose result is read; its error comes then."""
+        self._waiting.append((translation(sql), values))
+        if len(self._waiting) == _MOST_WAITING:
+            self._execute_together()
 
     def changes(self) -> int:
         """Return how many rows the last statement changed."""
         return self._cursor.rowcount
+
+    def commit(self, *telling: str) -> str | None:
+        """Execute what waits and what tells others, and commit; return what the server says that it did."""
+        ending = [*telling, "COMMIT"]
+        if self._waiting:
+            done = self._execute_together(*((each.encode(), ()) for each in ending))
+        else:
+            done = batch(self.connection, "; ".join(ending))
+        return done.statusmessage
+
+    def _execute_together(self, *further: tuple[bytes, Sequence[Any]]) -> psycopg.Cursor[Row]:
+        """Execute what waits and further statements; return the result of the last one."""
+        together, self._waiting = [*self._waiting, *further], []
+        done: list[psycopg.Cursor[Row]] = []
+        failed: psycopg.Error | None = None
+        try:
+            with self.connection.pipeline():
+                try:
+                    done += [self.connection.execute(sql, values) for sql, values in together]
+                except psycopg.Error as error:  # else a warning would be logged of each that follows it
+                    failed = error
+        except psycopg.errors.PipelineAborted as error:
+            failed = failed or error
+        if failed is not None:
+            raise failed
+        return done[-1]
 
 
 def batch(connection: Connection, sql: str) -> psycopg.Cursor[Row]:

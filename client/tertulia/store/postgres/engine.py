@@ -3,6 +3,8 @@
 Statements are executed in worker threads, each transaction in a connection of a pool. One that reads sees one view of
 the store. One that writes first takes its locks (see `locks`), so that nobody else writes between what it reads and
 what it writes; it sees what others have committed until then. Its moment is the server's, the same for all machines.
+What it writes goes to the server with the next statement whose result it reads, or with the commit: the locks are held
+for as long as the client waits for answers.
 
 A transaction is repeated whose connection was lost before the commit, or that the server refused since it met another.
 Where the connection was lost during the commit, the server is asked what became of it.
@@ -190,7 +192,7 @@ class PostgresEngine:
         def attempt(connection: Connection) -> T:
             deadline = Deadline(self._read_seconds)
             try:
-                with self._transaction(connection, begin, deadline) as (transaction, _):
+                with self._transaction(Statements(connection), begin, deadline) as (transaction, _):
                     result = work(transaction)
                     batch(connection, "COMMIT")
                     return result
@@ -203,12 +205,13 @@ class PostgresEngine:
         begin = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_SETTINGS} {locks}; {NUMBERING}; {_STATE}, {MARK}"
 
         def attempt(connection: Connection) -> T:
-            with self._transaction(connection, begin) as (transaction, state):
+            statements = Statements(connection)
+            with self._transaction(statements, begin) as (transaction, state):
                 mark = Mark(*state[3:])
                 if mark.incarnation is None:
                     begin_incarnation(connection)
                 result = work(transaction)
-                self._commit(connection, transaction.touched, mark)
+                self._commit(statements, transaction.touched, mark)
                 return result
 
         return self._repeat(pool, attempt)
@@ -227,17 +230,19 @@ class PostgresEngine:
 
     @contextmanager
     def _transaction(
-        self, connection: Connection, begin: str, deadline: Deadline | None = None
+        self, statements: Statements, begin: str, deadline: Deadline | None = None
     ) -> Generator[tuple[Transaction, Row]]:
         """Begin a transaction; whoever has it commits it, or it is rolled back."""
+        connection = statements.connection
         try:
             state = self._begun(connection, begin)
             moment = int(state[2]) if self._clock is SYSTEM_CLOCK else self._clock.time()
             yield (
                 Transaction(
-                    Statements(connection),
+                    statements,
                     moment,
                     index=TsVector,
+                    later=statements.later,
                     row_lock="" if deadline else "FOR UPDATE",
                     content_free=self._content_free,
                     deadline=deadline,
@@ -261,7 +266,7 @@ class PostgresEngine:
         self.epoch = str(state[1])
         return state
 
-    def _commit(self, connection: Connection, touched: set[str], mark: Mark) -> None:
+    def _commit(self, statements: Statements, touched: set[str], mark: Mark) -> None:
         """Commit a transaction, and tell other processes what it touched.
 
         Raises:
@@ -269,14 +274,14 @@ class PostgresEngine:
             StoreUncertainError: the connection was lost meanwhile, and it is not known whether it was committed.
         """
         try:
-            done = batch(connection, f"{self._listener.telling(connection, touched)} COMMIT")
+            done = statements.commit(*self._listener.telling(statements.connection, touched))
         except psycopg.OperationalError as error:
-            if not connection.broken:
+            if not statements.connection.broken:
                 raise
             if not was_committed(self._url, mark):
                 raise _AbortedError from error
             return
-        if done.statusmessage != "COMMIT":
+        if done != "COMMIT":
             raise RuntimeError("a statement of the transaction had failed, and its error was not raised")
 
     async def _close_unused(self) -> None:

@@ -47,15 +47,13 @@ class Listener:
         self._process = process
         self._clock = clock
 
-    def telling(self, connection: Connection, touched: Collection[str]) -> str:
-        """Return the statements that tell other processes what a transaction has touched, each with its semicolon."""
+    def telling(self, connection: Connection, touched: Collection[str]) -> list[str]:
+        """Return the statements that tell other processes what a transaction has touched."""
         ids = sorted(touched)
         if len(ids) > _MOST or any(len(each.encode()) > _LONGEST for each in ids):
             ids = [""]
-        telling = sql.SQL("NOTIFY {}, {};")
-        return " ".join(
-            telling.format(_CHANNEL, f"{self._process} {each}").as_string(connection) for each in ids
-        )
+        telling = sql.SQL("NOTIFY {}, {}")
+        return [telling.format(_CHANNEL, f"{self._process} {each}").as_string(connection) for each in ids]
 
     async def listen(
         self,

@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+import psycopg.errors
 import pytest
 
 from tertulia import UnavailableError, UncertainError
@@ -91,6 +92,63 @@ async def test_a_transaction_that_was_refused_or_lost_is_repeated(
     assert await store.read(ids) == ["local:c1"]
 
 
+@pytest.mark.parametrize("further", [0, 1, 250])
+async def test_what_is_written_last_is_refused_as_anything_else_is(
+    store: Store, further: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes to the server with the commit, which then does not happen, or with what is written after it.
+
+    Nobody is warned of that: it is done again.
+    """
+    tries = 0
+
+    def write(tx: Transaction) -> None:
+        nonlocal tries
+        tries += 1
+        add_conversation(tx)
+        if tries < 3:
+            fails_with("40001")(tx)
+        for _ in range(further):
+            tx.run("UPDATE conversations SET title = title")
+
+    await store.write(write)
+
+    assert tries == 3
+    assert await store.read(ids) == ["local:c1"]
+    assert [record for record in caplog.records if record.name == "psycopg"] == []
+
+
+async def test_what_the_database_does_not_take_is_told_though_it_goes_there_with_the_commit(
+    store: Store,
+) -> None:
+    """The first error counts: nothing after it was done."""
+
+    def twice(tx: Transaction) -> None:
+        add_conversation(tx)
+        for _ in range(3):
+            tx.run("INSERT INTO meta VALUES ('epoch', 'another')")
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await store.write(twice)
+    assert await store.read(ids) == []
+
+
+async def test_what_is_written_is_seen_by_what_is_read_after_it(store: Store) -> None:
+    """Also if more waits than goes to the server at once."""
+
+    def write(tx: Transaction) -> list[object]:
+        add_conversation(tx)
+        seen: list[object] = []
+        for number in (1, 250):
+            for title in range(number):
+                tx.run("UPDATE conversations SET title = ?", str(title))
+            seen += tx.all("SELECT title FROM conversations")
+        seen.append(tx.change("UPDATE conversations SET title = ''"))
+        return seen
+
+    assert await store.write(write) == [("0",), ("249",), 1]
+
+
 async def test_a_read_whose_connection_was_lost_is_repeated(store: Store) -> None:
     """It has changed nothing."""
     await store.write(add_conversation)
@@ -138,6 +196,7 @@ async def test_messages_of_one_moment_get_positions_of_their_own(
     def write(tx: Transaction, principal: str) -> None:
         tries.append(principal)
         add_message(tx, "Hello", principal=principal)
+        assert tx.all("SELECT 1 FROM messages")  # what was to be written is written now
         if principal == "alice":
             inside.set()
             assert go_on.wait(SECONDS)
