@@ -4,19 +4,22 @@
 
 Builds a store of N messages (a hundred thousand by default) as `benchmarks/search.py` does, and deletes in it: with
 FTS5's option `secure-delete`, and without. Then it erases what was deleted without, in steps, as an idle store does.
-Last, one conversation of as many messages as `--long` says is deleted, and the longest transaction of that is shown.
+Last, one conversation of as many messages as `--long` says is deleted, and the longest transaction of that is shown;
+`CPU` is the time that it kept its thread busy, without the commit.
 """
 
 import argparse
+import gc
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
-from _measure import print_table
+from _measure import OnCpu, print_table
 from search import Corpus, build
 
 from tertulia.store import conversations, messages
@@ -25,6 +28,7 @@ from tertulia.store.sqlite import erasure
 from tertulia.vocabulary.models import ConversationDraft, Message, Role
 from tertulia.vocabulary.states import Status
 
+T = TypeVar("T")
 ROUNDS = 20
 BATCH = 2_000
 ME = "local"
@@ -72,24 +76,55 @@ async def timed(store: Store, works: Iterator[Callable[[Transaction], object]]) 
     return statistics.median(times) * 1000
 
 
+class WatchedStore(Store):
+    """A store that notes how long it writes, in milliseconds: `holds`, and without the commit `busy`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.holds: list[float] = []
+        self.busy: list[float] = []
+
+    async def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        principal: str | frozenset[str] | None = None,
+        conversation_id: str | None = None,
+    ) -> T:
+        """See `Store`."""
+        on_cpu = OnCpu(work)
+        begun = time.perf_counter()
+        done = await super().write(on_cpu, principal=principal, conversation_id=conversation_id)
+        self.holds.append((time.perf_counter() - begun) * 1000)
+        self.busy.append(on_cpu.median_ms())
+        return done
+
+
 async def delete_long(path: Path, count: int) -> list[str | float | int]:
     """Delete a conversation of so many messages; return how long it took, and how long its longest transaction."""
-    holds: list[float] = []
     corpus = Corpus()
-    async with Store(
-        path, measure=lambda kind, seconds: holds.append(seconds * 1000 * (kind == "write"))
-    ) as store:
+    async with WatchedStore(path) as store:
         draft = ConversationDraft(agent="local:archivist", native_id="long")
         await store.write(lambda tx: conversations.insert(tx, ME, LONG, draft, Status.OPEN))
         for start in range(0, count, BATCH):
             numbers = range(start, min(start + BATCH, count))
             await store.write(partial(lengthen, corpus=corpus, numbers=numbers))
-        holds.clear()
+        store.holds.clear()
+        store.busy.clear()
+        gc.freeze()  # as a server does: to look through the corpus would be the longest hold
         begun = time.perf_counter()
         await conversations.shorten(store, ME, LONG)
         await store.write(partial(conversations.delete, principal=ME, conversation_id=LONG))
         took = time.perf_counter() - begun
-    return [f"{count:,} messages", took, statistics.median(holds), max(holds)]
+    holds, busy = store.holds, store.busy
+    return [
+        f"{count:,} messages",
+        took,
+        statistics.median(holds),
+        max(holds),
+        statistics.median(busy),
+        max(busy),
+    ]
 
 
 def lengthen(tx: Transaction, corpus: Corpus, numbers: range) -> None:
@@ -127,7 +162,8 @@ def main(count: int, length: int) -> None:
         row = anyio.run(delete_long, Path(folder) / "long.db", length)
     print(f"{count:,} messages; medians in milliseconds")
     print_table(("", "a message removed", "20 messages deleted"), rows)
-    print_table(("a conversation of", "seconds", "median hold, ms", "longest hold, ms"), [row])
+    held = ("median hold, ms", "longest hold, ms", "median CPU, ms", "longest CPU, ms")
+    print_table(("a conversation of", "seconds", *held), [row])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from mcp_types import CallToolResult
 from pydantic import BaseModel, Field
 
 from tertulia.client import Client
-from tertulia.vocabulary.features import Feature
-from tertulia.vocabulary.identifiers import COUNT, Shape, page_cursor, read_page_cursor, split_conversation_id
+from tertulia.vocabulary.identifiers import COUNT, Shape, page_cursor, read_page_cursor
 from tertulia.vocabulary.models import Message, MessageChanges, MessageDraft, MessageQuery, Page, Rating, Role
 from tertulia_tools.arguments import (
     ConversationId,
@@ -180,7 +179,7 @@ async def message_page(
             following = [start, end, before]
     if following is not None and page.total is not None and (left := page.total - following[2]) > 0:
         notes.append(f"{count_of(left, 'message')} more: read on with the cursor.")
-    if cursor is None and branch is None:
+    if page.branched and cursor is None and branch is None:
         notes += await _note_on_branches(client, conversation_id)
     return MessageList(
         conversation_id=conversation_id,
@@ -192,10 +191,7 @@ async def message_page(
 
 
 async def _note_on_branches(client: Client, conversation_id: str) -> Sequence[str]:
-    """Return a note on the other branches of a conversation in the store; a platform would have to be asked."""
-    instance, _ = split_conversation_id(conversation_id)
-    if instance in client.remote_instances or not client.offers(conversation_id, Feature.BRANCHES):
-        return ()
+    """Return a note on the other branches of a conversation in the store."""
     others = [branch.id for branch in await client.conversations.branches(conversation_id)]
     if len(others) < 2:
         return ()

@@ -336,6 +336,7 @@ def page(tx: Transaction, principal: str, conversation_id: str, query: MessageQu
         items=[from_row(row) for row in rows],
         next_cursor=page_cursor(identity, rows[-1][-1]) if more else None,
         total=None if counted is None else counted[0],
+        branched=line is not None,
     )
 
 

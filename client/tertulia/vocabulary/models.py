@@ -479,6 +479,8 @@ class Page(Generic[T_co]):
     """Where `total` is not known: that more than so many match."""
     from_index: bool = False
     """Whether the platform has no such list, and the store made this page."""
+    branched: bool = False
+    """Of messages in the store: whether their conversation has other branches, or had."""
 
 
 class SortKey(StrEnum):

@@ -45,6 +45,7 @@ def shown(tx: Transaction, branch: str | None = None) -> list[str]:
         cursor = page.next_cursor
         if cursor is None:
             assert page.total == len(found)
+            assert page.branched or len(branches.all_of(tx, ME, C1)) == 1
             return found
 
 
@@ -57,6 +58,7 @@ async def test_a_conversation_has_one_branch_until_something_is_written_anew(sto
         write(tx, "b", branches.place(tx, ME, C1, "a"))
         assert [branch.id for branch in branches.all_of(tx, ME, C1)] == [branches.MAIN]
         assert shown(tx) == shown(tx, branches.MAIN) == ["a", "b"]
+        assert not messages.page(tx, ME, C1, MessageQuery()).branched
 
     await store.write(check)
 
