@@ -39,9 +39,9 @@ def stable(text: str) -> str:
     return _CHANGING.sub(placeholder, text)
 
 
-def check(name: str, found: str) -> None:
+def check(name: str, found: str, *, folder: Path = FOLDER) -> None:
     """See that `found` is what is stored under `name`, or store it if snapshots are renewed."""
-    path = FOLDER / name
+    path = folder / name
     if os.environ.get(RENEW):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(found, "utf-8", newline="\n")

@@ -7,17 +7,22 @@ from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from inspect import signature
+from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp_types import ToolAnnotations
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from tertulia.vocabulary.errors import InvalidInputError
 from tertulia.vocabulary.untrusted import named
 from tertulia_tools.access import AccessScope
 from tertulia_tools.schemas import closed, outlined
+
+STORED = Path(__file__).with_name("definitions")
+"""The folder with what hosts are told about each tool. A tool's functions and models say the same: a test compares."""
 
 
 class Toolset(StrEnum):
@@ -66,7 +71,12 @@ class ToolDefinition:
 
     @cached_property
     def tool(self) -> Tool:
-        """The SDK's tool with the schemas of `tertulia_tools.schemas`, made once for all servers of a process.
+        """The SDK's tool, for all servers of a process. A host that asks which tools there are waits for no model."""
+        return _StoredTool.of(self)
+
+    @cached_property
+    def model(self) -> Tool:
+        """The SDK's tool with a model of its arguments, and the schemas of `tertulia_tools.schemas`.
 
         The SDK would derive a schema from the result's model, for which a host waits at the start, and validate each
         result against it, although each result is an instance of that model.
@@ -89,6 +99,38 @@ class ToolDefinition:
         metadata.output_schema = outlined(self.result)
         tool.fn_metadata = metadata
         return tool
+
+
+class _StoredTool(Tool):
+    """A tool as it is stored in `STORED`, whose model is made when it is called first."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    _definition: ToolDefinition = PrivateAttr()
+
+    @classmethod
+    def of(cls, definition: ToolDefinition) -> "_StoredTool":
+        """Return the tool that a definition describes."""
+        stored = json.loads((STORED / f"{definition.name}.json").read_text("utf-8"))
+        tool = cls.model_construct(
+            fn=definition.function,
+            name=stored["name"],
+            title=stored["title"],
+            description=stored["description"],
+            parameters=stored["inputSchema"],
+            fn_metadata=FuncMetadata.model_construct(output_schema=stored["outputSchema"]),
+            is_async=True,
+            annotations=ToolAnnotations.model_validate(stored["annotations"]),
+            meta=stored.get("_meta"),
+        )
+        tool._definition = definition
+        return tool
+
+    async def run(
+        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
+    ) -> Any:
+        """Call the tool."""
+        return await self._definition.model.run(arguments, context, convert_result)
 
 
 def read_only_tool(
