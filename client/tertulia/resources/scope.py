@@ -13,7 +13,7 @@ from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.limits import Limits
 from tertulia.runs.runner import Runner
 from tertulia.settings import ClientSettings, address_of
-from tertulia.store import conversations, creations, idempotency
+from tertulia.store import conversations, idempotency
 from tertulia.store.database import Store, Transaction, to_datetime
 from tertulia.store.transitions import store_record
 from tertulia.vocabulary.errors import NotConfiguredError, NotFoundError
@@ -24,8 +24,6 @@ from tertulia.vocabulary.untrusted import shown
 
 T = TypeVar("T")
 
-_NATIVE_ID = "native_id"
-"""Where the effect of a call that creates a conversation has the id that its draft had."""
 _BEGUN = "begun"
 """Where the effect of a call that creates something has when its first attempt began, in microseconds."""
 _NOTES = "notes"
@@ -140,7 +138,7 @@ class Scope:
 
     def creation_ids(self, native_id: str) -> Effect:
         """Return the first effect of a call that creates a conversation."""
-        return {_NATIVE_ID: native_id, _BEGUN: self.services.store.clock.time()}
+        return {"native_id": native_id, _BEGUN: self.services.store.clock.time()}
 
     async def maintain(self) -> None:
         """Have the embedded platforms do what is due, before the store is read without them."""
@@ -199,13 +197,11 @@ class Scope:
 
         An attempt that follows the death of this one finds both, and creates no other conversation.
         """
-        if isinstance(platform, EmbeddedPlatform):
+        if key is None or isinstance(platform, EmbeddedPlatform):
             return await self.store_record(platform, said)
 
         def store(tx: Transaction, principal: str) -> Conversation:
-            if key is not None:
-                idempotency.note(tx, principal, key, effect)
-            creations.settle(tx, principal, effect[_NATIVE_ID])
+            idempotency.note(tx, principal, key, effect)
             return store_record(tx, principal, said, has_states=_has_states(platform))
 
         return await self.write(store)

@@ -1,6 +1,7 @@
 """Principals who share an account, and create conversations at once: nobody takes what another has created."""
 
 from collections.abc import AsyncGenerator, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,33 @@ class Late:
 
 
 @pytest.mark.parametrize("other", ["alice", "bob"])
-@pytest.mark.parametrize("theirs", [PLAN, NewConversation(agent=ASSISTANT)])
-async def test_what_another_call_creates_is_not_taken_before_it_is_recorded(
-    place: Place, other: str, theirs: NewConversation
+async def test_two_calls_never_have_the_same_conversation(place: Place, other: str) -> None:
+    """One whose own request was lost takes what another has created, which creates its own again."""
+    late = Late()
+    place.faults.plan("POST", "/conversations", late, drop)
+    created: list[Conversation] = []
+
+    async def create(client: Client) -> None:
+        created.append(await client.conversations.create(PLAN))
+
+    async with (
+        place.client(principals=SHARED) as one,
+        place.client(principals=SHARED) as two,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(create, one.as_principal("alice"))
+        await late.done.wait()
+        await create(two.as_principal(other))
+        late.may_answer.set()
+    assert [_native(one) for one in created] == [*place.double.conversations]
+    assert len(created) == 2
+
+
+@pytest.mark.parametrize("other", ["alice", "bob"])
+async def test_what_another_call_has_named_is_not_taken_by_one_that_names_nothing(
+    place: Place, other: str
 ) -> None:
-    """A call whose own request was lost finds it at the platform, and cannot tell whose it is."""
+    """Its own request was lost: there is nothing else it could have made."""
     late = Late()
     place.faults.plan("POST", "/conversations", late, drop)
     created: list[Conversation] = []
@@ -66,13 +89,14 @@ async def test_what_another_call_creates_is_not_taken_before_it_is_recorded(
         tasks.start_soon(create, one.as_principal("alice"))
         await late.done.wait()
         with pytest.raises(UncertainError, match="whether the conversation was created is not known"):
-            await two.as_principal(other).conversations.create(theirs)
+            await two.as_principal(other).conversations.create(NewConversation(agent=ASSISTANT))
         late.may_answer.set()
     assert [_native(one) for one in created] == [*place.double.conversations]
 
 
-async def test_of_two_whose_answers_are_lost_neither_takes_what_one_has_created(place: Place) -> None:
-    """The other's request never arrived; both look for what there is."""
+@pytest.mark.parametrize("other", ["alice", "bob"])
+async def test_of_two_whose_answers_are_lost_each_has_one_at_last(place: Place, other: str) -> None:
+    """The other's request never arrived; both look for what there is, and repeat their calls."""
     arrived, lost = anyio.Event(), anyio.Event()
 
     async def lose_late(app: App, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,22 +111,23 @@ async def test_of_two_whose_answers_are_lost_neither_takes_what_one_has_created(
         await drop(app, scope, receive, send)
 
     place.faults.plan("POST", "/conversations", lose_late, drop_late)
-    outcomes: list[Conversation | UncertainError] = []
+    created: list[Conversation] = []
 
-    async def create(client: Client) -> None:
-        try:
-            outcomes.append(await client.conversations.create(PLAN))
-        except UncertainError as error:
-            outcomes.append(error)
+    async def create(client: Client, key: str) -> None:
+        with suppress(UncertainError):
+            created.append(await client.conversations.create(PLAN, idempotency_key=key))
+            return
+        created.append(await client.conversations.create(PLAN, idempotency_key=key))
 
     async with (
         place.client(principals=SHARED) as one,
         place.client(principals=SHARED) as two,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(create, one.as_principal("alice"))
-        tasks.start_soon(create, two.as_principal("bob"))
-    assert [type(each) for each in outcomes] == [UncertainError, UncertainError]
+        tasks.start_soon(create, one.as_principal("alice"), "k1")
+        tasks.start_soon(create, two.as_principal(other), "k2")
+    assert sorted(map(_native, created)) == sorted(place.double.conversations)
+    assert len(created) == 2
 
 
 async def test_a_creation_that_has_ended_makes_no_later_one_uncertain(place: Place) -> None:

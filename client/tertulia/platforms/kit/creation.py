@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from tertulia.platforms.kit.outages import LOOKS
-from tertulia.platforms.kit.records import Candidate, Records
+from tertulia.platforms.kit.records import Records
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import StoreError, TertuliaError, UnavailableError, UncertainError
 from tertulia.vocabulary.models import ConversationDraft, ConversationRecord
@@ -14,6 +14,8 @@ CLOCKS_APART = timedelta(minutes=2)
 """By how much a platform's clock and ours may differ."""
 LONGEST = timedelta(minutes=10)
 """How long before a creation another one began, at most, that made something at the same time."""
+_ATTEMPTS = 3
+"""How often a conversation is created, at most, if others take what was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +38,52 @@ class Creator:
         """Create a conversation; where an answer was lost, look for the conversation among those that are `alike`.
 
         `create` returns None where the platform has taken the call without showing what it made. A conversation that
-        the store has already, whosesoever it is, that another creation under way may have made, or that is older than
-        the first attempt, is never taken for the new one. `is_unused` says whether nothing has happened in a
-        conversation yet: with that, a repeated call also finds one without a title.
+        the store has already, whosesoever it is, that another creation has claimed, or that is older than the first
+        attempt, is never taken for the new one. Several are taken only where each was made by a creation under way:
+        each then has one of them. `is_unused` says whether nothing has happened in a conversation yet: with that, a
+        repeated call also finds one without a title.
 
         Raises:
             UncertainError: whether it was created is not known.
         """
         await self.records.begin_creation(principal, draft)
         if draft.tried_at is not None:
-            found = await self._new(principal, draft, draft.tried_at, alike, is_unused, undated=True)
-            if found:
-                return self._only(found if draft.title is not None or is_unused is not None else ())
+            found = await self._take(principal, draft, draft.tried_at, alike, is_unused, repeated=True)
+            if found is not None:
+                return found
         begun = datetime.now(UTC)
-        try:
-            created = await create()
-            if created is not None:
+        for _ in range(_ATTEMPTS):
+            created = await self._created(principal, draft, create)
+            if created is not None and await self.records.claim_creation(principal, draft, created):
                 return created
+            # There was no answer; or another creation, which had none, has taken what this one made, and left its own.
+            found = await self._take(principal, draft, begun, alike, is_unused, repeated=False)
+            if found is not None:
+                return found
+            if created is None:
+                break
+        raise self._uncertain()
+
+    async def _created(
+        self,
+        principal: str,
+        draft: ConversationDraft,
+        create: Callable[[], Awaitable[ConversationRecord | None]],
+    ) -> ConversationRecord | None:
+        """Return what the platform says that it has created; None where it may have, and says nothing."""
+        try:
+            return await create()
         except UncertainError:
             await self.clock.sleep(LOOKS[0])
+            return None
         except (StoreError, UnavailableError):
             raise  # something may have been created all the same
         except TertuliaError:
             if draft.tried_at is None:
-                await self.records.settle_creation(principal, draft)
+                await self.records.withdraw_creation(principal, draft)
             raise
-        return self._only(await self._new(principal, draft, begun, alike, is_unused, undated=False))
 
-    async def _new(
+    async def _take(
         self,
         principal: str,
         draft: ConversationDraft,
@@ -71,21 +91,31 @@ class Creator:
         alike: Callable[[], Awaitable[Sequence[ConversationRecord]]],
         is_unused: Callable[[ConversationRecord], Awaitable[bool]] | None,
         *,
-        undated: bool,
-    ) -> list[Candidate]:
-        """Return those that are alike, new since a time and nobody's in the store; `undated`: also without a time."""
-        found = await self.records.candidates(principal, draft, await alike(), since - LONGEST)
-        return [
-            one
-            for one in found
-            if _is_new(one.conversation, since, undated=undated)
-            and (is_unused is None or await is_unused(one.conversation))
-        ]
+        repeated: bool,
+    ) -> ConversationRecord | None:
+        """Claim one of those that are alike and new since a time; None if there is none.
 
-    def _only(self, found: Sequence[Candidate]) -> ConversationRecord:
-        if len(found) == 1 and not found[0].may_be_anothers:
-            return found[0].conversation
-        raise UncertainError(
+        Raises:
+            UncertainError: it cannot be told from what others have made.
+        """
+        candidates, creations = await self.records.candidates(
+            principal, draft, await alike(), since - LONGEST
+        )
+        found = [
+            one
+            for one in candidates
+            if _is_new(one, since, undated=repeated) and (is_unused is None or await is_unused(one))
+        ]
+        nameless = repeated and draft.title is None and is_unused is None
+        if found and (nameless or len(found) > creations):
+            raise self._uncertain()
+        for one in found:
+            if await self.records.claim_creation(principal, draft, one):
+                return one
+        return None
+
+    def _uncertain(self) -> UncertainError:
+        return UncertainError(
             f"{self.platform} gave no answer to the call; whether the conversation was created is not known.",
             hint=f"list_conversations with the instance {self.instance} shows whether it is there.",
             instance=self.instance,

@@ -1,7 +1,6 @@
 """What the store has of one instance, for its adapter: an adapter opens no transaction of its own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -26,15 +25,6 @@ from tertulia.vocabulary.unknown import UNKNOWN
 R = TypeVar("R", bound=ConversationRecord)
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A conversation that a creation may have made whose answer was lost."""
-
-    conversation: ConversationRecord
-    may_be_anothers: bool
-    """Whether it may as well be what another creation has made, which is not settled yet."""
 
 
 class Records:
@@ -71,7 +61,7 @@ class Records:
         return await self._store.read(lambda tx: conversations.unknown(tx, principal, found))
 
     async def begin_creation(self, principal: str, draft: ConversationDraft) -> None:
-        """Record that a conversation is about to be created, until `settle_creation` or until it is stored."""
+        """Record that a conversation is about to be created."""
         begin = partial(
             creations.begin,
             principal=principal,
@@ -81,29 +71,48 @@ class Records:
         )
         await self._store.write(begin, principal=principal)
 
-    async def settle_creation(self, principal: str, draft: ConversationDraft) -> None:
-        """Record that a creation was refused."""
-        settle = partial(creations.settle, principal=principal, native_id=draft.native_id)
-        await self._store.write(settle, principal=principal)
+    async def withdraw_creation(self, principal: str, draft: ConversationDraft) -> None:
+        """Record that the platform has refused a creation."""
+        withdraw = partial(creations.withdraw, principal=principal, native_id=draft.native_id)
+        await self._store.write(withdraw, principal=principal)
+
+    async def claim_creation(
+        self, principal: str, draft: ConversationDraft, made: ConversationRecord
+    ) -> bool:
+        """Claim a conversation for a creation; return False if another creation has it."""
+        claim = partial(
+            creations.claim,
+            principal=principal,
+            instance=self._instance,
+            native_id=draft.native_id,
+            conversation_id=made.id,
+        )
+        return await self._store.write(claim, principal=principal, conversation_id=made.id)
 
     async def candidates(
         self, principal: str, draft: ConversationDraft, found: Sequence[ConversationRecord], since: datetime
-    ) -> list[Candidate]:
+    ) -> tuple[list[ConversationRecord], int]:
         """Return those of some conversations that a creation may have made: an account may be shared.
 
-        They are in the store for nobody. `since` is the time before which any other creation has ended that may have
-        made one of them; one without a time may be from any.
+        The store has them for nobody, and no other creation has claimed them, or alone was asked for their title. Also
+        returns how many creations may have made them, this one among them; those that began before `since` have ended.
         """
 
-        def candidate(tx: Transaction, one: ConversationRecord) -> Candidate:
-            title = draft.title if one.title is UNKNOWN or one.title is None else one.title
+        def is_anothers(tx: Transaction, one: ConversationRecord) -> bool:
+            creation = principal, self._instance, draft.native_id
+            if creations.claimed_by_another(tx, *creation, one.id):
+                return True
+            if one.title is UNKNOWN or one.title is None or one.title == draft.title:
+                return False
             began = _LONG_AGO if one.created_at is None else since
-            return Candidate(
-                one, creations.may_be_anothers(tx, principal, self._instance, draft.native_id, title, began)
-            )
+            return creations.has_title_of_another(tx, *creation, one.title, began)
 
-        def read(tx: Transaction) -> list[Candidate]:
-            return [candidate(tx, one) for one in conversations.nobodys(tx, found)]
+        def read(tx: Transaction) -> tuple[list[ConversationRecord], int]:
+            nobodys = [one for one in conversations.nobodys(tx, found) if not is_anothers(tx, one)]
+            own = [one for one in nobodys if creations.has_claimed(tx, principal, draft.native_id, one.id)]
+            if own:
+                return own, 1
+            return nobodys, max(1, creations.under_way(tx, self._instance, draft.title, since))
 
         return await self._store.read(read)
 

@@ -25,8 +25,14 @@ NEW = ConversationRecord(
     created_at=datetime.now(UTC) + timedelta(hours=1),
 )
 OLD = replace(NEW, id="here:old", created_at=datetime.now(UTC) - timedelta(hours=1))
+OTHER = replace(NEW, id="here:other")
 LOST = UncertainError("no answer")
 DRAFT = ConversationDraft(agent="here:a", title="T", native_id="n1")
+
+
+def repeated(*, hours: int) -> ConversationDraft:
+    """Return the draft of a creation that was tried before."""
+    return replace(DRAFT, tried_at=datetime.now(UTC) - timedelta(hours=hours))
 
 
 @pytest.fixture
@@ -68,27 +74,70 @@ async def test_what_the_platform_answers_is_the_conversation(records: Records) -
 async def test_a_conversation_whose_creation_got_no_answer_is_looked_for(
     records: Records, answer: Exception | None
 ) -> None:
-    """Among those that are new on the platform, by its clock or ours, and unknown in the store."""
+    """Among those that are new on the platform, by its clock or ours."""
     assert await created(records, answer, [OLD, NEW]) == NEW
-    undated = replace(NEW, created_at=None)
-    for alike in ([], [OLD], [undated], [NEW, replace(NEW, id="here:other")]):
-        with pytest.raises(
-            UncertainError, match="whether the conversation was created is not known"
-        ) as caught:
-            await created(records, answer, alike)
-        assert caught.value.hint == "list_conversations with the instance here shows whether it is there."
+
+
+@pytest.mark.parametrize("alike", [[], [OLD], [replace(NEW, created_at=None)], [NEW, OTHER]])
+@pytest.mark.parametrize("answer", [LOST, None])
+async def test_a_conversation_that_cannot_be_told_from_others_is_not_taken(
+    records: Records, answer: Exception | None, alike: Sequence[ConversationRecord]
+) -> None:
+    """The caller learns that it is not known."""
+    with pytest.raises(UncertainError, match="whether the conversation was created is not known") as caught:
+        await created(records, answer, alike)
+    assert caught.value.hint == "list_conversations with the instance here shows whether it is there."
+
+
+async def test_a_conversation_that_the_store_has_is_not_taken(records: Records) -> None:
+    """It was there before."""
     await records.remember("somebody", [NEW])
     with pytest.raises(UncertainError):
-        await created(records, answer, [NEW])
+        await created(records, LOST, [NEW])
 
 
 async def test_a_repeated_creation_takes_what_the_first_has_made(records: Records) -> None:
-    """If that is certain: one candidate, which a title tells from others."""
-    repeated = replace(DRAFT, tried_at=datetime.now(UTC) - timedelta(hours=2))
-    assert await created(records, AssertionError("twice"), [OLD], repeated) == OLD
-    assert await created(records, NEW, [], repeated) == NEW
-    for draft, alike in ((replace(repeated, title=None), [OLD]), (repeated, [OLD, NEW])):
-        with pytest.raises(UncertainError):
-            await created(records, AssertionError("twice"), alike, draft)
-    later = replace(repeated, tried_at=datetime.now(UTC))
-    assert await created(records, NEW, [OLD], later) == NEW, "an older one of the same title is another"
+    """However long ago that was."""
+    assert await created(records, AssertionError("twice"), [OLD], repeated(hours=2)) == OLD
+
+
+@pytest.mark.parametrize("alike", [[], [OLD]])
+async def test_a_repeated_creation_creates_where_the_first_has_made_nothing(
+    records: Records, alike: Sequence[ConversationRecord]
+) -> None:
+    """An older one of the same title is another."""
+    assert await created(records, NEW, alike, repeated(hours=0)) == NEW
+
+
+@pytest.mark.parametrize(("title", "alike"), [(None, [OLD]), ("T", [OLD, NEW])])
+async def test_a_repeated_creation_takes_nothing_that_others_may_have_made(
+    records: Records, title: str | None, alike: Sequence[ConversationRecord]
+) -> None:
+    """Only a title tells a conversation from others, where a platform shows nothing else; and one of several none."""
+    with pytest.raises(UncertainError):
+        await created(records, AssertionError("twice"), alike, replace(repeated(hours=2), title=title))
+
+
+async def test_an_attempt_that_follows_another_has_what_that_has_claimed(records: Records) -> None:
+    """Whatever else another creation has made meanwhile."""
+    assert await created(records, LOST, [NEW]) == NEW
+    alike = [OTHER, NEW, replace(NEW, id="here:another")]
+    assert await created(records, AssertionError("twice"), alike, repeated(hours=0)) == NEW
+
+
+async def test_of_several_that_creations_under_way_have_made_each_has_one(records: Records) -> None:
+    """Which of them is no matter, as they are alike."""
+    alike = [NEW, OTHER]
+    drafts = [replace(repeated(hours=0), native_id=name) for name in ("n1", "n2")]
+    for draft in drafts:
+        await records.begin_creation("somebody", draft)
+    found = [await created(records, AssertionError("twice"), alike, draft) for draft in drafts]
+    assert found == alike
+
+
+async def test_what_others_take_is_not_created_without_end(records: Records) -> None:
+    """The caller learns that it is not known."""
+    await records.begin_creation("another", DRAFT)
+    await records.claim_creation("another", DRAFT, NEW)
+    with pytest.raises(UncertainError):
+        await created(records, NEW)
