@@ -34,6 +34,7 @@ _DEFAULTS = {
     "tcp_user_timeout": "25000",
 }
 """What a URL may say otherwise."""
+_PORT = "5432"
 _PREPARE_AFTER = 5
 """A statement is prepared when a connection has executed it so often."""
 _UNVERIFIED = re.compile("certificate verify failed|server certificate|root certificate")
@@ -82,9 +83,45 @@ def parameters(url: PostgresUrl) -> dict[str, Any]:
     return named
 
 
-def connect(url: PostgresUrl, prepare_threshold: int | None = None) -> Connection:
+class Connector:
+    """Connects to a database again and again. Of several servers, the one that was used last is tried first.
+
+    A server that is switched off would else keep each connection waiting.
+    """
+
+    def __init__(self, url: PostgresUrl) -> None:
+        self.prepare_threshold: int | None = None
+        self._parameters = parameters(url)
+
+    def connect(self) -> Connection:
+        """Connect to it, with no transaction open."""
+        connection = _connected(self._parameters, self.prepare_threshold)
+        if "hostaddr" not in self._parameters:
+            self._parameters = {**self._parameters, **self._ordered(connection)}
+        return connection
+
+    def _ordered(self, connection: Connection) -> dict[str, str]:
+        """Return the hosts and ports as they are to be tried from now on."""
+        hosts = str(self._parameters.get("host", "")).split(",")
+        ports = str(self._parameters.get("port", "")).split(",")
+        if len(hosts) == 1:
+            return {}
+        used, port = connection.info.host, str(connection.info.port)
+        if len(ports) == 1:  # of all, or that of the environment
+            return {"host": ",".join(sorted(hosts, key=lambda host: host != used))}
+        servers = sorted(
+            zip(hosts, ports, strict=True), key=lambda server: (server[0], server[1] or _PORT) != (used, port)
+        )
+        return {"host": ",".join(host for host, _ in servers), "port": ",".join(each for _, each in servers)}
+
+
+def connect(url: PostgresUrl) -> Connection:
     """Connect to the database, with no transaction open."""
-    connection = psycopg.connect(**parameters(url), autocommit=True, prepare_threshold=prepare_threshold)
+    return _connected(parameters(url), None)
+
+
+def _connected(parameters: dict[str, Any], prepare_threshold: int | None) -> Connection:
+    connection = psycopg.connect(**parameters, autocommit=True, prepare_threshold=prepare_threshold)
     connection.cursor_factory = psycopg.RawCursor
     connection.prepared_max = 500
     connection.adapters.register_dumper(bool, _Truth)

@@ -39,9 +39,9 @@ from tertulia.store.engine import (
 from tertulia.store.index.tsvector import TsVector
 from tertulia.store.postgres.connections import (
     Connection,
+    Connector,
     Statements,
     batch,
-    connect,
     found,
     parameters,
     prepare_threshold,
@@ -177,10 +177,11 @@ class PostgresEngine:
             return self._pool
 
     def _connect(self) -> Pool:
-        with connect(self._url) as connection:
+        connector = Connector(self._url)
+        with connector.connect() as connection:
             self.epoch = upgrade(connection, self._steps, self._url)
-            threshold = prepare_threshold(connection)
-        return Pool(partial(connect, self._url, threshold))
+            connector.prepare_threshold = prepare_threshold(connection)
+        return Pool(connector.connect)
 
     def _read(self, work: Callable[[Transaction], T], pool: Pool) -> T:
         milliseconds = max(1, round(self._read_seconds * 1000))

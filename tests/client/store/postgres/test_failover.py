@@ -3,12 +3,15 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import urlencode
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import psycopg
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from psycopg.conninfo import conninfo_to_dict
 
 from tertulia import StoreError, UncertainError
 from tertulia.store.database import Store, Transaction
@@ -134,6 +137,49 @@ async def held_commit(server: Server) -> int:
         while not (row := connection.execute(_HELD).fetchone()):
             await anyio.lowlevel.checkpoint()
         return int(row[0])
+
+
+async def test_a_server_that_is_no_use_is_not_tried_for_each_connection(database: PostgresUrl) -> None:
+    """The one that was used last is tried first: one that is switched off would keep each connection waiting."""
+    tried: list[object] = []
+
+    async def refuse(stream: SocketStream) -> None:
+        tried.append(stream)
+        await stream.aclose()
+
+    named = conninfo_to_dict(database.url)
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(listener.serve, refuse)
+        port = listener.extra(SocketAttribute.local_port)
+        query = urlencode(
+            {
+                **named,
+                "host": f"127.0.0.1,{named.get('host', 'localhost')}",
+                "port": f"{port},{named.get('port', '')}",
+            }
+        )
+        with anyio.fail_after(SECONDS):
+            async with Store(PostgresUrl(f"postgresql:///?{query}")) as store:
+                await store.write(add_conversation)
+                for _ in range(3):
+                    await store.read(LosingOnce())
+        assert len(tried) == 1
+        tasks.cancel_scope.cancel()
+
+
+class LosingOnce:
+    """Reads; has the server end the connection at the first attempt."""
+
+    lost = False
+
+    def __call__(self, tx: Transaction) -> None:
+        """Read."""
+        if not self.lost:
+            self.lost = True
+            tx.one("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 async def test_a_standby_alone_is_read_and_told_to_take_no_writes(pair: Pair) -> None:
