@@ -17,7 +17,7 @@ async def rows(store: StoreLocation, sql: str, *values: Any) -> list[tuple[Any, 
 async def change(store: StoreLocation, sql: str, *values: Any) -> int:
     """Change the store behind everybody's back; return how many rows that were."""
     async with Store(store) as opened:
-        return await opened.write(lambda tx: tx.change(sql, *values))
+        return await opened.write(lambda tx: tx.changed(sql, *values))
 
 
 async def leases_run_out(store: StoreLocation) -> None:

@@ -10,16 +10,30 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tertulia import Client, NewConversation, Run, RunStatus
+from tertulia import Client, InstanceSettings, NewConversation, Run, RunStatus
 from tertulia.runs.context import StoredRunContext
 from tertulia.runs.leases import LeaseHolder
 from tertulia.runs.limits import Limits
 from tertulia.runs.orphans import continue_orphans
 from tertulia.runs.runner import Runner
+from tertulia.store import leases
 from tertulia.store.database import Store, Transaction
+from tertulia.store.leases import Lease
 from tertulia.vocabulary.errors import StoreError
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tests.doubles.clocks import SkippingClock
-from tests.doubles.scripted import AGENT, SECONDS, Held, Script, asks_first, echo, says, scripted
+from tests.doubles.scripted import (
+    AGENT,
+    KIND,
+    SECONDS,
+    Held,
+    Script,
+    ScriptedPlatform,
+    asks_first,
+    echo,
+    says,
+    scripted,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -172,6 +186,32 @@ async def test_whoever_follows_a_conversation_leaves_its_run_to_the_call_that_be
         assert outcomes == [True]
         assert (await client.runs.wait(sent.run, timeout=SECONDS)).reply == "You said: Hello"
         tasks.cancel_scope.cancel()
+    assert len(script.works) == 1
+
+
+async def test_nobody_takes_the_lease_of_a_run_that_has_ended(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has seen that it was active just before its end finds that it is over."""
+    taken = list[str]()
+    take = leases.take
+
+    def noting(tx: Transaction, principal: str, resource: str, owner: str) -> Lease | None:
+        taken.append(resource)
+        return take(tx, principal, resource, owner)
+
+    script = Script(echo)
+    async with scripted(path, script) as client:
+        sent = await client.runs.start(NewConversation(agent=AGENT), says("Hello"))
+        await client.runs.wait(sent.run, timeout=SECONDS)
+    monkeypatch.setattr(leases, "take", noting)
+    async with Store(path) as store:
+        settings = InstanceSettings(platform=KIND, options={"script": script})
+        platforms = {KIND: ScriptedPlatform(KIND, settings, store)}
+        async with Runner(store, LeaseHolder(store), platforms, Limits(store, {}, ())) as runner:
+            assert runner.execute_run(LOCAL_PRINCIPAL, sent.run)
+            await runner.wait_until_done()
+    assert taken == []
     assert len(script.works) == 1
 
 

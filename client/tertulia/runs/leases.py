@@ -53,11 +53,21 @@ class LeaseHolder:
 
     @asynccontextmanager
     async def hold_for(
-        self, principal: str, resource: str, begin: Callable[[Transaction, Lease], T]
+        self,
+        principal: str,
+        resource: str,
+        begin: Callable[[Transaction, Lease], T],
+        *,
+        needed: Callable[[Transaction], bool] | None = None,
     ) -> AsyncGenerator[T | None]:
-        """Hold a lease for what begins in the transaction that takes it; yield what `begin` returns, as `hold` does."""
+        """Hold a lease for what begins in the transaction that takes it; yield what `begin` returns, as `hold` does.
+
+        It is not taken where it is not `needed` any more; None is yielded then, too.
+        """
 
         def take(tx: Transaction) -> tuple[Lease, T] | None:
+            if needed is not None and not needed(tx):
+                return None
             taken = leases.take(tx, principal, resource, owner)
             return None if taken is None else (taken, begin(tx, taken))
 

@@ -342,12 +342,20 @@ class Runner:
     async def _begun(
         self, principal: str, platform: Platform, run: Run, begun: StoredRunContext | None
     ) -> AsyncGenerator[StoredRunContext | None]:
-        """Hold a place and the lease for a run that begins, or has begun; None while another process has the lease."""
+        """Hold a place and the lease for a run that begins, or has begun.
+
+        None if it has ended meanwhile, or while another process has the lease.
+        """
         begin = partial(self._begin, platform=platform, run_id=run.id)
         if begun is None:
             async with (
                 self._places,
-                self._leases.hold_for(principal, run.conversation_id, begin) as context,
+                self._leases.hold_for(
+                    principal,
+                    run.conversation_id,
+                    begin,
+                    needed=partial(runs.is_active, principal=principal, run_id=run.id),
+                ) as context,
             ):
                 yield context
         else:  # its lease is held while it waits for a place, too

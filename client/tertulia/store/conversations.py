@@ -195,7 +195,7 @@ def mark_gone(tx: Transaction, principal: str, conversation_id: str) -> bool:
 
     Lists and searches leave it out until its platform shows it again, or until it is deleted here.
     """
-    marked = tx.change(
+    marked = tx.changed(
         "UPDATE conversations SET gone_at = coalesce(gone_at, ?) WHERE principal = ? AND id = ?",
         tx.at,
         principal,
@@ -363,7 +363,7 @@ def undelete(tx: Transaction, principal: str, conversation_id: str) -> None:
 def _insert(tx: Transaction, principal: str, new: Conversation) -> None:
     title = None if new.title is None else storable(new.title)
     # A number is a time, and later than all before it. One that counts would tell, in cursors, how many others have.
-    added = tx.change(
+    added = tx.changed(
         f"INSERT INTO conversations (number, principal, id, instance, title, {', '.join(_WRITTEN)})"
         " VALUES ((SELECT CASE WHEN max(number) >= ? THEN max(number) + 1 ELSE ? END FROM conversations), ?, ?, ?, ?,"
         f" {', '.join('?' * len(_WRITTEN))}) ON CONFLICT (principal, id) DO NOTHING",

@@ -136,7 +136,7 @@ class Transaction:
         self._check_deadline()
         self._later(sql, bindable(values))
 
-    def change(self, sql: str, *values: Any) -> int:
+    def changed(self, sql: str, *values: Any) -> int:
         """Execute one statement; return how many rows it changed."""
         self._execute(sql, values)
         return self._statements.changes()

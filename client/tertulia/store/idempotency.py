@@ -39,7 +39,7 @@ def enter(
         ConflictError: the key was used for another call.
     """
     _remove_old(tx, principal, key)
-    first = tx.change(
+    first = tx.changed(
         "INSERT INTO receipts (principal, key, operation, call_digest, effect, created_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT DO NOTHING",
         principal,
@@ -93,7 +93,7 @@ def note(tx: Transaction, principal: str, key: str, effect: dict[str, Any]) -> N
 def renew(tx: Transaction, principal: str, key: str, run_id: str, effect: dict[str, Any]) -> bool:
     """Have a call carried out again with these ids, if the one that is done began this run; return whether it was."""
     return bool(
-        tx.change(
+        tx.changed(
             "UPDATE receipts SET done = 0, effect = ? WHERE principal = ? AND key = ? AND done = 1"
             " AND effect ->> 'run_id' = ?",
             encode(effect),

@@ -117,7 +117,7 @@ def renew(tx: Transaction, held: Sequence[Lease]) -> None:
 def release(tx: Transaction, lease: Lease) -> bool:
     """Return the lease; return whether the owner still had it."""
     return bool(
-        tx.change(
+        tx.changed(
             "DELETE FROM leases WHERE principal = ? AND resource = ? AND owner = ? AND epoch = ?",
             lease.principal,
             lease.resource,

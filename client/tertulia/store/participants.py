@@ -37,7 +37,7 @@ def leave(tx: Transaction, principal: str, conversation_id: str, address: str) -
     """Remove a participant; return whether it took part."""
     tx.touched.add(conversation_id)
     return bool(
-        tx.change(
+        tx.changed(
             "DELETE FROM participants WHERE principal = ? AND conversation_id = ? AND address = ?",
             principal,
             conversation_id,

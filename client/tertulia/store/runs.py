@@ -100,6 +100,12 @@ def find(tx: Transaction, principal: str, run_id: str) -> Run | None:
     )
 
 
+def is_active(tx: Transaction, principal: str, run_id: str) -> bool:
+    """Whether a run has not ended, and was not deleted."""
+    found = find(tx, principal, run_id)
+    return found is not None and found.status.active
+
+
 @dataclass(frozen=True, slots=True)
 class Census:
     """How many runs a store has that have not ended."""

@@ -14,7 +14,7 @@ from tertulia.store.postgres import schema as postgres
 from tertulia.store.sqlite import schema as sqlite
 
 ROOT = Path(tertulia.__file__).parent
-_METHODS = {"run", "change", "one", "all", "execute", "executemany"}
+_METHODS = {"run", "changed", "one", "all", "execute", "executemany"}
 _PREDICATE = re.compile(r"\bprincipal = \?")
 _UNKNOWN = re.compile(r"\{")
 _CREATED = re.compile(r"CREATE (VIRTUAL TABLE|TABLE|VIEW) (\w+)(.*?);", re.DOTALL)
@@ -85,6 +85,7 @@ REASONS: Mapping[str, str] = {
     "store/outbox.py put": "What was sent is forgotten after its time, whosesoever it is.",
     "store/postgres/connections.py batch": PASSED,
     "store/postgres/connections.py execute": PASSED,
+    "store/postgres/connections.py _execute_together": PASSED,
     "store/postgres/outcomes.py was_committed": "It asks the server about itself.",
     "store/runs.py active_of_another": "Of a conversation that two reach, only whether the other is answered is told.",
     "store/runs.py census": "It counts all, for whoever runs the server, and tells nothing of anybody's.",

@@ -3,8 +3,8 @@
 Statements are executed in worker threads, each transaction in a connection of a pool. One that reads sees one view of
 the store. One that writes first takes its locks (see `locks`), so that nobody else writes between what it reads and
 what it writes; it sees what others have committed until then. Its moment is the server's, the same for all machines.
-What it writes goes to the server with the next statement whose result it reads, or with the commit: the locks are held
-for as long as the client waits for answers.
+What it writes goes to the server with the next statement whose result it reads, or with the commit: it waits less for
+the server, and others for its locks.
 
 A transaction is repeated whose connection was lost before the commit, or that the server refused since it met another.
 Where the connection was lost during the commit, the server is asked what became of it.

@@ -143,7 +143,7 @@ async def test_what_is_written_is_seen_by_what_is_read_after_it(store: Store) ->
             for title in range(number):
                 tx.run("UPDATE conversations SET title = ?", str(title))
             seen += tx.all("SELECT title FROM conversations")
-        seen.append(tx.change("UPDATE conversations SET title = ''"))
+        seen.append(tx.changed("UPDATE conversations SET title = ''"))
         return seen
 
     assert await store.write(write) == [("0",), ("249",), 1]
