@@ -12,14 +12,12 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-import anyio.abc
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
@@ -55,33 +53,27 @@ from mcp_types import (
 from mcp_types import Tool as ListedTool
 from mcp_types.methods import SPEC_CLIENT_METHODS
 from pydantic import AnyUrl, ValidationError
-from starlette.requests import Request
 
 from tertulia.client import Client
 from tertulia.runs.runner import Worker
-from tertulia.settings import Approvals
 from tertulia.vocabulary.errors import InvalidInputError, NotAllowedError, NotFoundError, TertuliaError
-from tertulia.vocabulary.events import JournalEntry
-from tertulia.vocabulary.models import LOCAL_PRINCIPAL, RunResult
-from tertulia.vocabulary.tasks import task_group
+from tertulia.vocabulary.models import LOCAL_PRINCIPAL
 from tertulia.vocabulary.untrusted import shown
 from tertulia_server import page
 from tertulia_server.call_limits import CallLimit
 from tertulia_server.calls import CallLog
-from tertulia_server.forms import Forms
+from tertulia_server.host_calls import ServerState, client_of, principal_if_known, principal_of, scopes_of
 from tertulia_server.http_first_byte import tool_called
 from tertulia_server.instructions import instructions
-from tertulia_server.progress import Progress
 from tertulia_server.request_state import SealingKey
 from tertulia_server.settings import Settings
 from tertulia_server.subscriptions import Subscriptions
 from tertulia_server.wait_registry import WaitRegistry
 from tertulia_tools import prompts, resources
-from tertulia_tools.access import AccessScope
 from tertulia_tools.completion import complete
 from tertulia_tools.definition import ToolDefinition
 from tertulia_tools.errors import bad_arguments, failure, sentence_of, unknown_tool
-from tertulia_tools.host import Elicitation, HostFactory, host_of
+from tertulia_tools.host import host_of
 from tertulia_tools.registry import (
     DECIDING_ON_PAGE,
     PAGE_TOOL_NAMES,
@@ -113,98 +105,10 @@ CACHE_HINTS: Mapping[CacheableMethod, CacheHint] = {
     "resources/list": CacheHint(ttl_ms=5_000),
     "resources/read": CacheHint(),
 }
-ANNOUNCE_AFTER = 1.0
-"""Seconds after which a server registers its mailbox name. A host that only probes the server is gone by then."""
 STATE_KEY = "request-state.key"
 """The file beside a store with the key of what clients carry between calls, before the store itself had it."""
 STATE_SECONDS = 86_400
 """Seconds that the host may take to repeat a call with the answer to its form."""
-
-
-class HostCall:
-    """One call by a host: implements `tertulia_tools.host.Host`."""
-
-    def __init__(
-        self, context: Context[Any, Any], client: Client, settings: Settings, state: "ServerState"
-    ) -> None:
-        self.client = client
-        self.withheld = state.withheld
-        self.wait_seconds = settings.wait_seconds
-        self.wait_scope = state.wait_registry.scope
-        self._context = context
-        self._form_seconds = None if settings.approvals is Approvals.ELSEWHERE else settings.form_seconds
-        self._key = state.key
-
-    async def resume(self) -> str | None:
-        """See `tertulia_tools.host.Host`."""
-        if self._forms.run_id is not None and self._may_decide():
-            await self._forms.settle_answers()
-        return self._forms.run_id
-
-    async def on_events(self, entries: Sequence[JournalEntry]) -> None:
-        """See `tertulia_tools.host.Host`."""
-        await self._progress.on_events(entries)
-
-    @asynccontextmanager
-    async def report_silence(self, waiting: str, *, at_once: bool = False) -> AsyncGenerator[None]:
-        """See `tertulia_tools.host.Host`."""
-        async with task_group() as tasks:
-            tasks.start_soon(partial(self._progress.report_silence, waiting, at_once=at_once))
-            yield
-            tasks.cancel_scope.cancel()
-
-    def proof(self, content: str) -> str:
-        """See `tertulia_tools.host.Host`."""
-        return page.proof(self._key.key, content)
-
-    async def elicit(self, outcome: RunResult) -> Elicitation:
-        """See `tertulia_tools.host.Host`."""
-        return await self._forms.elicit(outcome) if self._may_decide() else Elicitation()
-
-    # Most calls ask nobody and report nothing.
-
-    @cached_property
-    def _forms(self) -> Forms:
-        return Forms(self._context, self.client, self._form_seconds)
-
-    @cached_property
-    def _progress(self) -> Progress:
-        report = self._context.report_progress
-        return Progress(lambda count, text: report(count, message=text), after=self._forms.last_seq)
-
-    def _may_decide(self) -> bool:
-        return AccessScope.WRITE.among(scopes_of(self._context))
-
-
-@dataclass(frozen=True)
-class ServerState(HostFactory):
-    """The state of a running server: the lifespan context of every call."""
-
-    client: Client
-    settings: Settings
-    wait_registry: WaitRegistry
-    tasks: anyio.abc.TaskGroup
-    """The tasks that continue between the requests of a session."""
-    key: SealingKey
-    withheld: Collection[str] = ()
-    """The names of the tools that the settings leave out."""
-    worker: Client | None = None
-    """The client that executes the runs of agent programs, where this server is the store's worker."""
-    default_principal: str | None = LOCAL_PRINCIPAL
-    """See `Server.default_principal`."""
-
-    async def announce(self) -> None:
-        """Register this server's mailbox name, shortly after the host has its first answers."""
-        await anyio.sleep(ANNOUNCE_AFTER)
-        try:
-            await self.client.announce()
-        except TertuliaError:
-            logger.warning("the mailbox name could not be registered", exc_info=True)
-
-    def host(self, context: Context[Any, Any]) -> HostCall:
-        """Return the host of this call."""
-        client = self.client.as_principal(principal_of(context.request_context))
-        return HostCall(context, client, self.settings, self)
 
 
 class Server(MCPServer[ServerState]):
@@ -233,7 +137,7 @@ class Server(MCPServer[ServerState]):
         self._lowlevel_server.middleware.insert(
             1,
             CallLog(
-                _principal_if_known,
+                principal_if_known,
                 methods=SPEC_CLIENT_METHODS,
                 tools=_KNOWN_TOOLS,
                 measure=None if telemetry is None else telemetry.call_ended,
@@ -241,7 +145,7 @@ class Server(MCPServer[ServerState]):
         )
         self._lowlevel_server.middleware.insert(2, key)
         if calls_per_minute is not None:
-            self._lowlevel_server.middleware.insert(2, CallLimit(_principal_if_known, calls_per_minute))
+            self._lowlevel_server.middleware.insert(2, CallLimit(principal_if_known, calls_per_minute))
         self._page_definitions = page_tools
         if page_tools is not None:
             page.register(self)
@@ -405,37 +309,6 @@ def _listed(tool: Tool) -> ListedTool:
         annotations=tool.annotations,
         _meta=tool.meta,
     )
-
-
-def principal_of(ctx: ServerRequestContext[ServerState, Any]) -> str:
-    """Return who makes a call: over HTTP whom its request was authenticated as, else whoever runs the process.
-
-    Raises:
-        NotAllowedError: nobody is known to make it.
-    """
-    request: Request | None = ctx.request
-    principal = ctx.lifespan_context.default_principal if request is None else request.user.username
-    if not principal:
-        raise NotAllowedError("It is not known who makes this call, so it is not carried out.")
-    return principal
-
-
-def _principal_if_known(ctx: ServerRequestContext[Any, Any]) -> str | None:
-    try:
-        return principal_of(ctx)
-    except NotAllowedError:
-        return None
-
-
-def scopes_of(context: Context[Any, Any]) -> Collection[str]:
-    """Return what whoever makes a call may do: whoever runs the process may do everything."""
-    request: Request | None = context.request_context.request
-    return tuple(AccessScope) if request is None else request.user.scopes
-
-
-def client_of(ctx: ServerRequestContext[ServerState, Any]) -> Client:
-    """Return the client of the principal who makes a request."""
-    return host_of(Context(request_context=ctx)).client
 
 
 async def _list_resources(

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from tertulia import Client, EventKind, InvalidInputError, RunStatus
-from tertulia.platforms.acp.sessions import MOST_WAITING, TurnEvents
+from tertulia.platforms.acp.turn_events import MOST_WAITING, TurnEvents
 from tests.client.platforms import a2a, acp, agentflow, knowrithm, r2r, revengai
 from tests.doubles.acp_agent import script
 

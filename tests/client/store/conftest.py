@@ -9,6 +9,7 @@ import pytest
 from tertulia.store.database import Store, Transaction
 from tertulia.store.engine import EngineOptions
 from tertulia.vocabulary.location import StoreLocation
+from tests.client.store.library import Library
 from tests.doubles.repeating import Repeating
 
 
@@ -37,6 +38,12 @@ async def plain_store(location: StoreLocation) -> AsyncGenerator[Store]:
     """Return a store on each engine that does everything once, for tests that write thousands of messages."""
     async with Store(location) as store:
         yield store
+
+
+@pytest.fixture
+def library(plain_store: Store) -> Library:
+    """Return an empty store to search in."""
+    return Library(plain_store)
 
 
 @pytest.fixture

@@ -26,19 +26,15 @@ from tertulia.platforms.acp.mapping import (
 )
 from tertulia.platforms.acp.nesting import chain_of, servers_within
 from tertulia.platforms.acp.protocol import asked_about
-from tertulia.platforms.acp.sessions import (
+from tertulia.platforms.acp.sessions import Agent, AgentHost, Session, refused, too_much_said
+from tertulia.platforms.acp.settings import AgentSettings
+from tertulia.platforms.acp.turn_events import (
     Accepted,
-    Agent,
-    AgentHost,
     PermissionAsked,
     PermissionWithdrawn,
-    Session,
     TurnEnded,
     TurnEvent,
-    refused,
-    too_much_said,
 )
-from tertulia.platforms.acp.settings import AgentSettings
 from tertulia.platforms.kit.attempts import Attempt
 from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.platforms.kit.records import Records

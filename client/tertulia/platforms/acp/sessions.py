@@ -6,8 +6,7 @@ needs it until the worker ends or the program does.
 
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,14 @@ from tertulia.platforms.acp.protocol import (
     option_values,
 )
 from tertulia.platforms.acp.settings import AgentSettings, find_program
+from tertulia.platforms.acp.turn_events import (
+    Accepted,
+    PermissionAsked,
+    PermissionWithdrawn,
+    TurnEnded,
+    TurnEvent,
+    TurnEvents,
+)
 from tertulia.platforms.kit.http.values import table, tables, text
 from tertulia.vocabulary.clock import Clock
 from tertulia.vocabulary.errors import (
@@ -60,79 +67,10 @@ AUTH_REQUIRED = -32000
 INVALID_PARAMS = -32602
 FREE_CATEGORIES = frozenset({"model", "model_config", "thought_level"})
 """The kinds of a session's options that decide nothing about what the agent may do."""
-MOST_WAITING = 16
-"""How many of an agent's messages wait to be journalled before it is not read any further."""
 _HISTORY = 4
 """How many times as much as one message a session's history may have when it is replayed."""
 _LONGEST_QUOTE = 300
 _CANCELLED: Mapping[str, Any] = {"outcome": {"outcome": "cancelled"}}
-
-
-@dataclass(frozen=True, slots=True)
-class PermissionAsked:
-    """The agent waits for a decision about a tool call."""
-
-    id: RequestId
-    params: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PermissionWithdrawn:
-    """The agent does not wait for a decision any more."""
-
-    id: RequestId
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The agent has taken the prompt, as its history's message of this id."""
-
-    message_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnded:
-    """The end of the turn: what version 1 answers to the prompt."""
-
-    reply: Reply
-
-
-TurnEvent = Mapping[str, Any] | PermissionAsked | PermissionWithdrawn | Accepted | TurnEnded
-"""What comes of a turn; a mapping is a session's update."""
-
-
-class TurnEvents:
-    """What comes of a turn, in order, until it is closed."""
-
-    def __init__(self) -> None:
-        self._heard, self._events = anyio.create_memory_object_stream[TurnEvent](float("inf"))
-        self._room = anyio.Event()
-
-    def put(self, happened: TurnEvent) -> None:
-        """Add what happened."""
-        self._heard.send_nowait(happened)
-
-    async def receive(self) -> TurnEvent:
-        """Wait for what happens next."""
-        happened = await self._events.receive()
-        if self._events.statistics().current_buffer_used <= MOST_WAITING:
-            self._room.set()
-        return happened
-
-    async def caught_up(self) -> None:
-        """Wait until no more than `MOST_WAITING` things wait to be received."""
-        while self._events.statistics().current_buffer_used > MOST_WAITING:
-            self._room = anyio.Event()
-            await self._room.wait()
-
-    def close(self) -> None:
-        """Take no more, and let nobody wait."""
-        with suppress(anyio.WouldBlock, anyio.EndOfStream):
-            while True:
-                self._events.receive_nowait()
-        self._heard.close()
-        self._events.close()
-        self._room.set()
 
 
 class Session:
