@@ -1,6 +1,7 @@
 """The command line. `tertulia` alone serves a host on stdio; the other commands are for people."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ Flags = dict[str, Any]
 USAGE_ERROR = 2
 INTERRUPTED = 130
 """What shells report of a program that Ctrl-C ended."""
+UNREAD = 141
+"""What they report of one whose output nobody reads any more, as behind `| head`."""
 SPEAKS_MCP = (
     "tertulia speaks MCP here, for a host to start it. For people: tertulia demo, tertulia chat AGENT."
 )
@@ -38,12 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise misconfigured
         if misconfigured is not None:
             _say(misconfigured)
-        return COMMANDS[command](loaded, flags) or (USAGE_ERROR if misconfigured else 0)
+        return _run(command, loaded, flags) or (USAGE_ERROR if misconfigured else 0)
     except TertuliaError as error:
         _say(error)
         return USAGE_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Python would try once more at its end, to write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+
+
+def _run(command: str, loaded: Loaded, flags: Flags) -> int:
+    """Run a command and return its exit code; what it has printed is written then."""
+    code = COMMANDS[command](loaded, flags)
+    if not _started_by_a_host(command, loaded.settings):
+        sys.stdout.flush()
+    return code
 
 
 # A command imports what it needs when it runs, since a host waits for the answer to its first `tools/list`.

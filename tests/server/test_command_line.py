@@ -331,6 +331,26 @@ def test_a_host_that_reads_no_more_ends_the_server_quietly(tmp_path: Path) -> No
         assert not server.stderr.read()
 
 
+@pytest.mark.io
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe there tells its writer something else")
+@pytest.mark.parametrize("command", ["config", "doctor"])
+def test_a_command_whose_output_nobody_reads_ends_quietly(tmp_path: Path, command: str) -> None:
+    """As behind `| head`, which leaves when it has seen enough."""
+    with subprocess.Popen(
+        [*MODULE, command, "--store", str(tmp_path / "tertulia.db")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    ) as ran:
+        assert ran.stdout is not None
+        ran.stdout.close()
+        assert ran.stderr is not None
+        assert ran.stderr.read() == ""
+        assert ran.wait(SECONDS) == 141
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.io
 def test_one_interrupt_ends_the_server_on_http_quietly(tmp_path: Path) -> None:
