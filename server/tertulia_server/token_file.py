@@ -1,6 +1,6 @@
 """Tokens of several people in a file: a line has a principal, the digest of a token, and the scopes of its holder.
 
-    alice  sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  conversations:read
+    alice  sha256:b563d24acfb0c903c25038c71d8a3187b9dae335754325d5380cbfbe521a211b  conversations:read
 
 Lines that begin with `#` and empty ones mean nothing. A principal may have several tokens. `tertulia token --add NAME`
 shows a token once; the file does not have it. A server notices at the next request that the file has changed.
