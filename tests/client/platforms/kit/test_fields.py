@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from tertulia.platforms.kit.fields import Fields, confirmation, read_arguments
 from tertulia.platforms.kit.http.errors import read_detail
 from tertulia.platforms.kit.http.values import parsed, read_json
+from tests.support.drawing import examples
 
 
 def test_each_field_is_taken_once_under_its_first_name_that_is_there() -> None:
@@ -93,6 +94,7 @@ JSON = st.recursive(
 )
 
 
+@examples(100, [HealthCheck.too_slow])
 @given(value=JSON, ascii_only=st.booleans())
 def test_json_says_what_was_written(value: Any, ascii_only: bool) -> None:
     """Whatever a platform's library does to characters beyond ASCII."""
