@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tertulia import (
@@ -267,7 +267,7 @@ def told_by(these: Sequence[Event]) -> list[tuple[object, ...]]:
     return characters
 
 
-@examples(100, [HealthCheck.too_slow])
+@examples(100)
 @given(events)
 def test_joining_loses_nothing_and_changes_no_order(happened: list[Event]) -> None:
     """Only neighbours of one kind and one message are joined, and of those all are."""
@@ -278,7 +278,7 @@ def test_joining_loses_nothing_and_changes_no_order(happened: list[Event]) -> No
         assert message_of(one) != message_of(two) or one.kind is EventKind.STEP_STARTED
 
 
-@examples(100, [HealthCheck.too_slow])
+@examples(100)
 @given(events, events)
 def test_what_is_being_written_is_as_it_was_while_more_comes(before: list[Event], after: list[Event]) -> None:
     """Once it is written, the rest is left."""

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import strategies as st
 from mcp import ClientSession
 from mcp.client.subscriptions import ResourceUpdated
@@ -88,7 +88,7 @@ PLANS = st.lists(
 
 
 @pytest.mark.parametrize(("servers", "era"), [(1, "legacy"), (2, "2026-07-28")])
-@examples(2, [HealthCheck.too_slow])
+@examples(2)
 @given(plan=PLANS)
 def test_whatever_others_do_each_has_a_world_of_their_own(
     servers: int, era: str, plan: list[tuple[str, int, int]]

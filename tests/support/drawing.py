@@ -1,4 +1,7 @@
-"""How many examples Hypothesis draws: as many as a test asks for in a long run, half of them in the usual one."""
+"""How many examples Hypothesis draws: as many as a test asks for in a long run, half of them in the usual one.
+
+How long that takes is no matter: the machine may be busy.
+"""
 
 from collections.abc import Sequence
 
@@ -6,17 +9,17 @@ from hypothesis import HealthCheck, settings
 
 FULL = 100
 """The `max_examples` of a profile in which every test draws as many examples as it asks for."""
+_SLOW = HealthCheck.too_slow
 
 
 def register_profiles() -> None:
     """Register the profiles of `dev.py test --quick` and `--long`, and choose that of the usual run."""
-    settings.register_profile("full", max_examples=FULL)
-    settings.register_profile("usual", max_examples=FULL // 2)
-    settings.register_profile("quick", max_examples=FULL // 5)
+    for name, number in (("full", FULL), ("usual", FULL // 2), ("quick", FULL // 5)):
+        settings.register_profile(name, max_examples=number, deadline=None, suppress_health_check=[_SLOW])
     settings.load_profile("usual")
 
 
 def examples(number: int, suppress: Sequence[HealthCheck] = ()) -> settings:
-    """Return the settings of a test that draws so many examples in a long run; each may take long."""
+    """Return the settings of a test that draws so many examples in a long run."""
     drawn = max(1, number * settings().max_examples // FULL)
-    return settings(max_examples=drawn, deadline=None, suppress_health_check=suppress)
+    return settings(max_examples=drawn, suppress_health_check=[_SLOW, *suppress])
