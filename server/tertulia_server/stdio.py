@@ -27,6 +27,13 @@ import anyio.lowlevel
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
+from mcp_types import (
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+)
 
 from tertulia.runs.runner import Worker
 from tertulia_server.app import Server, build
@@ -38,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 65_536
 """The most bytes that are read at once."""
+LAST_SECONDS = 1.0
+"""How long answers may still take when the host has closed its end: hosts end a server after two seconds."""
 
 
 def freeze_heap() -> None:
@@ -72,11 +81,13 @@ async def _host() -> AsyncGenerator[
     arriving, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     sent, leaving = anyio.create_memory_object_stream[SessionMessage](0)
     answers = sent.clone()
+    asked = _Asked()
     token = anyio.lowlevel.current_token()
 
     async def take(line: bytes) -> None:
         message = session_message(line)
         if message is not None:
+            asked.received(message.message)
             await arriving.send(message)
         elif refused := refusals(line):
             for answer in refused:
@@ -85,6 +96,8 @@ async def _host() -> AsyncGenerator[
             logger.warning("a line of %d bytes from the host is no message", len(line))
 
     async def end() -> None:
+        with anyio.move_on_after(LAST_SECONDS):
+            await asked.answered()
         await arriving.aclose()
         await answers.aclose()
 
@@ -114,6 +127,7 @@ async def _host() -> AsyncGenerator[
                 left = wire.write_what_fits(memoryview(line.encode() + b"\n"))
                 if left and not await anyio.to_thread.run_sync(wire.write, left, abandon_on_cancel=True):
                     scope.cancel()  # nobody reads what the server says
+                asked.sent(message.message)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(write, tasks.cancel_scope)
@@ -131,6 +145,39 @@ def _can_wait_for(descriptor: int) -> bool:
     """Whether the event loop can wait for a descriptor: a pipe or a socket, but not on Windows."""
     mode = os.fstat(descriptor).st_mode
     return sys.platform != "win32" and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+
+
+class _Asked:
+    """The requests of the host that have no answer yet: the server answers none any more once its input has ended."""
+
+    def __init__(self) -> None:
+        self._ids = set[str | int]()
+        self._changed = anyio.Event()
+
+    def received(self, message: JSONRPCMessage) -> None:
+        """Note what the host says."""
+        match message:
+            case JSONRPCRequest():
+                self._ids.add(message.id)
+            case JSONRPCNotification(method="notifications/cancelled"):
+                self._forget((message.params or {}).get("requestId"))
+            case _:
+                pass
+
+    def sent(self, message: JSONRPCMessage) -> None:
+        """Note what was written to the host."""
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            self._forget(message.id)
+
+    async def answered(self) -> None:
+        """Wait until every request has its answer."""
+        while self._ids:
+            await self._changed.wait()
+
+    def _forget(self, request_id: object) -> None:
+        self._ids -= {request_id}
+        self._changed.set()
+        self._changed = anyio.Event()
 
 
 class _Lines:

@@ -90,7 +90,9 @@ async def used(location: StoreLocation, folder: Path) -> tuple[list[object], dic
             _AT.sub("at", _MADE_UP.sub("*", repr(row[1:] if name in _NUMBERED else row))) for row in rows
         )
         for name, rows in tables.items()
-        if name not in {"meta", "leases"} and "index" not in name and not name.endswith("_words")
+        if name not in {"meta", "leases", "incarnations"}
+        and "index" not in name
+        and not name.endswith("_words")
     }
 
 

@@ -266,6 +266,24 @@ def ids(lines: bytes) -> list[int]:
     return sorted(json.loads(line)["id"] for line in lines.splitlines())
 
 
+@pytest.mark.parametrize("count", [1, 20])
+async def test_what_was_asked_is_answered_though_the_host_has_closed_its_input(
+    tmp_path: Path, count: int
+) -> None:
+    """A program may write its requests, close its end, and read then."""
+    async with await anyio.open_process(
+        [*forked_command(SERVER), "--store", "store.db"], cwd=tmp_path, env=environment()
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        await server.stdin.send(requests(count))
+        await server.stdin.aclose()
+        with anyio.fail_after(SECONDS):
+            answers = b"".join([chunk async for chunk in server.stdout])
+            assert await server.wait() == 0
+    assert ids(answers) == list(range(count + 1))
+
+
 @asynccontextmanager
 async def served_over(stdin: int, stdout: int, folder: Path) -> AsyncGenerator[anyio.abc.Process]:
     """Start a server on these descriptors, and end it."""
