@@ -1,10 +1,10 @@
 """Two servers on one PostgreSQL database, behind nginx; all of them die: is anything lost, or done twice?
 
-`.venv/bin/python -m benchmarks.replicas [--seconds N] [--seed N]`, where PostgreSQL and nginx are installed. Eight
-hosts of four people send messages, each again under its key until it is acknowledged, to the archivist and to a remote
-platform that takes each message as often as it is sent. Meanwhile replicas are killed, or stand still for longer than a
-lease, the database crashes or is restarted, its connections are cut, and so are the proxy's. Whatever ends is started
-again. Afterwards, every run must end though nobody waits for it.
+`.venv/bin/python -m benchmarks.replicas [--seconds N] [--seed N] [--pause N] [--forked]`, where PostgreSQL and nginx
+are installed. Eight hosts of four people send messages, each again under its key until it is acknowledged, to the
+archivist and to a remote platform that takes each message as often as it is sent. Meanwhile replicas are killed, or
+stand still for longer than a lease, the database crashes or is restarted, its connections are cut, and so are the
+proxy's. Whatever ends is started again. Afterwards, every run must end though nobody waits for it.
 """
 
 import argparse
@@ -118,9 +118,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Two servers, their database and their proxy die.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument(
+        "--pause", type=float, default=PAUSE, help="the longest pause between two troubles, in seconds"
+    )
+    parser.add_argument(
+        "--forked", action="store_true", help="replicas that begin faster, and never stand still"
+    )
     given = parser.parse_args()
     print(f"seed {given.seed}\n")
-    found = anyio.run(play, given.seconds, given.seed)
+    found = anyio.run(partial(play, given.seconds, given.seed, forked=given.forked, pause=given.pause))
     print_table(["trouble", "times"], [[name, count] for name, count in sorted(found.troubles.items())])
     print()
     print_table(
