@@ -1,7 +1,7 @@
 """Principals who share an account, and create conversations at once: nobody takes what another has created."""
 
 from collections.abc import AsyncGenerator, MutableMapping
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,12 @@ class Late:
             await send(message)
 
 
-@pytest.mark.parametrize("other", ["alice", "bob"])
-async def test_two_calls_never_have_the_same_conversation(place: Place, other: str) -> None:
-    """One whose own request was lost takes what another has created, which creates its own again."""
+@asynccontextmanager
+async def created_by_alice(place: Place) -> AsyncGenerator[tuple[Client, list[Conversation]]]:
+    """Have alice create a conversation, and get the answer when the context is left; the next creation is lost.
+
+    Yields a client of another process, and what alice has created at last.
+    """
     late = Late()
     place.faults.plan("POST", "/conversations", late, drop)
     created: list[Conversation] = []
@@ -63,8 +66,15 @@ async def test_two_calls_never_have_the_same_conversation(place: Place, other: s
     ):
         tasks.start_soon(create, one.as_principal("alice"))
         await late.done.wait()
-        await create(two.as_principal(other))
+        yield two, created
         late.may_answer.set()
+
+
+@pytest.mark.parametrize("other", ["alice", "bob"])
+async def test_two_calls_never_have_the_same_conversation(place: Place, other: str) -> None:
+    """One whose own request was lost takes what another has created, which creates its own again."""
+    async with created_by_alice(place) as (two, created):
+        created.append(await two.as_principal(other).conversations.create(PLAN))
     assert [_native(one) for one in created] == [*place.double.conversations]
     assert len(created) == 2
 
@@ -74,23 +84,9 @@ async def test_what_another_call_has_named_is_not_taken_by_one_that_names_nothin
     place: Place, other: str
 ) -> None:
     """Its own request was lost: there is nothing else it could have made."""
-    late = Late()
-    place.faults.plan("POST", "/conversations", late, drop)
-    created: list[Conversation] = []
-
-    async def create(client: Client) -> None:
-        created.append(await client.conversations.create(PLAN))
-
-    async with (
-        place.client(principals=SHARED) as one,
-        place.client(principals=SHARED) as two,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(create, one.as_principal("alice"))
-        await late.done.wait()
+    async with created_by_alice(place) as (two, created):
         with pytest.raises(UncertainError, match="whether the conversation was created is not known"):
             await two.as_principal(other).conversations.create(NewConversation(agent=ASSISTANT))
-        late.may_answer.set()
     assert [_native(one) for one in created] == [*place.double.conversations]
 
 
