@@ -1,8 +1,6 @@
 """Messages in conversations on R2R that are added, changed and listed."""
 
-from collections.abc import AsyncGenerator
 from functools import partial
-from pathlib import Path
 
 import anyio
 import pytest
@@ -23,25 +21,11 @@ from tertulia import (
     UnavailableError,
     UncertainError,
 )
-from tests.client.platforms.r2r import RAG, Place, history, native, placed
+from tests.client.platforms.r2r import RAG, Place, history, native
 from tests.doubles.network import App, Receive, Scope, Send, answer, drop, lose, unheard
 from tests.doubles.r2r import FACT
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
-
-
-@pytest.fixture
-async def place(path: Path) -> AsyncGenerator[Place]:
-    """Return a server that asks for no credentials."""
-    async with placed(path) as place:
-        yield place
-
-
-@pytest.fixture
-async def talk(place: Place) -> AsyncGenerator[Client]:
-    """Return a client of it."""
-    async with place.client() as client:
-        yield client
 
 
 async def test_a_message_is_added_with_metadata_and_parent(place: Place, talk: Client) -> None:

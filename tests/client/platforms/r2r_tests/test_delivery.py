@@ -1,6 +1,5 @@
 """Questions to R2R: each is asked once and gets its own answer, also where its fate is unknown."""
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
@@ -24,20 +23,6 @@ from tests.doubles.r2r import KEY, R2RDouble, lines, said
 from tests.support.place import SECONDS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
-
-
-@pytest.fixture
-async def place(path: Path) -> AsyncGenerator[Place]:
-    """Return a server that asks for no credentials."""
-    async with placed(path) as place:
-        yield place
-
-
-@pytest.fixture
-async def talk(place: Place) -> AsyncGenerator[Client]:
-    """Return a client of it."""
-    async with place.client() as client:
-        yield client
 
 
 @pytest.mark.parametrize("question", ["hold", "story 1"])

@@ -1,8 +1,7 @@
 """Answers from R2R: what is told of them, and what a run ends with where they break off."""
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -25,27 +24,12 @@ from tests.client.platforms.r2r import (
     history,
     journal,
     native,
-    placed,
 )
 from tests.doubles.network import App, Receive, Scope, Send, cut
 from tests.doubles.r2r import ADMIN, FACT, NAME, lines, said
 from tests.support.place import SECONDS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
-
-
-@pytest.fixture
-async def place(path: Path) -> AsyncGenerator[Place]:
-    """Return a server that asks for no credentials."""
-    async with placed(path) as place:
-        yield place
-
-
-@pytest.fixture
-async def talk(place: Place) -> AsyncGenerator[Client]:
-    """Return a client of it."""
-    async with place.client() as client:
-        yield client
 
 
 TEXT = ["text_message_start", "text_message_content", "text_message_end"]

@@ -1,7 +1,6 @@
 """Which server and account of R2R an instance has, and how it says who it is."""
 
 import logging
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +34,6 @@ from tests.doubles.r2r import KEY, R2RDouble
 from tests.support.place import SECONDS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
-
-
-@pytest.fixture
-async def place(path: Path) -> AsyncGenerator[Place]:
-    """Return a server that asks for no credentials."""
-    async with placed(path) as place:
-        yield place
-
-
-@pytest.fixture
-async def talk(place: Place) -> AsyncGenerator[Client]:
-    """Return a client of it."""
-    async with place.client() as client:
-        yield client
 
 
 async def test_an_address_is_all_that_an_instance_needs(talk: Client) -> None:

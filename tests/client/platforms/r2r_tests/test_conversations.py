@@ -45,20 +45,6 @@ from tests.support.place import SECONDS
 pytestmark = [pytest.mark.anyio, pytest.mark.io]
 
 
-@pytest.fixture
-async def place(path: Path) -> AsyncGenerator[Place]:
-    """Return a server that asks for no credentials."""
-    async with placed(path) as place:
-        yield place
-
-
-@pytest.fixture
-async def talk(place: Place) -> AsyncGenerator[Client]:
-    """Return a client of it."""
-    async with place.client() as client:
-        yield client
-
-
 # Conversations
 
 

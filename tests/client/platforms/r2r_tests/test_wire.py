@@ -16,7 +16,7 @@ from tertulia import Client, ClientSettings, EventKind, InstanceSettings, Messag
 from tests.doubles.network import served
 from tests.doubles.r2r import ADMIN, KEY, R2RDouble
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 PYTHON = ROOT / ".venv-r2r" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 """Where R2R is installed, apart from what it would downgrade (requirements/r2r.in)."""
 SECONDS = 90
